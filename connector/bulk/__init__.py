@@ -1,0 +1,1 @@
+"""Many: from input files to a durable ledger, worked off in chunks."""

@@ -1,0 +1,279 @@
+"""The words of the job: what an opportunity and its quotes are, what is wanted, what is to be done, what came of it.
+
+States and their numbers are fixed by the platform; status reasons are not, they come from the organization's metadata.
+Sources: Dataverse table reference of opportunity, quote, opportunityclose and quoteclose (Microsoft Learn).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from uuid import UUID
+
+ColumnValue = str | int | float | bool | Decimal | None
+"""A value of an extra column, as it goes into JSON."""
+
+_NO_COLUMNS: Mapping[str, ColumnValue] = MappingProxyType({})
+
+
+class Outcome(StrEnum):
+    """How an opportunity is closed."""
+
+    WON = "won"
+    LOST = "lost"
+
+
+class OpportunityState(IntEnum):
+    """`statecode` of the opportunity table."""
+
+    OPEN = 0
+    WON = 1
+    LOST = 2
+
+
+class QuoteState(IntEnum):
+    """`statecode` of the quote table."""
+
+    DRAFT = 0
+    ACTIVE = 1
+    WON = 2
+    CLOSED = 3
+
+
+class DraftPolicy(StrEnum):
+    """What becomes of a draft quote, which the Sales documents do not allow to be closed as it is."""
+
+    ACTIVATE = "activate"
+    """Activate it, then close it."""
+    DELETE = "delete"
+    """Delete it: documented, but its history is lost."""
+    DIRECT = "direct"
+    """Close it as it is, for organizations that accept that."""
+    LEAVE = "leave"
+    """Do not touch it: the close is refused while a draft stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReason:
+    """One `statuscode` of a table: its value, the state it belongs to, whether it is that state's default, its labels."""
+
+    value: int
+    state: int
+    default: bool
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationMetadata:
+    """What an organization has, read from its own metadata: status reasons and the messages that matter here.
+
+    `messages` holds those of the names in `closing.plan.MESSAGES_OF_INTEREST` which exist. `utc_offset_minutes` is the
+    acting user's, used to place a calendar date in a moment.
+    """
+
+    opportunity_statuses: tuple[StatusReason, ...]
+    quote_statuses: tuple[StatusReason, ...]
+    messages: frozenset[str] = frozenset()
+    utc_offset_minutes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """An opportunity as it was read; `version` is its ETag, `work_based` tells Project Operations (`msdyn_ordertype`)."""
+
+    id: UUID
+    name: str
+    state: OpportunityState
+    status: int
+    version: str
+    estimated_value: Decimal | None = None
+    actual_value: Decimal | None = None
+    actual_close_date: date | None = None
+    customer_id: UUID | None = None
+    work_based: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A quote as it was read; `version` is its ETag."""
+
+    id: UUID
+    name: str
+    number: str
+    state: QuoteState
+    status: int
+    version: str
+    work_based: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseActivity:
+    """A row of `opportunityclose` or `quoteclose`: its id, the record it closed, whether it is still Completed."""
+
+    id: UUID
+    record_id: UUID
+    completed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was seen at one moment: the opportunity and all its quotes, ordered by id.
+
+    `activities` holds the close activities of the opportunity and its quotes where they were asked for (reopening and
+    verifying need them), else it is empty.
+    """
+
+    opportunity: Opportunity
+    quotes: tuple[Quote, ...]
+    activities: tuple[CloseActivity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the caller wants done to one opportunity.
+
+    `key` is the caller's idempotency key: with the record and its row version it fixes the ids of the close activities.
+    `status` and `quote_status` are a status reason by value or label; None takes the default (see `closing.plan`).
+    `closed_on` is a calendar date; None lets the service use today. `actual_revenue` is in the opportunity's currency.
+    The extra columns go as they are into `opportunityclose` and `quoteclose`.
+    """
+
+    opportunity_id: UUID
+    outcome: Outcome
+    key: str = ""
+    status: int | str | None = None
+    quote_status: int | str | None = None
+    closed_on: date | None = None
+    actual_revenue: Decimal | None = None
+    subject: str | None = None
+    description: str | None = None
+    competitor_id: UUID | None = None
+    winning_quote_id: UUID | None = None
+    drafts: DraftPolicy = DraftPolicy.ACTIVATE
+    opportunity_columns: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
+    quote_columns: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenIntent:
+    """The way back: the opportunity to open, and the quotes this connector closed to draft.
+
+    `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say).
+    """
+
+    opportunity_id: UUID
+    key: str = ""
+    activity_ids: frozenset[UUID] | None = None
+
+
+class StepKind(StrEnum):
+    """What one write does."""
+
+    ACTIVATE_QUOTE = "activate_quote"
+    DELETE_QUOTE = "delete_quote"
+    WIN_QUOTE = "win_quote"
+    CLOSE_QUOTE = "close_quote"
+    CLOSE_PROJECT_QUOTE = "close_project_quote"
+    CLOSE_ALL_QUOTES = "close_all_quotes"
+    CLOSE_OPPORTUNITY = "close_opportunity"
+    REOPEN_OPPORTUNITY = "reopen_opportunity"
+    REOPEN_QUOTE = "reopen_quote"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One write, complete: everything the Web API layer needs to say it.
+
+    `table` is the logical name and `record_id` the key of the row that changes; `version` is its ETag as read.
+    `message` is the Dataverse message to call (`WinOpportunity`, `CloseQuote`, ...), or `Update` / `Delete`.
+    `state` and `status` are what the row shall have. `activity_id` and `activity` describe the close activity that
+    the message creates: its chosen id and its columns, with logical names (`actualend` as an ISO moment).
+    `competitor_id` is bound to the activity. `label` is for people.
+    """
+
+    kind: StepKind
+    table: str
+    record_id: UUID
+    label: str
+    version: str
+    message: str
+    state: int | None = None
+    status: int | None = None
+    activity_id: UUID | None = None
+    activity: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
+    competitor_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval."""
+
+    opportunity_id: UUID
+    steps: tuple[Step, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A plan that must not be made, with a stable `code` and a sentence: `reason` says why and what to do instead."""
+
+    opportunity_id: UUID
+    code: str
+    reason: str
+
+
+class StepStatus(StrEnum):
+    """What came of one step."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One step and what came of it; `error` is the failure, `request_id` the service's id of the request that did it."""
+
+    step: Step
+    status: StepStatus
+    error: Exception | None = None
+    request_id: str = ""
+
+
+class ReportStatus(StrEnum):
+    """What came of an intent."""
+
+    CLOSED = "closed"
+    ALREADY_CLOSED = "already_closed"
+    REOPENED = "reopened"
+    ALREADY_OPEN = "already_open"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of an intent: the status, every step with its result, and why when it is refused or failed.
+
+    `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it failed after
+    some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
+    """
+
+    opportunity_id: UUID
+    status: ReportStatus
+    steps: tuple[StepResult, ...] = ()
+    digest: str = ""
+    reason: str = ""
+    reason_code: str = ""
+    error: Exception | None = None
+    rounds: int = 0
+    partial: bool = False
+    warnings: tuple[str, ...] = ()
+    before: Snapshot | None = None
+    after: Snapshot | None = None

@@ -1,0 +1,1 @@
+"""The way out: the Dataverse Web API, sign-in and pacing."""

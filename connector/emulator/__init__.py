@@ -1,0 +1,1 @@
+"""Stands in for Dataverse: the closing slice of the service, true to the documents."""

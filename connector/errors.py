@@ -1,0 +1,165 @@
+"""The tree of failures; each says whether the write may have happened and whether trying again can help.
+
+    ConnectorError
+      SettingsError        the settings are wrong or missing: nothing was tried
+      InputError           what the caller asked for is malformed: nothing was tried
+      SignInError          no token could be had: nothing was sent to the organization
+      TransportError
+        NotSent            no connection was made: it did not happen
+        Unanswered         sent, but no answer came: it may have happened
+      ServiceError         the service answered with an error
+        Unauthorized 401   Forbidden 403   NotFound 404
+        Stale 412          our picture of the row is old, or the row exists already
+        Throttled 429      a service protection limit: it did not happen
+        Rejected           any other 4xx: the service will not do this now
+        Broken             5xx: it may have happened
+      NotConverged         looked again and again, and the plan did not become empty
+      LedgerError          the durable list of a job is unusable or belongs to something else
+
+A refusal (an opportunity already closed with the other outcome, say) is not here: it is a result.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Effect(Enum):
+    """Whether the write that failed may have taken effect in the organization."""
+
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class ConnectorError(Exception):
+    """A failure, as a sentence for the person who must act.
+
+    `message` says what happened and to which record, `remedy` what to do next. `effect` tells whether a
+    write may have happened, `transient` whether the same attempt may succeed later.
+    """
+
+    effect: Effect = Effect.NONE
+    transient: bool = False
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return the message followed by the remedy."""
+        return f"{self.message} {self.remedy}".strip()
+
+
+class SettingsError(ConnectorError):
+    """The settings are wrong or missing; every problem found is named at once."""
+
+
+class InputError(ConnectorError):
+    """The request is malformed or names something the organization does not have; nothing was changed."""
+
+
+class SignInError(ConnectorError):
+    """The identity provider gave no token; nothing was sent to the organization."""
+
+    def __init__(self, message: str, *, remedy: str = "", transient: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.transient = transient
+
+
+class TransportError(ConnectorError):
+    """No answer came over the network."""
+
+    transient = True
+
+
+class NotSent(TransportError):
+    """No connection was made (name not found, refused, TLS failed, timed out connecting): nothing happened."""
+
+
+class Unanswered(TransportError):
+    """The request went out and no complete answer came back: it may have happened."""
+
+    effect = Effect.UNKNOWN
+
+
+class ServiceError(ConnectorError):
+    """The service answered with an error.
+
+    `status` is the HTTP status, `code` the service's code in lower-case hexadecimal (`0x80040217`) or empty,
+    `detail` the service's own message (it may hold customer text: never log it), `request_id` what support will ask for.
+    """
+
+    def __init__(
+        self, message: str, *, status: int, code: str = "", detail: str = "", request_id: str = "", remedy: str = ""
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.request_id = request_id
+
+
+class Unauthorized(ServiceError):
+    """401: the token was not accepted."""
+
+
+class Forbidden(ServiceError):
+    """403: signed in, but not allowed (no application user, no role, a missing privilege)."""
+
+
+class NotFound(ServiceError):
+    """404: no such row, table or message."""
+
+
+class Stale(ServiceError):
+    """412: the row changed since it was read, or a row with this key exists already."""
+
+
+class Rejected(ServiceError):
+    """Any other 4xx: the service turned this down as it stands."""
+
+
+class Throttled(ServiceError):
+    """429: a service protection limit was reached; nothing happened.
+
+    `retry_after` is in seconds; `facet` is `count`, `time`, `concurrency` or `other`.
+    """
+
+    transient = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float,
+        facet: str = "other",
+        status: int = 429,
+        code: str = "",
+        detail: str = "",
+        request_id: str = "",
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message, status=status, code=code, detail=detail, request_id=request_id, remedy=remedy)
+        self.retry_after = retry_after
+        self.facet = facet
+
+
+class Broken(ServiceError):
+    """5xx: the service failed; a write may have happened."""
+
+    effect = Effect.UNKNOWN
+    transient = True
+
+
+class NotConverged(ConnectorError):
+    """The plan did not become empty in the allowed rounds; `last` is the last failure seen, if any."""
+
+    def __init__(self, message: str, *, remedy: str = "", last: ConnectorError | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.last = last
+        self.effect = last.effect if last is not None else Effect.NONE
+
+
+class LedgerError(ConnectorError):
+    """The job's ledger cannot be used as asked (other input, held by another run, unreadable, full disk)."""

@@ -1,0 +1,1 @@
+"""The way in: the hosted endpoint for Power Automate and agents."""
