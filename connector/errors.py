@@ -87,7 +87,8 @@ class ServiceError(ConnectorError):
     """The service answered with an error.
 
     `status` is the HTTP status, `code` the service's code in lower-case hexadecimal (`0x80040217`) or empty,
-    `detail` the service's own message (it may hold customer text: never log it), `request_id` what support will ask for.
+    `detail` the service's own message (it may hold customer text: never log it), `request_id` what support will ask
+    for.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class DraftPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusReason:
-    """One `statuscode` of a table: its value, the state it belongs to, whether it is that state's default, its labels."""
+    """One `statuscode` of a table: its value, its state, whether it is that state's default, its labels."""
 
     value: int
     state: int
@@ -83,7 +83,7 @@ class OrganizationMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Opportunity:
-    """An opportunity as it was read; `version` is its ETag, `work_based` tells Project Operations (`msdyn_ordertype`)."""
+    """An opportunity as read; `version` is its ETag, `work_based` tells Project Operations (`msdyn_ordertype`)."""
 
     id: UUID
     name: str
@@ -238,7 +238,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step and what came of it; `error` is the failure, `request_id` the service's id of the request that did it."""
+    """One step and what came of it; `error` is the failure, `request_id` the service's id of the request."""
 
     step: Step
     status: StepStatus
@@ -261,8 +261,8 @@ class ReportStatus(StrEnum):
 class Report:
     """What came of an intent: the status, every step with its result, and why when it is refused or failed.
 
-    `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it failed after
-    some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
+    `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it
+    failed after some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
     """
 
     opportunity_id: UUID

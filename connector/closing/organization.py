@@ -25,6 +25,6 @@ class Organization(Protocol):
         """Perform the plans, each atomically where the organization allows it; one tuple of results per plan, in order.
 
         A tuple has one result per step of its plan. Failures of the service are results, never exceptions: a plan
-        whose fate is not known (lost answer, 5xx) has results with status UNKNOWN and the error. Plans are independent: one's
-        failure does not stop another.
+        whose fate is not known (lost answer, 5xx) has results with status UNKNOWN and the error. Plans are
+        independent: one's failure does not stop another.
         """
