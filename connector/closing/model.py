@@ -20,6 +20,10 @@ ColumnValue = str | int | float | bool | Decimal | None
 _NO_COLUMNS: Mapping[str, ColumnValue] = MappingProxyType({})
 
 
+def _no_columns() -> Mapping[str, ColumnValue]:
+    return _NO_COLUMNS
+
+
 class Outcome(StrEnum):
     """How an opportunity is closed."""
 
@@ -154,8 +158,8 @@ class Intent:
     competitor_id: UUID | None = None
     winning_quote_id: UUID | None = None
     drafts: DraftPolicy = DraftPolicy.ACTIVATE
-    opportunity_columns: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
-    quote_columns: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
+    opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +208,7 @@ class Step:
     state: int | None = None
     status: int | None = None
     activity_id: UUID | None = None
-    activity: Mapping[str, ColumnValue] = field(default=_NO_COLUMNS)
+    activity: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
     competitor_id: UUID | None = None
 
 
