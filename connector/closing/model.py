@@ -76,13 +76,15 @@ class OrganizationMetadata:
     """What an organization has, read from its own metadata: status reasons and the messages that matter here.
 
     `messages` holds those of the names in `closing.plan.MESSAGES_OF_INTEREST` which exist. `utc_offset_minutes` is the
-    acting user's, used to place a calendar date in a moment.
+    acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
+    closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
     quote_statuses: tuple[StatusReason, ...]
     messages: frozenset[str] = frozenset()
     utc_offset_minutes: int = 0
+    close_action: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +129,8 @@ class CloseActivity:
 class Snapshot:
     """What was seen at one moment: the opportunity and all its quotes, ordered by id.
 
-    `activities` holds the close activities of the opportunity and its quotes where they were asked for (reopening and
-    verifying need them), else it is empty.
+    `activities` holds the close activities of the opportunity and its quotes, oldest first by `createdon`, where they
+    were asked for (reopening and verifying need them), else it is empty.
     """
 
     opportunity: Opportunity
@@ -166,12 +168,14 @@ class Intent:
 class ReopenIntent:
     """The way back: the opportunity to open, and the quotes this connector closed to draft.
 
-    `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say).
+    `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
+    `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
     """
 
     opportunity_id: UUID
     key: str = ""
     activity_ids: frozenset[UUID] | None = None
+    closed_under: str | None = None
 
 
 class StepKind(StrEnum):
