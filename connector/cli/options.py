@@ -1,0 +1,46 @@
+"""What every command understands: `--json`, `--env-file` and `--verbose`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+Function = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
+
+env_file_option = click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read settings from this file; without it from `.env` in the current folder, if there is one. "
+    "The environment wins over the file.",
+)
+
+
+def _start_logging(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's)
+    if not wanted:
+        return
+    import logging  # noqa: PLC0415 (only those who ask for it pay for it)
+
+    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, format=form, level=logging.INFO)
+    logging.getLogger("connector").setLevel(logging.DEBUG)
+
+
+verbose_option = click.option(
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_start_logging,
+    help="Log every request on stderr (never secrets or customer text).",
+)
+
+
+def run_options(command: Function) -> Function:
+    """Give a command `--json` (as `as_json`), `--env-file` (as `env_file`) and `--verbose`."""
+    return json_option(env_file_option(verbose_option(command)))

@@ -1,0 +1,67 @@
+"""The root of the command line: which commands there are, and where a failure becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import click
+
+from connector.cli.failures import ExitCode, Failure, describe
+from connector.cli.lazy import LazyGroup
+
+SUMMARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "demo": "Close opportunities of a local emulator and check the result, in one go.",
+        "doctor": "Check settings, sign-in, privileges and what the organization offers.",
+        "plan": "Show what closing an opportunity would do, and a digest that names it.",
+        "close": "Close an opportunity as won or lost, with its quotes.",
+        "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
+        "bulk": "Close many opportunities from a file: durable, paced, resumable.",
+        "emulator": "Serve a local stand-in for a Dataverse organization.",
+    }
+)
+"""Every command with its summary, in the order in which somebody new needs them."""
+
+HELP = """Close Dynamics 365 opportunities, with their quotes, through the Dataverse Web API.
+
+Results go to stdout (with --json: exactly one JSON object), everything else to stderr. Exit codes: 0 done or
+already so, 1 failed, 2 wrong usage or settings, 3 refused, 4 partly done, 130 interrupted."""
+
+program = LazyGroup("connector", "connector.cli", SUMMARIES, help=HELP)
+click.version_option(package_name="dataverse-close-connector", prog_name="connector")(program)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. No exception leaves it but the end of the process."""
+    try:
+        result = program.main(list(arguments), prog_name="connector", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return ExitCode.USAGE
+    except Exception as error:  # noqa: BLE001 (the border: the process ends here, with a sentence instead of a traceback)
+        return _fail(error, arguments)
+    return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _fail(error: Exception, arguments: Sequence[str]) -> int:
+    failure = describe(error)
+    if "--json" in arguments:
+        _print_json_failure(failure)
+    click.echo(failure.text, err=True)
+    if "--verbose" in arguments and failure.unexpected:
+        _print_traceback(error)
+    return failure.exit_code
+
+
+def _print_json_failure(failure: Failure) -> None:
+    import json  # noqa: PLC0415 (only a failing program pays for it)
+
+    click.echo(json.dumps({"status": "failed", "error": failure.data()}, ensure_ascii=False))
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback  # noqa: PLC0415 (only a failing program pays for it)
+
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,56 @@
+"""Ids as people have them at hand."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.cli.record_id import opportunity_id, quote_id
+
+SOME_ID = "6f2c1f0a-5b7d-4a53-9a3e-0c6f3f2f9b11"
+PAGE = f"https://org.crm4.dynamics.com/main.aspx?appid=11111111-2222-3333-4444-555555555555&pagetype=entityrecord&etn=opportunity&id={SOME_ID}"
+
+
+@given(st.uuids(), st.sampled_from(["{0}", "{{{0}}}", "({0})", "  {0}\n"]), st.sampled_from([str.upper, str.lower]))
+def test_a_guid_is_understood_in_any_dress(value: UUID, dress: str, case: Callable[[str], str]) -> None:
+    text = dress.format(value)
+    assert opportunity_id(case(text)) == value
+    assert opportunity_id(value.hex) == value
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        PAGE,
+        f"https://org.crm.dynamics.com/main.aspx?etn=opportunity&pagetype=entityrecord&id=%7b{SOME_ID.upper()}%7d",
+        f"https://org.crm.dynamics.com/main.aspx#pagetype=entityrecord&etn=opportunity&id={SOME_ID}",
+        f"https://org.crm.dynamics.com/api/data/v9.2/opportunities({SOME_ID})",
+    ],
+)
+def test_the_address_of_a_record_stands_for_its_id(address: str) -> None:
+    assert opportunity_id(address) == UUID(SOME_ID)
+
+
+def test_the_address_of_another_table_is_named_as_such() -> None:
+    with pytest.raises(click.BadParameter, match="address of a record of the table 'opportunity'; it must be 'quote'"):
+        quote_id(PAGE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "42",
+        "6f2c1f0a",
+        f"{SOME_ID}0",
+        "not-an-id",
+        "https://org.crm.dynamics.com/main.aspx?etn=opportunity",
+        "'; --",
+    ],
+)
+def test_anything_else_is_answered_with_a_sentence(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="does not name one opportunity"):
+        opportunity_id(text)
