@@ -1,0 +1,83 @@
+"""Steps for people: what each does to which record, from which state to which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.closing.model import (
+    OpportunityState,
+    OrganizationMetadata,
+    QuoteState,
+    Snapshot,
+    StatusReason,
+    Step,
+    StepKind,
+)
+
+PHRASES: Mapping[StepKind, str] = MappingProxyType(
+    {
+        StepKind.ACTIVATE_QUOTE: "activate quote",
+        StepKind.DELETE_QUOTE: "delete quote",
+        StepKind.WIN_QUOTE: "win quote",
+        StepKind.CLOSE_QUOTE: "close quote",
+        StepKind.CLOSE_PROJECT_QUOTE: "close project quote",
+        StepKind.CLOSE_ALL_QUOTES: "close all quotes",
+        StepKind.CLOSE_OPPORTUNITY: "close opportunity",
+        StepKind.REOPEN_OPPORTUNITY: "reopen opportunity",
+        StepKind.REOPEN_QUOTE: "reopen quote",
+    }
+)
+
+COLUMNS = ("step", "record", "from", "to")
+
+
+def step_rows(
+    steps: Sequence[Step], before: Snapshot | None, metadata: OrganizationMetadata
+) -> list[tuple[str, str, str, str]]:
+    """Return one row of cells under COLUMNS per step, in order; a record's second step starts where its first ended."""
+    where = _start(before, metadata)
+    rows = []
+    for step in steps:
+        after = _target(step, metadata)
+        rows.append((PHRASES[step.kind], step.label, where.get(step.record_id, ""), after))
+        if step.kind is not StepKind.CLOSE_ALL_QUOTES:
+            where[step.record_id] = after
+    return rows
+
+
+def opportunity_words(state: int, status: int, metadata: OrganizationMetadata) -> str:
+    """Name an opportunity's state and status reason: `Open, In Progress`."""
+    return _words(OpportunityState(state).name, status, metadata.opportunity_statuses)
+
+
+def quote_words(state: int, status: int, metadata: OrganizationMetadata) -> str:
+    """Name a quote's state and status reason: `Closed, Lost`."""
+    return _words(QuoteState(state).name, status, metadata.quote_statuses)
+
+
+def _start(before: Snapshot | None, metadata: OrganizationMetadata) -> dict[UUID, str]:
+    if before is None:
+        return {}
+    opportunity = before.opportunity
+    where = {quote.id: quote_words(quote.state, quote.status, metadata) for quote in before.quotes}
+    where[opportunity.id] = opportunity_words(opportunity.state, opportunity.status, metadata)
+    return where
+
+
+def _target(step: Step, metadata: OrganizationMetadata) -> str:
+    if step.kind is StepKind.DELETE_QUOTE:
+        return "deleted"
+    if step.state is None or step.status is None:
+        return ""
+    if step.table == "quote" or step.kind is StepKind.CLOSE_ALL_QUOTES:
+        return quote_words(step.state, step.status, metadata)
+    return opportunity_words(step.state, step.status, metadata)
+
+
+def _words(state: str, status: int, reasons: Sequence[StatusReason]) -> str:
+    name = state.capitalize()
+    labels = [reason.labels[0] for reason in reasons if reason.value == status and reason.labels]
+    label = labels[0] if labels else str(status)
+    return name if label == name else f"{name}, {label}"
