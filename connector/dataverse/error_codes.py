@@ -1,0 +1,196 @@
+"""What the service's error codes mean for a close: the sentence, the remedy, whether it happened, whether to try again.
+
+Codes, names and texts: Microsoft's list of Web service error codes
+(learn.microsoft.com/power-apps/developer/data-platform/reference/web-service-error-codes). Whether the write may have
+happened: a statement that fails inside the service's transaction rolls it back (plug-in errors, deadlocks, lock and
+capacity refusals); where the documents leave it open it counts as unknown, which costs one more look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One error code: what to tell the person, and what it says about the write.
+
+    `effect`, `transient` and `kind` are None where the HTTP status decides.
+    """
+
+    sentence: str
+    remedy: str = ""
+    effect: Effect | None = None
+    transient: bool | None = None
+    kind: type[ServiceError] | None = None
+
+
+_USERS = "Power Platform admin center > Environments > Settings > Users + permissions > Application users"
+_LOOK_AT_RULE = "The text of the organization's own rule is in the detail; its owner can tell what it wants."
+_TRY_LATER = "Try again later."
+_UNCHANGED = Effect.NONE
+
+
+def _plug_in(sentence: str) -> Case:
+    """Return the case of a synchronous plug-in that ended the transaction: nothing happened, a repeat ends alike."""
+    return Case(sentence, _LOOK_AT_RULE, _UNCHANGED, transient=False)
+
+
+def _busy(sentence: str) -> Case:
+    """Return the case of a statement that was turned away or rolled back, and may pass in a moment."""
+    return Case(sentence, _TRY_LATER, _UNCHANGED, transient=True)
+
+
+_ACCESS = {
+    "0x80072560": Case(
+        "the identity that signed in is not a user of this organization.",
+        f"Create an application user for this client id and give it a security role ({_USERS}).",
+        kind=Forbidden,
+    ),
+    "0x80095ffc": Case(
+        "this organization does not let this application id use its API.",
+        "Ask an administrator to add the client id to the environment's allowed applications.",
+        kind=Forbidden,
+    ),
+    "0x80042f09": Case(
+        "the application user has no security role.",
+        f"Give it a role with the privileges for opportunities and quotes ({_USERS}).",
+        kind=Forbidden,
+    ),
+    "0x80040220": Case(
+        "the user lacks a privilege that this needs.",
+        f"Add the privilege to a security role of the application user ({_USERS}).",
+        kind=Forbidden,
+    ),
+    "0x80048306": Case(
+        "the user may not do this to this row.",
+        "Widen the access level of its security role, or share the row with it.",
+        kind=Forbidden,
+    ),
+    "0x80048405": Case(
+        "access is denied.",
+        "Check the security roles of the application user and its access to this row.",
+        kind=Forbidden,
+    ),
+    "0x80040225": Case(
+        "the user is disabled or belongs to no business unit.",
+        f"Enable the application user and give it a business unit ({_USERS}).",
+        kind=Forbidden,
+    ),
+    "0x8004a110": Case(
+        "the user may not act for another user.",
+        "Give it prvActOnBehalfOfAnotherUser (the Delegate role has it), or stop impersonating.",
+        kind=Forbidden,
+    ),
+}
+
+_NAMES = {
+    "0x80040217": Case("the record does not exist.", "Check the id; the record may have been deleted.", kind=NotFound),
+    "0x80040500": Case("the opportunity does not exist.", "Check the id; it may have been deleted.", kind=NotFound),
+    "0x80100006": Case("the opportunity does not exist.", "Check the id; it may have been deleted.", kind=NotFound),
+    "0x80060891": Case("no record has this key.", "Check the id; the record may have been deleted.", kind=NotFound),
+    "0x8006088a": Case(
+        "the organization has no table or action of this name.", "Run `connector doctor`: it lists what is missing."
+    ),
+    "0x80060888": Case(
+        "the organization has no table or action of this name.", "Run `connector doctor`: it lists what is missing."
+    ),
+}
+
+_STATE = {
+    "0x80040515": Case("the opportunity is already closed.", "Look at it again before deciding."),
+    "0x80040516": Case(
+        "the opportunity cannot be closed.", "Close or delete its draft and active quotes first, then close it."
+    ),
+    "0x8004051a": Case("the opportunity is already open.", "Look at it again before deciding."),
+    "0x80043b15": Case("the opportunity's id is missing or invalid."),
+    "0x80100003": Case(
+        "the quote is no longer a draft, so it cannot be activated.", "Look at it again before deciding."
+    ),
+    "0x80100005": Case("this organization does not let an update close an opportunity."),
+    "0x80048408": Case(
+        "the status reason does not belong to this state.", "Choose one of the state's own status reasons."
+    ),
+    "0x8004f00e": Case("the record cannot go from its present state to this one.", "Look at it again before deciding."),
+    "0x8004f857": Case("the organization's status transition rules forbid this change."),
+    "0x8004f858": Case("the organization's status transition rules forbid this change."),
+    "0x80040233": Case("the record is not in a state that allows this.", "Look at it again before deciding."),
+    "0x8004022e": Case("the record is read-only in its present state.", "Look at it again before deciding."),
+    "0x80043b09": Case("the record's parent is read-only.", "Look at it again before deciding."),
+    "0x80040227": Case(
+        "the record cannot be deleted while others refer to it.", "Activate and close the quote instead."
+    ),
+    "0x80048cea": Case(
+        "two records have different currencies.", "Give the actual revenue in the opportunity's own currency."
+    ),
+    "0x80040203": Case("a value was not accepted."),
+    "0x80044331": Case("a value does not fit its column.", "The detail names the column and its limit."),
+    "0x80048d19": Case(
+        "the columns sent are not what the organization has.", "Check the extra columns and the action."
+    ),
+    "0x80060883": Case("the organization wants the row version with this change."),
+    "0x8006088d": Case("the organization does not check row versions on this table."),
+    "0x80060882": Case("the record was changed by somebody else meanwhile.", "Look at it again.", kind=Stale),
+    "0x80040237": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
+    "0x80060892": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
+    "0x80040333": Case("duplicate detection found another record like it.", kind=Stale),
+}
+
+_RULES = {
+    "0x80040265": _plug_in("a rule of this organization (a plug-in) stopped it."),
+    "0x80040224": _plug_in("a plug-in of this organization failed."),
+    "0x80044171": _plug_in("a plug-in of this organization took too long."),
+    "0x80044172": _plug_in("a plug-in of this organization took too long."),
+    "0x80044173": _plug_in("a plug-in of this organization took too long."),
+    "0x80081111": _plug_in("a plug-in of this organization took too long."),
+    "0x80040251": _plug_in("a plug-in of this organization ended the transaction."),
+}
+
+_BUSY = {
+    "0x80040255": _busy("the transaction was rolled back."),
+    "0x80044339": _busy("another change holds a lock on the record."),
+    "0x80048105": _busy("another operation is changing access to the same record."),
+    "0x8004a001": _busy("the organization's database is busy."),
+    "0x80072323": _busy("the organization's database has reached its limit."),
+    "0x80072324": _busy("the organization's database has too many requests at once."),
+    # A failed statement aborts its transaction, yet a timeout may also end the wait for one that succeeds: look again.
+    "0x80044150": Case("the organization's database failed.", _TRY_LATER, Effect.UNKNOWN, transient=True),
+    "0x80044151": Case("the organization's database took too long.", _TRY_LATER, Effect.UNKNOWN, transient=True),
+}
+
+CASES: Mapping[str, Case] = MappingProxyType({**_ACCESS, **_NAMES, **_STATE, **_RULES, **_BUSY})
+"""Every code that is told apart, by its lower-case hexadecimal form."""
+
+DEADLOCK = _busy("the database chose this change as the victim of a deadlock.")
+"""SQL error 1205, which comes inside the text of the SQL codes: the statement was rolled back."""
+
+DEADLOCK_CODES = frozenset({"", "0x80044150", "0x80044151", "0x80044339", "0x80040216"})
+"""The codes whose text may speak of a deadlock in the service's own words; a plug-in's text may say anything."""
+
+FACETS: Mapping[str, str] = MappingProxyType({"0x80072322": "count", "0x80072321": "time", "0x80072326": "concurrency"})
+"""The service protection limits by code (learn.microsoft.com/power-apps/developer/data-platform/api-limits)."""
+
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "ConcurrencyVersionMismatch": "0x80060882",
+        "DuplicateRecord": "0x80040237",
+        "ObjectDoesNotExist": "0x80040217",
+        "PrivilegeDenied": "0x80040220",
+        "IsvAborted": "0x80040265",
+    }
+)
+"""Codes by the name in `ApiExceptionMessageName`, for answers whose code is empty."""
+
+TEXTS: tuple[tuple[int, str, str], ...] = (
+    (404, "does not exist", "0x80040217"),
+    (412, "the version of the existing record", "0x80060882"),
+    (412, "matching key values already exists", "0x80040237"),
+)
+"""Status, text and code of the answers that older releases sent with an empty code."""
+
+UNSUPPORTED = frozenset({"0x80040315", "0x80100008", "0x80044181"})
+"""NotSupported, EntityTypeNotSupported, SdkMessageNotSupportedOnClient: refused whatever the record."""

@@ -1,0 +1,210 @@
+"""Says it in the Web API's words: requests out of values, values out of rows. No I/O.
+
+Sources: learn.microsoft.com/power-apps/developer/data-platform/webapi (compose-http-requests-handle-errors,
+use-web-api-actions, perform-conditional-operations-using-web-api) and the Web API reference of opportunity, quote,
+opportunityclose and quoteclose.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+from connector.closing.model import ColumnValue, Step, StepKind
+from connector.errors import InputError
+from connector.handler import Request
+
+SERVICE_PATH = "/api/data/v9.2/"
+"""The Web API's root below the organization's address; v9.2 is the current version."""
+
+ANNOTATIONS = 'odata.include-annotations="Microsoft.PowerApps.CDS.*"'
+"""The preference that makes error bodies carry what classifies them."""
+
+WRITE_TIMEOUT = 240.0
+"""Seconds to wait for a write: a plug-in may take two minutes; Microsoft's ServiceClient waits four."""
+
+SETS: Mapping[str, str] = {"opportunity": "opportunities", "quote": "quotes"}
+"""Entity sets by the logical name of their table."""
+
+_BASE = {
+    "accept": "application/json",
+    "odata-maxversion": "4.0",
+    "odata-version": "4.0",
+    "if-none-match": "null",  # defeats stale cached expansions, as the documents ask on every request
+}
+_OPPORTUNITY = "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value"
+_QUOTE = "quoteid,name,quotenumber,statecode,statuscode,_opportunityid_value"
+_WORK_BASED = ",msdyn_ordertype"
+# A parameter of the general entity type needs to be told the type of what is in it; a concrete one allows it.
+_TYPED = '"@odata.type":"Microsoft.Dynamics.CRM.opportunityclose",'
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation, to be sent alone or inside a batch: `path` is relative to the service root, `body` is JSON."""
+
+    method: str
+    path: str
+    body: str = ""
+    if_match: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where requests go and as whom: builds them complete, with headers and ids.
+
+    `base_url` is `https://host`, without a path. `impersonate` is the Entra object id of the user to act as; the
+    caller needs prvActOnBehalfOfAnotherUser. `new_id` makes the id that each request carries for support.
+    """
+
+    base_url: str
+    impersonate: UUID | None = None
+    new_id: Callable[[], UUID] = uuid4
+
+    def request(self, operation: Operation, correlation: UUID | None = None) -> Request:
+        """Return `operation` as a request of its own; `correlation` names the opportunity it serves."""
+        headers = self._headers(correlation, ANNOTATIONS)
+        if operation.if_match:
+            headers["if-match"] = operation.if_match
+        if operation.body:
+            headers["content-type"] = "application/json; charset=utf-8"
+        timeout = None if operation.method == "GET" else WRITE_TIMEOUT
+        url = f"{self.base_url}{SERVICE_PATH}{operation.path}"
+        return Request(operation.method, url, headers, operation.body.encode(), timeout)
+
+    def batch(self, body: bytes, boundary: str, correlation: UUID | None = None) -> Request:
+        """Return the request of a batch that goes on after an operation failed."""
+        headers = self._headers(correlation, f"odata.continue-on-error,{ANNOTATIONS}")
+        headers["content-type"] = f'multipart/mixed; boundary="{boundary}"'
+        return Request("POST", f"{self.base_url}{SERVICE_PATH}$batch", headers, body, WRITE_TIMEOUT)
+
+    def part_headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers that every operation inside a batch carries itself."""
+        own = (("Accept", "application/json"), ("Prefer", ANNOTATIONS))
+        return own if self.impersonate is None else (*own, ("CallerObjectId", str(self.impersonate)))
+
+    def follow(self, link: str) -> Request:
+        """Return the request for a next link, taken as it is; InputError if it leads out of the organization."""
+        ours, theirs = urlsplit(self.base_url), urlsplit(link)
+        if (theirs.scheme.lower(), theirs.netloc.lower()) != (ours.scheme.lower(), ours.netloc.lower()):
+            raise InputError(
+                f"The organization's answer goes on at another host ({theirs.hostname}), which is not followed.",
+                remedy="Set DATAVERSE_URL to the address that the organization itself uses.",
+            )
+        return Request("GET", link, self._headers(None, ANNOTATIONS))
+
+    def _headers(self, correlation: UUID | None, prefer: str) -> dict[str, str]:
+        headers = {**_BASE, "prefer": prefer, "x-ms-client-request-id": str(self.new_id())}
+        if correlation is not None:
+            headers["x-ms-correlation-request-id"] = str(correlation)
+        if self.impersonate is not None:
+            headers["callerobjectid"] = str(self.impersonate)
+        return headers
+
+
+# --- reading ---
+
+
+def read_opportunity(opportunity_id: UUID, *, work_based: bool) -> Operation:
+    """Return the read of one opportunity with its quotes; an expansion of a single row comes with its rows.
+
+    `work_based` asks for `msdyn_ordertype` too, which only organizations with Project Operations have.
+    """
+    extra = _WORK_BASED if work_based else ""
+    expand = f"$expand=opportunity_quotes($select={_QUOTE}{extra})"
+    return Operation("GET", f"opportunities({opportunity_id})?$select={_OPPORTUNITY}{extra}&{expand}")
+
+
+def read_opportunities(ids: Iterable[UUID], *, work_based: bool) -> Operation:
+    """Return the read of many opportunities without their quotes (see `read_quotes`)."""
+    return _read("opportunities", _OPPORTUNITY + (_WORK_BASED if work_based else ""), "opportunityid", ids)
+
+
+def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operation:
+    """Return the read of the quotes of many opportunities.
+
+    A query of its own, because an expansion over a set may answer with a link per row instead of the rows.
+    """
+    return _read("quotes", _QUOTE + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
+
+
+def read_opportunity_closes(opportunity_ids: Iterable[UUID]) -> Operation:
+    """Return the read of the close activities of many opportunities."""
+    return _read("opportunitycloses", "activityid,statecode,_opportunityid_value", "opportunityid", opportunity_ids)
+
+
+def read_quote_closes(quote_ids: Iterable[UUID]) -> Operation:
+    """Return the read of the close activities of many quotes."""
+    return _read("quotecloses", "activityid,statecode,_quoteid_value", "quoteid", quote_ids)
+
+
+def _read(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
+    values = ",".join([f"'{id_}'" for id_ in ids])
+    condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
+    return Operation("GET", f"{entity_set}?$select={columns}&$filter={condition}")
+
+
+# --- writing ---
+
+
+def operation_of(step: Step, close_action: str = "") -> Operation:
+    """Return the operation that performs `step`.
+
+    `close_action` names the organization's own action for closing an opportunity (parameters `OpportunityClose` and
+    `Status`); empty calls the message of the step. Raises InputError for a value that JSON cannot carry, and for a
+    step without the status reason or the activity id that its message needs: neither is left for the service to choose.
+    """
+    match step.kind:
+        case StepKind.ACTIVATE_QUOTE | StepKind.REOPEN_OPPORTUNITY | StepKind.REOPEN_QUOTE:
+            state = f'{{"statecode":{_required(step, step.state)},"statuscode":{_required(step, step.status)}}}'
+            return Operation("PATCH", _row(step), state, step.version or "*")
+        case StepKind.DELETE_QUOTE:
+            return Operation("DELETE", _row(step), "", step.version or "*")
+        case StepKind.CLOSE_QUOTE | StepKind.WIN_QUOTE:
+            return Operation("POST", step.message, _close_body(step, "QuoteClose", ""))
+        case StepKind.CLOSE_OPPORTUNITY:
+            body = _close_body(step, "OpportunityClose", _TYPED if close_action else "")
+            return Operation("POST", close_action or step.message, body)
+        case StepKind.CLOSE_PROJECT_QUOTE:
+            return Operation("POST", f"{_row(step)}/Microsoft.Dynamics.CRM.{step.message}", "{}")
+        case StepKind.CLOSE_ALL_QUOTES:
+            body = f'{{"quoteStatus":{_required(step, step.status)}}}'
+            return Operation("POST", f"{_row(step)}/Microsoft.Dynamics.CRM.{step.message}", body)
+
+
+def subject_of(step: Step) -> str:
+    """Return what `step` does and to which row, in words that hold no customer text ("close quote 2222...")."""
+    return f"{step.kind.replace('_', ' ').capitalize()}, {step.table} {step.record_id}"
+
+
+def _row(step: Step) -> str:
+    return f"{SETS[step.table]}({step.record_id})"
+
+
+def _required(step: Step, value: int | None) -> int:
+    """Return `value`, a state or status reason; -1, which lets the platform choose, is not one."""
+    if value is None or value < 0:
+        raise InputError(f"{subject_of(step)}: the step has no state or status reason.")
+    return value
+
+
+def _close_body(step: Step, parameter: str, kind: str) -> str:
+    if step.activity_id is None:
+        raise InputError(f"{subject_of(step)}: the step has no id for its close activity.")
+    bind = f'"{step.table}id@odata.bind":"/{_row(step)}"'
+    competitor = f',"competitorid@odata.bind":"/competitors({step.competitor_id})"' if step.competitor_id else ""
+    columns = "".join([f",{json.dumps(name)}:{_json(step, value)}" for name, value in step.activity.items()])
+    entity = f'{{{kind}"activityid":"{step.activity_id}",{bind}{competitor}{columns}}}'
+    return f'{{"Status":{_required(step, step.status)},"{parameter}":{entity}}}'
+
+
+def _json(step: Step, value: ColumnValue) -> str:
+    """Return `value` in JSON; a Decimal keeps every digit."""
+    if isinstance(value, Decimal | float) and not math.isfinite(value):
+        raise InputError(f"{subject_of(step)}: a column holds a number that is not finite.")
+    return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value)
