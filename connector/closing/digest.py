@@ -1,0 +1,59 @@
+"""The name of a plan for approval: the same writes on the same rows have the same digest, in every process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from uuid import UUID
+
+from connector.closing.model import ColumnValue, Plan, Step
+
+_HEX_DIGITS = 16
+
+
+def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
+    """Return the plan of these steps with its digest.
+
+    The digest covers what a person approves: every step's kind, record, row version, message, state, status reason,
+    competitor and activity columns. It leaves out the caller's key, the activity ids derived from it, and labels.
+    """
+    content = [str(opportunity_id), [_approved(step) for step in steps]]
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS])
+
+
+def plan_data(plan: Plan) -> dict[str, object]:
+    """Return the plan as plain data, ready for JSON: `opportunity_id`, `digest`, `steps`."""
+    return {
+        "opportunity_id": str(plan.opportunity_id),
+        "digest": plan.digest,
+        "steps": [step_data(step) for step in plan.steps],
+    }
+
+
+def step_data(step: Step) -> dict[str, object]:
+    """Return a step as plain data; what a step does not have is absent."""
+    data: dict[str, object | None] = {
+        "kind": step.kind.value,
+        "record": str(step.record_id),
+        "table": step.table,
+        "label": step.label,
+        "message": step.message,
+        "state": step.state,
+        "status_reason": step.status,
+        "activity_id": str(step.activity_id) if step.activity_id else None,
+        "activity": {name: _plain(value) for name, value in step.activity.items()} or None,
+        "competitor_id": str(step.competitor_id) if step.competitor_id else None,
+    }
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _approved(step: Step) -> dict[str, object]:
+    data = step_data(step)
+    return {name: data[name] for name in data.keys() - {"label", "activity_id"}} | {"version": step.version}
+
+
+def _plain(value: ColumnValue) -> str | int | float | bool | None:
+    return str(value) if isinstance(value, Decimal) else value

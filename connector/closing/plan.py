@@ -1,0 +1,354 @@
+"""What must still happen: from what was seen and what is wanted to the writes that are left, or to a refusal. Pure.
+
+A plan holds only what is not so already, so the plan after a crash is simply shorter, and an empty one means: done.
+An opportunity that is closed as wanted is done whatever its quotes are: they come before it in every plan, so a quote
+that is open afterwards was opened by somebody later (to make an order of it, say) and is theirs.
+
+Sources: *Close a quote* and *Close an opportunity as won or lost* (Dynamics 365 Sales), *Close an opportunity* and
+*Win a quote* (Project Operations), and the table references of opportunity and quote, all on Microsoft Learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from connector.closing import identity, reasons
+from connector.closing.columns import opportunity_close, quote_close
+from connector.closing.digest import make_plan
+from connector.closing.model import (
+    DraftPolicy,
+    Intent,
+    Opportunity,
+    OpportunityState,
+    OrganizationMetadata,
+    Outcome,
+    Plan,
+    Quote,
+    QuoteState,
+    Refusal,
+    ReopenIntent,
+    Snapshot,
+    Step,
+    StepKind,
+)
+from connector.errors import InputError
+
+_ACTIVATE, _DELETE, _CLOSE = StepKind.ACTIVATE_QUOTE, StepKind.DELETE_QUOTE, StepKind.CLOSE_QUOTE
+
+# fmt: off
+CLOSING_STEPS: Mapping[QuoteState, Mapping[DraftPolicy, tuple[StepKind, ...] | None]] = {
+    state: dict(zip(DraftPolicy, row, strict=True))
+    for state, row in {
+        # state              ACTIVATE              DELETE      DIRECT     LEAVE
+        QuoteState.DRAFT:  ((_ACTIVATE, _CLOSE), (_DELETE,), (_CLOSE,), None),
+        QuoteState.ACTIVE: ((_CLOSE,),           (_CLOSE,),  (_CLOSE,), (_CLOSE,)),
+        QuoteState.WON:    ((),                  (),         (),        ()),
+        QuoteState.CLOSED: ((),                  (),         (),        ()),
+    }.items()
+}
+# fmt: on
+"""A quote's way to where it does not block its opportunity; None: the close is refused while such a quote stands.
+
+Sales closes a quote only from Active: a draft is activated first, or deleted. Won and closed quotes are left alone.
+"""
+
+OPEN_QUOTES = frozenset({QuoteState.DRAFT, QuoteState.ACTIVE})
+"""The states of a quote that block the close of its opportunity."""
+
+CLOSED_STATE = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+"""The state of an opportunity closed with an outcome."""
+
+CLOSE_ACTION = {OpportunityState.WON: "WinOpportunity", OpportunityState.LOST: "LoseOpportunity"}
+"""The action by the state of the status reason, never by its number: a custom reason of Won is not 3."""
+
+CLOSE_ALL_QUOTES = "msdyn_CloseAllOpportunityQuotes"
+CLOSE_PROJECT_QUOTE_AS_LOST = "msdyn_CloseQuoteAsLost"
+CLOSE_PROJECT_QUOTE_AS_WON = "msdyn_CloseQuoteAsWon"
+
+PROJECT_STEPS = frozenset({StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE})
+"""Steps by messages of Project Operations, which may run as a background job there: done is not yet visible."""
+
+MESSAGES_OF_INTEREST = (
+    *CLOSE_ACTION.values(),
+    "CloseQuote",
+    "WinQuote",
+    CLOSE_ALL_QUOTES,
+    CLOSE_PROJECT_QUOTE_AS_LOST,
+    CLOSE_PROJECT_QUOTE_AS_WON,
+)
+"""The messages whose presence in an organization matters here; those of Project Operations are used where present."""
+
+
+def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadata) -> Plan | Refusal:
+    """Return the writes that close this opportunity with its quotes, or why that must not be done.
+
+    The order is: the winning quote, the other quotes by id, the opportunity last. Raises InputError when the intent
+    names a status reason which the organization does not have for that state, or a column that is not free.
+    """
+    closing = _resolve(intent, metadata)
+    refusal = _refusal(snapshot, intent)
+    if refusal is not None:
+        return refusal
+    opportunity = snapshot.opportunity
+    if opportunity.state is not OpportunityState.OPEN:
+        return make_plan(opportunity.id, ())
+    steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity)]
+    if intent.quote_columns and any(step.kind in PROJECT_STEPS for step in steps):
+        raise InputError(
+            "Project quotes are closed by Project Operations, which takes no columns for the close activity.",
+            remedy="Leave the quoteclose columns out for this opportunity.",
+        )
+    return make_plan(opportunity.id, steps)
+
+
+def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: OrganizationMetadata) -> Plan | Refusal:
+    """Return the writes that open the opportunity and put the quotes this connector closed back to draft.
+
+    A quote counts when the newest completed activity on it is ours. The snapshot must hold the activities. Quotes that
+    Project Operations closed carry no activity of ours and stay closed, as its documents demand.
+    """
+    opportunity = snapshot.opportunity
+    newest = {activity.record_id: activity.id for activity in snapshot.activities if activity.completed}
+    ours = {record for record, activity in newest.items() if _is_to_undo(activity, intent)}
+    narrowed = intent.activity_ids is not None or intent.closed_under is not None
+    closed = opportunity.state is not OpportunityState.OPEN
+    if closed and narrowed and opportunity.id not in ours:
+        return Refusal(
+            opportunity.id,
+            "closed_by_another",
+            f"The opportunity is {_name(opportunity.state)}, but not by what is to be undone. "
+            "Reopen it by itself if that is wanted.",
+        )
+    back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours]
+    steps = [_reopen_opportunity(opportunity, metadata)] if closed else []
+    return make_plan(opportunity.id, [*steps, *(_reopen_quote(quote, metadata) for quote in back)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """An intent with all its names looked up in an organization's metadata."""
+
+    intent: Intent
+    metadata: OrganizationMetadata
+    key: str
+    state: OpportunityState
+    status: int
+    quote_status: int
+    project_quote_status: int
+
+    def activity_id(self, record_id: UUID, version: str) -> UUID:
+        return identity.activity_id(self.intent.opportunity_id, self.key, record_id, version)
+
+    def has(self, message: str) -> bool:
+        return message in self.metadata.messages
+
+
+def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Closing:
+    state, quotes = CLOSED_STATE[intent.outcome], metadata.quote_statuses
+    opportunities = metadata.opportunity_statuses
+    if intent.status is None:
+        status = reasons.default_of("opportunity", opportunities, state)
+    else:
+        status = reasons.resolve("opportunity", opportunities, intent.status, state)
+    if intent.quote_status is None:
+        quote_status = reasons.closed_quote_default(quotes, intent.outcome)
+        project_quote_status = reasons.LOST
+    else:
+        quote_status = reasons.resolve("quote", quotes, intent.quote_status, QuoteState.CLOSED)
+        project_quote_status = quote_status
+    key = intent.key or identity.natural_key(intent.opportunity_id, intent.outcome)
+    return _Closing(intent, metadata, key, state, status, quote_status, project_quote_status)
+
+
+def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
+    opportunity = snapshot.opportunity
+    if intent.winning_quote_id is not None and intent.outcome is not Outcome.WON:
+        return _refuse(snapshot, "winning_quote_needs_won", "A winning quote was named for a lost opportunity.")
+    if opportunity.state is CLOSED_STATE[intent.outcome]:
+        return None
+    if opportunity.state is not OpportunityState.OPEN:
+        return _refuse(
+            snapshot,
+            "closed_with_other_outcome",
+            f"The opportunity is already closed as {_name(opportunity.state)} and is not turned into {intent.outcome}. "
+            "Reopen it first if that is wanted.",
+        )
+    return _winner_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
+
+
+def _winner_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
+    if intent.winning_quote_id is None:
+        return None
+    winner = next((quote for quote in snapshot.quotes if quote.id == intent.winning_quote_id), None)
+    if winner is None:
+        reason = f"The winning quote {intent.winning_quote_id} is not a quote of this opportunity."
+        return _refuse(snapshot, "winning_quote_unknown", reason)
+    if winner.state is QuoteState.CLOSED:
+        reason = f"The winning quote {_label(winner)} is closed and can no longer be won. Revise it, or name another."
+        return _refuse(snapshot, "winning_quote_closed", reason)
+    return None
+
+
+def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
+    standing = [q for q in snapshot.quotes if CLOSING_STEPS[q.state][intent.drafts] is None]
+    if not standing:
+        return None
+    reason = (
+        f"Draft quotes are to be left alone, and {len(standing)} of them block the close: "
+        f"{', '.join(_label(quote) for quote in standing)}. Settle them, or choose another policy for drafts."
+    )
+    return _refuse(snapshot, "drafts_stand", reason)
+
+
+def _refuse(snapshot: Snapshot, code: str, reason: str) -> Refusal:
+    return Refusal(snapshot.opportunity.id, code, reason)
+
+
+def _quote_steps(closing: _Closing, snapshot: Snapshot) -> Iterator[Step]:
+    """Yield the steps of the quotes: the winner's first, then the others' by id.
+
+    Winning a project quote makes Project Operations close the other project quotes itself, as Lost; steps for them
+    would only fail. Should they stand, the close of the opportunity is turned down and the next plan has them.
+    """
+    others = sorted((q for q in snapshot.quotes if q.id != closing.intent.winning_quote_id), key=lambda q: q.id)
+    winner = next((q for q in snapshot.quotes if q.id == closing.intent.winning_quote_id), None)
+    if winner is not None and winner.state in OPEN_QUOTES:
+        yield from _win(closing, winner)
+        if winner.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
+            yield from _close_each(closing, [quote for quote in others if not quote.work_based])
+            return
+    if snapshot.opportunity.work_based and closing.has(CLOSE_ALL_QUOTES):
+        yield from _close_all(closing, snapshot.opportunity, others)
+    else:
+        yield from _close_each(closing, others)
+
+
+def _win(closing: _Closing, quote: Quote) -> Iterator[Step]:
+    if quote.state is QuoteState.DRAFT:
+        yield _activate(closing, quote)
+    won = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.WON)
+    if quote.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
+        yield _project_step(quote, CLOSE_PROJECT_QUOTE_AS_WON, QuoteState.WON, won)
+    else:
+        yield _quote_step(closing, quote, StepKind.WIN_QUOTE, won)
+
+
+def _close_each(closing: _Closing, quotes: Iterable[Quote]) -> Iterator[Step]:
+    for quote in quotes:
+        for kind in CLOSING_STEPS[quote.state][closing.intent.drafts] or ():
+            match kind:
+                case StepKind.ACTIVATE_QUOTE:
+                    yield _activate(closing, quote)
+                case StepKind.DELETE_QUOTE:
+                    yield _delete(quote)
+                case _:
+                    yield _close(closing, quote)
+
+
+def _close_all(closing: _Closing, opportunity: Opportunity, quotes: Iterable[Quote]) -> Iterator[Step]:
+    """Yield one step for all open quotes, drafts too: the one message which is documented to close those."""
+    standing = [quote for quote in quotes if quote.state in OPEN_QUOTES]
+    if closing.intent.drafts is DraftPolicy.DELETE:
+        yield from (_delete(quote) for quote in standing if quote.state is QuoteState.DRAFT)
+        standing = [quote for quote in standing if quote.state is not QuoteState.DRAFT]
+    if standing:
+        yield Step(
+            kind=StepKind.CLOSE_ALL_QUOTES,
+            table="opportunity",
+            record_id=opportunity.id,
+            label=", ".join(_label(quote) for quote in standing),
+            version=opportunity.version,
+            message=CLOSE_ALL_QUOTES,
+            state=QuoteState.CLOSED,
+            status=closing.project_quote_status,
+        )
+
+
+def _activate(closing: _Closing, quote: Quote) -> Step:
+    status = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.ACTIVE)
+    return _update(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
+
+
+def _delete(quote: Quote) -> Step:
+    return Step(StepKind.DELETE_QUOTE, "quote", quote.id, _label(quote), quote.version, "Delete")
+
+
+def _close(closing: _Closing, quote: Quote) -> Step:
+    lost = closing.project_quote_status == reasons.LOST
+    if quote.work_based and lost and closing.has(CLOSE_PROJECT_QUOTE_AS_LOST):
+        return _project_step(quote, CLOSE_PROJECT_QUOTE_AS_LOST, QuoteState.CLOSED, reasons.LOST)
+    return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.quote_status)
+
+
+def _quote_step(closing: _Closing, quote: Quote, kind: StepKind, status: int) -> Step:
+    wins = kind is StepKind.WIN_QUOTE
+    subject = "Quote won" if wins else f"Quote closed, opportunity {closing.intent.outcome}"
+    return Step(
+        kind=kind,
+        table="quote",
+        record_id=quote.id,
+        label=_label(quote),
+        version=quote.version,
+        message="WinQuote" if wins else "CloseQuote",
+        state=QuoteState.WON if wins else QuoteState.CLOSED,
+        status=status,
+        activity_id=closing.activity_id(quote.id, quote.version),
+        activity=quote_close(closing.intent, subject, closing.metadata.utc_offset_minutes),
+    )
+
+
+def _project_step(quote: Quote, message: str, state: QuoteState, status: int) -> Step:
+    """Return the step of a message bound to the quote; it takes neither a status nor an activity."""
+    kind = StepKind.CLOSE_PROJECT_QUOTE
+    return Step(kind, "quote", quote.id, _label(quote), quote.version, message, state, status)
+
+
+def _close_opportunity(closing: _Closing, opportunity: Opportunity) -> Step:
+    return Step(
+        kind=StepKind.CLOSE_OPPORTUNITY,
+        table="opportunity",
+        record_id=opportunity.id,
+        label=opportunity.name,
+        version=opportunity.version,
+        message=closing.metadata.close_action or CLOSE_ACTION[closing.state],
+        state=closing.state,
+        status=closing.status,
+        activity_id=closing.activity_id(opportunity.id, opportunity.version),
+        activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes),
+        competitor_id=closing.intent.competitor_id,
+    )
+
+
+def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
+    if intent.activity_ids is not None and activity not in intent.activity_ids:
+        return False
+    if intent.closed_under is not None:
+        return identity.is_made_under(activity, intent.opportunity_id, intent.closed_under)
+    return intent.activity_ids is not None or identity.is_ours(activity, intent.opportunity_id)
+
+
+def _reopen_opportunity(opportunity: Opportunity, metadata: OrganizationMetadata) -> Step:
+    status = reasons.default_of("opportunity", metadata.opportunity_statuses, OpportunityState.OPEN)
+    return _update(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, OpportunityState.OPEN, status)
+
+
+def _reopen_quote(quote: Quote, metadata: OrganizationMetadata) -> Step:
+    status = reasons.default_of("quote", metadata.quote_statuses, QuoteState.DRAFT)
+    return _update(StepKind.REOPEN_QUOTE, "quote", quote, QuoteState.DRAFT, status)
+
+
+def _update(
+    kind: StepKind, table: str, row: Opportunity | Quote, state: OpportunityState | QuoteState, status: int
+) -> Step:
+    return Step(kind, table, row.id, _label(row), row.version, "Update", state, status)
+
+
+def _label(row: Opportunity | Quote) -> str:
+    number = row.number if isinstance(row, Quote) else ""
+    return number or row.name or str(row.id)
+
+
+def _name(state: OpportunityState) -> str:
+    return state.name.lower()

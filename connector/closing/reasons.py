@@ -1,0 +1,93 @@
+"""Status reasons: from what a person says (a number, a label, nothing) to the value of the right state.
+
+States are fixed by the platform, status reasons are the organization's own, so all of it is looked up in its metadata.
+`-1` ("the default of the state") is never sent: for a closed quote the platform's default is 7 Revised, which says that
+a revision follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+from connector.closing.model import Outcome, QuoteState, StatusReason
+from connector.errors import InputError
+
+LOST, CANCELED, REVISED = 5, 6, 7
+"""The platform's own status reasons of a closed quote."""
+
+CLOSED_QUOTE_DEFAULT = {Outcome.LOST: LOST, Outcome.WON: CANCELED}
+"""What an open quote becomes when the caller does not say.
+
+Lost with a lost opportunity. With a won one it is Canceled: the customer did buy, so counting what was withdrawn as
+lost would spoil the figures of quotes lost. Where Project Operations wins a project quote it closes the others as
+Lost itself. Never Revised, although that is the platform's default of the state: no revision follows.
+"""
+
+
+def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, state: IntEnum) -> int:
+    """Return the value of the status reason `wanted`, by value or label, which must belong to `state`.
+
+    Labels are compared without regard to case, in all the organization's languages. Raises InputError, naming the
+    valid reasons of the state, when the reason is unknown, belongs to another state, or its label is ambiguous.
+    """
+    found = _by_value(statuses, wanted) or _by_label(statuses, wanted)
+    fitting = [status for status in found if status.state == state]
+    if len(fitting) == 1:
+        return fitting[0].value
+    valid = f"Valid for {table} {state.name.lower()}: {_listed(s for s in statuses if s.state == state) or 'none'}."
+    if len(found) > 1:
+        candidates = _listed(fitting or found)
+        raise InputError(
+            f"The label {wanted!r} is ambiguous: the {table} has {candidates}.", remedy=f"Give the number. {valid}"
+        )
+    if found:
+        raise InputError(
+            f"The status reason {_listed(found)} of the {table} is not one of a {table} {state.name.lower()}.",
+            remedy=valid,
+        )
+    raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
+
+
+def default_of(table: str, statuses: Sequence[StatusReason], state: IntEnum) -> int:
+    """Return the state's default status reason, else its lowest; raises InputError when the state has none."""
+    candidates = sorted(
+        (status for status in statuses if status.state == state), key=lambda s: (not s.default, s.value)
+    )
+    if not candidates:
+        raise InputError(
+            f"The organization's metadata has no status reason for {table} {state.name.lower()}.",
+            remedy="Check that the application user may read the table's definition.",
+        )
+    return candidates[0].value
+
+
+def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> int:
+    """Return what an open quote becomes by default: see `CLOSED_QUOTE_DEFAULT`.
+
+    Where the organization has removed that one it is the lowest other reason of the state which is not Revised.
+    """
+    candidates = sorted(s.value for s in statuses if s.state == QuoteState.CLOSED and s.value != REVISED)
+    wanted = CLOSED_QUOTE_DEFAULT[outcome]
+    if wanted in candidates:
+        return wanted
+    if not candidates:
+        raise InputError(
+            "The organization has no status reason for closed quotes other than Revised.",
+            remedy="Name the status reason that quotes shall get.",
+        )
+    return candidates[0]
+
+
+def _by_value(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
+    text = str(wanted).strip()
+    return [status for status in statuses if str(status.value) == text]
+
+
+def _by_label(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
+    text = str(wanted).strip().casefold()
+    return [status for status in statuses if text in (label.strip().casefold() for label in status.labels)]
+
+
+def _listed(statuses: Iterable[StatusReason]) -> str:
+    return ", ".join(" ".join((str(status.value), *status.labels[:1])) for status in statuses)
