@@ -1,0 +1,326 @@
+"""The shape of the emulated organization: tables, columns, relationships, status reasons and messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from importlib import resources
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a column holds; it decides storage, wire type and metadata type."""
+
+    UUID = "uuid"
+    STRING = "string"
+    MEMO = "memo"
+    INTEGER = "integer"
+    BIGINT = "bigint"
+    DECIMAL = "decimal"
+    DOUBLE = "double"
+    MONEY = "money"
+    BOOLEAN = "boolean"
+    DATEONLY = "dateonly"
+    DATETIME = "datetime"
+    PICKLIST = "picklist"
+    STATE = "state"
+    STATUS = "status"
+    LOOKUP = "lookup"
+    CUSTOMER = "customer"
+    OWNER = "owner"
+    ENTITYNAME = "entityname"
+
+
+LOOKUP_KINDS = frozenset({Kind.LOOKUP, Kind.CUSTOMER, Kind.OWNER})
+TEXT_KINDS = frozenset({Kind.STRING, Kind.MEMO, Kind.ENTITYNAME, Kind.UUID})
+WHOLE_KINDS = frozenset({Kind.INTEGER, Kind.BIGINT, Kind.PICKLIST, Kind.STATE, Kind.STATUS})
+FRACTION_KINDS = frozenset({Kind.DECIMAL, Kind.DOUBLE, Kind.MONEY})
+
+
+class Required(StrEnum):
+    """How strongly a column is required, in the service's own words."""
+
+    NONE = "None"
+    RECOMMENDED = "Recommended"
+    APPLICATION = "ApplicationRequired"
+    SYSTEM = "SystemRequired"
+
+
+_REQUIRED = (Required.NONE, Required.RECOMMENDED, Required.APPLICATION, Required.SYSTEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    `max_length` is 0 where the source names none (then it is not enforced). `targets` are the tables a lookup may
+    point at; `polymorphic` lookups are stored with a second column `<name>_type`. `options` are (value, label).
+    `date_format` is `DateOnly` for a UserLocal column that people see as a date.
+    """
+
+    name: str
+    kind: Kind
+    max_length: int = 0
+    required: Required = Required.NONE
+    creatable: bool = True
+    updatable: bool = True
+    readable: bool = True
+    label: str = ""
+    schema_name: str = ""
+    targets: tuple[str, ...] = ()
+    options: tuple[tuple[int, str], ...] = ()
+    date_format: str = ""
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether the column holds the id of a row."""
+        return self.kind in LOOKUP_KINDS
+
+    @property
+    def polymorphic(self) -> bool:
+        """Whether the target's table is stored beside the id, in `<name>_type`."""
+        return len(self.targets) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A single-valued navigation property: its name, the column that holds the id, the table it leads to."""
+
+    name: str
+    column: str
+    target: str
+    partner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """The intersect table of an N:N relationship, seen from one side."""
+
+    table: str
+    near: str
+    far: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection-valued navigation property: rows of `table` whose `column` points here, or an N:N `association`."""
+
+    name: str
+    table: str
+    column: str
+    partner: str = ""
+    association: Association | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StateOption:
+    """One value of statecode, with the status reason a record gets when none is named."""
+
+    value: int
+    label: str
+    default_status: int
+    invariant_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusOption:
+    """One status reason and the state it belongs to."""
+
+    value: int
+    label: str
+    state: int
+    transition_data: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table; every mapping is keyed by the exact, case-sensitive name."""
+
+    logical_name: str
+    entity_set: str
+    schema_name: str
+    type_code: int
+    primary_id: str
+    primary_name: str
+    label: str
+    plural_label: str
+    ownership: str
+    privilege_name: str
+    change_tracking: bool
+    columns: Mapping[str, Column]
+    lookups: Mapping[str, Lookup]
+    collections: Mapping[str, Collection]
+    states: tuple[StateOption, ...] = ()
+    statuses: tuple[StatusOption, ...] = ()
+    derived_from: tuple[str, ...] = ()
+
+    def state(self, value: int) -> StateOption | None:
+        """Return the state with this value."""
+        return next((option for option in self.states if option.value == value), None)
+
+    def status(self, value: int) -> StatusOption | None:
+        """Return the status reason with this value."""
+        return next((option for option in self.statuses if option.value == value), None)
+
+    def default_status(self, state: int) -> int:
+        """Return the default status reason of `state`; raises KeyError for a state the table does not have."""
+        option = self.state(state)
+        if option is None:
+            raise KeyError(state)
+        return option.default_status
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a message; `type` is an Edm primitive, `entity:<table>` or `mscrm.<complex type>`."""
+
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An action or function of the Web API.
+
+    `bound_to` is the table it is bound to, or empty. `returns` is empty (204), `entity:<table>`, or the name of a
+    complex type; `documented` is False for what only generated clients show.
+    """
+
+    name: str
+    is_function: bool = False
+    bound_to: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    returns: str = ""
+    table: str = ""
+    pack: str = "sales"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """All tables by logical name and by entity set name, and the messages they answer to."""
+
+    tables: Mapping[str, Table]
+    messages: Mapping[str, Message]
+    by_entity_set: Mapping[str, Table] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Index the tables by the name of their entity set."""
+        object.__setattr__(self, "by_entity_set", {table.entity_set: table for table in self.tables.values()})
+
+    def with_table(self, table: Table) -> Schema:
+        """Return a schema in which `table` replaces the one of the same name."""
+        return Schema({**self.tables, table.logical_name: table}, self.messages)
+
+    def with_status(self, table: str, option: StatusOption) -> Schema:
+        """Return a schema in which `table` has this status reason too (or instead, when the value exists).
+
+        For opportunity the same value is added to `opportunitystatuscode` of the close activity, as the custom close
+        form asks for; the service does not do that by itself.
+        """
+        old = self.tables[table]
+        kept = [one for one in old.statuses if one.value != option.value]
+        statuses = tuple(sorted([*kept, option], key=lambda one: (one.state, one.value)))
+        changed = self.with_table(replace(old, statuses=statuses))
+        if table != "opportunity":
+            return changed
+        return changed.with_option("opportunityclose", "opportunitystatuscode", option.value, option.label)
+
+    def with_option(self, table: str, column: str, value: int, label: str) -> Schema:
+        """Return a schema in which the choice column has this option."""
+        old = self.tables[table].columns[column]
+        options = tuple(sorted([*(one for one in old.options if one[0] != value), (value, label)]))
+        return self.with_column(table, replace(old, options=options))
+
+    def with_column(self, table: str, column: Column) -> Schema:
+        """Return a schema in which `table` has this column too, or instead."""
+        old = self.tables[table]
+        return self.with_table(replace(old, columns={**old.columns, column.name: column}))
+
+    def with_required(self, table: str, columns: Iterable[str]) -> Schema:
+        """Return a schema in which these columns of `table` are required by the application."""
+        changed = self
+        for name in columns:
+            column = changed.tables[table].columns[name]
+            changed = changed.with_column(table, replace(column, required=Required.APPLICATION))
+        return changed
+
+    def with_messages(self, messages: Iterable[Message]) -> Schema:
+        """Return a schema that has these messages too."""
+        return Schema(self.tables, {**self.messages, **{message.name: message for message in messages}})
+
+
+ASSOCIATION_KEYS = {
+    "opportunitycompetitors": {"opportunity": "opportunityid", "competitor": "competitorid"},
+    "systemuserroles": {"systemuser": "systemuserid", "role": "roleid"},
+}
+"""Intersect tables of the slice and their key columns by table."""
+
+
+def _column(raw: list[Any]) -> Column:
+    name, kind, max_length, required, flags, label, schema_name, targets, options, date_format = raw
+    return Column(
+        name,
+        Kind(kind),
+        max_length,
+        _REQUIRED[required],
+        bool(flags & 1),
+        bool(flags & 2),
+        True,  # noqa: FBT003 - the record's field order; every column of the slice can be read
+        label or name,
+        schema_name or name,
+        tuple(targets),
+        tuple((value, text) for value, text in options),
+        date_format,
+    )
+
+
+def _collection(table: str, raw: list[str]) -> Collection:
+    name, target, column, partner, *intersect = raw
+    if not intersect:
+        return Collection(name, target, column, partner)
+    keys = ASSOCIATION_KEYS[intersect[0]]
+    return Collection(name, target, "", partner, Association(intersect[0], keys[table], keys[target]))
+
+
+def _table(name: str, raw: dict[str, Any]) -> Table:
+    states = raw["states"] or {"state": [], "status": []}
+    return Table(
+        logical_name=name,
+        entity_set=raw["set"],
+        schema_name=raw["schema"],
+        type_code=raw["code"],
+        primary_id=raw["id"],
+        primary_name=raw["name"],
+        label=raw["label"],
+        plural_label=raw["plural"],
+        ownership=raw["owned"],
+        privilege_name=raw["privilege"],
+        change_tracking=raw["tracked"],
+        columns={one[0]: _column(one) for one in raw["columns"]},
+        lookups={one[0]: Lookup(*one) for one in raw["lookups"]},
+        collections={one[0]: _collection(name, one) for one in raw["collections"]},
+        states=tuple(StateOption(*one) for one in states["state"]),
+        statuses=tuple(StatusOption(*one) for one in states["status"]),
+        derived_from=("opportunityclose", "quoteclose") if name == "activitypointer" else (),
+    )
+
+
+def _message(raw: list[Any]) -> Message:
+    name, kind, bound_to, parameters, returns, table, pack = raw
+    return Message(
+        name, kind == "function", bound_to, tuple(Parameter(*one) for one in parameters), returns, table, pack
+    )
+
+
+def load_schema() -> Schema:
+    """Return the schema shipped with the emulator: the closing slice of a sales organization, nothing customized."""
+    folder = resources.files("connector.emulator") / "data"
+    raw = json.loads((folder / "schema.json").read_text("utf-8"))
+    messages = json.loads((folder / "messages.json").read_text("utf-8"))
+    return Schema(
+        {name: _table(name, one) for name, one in raw["tables"].items()},
+        {one[0]: _message(one) for one in messages["messages"]},
+    )
