@@ -14,6 +14,8 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
+from connector.errors import ConnectorError
+
 ColumnValue = str | int | float | bool | Decimal | None
 """A value of an extra column, as it goes into JSON."""
 
@@ -246,12 +248,16 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step and what came of it; `error` is the failure, `request_id` the service's id of the request."""
+    """One step and what came of it; `error` is the failure, `request_id` the service's id of the request.
+
+    `note` is a sentence about how it was done, where that is not what was asked for (singly, not as one change set).
+    """
 
     step: Step
     status: StepStatus
-    error: Exception | None = None
+    error: ConnectorError | None = None
     request_id: str = ""
+    note: str = ""
 
 
 class ReportStatus(StrEnum):
@@ -279,7 +285,7 @@ class Report:
     digest: str = ""
     reason: str = ""
     reason_code: str = ""
-    error: Exception | None = None
+    error: ConnectorError | None = None
     rounds: int = 0
     partial: bool = False
     warnings: tuple[str, ...] = ()

@@ -1,0 +1,187 @@
+"""Closing and reopening opportunities, one or many: the job's front door."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.closing.converge import ROUNDS, Chance, Pause, converge
+from connector.closing.model import (
+    Intent,
+    OrganizationMetadata,
+    Plan,
+    Refusal,
+    ReopenIntent,
+    Report,
+    ReportStatus,
+    Snapshot,
+    StepKind,
+    StepResult,
+)
+from connector.closing.organization import Organization
+from connector.closing.plan import plan_close, plan_reopen
+from connector.closing.progress import Errand, missing
+from connector.closing.verify import closing_warnings, status_warnings
+from connector.errors import ConnectorError, InputError
+
+_UNBOUND: Mapping[UUID, str] = MappingProxyType({})
+
+
+def close_opportunity(
+    organization: Organization,
+    intent: Intent,
+    *,
+    pause: Pause,
+    chance: Chance = random.random,
+    rounds: int = ROUNDS,
+    if_plan: str | None = None,
+) -> Report:
+    """Close one opportunity with its quotes and report what came of it; a failure is a report too.
+
+    `pause` waits for some seconds (a clock's `sleep`), `chance` gives numbers from 0 to 1, `rounds` is how often to
+    look before giving up. With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused.
+    """
+    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
+    return close_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
+
+
+def close_many(
+    organization: Organization,
+    intents: Sequence[Intent],
+    *,
+    pause: Pause,
+    chance: Chance = random.random,
+    rounds: int = ROUNDS,
+    if_plans: Mapping[UUID, str] = _UNBOUND,
+) -> list[Report]:
+    """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
+
+    `if_plans` has the digest of the approved plan by opportunity, where there is one. Raises InputError when an
+    opportunity is named twice, before anything is read.
+    """
+    errands = [_Closing(intent) for intent in intents]
+    return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+
+
+def reopen_opportunity(
+    organization: Organization,
+    intent: ReopenIntent,
+    *,
+    pause: Pause,
+    chance: Chance = random.random,
+    rounds: int = ROUNDS,
+    if_plan: str | None = None,
+) -> Report:
+    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
+    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
+    return reopen_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
+
+
+def reopen_many(
+    organization: Organization,
+    intents: Sequence[ReopenIntent],
+    *,
+    pause: Pause,
+    chance: Chance = random.random,
+    rounds: int = ROUNDS,
+    if_plans: Mapping[UUID, str] = _UNBOUND,
+) -> list[Report]:
+    """Reopen opportunities side by side; as `close_many`."""
+    errands = [_Reopening(intent) for intent in intents]
+    return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What was seen of one opportunity and what would be done to it; nothing was changed."""
+
+    snapshot: Snapshot
+    verdict: Plan | Refusal
+
+
+def preview(organization: Organization, intent: Intent | ReopenIntent) -> Preview:
+    """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises."""
+    found = preview_many(organization, [intent])[0]
+    if isinstance(found, ConnectorError):
+        raise found
+    return found
+
+
+def preview_many(
+    organization: Organization, intents: Sequence[Intent | ReopenIntent]
+) -> list[Preview | ConnectorError]:
+    """Return a preview each, in order, or why there is none: NotFound or InputError, which concern that intent alone.
+
+    Raises what reading raises.
+    """
+    errands = [_errand(intent) for intent in intents]
+    metadata = organization.metadata()
+    ids = tuple(dict.fromkeys(errand.opportunity_id for errand in errands))
+    seen = organization.observe(ids, activities=any(errand.needs_activities for errand in errands))
+    return [_preview(errand, seen.get(errand.opportunity_id), metadata) for errand in errands]
+
+
+def _preview(errand: Errand, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Preview | ConnectorError:
+    if snapshot is None:
+        return missing(errand.opportunity_id)
+    try:
+        return Preview(snapshot, errand.plan(snapshot, metadata))
+    except InputError as error:
+        return error
+
+
+def _errand(intent: Intent | ReopenIntent) -> Errand:
+    return _Closing(intent) if isinstance(intent, Intent) else _Reopening(intent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """The errand of closing."""
+
+    intent: Intent
+    needs_activities: bool = False
+    deciding: frozenset[StepKind] = frozenset({StepKind.CLOSE_OPPORTUNITY})
+    done: ReportStatus = ReportStatus.CLOSED
+    already: ReportStatus = ReportStatus.ALREADY_CLOSED
+
+    @property
+    def opportunity_id(self) -> UUID:
+        return self.intent.opportunity_id
+
+    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
+        return plan_close(snapshot, self.intent, metadata)
+
+    def warnings(
+        self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
+    ) -> tuple[str, ...]:
+        found = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata))
+        return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reopening:
+    """The errand of reopening."""
+
+    intent: ReopenIntent
+    needs_activities: bool = True
+    deciding: frozenset[StepKind] = frozenset({StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE})
+    done: ReportStatus = ReportStatus.REOPENED
+    already: ReportStatus = ReportStatus.ALREADY_OPEN
+
+    @property
+    def opportunity_id(self) -> UUID:
+        return self.intent.opportunity_id
+
+    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
+        return plan_reopen(snapshot, self.intent, metadata)
+
+    def warnings(
+        self,
+        results: Sequence[StepResult],
+        after: Snapshot,
+        metadata: OrganizationMetadata,  # noqa: ARG002 - as every errand
+    ) -> tuple[str, ...]:
+        return tuple(status_warnings(results, after))

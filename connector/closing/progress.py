@@ -1,0 +1,299 @@
+"""What one opportunity has been through in one call, and what follows from each look at it.
+
+Nothing here is needed to go on after a crash: it serves to tell the truth about this call. Three questions are kept
+apart: what stands (the snapshot), what was answered (the results), and what may still happen (the doubts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+from uuid import UUID
+
+from connector.closing.digest import make_plan
+from connector.closing.model import (
+    OrganizationMetadata,
+    Plan,
+    Refusal,
+    Report,
+    ReportStatus,
+    Snapshot,
+    Step,
+    StepKind,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.plan import PROJECT_STEPS
+from connector.closing.verify import left_a_mark, shows, standing
+from connector.errors import ConnectorError, Effect, InputError, NotConverged, NotFound, Stale
+
+SETTLED_AFTER = 120.0
+"""Seconds of waiting after which a write without an answer can no longer happen: the service ends it by then."""
+
+_TRIES = 2
+"""How often the very same plan may be turned down before that counts, where something moved in between."""
+
+_Key = tuple[StepKind, UUID]
+
+
+class Errand(Protocol):
+    """What is wanted of one opportunity: a planner, and the words for its end."""
+
+    @property
+    def opportunity_id(self) -> UUID:
+        """The opportunity it is about."""
+
+    @property
+    def needs_activities(self) -> bool:
+        """Whether planning needs the close activities."""
+
+    @property
+    def deciding(self) -> frozenset[StepKind]:
+        """The steps of which one must be this call's own for it to say that it did it."""
+
+    @property
+    def done(self) -> ReportStatus:
+        """What to report when this call did it."""
+
+    @property
+    def already(self) -> ReportStatus:
+        """What to report when there was nothing left to do for this call."""
+
+    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
+        """Return the writes that are left, or why they must not be done; raises InputError."""
+
+    def warnings(
+        self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
+    ) -> tuple[str, ...]:
+        """Return what was done but not quite as asked, a sentence each."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """One opportunity on its way through the rounds of one call; `if_plan` binds it to a digest."""
+
+    errand: Errand
+    if_plan: str | None = None
+    rounds: int = 0
+    before: Snapshot | None = None
+    now: Snapshot | None = None
+    unread: ConnectorError | None = None
+    failure: ConnectorError | None = None
+    first: Plan | None = None
+    tried: tuple[Step, ...] = ()
+    left: tuple[Step, ...] = ()
+    turned_down: list[tuple[Step, ...]] = field(default_factory=list)
+    results: dict[_Key, StepResult] = field(default_factory=dict)
+    sent: set[UUID] = field(default_factory=set)
+    doubts: dict[_Key, Step] = field(default_factory=dict)
+    waited: float = 0.0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether something this call sent may still take effect although nothing is to be seen of it yet."""
+        return bool(self.doubts) and self.waited < SETTLED_AFTER
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether waiting may help, before the next look."""
+        transient = self.failure is not None and self.failure.transient
+        return self.in_doubt or transient or self.unread is not None
+
+    @property
+    def needs_activities(self) -> bool:
+        """Whether the next look must show the close activities: to plan, or to tell whose close it was."""
+        return self.errand.needs_activities or bool(self.doubts)
+
+    def look(self, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Plan | Report | None:
+        """Take a new snapshot (None: there is no such row) and return what to do now, the end, or None: wait."""
+        self.rounds, self.unread = self.rounds + 1, None
+        if snapshot is None:
+            self.now = None
+            return self.fail(missing(self.errand.opportunity_id))
+        self._see(snapshot)
+        try:
+            verdict = self.errand.plan(snapshot, metadata)
+        except InputError as error:
+            return self.fail(error)
+        if isinstance(verdict, Plan):
+            if not verdict.steps:
+                return self._finish(self.errand.warnings(tuple(self.results.values()), snapshot, metadata))
+            verdict = self._approve(verdict)
+        if isinstance(verdict, Refusal):
+            return None if self._may_still_change() else self._refuse(verdict)
+        if self.failure is not None and self._is_final(verdict, self.failure):
+            return self.fail(self.failure)
+        return verdict
+
+    def could_not_look(self, error: ConnectorError) -> Report | None:
+        """Take a failed look; return the end when looking again cannot help."""
+        self.rounds, self.unread = self.rounds + 1, error
+        return None if error.transient else self._end_unread(error)
+
+    def take(self, plan: Plan, results: Sequence[StepResult]) -> None:
+        """Take what came of performing the plan; a result is one step's, in the plan's order."""
+        for result in results:
+            self._take_one(result)
+        self.tried = plan.steps
+        self.left = tuple(result.step for result in results if result.status is not StepStatus.DONE)
+        self.failure = next((result.error for result in results if result.error is not None), None)
+        if self.failure is not None and not self.failure.transient:
+            self.turned_down.append(self.tried)
+        if self.failure is not None:
+            self._doubt_background_jobs(results)
+
+    def wait(self, seconds: float) -> None:
+        """Take note that so much time has passed since the last write."""
+        self.waited += seconds
+
+    def give_up(self) -> Report:
+        """Return the end after the last round: what stands, and whether more may come."""
+        if self.unread is not None:
+            return self._end_unread(self.unread)
+        last = self.failure
+        reason = f" The last failure: {last.message}" if last else ""
+        return self._fail_with(NotConverged(f"It did not come to an end in {self.rounds} rounds.{reason}", last=last))
+
+    def fail(self, error: ConnectorError) -> Report:
+        """Return the end by this error, or by one that says so when earlier writes may still take effect."""
+        if self.in_doubt:
+            message = f"{error.message} Earlier writes of this call had no answer and may still take effect."
+            return self._fail_with(NotConverged(message, remedy=error.remedy, last=error))
+        return self._fail_with(error)
+
+    def _fail_with(self, error: ConnectorError) -> Report:
+        if isinstance(error, NotConverged):
+            error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
+            error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
+        stands = f"When last seen, {standing(self.now)}" if self.now else ""
+        return replace(self._report(ReportStatus.FAILED), error=error, reason=stands, partial=self._left_something())
+
+    def _refuse(self, refusal: Refusal) -> Report:
+        report = self._report(ReportStatus.REFUSED)
+        return replace(report, reason=refusal.reason, reason_code=refusal.code, partial=self._left_something())
+
+    def _finish(self, warnings: tuple[str, ...]) -> Report:
+        kinds = {result.step.kind for result in self.results.values() if result.status is StepStatus.DONE}
+        ours = bool(kinds & self.errand.deciding)
+        return replace(self._report(self.errand.done if ours else self.errand.already), warnings=warnings)
+
+    def _end_unread(self, error: ConnectorError) -> Report:
+        """Return the end when the last look failed: every step answered well is done, even if unseen."""
+        if self.tried and not self.left:
+            return self._finish((f"All steps were done, but reading back failed: {error.message}",))
+        return self.fail(error)
+
+    def _report(self, status: ReportStatus) -> Report:
+        doubted = self.doubts.keys() if self.in_doubt else ()
+        return Report(
+            opportunity_id=self.errand.opportunity_id,
+            status=status,
+            steps=tuple(_doubted(r) if key in doubted else r for key, r in self.results.items()),
+            digest=(self.first or make_plan(self.errand.opportunity_id, ())).digest,
+            rounds=self.rounds,
+            before=self.before,
+            after=self.now,
+        )
+
+    def _see(self, snapshot: Snapshot) -> None:
+        """Settle what the snapshot shows: a write without an answer that was ours, or one that others made needless."""
+        self.before, self.now = self.before or snapshot, snapshot
+        for key, step in tuple(self.doubts.items()):
+            if shows(step, snapshot):
+                del self.doubts[key]
+                ours = step.activity_id is None or any(
+                    activity.id in self.sent and activity.record_id == step.record_id
+                    for activity in snapshot.activities
+                )
+                self.results[key] = StepResult(self.results[key].step, StepStatus.DONE if ours else StepStatus.NOT_RUN)
+        for key, result in self.results.items():
+            if result.status is StepStatus.FAILED and shows(result.step, snapshot):
+                self.results[key] = replace(result, status=StepStatus.NOT_RUN)
+
+    def _approve(self, plan: Plan) -> Plan | Refusal:
+        """Return the plan, or a refusal when it is not, or no longer a part of, the one it is bound to."""
+        approved, self.first = self.first, self.first or plan
+        if self.if_plan is None:
+            return plan
+        if approved is None:
+            same = plan.digest == self.if_plan
+        else:
+            same = {_key(step) for step in plan.steps} <= {_key(step) for step in approved.steps}
+        if same:
+            return plan
+        self.first = plan
+        return Refusal(
+            plan.opportunity_id,
+            "plan_changed",
+            f"What must be done is no longer the plan {self.if_plan}: it is now {plan.digest}. Review it and run that.",
+        )
+
+    def _may_still_change(self) -> bool:
+        """Whether a refusal is to be looked at again, as something sent by this call may be about to take effect."""
+        unmoved = self.before and self.now and self.before.opportunity.state is self.now.opportunity.state
+        return self.in_doubt and bool(unmoved)
+
+    def _is_final(self, plan: Plan, failure: ConnectorError) -> bool:
+        """Tell whether a write that was turned down is turned down for good.
+
+        It is when the new plan is exactly what was left of the one before: nobody moved. Otherwise somebody did, and
+        the new plan gets its chance; but a plan that was turned down twice already (a plug-in pushes a quote back to
+        draft and fails, each time) is not tried for ever.
+        """
+        if failure.transient or self.in_doubt:
+            return False
+        again = sum(_same(plan.steps, tried, failure) for tried in self.turned_down)
+        return _same(plan.steps, self.left, failure) or again >= _TRIES
+
+    def _take_one(self, result: StepResult) -> None:
+        key, step = _key(result.step), result.step
+        self.results[key] = result
+        unknown = result.status is StepStatus.UNKNOWN or (
+            result.error is not None and result.error.effect is Effect.UNKNOWN
+        )
+        if unknown:
+            self.doubts[key], self.waited = step, 0.0
+        elif result.status is StepStatus.DONE:
+            self.doubts.pop(key, None)
+        if step.activity_id is not None and (unknown or result.status is StepStatus.DONE):
+            self.sent.add(step.activity_id)
+
+    def _doubt_background_jobs(self, results: Sequence[StepResult]) -> None:
+        """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
+        for result in results:
+            if result.step.kind in PROJECT_STEPS and result.status is StepStatus.DONE:
+                self.doubts[_key(result.step)], self.waited = result.step, 0.0
+
+    def _left_something(self) -> bool:
+        before, after = self.before, self.now
+        if before is None or after is None:
+            return False
+        return any(left_a_mark(result, before, after) for result in self.results.values())
+
+
+def _key(step: Step) -> _Key:
+    return step.kind, step.record_id
+
+
+def _same(some: Sequence[Step], others: Sequence[Step], failure: ConnectorError) -> bool:
+    """Compare steps by what they do; the row versions count only where a version was what was turned down."""
+    versions = isinstance(failure, Stale)
+
+    def meant(step: Step) -> tuple[object, ...]:
+        return (*_key(step), step.message, step.status, step.version if versions else "")
+
+    return [meant(step) for step in some] == [meant(step) for step in others]
+
+
+def _doubted(result: StepResult) -> StepResult:
+    return result if result.status is StepStatus.DONE else replace(result, status=StepStatus.UNKNOWN)
+
+
+def missing(opportunity_id: UUID) -> NotFound:
+    """Return the failure of an opportunity that was asked for and is not there."""
+    return NotFound(
+        f"There is no opportunity {opportunity_id} that the application user can see.",
+        status=404,
+        remedy="Check the id, and that the application user may read the opportunity.",
+    )

@@ -1,0 +1,99 @@
+"""A report as plain data for programs, and as an exit code."""
+
+from __future__ import annotations
+
+from connector.closing.close import Preview
+from connector.closing.digest import step_data
+from connector.closing.model import Refusal, Report, ReportStatus, StepResult, StepStatus
+from connector.errors import ConnectorError, InputError, ServiceError
+
+DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
+"""Exit codes: as wanted, failed, malformed input, refused, ended after some of it took effect."""
+
+
+def report_data(report: Report) -> dict[str, object]:
+    """Return the report ready for JSON.
+
+    Always there: `status`, `opportunity_id`, `steps` (each with `kind`, `record`, `result`), `digest`, `partial`,
+    `warnings`. Where there is one: `reason` (a sentence), `reason_code`, `error` (see `error_data`).
+    """
+    data: dict[str, object] = {
+        "status": report.status.value,
+        "opportunity_id": str(report.opportunity_id),
+        "digest": report.digest,
+        "steps": [result_data(result) for result in report.steps],
+        "partial": report.partial,
+        "warnings": list(report.warnings),
+        "rounds": report.rounds,
+    }
+    if report.reason:
+        data["reason"] = report.reason
+    if report.reason_code:
+        data["reason_code"] = report.reason_code
+    if report.error is not None:
+        data["error"] = error_data(report.error)
+    return data
+
+
+def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_CLOSED) -> dict[str, object]:
+    """Return a preview in the shape of a report: `planned`, `already` when nothing is to do, or `refused`."""
+    data: dict[str, object] = {"opportunity_id": str(preview.snapshot.opportunity.id)}
+    verdict = preview.verdict
+    if isinstance(verdict, Refusal):
+        return data | {
+            "status": ReportStatus.REFUSED.value,
+            "steps": [],
+            "reason": verdict.reason,
+            "reason_code": verdict.code,
+        }
+    return data | {
+        "status": "planned" if verdict.steps else already.value,
+        "digest": verdict.digest,
+        "steps": [result_data(StepResult(step, StepStatus.PLANNED)) for step in verdict.steps],
+    }
+
+
+def result_data(result: StepResult) -> dict[str, object]:
+    """Return a step and what came of it, ready for JSON."""
+    data = step_data(result.step) | {"result": result.status.value}
+    if result.request_id:
+        data["request_id"] = result.request_id
+    if result.error is not None:
+        data["error"] = error_data(result.error)
+    return data
+
+
+def error_data(error: ConnectorError) -> dict[str, object]:
+    """Return an error ready for JSON: `kind`, `message`, `effect`, and where known `remedy`, `code`, `request_id`.
+
+    `effect` is `none` or `unknown`: whether the write may have happened.
+    """
+    data: dict[str, object] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "remedy": error.remedy,
+        "effect": error.effect.value,
+    }
+    service = _service_error(error)
+    if service is not None:
+        data |= {"code": service.code, "request_id": service.request_id, "http_status": service.status}
+    return {name: value for name, value in data.items() if value != ""}
+
+
+def exit_code(report: Report) -> int:
+    """Return 0 when it is as wanted, 1 failed, 2 malformed input, 3 refused, 4 ended after some of it took effect."""
+    if report.status not in {ReportStatus.FAILED, ReportStatus.REFUSED}:
+        return DONE
+    if report.partial:
+        return PARTLY
+    if report.status is ReportStatus.REFUSED:
+        return REFUSED
+    return USAGE if isinstance(report.error, InputError) else FAILED
+
+
+def _service_error(error: ConnectorError) -> ServiceError | None:
+    """Return the service's own error: this one, or the last one seen by a loop that gave up."""
+    if isinstance(error, ServiceError):
+        return error
+    last = getattr(error, "last", None)
+    return last if isinstance(last, ServiceError) else None

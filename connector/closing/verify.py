@@ -1,0 +1,123 @@
+"""What a snapshot shows of steps: whether they took effect, what stands, and what is not quite as asked. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from connector.closing import reasons
+from connector.closing.model import (
+    Intent,
+    OrganizationMetadata,
+    Quote,
+    QuoteState,
+    Snapshot,
+    Step,
+    StepKind,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
+
+_FINAL = frozenset(
+    {
+        StepKind.WIN_QUOTE,
+        StepKind.CLOSE_QUOTE,
+        StepKind.CLOSE_PROJECT_QUOTE,
+        StepKind.CLOSE_OPPORTUNITY,
+        StepKind.REOPEN_OPPORTUNITY,
+        StepKind.REOPEN_QUOTE,
+    }
+)
+"""Steps whose status reason the row shall have in the end."""
+
+
+def shows(step: Step, snapshot: Snapshot) -> bool:
+    """Tell whether the snapshot is as this step leaves it, whoever did it."""
+    if step.kind is StepKind.CLOSE_ALL_QUOTES:
+        return not any(quote.state in OPEN_QUOTES for quote in snapshot.quotes)
+    state = _state(step, snapshot)
+    if step.kind is StepKind.DELETE_QUOTE:
+        return state is None
+    if step.kind is StepKind.ACTIVATE_QUOTE:
+        return state not in {None, QuoteState.DRAFT}
+    return state == step.state
+
+
+def left_a_mark(result: StepResult, before: Snapshot, after: Snapshot) -> bool:
+    """Tell whether an attempted step left its record otherwise than it was.
+
+    A step that was turned down can do so too: a plug-in that runs before the transaction may push a quote back to
+    draft and then fail, and only its failure is rolled back.
+    """
+    if result.status is StepStatus.DONE:
+        return _trace(result.step, before) != _trace(result.step, after)
+    if result.status is StepStatus.FAILED and result.step.table == "quote":
+        return _state(result.step, after) == QuoteState.DRAFT != _state(result.step, before)
+    return False
+
+
+def standing(snapshot: Snapshot) -> str:
+    """Return a sentence that says which state the opportunity and each of its quotes is in."""
+    parts = [f"the opportunity is {snapshot.opportunity.state.name.lower()}"]
+    parts += [f"quote {_named(quote)} is {quote.state.name.lower()}" for quote in snapshot.quotes]
+    return f"{', '.join(parts)}."
+
+
+def status_warnings(results: Iterable[StepResult], after: Snapshot) -> Iterator[str]:
+    """Yield a sentence for each row that was written but does not have the status reason it was given."""
+    for result in results:
+        step, status = result.step, _status(result.step, after)
+        if result.status is StepStatus.DONE and step.kind in _FINAL and status not in {None, step.status}:
+            yield f"The {step.table} {step.label} has the status reason {status}, not {step.status} as was asked."
+
+
+def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+    """Yield a sentence for each thing the intent asks for by name and the closed opportunity has otherwise."""
+    opportunity = after.opportunity
+    if intent.status is not None:
+        status = reasons.resolve(
+            "opportunity", metadata.opportunity_statuses, intent.status, CLOSED_STATE[intent.outcome]
+        )
+        if status != opportunity.status:
+            yield f"The opportunity has the status reason {opportunity.status}, not {status} as was asked."
+    if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
+        yield f"The opportunity's close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
+    if intent.actual_revenue is not None and opportunity.actual_value != intent.actual_revenue:
+        yield f"The opportunity's revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
+    yield from _quote_warnings(intent, after)
+
+
+def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
+    for quote in after.quotes:
+        if quote.id == intent.winning_quote_id and quote.state is not QuoteState.WON:
+            yield f"The winning quote {_named(quote)} is {quote.state.name.lower()}, not won."
+        elif quote.state in OPEN_QUOTES:
+            yield f"Quote {_named(quote)} of the closed opportunity is {quote.state.name.lower()}; it was left alone."
+
+
+def _state(step: Step, snapshot: Snapshot) -> int | None:
+    if step.table == "opportunity":
+        return snapshot.opportunity.state
+    quote = _quote(step, snapshot)
+    return None if quote is None else quote.state
+
+
+def _status(step: Step, snapshot: Snapshot) -> int | None:
+    if step.table == "opportunity":
+        return snapshot.opportunity.status
+    quote = _quote(step, snapshot)
+    return None if quote is None else quote.status
+
+
+def _trace(step: Step, snapshot: Snapshot) -> object:
+    if step.kind is StepKind.CLOSE_ALL_QUOTES:
+        return [quote.state for quote in snapshot.quotes]
+    return _state(step, snapshot)
+
+
+def _quote(step: Step, snapshot: Snapshot) -> Quote | None:
+    return next((quote for quote in snapshot.quotes if quote.id == step.record_id), None)
+
+
+def _named(quote: Quote) -> str:
+    return quote.number or quote.name or str(quote.id)
