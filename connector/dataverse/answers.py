@@ -124,10 +124,14 @@ def error_body(response: Response) -> ErrorBody:
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the seconds that Retry-After asks for (a number or an HTTP date against the answer's Date), or None."""
+    """Return the seconds that Retry-After asks for (a number or an HTTP date against the answer's Date), or None.
+
+    Other numbers in the service's headers carry a thousands comma, so one is understood here too.
+    """
     value = (response.header("retry-after") or "").strip()
-    if value.isascii() and value.isdigit() and len(value) < 10:  # noqa: PLR2004 - longer is not a wait
-        return float(value)
+    number = value.replace(",", "")
+    if number.isascii() and number.isdigit() and len(number) < 10:  # noqa: PLR2004 - longer is not a wait
+        return float(number)
     until, now = _http_date(value), _http_date(response.header("date") or "")
     if until is None or now is None:
         return None

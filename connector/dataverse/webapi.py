@@ -38,9 +38,11 @@ _BASE = {
     "if-none-match": "null",  # defeats stale cached expansions, as the documents ask on every request
 }
 _OPPORTUNITY = "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value"
-_QUOTE = "quoteid,name,quotenumber,statecode,statuscode,_opportunityid_value"
+_QUOTE = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
-# A parameter of the general entity type needs to be told the type of what is in it; a concrete one allows it.
+_CLOSES = ("WinOpportunity", "LoseOpportunity")
+# An action of the organization's own may take a parameter of the general entity type, which needs to be told the type
+# of what is in it; a concrete one allows it.
 _TYPED = '"@odata.type":"Microsoft.Dynamics.CRM.opportunityclose",'
 
 
@@ -152,12 +154,11 @@ def _read(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Op
 # --- writing ---
 
 
-def operation_of(step: Step, close_action: str = "") -> Operation:
+def operation_of(step: Step) -> Operation:
     """Return the operation that performs `step`.
 
-    `close_action` names the organization's own action for closing an opportunity (parameters `OpportunityClose` and
-    `Status`); empty calls the message of the step. Raises InputError for a value that JSON cannot carry, and for a
-    step without the status reason or the activity id that its message needs: neither is left for the service to choose.
+    Raises InputError for a value that JSON cannot carry, and for a step without the status reason or the activity id
+    that its message needs: neither is left for the service to choose.
     """
     match step.kind:
         case StepKind.ACTIVATE_QUOTE | StepKind.REOPEN_OPPORTUNITY | StepKind.REOPEN_QUOTE:
@@ -168,8 +169,8 @@ def operation_of(step: Step, close_action: str = "") -> Operation:
         case StepKind.CLOSE_QUOTE | StepKind.WIN_QUOTE:
             return Operation("POST", step.message, _close_body(step, "QuoteClose", ""))
         case StepKind.CLOSE_OPPORTUNITY:
-            body = _close_body(step, "OpportunityClose", _TYPED if close_action else "")
-            return Operation("POST", close_action or step.message, body)
+            kind = "" if step.message in _CLOSES else _TYPED
+            return Operation("POST", step.message, _close_body(step, "OpportunityClose", kind))
         case StepKind.CLOSE_PROJECT_QUOTE:
             return Operation("POST", f"{_row(step)}/Microsoft.Dynamics.CRM.{step.message}", "{}")
         case StepKind.CLOSE_ALL_QUOTES:

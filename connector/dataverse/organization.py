@@ -1,0 +1,86 @@
+"""A Dataverse organization: sees opportunities with their quotes, and performs plans."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from uuid import UUID, uuid4
+
+from connector.clock import Clock
+from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
+from connector.dataverse.metadata import Metadata
+from connector.dataverse.observation import Observation
+from connector.dataverse.performance import Performance
+from connector.dataverse.webapi import Endpoint
+from connector.errors import SettingsError
+from connector.handler import Handler
+
+_ACTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class DataverseOrganization:
+    """One organization behind `handler`, which signs in, paces and re-sends what certainly did not happen.
+
+    `base_url` is `https://host`, without a path. `atomic` performs each plan as one transaction; where the organization
+    has no such thing the steps go one by one, as they do without it. `close_action` names an action of the
+    organization's own that closes opportunities (empty: WinOpportunity and LoseOpportunity), `impersonate` the Entra
+    object id of the user to act as. Metadata is kept for `cache_seconds`. A batch holds the change sets of at most
+    `batch_size` plans, a read asks for at most `ids_per_read` opportunities.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a choice of the settings, by name
+        self,
+        handler: Handler,
+        base_url: str,
+        *,
+        clock: Clock,
+        atomic: bool = True,
+        close_action: str = "",
+        impersonate: UUID | None = None,
+        cache_seconds: float = 3600.0,
+        batch_size: int = 10,
+        ids_per_read: int = 400,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        if close_action and not _ACTION.fullmatch(close_action):
+            raise SettingsError(f"{close_action!r} cannot be the name of an action: letters, digits and _ make a name.")
+        endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
+        self._metadata = Metadata(
+            handler, endpoint, clock=clock, close_action=close_action, cache_seconds=cache_seconds
+        )
+        self._observation = Observation(handler, endpoint, ids_per_read=ids_per_read)
+        self._performance = Performance(handler, endpoint, atomic=atomic)
+        self._batch_size = batch_size
+
+    @property
+    def atomic(self) -> bool:
+        """Whether plans are performed as one transaction each; turns false when the organization refuses that."""
+        return self._performance.atomic
+
+    def metadata(self) -> OrganizationMetadata:
+        """Return the organization's status reasons and messages, from the cache while it is fresh."""
+        return self._metadata.get()
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        """Return a snapshot of each opportunity that exists, with its close activities if asked for.
+
+        One request for one opportunity, two for every `ids_per_read`; the activities take two more. Raises
+        ConnectorError when anything could not be read: a snapshot is whole or not there.
+        """
+        work_based = any(name.startswith("msdyn_") for name in self.metadata().messages)
+        return self._observation.snapshots(list(dict.fromkeys(ids)), work_based=work_based, activities=activities)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        """Perform the plans, each atomically where the organization allows it; one tuple of results per plan, in order.
+
+        Failures are results, never exceptions.
+        """
+        results: list[tuple[StepResult, ...]] = []
+        for group in _groups(plans, self._batch_size):
+            results.extend(self._performance.perform(group))
+        return results
+
+
+def _groups(plans: Sequence[Plan], size: int) -> Iterator[Sequence[Plan]]:
+    for start in range(0, len(plans), size):
+        yield plans[start : start + size]

@@ -1,0 +1,70 @@
+"""Reads through a handler: one answer, all the pages of a set, several answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from connector.dataverse.answers import decoding, expect, json_object, unreadable
+from connector.dataverse.batch import Part, read_batch, write_batch
+from connector.dataverse.rows import Row
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import TransportError
+from connector.handler import Handler, Response
+
+_TURNED_AWAY = (401, 403, 429)
+
+
+def read_object(handler: Handler, endpoint: Endpoint, operation: Operation, subject: str) -> dict[str, Any]:
+    """Return the JSON object that `operation` answers; raises the failure of the request, or Unanswered."""
+    return json_object(handler(endpoint.request(operation)), subject)
+
+
+def read_rows(handler: Handler, endpoint: Endpoint, operation: Operation, subject: str) -> list[Row]:
+    """Return the rows of the set that `operation` reads, through all its pages; raises as `read_object`."""
+    page = read_object(handler, endpoint, operation, subject)
+    rows = rows_of(page, subject)
+    return rows + read_on(handler, endpoint, page.get("@odata.nextLink"), subject)
+
+
+def read_on(handler: Handler, endpoint: Endpoint, link: object, subject: str) -> list[Row]:
+    """Return the rows from next link `link` on, if there is one; a link that comes back is an unreadable answer."""
+    rows: list[Row] = []
+    seen: set[str] = set()
+    while link is not None:
+        if not isinstance(link, str) or link in seen:
+            unreadable(subject)
+        seen.add(link)
+        with decoding(subject):
+            request = endpoint.follow(link)
+        page = json_object(handler(request), subject)
+        rows += rows_of(page, subject)
+        link = page.get("@odata.nextLink")
+    return rows
+
+
+def rows_of(page: Row, subject: str, name: str = "value") -> list[Row]:
+    """Return the rows that `page` has under `name`; Unanswered if they are not rows."""
+    rows = page.get(name)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        unreadable(subject)
+    return rows
+
+
+def read_several(handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], subject: str) -> list[Response]:
+    """Return the answers to several reads, in order and whatever their status: in one batch, singly where that fails.
+
+    Raises when the batch is turned away for who asks or how often, which single reads would not change.
+    """
+    boundary = f"batch_{endpoint.new_id()}"
+    answers: list[Response] = []
+    try:
+        response = handler(endpoint.batch(write_batch(operations, boundary, endpoint.part_headers()), boundary))
+    except TransportError:
+        response = None
+    if response is not None:
+        if response.status in _TURNED_AWAY:
+            expect(response, subject)
+        parts = read_batch(response) or []
+        answers = [part.response for part in parts if isinstance(part, Part)]
+    return answers + [handler(endpoint.request(operation)) for operation in operations[len(answers) :]]
