@@ -132,7 +132,7 @@ def retry_after(response: Response) -> float | None:
     number = value.replace(",", "")
     if number.isascii() and number.isdigit() and len(number) < 10:  # noqa: PLR2004 - longer is not a wait
         return float(number)
-    until, now = _http_date(value), _http_date(response.header("date") or "")
+    until, now = http_date(value), http_date(response.header("date") or "")
     if until is None or now is None:
         return None
     return max(0.0, (until - now).total_seconds())
@@ -145,6 +145,15 @@ def service_request_id(response: Response) -> str:
     """
     value = response.header("req_id") or response.header("x-ms-service-request-id") or ""
     return value.rpartition(",")[2].strip()[:64]
+
+
+def http_date(value: str) -> datetime | None:
+    """Return the moment in an HTTP date header, in UTC, or None if it is not one."""
+    try:
+        moment = parsedate_to_datetime(value)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 @contextmanager
@@ -257,11 +266,3 @@ def _plain(text: str) -> str:
     """Return the title of an HTML page, or the text itself."""
     title = _TITLE.search(text)
     return title[1].strip() if title else text
-
-
-def _http_date(value: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(value)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -9,7 +9,6 @@ from connector.dataverse.answers import decoding, expect, json_object, unreadabl
 from connector.dataverse.batch import Part, read_batch, write_batch
 from connector.dataverse.rows import Row
 from connector.dataverse.webapi import Endpoint, Operation
-from connector.errors import TransportError
 from connector.handler import Handler, Response
 
 _TURNED_AWAY = (401, 403, 429)
@@ -57,14 +56,8 @@ def read_several(handler: Handler, endpoint: Endpoint, operations: Sequence[Oper
     Raises when the batch is turned away for who asks or how often, which single reads would not change.
     """
     boundary = f"batch_{endpoint.new_id()}"
-    answers: list[Response] = []
-    try:
-        response = handler(endpoint.batch(write_batch(operations, boundary, endpoint.part_headers()), boundary))
-    except TransportError:
-        response = None
-    if response is not None:
-        if response.status in _TURNED_AWAY:
-            expect(response, subject)
-        parts = read_batch(response) or []
-        answers = [part.response for part in parts if isinstance(part, Part)]
+    response = handler(endpoint.batch(write_batch(operations, boundary, endpoint.part_headers()), boundary))
+    if response.status in _TURNED_AWAY:
+        expect(response, subject)
+    answers = [part.response for part in read_batch(response) or [] if isinstance(part, Part)]
     return answers + [handler(endpoint.request(operation)) for operation in operations[len(answers) :]]

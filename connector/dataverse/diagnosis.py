@@ -1,0 +1,124 @@
+"""What a doctor looks at in an organization: who we are there, what we may do, how much it says we may ask.
+
+Sources: learn.microsoft.com/power-apps/developer/data-platform/webapi/reference (WhoAmI, RetrieveVersion,
+RetrieveUserPrivileges, RolePrivilege) and .../api-limits, .../send-parallel-requests for the headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from connector.dataverse.answers import decoding, http_date, json_object
+from connector.dataverse.metadata import user_id_of, who_is
+from connector.dataverse.reading import read_object, read_rows, rows_of
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import NotFound
+from connector.handler import Handler, Response
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the service says is left of its limits; None where it says nothing.
+
+    `parallelism` is how many requests at once it recommends, `requests` and `seconds` what is left of the number of
+    requests and of execution time on the web server that answered.
+    """
+
+    parallelism: int | None
+    requests: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Who signed in, in which organization, by its own account; `server_time` is its clock, to the second."""
+
+    user_id: UUID
+    business_unit_id: UUID
+    organization_id: UUID
+    server_time: datetime | None
+    headroom: Headroom
+
+
+class Diagnosis:
+    """Asks the organization at `base_url` through `handler`; every method raises ConnectorError when it cannot."""
+
+    def __init__(
+        self, handler: Handler, base_url: str, *, impersonate: UUID | None = None, new_id: Callable[[], UUID] = uuid4
+    ) -> None:
+        self._handler = handler
+        self._endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
+
+    def who_am_i(self) -> Presence:
+        """Return who signed in; impersonation does not change that (see `acting_user`)."""
+        subject = "Asking the organization who signed in"
+        response = self._handler(self._endpoint.request(Operation("GET", "WhoAmI")))
+        data = json_object(response, subject)
+        with decoding(subject):
+            return Presence(
+                UUID(data["UserId"]),
+                UUID(data["BusinessUnitId"]),
+                UUID(data["OrganizationId"]),
+                http_date(response.header("date") or ""),
+                headroom_of(response),
+            )
+
+    def acting_user(self) -> UUID:
+        """Return the user that acts: who signed in, or who is impersonated; NotFound if that is no user here."""
+        subject = "Asking the organization who acts"
+        user_id = user_id_of(read_object(self._handler, self._endpoint, who_is(self._endpoint.impersonate), subject))
+        if user_id is None:
+            raise NotFound(
+                f"{subject}: the Entra object id to impersonate ({self._endpoint.impersonate}) is no user of it.",
+                status=404,
+                remedy="Check the object id, or add the user to the environment.",
+            )
+        return user_id
+
+    def version(self) -> str:
+        """Return the version of the organization, such as 9.2.26032.179."""
+        subject = "Asking for the organization's version"
+        data = read_object(self._handler, self._endpoint, Operation("GET", "RetrieveVersion()"), subject)
+        with decoding(subject):
+            return str(data["Version"])
+
+    def missing_privileges(self, user_id: UUID, names: Iterable[str]) -> frozenset[str]:
+        """Return those of the privileges that user `user_id` does not hold by any role, its teams' included."""
+        subject = "Reading the user's privileges"
+        operation = Operation("GET", f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
+        held = rows_of(read_object(self._handler, self._endpoint, operation, subject), subject, "RolePrivileges")
+        wanted = frozenset(names)
+        with decoding(subject):
+            if all(row.get("PrivilegeName") for row in held):
+                return wanted - {row["PrivilegeName"] for row in held}
+            ids = {UUID(row["PrivilegeId"]) for row in held}
+        return wanted - self._names(ids, wanted, subject)
+
+    def _names(self, ids: set[UUID], wanted: frozenset[str], subject: str) -> frozenset[str]:
+        """Return the names of privileges that are among `ids`: older releases answer without the names."""
+        values = ",".join([f"'{name}'" for name in sorted(wanted)])
+        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
+        operation = Operation("GET", f"privileges?$select=privilegeid,name&$filter={condition}")
+        rows = read_rows(self._handler, self._endpoint, operation, subject)
+        with decoding(subject):
+            return frozenset(str(row["name"]) for row in rows if UUID(row["privilegeid"]) in ids)
+
+
+def headroom_of(response: Response) -> Headroom:
+    """Return what the headers of `response` say is left; numbers may have thousands separators (`1,200.00`)."""
+    parallelism = _number(response.header("x-ms-dop-hint"))
+    requests = _number(response.header("x-ms-ratelimit-burst-remaining-xrm-requests"))
+    return Headroom(
+        None if parallelism is None else int(parallelism),
+        None if requests is None else int(requests),
+        _number(response.header("x-ms-ratelimit-time-remaining-xrm-requests")),
+    )
+
+
+def _number(value: str | None) -> float | None:
+    digits = (value or "").replace(",", "").strip()
+    plain = digits.replace(".", "", 1)
+    return float(digits) if plain.isascii() and plain.isdigit() and len(plain) < 20 else None  # noqa: PLR2004 - a sane number
