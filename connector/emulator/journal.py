@@ -1,0 +1,176 @@
+"""Every request as it was and as it was answered, in bounded memory, without secrets.
+
+Nothing in an entry depends on chance outside the emulator's seed or on another clock than the emulator's, so the same
+traffic with the same plan and seed leaves the same journal, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from connector.handler import Request, Response
+
+KEPT_HEADERS = (
+    "prefer",
+    "if-match",
+    "if-none-match",
+    "x-ms-client-request-id",
+    "x-ms-correlation-id",
+    "mscrmcallerid",
+    "callerobjectid",
+    "content-type",
+    "user-agent",
+)
+BODY_KEPT = 2000
+"""Bytes of a request body that are kept."""
+_SECRETS = re.compile(
+    r"((?:^|&)(?:client_secret|client_assertion|assertion|refresh_token|password|code|device_code|code_verifier)=)[^&]*"
+)
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationNote:
+    """One operation the Web API executed or refused, with the rule that decided."""
+
+    message: str
+    table: str
+    record_id: str
+    rule: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One request and its answer. `at` is the emulator's time, `seconds` how long the answer was held back."""
+
+    number: int
+    at: datetime
+    face: str
+    """Who answered: `web api`, `identity` or `control`."""
+    title: str
+    user: str
+    server: int
+    request: Request
+    status: int
+    error: str
+    """Code and message of an error answer."""
+    rule: str
+    operations: tuple[OperationNote, ...]
+    fault: str
+    cut: str
+    seconds: float
+    findings: tuple[str, ...]
+
+    def data(self) -> dict[str, object]:
+        """Return the entry as plain data, secrets masked."""
+        url = self.request.url
+        return {
+            "number": self.number,
+            "at": self.at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "face": self.face,
+            "title": self.title,
+            "user": self.user,
+            "server": self.server,
+            "method": self.request.method,
+            "target": "/" + url.partition("://")[2].partition("/")[2],
+            "headers": {name: value for name in KEPT_HEADERS if (value := self.request.header(name)) is not None},
+            "body": masked(self.request),
+            "status": self.status,
+            "error": self.error,
+            "rule": self.rule,
+            "operations": [
+                {
+                    "message": note.message,
+                    "table": note.table,
+                    "record_id": note.record_id,
+                    "rule": note.rule,
+                    "status": note.status,
+                }
+                for note in self.operations
+            ],
+            "fault": self.fault,
+            "cut": self.cut,
+            "seconds": round(self.seconds, 6),
+            "findings": list(self.findings),
+        }
+
+
+class Journal:
+    """The latest entries, oldest forgotten first, and counts of everything since the last clearing."""
+
+    def __init__(self, size: int = 5000) -> None:
+        self._entries: deque[Entry] = deque(maxlen=size)
+        self.number = 0
+        self.statuses: dict[int, int] = {}
+        self.titles: dict[str, int] = {}
+
+    def next_number(self) -> int:
+        """Return the number of a request that begins."""
+        self.number += 1
+        return self.number
+
+    def add(self, entry: Entry) -> None:
+        """Keep an entry."""
+        self._entries.append(entry)
+        self.statuses[entry.status] = self.statuses.get(entry.status, 0) + 1
+        title = entry.title.partition(":")[0]
+        if title in self.titles or len(self.titles) < 200:  # noqa: PLR2004 - bounds memory against made-up names
+            self.titles[title] = self.titles.get(title, 0) + 1
+
+    def clear(self) -> None:
+        """Forget everything and number from one again."""
+        self._entries.clear()
+        self.number = 0
+        self.statuses.clear()
+        self.titles.clear()
+
+    def entries(self, *, after: int = 0, limit: int = 200) -> list[Entry]:
+        """Return the entries whose number is greater than `after`, at most `limit`, oldest first."""
+        return list(self._since(after))[:limit]
+
+    def latest(self, limit: int) -> list[Entry]:
+        """Return the last entries, newest first."""
+        return list(reversed(self._entries))[:limit]
+
+    def text(self) -> str:
+        """Return all kept entries as JSON lines, stable for the same traffic."""
+        return "".join(json.dumps(entry.data(), sort_keys=True) + "\n" for entry in self._entries)
+
+    def _since(self, after: int) -> Iterator[Entry]:
+        return (entry for entry in self._entries if entry.number > after)
+
+
+def kept(request: Request) -> Request:
+    """Return what the journal keeps of a request: no credentials in headers, a bounded body."""
+    headers = {name: value for name, value in request.headers.items() if name in KEPT_HEADERS}
+    return Request(request.method, request.url, headers, request.body[:BODY_KEPT])
+
+
+def masked(request: Request) -> str:
+    """Return the kept body as text, secrets of form fields hidden."""
+    text = request.body.decode(errors="replace")
+    if (request.header("content-type") or "").startswith("application/x-www-form-urlencoded"):
+        return _SECRETS.sub(lambda found: found[1] + _HIDDEN, text)
+    return text
+
+
+def error_of(response: Response) -> str:
+    """Return code and message of an error answer in any of the shapes the service uses, or an empty text."""
+    if response.status < 400 or not response.body:  # noqa: PLR2004 - HTTP: errors start at 400
+        return ""
+    try:
+        data = json.loads(response.body)
+    except ValueError:
+        return ""
+    error = data.get("error") if isinstance(data, dict) else None
+    if isinstance(error, dict):
+        return f"{error.get('code', '')} {error.get('message', '')}".strip()
+    if isinstance(error, str):
+        return f"{error} {str(data.get('error_description', '')).partition(' Trace ID:')[0]}".strip()
+    return str(data.get("Message", "")) if isinstance(data, dict) else ""
