@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
@@ -120,18 +120,22 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class CloseActivity:
-    """A row of `opportunityclose` or `quoteclose`: its id, the record it closed, whether it is still Completed."""
+    """A row of `opportunityclose` or `quoteclose`: its id, the record it closed, whether it is still Completed.
+
+    A record that was closed, reopened and closed again has several; `created_on` tells which is the latest.
+    """
 
     id: UUID
     record_id: UUID
     completed: bool
+    created_on: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was seen at one moment: the opportunity and all its quotes, ordered by id.
 
-    `activities` holds the close activities of the opportunity and its quotes, oldest first by `createdon`, where they
+    `activities` holds the close activities of the opportunity and its quotes, where they
     were asked for (reopening and verifying need them), else it is empty.
     """
 

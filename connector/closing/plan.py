@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from connector.closing import identity, reasons
@@ -67,6 +68,8 @@ CLOSE_ALL_QUOTES = "msdyn_CloseAllOpportunityQuotes"
 CLOSE_PROJECT_QUOTE_AS_LOST = "msdyn_CloseQuoteAsLost"
 CLOSE_PROJECT_QUOTE_AS_WON = "msdyn_CloseQuoteAsWon"
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 PROJECT_STEPS = frozenset({StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE})
 """Steps by messages of Project Operations, which may run as a background job there: done is not yet visible."""
 
@@ -110,7 +113,8 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
     Project Operations closed carry no activity of ours and stay closed, as its documents demand.
     """
     opportunity = snapshot.opportunity
-    newest = {activity.record_id: activity.id for activity in snapshot.activities if activity.completed}
+    completed = sorted((a for a in snapshot.activities if a.completed), key=lambda a: a.created_on or _LONG_AGO)
+    newest = {activity.record_id: activity.id for activity in completed}
     ours = {record for record, activity in newest.items() if _is_to_undo(activity, intent)}
     narrowed = intent.activity_ids is not None or intent.closed_under is not None
     closed = opportunity.state is not OpportunityState.OPEN

@@ -176,7 +176,9 @@ class Progress:
     def _finish(self, warnings: tuple[str, ...]) -> Report:
         kinds = {result.step.kind for result in self.results.values() if result.status is StepStatus.DONE}
         ours = bool(kinds & self.errand.deciding)
-        return replace(self._report(self.errand.done if ours else self.errand.already), warnings=warnings)
+        notes = dict.fromkeys(result.note for result in self.results.values() if result.note)
+        report = self._report(self.errand.done if ours else self.errand.already)
+        return replace(report, warnings=(*warnings, *notes))
 
     def _end_unread(self, error: ConnectorError) -> Report:
         """Return the end when the last look failed: every step answered well is done, even if unseen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.closing.close import Preview
 from connector.closing.digest import step_data
 from connector.closing.model import Refusal, Report, ReportStatus, StepResult, StepStatus
-from connector.errors import ConnectorError, InputError, ServiceError
+from connector.errors import ConnectorError, InputError, NotConverged, ServiceError
 
 DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
 """Exit codes: as wanted, failed, malformed input, refused, ended after some of it took effect."""
@@ -56,8 +56,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
 def result_data(result: StepResult) -> dict[str, object]:
     """Return a step and what came of it, ready for JSON."""
     data = step_data(result.step) | {"result": result.status.value}
-    if result.request_id:
-        data["request_id"] = result.request_id
+    data |= {name: text for name, text in (("request_id", result.request_id), ("note", result.note)) if text}
     if result.error is not None:
         data["error"] = error_data(result.error)
     return data
@@ -95,5 +94,6 @@ def _service_error(error: ConnectorError) -> ServiceError | None:
     """Return the service's own error: this one, or the last one seen by a loop that gave up."""
     if isinstance(error, ServiceError):
         return error
-    last = getattr(error, "last", None)
-    return last if isinstance(last, ServiceError) else None
+    if isinstance(error, NotConverged) and error.last is not None:
+        return _service_error(error.last)
+    return None

@@ -7,7 +7,7 @@ the table references of opportunity, quote, opportunityclose and quoteclose on M
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -59,7 +59,9 @@ def activity_of(row: Row, column: str) -> CloseActivity | None:
     record = row[column]
     if record is None:
         return None
-    return CloseActivity(UUID(row["activityid"]), UUID(record), row["statecode"] == _COMPLETED)
+    created = row.get("createdon")
+    created_on = None if created is None else datetime.fromisoformat(created)
+    return CloseActivity(UUID(row["activityid"]), UUID(record), row["statecode"] == _COMPLETED, created_on)
 
 
 def _version(row: Row) -> str:

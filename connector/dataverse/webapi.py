@@ -137,12 +137,14 @@ def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operati
 
 def read_opportunity_closes(opportunity_ids: Iterable[UUID]) -> Operation:
     """Return the read of the close activities of many opportunities."""
-    return _read("opportunitycloses", "activityid,statecode,_opportunityid_value", "opportunityid", opportunity_ids)
+    return _read(
+        "opportunitycloses", "activityid,statecode,createdon,_opportunityid_value", "opportunityid", opportunity_ids
+    )
 
 
 def read_quote_closes(quote_ids: Iterable[UUID]) -> Operation:
     """Return the read of the close activities of many quotes."""
-    return _read("quotecloses", "activityid,statecode,_quoteid_value", "quoteid", quote_ids)
+    return _read("quotecloses", "activityid,statecode,createdon,_quoteid_value", "quoteid", quote_ids)
 
 
 def _read(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
