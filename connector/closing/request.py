@@ -118,10 +118,10 @@ class CloseRequest(BaseModel):
     actual_revenue: Annotated[Decimal, BeforeValidator(_amount)] | None = Field(
         None, description="Actual revenue, in the opportunity's currency."
     )
-    subject: Annotated[str, BeforeValidator(_text), Field(max_length=200)] | None = Field(
+    subject: Annotated[str, Field(max_length=200), BeforeValidator(_text)] | None = Field(
         None, description="Subject of the close activity."
     )
-    description: Annotated[str, BeforeValidator(_text), Field(max_length=2000)] | None = Field(
+    description: Annotated[str, Field(max_length=2000), BeforeValidator(_text)] | None = Field(
         None, description="Description of the close."
     )
     competitor: _RecordId | None = Field(None, description="Id of the competitor it was lost to.")
