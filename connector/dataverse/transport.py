@@ -1,0 +1,288 @@
+"""A Handler made of requests: pooled connections, no cookies, no redirects, timeouts and trust stated explicitly.
+
+Requests go to the pooled adapter directly, which halves the cost of a `requests.Session` and keeps environment
+variables out of it: `REQUESTS_CA_BUNDLE` silently beats a session's own `verify`, so what to trust and which proxy to
+use are arguments here, taken from the settings.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ProxyError
+
+from connector.errors import NotSent, TransportError, Unanswered
+from connector.handler import Request, Response
+
+_NO_ADAPTERS: Mapping[str, BaseAdapter] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How to get out: whom to trust, through which proxy, how long to wait, how many connections to keep.
+
+    `ca_file` replaces the public certificate authorities. `proxy` is a URL, `no_proxy` the usual comma-separated list
+    of hosts that need none. The timeouts are in seconds: the read timeout bounds each wait for bytes and exceeds the
+    two minutes after which the service ends an operation.
+    """
+
+    ca_file: Path | None = None
+    proxy: str = ""
+    no_proxy: str = ""
+    connect_timeout: float = 10.0
+    read_timeout: float = 150.0
+    connections: int = 64
+    user_agent: str = "dataverse-close-connector"
+
+
+class Transport:
+    """Sends requests over the network; `adapters` answer for the URL prefixes they are mounted on instead.
+
+    Raises NotSent when no connection was made, Unanswered when the request may have arrived and no complete answer
+    came.
+    """
+
+    def __init__(self, network: Network, adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS) -> None:
+        self._network = network
+        self._adapters = dict(sorted(adapters.items(), key=lambda mounted: -len(mounted[0])))
+        self._pooled = _PooledAdapter(pool_connections=8, pool_maxsize=network.connections)
+        self._verify: str | bool = str(network.ca_file) if network.ca_file else True
+
+    def __call__(self, request: Request) -> Response:
+        """Return the response to `request`, read to its end; a redirect is returned, never followed."""
+        prepared = self._prepare(request)
+        host = urlsplit(request.url).hostname or ""
+        reading = request.timeout or self._network.read_timeout
+        timeout = (min(self._network.connect_timeout, reading), reading)
+        try:
+            answer = self._adapter(request.url).send(
+                prepared, timeout=timeout, verify=self._verify, proxies=self._proxies(request.url)
+            )
+        except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
+            raise _failure(error, host) from error
+        try:
+            body = answer.content or b""
+        except (OSError, HTTPError) as error:
+            raise Unanswered(
+                f"The answer of {host} broke off before its end.", remedy="It may have been carried out: look again."
+            ) from error
+        finally:
+            answer.close()
+        return Response(answer.status_code, tuple(_headers(answer)), body)
+
+    def close(self) -> None:
+        """Close all connections and the mounted adapters."""
+        self._pooled.close()
+        for adapter in self._adapters.values():
+            adapter.close()
+
+    def _prepare(self, request: Request) -> requests.PreparedRequest:
+        headers = {"user-agent": self._network.user_agent, "accept-encoding": "gzip, deflate", **request.headers}
+        if request.body:
+            headers["content-length"] = str(len(request.body))
+        prepared = requests.PreparedRequest()
+        prepared.method, prepared.url = request.method, request.url
+        prepared.headers = CaseInsensitiveDict(headers)
+        prepared.body = request.body or None
+        return prepared
+
+    def _adapter(self, url: str) -> BaseAdapter:
+        mounted = (adapter for prefix, adapter in self._adapters.items() if url.startswith(prefix))
+        return next(mounted, self._pooled)
+
+    def _proxies(self, url: str) -> dict[str, str]:
+        parts = urlsplit(url)
+        if not self._network.proxy or bypasses_proxy(parts.hostname or "", parts.port, self._network.no_proxy):
+            return {}
+        return {parts.scheme: self._network.proxy}
+
+
+def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
+    """Return whether `host` is reached directly: this machine, link-local addresses, and what `no_proxy` lists.
+
+    An entry is `*`, a host or domain (with or without a leading dot, subdomains included), an address or network, each
+    with an optional port.
+    """
+    address = _address(host)
+    if host == "localhost" or (address and (address.is_loopback or address.is_link_local)):
+        return True
+    for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
+        if entry == "*":
+            return True
+        if address and _in_network(str(address), entry):
+            return True
+        name, _, wanted_port = entry.partition(":")
+        domain = name.removeprefix("*").lstrip(".")
+        fits = bool(domain) and (host == domain or host.endswith(f".{domain}"))
+        if fits and wanted_port in ("", str(port or 443)):
+            return True
+    return False
+
+
+def _address(host: str) -> Any:  # noqa: ANN401 - ipaddress has two unrelated address types
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _in_network(address: str, entry: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _headers(answer: requests.Response) -> Iterator[tuple[str, str]]:
+    """Yield headers as received; `requests` would join repeated ones into one."""
+    received = getattr(answer.raw, "headers", None) or answer.headers
+    yield from received.items()
+
+
+class _Unconnected(OSError):
+    """Connecting failed (the cause says how), so not one byte of a request has left."""
+
+
+class _Http(HTTPConnection):
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (OSError, HTTPError) as error:
+            raise _Unconnected(str(error)) from error
+
+
+class _Https(HTTPSConnection):
+    """Tells a TLS failure while connecting from one in the middle: both are the same exception in urllib3."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except (OSError, HTTPError) as error:
+            raise _Unconnected(str(error)) from error
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+_POOLS = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _PooledAdapter(HTTPAdapter):
+    """The adapter of requests, with connections that tell when they could not be made. It re-sends nothing."""
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # noqa: FBT001, FBT002 - the signature is theirs, less what is passed through unnamed
+        super().init_poolmanager(connections, maxsize, block)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str) -> PoolManager:  # type: ignore[override] # the same
+        manager: PoolManager = super().proxy_manager_for(proxy)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+_NEVER_CONNECTED = (_Unconnected, NewConnectionError, ConnectTimeoutError, requests.exceptions.ConnectTimeout)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and what it was made of.
+
+    `__context__` is left out on purpose: inside a retry it leads to the failure of an earlier attempt.
+    """
+    queue, seen = [error], set[int]()
+    while queue:
+        current = queue.pop(0)
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        parts = (*current.args, getattr(current, "reason", None), current.__cause__)
+        queue.extend(part for part in parts if isinstance(part, BaseException))
+
+
+def _failure(error: BaseException, host: str) -> TransportError:
+    """Return the failure of sending to `host` as one of ours."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, _NEVER_CONNECTED) for cause in causes):
+        return _not_sent(causes, host)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        # Raised by requests before connecting: the CA file cannot be read.
+        return _lasting(NotSent(f"No request was sent to {host}: {error}.", remedy="Check DATAVERSE_CA_FILE."))
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidProxyURL):
+        return _lasting(NotSent(f"No request was sent: {error}.", remedy="Check DATAVERSE_URL and DATAVERSE_PROXY."))
+    if isinstance(error, requests.exceptions.ReadTimeout):
+        return Unanswered(
+            f"{host} did not answer in time.",
+            remedy="It may have been carried out: look again; DATAVERSE_READ_TIMEOUT sets how long to wait.",
+        )
+    return Unanswered(
+        f"The connection to {host} was lost before an answer came.",
+        remedy="It may have been carried out: look again.",
+    )
+
+
+_UNCONNECTED_BECAUSE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...] = (
+    (
+        ssl.SSLError,
+        "no TLS connection could be made with {host}.",
+        "Check that DATAVERSE_URL names a host and port that speak https, and DATAVERSE_PROXY.",
+    ),
+    (
+        (NameResolutionError, socket.gaierror),
+        "the host {host} is not known.",
+        "Check DATAVERSE_URL for a typing error, and your network.",
+    ),
+    (
+        ConnectionRefusedError,
+        "{host} refused the connection.",
+        "Check the host and port in DATAVERSE_URL; is it running?",
+    ),
+    (
+        (TimeoutError, ConnectTimeoutError),
+        "{host} could not be reached in time.",
+        "Check your network, firewall and DATAVERSE_PROXY.",
+    ),
+)
+"""What kept a connection from being made, what to say of it, and what to do; the first that fits.
+
+In urllib3 every failure to connect is also a ConnectTimeoutError, so that comes last.
+"""
+
+
+def _not_sent(causes: list[BaseException], host: str) -> NotSent:
+    """Return the sentence for a connection that was never made, from the most telling of its causes."""
+    if any(isinstance(cause, ProxyError) for cause in causes):
+        remedy = "Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY)."
+        return NotSent(f"Nothing was sent: the proxy gave no way to {host}.", remedy=remedy)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = f"Nothing was sent: the certificate of {host} is not trusted ({cause.verify_message})."
+            remedy = "Name the PEM file of its certificate authority in DATAVERSE_CA_FILE."
+            return _lasting(NotSent(why, remedy=remedy))
+    for kinds, why, remedy in _UNCONNECTED_BECAUSE:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return NotSent(f"Nothing was sent: {why.format(host=host)}", remedy=remedy)
+    return NotSent(f"Nothing was sent: no connection to {host} could be made.", remedy="Check DATAVERSE_URL.")
+
+
+def _lasting(failure: NotSent) -> NotSent:
+    """Return `failure`, marked as one that trying again cannot mend."""
+    failure.transient = False
+    return failure
