@@ -1,0 +1,206 @@
+"""The emulated organization: rows, rules and messages behind one small set of operations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from connector.clock import Clock
+from connector.emulator import changes
+from connector.emulator.callers import Access, Caller
+from connector.emulator.messages import HANDLERS, available
+from connector.emulator.messages_opportunity import Arguments
+from connector.emulator.records import Records, Ref, Values
+from connector.emulator.rules import Refused
+from connector.emulator.rules_platform import (
+    MESSAGE_UNSUPPORTED,
+    PLUGIN_ABORT,
+    RELATIONSHIP_UNKNOWN,
+    ROW_MISSING,
+)
+from connector.emulator.schema import Collection, Message, Schema, Table
+from connector.emulator.store import Store
+from connector.emulator.switches import Switches
+
+__all__ = ["Answer", "Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
+
+Answer = Mapping[str, "Ref | bool | float"]
+"""What a message returns: `{"@ref": Ref}` for a row, or the members of its complex type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a plug-in is told: `stage` is `before` (outside the operation's transaction) or `after` (inside it)."""
+
+    stage: str
+    message: str
+    table: str
+    record_id: str
+    caller: Caller
+    world: World
+
+
+Plugin = Callable[[Invocation], None]
+"""Called before and after every change; raising `plugin_abort(text)` aborts the operation."""
+
+
+def plugin_abort(text: str) -> Refused:
+    """Return the refusal of a plug-in that throws: 400, 0x80040265, its own text."""
+    return PLUGIN_ABORT.refuse(text)
+
+
+class World:
+    """One emulated organization.
+
+    Every operation is one transaction (a savepoint inside `store.transaction()`), checks the caller's privileges and
+    raises Refused for what the service refuses. Reading is done on `store` directly, after `check_read`.
+    `plugins` are called around every change.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        store: Store,
+        switches: Switches,
+        clock: Clock,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.access = Access(store)
+        self.records = Records(schema, store, switches, clock, chance or random.Random())  # noqa: S311 - row ids, no secrets
+        self.plugins: list[Plugin] = []
+        self.messages: Mapping[str, Message] = available(schema, switches)
+
+    @property
+    def schema(self) -> Schema:
+        """The tables as they are now, customizations included."""
+        return self.records.schema
+
+    @property
+    def switches(self) -> Switches:
+        """How the open questions are answered now."""
+        return self.records.switches
+
+    def use(self, switches: Switches) -> None:
+        """Answer the open questions differently from now on."""
+        self.records.switches = switches
+        self.messages = available(self.schema, switches)
+
+    # --- callers ------------------------------------------------------------------------------------------------------
+
+    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return the caller behind a token (see Access.caller_for); raises Refused with 403."""
+        return self.access.caller_for(application_id=application_id, object_id=object_id)
+
+    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return `caller` acting as another user; raises Refused with 403."""
+        return self.access.impersonate(caller, user_id=user_id, object_id=object_id)
+
+    def check_read(self, caller: Caller, table: str) -> None:
+        """Raise Refused (403) unless the caller may read `table`."""
+        self.access.require(caller, self.schema.tables[table], ("Read",))
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def create(self, caller: Caller, table: str, values: Values) -> str:
+        """Create a row and return its id. Raises Refused."""
+        key = str(values.get(self.schema.tables[table].primary_id) or "")
+        self._tell("before", "Create", Ref(table, key), caller)
+        with self.store.transaction():
+            made = changes.create_row(self.records, self.access, caller, self.schema.tables[table], values)
+            self._tell("after", "Create", Ref(table, made), caller)
+        return made
+
+    def update(self, caller: Caller, table: str, key: str, values: Values) -> None:
+        """Change columns of a row, state and status reason among them. Raises Refused (404 when it is missing)."""
+        self._tell("before", "Update", Ref(table, key), caller)
+        with self.store.transaction():
+            changes.update_row(self.records, self.access, caller, self.schema.tables[table], key, values)
+            self._tell("after", "Update", Ref(table, key), caller)
+
+    def delete(self, caller: Caller, table: str, key: str) -> None:
+        """Delete a row. Raises Refused (404 when it is missing)."""
+        self._tell("before", "Delete", Ref(table, key), caller)
+        with self.store.transaction():
+            changes.delete_row(self.records, self.access, caller, self.schema.tables[table], key)
+            self._tell("after", "Delete", Ref(table, key), caller)
+
+    def associate(self, caller: Caller, target: Ref, relationship: str, related: Ref) -> None:
+        """Relate two rows through a collection- or single-valued navigation property of `target`. Raises Refused."""
+        with self.store.transaction():
+            table = self.schema.tables[target.table]
+            lookup = table.lookups.get(relationship)
+            if lookup is not None:
+                self.update(caller, target.table, target.id, {lookup.column: related})
+                return
+            collection = self._collection(caller, table, relationship, target, related)
+            if collection.association is None:
+                self.update(caller, related.table, related.id, {collection.column: target})
+            else:
+                link = collection.association
+                self.store.associate(link.table, {link.near: target.id, link.far: related.id})
+
+    def disassociate(self, caller: Caller, target: Ref, relationship: str, related: Ref | None = None) -> None:
+        """Undo `associate`; `related` is left out for a single-valued navigation property. Raises Refused."""
+        with self.store.transaction():
+            table = self.schema.tables[target.table]
+            lookup = table.lookups.get(relationship)
+            if lookup is not None:
+                self.update(caller, target.table, target.id, {lookup.column: None})
+                return
+            if related is None:
+                raise RELATIONSHIP_UNKNOWN.refuse(target.table, relationship)
+            collection = self._collection(caller, table, relationship, target, related)
+            if collection.association is None:
+                self.update(caller, related.table, related.id, {collection.column: None})
+            else:
+                link = collection.association
+                self.store.disassociate(link.table, {link.near: target.id, link.far: related.id})
+
+    def _collection(self, caller: Caller, table: Table, name: str, target: Ref, related: Ref) -> Collection:
+        collection = table.collections.get(name)
+        if collection is None or collection.table != related.table:
+            raise RELATIONSHIP_UNKNOWN.refuse(table.logical_name, name)
+        self.access.require(caller, table, ("Append",))
+        self.access.require(caller, self.schema.tables[related.table], ("AppendTo",))
+        for one in (target, related):
+            if not self.store.exists(one.table, one.id):
+                raise ROW_MISSING.refuse(one.table, one.id)
+        return collection
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def call(self, caller: Caller, message: str, arguments: Arguments, target: Ref | None = None) -> Answer | None:
+        """Perform a message and return its answer, None for one that answers 204.
+
+        `target` is the row a bound message is called on. Raises Refused; KeyError for a message that `messages` does
+        not list.
+        """
+        shape = self.messages[message]
+        if shape.bound_to and (target is None or target.table != shape.bound_to):
+            raise MESSAGE_UNSUPPORTED.refuse(message, target.table if target else "")
+        about = target or _subject(shape, arguments)
+        self._tell("before", message, about, caller)
+        with self.store.transaction():
+            answer = HANDLERS[message](self.records, self.access, caller, arguments, about)
+            self._tell("after", message, about, caller)
+        return answer
+
+    def _tell(self, stage: str, message: str, about: Ref, caller: Caller) -> None:
+        for plugin in self.plugins:
+            plugin(Invocation(stage, message, about.table, about.id, caller, self))
+
+
+def _subject(shape: Message, arguments: Arguments) -> Ref:
+    """Return the row an unbound message is about, with an empty id when the arguments do not say."""
+    for parameter in shape.parameters:
+        value = arguments.get(parameter.name)
+        if isinstance(value, Mapping):
+            found = value.get(f"{shape.table}id")
+            if isinstance(found, Ref):
+                return found
+        if parameter.type == "Edm.Guid" and isinstance(value, str):
+            return Ref(shape.table, value)
+    return Ref(shape.table, "")
