@@ -115,7 +115,7 @@ def error_body(response: Response) -> ErrorBody:
         return _named(response.status, *_salvaged(text))
     error = data.get("error", data.get("Error", data))
     if not isinstance(error, dict):
-        return _named(response.status, "", "", str(error))
+        return _named(response.status, "", "", "" if error is None else str(error))
     message = error.get("message") or error.get("Message") or error.get(f"{_CDS}InnerError.Message") or ""
     name = error.get(f"{_CDS}ErrorDetails.ApiExceptionMessageName") or error.get(
         f"{_CDS}ErrorDetails.ApiExceptionMesageName",  # as older builds spell it
