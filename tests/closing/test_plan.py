@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import combinations_with_replacement
+from uuid import UUID, uuid4
+
+import pytest
+from small_organization import (
+    METADATA,
+    OPPORTUNITY_ID,
+    PROJECT_MESSAGES,
+    STATE_OF_QUOTE,
+    SmallOrganization,
+    organization,
+    quote,
+    quote_id,
+)
+
+from connector.closing.identity import activity_id, is_made_under, is_ours
+from connector.closing.model import (
+    CloseActivity,
+    DraftPolicy,
+    Intent,
+    OpportunityState,
+    OrganizationMetadata,
+    Outcome,
+    Plan,
+    QuoteState,
+    Refusal,
+    ReopenIntent,
+    Snapshot,
+    StepKind,
+    StepStatus,
+)
+from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close, plan_reopen
+from connector.errors import InputError
+
+COMBINATIONS = [c for size in range(5) for c in combinations_with_replacement(sorted(STATE_OF_QUOTE), size)]
+PROJECT = replace(METADATA, messages=PROJECT_MESSAGES)
+
+
+def seen(small: SmallOrganization) -> Snapshot:
+    return small.observe([OPPORTUNITY_ID], activities=True)[OPPORTUNITY_ID]
+
+
+def planned(small: SmallOrganization, intent: Intent) -> Plan:
+    plan = plan_close(seen(small), intent, small.known)
+    assert isinstance(plan, Plan), plan
+    return plan
+
+
+def intents(statuses: tuple[int, ...]) -> Iterator[Intent]:
+    winners = [None, *(quote_id(number) for number in range(1, len(statuses) + 1))]
+    for drafts in DraftPolicy:
+        yield Intent(OPPORTUNITY_ID, Outcome.LOST, drafts=drafts)
+        for winner in winners:
+            yield Intent(OPPORTUNITY_ID, Outcome.WON, drafts=drafts, winning_quote_id=winner)
+
+
+def closed(outcome: Outcome, statuses: tuple[int, ...] = ()) -> SmallOrganization:
+    small = organization(statuses)
+    won = outcome is Outcome.WON
+    small.set_opportunity(OpportunityState.WON if won else OpportunityState.LOST, 3 if won else 4)
+    return small
+
+
+def is_refused(statuses: tuple[int, ...], intent: Intent) -> bool:
+    states = {quote_id(number): STATE_OF_QUOTE[status] for number, status in enumerate(statuses, 1)}
+    if intent.drafts is DraftPolicy.LEAVE and QuoteState.DRAFT in states.values():
+        return True
+    return intent.winning_quote_id is not None and states[intent.winning_quote_id] is QuoteState.CLOSED
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_in_every_combination_each_step_is_legal_and_shortens_the_plan_until_it_is_empty(size: int) -> None:
+    for statuses in (c for c in COMBINATIONS if len(c) == size):
+        for intent in intents(statuses):
+            if is_refused(statuses, intent):
+                continue
+            small = organization(statuses)
+            small.atomic, small.closes_drafts = False, intent.drafts is DraftPolicy.DIRECT
+            plan = planned(small, intent)
+            while plan.steps:
+                result = small.perform([Plan(OPPORTUNITY_ID, plan.steps[:1], "")])[0][0]
+                assert result.status is StepStatus.DONE, (statuses, intent, result)
+                rest = planned(small, intent)
+                assert [(s.kind, s.record_id) for s in rest.steps] == [(s.kind, s.record_id) for s in plan.steps[1:]]
+                plan = rest
+            assert planned(small, intent).steps == ()
+            assert not any(q.state in OPEN_QUOTES for q in small.rows.quotes.values())
+            assert small.rows.opportunity.state.name.lower() == intent.outcome
+
+
+@pytest.mark.parametrize("size", range(5))
+def test_in_every_combination_the_winner_comes_first_and_the_opportunity_last(size: int) -> None:
+    for statuses in (c for c in COMBINATIONS if len(c) == size):
+        for intent in intents(statuses):
+            if is_refused(statuses, intent):
+                continue
+            small = organization(statuses)
+            steps = planned(small, intent).steps
+            assert [s.kind for s in steps].index(StepKind.CLOSE_OPPORTUNITY) == len(steps) - 1
+            others = [s.record_id for s in steps[:-1] if s.record_id != intent.winning_quote_id]
+            assert others == sorted(others)
+            wins = [s for s in steps if s.record_id == intent.winning_quote_id]
+            assert list(steps[: len(wins)]) == wins
+            assert {s.record_id for s in steps[:-1]} == {
+                q.id for q in small.rows.quotes.values() if q.state in OPEN_QUOTES
+            }
+            ids = [s.activity_id for s in steps if s.activity_id]
+            assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("statuses", COMBINATIONS[:120], ids=str)
+def test_what_may_not_be_is_refused_with_a_code(statuses: tuple[int, ...]) -> None:
+    for intent in intents(statuses):
+        verdict = plan_close(seen(organization(statuses)), intent, METADATA)
+        assert isinstance(verdict, Refusal) == is_refused(statuses, intent)
+        if isinstance(verdict, Refusal):
+            assert verdict.code in {"drafts_stand", "winning_quote_closed"}
+            assert verdict.reason.endswith(".")
+
+
+def test_the_table_says_what_becomes_of_a_quote() -> None:
+    assert CLOSING_STEPS[QuoteState.DRAFT][DraftPolicy.ACTIVATE] == (StepKind.ACTIVATE_QUOTE, StepKind.CLOSE_QUOTE)
+    assert CLOSING_STEPS[QuoteState.DRAFT][DraftPolicy.LEAVE] is None
+    assert {
+        CLOSING_STEPS[state][policy] for state in (QuoteState.WON, QuoteState.CLOSED) for policy in DraftPolicy
+    } == {()}
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_opportunity_closed_as_wanted_is_done_whatever_its_quotes_are(outcome: Outcome) -> None:
+    assert planned(closed(outcome, (1, 2, 3)), Intent(OPPORTUNITY_ID, outcome)).steps == ()
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_an_opportunity_closed_with_the_other_outcome_is_refused(outcome: Outcome) -> None:
+    other = Outcome.LOST if outcome is Outcome.WON else Outcome.WON
+    verdict = plan_close(seen(closed(other)), Intent(OPPORTUNITY_ID, outcome), METADATA)
+    assert isinstance(verdict, Refusal)
+    assert verdict.code == "closed_with_other_outcome"
+
+
+def test_a_winning_quote_is_refused_when_unknown_or_for_a_lost_opportunity() -> None:
+    snapshot = seen(organization((2,)))
+    unknown = plan_close(snapshot, Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=uuid4()), METADATA)
+    lost = plan_close(snapshot, Intent(OPPORTUNITY_ID, Outcome.LOST, winning_quote_id=quote_id(1)), METADATA)
+    assert isinstance(unknown, Refusal)
+    assert isinstance(lost, Refusal)
+    assert (unknown.code, lost.code) == ("winning_quote_unknown", "winning_quote_needs_won")
+
+
+def test_quotes_become_lost_with_a_lost_opportunity_and_canceled_with_a_won_one() -> None:
+    for outcome, status in ((Outcome.LOST, 5), (Outcome.WON, 6)):
+        assert planned(organization((2,)), Intent(OPPORTUNITY_ID, outcome)).steps[0].status == status
+
+
+def test_a_quote_never_becomes_revised_by_default() -> None:
+    statuses = tuple(s for s in METADATA.quote_statuses if s.value not in {5, 6})
+    with pytest.raises(InputError, match="Name the status reason"):
+        plan_close(
+            seen(organization((2,))), Intent(OPPORTUNITY_ID, Outcome.WON), replace(METADATA, quote_statuses=statuses)
+        )
+
+
+def test_the_state_of_a_custom_reason_picks_the_action() -> None:
+    step = planned(organization(), Intent(OPPORTUNITY_ID, Outcome.WON, status="won by referral")).steps[-1]
+    assert (step.message, step.status, step.state) == ("WinOpportunity", 100000001, 1)
+    lost = planned(organization(), Intent(OPPORTUNITY_ID, Outcome.LOST)).steps[-1]
+    assert (lost.message, lost.status, lost.state) == ("LoseOpportunity", 4, 2)
+
+
+def test_the_organizations_own_action_is_used_for_both_outcomes_when_it_says_so() -> None:
+    small = organization()
+    small.known = replace(METADATA, close_action="CloseOpportunity")
+    for outcome in Outcome:
+        assert planned(small, Intent(OPPORTUNITY_ID, outcome)).steps[-1].message == "CloseOpportunity"
+
+
+def test_the_opportunitys_activity_holds_what_the_intent_says() -> None:
+    intent = Intent(
+        OPPORTUNITY_ID,
+        Outcome.LOST,
+        subject="Lost on price",
+        description="Too dear",
+        competitor_id=UUID(int=9),
+        opportunity_columns={"new_reason": 3},
+    )
+    step = planned(organization(), intent).steps[-1]
+    assert dict(step.activity) == {"subject": "Lost on price", "description": "Too dear", "new_reason": 3}
+    assert step.competitor_id == UUID(int=9)
+
+
+def test_a_column_that_has_a_field_of_its_own_is_refused_as_an_extra_one() -> None:
+    with pytest.raises(InputError, match="actual_revenue"):
+        planned(organization(), Intent(OPPORTUNITY_ID, Outcome.WON, opportunity_columns={"actualrevenue": 3}))
+
+
+def test_the_digest_names_what_is_done_and_not_who_asked() -> None:
+    small = organization((1, 2))
+    plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, key="a"))
+    assert plan.digest == planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, key="b")).digest
+    assert plan.digest == "f6829dd84846043e"  # the same in every process and on every machine
+    assert plan.digest != planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, subject="x")).digest
+    small.set_quote(quote_id(1), QuoteState.DRAFT, 1)
+    assert plan.digest != planned(small, Intent(OPPORTUNITY_ID, Outcome.WON)).digest
+
+
+class TestProjectOperations:
+    def test_all_open_quotes_are_closed_by_one_message_drafts_too(self) -> None:
+        small = organization((1, 2, 5), work_based=True)
+        small.known = PROJECT
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST))
+        assert [(s.kind, s.status) for s in plan.steps] == [
+            (StepKind.CLOSE_ALL_QUOTES, 5),
+            (StepKind.CLOSE_OPPORTUNITY, 4),
+        ]
+        assert small.perform([plan])[0][-1].status is StepStatus.DONE
+
+    def test_a_project_quote_is_won_by_the_message_that_closes_the_others(self) -> None:
+        small = organization((1, 2), work_based=True)
+        small.known = PROJECT
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(2)))
+        assert [s.message for s in plan.steps] == ["msdyn_CloseQuoteAsWon", "WinOpportunity"]
+        assert small.perform([plan])[0][-1].status is StepStatus.DONE
+
+    def test_without_the_message_for_all_each_project_quote_is_closed_as_lost(self) -> None:
+        small = organization((1, 2), work_based=True)
+        small.known = replace(METADATA, messages=frozenset({"msdyn_CloseQuoteAsLost"}))
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST))
+        assert [s.message for s in plan.steps] == [
+            "Update",
+            "msdyn_CloseQuoteAsLost",
+            "msdyn_CloseQuoteAsLost",
+            "LoseOpportunity",
+        ]
+
+    def test_without_any_of_the_messages_it_is_done_the_sales_way(self) -> None:
+        plan = planned(organization((2,), work_based=True), Intent(OPPORTUNITY_ID, Outcome.LOST))
+        assert [s.message for s in plan.steps] == ["CloseQuote", "LoseOpportunity"]
+
+    def test_the_messages_are_not_used_for_an_opportunity_of_items(self) -> None:
+        small = organization((2,))
+        small.known = PROJECT
+        assert planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST)).steps[0].message == "CloseQuote"
+
+    def test_columns_that_a_project_quote_cannot_take_are_refused_not_dropped(self) -> None:
+        small = organization((2,), work_based=True)
+        small.known = PROJECT
+        with pytest.raises(InputError, match="takes no columns"):
+            planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST, quote_columns={"description": "x"}))
+
+
+class TestReopening:
+    def closed_by_us(self, statuses: tuple[int, ...] = (1, 2, 6)) -> SmallOrganization:
+        small = organization(statuses)
+        small.perform([planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="job"))])
+        return small
+
+    def reopening(
+        self, small: SmallOrganization, intent: ReopenIntent, metadata: OrganizationMetadata = METADATA
+    ) -> list[tuple[StepKind, UUID]]:
+        plan = plan_reopen(seen(small), intent, metadata)
+        assert isinstance(plan, Plan), plan
+        return [(s.kind, s.record_id) for s in plan.steps]
+
+    def test_the_opportunity_is_opened_and_our_quotes_alone_go_back_to_draft(self) -> None:
+        assert self.reopening(self.closed_by_us(), ReopenIntent(OPPORTUNITY_ID)) == [
+            (StepKind.REOPEN_OPPORTUNITY, OPPORTUNITY_ID),
+            (StepKind.REOPEN_QUOTE, quote_id(1)),
+            (StepKind.REOPEN_QUOTE, quote_id(2)),
+        ]
+
+    def test_a_quote_that_somebody_closed_again_after_us_is_left_alone(self) -> None:
+        small = self.closed_by_us()
+        small.set_quote(quote_id(1), QuoteState.DRAFT, 1)
+        small.set_quote(quote_id(1), QuoteState.CLOSED, 6, activity=True)
+        assert (StepKind.REOPEN_QUOTE, quote_id(1)) not in self.reopening(small, ReopenIntent(OPPORTUNITY_ID))
+
+    def test_what_is_open_already_needs_nothing(self) -> None:
+        assert self.reopening(organization((1, 2)), ReopenIntent(OPPORTUNITY_ID)) == []
+
+    def test_an_undo_is_refused_where_somebody_else_closed_the_opportunity(self) -> None:
+        small = closed(Outcome.WON)
+        for intent in (
+            ReopenIntent(OPPORTUNITY_ID, activity_ids=frozenset({uuid4()})),
+            ReopenIntent(OPPORTUNITY_ID, closed_under="job"),
+        ):
+            verdict = plan_reopen(seen(small), intent, METADATA)
+            assert isinstance(verdict, Refusal)
+            assert verdict.code == "closed_by_another"
+
+    def test_an_undo_by_key_takes_back_what_was_closed_under_it(self) -> None:
+        small = self.closed_by_us()
+        assert len(self.reopening(small, ReopenIntent(OPPORTUNITY_ID, closed_under="job"))) == 3
+        assert isinstance(
+            plan_reopen(seen(small), ReopenIntent(OPPORTUNITY_ID, closed_under="another"), METADATA), Refusal
+        )
+
+    def test_an_undo_by_ids_takes_back_what_those_closed(self) -> None:
+        small = self.closed_by_us()
+        ids = frozenset(a.id for a in small.rows.activities if a.record_id != quote_id(2))
+        assert self.reopening(small, ReopenIntent(OPPORTUNITY_ID, activity_ids=ids)) == [
+            (StepKind.REOPEN_OPPORTUNITY, OPPORTUNITY_ID),
+            (StepKind.REOPEN_QUOTE, quote_id(1)),
+        ]
+
+
+def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:
+    ours = activity_id(OPPORTUNITY_ID, "job", quote_id(1), 'W/"1"')
+    assert is_ours(ours, OPPORTUNITY_ID)
+    assert is_made_under(ours, OPPORTUNITY_ID, "job")
+    assert not is_made_under(ours, OPPORTUNITY_ID, "another")
+    assert not is_ours(ours, quote_id(1))
+    assert not any(is_ours(uuid4(), OPPORTUNITY_ID) for _ in range(1000))
+    snapshot = seen(organization())
+    theirs = CloseActivity(uuid4(), quote_id(1), completed=True)
+    both = replace(snapshot, quotes=(quote(1, 5),), activities=(theirs,))
+    assert plan_reopen(both, ReopenIntent(OPPORTUNITY_ID), METADATA) == plan_reopen(
+        snapshot, ReopenIntent(OPPORTUNITY_ID), METADATA
+    )
