@@ -12,7 +12,8 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from connector.dataverse.answers import decoding, http_date, json_object
-from connector.dataverse.metadata import user_id_of, who_is
+from connector.dataverse.batch import read_batch, write_batch
+from connector.dataverse.metadata import named_messages, user_id_of, who_is
 from connector.dataverse.reading import read_object, read_rows, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import NotFound
@@ -84,6 +85,20 @@ class Diagnosis:
         data = read_object(self._handler, self._endpoint, Operation("GET", "RetrieveVersion()"), subject)
         with decoding(subject):
             return str(data["Version"])
+
+    def messages(self, names: Iterable[str]) -> frozenset[str]:
+        """Return those of the names (of messages and custom actions) that the organization lists among its messages."""
+        subject = "Listing the organization's messages"
+        rows = read_rows(self._handler, self._endpoint, named_messages(tuple(names)), subject)
+        with decoding(subject):
+            return frozenset(str(row["name"]) for row in rows)
+
+    def accepts_batches(self) -> bool:
+        """Tell whether a batch of one read is answered as a batch; what became of the read does not matter here."""
+        boundary = f"batch_{self._endpoint.new_id()}"
+        body = write_batch([Operation("GET", "WhoAmI")], boundary, self._endpoint.part_headers())
+        response = self._handler(self._endpoint.batch(body, boundary))
+        return bool(read_batch(response))
 
     def missing_privileges(self, user_id: UUID, names: Iterable[str]) -> frozenset[str]:
         """Return those of the privileges that user `user_id` does not hold by any role, its teams' included."""

@@ -62,7 +62,7 @@ class Metadata:
         operations = [
             *_definitions("opportunity"),
             *_definitions("quote"),
-            _messages(names),
+            named_messages(names),
             who_is(self._endpoint.impersonate),
         ]
         answers = read_several(self._handler, self._endpoint, operations, _SUBJECT)
@@ -131,7 +131,8 @@ def _definitions(table: str) -> tuple[Operation, Operation]:
     )
 
 
-def _messages(names: tuple[str, ...]) -> Operation:
+def named_messages(names: tuple[str, ...]) -> Operation:
+    """Return the read of those messages (custom actions among them) which the organization has under these names."""
     values = ",".join([f"'{name}'" for name in names])
     condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
     return Operation("GET", f"sdkmessages?$select=name&$filter={condition}")
