@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from connector.clock import Clock
 from connector.emulator import changes
 from connector.emulator.callers import Access, Caller
+from connector.emulator.importing import Customization
+from connector.emulator.message_rows import write_message_rows
 from connector.emulator.messages import HANDLERS, available
 from connector.emulator.messages_opportunity import Arguments
 from connector.emulator.records import Records, Ref, Values
@@ -20,7 +22,7 @@ from connector.emulator.rules_platform import (
     ROW_MISSING,
 )
 from connector.emulator.schema import Collection, Message, Schema, Table
-from connector.emulator.store import Store
+from connector.emulator.store import Snapshot, Store
 from connector.emulator.switches import Switches
 
 __all__ = ["Answer", "Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
@@ -50,6 +52,15 @@ def plugin_abort(text: str) -> Refused:
     return PLUGIN_ABORT.refuse(text)
 
 
+@dataclass(frozen=True, slots=True)
+class WorldSnapshot:
+    """One state of the organization, to return to."""
+
+    rows: Snapshot
+    switches: Switches
+    chance: tuple[object, ...]
+
+
 class World:
     """One emulated organization.
 
@@ -71,7 +82,18 @@ class World:
         self.access = Access(store)
         self.records = Records(schema, store, switches, clock, chance or random.Random())  # noqa: S311 - row ids, no secrets
         self.plugins: list[Plugin] = []
-        self.messages: Mapping[str, Message] = available(schema, switches)
+        self._plain_schema = schema
+        self.customization = Customization()
+        self.messages: Mapping[str, Message] = {}
+        self._reload(switches)
+
+    def _reload(self, switches: Switches) -> None:
+        """Take customizations from the store, and bring schema and message rows in line."""
+        note = self.store.note("customization")
+        self.customization = Customization.from_json(note) if note else Customization()
+        self.records.schema = self.customization.apply(self._plain_schema)
+        self.records.required = self.customization.required_by_table()
+        self.use(switches)
 
     @property
     def schema(self) -> Schema:
@@ -87,6 +109,26 @@ class World:
         """Answer the open questions differently from now on."""
         self.records.switches = switches
         self.messages = available(self.schema, switches)
+        write_message_rows(self.records, self.messages)
+
+    def customize(self, customization: Customization) -> None:
+        """Give the organization more status reasons and required columns; they stay with the data."""
+        wanted = self.customization.and_also(customization)
+        wanted.apply(self._plain_schema)
+        self.store.keep_note("customization", wanted.to_json())
+        self._reload(self.switches)
+
+    # --- whole states -------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> WorldSnapshot:
+        """Return everything as it is now: rows, customizations, switches, and the state of chance."""
+        return WorldSnapshot(self.store.snapshot(), self.switches, self.records.chance.getstate())
+
+    def restore(self, snapshot: WorldSnapshot) -> None:
+        """Make everything what it was when `snapshot` was taken; plug-ins stay."""
+        self.store.restore(snapshot.rows)
+        self.records.chance.setstate(snapshot.chance)
+        self._reload(snapshot.switches)
 
     # --- callers ------------------------------------------------------------------------------------------------------
 
