@@ -146,24 +146,33 @@ def opportunity_id(number: int) -> str:
 def seed_opportunities(world: World, count: int, seed: int = 1) -> int:
     """Add `count` open opportunities with quotes and `count` // 50 closed ones; returns how many rows were added.
 
-    The same seed gives the same rows. For an organization that has been set up and has no opportunities yet.
+    The same seed on the same organization gives the same rows. Numbers go on after the highest that is taken. The
+    organization has been set up, parties included.
     """
-    chance = random.Random(f"{seed}:opportunities")  # noqa: S311 - data, no secrets
+    first = 1 + _taken(world)
+    chance = random.Random(f"{seed}:{first}:opportunities")  # noqa: S311 - data, no secrets
     start = world.clock.now().astimezone(UTC)
+    last = first + count + count // 50
     total = 0
     with world.store.transaction():
-        for low in range(1, count + count // 50 + 1, 2000):
-            numbers = range(low, min(low + 2000, count + count // 50 + 1))
-            total += _add_block(world, chance, start, numbers, count)
+        for low in range(first, last, 2000):
+            total += _add_block(world, chance, start, range(low, min(low + 2000, last)), first + count - 1)
     return total
 
 
-def _add_block(world: World, chance: random.Random, start: datetime, numbers: range, open_ones: int) -> int:
+def _taken(world: World) -> int:
+    highest = world.store.rows(
+        "SELECT max(opportunityid) FROM opportunity WHERE opportunityid LIKE '00000003-0000-4000-8000-%'"
+    )
+    return int(str(highest[0][0])[-12:]) if highest[0][0] is not None else 0
+
+
+def _add_block(world: World, chance: random.Random, start: datetime, numbers: range, last_open: int) -> int:
     rows: dict[str, _Rows] = {"opportunity": [], "quote": [], "quoteclose": [], "opportunityclose": []}
     rivals: list[tuple[str, str]] = []
     for number in numbers:
         deal = _deal(chance, start, number)
-        if number <= open_ones:
+        if number <= last_open:
             rows["opportunity"].append(_open_row(chance, deal))
             _add_quotes(chance, deal, _quote_statuses(chance, number), rows)
         else:
