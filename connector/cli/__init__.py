@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 
-def main() -> NoReturn:
-    """Run the command line of this process and exit with its code."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command line (None: this process's own) and exit with its code."""
     from connector.cli.program import run  # noqa: PLC0415 (importing connector.cli alone must stay cheap)
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))

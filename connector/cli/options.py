@@ -11,6 +11,8 @@ import click
 
 Function = Callable[..., Any]
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON object on stdout.")
 
 env_file_option = click.option(
@@ -26,8 +28,7 @@ def _start_logging(_context: click.Context, _option: click.Parameter, wanted: bo
         return
     import logging  # noqa: PLC0415 (only those who ask for it pay for it)
 
-    form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, format=form, level=logging.INFO)
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
     logging.getLogger("connector").setLevel(logging.DEBUG)
 
 

@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 import click
 
-from connector.cli.failures import ExitCode, Failure, describe
+from connector.cli.failures import ExitCode, describe, sentences
 from connector.cli.lazy import LazyGroup
+from connector.cli.results import print_json
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {
@@ -48,17 +49,11 @@ def run(arguments: Sequence[str]) -> int:
 def _fail(error: Exception, arguments: Sequence[str]) -> int:
     failure = describe(error)
     if "--json" in arguments:
-        _print_json_failure(failure)
-    click.echo(failure.text, err=True)
+        print_json({"status": "failed", "error": failure.error})
+    click.echo(sentences(failure.error), err=True)
     if "--verbose" in arguments and failure.unexpected:
         _print_traceback(error)
     return failure.exit_code
-
-
-def _print_json_failure(failure: Failure) -> None:
-    import json  # noqa: PLC0415 (only a failing program pays for it)
-
-    click.echo(json.dumps({"status": "failed", "error": failure.data()}, ensure_ascii=False))
 
 
 def _print_traceback(error: Exception) -> None:

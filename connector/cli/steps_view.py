@@ -37,13 +37,15 @@ def step_rows(
     steps: Sequence[Step], before: Snapshot | None, metadata: OrganizationMetadata
 ) -> list[tuple[str, str, str, str]]:
     """Return one row of cells under COLUMNS per step, in order; a record's second step starts where its first ended."""
-    where = _start(before, metadata)
+    names, where = _names(before), _start(before, metadata)
     rows = []
     for step in steps:
         after = _target(step, metadata)
-        rows.append((PHRASES[step.kind], step.label, where.get(step.record_id, ""), after))
-        if step.kind is not StepKind.CLOSE_ALL_QUOTES:
-            where[step.record_id] = after
+        if step.kind is StepKind.CLOSE_ALL_QUOTES:
+            rows.append((PHRASES[step.kind], step.label, "", after))
+            continue
+        rows.append((PHRASES[step.kind], names.get(step.record_id, step.label), where.get(step.record_id, ""), after))
+        where[step.record_id] = after
     return rows
 
 
@@ -55,6 +57,13 @@ def opportunity_words(state: int, status: int, metadata: OrganizationMetadata) -
 def quote_words(state: int, status: int, metadata: OrganizationMetadata) -> str:
     """Name a quote's state and status reason: `Closed, Lost`."""
     return _words(QuoteState(state).name, status, metadata.quote_statuses)
+
+
+def _names(before: Snapshot | None) -> dict[UUID, str]:
+    if before is None:
+        return {}
+    names = {quote.id: f"{quote.number} {quote.name}".strip() or str(quote.id) for quote in before.quotes}
+    return {before.opportunity.id: before.opportunity.name or str(before.opportunity.id)} | names
 
 
 def _start(before: Snapshot | None, metadata: OrganizationMetadata) -> dict[UUID, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
+from typing import TextIO
 
 import click
 
@@ -17,12 +17,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def show(table: Table) -> None:
-    """Write the table to stdout."""
-    if sys.stdout.isatty():
-        _draw(table)
+def show(table: Table, stream: TextIO) -> None:
+    """Write the table to `stream`."""
+    if stream.isatty():
+        _draw(table, stream)
     else:
-        click.echo(plain(table))
+        click.echo(plain(table), file=stream)
 
 
 def plain(table: Table) -> str:
@@ -33,7 +33,7 @@ def plain(table: Table) -> str:
     return "\n".join([table.title, *("  ".join(line).rstrip() for line in cells)])
 
 
-def _draw(table: Table) -> None:
+def _draw(table: Table, stream: TextIO) -> None:
     from rich.console import Console  # noqa: PLC0415 (only a terminal pays for it)
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -43,4 +43,4 @@ def _draw(table: Table) -> None:
         drawn.add_column(Text(column))
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in a customer's words are no markup
-    Console(file=sys.stdout).print(drawn)
+    Console(file=stream).print(drawn)

@@ -1,0 +1,14 @@
+"""Results on stdout: one JSON object for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Write `data` to stdout as the one JSON object of this run."""
+    import json  # noqa: PLC0415 (help needs none)
+
+    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
