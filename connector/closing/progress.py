@@ -88,6 +88,7 @@ class Progress:
     sent: set[UUID] = field(default_factory=set)
     doubts: dict[_Key, Step] = field(default_factory=dict)
     waited: float = 0.0
+    moved: bool = False
 
     @property
     def in_doubt(self) -> bool:
@@ -176,6 +177,7 @@ class Progress:
     def _finish(self, warnings: tuple[str, ...]) -> Report:
         kinds = {result.step.kind for result in self.results.values() if result.status is StepStatus.DONE}
         ours = bool(kinds & self.errand.deciding)
+        self._forget_failures()
         notes = dict.fromkeys(result.note for result in self.results.values() if result.note)
         report = self._report(self.errand.done if ours else self.errand.already)
         return replace(report, warnings=(*warnings, *notes))
@@ -200,17 +202,21 @@ class Progress:
 
     def _see(self, snapshot: Snapshot) -> None:
         """Settle what the snapshot shows: a write without an answer that was ours, or one that others made needless."""
-        self.before, self.now = self.before or snapshot, snapshot
+        self.before, self.now, self.moved = self.before or snapshot, snapshot, False
         for key, step in tuple(self.doubts.items()):
             if shows(step, snapshot):
                 del self.doubts[key]
+                self.moved = True
                 ours = step.activity_id is None or any(
                     activity.id in self.sent and activity.record_id == step.record_id
                     for activity in snapshot.activities
                 )
                 self.results[key] = StepResult(self.results[key].step, StepStatus.DONE if ours else StepStatus.NOT_RUN)
+
+    def _forget_failures(self) -> None:
+        """Call a step that was turned down not run once nothing is left to do: somebody else made it needless."""
         for key, result in self.results.items():
-            if result.status is StepStatus.FAILED and shows(result.step, snapshot):
+            if result.status is StepStatus.FAILED:
                 self.results[key] = replace(result, status=StepStatus.NOT_RUN)
 
     def _approve(self, plan: Plan) -> Plan | Refusal:
@@ -239,11 +245,11 @@ class Progress:
     def _is_final(self, plan: Plan, failure: ConnectorError) -> bool:
         """Tell whether a write that was turned down is turned down for good.
 
-        It is when the new plan is exactly what was left of the one before: nobody moved. Otherwise somebody did, and
-        the new plan gets its chance; but a plan that was turned down twice already (a plug-in pushes a quote back to
-        draft and fails, each time) is not tried for ever.
+        It is when the new plan is exactly what was left of the one before, and no write has come to light since:
+        nobody moved. Otherwise somebody did, and the new plan gets its chance; but a plan that was turned down twice
+        already (a plug-in pushes a quote back to draft and fails, each time) is not tried for ever.
         """
-        if failure.transient or self.in_doubt:
+        if failure.transient or self.in_doubt or self.moved:
             return False
         again = sum(_same(plan.steps, tried, failure) for tried in self.turned_down)
         return _same(plan.steps, self.left, failure) or again >= _TRIES

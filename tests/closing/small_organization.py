@@ -113,7 +113,7 @@ class Rows:
 
 @dataclass
 class SmallOrganization:
-    """One opportunity and its quotes; `calls` counts looks and writes, `meddling` acts before the call of that number."""
+    """One opportunity and its quotes; `calls` counts looks and writes, `meddling` acts before one of them."""
 
     rows: Rows
     atomic: bool = True
