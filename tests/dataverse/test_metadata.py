@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import threading
+from uuid import UUID
+
+import pytest
+
+from connector.clock import Clock, VirtualClock
+from connector.dataverse.metadata import Metadata, status_reasons
+from connector.dataverse.webapi import Endpoint
+from connector.errors import ConnectorError, Forbidden, Throttled, Unanswered
+from connector.handler import Handler, Request, Response
+from tests.dataverse.wire import BASE, IMPERSONATED, USER, ok, organization, refused
+
+
+def metadata(
+    handler: Handler, clock: Clock | None = None, close_action: str = "", impersonate: UUID | None = None
+) -> Metadata:
+    endpoint = Endpoint(BASE, impersonate)
+    return Metadata(handler, endpoint, clock=clock or VirtualClock(), close_action=close_action, cache_seconds=600.0)
+
+
+def test_status_reasons_come_with_their_state_their_default_and_their_labels_in_every_language() -> None:
+    found = metadata(organization()).get()
+    assert [(reason.value, reason.state, reason.default) for reason in found.opportunity_statuses] == [
+        (1, 0, True),
+        (2, 0, False),
+        (3, 1, True),
+        (4, 2, True),
+        (5, 2, False),
+    ]
+    assert [reason.value for reason in found.quote_statuses if reason.default] == [1, 2, 4, 7]
+    assert found.opportunity_statuses[2].labels == ("Won", "Gewonnen")
+
+
+@pytest.mark.parametrize(
+    "damaged", [{}, {"OptionSet": None}, {"OptionSet": {"Options": [{"Value": "x"}]}}, {"OptionSet": 3}]
+)
+def test_definitions_of_another_shape_are_no_answer(damaged: dict[str, object]) -> None:
+    with pytest.raises(Unanswered):
+        status_reasons(damaged, damaged)
+
+
+def test_the_acting_users_offset_is_east_of_utc() -> None:
+    wire = organization()
+    assert metadata(wire).get().utc_offset_minutes == 60
+    assert wire.lines() == ["POST $batch", f"GET usersettingscollection({USER})"]
+
+
+def test_an_impersonated_users_offset_is_that_users_own() -> None:
+    wire = organization()
+    assert metadata(wire, impersonate=IMPERSONATED).get().utc_offset_minutes == 60
+    assert wire.lines()[-1] == f"GET usersettingscollection({IMPERSONATED})"
+
+
+@pytest.mark.parametrize("answer", [refused(404, "0x80040217"), refused(403, "0x80040220"), ok({"timezonebias": None})])
+def test_a_user_without_settings_is_taken_to_be_at_utc(answer: Response) -> None:
+    wire = organization()
+    wire.answers["GET usersettingscollection"] = answer
+    assert metadata(wire).get().utc_offset_minutes == 0
+
+
+def test_the_messages_that_matter_are_those_that_exist() -> None:
+    found = metadata(organization("msdyn_CloseQuoteAsLost", "new_Close", "Win"), close_action="new_Close").get()
+    assert found.messages == {"msdyn_CloseQuoteAsLost", "new_Close"}
+    assert found.close_action == "new_Close"
+    assert metadata(organization()).get().close_action is None
+
+
+def test_metadata_is_kept_until_it_expires() -> None:
+    wire, clock = organization(), VirtualClock()
+    kept = metadata(wire, clock)
+    for wait in (0.0, 599.0, 1.0, 599.0):
+        clock.advance(wait)
+        kept.get()
+    assert wire.lines().count("POST $batch") == 2
+
+
+def test_one_thread_reads_metadata_while_the_others_wait() -> None:
+    wire, started = organization(), threading.Barrier(8)
+    kept, seen = metadata(wire), []
+
+    def ask() -> None:
+        started.wait()
+        seen.append(kept.get())
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wire.lines().count("POST $batch") == 1
+    assert len(seen) == 8
+
+
+def test_metadata_that_could_not_be_read_is_read_again() -> None:
+    wire = organization()
+    answer = wire.answers.pop("GET usersettingscollection")
+    wire.answers["GET usersettingscollection"] = Unanswered("no answer")
+    kept = metadata(wire)
+    with pytest.raises(Unanswered):
+        kept.get()
+    wire.answers["GET usersettingscollection"] = answer
+    assert kept.get().utc_offset_minutes == 60
+
+
+@pytest.mark.parametrize("answer", [refused(405), refused(404), refused(400), refused(503)])
+def test_metadata_is_read_singly_where_batches_are_refused(answer: Response) -> None:
+    wire = organization()
+    wire.answers[r"POST \$batch"] = answer
+    assert metadata(wire).get() == metadata(organization()).get()
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Forbidden), (429, Throttled)])
+def test_a_batch_of_reads_that_is_turned_away_is_not_tried_singly(status: int, kind: type[ConnectorError]) -> None:
+    calls = []
+
+    def turned_away(request: Request) -> Response:
+        calls.append(request)
+        return refused(status)
+
+    with pytest.raises(kind):
+        metadata(turned_away).get()
+    assert len(calls) == 1
