@@ -29,6 +29,10 @@ class Keys:
         assert self._key is not None  # noqa: S101 - the thread leaves a key or a failure
         return self._key
 
+    def wait(self) -> None:
+        """Return when the key has been made or could not be."""
+        self._thread.join()
+
     def _load(self) -> None:
         from connector.emulator.tokens import SigningKey  # noqa: PLC0415 - loading it here is the purpose
 

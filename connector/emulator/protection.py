@@ -167,6 +167,7 @@ class Protection:
         self._accounts: dict[tuple[str, int], Account] = {}
         self._workers: dict[int, list[float]] = {}
         self._locks: dict[str, float] = {}
+        self._cookies: dict[int, str] = {}
         self.entitlement: dict[str, int] = {}
         """Operations per user that count towards Power Platform request limits, one per operation of a batch."""
 
@@ -192,7 +193,10 @@ class Protection:
 
     def cookie(self, server: int) -> str:
         """Return the affinity cookie's value for `server`: long and hexadecimal, stable for a seed."""
-        return hashlib.sha256(f"{self._seed}:{server}".encode()).hexdigest()
+        cookie = self._cookies.get(server)
+        if cookie is None:
+            cookie = self._cookies[server] = hashlib.sha256(f"{self._seed}:{server}".encode()).hexdigest()
+        return cookie
 
     def route(self, cookie: str | None) -> int:
         """Return the server for a request: the one its affinity cookie names, else a seeded choice."""

@@ -6,10 +6,12 @@ Every finding cites the advice it comes from. None of this changes an answer.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from connector.emulator.calls import Call, Calls
+from connector.emulator.journal import OperationNote
 
 EXAMPLES = 10
 N_PLUS_ONE = 12
@@ -19,7 +21,7 @@ SELECTING = frozenset({"Retrieve", "RetrieveMultiple"})
 CLOSING = frozenset({"CloseQuote", "WinQuote", "WinOpportunity", "LoseOpportunity"})
 
 ADVICE = {
-    "early_retry": "Wait until Retry-After has passed; calls before that make the wait longer. (api-limits, documented)",
+    "early_retry": "Wait until Retry-After has passed; earlier calls make the wait longer. (api-limits, documented)",
     "missing_select": "Name the columns with $select; all of them cost time. (query-data: best practices, documented)",
     "n_plus_one": "Rows of one table are read one by one; ask for them with one $filter, $expand or $batch. (advice)",
     "unbatched_loop": "Many single writes in a row and none at the same time: send them in parallel, or in small "
@@ -80,20 +82,21 @@ class Referee:
             self._note(kind, user, f"#{number} {calls.title}")
         return kinds
 
-    def settled(self, number: int, user: str, calls: Calls, status: int) -> tuple[str, ...]:
-        """Look at one request as it is answered; returns the kinds of what was found."""
-        call = calls.inner[0] if calls.inner else None
-        if call is None or calls.batch or call.message not in CLOSING or not call.records:
-            return ()
-        key = f"{call.message} {call.records[-1]}"
-        if key in self._closed:
-            self._note("repeated_close", user, f"#{number} {key}")
-            return ("repeated_close",)
-        if status < 300:  # noqa: PLR2004 - HTTP: success
-            self._closed[key] = None
-            if len(self._closed) > 10_000:  # noqa: PLR2004 - bounds memory
-                del self._closed[next(iter(self._closed))]
-        return ()
+    def settled(self, number: int, user: str, operations: Sequence[OperationNote]) -> tuple[str, ...]:
+        """Look at the operations of one request as it is answered; returns the kinds of what was found."""
+        found = False
+        for one in operations:
+            if one.message not in CLOSING or not one.record_id:
+                continue
+            key = f"{one.message} {one.record_id}"
+            if key in self._closed:
+                found = True
+                self._note("repeated_close", user, f"#{number} {key}")
+            elif one.status < 300:  # noqa: PLR2004 - HTTP: success
+                self._closed[key] = None
+                if len(self._closed) > 10_000:  # noqa: PLR2004 - bounds memory
+                    del self._closed[next(iter(self._closed))]
+        return ("repeated_close",) if found else ()
 
     def report(self) -> list[dict[str, object]]:
         """Return the findings as plain data, the most frequent first."""

@@ -1,0 +1,246 @@
+"""The socket face: HTTP/1.1 over TLS on one port, in one thread, on asyncio.
+
+It is a protocol of its own because the emulator must reset connections, break answers off and control every byte.
+Requests of one connection are answered in order (pipelining); those of different connections interleave. A request
+whose client has gone is finished all the same: it is the case that clients must be able to survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import httptools
+
+from connector.emulator.exchange import Begun, Core, Exchange
+from connector.handler import Request, Response
+
+BODY_LIMIT = 128 * 1024 * 1024
+HEADERS_LIMIT = 64 * 1024
+_REASONS: Mapping[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, core: Core, origin: str, open_connections: set[Connection]) -> None:
+        self._core = core
+        self._origin = origin
+        self._open = open_connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._paused: asyncio.Event = asyncio.Event()
+        self._paused.set()
+        self._start()
+
+    def _start(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+        self._header_size = 0
+
+    # asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with a client."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio promises it for streams
+        self._transport = transport
+        self._open.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client; what it has asked for is still done."""
+        del exc
+        self._transport = None
+        self._paused.set()
+        self._open.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in; bytes that are no HTTP are answered 400 and end the connection."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(501, "This server does not change protocols.")
+        except httptools.HttpParserCallbackError as error:
+            refusal = error.__context__
+            self._refuse(*(refusal.args if isinstance(refusal, _TooLarge) else (400, "The request is malformed.")))
+        except httptools.HttpParserError as error:
+            self._refuse(400, f"The request is not HTTP: {error}.")
+
+    def pause_writing(self) -> None:
+        """Stop writing until the client has read some."""
+        self._paused.clear()
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        self._paused.set()
+
+    def close(self) -> None:
+        """End the connection once the answer under way is out."""
+        if self._transport is not None and self._task is None:
+            self._transport.close()
+
+    # the parser's side
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request's target."""
+        self._target += url
+        self._measure(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; repeated ones are joined as HTTP says."""
+        self._measure(len(name) + len(value))
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key in self._headers:
+            text = self._headers[key] + ("; " if key == "cookie" else ", ") + text
+        self._headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """Let a client that asked whether to send its body do so."""
+        if int(self._headers.get("content-length") or 0) > BODY_LIMIT:
+            raise _TooLarge(413, f"The body is larger than {BODY_LIMIT} bytes.")
+        if self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Collect a piece of the body."""
+        self._size += len(body)
+        if self._size > BODY_LIMIT:
+            raise _TooLarge(413, f"The body is larger than {BODY_LIMIT} bytes.")
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Answer the request, or queue it behind the one being answered."""
+        method = self._parser.get_method().decode("ascii")
+        url = self._target.decode("latin-1")
+        request = Request(
+            method, self._origin + url if url.startswith("/") else url, self._headers, b"".join(self._body)
+        )
+        keep = self._parser.should_keep_alive()
+        self._start()
+        if self._task is not None:
+            self._waiting.append((request, keep))
+            return
+        self._begin(request, keep=keep)
+
+    def _measure(self, size: int) -> None:
+        self._header_size += size
+        if self._header_size > HEADERS_LIMIT:
+            raise _TooLarge(431, "The request line and headers are too large.")
+
+    # answering
+
+    def _begin(self, request: Request, *, keep: bool) -> None:
+        """Answer at once where nothing is to be waited for; else in a task."""
+        begun = self._core.begin(request)
+        delay = self._core.waits(begun.delay)
+        if delay <= 0:
+            exchange = self._core.finish(begun)
+            if exchange.hold <= 0 and self._paused.is_set():
+                self._send(exchange, request.method, keep=keep)
+                return
+            self._task = asyncio.get_running_loop().create_task(self._rest(exchange, request, keep=keep))
+            return
+        self._task = asyncio.get_running_loop().create_task(self._later(begun, delay, request, keep=keep))
+
+    async def _later(self, begun: Begun, delay: float, request: Request, *, keep: bool) -> None:
+        await asyncio.sleep(delay)
+        await self._rest(self._core.finish(begun), request, keep=keep)
+
+    async def _rest(self, exchange: Exchange, request: Request, *, keep: bool) -> None:
+        if exchange.hold > 0:
+            await asyncio.sleep(self._core.waits(exchange.hold))
+        await self._paused.wait()
+        self._task = None
+        self._send(exchange, request.method, keep=keep)
+        while self._waiting and self._task is None:
+            following, keep_following = self._waiting.popleft()
+            self._begin(following, keep=keep_following)
+
+    def _send(self, exchange: Exchange, method: str, *, keep: bool) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if exchange.cut == "reset":
+            transport.abort()
+            return
+        head, body = encode(exchange.response, method, keep=keep)
+        if exchange.cut == "truncate":
+            transport.write(head + body[: len(body) // 2] if body else head[: len(head) // 2])
+            transport.close()
+            return
+        transport.write(head + body)
+        if not keep:
+            transport.close()
+
+    def _refuse(self, status: int, text: str) -> None:
+        response = Response(status, (("Content-Type", "text/plain; charset=utf-8"),), f"{text}\n".encode())
+        self._send(Exchange(response), "GET", keep=False)
+
+
+class _TooLarge(Exception):
+    """A part of the request is larger than allowed: status and sentence."""
+
+
+def encode(response: Response, method: str, *, keep: bool) -> tuple[bytes, bytes]:
+    """Return head and body of a response as they go on the wire; HEAD, 204 and 304 have no body."""
+    status = response.status
+    lines = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Unknown"))]
+    lines += [f"{name}: {value}".encode("latin-1", "replace") for name, value in response.headers]
+    body = response.body
+    if status in (204, 304):
+        body = b""
+    else:
+        lines.append(b"Content-Length: %d" % len(body))
+    lines.append(b"Connection: keep-alive" if keep else b"Connection: close")
+    return b"\r\n".join(lines) + b"\r\n\r\n", b"" if method == "HEAD" else body
+
+
+class Server:
+    """Listens on a bound socket and serves one core."""
+
+    def __init__(self, core: Core, origin: str, tls: ssl.SSLContext) -> None:
+        self._core = core
+        self._origin = origin
+        self._tls = tls
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, sock: socket.socket) -> None:
+        """Begin to accept connections on `sock`; raises OSError when it cannot listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=512)
+
+    async def stop(self) -> None:
+        """Accept nothing more, let answers under way go out for a second, and close every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        for _ in range(100):
+            if not self._connections:
+                return
+            await asyncio.sleep(0.01)
+
+    def _connection(self) -> Connection:
+        return Connection(self._core, self._origin, self._connections)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket bound to `host` and `port` (0 picks a free one); raises OSError when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by accepted connections
+    try:
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
