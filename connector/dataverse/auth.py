@@ -1,0 +1,415 @@
+"""Token sources made of MSAL, which is imported here and nowhere else, and only when a token is first wanted.
+
+MSAL's own http client is replaced by a Handler, so that signing in trusts, proxies and times out exactly as the data
+requests do. Applications' tokens are kept here and not in MSAL's cache: one place to look, to renew and to let go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from connector.clock import Clock
+from connector.dataverse.sign_in_errors import explain, of_authority
+from connector.errors import SignInError, TransportError
+from connector.handler import Handler, Request
+
+_log = logging.getLogger("connector.sign_in")
+
+MARGIN = 300.0
+"""Seconds before its end at which a token counts as spent: a request must not outlive it. MSAL uses the same."""
+PAUSE = 30.0
+"""Seconds until renewing is tried again while the old token still works."""
+CAPABILITIES = ("CP1",)
+"""Says that claims challenges are understood, which continuous access evaluation asks of a client."""
+
+Acquire = Callable[[str, bool], Mapping[str, Any]]
+"""Asks for a token: the claims wanted (JSON text or empty), and whether what is kept must not be used."""
+Credential = str | dict[str, Any]
+"""MSAL's `client_credential`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An app registration as seen by one organization.
+
+    `authority` returns `https://host/tenant`; it may have to ask the organization, so it is called late and once.
+    `private` says that the authority is none of Microsoft's, so Microsoft is not asked whether it is genuine.
+    """
+
+    client_id: str
+    authority: Callable[[], str]
+    base_url: str
+    private: bool = False
+
+
+class Tokens:
+    """Keeps one token, and renews it when it is nearly spent: one caller asks, the others wait for that answer.
+
+    When renewing fails for a passing reason while the old token still works, the old one is used on.
+    """
+
+    def __init__(self, acquire: Acquire, clock: Clock) -> None:
+        self._acquire = acquire
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._token = ""
+        self._renew_at = self._ends_at = 0.0
+
+    def token(self) -> str:
+        """Return a token that is valid for a while. Raises SignInError."""
+        if self._token and self._clock.monotonic() < self._renew_at:
+            return self._token
+        with self._lock:
+            if self._token and self._clock.monotonic() < self._renew_at:
+                return self._token
+            try:
+                self._keep(self._ask("", renew=False))
+            except SignInError as error:
+                if not (error.transient and self._token and self._clock.monotonic() < self._ends_at - PAUSE):
+                    raise
+                _log.warning("The token could not be renewed yet; the one at hand is used on. %s", error.message)
+                self._renew_at = self._clock.monotonic() + PAUSE
+            return self._token
+
+    def renew(self, rejected: str, claims: str = "") -> str:
+        """Return a token in place of `rejected`, with the `claims` a challenge asked for. Raises SignInError.
+
+        When somebody else has replaced it meanwhile, theirs is returned.
+        """
+        with self._lock:
+            if self._token in ("", rejected):
+                self._token = ""
+                self._keep(self._ask(claims, renew=True))
+            return self._token
+
+    def _ask(self, claims: str, *, renew: bool) -> Mapping[str, Any]:
+        try:
+            result = self._acquire(claims, renew)
+        except TransportError as error:
+            said = f"The sign-in service could not be asked. {error.message}"
+            raise SignInError(said, remedy=error.remedy, transient=error.transient) from error
+        if not isinstance(result, Mapping) or not result.get("access_token"):
+            raise explain(result)
+        return result
+
+    def _keep(self, result: Mapping[str, Any]) -> None:
+        now = self._clock.monotonic()
+        life = max(0.0, float(result.get("expires_in") or 0))
+        useful = life - MARGIN if life >= 2 * MARGIN else life / 2
+        self._ends_at = now + life
+        self._renew_at = now + min(useful, float(result.get("refresh_in") or useful))
+        self._token = str(result["access_token"])
+
+
+# -- the ways to sign in ----------------------------------------------------------------------------------------------
+
+
+def secret(value: str) -> Credential:
+    """Return the credential of a client secret."""
+    return value
+
+
+def certificate(path: Path, password: str = "") -> Credential:
+    """Return the credential of a certificate with its private key, from a PFX or PEM file. Raises SignInError.
+
+    The certificate itself is sent along, as Subject Name + Issuer registrations need.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SignInError(
+            f"The certificate file {path} cannot be read: {error.strerror}.",
+            remedy="Check DATAVERSE_CLIENT_CERTIFICATE.",
+        ) from error
+    if b"-----BEGIN" not in content:
+        return {"private_key_pfx_path": str(path), "passphrase": password or None, "public_certificate": True}
+    text = content.decode("utf-8", "replace")
+    return {"private_key": text, "passphrase": password or None, "public_certificate": text}
+
+
+def federated(path: Path) -> Credential:
+    """Return the credential of a federated assertion; the file is read anew each time, since its writer renews it."""
+
+    def assertion() -> str:
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SignInError(
+                f"The federated token file {path} cannot be read: {error.strerror}.",
+                remedy="Check DATAVERSE_FEDERATED_TOKEN_FILE, and the workload that writes it.",
+            ) from error
+
+    return {"client_assertion": assertion}
+
+
+def application_tokens(
+    registration: Registration, credential: Callable[[], Credential], http: Handler, clock: Clock
+) -> Tokens:
+    """Return the token source of an application that signs in as itself; `credential` is called once, late."""
+    application = _Late(lambda: _confidential(registration, credential(), http))
+
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        scopes = [f"{registration.base_url}/.default"]
+        return _asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
+
+    return Tokens(acquire, clock)
+
+
+def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock: Clock) -> Tokens:
+    """Return the token source of an Azure managed identity: the machine's own, or the one with `client_id`."""
+
+    def build() -> Any:  # noqa: ANN401 - MSAL has no types
+        import msal  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+        own = msal.SystemAssignedManagedIdentity()
+        identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
+        return msal.ManagedIdentityClient(
+            identity, http_client=_Http(http), token_cache=_forgetful(), client_capabilities=list(CAPABILITIES)
+        )
+
+    client = _Late(build)
+
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        return _asking(lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None))
+
+    return Tokens(acquire, clock)
+
+
+def person_tokens(
+    registration: Registration,
+    http: Handler,
+    clock: Clock,
+    *,
+    cache: Path,
+    tell: Callable[[str], None],
+    ask: Callable[[Any, list[str], str, Callable[[str], None]], Mapping[str, Any]],
+) -> Tokens:
+    """Return the token source of a person, who signs in by `ask` (see `by_device_code`, `by_browser`) when need be.
+
+    What keeps the person signed in is kept in `cache`, encrypted by the operating system where it can do that.
+    """
+    application = _Late(lambda: _public(registration, http, cache))
+
+    def acquire(claims: str, renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        scopes = [f"{registration.base_url}/user_impersonation"]
+
+        def silently_or_not() -> Mapping[str, Any]:
+            app = application()
+            for account in app.get_accounts()[:1]:
+                kept = app.acquire_token_silent(
+                    scopes, account=account, claims_challenge=claims or None, force_refresh=renew
+                )
+                if kept and "access_token" in kept:
+                    return dict(kept)
+            return ask(app, scopes, claims, tell)
+
+        return _asking(silently_or_not)
+
+    return Tokens(acquire, clock)
+
+
+def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - MSAL has no types
+    """Tell the person which page to open and which code to enter, on any device, and wait."""
+    flow: dict[str, Any] = app.initiate_device_flow(scopes=scopes, claims_challenge=claims or None)
+    if "user_code" not in flow:
+        return flow
+    tell(str(flow["message"]))
+    return dict(app.acquire_token_by_device_flow(flow, claims_challenge=claims or None))
+
+
+def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - the same
+    """Open the person's browser and wait for the answer on a port of this machine."""
+    tell("A browser opens for signing in; this waits until it is done.")
+    return dict(app.acquire_token_interactive(scopes, claims_challenge=claims or None, timeout=300))
+
+
+class OnBehalfOf:
+    """Token sources for the callers of a hosted endpoint, each acting with their own rights.
+
+    The newest `kept` callers' sources are kept, by a digest of what they presented. Safe from several threads.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        credential: Callable[[], Credential],
+        http: Handler,
+        clock: Clock,
+        kept: int = 1000,
+    ) -> None:
+        self._application = _Late(lambda: _confidential(registration, credential(), http))
+        self._scopes = [f"{registration.base_url}/.default"]
+        self._clock = clock
+        self._kept = kept
+        self._sources: OrderedDict[bytes, Tokens] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def tokens(self, assertion: str) -> Tokens:
+        """Return the token source of the caller who presented the access token `assertion`."""
+        digest = hashlib.sha256(assertion.encode()).digest()
+        with self._lock:
+            source = self._sources.get(digest) or Tokens(
+                lambda claims, _: self._acquire(assertion, claims), self._clock
+            )
+            self._sources[digest] = source
+            self._sources.move_to_end(digest)
+            if len(self._sources) > self._kept:
+                self._sources.popitem(last=False)
+        return source
+
+    def _acquire(self, assertion: str, claims: str) -> Mapping[str, Any]:
+        return _asking(
+            lambda: self._application().acquire_token_on_behalf_of(
+                assertion, self._scopes, claims_challenge=claims or None
+            )
+        )
+
+
+# -- MSAL -------------------------------------------------------------------------------------------------------------
+
+
+class _Late:
+    """Builds something at its first use, once; a failure is not kept."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._built: Any = None
+
+    def __call__(self) -> Any:  # noqa: ANN401 - MSAL has no types
+        with self._lock:
+            if self._built is None:
+                self._built = self._build()
+            return self._built
+
+
+def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
+    """Return what MSAL answers; its exceptions become SignInError."""
+    from msal.exceptions import MsalServiceError  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+    try:
+        return ask()  # type: ignore[no-any-return]  # MSAL has no types
+    except MsalServiceError as error:
+        raise SignInError(
+            "The sign-in service failed, or is too busy.",
+            remedy="Try again in a minute: until then the answer is remembered and the service is not asked.",
+            transient=True,
+        ) from error
+    except (ValueError, KeyError, RuntimeError) as error:  # what MSAL raises for a document it cannot use
+        raise of_authority(error) from error
+
+
+def _confidential(registration: Registration, credential: Credential, http: Handler) -> Any:  # noqa: ANN401 - MSAL has no types
+    import msal  # noqa: PLC0415 - heavy
+
+    return msal.ConfidentialClientApplication(
+        registration.client_id,
+        client_credential=credential,
+        authority=registration.authority(),
+        instance_discovery=False if registration.private else None,
+        http_client=_Http(http),
+        token_cache=_forgetful(),
+        client_capabilities=list(CAPABILITIES),
+    )
+
+
+def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # noqa: ANN401 - MSAL has no types
+    import msal  # noqa: PLC0415 - heavy
+
+    return msal.PublicClientApplication(
+        registration.client_id,
+        authority=registration.authority(),
+        instance_discovery=False if registration.private else None,
+        http_client=_Http(http),
+        token_cache=_kept_on_disk(cache),
+        client_capabilities=list(CAPABILITIES),
+    )
+
+
+def _forgetful() -> Any:  # noqa: ANN401 - MSAL has no types
+    """Return a token cache of MSAL's that keeps nothing: one token per source is kept in `Tokens`."""
+    import msal  # noqa: PLC0415 - heavy
+
+    class Forgetful(msal.TokenCache):  # type: ignore[misc]  # MSAL has no types
+        def add(self, event: object, now: object = None) -> None:
+            """Keep nothing of `event`."""
+
+    return Forgetful()
+
+
+def _kept_on_disk(path: Path) -> Any:  # noqa: ANN401 - MSAL has no types
+    """Return a cache in a file, encrypted where the operating system can; the file is the user's alone in any case."""
+    import msal_extensions as extensions  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kept = extensions.build_encrypted_persistence(str(path))
+    except (ImportError, RuntimeError, ValueError, OSError):  # no libsecret, or no session to unlock it
+        _log.warning(
+            "This machine offers no encryption for kept sign-ins (on Linux: PyGObject, libsecret and an unlocked "
+            "keyring), so they are kept unencrypted in %s, which only you can read.",
+            path,
+        )
+        kept = extensions.FilePersistence(str(path))
+    return extensions.PersistedTokenCache(kept)
+
+
+class _Http:
+    """A Handler, in the shape of the http client that MSAL expects."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def get(
+        self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> _Answer:
+        """Send a GET."""
+        return self._send("GET", url, params, headers, b"")
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, str] | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _Answer:
+        """Send a POST; a mapping in `data` goes as a form."""
+        body = data if isinstance(data, str) else urlencode(_present(data))
+        form = {"content-type": "application/x-www-form-urlencoded", **(headers or {})}
+        return self._send("POST", url, params, form, body.encode())
+
+    def close(self) -> None:
+        """Do nothing: the handler is closed by whoever made it."""
+
+    def _send(
+        self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None, body: bytes
+    ) -> _Answer:
+        query = urlencode(_present(params))
+        full = url + ("&" if "?" in url else "?") + query if query else url
+        lower = {name.lower(): str(value) for name, value in _present(headers).items()}
+        response = self._handler(Request(method, full, lower, body))
+        return _Answer(response.status, response.body.decode("utf-8", "replace"), dict(response.headers))
+
+
+def _present(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (values or {}).items() if value is not None}
+
+
+class _Answer:
+    """A response in the shape that MSAL expects."""
+
+    def __init__(self, status_code: int, text: str, headers: dict[str, str]) -> None:
+        self.status_code = status_code
+        self.text = text
+        self.headers = headers
+
+    def raise_for_status(self) -> None:
+        """Do nothing: MSAL asks its own copy of the response."""
