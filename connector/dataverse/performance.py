@@ -29,6 +29,7 @@ from connector.errors import ConnectorError, Effect, InputError, ServiceError, U
 from connector.handler import Handler, Request, Response
 
 _NO_VERSIONS = "0x8006088d"
+_NO_SUCH_PATH = ("0x8006088a", "0x80060888")
 _BATCH_REFUSED = (404, 405, 415, 501)
 _METHOD_NOT_ALLOWED = 405
 _NOT_IMPLEMENTED = 501
@@ -104,7 +105,7 @@ class Performance:
 
     def _turned_away(self, plans: Sequence[Plan], request: Request, response: Response) -> list[Results]:
         """Return the results of plans whose batch was answered as a whole."""
-        if response.status in _BATCH_REFUSED and error_body(response).code in ("", *UNSUPPORTED, *_NO_SUCH_PATH):
+        if _refuses_batches(response):
             self._go_singly(f"This organization refuses batches (HTTP {response.status})")
             return [self._singly(plan) for plan in plans]
         error: ConnectorError = error_from(response, "Sending a batch")
@@ -165,7 +166,10 @@ class Performance:
         return StepResult(step, StepStatus.DONE, None, service_request_id(response) or _sent_as(request), self.note)
 
 
-_NO_SUCH_PATH = ("0x8006088a", "0x80060888")
+def _refuses_batches(response: Response) -> bool:
+    """Return whether there is no `$batch` here: by the status, or, as an unknown path, by code with 404 or 400."""
+    code = error_body(response).code
+    return code in _NO_SUCH_PATH or (response.status in _BATCH_REFUSED and code in ("", *UNSUPPORTED))
 
 
 def _is_form(response: Response, error: ServiceError) -> bool:

@@ -227,10 +227,13 @@ def test_stepwise_a_lost_answer_is_unknown_and_stops() -> None:
     assert statuses(results) == [DONE, UNKNOWN, NOT_RUN]
 
 
-@pytest.mark.parametrize("status", [404, 405, 415, 501])
-def test_an_organization_without_batches_is_served_step_by_step_from_then_on(status: int) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [refused(404), refused(404, "0x8006088a"), refused(400, "0x80060888"), refused(405), refused(415), refused(501)],
+)
+def test_an_organization_without_batches_is_served_step_by_step_from_then_on(answer: Response) -> None:
     wire = Wire()
-    wire.answers[r"POST \$batch"] = refused(status)
+    wire.answers[r"POST \$batch"] = answer
     wire.answers["(POST|PATCH)"] = NO_CONTENT
     org = performance(wire)
     (results,) = org.perform([plan_for(1)])
