@@ -3,16 +3,18 @@
 `opportunity.actualclosedate` is a date without time or zone (DateOnly), but it is set from
 `opportunityclose.actualend`, a moment that is shown in each user's own zone (UserLocal). No document says whether the
 service takes the date of that moment in UTC or in the zone of the acting user; a midnight lands on the day before for
-half of the world. So the moment sent is one which has the wanted date in both. That is noon UTC for everybody less
-than twelve hours away from it, and for Auckland or Kiritimati the middle of the hours that have this date in both
-zones. Noon and the middle also leave room for summer time: the user's offset today need not be the one on the date.
+half of the world. So the moment sent is one which has the wanted date in both. That is noon UTC for everybody up to
+ten hours away from it, and for the rest, from Norfolk Island to Kiritimati, the middle of the hours that have this
+date in both zones. Either leaves room for summer time: the user's offset today, or without summer time, need not be
+the one on the date.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-_HALF_DAY = 12 * 60
+_NOON = 12 * 60
+_FAR = 10 * 60
 _DAY = 24 * 60
 
 
@@ -28,4 +30,4 @@ def iso_moment(day: date, utc_offset_minutes: int) -> str:
 
 
 def _minute_of_day(offset: int) -> int:
-    return _HALF_DAY if abs(offset) < _HALF_DAY else (_DAY - offset) // 2
+    return _NOON if abs(offset) <= _FAR else (_DAY - offset) // 2

@@ -43,7 +43,7 @@ def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, sta
         )
     if found:
         raise InputError(
-            f"The status reason {_listed(found)} of the {table} is not one of a {table} {state.name.lower()}.",
+            f"The status reason {_listed(found)} of the {table} is not one for {table} {state.name.lower()}.",
             remedy=valid,
         )
     raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
