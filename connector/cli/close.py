@@ -1,0 +1,57 @@
+"""`connector close`: closes one opportunity with its quotes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.cli.connection import read_settings
+from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
+from connector.cli.intent_options import intent_of, intent_options, requested
+from connector.cli.options import run_options
+from connector.cli.record_id import opportunity_id
+from connector.clock import SystemClock
+from connector.closing.close import close_opportunity
+from connector.closing.model import Report
+from connector.closing.organization import Organization
+
+
+@click.command()
+@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@intent_options
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@click.option(
+    "--if-plan",
+    metavar="DIGEST",
+    help="Do exactly the plan that `connector plan` named so, without asking; refuse if it is another by now.",
+)
+@run_options
+@click.pass_context
+def close(
+    context: click.Context,
+    /,
+    *,
+    opportunity: UUID,
+    yes: bool,
+    if_plan: str | None,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Close an opportunity as won or lost, with its quotes.
+
+    ID is the opportunity's GUID, or the address of its record, copied from the browser. Running it again is safe: it
+    looks first and does only what is left.
+    """
+    request = requested(context, opportunity)
+    agreed = yes or if_plan is not None
+    require_a_way_to_agree(agreed, "--yes, or with --if-plan and the digest that `connector plan` prints")
+    settings = read_settings(env_file)
+    intent = intent_of(request, settings)
+
+    def act(organization: Organization, digest: str | None) -> Report:
+        return close_opportunity(organization, intent, pause=SystemClock().sleep, if_plan=digest)
+
+    question = f"Close it as {intent.outcome}?"
+    return carry_out(Errand(intent, act, question, agreed, if_plan, as_json), settings)

@@ -1,0 +1,30 @@
+"""From the settings to an organization, for every command that talks to one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from connector.assembly import Connection, connect
+from connector.cli.options import LOG_FORMAT
+from connector.settings import Settings, load
+
+
+def read_settings(env_file: Path | None) -> Settings:
+    """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong."""
+    settings = load(env_file=env_file)
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
+    return settings
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Connection]:
+    """Give a connection to the organization that the settings name; it is closed at the end."""
+    connection = connect(settings)
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,52 @@
+"""`connector doctor`: what is well, and what to do about the rest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from connector.assembly import connect
+from connector.cli.connection import read_settings
+from connector.cli.failures import ExitCode
+from connector.cli.options import run_options
+from connector.cli.results import print_json
+from connector.clock import SystemClock
+from connector.doctor import Check, Verdict, examine
+
+_MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FAILED ", Verdict.SKIPPED: "skipped"}
+_COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red", Verdict.SKIPPED: "bright_black"}
+
+
+@click.command()
+@run_options
+def doctor(*, as_json: bool, env_file: Path | None) -> int:
+    """Check settings, sign-in, privileges and what the organization offers.
+
+    Nothing is changed. Exit code 1 when something must be set right before closing works.
+    """
+    checks = []
+    for check in examine(lambda: read_settings(env_file), connect, SystemClock()):
+        checks.append(check)
+        if not as_json:
+            _show(check)
+    healthy = all(check.verdict is not Verdict.FAILED for check in checks)
+    if as_json:
+        print_json({"status": "healthy" if healthy else "failed", "checks": [_data(check) for check in checks]})
+    return ExitCode.DONE if healthy else ExitCode.FAILED
+
+
+def _show(check: Check) -> None:
+    mark = click.style(_MARKS[check.verdict], fg=_COLORS[check.verdict])
+    remedy = f" {check.remedy}" if check.remedy and check.verdict is not Verdict.OK else ""
+    click.echo(f"{mark}  {check.name}: {check.sentence}{remedy}", file=sys.stdout)
+
+
+def _data(check: Check) -> dict[str, str]:
+    return {
+        "name": check.name,
+        "verdict": check.verdict.value,
+        "sentence": check.sentence,
+        "remedy": check.remedy,
+    }

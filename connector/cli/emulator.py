@@ -1,0 +1,118 @@
+"""`connector emulator`: a local stand-in for a Dataverse organization, served until it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from connector.cli.options import verbose_option
+from connector.emulator.command import serve
+from connector.emulator.options import MEMORY, ServeOptions
+
+_FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option(
+    "--db", metavar="FILE", default=MEMORY, help="The SQLite file that keeps the records; default: in memory."
+)
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="The port; 0 picks a free one.")
+@click.option(
+    "--ready-file",
+    metavar="FILE",
+    type=_FILE_TO_WRITE,
+    help="Write a JSON file with addresses and credentials when ready.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    type=_FILE_TO_WRITE,
+    help="Write the same as settings, for --env-file of the other commands.",
+)
+@click.option("--empty", is_flag=True, help="Do not fill an empty organization with made-up records.")
+@click.option(
+    "--opportunities",
+    metavar="N",
+    type=click.IntRange(0),
+    default=300,
+    show_default=True,
+    help="How many open opportunities to make up.",
+)
+@click.option(
+    "--servers",
+    metavar="N",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many web servers to act as; each has limits of its own.",
+)
+@click.option(
+    "--fault-plan",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON file that says what goes wrong when.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["real", "virtual"]),
+    default="real",
+    show_default=True,
+    help="Whether time passes or only skips.",
+)
+@click.option(
+    "--latency",
+    type=click.Choice(["none", "model"]),
+    default="none",
+    show_default=True,
+    help="Answer at once, or as fast as Dataverse does.",
+)
+@click.option(
+    "--seed", metavar="N", type=int, default=1, show_default=True, help="Decides everything that is left to chance."
+)
+@click.option(
+    "--folder",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where certificates and keys are kept; default: beside the database.",
+)
+@verbose_option
+def emulator(  # noqa: PLR0913 (one argument per option)
+    *,
+    db: str,
+    host: str,
+    port: int,
+    ready_file: Path | None,
+    env_file: Path | None,
+    empty: bool,
+    opportunities: int,
+    servers: int,
+    fault_plan: Path | None,
+    clock: str,
+    latency: str,
+    seed: int,
+    folder: Path | None,
+) -> None:
+    """Serve a local stand-in for a Dataverse organization.
+
+    It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
+    Dataverse refuses. It serves until it is stopped.
+    """
+    serve(
+        ServeOptions(
+            db=db,
+            host=host,
+            port=port,
+            ready_file=ready_file,
+            env_file=env_file,
+            empty=empty,
+            opportunities=opportunities,
+            servers=servers,
+            fault_plan=fault_plan,
+            clock=clock,
+            latency=latency,
+            seed=seed,
+            folder=folder,
+        )
+    )

@@ -1,0 +1,111 @@
+"""Carrying out a close or the way back, as a person sees it: show the plan, ask, do it, say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import click
+
+from connector.cli.connection import connected
+from connector.cli.failures import ExitCode, sentences
+from connector.cli.results import print_json
+from connector.cli.views import show_preview, show_report
+from connector.closing.close import preview
+from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
+from connector.closing.organization import Organization
+from connector.closing.report import exit_code, report_data
+from connector.closing.verify import standing
+from connector.errors import ConnectorError
+from connector.settings import Settings
+
+Act = Callable[[Organization, str | None], Report]
+"""Does it, bound to a plan's digest where one is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What is wanted and how it is done; `question` is asked unless somebody `agreed` already.
+
+    `if_plan` is the digest of the one plan to act on, if there is one.
+    """
+
+    intent: Intent | ReopenIntent
+    act: Act
+    question: str
+    agreed: bool
+    if_plan: str | None
+    as_json: bool
+
+
+def require_a_way_to_agree(agreed: bool, instead: str) -> None:  # noqa: FBT001 (a fact, not a mode)
+    """Raise click.UsageError when nobody agreed and there is no terminal to ask on; `instead` names the options."""
+    if not agreed and not sys.stdin.isatty():
+        raise click.UsageError(f"There is no terminal to ask on, so nothing was changed. Agree with {instead}.")
+
+
+def carry_out(errand: Errand, settings: Settings) -> int:
+    """Do the errand in the organization of the settings, print what came of it and return the exit code."""
+    with connected(settings) as connection:
+        organization = connection.organization
+        metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
+        digest = errand.if_plan
+        if not errand.agreed:
+            plan = _shown(errand, organization, metadata)
+            if plan is not None and not click.confirm(errand.question, default=False, err=True):
+                return _say_declined(errand)
+            digest = plan.digest if plan else None
+        try:
+            report = errand.act(organization, digest)
+        except KeyboardInterrupt:
+            return _say_interrupted(errand, organization)
+    if errand.as_json:
+        print_json(report_data(report))
+    else:
+        show_report(report, metadata, sys.stdout)
+    return exit_code(report)
+
+
+def _shown(errand: Errand, organization: Organization, metadata: OrganizationMetadata) -> Plan | None:
+    """Show the plan and return it, if there is anything to do and to agree to."""
+    seen = preview(organization, errand.intent)
+    if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
+        return None
+    show_preview(seen, metadata, sys.stderr if errand.as_json else sys.stdout)
+    return seen.verdict
+
+
+def _say_declined(errand: Errand) -> ExitCode:
+    reason = "Not confirmed; nothing was changed."
+    if errand.as_json:
+        identity = str(errand.intent.opportunity_id)
+        print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
+    else:
+        click.echo(reason)
+    return ExitCode.REFUSED
+
+
+def _say_interrupted(errand: Errand, organization: Organization) -> ExitCode:
+    """Look once more and say what stands; a write that was under way may still take effect."""
+    opportunity_id = errand.intent.opportunity_id
+    error = {
+        "kind": "Interrupted",
+        "message": f"Stopped from the keyboard. {_standing(organization, opportunity_id)}",
+        "remedy": "A write that was under way may still take effect. Run the same command again to finish: it looks "
+        "first and does only what is left.",
+        "effect": "unknown",
+    }
+    if errand.as_json:
+        print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
+    click.echo(sentences(error), err=True)
+    return ExitCode.INTERRUPTED
+
+
+def _standing(organization: Organization, opportunity_id: UUID) -> str:
+    try:
+        snapshot = organization.observe([opportunity_id]).get(opportunity_id)
+    except (ConnectorError, KeyboardInterrupt):
+        return "What stands could not be read."
+    return f"Now {standing(snapshot)}" if snapshot else "The opportunity is not there."

@@ -1,0 +1,36 @@
+"""`connector reopen`: the way back from a close."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.cli.connection import read_settings
+from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
+from connector.cli.options import run_options
+from connector.cli.record_id import opportunity_id
+from connector.clock import SystemClock
+from connector.closing.close import reopen_opportunity
+from connector.closing.model import ReopenIntent, Report
+from connector.closing.organization import Organization
+
+
+@click.command()
+@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@run_options
+def reopen(*, opportunity: UUID, yes: bool, as_json: bool, env_file: Path | None) -> int:
+    """Open a closed opportunity again, and the quotes that were closed with it.
+
+    ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
+    closed go back to draft; those that somebody else closed stay as they are.
+    """
+    require_a_way_to_agree(yes, "--yes")
+    intent = ReopenIntent(opportunity)
+
+    def act(organization: Organization, digest: str | None) -> Report:
+        return reopen_opportunity(organization, intent, pause=SystemClock().sleep, if_plan=digest)
+
+    return carry_out(Errand(intent, act, "Reopen it?", yes, None, as_json), read_settings(env_file))

@@ -1,0 +1,283 @@
+"""Looks at settings, sign-in and organization, and says in a line each what is well and what to do about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.assembly import Connection
+from connector.clock import Clock
+from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
+from connector.closing.organization import Organization
+from connector.dataverse.diagnosis import Diagnosis, Presence
+from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
+from connector.settings import Settings
+
+NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
+    {
+        "prvReadOpportunity": "reading opportunities",
+        "prvWriteOpportunity": "winning, losing and reopening opportunities",
+        "prvAppendToOpportunity": "the close activity of an opportunity",
+        "prvReadQuote": "reading quotes",
+        "prvWriteQuote": "activating, winning and closing quotes",
+        "prvAppendToQuote": "the close activity of a quote",
+        "prvReadActivity": "recognizing close activities of an earlier run",
+        "prvCreateActivity": "creating close activities",
+        "prvAppendActivity": "linking close activities to what they close",
+        "prvReadTransactionCurrency": "amounts in the currency of the opportunity",
+    }
+)
+"""What closing needs, and what for. Sources: the message privileges of WinOpportunity, LoseOpportunity, WinQuote and
+CloseQuote (Microsoft Learn, previous versions: gg334650, gg334747, gg334662, gg328578); the reads follow from what the
+connector reads."""
+
+SOMETIMES_NEEDED: Mapping[str, str] = MappingProxyType(
+    {
+        "prvReadCompetitor": "closing with --competitor",
+        "prvAppendToCompetitor": "closing with --competitor",
+        "prvDeleteQuote": "closing with --drafts delete",
+    }
+)
+"""What only some closes need."""
+
+STANDARD_MESSAGES = ("WinOpportunity", "LoseOpportunity", "WinQuote", "CloseQuote")
+PROJECT_MESSAGES = ("msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")
+OTHER_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "WinOpportunity": frozenset({"Win"}),
+        "LoseOpportunity": frozenset({"Lose"}),
+        "WinQuote": frozenset({"Win"}),
+        "CloseQuote": frozenset({"Close"}),
+    }
+)
+"""The names under which plug-ins are registered for these messages; an organization may list either."""
+IMPERSONATION = "prvActOnBehalfOfAnotherUser"
+
+SKEW_TO_MENTION = timedelta(seconds=60)
+SKEW_TOO_LARGE = timedelta(minutes=5)
+"""Tokens carry times, and identity providers and services allow them to be five minutes off."""
+LOW_ON_REQUESTS = 600
+"""A tenth of the documented 6,000 requests in five minutes."""
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Closing works, but something should be looked at."""
+    FAILED = "failed"
+    """Closing will not work until this is set right."""
+    SKIPPED = "skipped"
+    """Not looked at, because something it needs failed, or because it cannot be seen from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: what was looked at, the verdict, a sentence, and what to do when it is not well."""
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    remedy: str = ""
+
+
+def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connection], clock: Clock) -> Iterator[Check]:
+    """Yield the findings one by one as they are made; nothing is changed anywhere, and no failure leaves this."""
+    try:
+        settings = load()
+        connection = connect(settings)
+    except SettingsError as error:
+        for problem in error.message.splitlines():
+            yield Check("settings", Verdict.FAILED, problem, error.remedy)
+        yield from _skipped("sign-in", "organization", "application user", because="the settings are not right")
+        return
+    yield Check("settings", Verdict.OK, f"Complete, for {settings.url}.")
+    try:
+        yield from _examine_organization(settings, connection, clock)
+    finally:
+        connection.close()
+
+
+def _examine_organization(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
+    diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
+    try:
+        presence = diagnosis.who_am_i()
+    except ConnectorError as error:
+        yield from kept_out(error)
+        return
+    yield Check("sign-in", Verdict.OK, "A token was given and accepted.")
+    yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {presence.organization_id}.")
+    yield Check("application user", Verdict.OK, f"Known there as user {presence.user_id}.")
+    yield from examine_privileges(diagnosis, impersonating=presence.user_id if settings.impersonate else None)
+    yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
+    yield examine_clock(presence, clock)
+    yield examine_limits(presence)
+
+
+def kept_out(error: ConnectorError) -> Iterator[Check]:
+    """Yield the findings when not even the first question was answered: how far it came, and what was in the way."""
+    names = ("sign-in", "organization", "application user")
+    if isinstance(error, SignInError | Unauthorized):
+        reached = 0
+    elif isinstance(error, Forbidden):
+        yield Check(names[0], Verdict.OK, "A token was given and accepted.")
+        yield Check(names[1], Verdict.OK, "Reached.")
+        reached = 2
+    else:
+        yield Check(names[0], Verdict.SKIPPED, "Not looked at: the organization was not reached.")
+        reached = 1
+    yield Check(names[reached], Verdict.FAILED, _with_ids(error), error.remedy)
+    yield from _skipped(
+        *names[reached + 1 :], "privileges", "status reasons", "messages", because=f"{names[reached]} failed"
+    )
+
+
+def examine_privileges(diagnosis: Diagnosis, *, impersonating: UUID | None) -> Iterator[Check]:
+    """Yield a finding for each privilege that is missing, or one that says all are there.
+
+    `impersonating` is the user who signed in, where another is to act.
+    """
+    try:
+        user_id = diagnosis.acting_user()
+        missing = diagnosis.missing_privileges(user_id, [*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED])
+        missing_to_impersonate = (
+            diagnosis.missing_privileges(impersonating, [IMPERSONATION]) if impersonating else frozenset()
+        )
+    except ConnectorError as error:
+        yield Check("privileges", Verdict.WARNING, f"They could not be read. {_with_ids(error)}", error.remedy)
+        return
+    role = "Give a security role with it to the acting user in the Power Platform admin center."
+    for name, purpose in NEEDED_PRIVILEGES.items():
+        if name in missing:
+            yield Check(f"privilege {name}", Verdict.FAILED, f"Missing {name}, needed for {purpose}.", role)
+    for name in missing_to_impersonate:
+        sentence = f"Missing {name}, which the user that signs in needs to act as another."
+        yield Check(f"privilege {name}", Verdict.FAILED, sentence, "Give that user the role Delegate.")
+    for name, purpose in SOMETIMES_NEEDED.items():
+        if name in missing:
+            yield Check(f"privilege {name}", Verdict.WARNING, f"Missing {name}, needed only for {purpose}.", role)
+    if not missing & set(NEEDED_PRIVILEGES):
+        yield Check("privileges", Verdict.OK, f"Holds all {len(NEEDED_PRIVILEGES)}: {', '.join(NEEDED_PRIVILEGES)}.")
+
+
+def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_action: str) -> Iterator[Check]:
+    """Yield what the organization has of what closing needs."""
+    try:
+        yield from examine_status_reasons(organization.metadata())
+    except ConnectorError as error:
+        yield Check("status reasons", Verdict.FAILED, _with_ids(error), error.remedy)
+    plug_in_names = frozenset().union(*OTHER_NAMES.values())
+    names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
+    try:
+        yield from examine_messages(diagnosis.messages(sorted(names)), close_action)
+    except ConnectorError as error:
+        yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", error.remedy)
+    yield _examine_batch(diagnosis)
+
+
+def _examine_batch(diagnosis: Diagnosis) -> Check:
+    """Look whether reads can be sent as a batch; whether a change set can is seen only when one is written."""
+    try:
+        accepted = diagnosis.accepts_batches()
+    except ConnectorError as error:
+        return Check("batches", Verdict.WARNING, f"A batch could not be tried. {_with_ids(error)}", error.remedy)
+    if accepted:
+        return Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
+    sentence = "$batch is not answered as documented, so closes are done step by step."
+    return Check("batches", Verdict.WARNING, sentence, "Check that no proxy changes requests with multipart bodies.")
+
+
+def examine_status_reasons(metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what status reasons each state of opportunity and quote has; closing needs one at least of each."""
+    tables: tuple[tuple[str, type[IntEnum], tuple[StatusReason, ...]], ...] = (
+        ("opportunity", OpportunityState, metadata.opportunity_statuses),
+        ("quote", QuoteState, metadata.quote_statuses),
+    )
+    for table, states, reasons in tables:
+        name = f"status reasons of {table}"
+        listed = {state: [reason for reason in reasons if reason.state == state] for state in states}
+        empty = [state.name.capitalize() for state, found in listed.items() if not found]
+        if empty:
+            remedy = (
+                "Check that the application user may read the definition of the table, and that Sales is installed."
+            )
+            yield Check(name, Verdict.FAILED, f"None for the state {', '.join(empty)}.", remedy)
+        else:
+            states_with_reasons = [f"{state.name.capitalize()}: {_listed(found)}" for state, found in listed.items()]
+            yield Check(name, Verdict.OK, f"{'; '.join(states_with_reasons)}.")
+
+
+def examine_messages(found: frozenset[str], close_action: str) -> Iterator[Check]:
+    """Yield which of the messages that closing calls the organization lists by the names in `found`."""
+    absent = [name for name in STANDARD_MESSAGES if not found & {name, *OTHER_NAMES[name]}]
+    if absent:
+        sentence = f"Not listed among its messages: {', '.join(absent)}."
+        yield Check(
+            "messages", Verdict.WARNING, sentence, "They come with Dynamics 365 Sales: check that it is installed."
+        )
+    else:
+        yield Check("messages", Verdict.OK, f"Has {', '.join(STANDARD_MESSAGES)}.")
+    project = [name for name in PROJECT_MESSAGES if name in found]
+    sentence = f"Has {', '.join(project)}; used for project quotes." if project else "Not installed, not needed."
+    yield Check("Project Operations", Verdict.OK, sentence)
+    if close_action and close_action not in found:
+        sentence = f"The organization has no action {close_action}."
+        remedy = "Correct or remove DATAVERSE_CLOSE_ACTION; without it WinOpportunity and LoseOpportunity are called."
+        yield Check("close action", Verdict.FAILED, sentence, remedy)
+    elif close_action:
+        yield Check("close action", Verdict.OK, f"Has the action {close_action}.")
+
+
+def examine_clock(presence: Presence, clock: Clock) -> Check:
+    """Compare this machine's clock with the organization's, which says the time to the second."""
+    if presence.server_time is None:
+        return Check("clock", Verdict.SKIPPED, "The organization did not say what time it is.")
+    skew = abs(clock.now() - presence.server_time)
+    if skew < SKEW_TO_MENTION:
+        return Check("clock", Verdict.OK, "Agrees with the organization's to the minute.")
+    verdict = Verdict.FAILED if skew >= SKEW_TOO_LARGE else Verdict.WARNING
+    sentence = f"This machine's clock and the organization's are {skew.total_seconds():.0f} seconds apart."
+    return Check("clock", verdict, sentence, "Set this machine's clock; tokens are refused when it is minutes off.")
+
+
+def examine_limits(presence: Presence) -> Check:
+    """Say what the organization's headers say is left of its service protection limits."""
+    headroom = presence.headroom
+    facts = [
+        f"{number:g} {what}"
+        for number, what in (
+            (headroom.requests, "requests left"),
+            (headroom.seconds, "seconds of execution left"),
+            (headroom.parallelism, "requests at once recommended"),
+        )
+        if number is not None
+    ]
+    if not facts:
+        return Check("limits", Verdict.SKIPPED, "The organization said nothing about its limits.")
+    sentence = f"{', '.join(facts)}."
+    if headroom.requests is not None and headroom.requests < LOW_ON_REQUESTS:
+        remedy = "Something else uses this application user: wait five minutes, or give each program a user of its own."
+        return Check("limits", Verdict.WARNING, sentence, remedy)
+    return Check("limits", Verdict.OK, sentence)
+
+
+def _listed(reasons: list[StatusReason]) -> str:
+    return ", ".join(
+        f"{reason.labels[0] if reason.labels else 'without a label'} ({reason.value})" for reason in reasons
+    )
+
+
+def _skipped(*names: str, because: str) -> Iterator[Check]:
+    yield from (Check(name, Verdict.SKIPPED, f"Not looked at: {because}.") for name in names)
+
+
+def _with_ids(error: ConnectorError) -> str:
+    """Return the failure's sentence, with the ids that support asks for where there are any."""
+    if not isinstance(error, ServiceError) or not error.request_id:
+        return error.message
+    return f"{error.message} (Request id {error.request_id}.)"
