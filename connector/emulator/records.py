@@ -170,11 +170,11 @@ class Records:
         """
         allowed = self._allowed(table, values, creating=True)
         row = self.convert(caller, table, allowed)
-        key = str(row.get(table.primary_id) or self.new_id())
-        row[table.primary_id] = key
         for name, value in (defaults or {}).items():
             if row.get(name) is None:
                 row[name] = value
+        key = str(row.get(table.primary_id) or self.new_id())
+        row[table.primary_id] = key
         self._born(table, row, key)
         self._check_required(table, row)
         self._audit_new(caller, table, row)

@@ -184,7 +184,7 @@ MESSAGE_UNSUPPORTED = Rule(
     "The '{}' method does not support entities of type '{}'.",
 )
 PARAMETER_MISSING = Rule(
-    "message.parameter_missing",
+    "action.parameter_missing",
     "A message without a parameter it needs is refused.",
     Evidence.DOCUMENT,
     "error list: InvalidArgument; the parameters are not nullable in the metadata",
@@ -193,7 +193,7 @@ PARAMETER_MISSING = Rule(
     "Required field '{}' is missing for {}",
 )
 PARAMETER_UNKNOWN = Rule(
-    "message.parameter_unknown",
+    "action.parameter_unknown",
     "A message with a parameter it does not have is refused.",
     Evidence.DOCUMENT,
     "powerapps-docs: use-web-api-actions",

@@ -67,6 +67,10 @@ class Snapshot:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
+    def __del__(self) -> None:
+        """Free the memory of the copy."""
+        self.connection.close()
+
 
 class Transaction:
     """A context manager: commits on a clean exit, undoes everything inside on an exception; nests by savepoint."""
@@ -117,6 +121,11 @@ class Store:
     def close(self) -> None:
         """Close the database; a memory store is gone then."""
         self.db.close()
+
+    def __del__(self) -> None:
+        """Close the database of a store that nobody closed."""
+        if hasattr(self, "db"):
+            self.db.close()
 
     # --- transactions -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,42 @@
+"""An organization to test against: set up, in memory, its clock standing still."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from connector.clock import VirtualClock
+from connector.emulator.callers import Caller
+from connector.emulator.schema import load_schema
+from connector.emulator.seed import Member, seed_organization, seed_parties
+from connector.emulator.store import Store
+from connector.emulator.switches import Switches
+from connector.emulator.world import World
+
+APPLICATION = "11111111-aaaa-4000-8000-000000000001"
+CLOSER = "11111111-aaaa-4000-8000-000000000002"
+READER = "11111111-aaaa-4000-8000-000000000003"
+DISABLED = "11111111-aaaa-4000-8000-000000000004"
+ROLELESS = "11111111-aaaa-4000-8000-000000000005"
+MEMBERS = (
+    Member("22222222-aaaa-4000-8000-000000000001", "Admin App", APPLICATION),
+    Member("22222222-aaaa-4000-8000-000000000002", "Closing App", CLOSER, role="Opportunity Closer"),
+    Member("22222222-aaaa-4000-8000-000000000003", "Reading App", READER, role="Sales Reader"),
+    Member("22222222-aaaa-4000-8000-000000000004", "Disabled App", DISABLED, disabled=True),
+    Member("22222222-aaaa-4000-8000-000000000005", "Roleless App", ROLELESS, role=None),
+)
+
+
+@pytest.fixture
+def world() -> World:
+    schema = load_schema()
+    made = World(schema, Store(":memory:", schema), Switches(), VirtualClock(), random.Random(7))  # noqa: S311 - row ids of a test
+    seed_organization(made, MEMBERS)
+    seed_parties(made)
+    return made
+
+
+@pytest.fixture
+def admin(world: World) -> Caller:
+    return world.caller_for(application_id=APPLICATION)
