@@ -83,6 +83,11 @@ def _parties(values: Values) -> Row:
     return {"accountid" if customer.table == "account" else "contactid": customer.id}
 
 
+def _changed_parties(values: Values) -> Row:
+    """Return accountid and contactid, which follow customerid."""
+    return {"accountid": None, "contactid": None, **_parties(values)} if "customerid" in values else {}
+
+
 def _full_name(values: Values) -> Row:
     parts = (values.get("firstname"), values.get("lastname"))
     return {"fullname": " ".join(part for part in parts if isinstance(part, str))}
@@ -179,7 +184,7 @@ def _change_opportunity(records: Records, table: Table, key: str, values: Values
     elif was != OPEN and records.switches.closed_opportunity_columns == "read_only":
         raise CLOSED_COLUMNS.refuse()
     _check_currency(records, key, values, row)
-    return extra
+    return extra | _changed_parties(values)
 
 
 def _check_currency(records: Records, key: str, values: Values, row: Row) -> None:
@@ -211,7 +216,7 @@ def _change_quote(records: Records, table: Table, key: str, values: Values) -> R
     extra = _change_state(records, table, key, values)
     if wanted == DRAFT and was in (QUOTE_WON, CLOSED):
         extra["closedon"] = None
-    return extra
+    return extra | _changed_parties(values)
 
 
 def _check_quote_is_draft(records: Records, quote: Given) -> None:

@@ -239,6 +239,16 @@ PROJECT_QUOTES = Rule(
     "dynamics-365-project-operations: articles/sales/close-opportunity, win-quote",
     switch="project_operations",
 )
+PROJECT_BUSY = Rule(
+    "project.busy",
+    "In the background mode a second run on an opportunity is refused while the first is under way.",
+    Evidence.DOCUMENT,
+    "dynamics-365-project-operations: long-running-jobs (a message says so); code and wording are inferred",
+    400,
+    "0x80040265",
+    "A quote of this opportunity is already being closed. Try again when that has finished.",
+    "project_operations",
+)
 OWN_MESSAGE = Rule(
     "organization.close_opportunity",
     "The platform has no message CloseOpportunity; an organization may have one, which wins or loses by status reason.",
@@ -275,5 +285,6 @@ SALES_RULES = (
     QUOTE_CLOSE_EFFECTS,
     DEFAULT_STATUS,
     PROJECT_QUOTES,
+    PROJECT_BUSY,
     OWN_MESSAGE,
 )

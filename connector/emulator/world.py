@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connector.clock import Clock
-from connector.emulator import changes
+from connector.emulator import changes, jobs
 from connector.emulator.callers import Access, Caller
 from connector.emulator.importing import Customization
 from connector.emulator.message_rows import write_message_rows
@@ -142,7 +142,13 @@ class World:
 
     def check_read(self, caller: Caller, table: str) -> None:
         """Raise Refused (403) unless the caller may read `table`."""
+        self.catch_up()
         self.access.require(caller, self.schema.tables[table], ("Read",))
+
+    def catch_up(self) -> None:
+        """Do the background jobs that are due; every operation and `check_read` does this first."""
+        if self.switches.project_operations == "background" and not self.store.depth:
+            jobs.run_due(self.records, self.access)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -226,11 +232,16 @@ class World:
         about = target or _subject(shape, arguments)
         self._tell("before", message, about, caller)
         with self.store.transaction():
+            if shape.pack == "project operations" and self.switches.project_operations == "background":
+                jobs.enqueue(self.records, caller, message, arguments, about)
+                return None
             answer = HANDLERS[message](self.records, self.access, caller, arguments, about)
             self._tell("after", message, about, caller)
         return answer
 
     def _tell(self, stage: str, message: str, about: Ref, caller: Caller) -> None:
+        if stage == "before":
+            self.catch_up()
         for plugin in self.plugins:
             plugin(Invocation(stage, message, about.table, about.id, caller, self))
 

@@ -447,6 +447,35 @@ def test_project_operations_closes_drafts_and_siblings(world: World, admin: Call
     assert state(world, late) == (3, 6)
 
 
+def test_in_the_background_project_quotes_close_later_and_one_run_at_a_time(world: World, admin: Caller) -> None:
+    world.use(world.switches.with_values({"project_operations": "background"}))
+    deal = opportunity(world, admin)
+    offer, other = quote(world, admin, deal), quote(world, admin, deal)
+    world.call(admin, "msdyn_CloseAllOpportunityQuotes", {"quoteStatus": 6}, deal)
+    with pytest.raises(Refused) as refused:
+        world.call(admin, "msdyn_CloseQuoteAsLost", {}, offer)
+    assert refused.value.rule == "project.busy"
+    world.clock.sleep(29)
+    world.check_read(admin, "quote")
+    assert state(world, offer) == (0, 1)
+    world.clock.sleep(1)
+    world.check_read(admin, "quote")
+    assert (state(world, offer), state(world, other)) == ((3, 6), (3, 6))
+    assert len(activities(world, offer)) == 1
+    world.clock.sleep(60)
+    world.check_read(admin, "quote")
+    assert len(activities(world, offer)) == 1
+
+
+def test_account_and_contact_follow_the_customer(world: World, admin: Caller) -> None:
+    deal = opportunity(world, admin)
+    assert column(world, deal, "accountid") == ACCOUNT.id
+    contact = Ref("contact", row_id(2, 1))
+    world.update(admin, "opportunity", deal.id, {"customerid": contact})
+    assert (column(world, deal, "accountid"), column(world, deal, "contactid")) == (None, contact.id)
+    assert column(world, deal, "customerid_type") == "contact"
+
+
 def test_caller_is_taken_or_refused_by_switch(world: World, admin: Caller) -> None:
     deal = opportunity(world, admin)
     arguments = {"OpportunityClose": {"opportunityid": deal}, "Status": 3, "Caller": "portal"}
