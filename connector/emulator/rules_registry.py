@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from connector.emulator.fault_answers import FAULT_RULES
 from connector.emulator.rules import Rule
 from connector.emulator.rules_platform import PLATFORM_RULES
 from connector.emulator.rules_protocol import PROTOCOL_RULES
@@ -11,8 +12,8 @@ from connector.emulator.rules_sales import SALES_RULES
 
 
 def all_rules() -> tuple[Rule, ...]:
-    """Return every rule, ordered by id; ids are unique."""
-    return tuple(sorted((*PLATFORM_RULES, *SALES_RULES, *PROTOCOL_RULES), key=lambda rule: rule.id))
+    """Return every rule, those of planned failures included, ordered by id; ids are unique."""
+    return tuple(sorted((*PLATFORM_RULES, *SALES_RULES, *PROTOCOL_RULES, *FAULT_RULES), key=lambda rule: rule.id))
 
 
 def rules_data() -> list[dict[str, object]]:
