@@ -2,8 +2,8 @@
 
 Source: https://learn.microsoft.com/power-apps/developer/data-platform/webapi/reference/queryfunctions. A range is half
 open; days, weeks (from Sunday), months and years are those of the user's time zone. Where the reference does not say
-whether the running unit belongs to it, "last x" reaches from the start of the unit x units ago to now, "next x" from now to
-the end of the unit x units ahead.
+whether the running unit belongs to it, "last x" reaches from the start of the unit x units ago to now, "next x" from
+now to the end of the unit x units ahead.
 """
 
 from __future__ import annotations

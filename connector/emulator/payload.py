@@ -156,7 +156,7 @@ class PayloadReader:
             values[column] = value
 
     def reference(self, written: str) -> Ref:
-        """Return the row that an address means: absolute on this service, `/set(id)`, `set(id)`, `$1`. Raises Refused."""
+        """Return the row that an address means: absolute, `/set(id)`, `set(id)` or `$1`. Raises Refused."""
         text = written.strip()
         if text.startswith("$"):
             text = self.references(text[1:])

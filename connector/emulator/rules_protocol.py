@@ -96,15 +96,6 @@ EMPTY_BODY = Rule(
     "0x80072530",
     "Passed entity object cannot be null or empty.",
 )
-PARAMETER_MISSING = Rule(
-    "message.parameter_missing",
-    "A parameter that is not nullable must be given.",
-    Evidence.INFERRED,
-    "error list: InvalidArgument; the parameters are marked not nullable in the action reference",
-    400,
-    "0x80040203",
-    "Invalid argument. The parameter '{}' of '{}' is required.",
-)
 NOT_IMPLEMENTED = Rule(
     "emulator.not_implemented",
     "What the service has and the emulator has not is refused by name, with 501.",
