@@ -186,7 +186,8 @@ class Message:
     """An action or function of the Web API.
 
     `bound_to` is the table it is bound to, or empty. `returns` is empty (204), `entity:<table>`, or the name of a
-    complex type; `documented` is False for what only generated clients show.
+    complex type. `table` is what it is about, `pack` whether it belongs to the platform, to sales, to Project
+    Operations or to the organization itself.
     """
 
     name: str
@@ -246,10 +247,6 @@ class Schema:
             column = changed.tables[table].columns[name]
             changed = changed.with_column(table, replace(column, required=Required.APPLICATION))
         return changed
-
-    def with_messages(self, messages: Iterable[Message]) -> Schema:
-        """Return a schema that has these messages too."""
-        return Schema(self.tables, {**self.messages, **{message.name: message for message in messages}})
 
 
 ASSOCIATION_KEYS = {

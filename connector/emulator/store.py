@@ -296,13 +296,6 @@ class Store:
             self.version = self._highest_version()
             self.undone += 1
 
-    def add_column(self, table: str, column: Column) -> None:
-        """Give `table` the column (and its type column) when it has none yet."""
-        present = {str(row[1]) for row in self.db.execute(f'PRAGMA table_info("{table}")')}
-        for name, kind in _sql_columns(column):
-            if name not in present:
-                self.db.execute(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {kind}')
-
     # --- setting up ---------------------------------------------------------------------------------------------------
 
     def _select(self, table: str, columns: Sequence[str] | None) -> str:
