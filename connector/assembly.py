@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from connector.clock import Clock, SystemClock
 from connector.closing.organization import Organization
 from connector.dataverse import auth
-from connector.dataverse.authority import discover, distrust, is_private
+from connector.dataverse.authority import discover, distrust
 from connector.dataverse.clouds import cloud_of
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, hold, log, retry
@@ -157,7 +157,7 @@ def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> _Way:
     adapter = emulator.adapter()
     transport = Transport(network_of(settings), {f"{emulator.url}/": adapter, f"{sign_in_origin}/": adapter})
     opening.callback(transport.close)
-    registration = auth.Registration(emulator.client_id, lambda: emulator.authority, emulator.url, private=True)
+    registration = auth.Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
     tokens = auth.application_tokens(registration, lambda: auth.secret(emulator.client_secret), transport, clock)
     return _Way(emulator.url, transport, ("emulator",), (tokens,))
 
@@ -182,7 +182,7 @@ def _tokens(
     tell: Callable[[str], None],
 ) -> TokenSource:
     """Return the token source that signs `identity` in."""
-    registration = auth.Registration(identity.client_id, authority, settings.url, private=is_private(settings.url))
+    registration = auth.Registration(identity.client_id, authority, settings.url)
     if identity.sign_in is SignIn.MANAGED_IDENTITY:
         return auth.managed_identity_tokens(identity.managed_identity, settings.url, http, clock)
     if identity.sign_in in (SignIn.DEVICE_CODE, SignIn.INTERACTIVE):

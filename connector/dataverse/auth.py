@@ -25,6 +25,8 @@ _log = logging.getLogger("connector.sign_in")
 
 MARGIN = 300.0
 """Seconds before its end at which a token counts as spent: a request must not outlive it. MSAL uses the same."""
+LONG = 7200.0
+"""A token that lives this many seconds or more is renewed at half of its life, as MSAL does for managed identities."""
 PAUSE = 30.0
 """Seconds until renewing is tried again while the old token still works."""
 CAPABILITIES = ("CP1",)
@@ -40,20 +42,19 @@ Credential = str | dict[str, Any]
 class Registration:
     """An app registration as seen by one organization.
 
-    `authority` returns `https://host/tenant`; it may have to ask the organization, so it is called late and once.
-    `private` says that the authority is none of Microsoft's, so Microsoft is not asked whether it is genuine.
+    `authority` returns `https://host/tenant`; it may have to ask the organization, so it is called late. Whether it is
+    genuine has been checked (see `dataverse.authority`), so MSAL asks nobody: it would ask the public cloud.
     """
 
     client_id: str
     authority: Callable[[], str]
     base_url: str
-    private: bool = False
 
 
 class Tokens:
     """Keeps one token, and renews it when it is nearly spent: one caller asks, the others wait for that answer.
 
-    When renewing fails for a passing reason while the old token still works, the old one is used on.
+    When renewing fails while the old token still works, the old one is used on.
     """
 
     def __init__(self, acquire: Acquire, clock: Clock) -> None:
@@ -73,7 +74,7 @@ class Tokens:
             try:
                 self._keep(self._ask("", renew=False))
             except SignInError as error:
-                if not (error.transient and self._token and self._clock.monotonic() < self._ends_at - PAUSE):
+                if not self._token or self._clock.monotonic() >= self._ends_at - PAUSE:
                     raise
                 _log.warning("The token could not be renewed yet; the one at hand is used on. %s", error.message)
                 self._renew_at = self._clock.monotonic() + PAUSE
@@ -103,9 +104,9 @@ class Tokens:
     def _keep(self, result: Mapping[str, Any]) -> None:
         now = self._clock.monotonic()
         life = max(0.0, float(result.get("expires_in") or 0))
-        useful = life - MARGIN if life >= 2 * MARGIN else life / 2
+        halved = life < 2 * MARGIN or life >= LONG
         self._ends_at = now + life
-        self._renew_at = now + min(useful, float(result.get("refresh_in") or useful))
+        self._renew_at = now + (life / 2 if halved else life - MARGIN)
         self._token = str(result["access_token"])
 
 
@@ -314,7 +315,7 @@ def _confidential(registration: Registration, credential: Credential, http: Hand
         registration.client_id,
         client_credential=credential,
         authority=registration.authority(),
-        instance_discovery=False if registration.private else None,
+        instance_discovery=False,
         http_client=_Http(http),
         token_cache=_forgetful(),
         client_capabilities=list(CAPABILITIES),
@@ -327,7 +328,7 @@ def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # n
     return msal.PublicClientApplication(
         registration.client_id,
         authority=registration.authority(),
-        instance_discovery=False if registration.private else None,
+        instance_discovery=False,
         http_client=_Http(http),
         token_cache=_kept_on_disk(cache),
         client_capabilities=list(CAPABILITIES),

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from connector.dataverse.challenge import parse_challenge
-from connector.dataverse.clouds import cloud_of, is_loopback, is_sign_in_host, origin_of
+from connector.dataverse.clouds import cloud_of, is_sign_in_host, origin_of
 from connector.errors import SignInError, TransportError
 from connector.handler import Handler, Request
 
@@ -54,12 +54,6 @@ def distrust(base_url: str, authority: str) -> str:
     if is_sign_in_host(where) or origin_of(authority) != origin_of(base_url):
         return f"{host} is no organization of a known cloud, so {where} must not be asked to sign in for it."
     return ""
-
-
-def is_private(base_url: str) -> bool:
-    """Return whether `base_url` is outside the known clouds: an emulator, on this machine or another."""
-    host = urlsplit(base_url).hostname or ""
-    return is_loopback(host) or cloud_of(host) is None
 
 
 def _with_tenant(authority: str, announced: str, wanted: str) -> str:

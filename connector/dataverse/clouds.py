@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _PUBLIC_SIGN_IN = ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net")
@@ -50,16 +49,6 @@ def cloud_of(host: str) -> Cloud | None:
 def is_sign_in_host(host: str) -> bool:
     """Return whether `host` is the sign-in service of any known cloud."""
     return any(host.lower() in cloud.sign_in for cloud in CLOUDS)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine by its very name: `localhost`, `*.localhost` or a loopback address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def origin_of(url: str) -> str:

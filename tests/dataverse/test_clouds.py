@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.dataverse.clouds import cloud_of, is_loopback, is_sign_in_host, origin_of
+from connector.dataverse.clouds import cloud_of, is_sign_in_host, origin_of
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,6 @@ def test_sign_in_hosts_are_known_exactly() -> None:
     assert is_sign_in_host("login.microsoftonline.com")
     assert not is_sign_in_host("login.microsoftonline.com.evil.example")
     assert not is_sign_in_host("evil.login.microsoftonline.com")
-
-
-@pytest.mark.parametrize("host", ["localhost", "emulator.localhost", "127.0.0.1", "127.9.9.9", "::1"])
-def test_this_machine_is_known_by_its_names(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "notlocalhost"])
-def test_other_machines_are_not_taken_for_this_one(host: str) -> None:
-    assert not is_loopback(host)
 
 
 @pytest.mark.parametrize(
