@@ -13,6 +13,7 @@ import ssl
 from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import cast
 
 import httptools
 
@@ -50,8 +51,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with a client."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio promises it for streams
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # asyncio's promise for streams; uvloop keeps it by shape
         self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -108,13 +108,14 @@ def check_assertion(token: str, certificates: tuple[str, ...]) -> Mapping[str, A
     accepted. Raises BadToken.
     """
     parts = take_apart(token)
+    named = {str(parts.header.get(name, "")).rstrip("=") for name in ("x5t#S256", "x5t")}  # MSAL keeps the padding
     for pem in certificates:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         prints = {
             encode(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 - older clients name the certificate so
             encode(certificate.fingerprint(hashes.SHA256())),
         }
-        if {parts.header.get("x5t#S256"), parts.header.get("x5t")} & prints:
+        if named & prints:
             _verify(parts, certificate.public_key())
             return parts.claims
     raise BadToken("The key was not found by the thumbprint in the client assertion.")

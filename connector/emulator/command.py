@@ -1,0 +1,158 @@
+"""The command `connector emulator`: serve one organization on one port until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from connector.clock import SystemClock, VirtualClock
+from connector.emulator.core import Emulator
+from connector.emulator.faults import FaultPlan, read_plan
+from connector.emulator.keys import Keys
+from connector.emulator.latency import LatencyModel
+from connector.emulator.options import MEMORY, EmulatorOptions, ServeOptions
+from connector.emulator.server import Server, listening
+from connector.emulator.tls import Certificates, certificates
+from connector.emulator.travel import TravelClock
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises OSError (the port is taken, a file cannot be written), BadPlan, and the store's errors for an unusable
+    database. Certificates and the signing key are kept in `<db>-keys`, so that trust and tokens survive a restart.
+    """
+    kept = _folder(options)
+    folder = kept if kept is not None else Path(tempfile.mkdtemp(prefix="emulator-"))
+    keys = Keys(folder / "signing.pem")  # makes the key while the rest starts
+    try:
+        sock = listening(options.host, options.port)
+        with sock:
+            _run(options, sock, keys, certificates(folder))
+    finally:
+        keys.wait()
+        if kept is None:
+            shutil.rmtree(folder)
+
+
+def ready_data(emulator: Emulator, files: Certificates) -> Mapping[str, str]:
+    """Return what a client needs to know, the contents of the ready file."""
+    options = emulator.options
+    application = options.tenant.applications[0]
+    return {
+        "url": options.url,
+        "authority": f"{options.login_url}/{options.tenant.tenant_id}",
+        "tenant_id": options.tenant.tenant_id,
+        "client_id": application.client_id,
+        "client_secret": application.secrets[0].value,
+        "ca_file": str(files.authority.resolve()),
+        "control_url": f"{options.url}/_emulator/",
+    }
+
+
+def env_text(ready: Mapping[str, str]) -> str:
+    """Return the same as settings of the connector."""
+    names = {
+        "DATAVERSE_URL": "url",
+        "DATAVERSE_TENANT_ID": "tenant_id",
+        "DATAVERSE_CLIENT_ID": "client_id",
+        "DATAVERSE_CLIENT_SECRET": "client_secret",
+        "DATAVERSE_CA_FILE": "ca_file",
+        "DATAVERSE_AUTHORITY": "authority",
+    }
+    return "".join(f"{name}={ready[key]}\n" for name, key in names.items())
+
+
+def ask(control_url: str, ca_file: Path, method: str, what: str, body: bytes = b"") -> Any:  # noqa: ANN401 - JSON
+    """Ask a running emulator's control interface (see control); returns the JSON of the answer.
+
+    Raises urllib's HTTPError for a refusal (its body says why) and URLError when nothing answers.
+    """
+    url = control_url.rstrip("/") + "/" + what.lstrip("/")
+    if not url.startswith("https://"):
+        raise ValueError(f"The control address is https, not {control_url}.")
+    request = urllib.request.Request(url, data=body or None, method=method)  # noqa: S310 - https, see above
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca_file))),
+    )
+    with opener.open(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certificates) -> None:
+    host = "localhost" if options.host in ("127.0.0.1", "::1", "localhost") else options.host
+    origin = f"https://{host}:{sock.getsockname()[1]}"
+    clock = TravelClock(VirtualClock() if options.clock == "virtual" else SystemClock())
+    emulator = Emulator(_emulator_options(options, origin), clock, keys)
+    emulator.authority_file = files.authority
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector need not walk it at every turn
+    try:
+        _loop_runner()(_until_stopped(options, emulator, sock, files))
+    finally:
+        emulator.close()
+
+
+async def _until_stopped(options: ServeOptions, emulator: Emulator, sock: socket.socket, files: Certificates) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(emulator, emulator.options.url, files.server_context())
+    await server.start(sock)
+    ready = ready_data(emulator, files)
+    if options.env_file is not None:
+        _write(options.env_file, env_text(ready))
+    if options.ready_file is not None:
+        _write(options.ready_file, json.dumps(ready, indent=2) + "\n")
+    await stop.wait()
+    await server.stop()
+
+
+def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
+    plan = read_plan(options.fault_plan.read_bytes()) if options.fault_plan is not None else FaultPlan()
+    made = EmulatorOptions(
+        path=options.db,
+        url=origin,
+        login_url=origin,
+        latency=LatencyModel() if options.latency == "model" else None,
+        faults=plan,
+        seed=options.seed,
+        seeded=0 if options.empty else options.opportunities,
+    )
+    return replace(made, limits=replace(made.limits, servers=options.servers))
+
+
+def _folder(options: ServeOptions) -> Path | None:
+    if options.folder is not None:
+        return options.folder
+    return None if options.db == MEMORY else Path(f"{options.db}-keys")
+
+
+def _loop_runner() -> Any:  # noqa: ANN401 - asyncio.run or uvloop.run, which agree on what they take
+    try:
+        import uvloop  # noqa: PLC0415 - an optional accelerator that not every system has
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only its owner can read (it holds a secret), all at once."""
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    half.replace(path)

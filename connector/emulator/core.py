@@ -1,0 +1,312 @@
+"""The emulator itself: one organization, its identity provider, its limits, its faults and its journal.
+
+Everything that answers is behind two calls, so that a face may wait in between as it likes: `begin` takes a request in
+(who calls, may they, what is planned to go wrong, how long will it take), `finish` executes and answers it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from connector.emulator.answers import redirect, split_url, text_response
+from connector.emulator.api import Answer, Api, ApiOptions
+from connector.emulator.bearer import Bearer, Identity, Unauthorized, audiences
+from connector.emulator.callers import Caller
+from connector.emulator.calls import Call, Calls, calls_of
+from connector.emulator.control import Control
+from connector.emulator.entra import Entra
+from connector.emulator.exchange import Begun, Exchange
+from connector.emulator.fault_answers import failure, refused, throttled, token_failure
+from connector.emulator.faults import Fault, Faults
+from connector.emulator.grants import Grants
+from connector.emulator.headers import CommonHeaders
+from connector.emulator.issuer import Issuer
+from connector.emulator.journal import Entry, Journal, OperationNote, error_of, kept
+from connector.emulator.keys import Keys
+from connector.emulator.latency import Latency
+from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization import Organization
+from connector.emulator.protection import Admission, Protection, Throttle
+from connector.emulator.referee import Referee
+from connector.emulator.rules import Refused
+from connector.emulator.travel import TravelClock
+from connector.emulator.world import Invocation
+from connector.handler import Request, Response
+
+CONTROL = "/_emulator"
+WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
+
+
+@dataclass(slots=True)
+class Pending:
+    """A request between `begin` and `finish`."""
+
+    number: int
+    request: Request
+    face: str
+    delay: float = 0.0
+    response: Response | None = None
+    calls: Calls | None = None
+    identity: Identity | None = None
+    caller: Caller | None = None
+    server: int = 0
+    admission: Admission | None = None
+    fault: Fault | None = None
+    rule: str = ""
+    findings: tuple[str, ...] = ()
+    operations: list[OperationNote] = field(default_factory=list)
+
+
+class Emulator:
+    """One emulated organization. Its methods may be called from several threads; one works at a time."""
+
+    def __init__(self, options: EmulatorOptions, clock: TravelClock, keys: Keys | None = None) -> None:
+        self.options = options
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.keys = keys if keys is not None else Keys()
+        self.organization = Organization(options, clock)
+        self.api = Api(self.organization.world, ApiOptions(tenant_id=options.tenant.tenant_id, seed=options.seed))
+        self.issuer = Issuer(options.tenant, options.login_url, self.keys, clock, options.seed)
+        self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
+        self.entra = Entra(self.grants)
+        self.bearer = Bearer(options.tenant, self.issuer, self.organization, options.url, clock)
+        self.protection = Protection(options.limits, options.seed)
+        self.latency = Latency(options.latency, options.seed) if options.latency is not None else None
+        self.faults = Faults(options.faults)
+        self.journal = Journal(options.journal_size)
+        self.referee = Referee()
+        self.headers = CommonHeaders(self.protection, clock, options.seed)
+        self.control = Control(self)
+        self.authority_file: Path | None = None
+        """Where the certificate authority is, when there is a socket."""
+        self._callers_names: tuple[str, ...] = ()
+        self.organization.world.plugins.append(self._trouble)
+        self._late: list[tuple[float, int, Pending]] = []
+
+    def handle(self, request: Request) -> Response:
+        """Answer in this thread, waiting on the emulator's clock. Planned cuts need a face and are ignored here."""
+        pending = self.begin(request)
+        self.clock.sleep(pending.delay)
+        exchange = self.finish(pending)
+        self.clock.sleep(exchange.hold)
+        return exchange.response
+
+    def waits(self, seconds: float) -> float:
+        """Return how long a face really waits; on a virtual clock the time is skipped instead."""
+        if not self.clock.virtual:
+            return seconds
+        self.clock.sleep(seconds)
+        return 0.0
+
+    def begin(self, request: Request) -> Pending:
+        """Take a request in."""
+        with self.lock:
+            self._settle_late()
+            _, path, _ = split_url(request.url)
+            if path == CONTROL or path.startswith(f"{CONTROL}/"):
+                return Pending(0, request, "control", response=self.control.handle(request))
+            pending = Pending(self.journal.next_number(), request, "web api")
+            if path.startswith("/api/"):
+                self._admit(pending)
+            elif self.entra.owns(path):
+                pending.face = "identity"
+                self._plan(pending, self.faults.on_token(()))
+            elif path == "/":
+                pending.response = redirect(f"{CONTROL}/")
+            else:
+                pending.response = text_response(404, "The Web API is under /api/data/v9.2/.\n")
+            return pending
+
+    def finish(self, begun: Begun) -> Exchange:
+        """Execute a request and answer it."""
+        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        with self.lock:
+            if begun.face == "control":
+                assert begun.response is not None  # noqa: S101 - set in begin
+                return Exchange(begun.response)
+            response = begun.response if begun.response is not None else self._execute(begun)
+            return self._close(begun, self._spoil(begun, response))
+
+    def abandon(self, begun: Begun) -> None:
+        """Execute later, when the emulator's time has come, what a client no longer waits for."""
+        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        with self.lock:
+            heapq.heappush(self._late, (self.clock.monotonic() + begun.delay, begun.number, begun))
+
+    def reset(self) -> None:
+        """Put rows and switches back as they were at the start and forget everything counted; faults begin anew."""
+        with self.lock:
+            self._late.clear()
+            self.organization.reset()
+            self.protection.forget()
+            self.journal.clear()
+            self.referee.clear()
+            self.headers.forget()
+            self.faults = Faults(self.faults.plan)
+            if self.latency is not None:
+                self.latency = Latency(self.latency.model, self.options.seed)
+            self.bearer.revoked_before = 0
+
+    def set_faults(self, faults: Faults) -> None:
+        """Put another fault plan to work."""
+        with self.lock:
+            self.faults = faults
+
+    def close(self) -> None:
+        """Execute what was abandoned and close the database."""
+        with self.lock:
+            while self._late:
+                self.finish(heapq.heappop(self._late)[2])
+            self.organization.close()
+
+    # Taking a request in.
+
+    def _admit(self, pending: Pending) -> None:
+        request, now = pending.request, self.clock.monotonic()
+        pending.calls = calls = calls_of(request, self.organization.entity_sets)
+        pending.server = self.protection.route(_affinity(request))
+        try:
+            pending.identity = identity = self.bearer.identify(request)
+            pending.caller = self.bearer.caller(request, identity)
+        except Unauthorized as error:
+            pending.response = error.response
+            return
+        except Refused as error:
+            pending.response, pending.rule = refused(error), error.rule
+            return
+        self._plan(pending, self.faults.on_request(calls, identity.names))
+        if pending.response is not None:
+            return
+        user = identity.object_id
+        overlapping = self.protection.in_flight(user, pending.server) > 0
+        verdict = self.protection.arrive(user, pending.server, now, seconds=self._work(calls), locks=self._locks(calls))
+        early = isinstance(verdict, Throttle) and verdict.early
+        pending.findings = self.referee.watch(
+            pending.number,
+            identity.application_id,
+            calls,
+            now,
+            early=early,
+            overlapping=overlapping,
+            if_match=request.header("if-match") is not None,
+        )
+        if isinstance(verdict, Throttle):
+            pending.response, pending.rule = throttled(verdict), f"protection.{verdict.facet}"
+        else:
+            pending.admission = verdict
+            pending.delay += verdict.ends - now
+
+    def _plan(self, pending: Pending, fault: Fault | None) -> None:
+        """Take note of a planned fault and, where it comes before the work, of the answer it gives."""
+        pending.fault = fault
+        if fault is None:
+            return
+        if fault.do == "slow" and fault.when == "before":
+            pending.delay += fault.seconds
+        elif fault.do == "throttle":
+            user = pending.identity.object_id if pending.identity else ""
+            verdict = self.protection.throttle(user, pending.server, fault.facet, fault.seconds)
+            pending.response = throttled(verdict) if pending.face == "web api" else token_failure(fault)
+        elif fault.when == "before" and fault.do in ("status", "reset"):
+            pending.response = failure(fault) if pending.face == "web api" else token_failure(fault)
+
+    def _work(self, calls: Calls) -> float:
+        return self.latency.seconds(calls) if self.latency is not None else 0.0
+
+    def _locks(self, calls: Calls) -> Sequence[str]:
+        """Return the accounts whose rows a request writes; only worth finding out when work takes time."""
+        if self.latency is None or not self.options.sql_locks:
+            return ()
+        records = [record for call in calls.inner if call.method in WRITES for record in call.records]
+        return tuple(f"account:{account}" for account in self.organization.accounts_of(records))
+
+    # Executing and answering.
+
+    def _execute(self, pending: Pending) -> Response:
+        if pending.face == "identity":
+            return self.entra.handle(pending.request)
+        assert pending.caller is not None  # noqa: S101 - admitted requests have a caller
+        assert pending.identity is not None  # noqa: S101 - the same
+        self._callers_names = pending.identity.names
+        answer: Answer = self.api.handle(pending.request, pending.caller)
+        pending.operations = [
+            OperationNote(one.message, one.table or "", one.record_id or "", one.rule or "", one.status)
+            for one in answer.operations
+        ]
+        return answer.response
+
+    def _trouble(self, invocation: Invocation) -> None:
+        """Let planned operation faults act: stands where the organization's plug-ins stand."""
+        if invocation.stage != "before" or not self.faults.operational:
+            return
+        about = (invocation.record_id,) if invocation.record_id else ()
+        call = Call("", invocation.message, invocation.table, about, "")
+        fault = self.faults.on_operation(call, self._callers_names)
+        if fault is not None:
+            self.organization.fail(fault, invocation.table, invocation.record_id)
+
+    def _spoil(self, pending: Pending, response: Response) -> Exchange:
+        """Do to the answer what the plan says; the work has been committed."""
+        fault = pending.fault
+        if fault is None or fault.do == "throttle":
+            return Exchange(response)
+        if fault.do == "reset":
+            return Exchange(response, "reset")
+        if fault.do == "truncate":
+            return Exchange(response, "truncate")
+        if fault.when == "after":
+            return Exchange(response, hold=fault.seconds) if fault.do == "slow" else Exchange(failure(fault))
+        return Exchange(response)
+
+    def _close(self, pending: Pending, exchange: Exchange) -> Exchange:
+        """Close the accounts of a request, write the journal and return the answer with its common headers."""
+        identity, response = pending.identity, exchange.response
+        if identity is not None:
+            self.protection.operations(identity.object_id, len(pending.operations))
+            pending.findings += self.referee.settled(pending.number, identity.application_id, pending.operations)
+        if pending.admission is not None:
+            self.protection.leave(pending.admission, self.clock.monotonic())
+        self.journal.add(self._entry(pending, exchange))
+        if pending.face != "web api":
+            return replace(exchange, response=replace(response, headers=(*response.headers, self.headers.date())))
+        user = identity.object_id if identity is not None else None
+        return replace(exchange, response=self.headers.dress(response, pending.request, user, pending.server))
+
+    def _entry(self, pending: Pending, exchange: Exchange) -> Entry:
+        identity = pending.identity
+        rules = [pending.rule] if pending.rule else [one.rule for one in pending.operations if one.rule]
+        return Entry(
+            number=pending.number,
+            at=self.clock.now(),
+            face=pending.face,
+            title=pending.calls.title if pending.calls else split_url(pending.request.url)[1].rpartition("/")[2],
+            user=identity.application_id if identity else "",
+            server=pending.server,
+            request=kept(pending.request),
+            status=exchange.response.status,
+            error=error_of(exchange.response),
+            rule=rules[0] if rules else "",
+            operations=tuple(pending.operations),
+            fault=pending.fault.title if pending.fault else "",
+            cut=exchange.cut,
+            seconds=pending.delay + exchange.hold,
+            findings=pending.findings,
+        )
+
+    def _settle_late(self) -> None:
+        while self._late and self._late[0][0] <= self.clock.monotonic():
+            self.finish(heapq.heappop(self._late)[2])
+
+
+def _affinity(request: Request) -> str | None:
+    """Return the value of the affinity cookie, or None."""
+    cookies = request.header("cookie")
+    if cookies is None:
+        return None
+    _, found, rest = cookies.partition("ARRAffinity=")
+    return rest.partition(";")[0].strip() if found else None

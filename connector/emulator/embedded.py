@@ -1,0 +1,71 @@
+"""The emulator inside a process: a reserved host, no socket, real tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connector.clock import Clock
+from connector.emulator.core import Emulator
+from connector.emulator.keys import Keys
+from connector.emulator.options import EMBEDDED_LOGIN, EMBEDDED_URL, MEMORY, EmulatorOptions
+from connector.emulator.travel import TravelClock
+from connector.handler import Handler
+
+if TYPE_CHECKING:
+    from connector.emulator.adapter import EmulatorAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedEmulator:
+    """An emulator to be called in the process, and what a client needs to sign in to it.
+
+    `url` and `authority` are on hosts that exist nowhere (`.invalid`), so that nothing meant for it can leave the
+    machine. `close` writes what is pending and closes the file.
+    """
+
+    emulator: Emulator
+    url: str
+    authority: str
+    tenant_id: str
+    client_id: str
+    client_secret: str
+
+    @property
+    def handler(self) -> Handler:
+        """Return the emulator as a function from request to response; planned cuts do not show there."""
+        return self.emulator.handle
+
+    def adapter(self) -> EmulatorAdapter:
+        """Return an adapter for requests' sessions; mount it on `url` and on the authority's origin."""
+        from connector.emulator.adapter import EmulatorAdapter  # noqa: PLC0415 - brings requests
+
+        return EmulatorAdapter(self.emulator, self.emulator.clock.sleep)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.emulator.close()
+
+
+def open_embedded(
+    path: str | Path, clock: Clock, options: EmulatorOptions | None = None, keys: Keys | None = None
+) -> EmbeddedEmulator:
+    """Open (or make and fill) the organization at `path`, a SQLite file or `:memory:`.
+
+    `options` default to a seeded organization; their path and addresses are replaced. `keys` may be shared by many
+    emulators; those of a file are kept beside it. Raises OSError and the store's errors for an unusable file.
+    """
+    wanted = replace(options or EmulatorOptions(), path=path, url=EMBEDDED_URL, login_url=EMBEDDED_LOGIN)
+    if keys is None:
+        keys = Keys(None if str(path) == MEMORY else Path(f"{path}-keys") / "signing.pem")
+    emulator = Emulator(wanted, TravelClock(clock), keys)
+    application = wanted.tenant.applications[0]
+    return EmbeddedEmulator(
+        emulator,
+        EMBEDDED_URL,
+        f"{EMBEDDED_LOGIN}/{wanted.tenant.tenant_id}",
+        wanted.tenant.tenant_id,
+        application.client_id,
+        application.secrets[0].value,
+    )
