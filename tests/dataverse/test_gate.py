@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from connector.clock import SystemClock, VirtualClock
+from connector.dataverse.gate import WRITES, Gate, feedback_of, weigh
+from connector.dataverse.pacing import Binding, Facet
+from connector.errors import NotSent, Unanswered
+from connector.handler import Request, Response
+
+URL = "https://org.crm.dynamics.com/api/data/v9.2/"
+TIME_REFUSAL = (
+    b'{"error":{"code":"0x80072321","message":"Combined execution time of incoming requests exceeded limit of '
+    b"1,200,000 milliseconds over time window of 300 seconds. Decrease number of concurrent requests or reduce the "
+    b'duration of requests and try again later."}}'
+)
+
+
+def get() -> Request:
+    return Request("GET", URL + "WhoAmI")
+
+
+def refusal(seconds: int) -> Response:
+    return Response(429, (("Retry-After", str(seconds)), ("Set-Cookie", "ARRAffinity=abc;Path=/")), TIME_REFUSAL)
+
+
+def test_a_refusal_is_read_with_its_facet_number_and_time() -> None:
+    feedback = feedback_of(refusal(37))
+    assert feedback.facet is Facet.TIME
+    assert feedback.retry_after == 37
+    assert feedback.number == 1200
+    assert feedback.server == "abc"
+
+
+def test_what_is_left_is_read_as_the_service_writes_it() -> None:
+    headers = (
+        ("x-ms-ratelimit-burst-remaining-xrm-requests", "5998"),
+        ("x-ms-ratelimit-time-remaining-xrm-requests", "1,199.42"),
+        ("x-ms-dop-hint", "4"),
+        ("Set-Cookie", "ReqClientId=1; path=/"),
+        ("Set-Cookie", "ARRAffinity=f00d;Path=/;HttpOnly"),
+    )
+    feedback = feedback_of(Response(200, headers))
+    assert (feedback.requests_left, feedback.seconds_left, feedback.hint) == (5998, 1199.42, 4)
+    assert feedback.server == "f00d"
+    assert feedback.ok
+
+
+def test_a_batch_weighs_as_many_parts_as_it_has_change_sets() -> None:
+    inner = b"--x_1\r\nContent-ID: 1\r\n\r\nPOST /a HTTP/1.1\r\n\r\n{}\r\n--x_1--\r\n"
+    body = b"--batch_7\r\n" + inner + b"--batch_7\r\n" + inner + b"--batch_7--\r\n"
+    request = Request("POST", URL + "$batch", {"content-type": 'multipart/mixed; boundary="batch_7"'}, body)
+    assert weigh(request) == (WRITES, 2)
+    assert weigh(get()) == ("read", 1)
+    assert weigh(Request("POST", URL + "WinOpportunity", {"content-type": "application/json"}, b"{}")) == ("write", 1)
+
+
+def test_after_a_refusal_nobody_sends_before_its_time() -> None:
+    clock, sent = VirtualClock(), list[float]()
+
+    def service(_request: Request) -> Response:
+        sent.append(clock.monotonic())
+        return refusal(90) if len(sent) == 1 else Response(204)
+
+    gate = Gate(service, clock)
+    assert gate(get()).status == 429
+    assert gate.pace().binding is Binding.WAITING
+    assert gate(get()).status == 204
+    assert sent == [0.0, pytest.approx(90.0)]
+
+
+def test_requests_are_steered_evenly_over_the_servers_that_showed_up() -> None:
+    clock, used = VirtualClock(), dict[str, int]()
+    turn = iter(range(10_000))
+
+    def service(request: Request) -> Response:
+        clock.advance(0.05)
+        cookie = request.header("cookie")
+        server = cookie.partition("=")[2].partition(";")[0] if cookie else f"s{next(turn) % 3}"
+        used[server] = used.get(server, 0) + 1
+        return Response(204, (("Set-Cookie", f"ARRAffinity={server};Path=/"),))
+
+    gate = Gate(service, clock)
+    for _ in range(600):
+        gate(get())
+    assert gate.pace().servers == 3
+    assert max(used.values()) - min(used.values()) < 30
+
+
+def test_a_server_that_is_gone_is_forgotten() -> None:
+    clock, alive = VirtualClock(), ["a", "b"]
+    turn = iter(range(10_000))
+
+    def service(request: Request) -> Response:
+        clock.advance(0.05)
+        wanted = (request.header("cookie") or "=").partition("=")[2].partition(";")[0]
+        server = wanted if wanted in alive else alive[next(turn) % len(alive)]
+        return Response(204, (("Set-Cookie", f"ARRAffinity={server};Path=/"),))
+
+    gate = Gate(service, clock)
+    for _ in range(100):
+        gate(get())
+    assert gate.pace().servers == 2
+    alive.remove("b")
+    for _ in range(100):
+        gate(get())
+    assert gate.pace().servers == 1
+
+
+def test_a_failure_passes_through_and_gives_the_slot_back() -> None:
+    def service(_request: Request) -> Response:
+        raise Unanswered("Nothing came back.")
+
+    gate = Gate(service, VirtualClock())
+    for _ in range(20):
+        with pytest.raises(Unanswered):
+            gate(get())
+    assert gate.pace().in_flight == 0
+
+
+def test_never_more_are_in_flight_than_allowed_and_all_get_through() -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def service(_request: Request) -> Response:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)
+        with lock:
+            now -= 1
+        return Response(204)
+
+    gate = Gate(service, SystemClock())
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: gate(get()).status, range(40)))
+    assert answers == [204] * 40
+    assert most <= gate.pace().most_in_flight
+
+
+def test_a_closed_gate_turns_away_what_was_not_sent() -> None:
+    clock = SystemClock()
+    gate = Gate(lambda _request: refusal(600), clock)
+    gate(get())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(gate, get())
+        gate.close()
+        with pytest.raises(NotSent):
+            waiting.result(timeout=20)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from connector.dataverse.budget import Budget
+from connector.dataverse.pacing import Binding, Facet, Feedback, Governor, Permit, Wait
+from connector.emulator.protection import Admission, Limits
+from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
+
+
+def about(seconds: float) -> Callable[[random.Random, float], float]:
+    """Service times around a mean, some much longer than others."""
+    return lambda chance, _now: chance.expovariate(1 / seconds)
+
+
+def mixed(chance: random.Random, _now: float) -> float:
+    return chance.choice([0.05, 0.2, 1.0, 2.0])
+
+
+def run(service: Service, seconds: float) -> Outcome:
+    return Load(service).run(seconds)
+
+
+@pytest.mark.parametrize(
+    ("servers", "seconds"), [(1, 0.05), (1, 0.2), (1, 1.0), (1, 2.0), (2, 0.2), (4, 1.0), (8, 1.0), (8, 2.0)]
+)
+def test_the_documented_limits_are_used_to_95_percent_and_nothing_is_refused(servers: int, seconds: float) -> None:
+    limits = Limits(servers=servers)
+    outcome = run(Service(limits, about(seconds)), 1500)
+    assert outcome.rate(0, 1500) >= 0.95 * ceiling(limits, seconds)
+    assert outcome.share_refused < 0.001
+
+
+def test_a_mixture_of_service_times_reaches_the_ceiling_too() -> None:
+    limits = Limits(servers=2)
+    outcome = run(Service(limits, mixed), 1800)
+    assert outcome.rate(0, 1800) >= 0.95 * ceiling(limits, 0.8125)
+    assert outcome.share_refused < 0.005
+
+
+@pytest.mark.parametrize("factor", [0.4, 2.0])
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_limits_other_than_documented_are_found_from_the_headers(factor: float, seconds: float) -> None:
+    limits = Limits(servers=2, requests=int(6000 * factor), execution_seconds=1200 * factor)
+    outcome = run(Service(limits, about(seconds)), 900)
+    assert outcome.rate(0, 900) >= 0.95 * ceiling(limits, seconds)
+    assert outcome.share_refused < 0.001
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_a_higher_limit_is_found_without_headers(seconds: float) -> None:
+    limits = Limits(servers=2, requests=8000, execution_seconds=1600)
+    outcome = run(Service(limits, about(seconds), headers=False), 2400)
+    assert outcome.rate(1200, 2400) >= 0.95 * ceiling(limits, seconds)
+    assert outcome.share_refused < 0.005
+
+
+def test_a_lower_limit_is_found_without_headers() -> None:
+    limits = Limits(servers=2, requests=2500, execution_seconds=500)
+    outcome = run(Service(limits, about(0.5), headers=False), 3600)
+    assert outcome.rate(600, 3600) >= 0.95 * ceiling(limits, 0.5)
+    assert outcome.share_refused < 0.005
+
+
+@pytest.mark.parametrize(("seconds", "lowered"), [(0.1, {"requests": 3000}), (1.0, {"execution_seconds": 600.0})])
+def test_after_a_limit_recovers_the_ceiling_is_reached_within_a_minute(
+    seconds: float, lowered: dict[str, float]
+) -> None:
+    limits = Limits(servers=2)
+    back = {name: getattr(limits, name) for name in lowered}
+    outcome = run(Service(limits, about(seconds), changes=[(900, lowered), (1800, back)]), 2400)
+    full = ceiling(limits, seconds)
+    assert outcome.rate(300, 900) >= 0.95 * full
+    assert outcome.rate(1200, 1800) >= 0.95 * full / 2
+    assert outcome.rate(1800, 1860) >= 0.95 * full
+    assert outcome.rate(1800, 2400) >= 0.95 * full
+    assert outcome.share_refused < 0.001
+
+
+def test_plug_ins_that_slow_down_and_recover_are_followed() -> None:
+    limits = Limits(servers=2)
+    outcome = run(Service(limits, lambda c, now: c.expovariate(1 / (2.0 if 900 <= now < 1800 else 0.4))), 2700)
+    assert outcome.rate(1200, 1800) >= 0.95 * ceiling(limits, 2.0)
+    assert outcome.rate(1800, 2700) >= 0.95 * ceiling(limits, 0.4)
+    assert outcome.share_refused < 0.001
+
+
+def test_a_server_short_of_workers_is_not_crowded() -> None:
+    limits = Limits(servers=2, workers=8, requests=100_000, execution_seconds=1e6)
+    outcome = run(Service(limits, about(0.5)), 1200)
+    assert outcome.rate(0, 1200) >= 0.93 * ceiling(limits, 0.5)
+    assert not outcome.refused
+
+
+def test_no_request_is_sent_while_everybody_has_to_wait() -> None:
+    limits = Limits(servers=3, requests=400, execution_seconds=80)
+    outcome = run(Service(limits, about(0.2), headers=False, changes=[(400, {"requests": 200})]), 1500)
+    assert outcome.holds
+    ends = [(at, at + pause) for at, pause, _ in outcome.holds]
+    late = [sent for sent in outcome.answered for start, end in ends if start + 3 < sent < end]
+    assert not late
+
+
+def test_without_affinity_cookies_the_servers_are_still_used() -> None:
+    limits = Limits(servers=4, requests=1500, execution_seconds=300)
+    outcome = run(Service(limits, about(0.5), affinity=False), 1800)
+    assert outcome.rate(0, 1800) >= 0.85 * ceiling(limits, 0.5)
+    assert outcome.share_refused < 0.005
+
+
+def test_another_run_that_used_up_the_window_is_waited_for() -> None:
+    service = Service(Limits(), about(0.2), headers=False)
+    load = Load(service)
+    for second in range(280):
+        for _ in range(20):
+            earlier = load.protection.arrive("user", 0, float(second) - 280, seconds=0.1)
+            assert isinstance(earlier, Admission)
+            load.protection.leave(earlier, earlier.ends)
+    outcome = load.run(900)
+    assert outcome.rate(300, 900) >= 0.9 * ceiling(service.limits, 0.2)
+    assert outcome.share_refused < 0.01
+
+
+def test_what_holds_the_rate_is_told() -> None:
+    for seconds, limits, binding in (
+        (0.05, Limits(), Binding.COUNT),
+        (2.0, Limits(), Binding.TIME),
+        (2.0, Limits(requests=100_000, execution_seconds=1e6), Binding.CONCURRENCY),
+    ):
+        load = Load(Service(limits, lambda _c, _n, seconds=seconds: seconds))
+        load.run(330 if binding is not Binding.CONCURRENCY else 60)
+        pace = load.governor.pace(load._now, "write")
+        assert pace.binding is binding
+        assert pace.ceiling == pytest.approx(ceiling(limits, seconds), rel=0.05)
+
+
+def test_it_starts_with_a_few_and_takes_the_hint() -> None:
+    governor = Governor(0.0)
+    permits = []
+    while isinstance(leave := governor.ask(float(len(permits)), "write"), Permit):
+        permits.append(leave)
+    assert len(permits) == 4
+    assert leave == Wait(float("inf"), Binding.LATENCY)
+    governor.settle(5.0, permits[0], Feedback(hint=16))
+    assert governor.pace(5.0).most_in_flight == 16
+
+
+def test_everything_waits_for_the_whole_retry_after() -> None:
+    governor = Governor(0.0)
+    permit = governor.ask(0.0)
+    assert isinstance(permit, Permit)
+    governor.settle(1.0, permit, Feedback(facet=Facet.COUNT, retry_after=100.0, number=6000))
+    assert governor.ask(100.9) == Wait(101.0, Binding.WAITING)
+    assert governor.pace(50.0).waiting == 51.0
+    assert isinstance(governor.ask(101.0), Permit)
+
+
+def test_a_busy_service_that_names_a_time_is_left_alone_until_then() -> None:
+    governor = Governor(0.0)
+    permit = governor.ask(0.0)
+    assert isinstance(permit, Permit)
+    governor.settle(1.0, permit, Feedback(ok=False, retry_after=30.0))
+    assert governor.ask(20.0) == Wait(31.0, Binding.WAITING)
+
+
+@pytest.mark.parametrize(("seconds_per_part", "parts"), [(0.01, 50), (0.4, 20), (1.0, 8), (30.0, 1)])
+def test_a_batch_carries_a_few_seconds_of_work(seconds_per_part: float, parts: int) -> None:
+    governor = Governor(0.0)
+    now = 0.0
+    assert governor.parts("write") == 10
+    for _ in range(10):
+        permit = governor.ask(now, "write", 4)
+        assert isinstance(permit, Permit)
+        now += 4 * seconds_per_part
+        governor.settle(now, permit, Feedback())
+        now += 20
+    assert governor.parts("write") == pytest.approx(parts, abs=1)
+
+
+def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
+    limits = Limits(window_seconds=6.0, requests=120, execution_seconds=24.0)
+    load = Load(Service(limits, about(0.1)), budget=Budget(requests=120, seconds=24, window=6.0))
+    outcome = load.run(120)
+    assert outcome.rate(6, 120) >= 0.93 * ceiling(limits, 0.1)
+    assert outcome.share_refused < 0.005

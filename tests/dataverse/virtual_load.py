@@ -1,0 +1,141 @@
+"""A discrete-event simulation: a governor with endless work against the protection model, hours in seconds."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from connector.dataverse.budget import Budget
+from connector.dataverse.pacing import Facet, Feedback, Governor, Permit, Wait
+from connector.emulator.protection import Admission, Limits, Protection, Throttle
+
+USER = "user"
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service simulated: its limits, what a request takes (seconds, by time), the way there, what it tells."""
+
+    limits: Limits
+    seconds: Callable[[random.Random, float], float]
+    transport: float = 0.02
+    headers: bool = True
+    affinity: bool = True
+    changes: Sequence[tuple[float, dict[str, float]]] = ()
+
+
+@dataclass
+class Outcome:
+    """What came of it: the moments of answers and of refusals, and how many requests came too early."""
+
+    answered: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    early: int = 0
+    holds: list[tuple[float, float, str]] = field(default_factory=list)
+
+    def rate(self, start: float, end: float) -> float:
+        """Return the requests per second answered between two moments."""
+        return sum(1 for at in self.answered if start <= at < end) / (end - start)
+
+    @property
+    def share_refused(self) -> float:
+        """Return the share of requests that were refused."""
+        return len(self.refused) / max(1, len(self.refused) + len(self.answered))
+
+
+class Load:
+    """Workers that always have another request, let through by a governor."""
+
+    def __init__(self, service: Service, *, workers: int = 400, seed: int = 1, budget: Budget | None = None) -> None:
+        self.service = service
+        self.protection = Protection(service.limits, seed=seed)
+        self.governor = Governor(0.0, budget or Budget(window=service.limits.window_seconds))
+        self.outcome = Outcome()
+        self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+        self._now = 0.0
+        self._idle = workers
+        self._asking_at = float("inf")
+        for at, values in service.changes:
+            self._at(at, lambda values=values: self.protection.change(**values))
+
+    def run(self, seconds: float) -> Outcome:
+        """Let it run for so many virtual seconds."""
+        self._ask()
+        while self._events and self._events[0][0] <= seconds:
+            self._now, _, event = heapq.heappop(self._events)
+            event()
+        return self.outcome
+
+    def _at(self, when: float, event: Callable[[], None]) -> None:
+        self._order += 1
+        heapq.heappush(self._events, (when, self._order, event))
+
+    def _ask(self) -> None:
+        while self._idle:
+            leave = self.governor.ask(self._now, "write", 1)
+            if isinstance(leave, Wait):
+                if leave.until < self._asking_at or self._asking_at <= self._now:
+                    self._asking_at = leave.until
+                    if leave.until < float("inf"):
+                        self._at(leave.until, self._ask)
+                return
+            self._idle -= 1
+            self._at(self._now + self.service.transport / 2, lambda leave=leave: self._arrive(leave))
+
+    def _arrive(self, permit: Permit) -> None:
+        cookie = permit.server if self.service.affinity and permit.server else None
+        server = self.protection.route(cookie)
+        seconds = self.service.seconds(self._random, self._now)
+        verdict = self.protection.arrive(USER, server, self._now, seconds=seconds)
+        key = self.protection.cookie(server) if self.service.affinity else ""
+        if isinstance(verdict, Throttle):
+            self._refuse(permit, verdict, key)
+        else:
+            self._at(verdict.ends, lambda: self._leave(permit, verdict, key))
+
+    def _refuse(self, permit: Permit, throttle: Throttle, key: str) -> None:
+        self.outcome.early += throttle.early
+        number = float(re.findall(r"limit of ([\d,]+)", throttle.message)[0].replace(",", ""))
+        feedback = Feedback(
+            server=key,
+            facet=Facet(throttle.facet),
+            retry_after=throttle.retry_after,
+            number=number / 1000 if throttle.facet == "time" else number,
+        )
+        self.outcome.refused.append(self._now)
+        self.outcome.holds.append((self._now, throttle.retry_after, throttle.facet))
+        self._at(self._now + self.service.transport / 2, lambda: self._settle(permit, feedback))
+
+    def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
+        self.protection.leave(admission, self._now)
+        left = self.protection.remaining(USER, admission.server, self._now)
+        told = self.service.headers
+        feedback = Feedback(
+            server=key,
+            requests_left=left.requests if told else None,
+            seconds_left=left.seconds if told else None,
+            hint=self.service.limits.dop_hint,
+        )
+        self.outcome.answered.append(self._now + self.service.transport / 2)
+        self._at(self._now + self.service.transport / 2, lambda: self._settle(permit, feedback))
+
+    def _settle(self, permit: Permit, feedback: Feedback) -> None:
+        self.governor.settle(self._now, permit, feedback)
+        self._idle += 1
+        self._ask()
+
+
+def ceiling(limits: Limits, seconds: float) -> float:
+    """Return the requests per second that the modelled budgets allow for ever, at `seconds` of work each."""
+    window = limits.window_seconds
+    per_server = min(
+        limits.requests / window,
+        limits.execution_seconds / window / seconds,
+        min(limits.concurrency, limits.workers) / seconds,
+    )
+    return limits.servers * per_server
