@@ -141,16 +141,18 @@ def network_of(settings: Settings) -> Network:
 
 def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> _Way:
     """Open the emulator in this process; its hosts exist nowhere, so nothing of it can leave the machine."""
-    from connector.emulator.embedded import open_embedded  # noqa: PLC0415 - only who uses it pays for it
+    import sqlite3  # noqa: PLC0415 - only who uses the emulator pays for it
+
+    from connector.emulator.embedded import open_embedded  # noqa: PLC0415 - the same
 
     path = settings.emulator
     assert path is not None  # noqa: S101 - the caller has looked
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         emulator = open_embedded(path, clock)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise SettingsError(
-            f"The emulator's file {path} cannot be opened: {error.strerror or error}.", remedy="Check DATAVERSE_URL."
+            f"The emulator's file {path} cannot be used: {error}.", remedy="Check DATAVERSE_URL."
         ) from error
     opening.callback(emulator.close)
     sign_in_origin = emulator.authority.rpartition("/")[0]
