@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+import certifi
 import pytest
 import responses
 
 from connector.assembly import connect
-from connector.clock import VirtualClock
+from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.authority import discover, distrust
+from connector.emulator.background import ServedEmulator, served
+from connector.emulator.options import EmulatorOptions
 from connector.errors import NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
 from connector.settings import Settings, load
@@ -225,6 +228,34 @@ def test_the_embedded_emulator_signs_itself_in_and_keeps_its_records(tmp_path: P
     assert connection.organization.observe([UUID(TENANT)]) == {}
     connection.close()
     assert (tmp_path / "state" / "emulator.db").exists()
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[ServedEmulator]:
+    with served(EmulatorOptions(seeded=0), SystemClock(), tmp_path / "served") as running:
+        yield running
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["found out", "set"])
+def test_an_emulator_on_a_socket_is_reached_by_its_own_authority_whatever_the_environment_says(
+    emulator: ServedEmulator, monkeypatch: pytest.MonkeyPatch, *, announced: bool
+) -> None:
+    traps = {"REQUESTS_CA_BUNDLE": certifi.where(), "HTTPS_PROXY": "http://127.0.0.1:9"}
+    for name, value in traps.items():
+        monkeypatch.setenv(name, value)
+    settings = load(
+        {
+            **traps,
+            "DATAVERSE_URL": emulator.url,
+            "DATAVERSE_CLIENT_ID": emulator.client_id,
+            "DATAVERSE_CLIENT_SECRET": emulator.client_secret,
+            "DATAVERSE_CA_FILE": str(emulator.ca_file),
+            "DATAVERSE_AUTHORITY": "" if announced else emulator.authority,
+        }
+    )
+    connection = connect(settings)
+    assert connection.handler(Request("GET", f"{emulator.url}/api/data/v9.2/WhoAmI")).status == 200
+    connection.close()
 
 
 @pytest.mark.parametrize("break_", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"not a database" * 99)])
