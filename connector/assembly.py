@@ -16,8 +16,9 @@ from connector.closing.organization import Organization
 from connector.dataverse import auth
 from connector.dataverse.authority import discover, distrust
 from connector.dataverse.clouds import cloud_of
+from connector.dataverse.gate import Gate
 from connector.dataverse.organization import DataverseOrganization
-from connector.dataverse.policies import Patience, TokenSource, anything, authorize, hold, log, retry
+from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
 from connector.handler import Handler
@@ -31,12 +32,14 @@ EMULATOR_MARK = "emulator"
 class Lane:
     """One user's way to the organization: a name for people, the handler, and the organization as that user sees it.
 
-    Service protection limits count per user, so lanes multiply what may be in flight.
+    Service protection limits count per user, so each lane has a gate of its own and lanes multiply what may be in
+    flight.
     """
 
     name: str
     handler: Handler
     organization: Organization
+    gate: Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,8 @@ class _Way:
 
 def _lane(name: str, settings: Settings, way: _Way, tokens: TokenSource, clock: Clock, chance: random.Random) -> Lane:
     """Wrap the transport: log, retry, pace, authorize, outside in."""
-    authorized = authorize(way.transport, tokens, way.base_url)
-    patience = Patience(told=settings.retry_seconds)
-    retried = retry(hold(authorized, clock=clock), clock=clock, chance=chance, patience=patience)
+    gate = Gate(authorize(way.transport, tokens, way.base_url), clock)
+    retried = retry(gate, clock=clock, chance=chance, patience=Patience(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
     organization = DataverseOrganization(
         handler,
@@ -124,7 +126,7 @@ def _lane(name: str, settings: Settings, way: _Way, tokens: TokenSource, clock: 
         impersonate=settings.impersonate,
         cache_seconds=settings.metadata_seconds,
     )
-    return Lane(name, handler, organization)
+    return Lane(name, handler, organization, gate)
 
 
 def network_of(settings: Settings) -> Network:

@@ -1,4 +1,4 @@
-"""Handlers around a Handler: authorize, hold, retry, log.
+"""Handlers around a Handler: authorize, retry, log.
 
 The order, outside in, is log, retry, pace, authorize, transport: each attempt is paced and carries a fresh token.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import random
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -203,26 +202,6 @@ def _reason(response: Response | None, trouble: ConnectorError | None) -> str:
 def _renamed(request: Request, chance: random.Random) -> Request:
     fresh = str(UUID(int=chance.getrandbits(128), version=4))
     return replace(request, headers={**request.headers, CLIENT_REQUEST_ID: fresh})
-
-
-def hold(handler: Handler, *, clock: Clock) -> Handler:
-    """Let no request through until the Retry-After of the last 429 has passed: it holds for all of a user's requests.
-
-    Sending before that time makes the service extend it.
-    """
-    lock = threading.Lock()
-    until = 0.0
-
-    def held(request: Request) -> Response:
-        nonlocal until
-        clock.sleep(until - clock.monotonic())
-        response = handler(request)
-        if response.status == _TOO_MANY:
-            with lock:
-                until = max(until, clock.monotonic() + (retry_after(response) or 0.0))
-        return response
-
-    return held
 
 
 def log(handler: Handler, *, clock: Clock) -> Handler:

@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connector.clock import VirtualClock
 from connector.dataverse.answers import retry_after
 from connector.dataverse.challenge import parse_challenge
-from connector.dataverse.policies import Patience, authorize, describe, hold, log, reads_only, retry
+from connector.dataverse.policies import Patience, authorize, describe, log, reads_only, retry
 from connector.errors import ConnectorError, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 
@@ -319,23 +319,6 @@ def test_retry_after_is_seconds_or_a_date(value: str, date: str, seconds: float 
 def test_no_retry_after_makes_reading_fail(value: str, date: str) -> None:
     found = retry_after(status(429, ("Retry-After", value), ("Date", date)))
     assert found is None or found >= 0
-
-
-# -- hold -------------------------------------------------------------------------------------------------------------
-
-
-def test_after_a_throttled_answer_everybody_waits_and_nobody_pokes() -> None:
-    clock, moments = VirtualClock(), list[float]()
-    answers: Iterator[Response] = iter([status(429, ("Retry-After", "60")), OK, OK])
-
-    def remembered(_request: Request) -> Response:
-        moments.append(clock.monotonic())
-        return next(answers)
-
-    handler = hold(remembered, clock=clock)
-    for request in (WRITE, READ, WRITE):
-        handler(request)
-    assert moments == [0, 60, 60]
 
 
 # -- log --------------------------------------------------------------------------------------------------------------
