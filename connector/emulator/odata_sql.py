@@ -125,10 +125,23 @@ class Compiler:
             case TextMatch():
                 return self._text(node, place, variables, negated=negated)
             case QueryFunction():
-                sql, column = self.column(node.path, place, variables)
+                sql, column = self._attribute(node.path, place, variables)
                 return query_function(node, sql, column, self.parameters, negated=negated)
             case Lambda():
                 return self._lambda(node, place, variables, negated=negated)
+
+    def _attribute(self, path: Path, place: Place, variables: Mapping[str, Place]) -> tuple[str, Column]:
+        """Return the SQL and column of a query function's property: it goes by its logical name, a lookup too.
+
+        Source: a recorded answer to `In(PropertyName='_opportunityid_value', ...)`, which has no such attribute.
+        """
+        if len(path.segments) > 1:
+            return self.column(path, place, variables)
+        column = place.table.columns.get(path.segments[0])
+        if column is None:
+            named = f"'{place.table.schema_name}' entity doesn't contain attribute with Name = '{path.segments[0]}'"
+            raise ODataError(f"{named}.")
+        return f'{place.alias}."{column.name}"', column
 
     def column(self, path: Path, place: Place, variables: Mapping[str, Place]) -> tuple[str, Column]:
         """Return the SQL of the value at the end of `path`, and its column. Raises ODataError."""
