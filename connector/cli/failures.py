@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import click
 
-from connector.errors import ConnectorError, InputError, SettingsError
+from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SettingsError
 
 
 class ExitCode(IntEnum):
@@ -50,15 +50,26 @@ def describe(error: Exception) -> Failure:
     return _of_unexpected(error)
 
 
-def sentences(error: Mapping[str, object]) -> str:
-    """Return a failure for people: the sentence, the remedy on its own line, then the ids that support asks for."""
+def sentences(error: Mapping[str, object], said: str = "") -> str:
+    """Return a failure for people: the sentence, what the service `said`, the remedy, the ids that support asks for."""
     ids = [
         f"{word} {error[name]}"
         for word, name in (("HTTP", "http_status"), ("code", "code"), ("request id", "request_id"))
         if error.get(name)
     ]
-    lines = (f"Error: {error['message']}", error.get("remedy"), f"For support: {', '.join(ids)}." if ids else "")
+    lines = (
+        f"Error: {error['message']}",
+        f"The organization said: {said}" if said else "",
+        error.get("remedy"),
+        f"For support: {', '.join(ids)}." if ids else "",
+    )
     return "\n".join(str(line) for line in lines if line)
+
+
+def said_by_service(error: Exception | None) -> str:
+    """Return the service's own words about a failure, on one line. They may hold customer text: never for a log."""
+    cause = error.last if isinstance(error, NotConverged) else error
+    return " ".join(cause.detail.split()) if isinstance(cause, ServiceError) else ""
 
 
 def _of_connector(error: ConnectorError) -> Failure:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import click
 
-from connector.cli.failures import ExitCode, describe, sentences
+from connector.cli.failures import ExitCode, describe, said_by_service, sentences
 from connector.cli.lazy import LazyGroup
 from connector.cli.results import print_json
 
@@ -50,7 +50,7 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
     failure = describe(error)
     if "--json" in arguments:
         print_json({"status": "failed", "error": failure.error})
-    click.echo(sentences(failure.error), err=True)
+    click.echo(sentences(failure.error, said_by_service(error)), err=True)
     if "--verbose" in arguments and failure.unexpected:
         _print_traceback(error)
     return failure.exit_code

@@ -6,7 +6,7 @@ from typing import TextIO
 
 import click
 
-from connector.cli.failures import sentences
+from connector.cli.failures import said_by_service, sentences
 from connector.cli.steps_view import COLUMNS, opportunity_words, step_rows
 from connector.cli.tables import Table, show
 from connector.closing.close import Preview
@@ -42,7 +42,7 @@ def show_report(report: Report, metadata: OrganizationMetadata, stream: TextIO) 
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if report.error is not None:
-        click.echo(sentences(error_data(report.error)), err=True)
+        click.echo(sentences(error_data(report.error), said_by_service(report.error)), err=True)
 
 
 def _ending(report: Report, metadata: OrganizationMetadata) -> str:
@@ -55,6 +55,8 @@ def _ending(report: Report, metadata: OrganizationMetadata) -> str:
         ReportStatus.REFUSED: "Refused, after some steps took effect:" if report.partial else "Refused:",
         ReportStatus.FAILED: "Failed after some steps took effect." if report.partial else "Failed.",
     }[report.status]
+    if report.status is ReportStatus.FAILED and not report.steps:
+        return "Failed; nothing was changed."
     if report.reason:
         return f"{opening} {report.reason}"
     if report.after is None or report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:

@@ -106,10 +106,13 @@ def test_a_report_ends_with_what_stands() -> None:
 
 
 def test_a_failure_is_a_sentence_a_remedy_and_the_ids_for_support(capsys: pytest.CaptureFixture[str]) -> None:
-    error = Forbidden("Not allowed.", status=403, code="0x80040220", request_id="abc", remedy="Give it a role.")
-    assert reported(Report(OPPORTUNITY, ReportStatus.FAILED, error=error)) == "Failed.\n"
+    error = Forbidden(
+        "Not allowed.", status=403, code="0x80040220", detail="It\nsaid no.", request_id="abc", remedy="Give it a role."
+    )
+    assert reported(Report(OPPORTUNITY, ReportStatus.FAILED, error=error)) == "Failed; nothing was changed.\n"
     assert capsys.readouterr().err == (
-        "Error: Not allowed.\nGive it a role.\nFor support: HTTP 403, code 0x80040220, request id abc.\n"
+        "Error: Not allowed.\nThe organization said: It said no.\nGive it a role.\n"
+        "For support: HTTP 403, code 0x80040220, request id abc.\n"
     )
 
 

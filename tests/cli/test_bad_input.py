@@ -1,0 +1,105 @@
+"""Whatever is wrong is one clear sentence with what to do about it, and changes nothing."""
+
+import uuid
+
+import pytest
+from desk import Desk
+
+NOT_THERE = str(uuid.UUID(int=42))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["42", "--won"], 2, "'42' does not name one opportunity"),
+        ([NOT_THERE, "--won"], 1, f"There is no opportunity {NOT_THERE}"),
+        (["OPEN"], 2, "Say how it ends: --won or --lost"),
+        (["OPEN", "--won", "--lost"], 2, "with --won or with --lost, not with both"),
+        (["OPEN", "--won", "--status", "Abandoned"], 2, "The opportunity has no status reason 'Abandoned'"),
+        (["OPEN", "--won", "--status", "4"], 2, "is not one for opportunity won"),
+        (["OPEN", "--won", "--quote-status", "Won"], 2, "is not one for quote closed"),
+        (["OPEN", "--won", "--closed-on", "31.1.2026"], 2, "'31.1.2026' is not a date"),
+        (["OPEN", "--won", "--actual-revenue", "1,5"], 2, "'1,5' is not an amount"),
+        (["OPEN", "--won", "--drafts", "burn"], 2, "'burn' is not one of"),
+        (["OPEN", "--won", "--winning-quote", "none"], 2, "'none' does not name one quote"),
+        (["OPEN", "--won", "--winning-quote", NOT_THERE], 3, "is not a quote of this opportunity"),
+        (["OPEN", "--lost", "--winning-quote", NOT_THERE], 3, "A winning quote was named for a lost opportunity"),
+        (["OPEN", "--won", "--drafts", "leave"], 3, "Draft quotes are to be left alone"),
+        (["OPEN", "--won", "--opportunity-column", "new_reason"], 2, "'new_reason' is not of the form COLUMN=VALUE"),
+        (["OPEN", "--won", "--opportunity-column", "actualend=x"], 2, "Use the field closed_on"),
+        (["OPEN", "--won", "--opportunity-column", "new_reason:int=many"], 2, "'many' is not of type int"),
+    ],
+)
+def test_bad_input_is_answered_with_a_sentence_and_changes_nothing(
+    desk: Desk, arguments: list[str], code: int, sentence: str
+) -> None:
+    opportunity = desk.opportunity(drafts=1, actives=1)
+    given = [opportunity if argument == "OPEN" else argument for argument in arguments]
+    before = desk.rows()
+    for_people = desk.run("close", *given, "--yes")
+    for_programs = desk.run("close", *given, "--yes", "--json")
+    assert (for_people.code, for_programs.code) == (code, code)
+    assert sentence in for_people.out + for_people.err
+    answer = for_programs.data
+    assert answer["status"] == ("refused" if code == 3 else "failed")
+    assert sentence in str(answer.get("reason")) + str(answer.get("error", {}).get("message"))
+    assert "Traceback" not in for_people.err + for_programs.err
+    assert desk.rows() == before
+
+
+def test_all_missing_settings_are_named_at_once(desk: Desk) -> None:
+    said = desk.run("plan", NOT_THERE, "--won", DATAVERSE_URL="https://contoso.crm.dynamics.com")
+    assert said.code == 2
+    assert "DATAVERSE_CLIENT_ID" in said.err
+    assert "DATAVERSE_CLIENT_SECRET" in said.err
+    assert "explained in .env.example" in said.err
+    assert desk.run("plan", NOT_THERE, "--won", "--json", DATAVERSE_URL="").data["error"]["kind"] == "SettingsError"
+
+
+def test_a_missing_application_user_is_named_as_such(desk: Desk) -> None:
+    desk.sql("UPDATE systemuser SET applicationid = NULL, azureactivedirectoryobjectid = NULL")
+    before = desk.rows()
+    said = desk.run("close", desk.opportunity(actives=1), "--won", "--yes", "--json")
+    assert said.code == 1
+    assert said.data["error"]["code"] == "0x80072560"
+    assert said.data["error"]["request_id"]
+    assert "application user" in said.data["error"]["message"] + said.data["error"]["remedy"]
+    assert desk.rows() == before
+
+
+def test_a_missing_privilege_is_named(desk: Desk) -> None:
+    desk.sql("DELETE FROM _roleprivileges WHERE privilege = 'prvWriteQuote'")
+    before = desk.rows()
+    said = desk.run("close", desk.opportunity(drafts=1, actives=1), "--won", "--yes")
+    assert said.code == 1
+    assert "prvWriteQuote" in said.err
+    assert "For support: HTTP 403, code 0x80040220, request id" in said.err
+    assert desk.rows() == before
+
+
+def test_an_unreachable_host_is_named(desk: Desk) -> None:
+    settings = {
+        "DATAVERSE_URL": "https://localhost:9",
+        "DATAVERSE_CLIENT_ID": str(uuid.UUID(int=1)),
+        "DATAVERSE_CLIENT_SECRET": "local-emulator-secret",
+        "DATAVERSE_CA_FILE": __file__,
+    }
+    said = desk.run("close", NOT_THERE, "--won", "--yes", **settings)
+    assert said.code in {1, 2}
+    assert "localhost" in said.err or "DATAVERSE_CA_FILE" in said.err
+
+
+def test_settings_of_a_real_organization_do_not_reach_an_emulator_unnoticed(desk: Desk) -> None:
+    said = desk.run(
+        "plan", NOT_THERE, "--won", DATAVERSE_URL=f"emulator:{desk.file}", DATAVERSE_CLIENT_SECRET="a real one"
+    )
+    assert said.code == 2
+    assert "DATAVERSE_CLIENT_SECRET" in said.err
+    assert "a real one" not in said.err
+
+
+def test_what_should_not_happen_is_a_sentence_and_a_traceback_only_on_request(desk: Desk) -> None:
+    desk.file.write_bytes(b"this is not a database" * 1000)
+    quiet = desk.run("plan", NOT_THERE, "--won")
+    assert quiet.code in {1, 2}
+    assert "Traceback" not in quiet.err
