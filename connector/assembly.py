@@ -18,6 +18,7 @@ from connector.dataverse.authority import discover, distrust
 from connector.dataverse.clouds import cloud_of
 from connector.dataverse.gate import Gate
 from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.pacing import MOST_PARTS
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
@@ -125,6 +126,7 @@ def _lane(name: str, settings: Settings, way: _Way, tokens: TokenSource, clock: 
         close_action=settings.close_action,
         impersonate=settings.impersonate,
         cache_seconds=settings.metadata_seconds,
+        batch_size=MOST_PARTS,  # who asks for fewer gives fewer plans at once
     )
     return Lane(name, handler, organization, gate)
 
