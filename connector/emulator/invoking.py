@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.emulator.ask import Ask, no_content, ok
+from connector.emulator.callers import privilege_id
 from connector.emulator.odata_path import Segment, text_of
 from connector.emulator.odata_tokens import ODataError
 from connector.emulator.odata_values import GUID
@@ -21,6 +22,8 @@ from connector.handler import Response
 
 Function = Callable[[Ask, Mapping[str, str]], Response]
 _NO_ID = "00000000-0000-0000-0000-000000000000"
+USER_PRIVILEGES = "RetrieveUserPrivileges"
+"""The function bound to a user."""
 _ACCESS_TYPE = "Microsoft.Dynamics.CRM.EndpointAccessType"
 
 
@@ -144,6 +147,24 @@ class Invoking:
             raise ODataError(f"The function '{message.name}' has no parameter '{min(unknown)}'.")
         answer = self._world.call(ask.caller, message.name, arguments)
         return no_content() if answer is None else self._answer(ask, message, answer)
+
+    def user_privileges(self, ask: Ask, user_id: str) -> Response:
+        """Answer RetrieveUserPrivileges: every privilege of the user's roles, each in the whole organization."""
+        ask.about("RetrieveUserPrivileges", "systemuser", user_id)
+        no_options(ask.options)
+        self._world.check_read(ask.caller, "systemuser")
+        user = self._world.access.user(user_id)
+        privileges = [
+            {
+                "Depth": "Global",
+                "PrivilegeId": privilege_id(name),
+                "BusinessUnitId": user.business_unit_id,
+                "PrivilegeName": name,
+            }
+            for name in sorted(user.privileges)
+        ]
+        context = ask.context("Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
+        return ok({"@odata.context": context, "RolePrivileges": privileges})
 
     def _who_am_i(self, ask: Ask, _given: Mapping[str, str]) -> Response:
         # The real caller, also under impersonation (measured on a live organization).

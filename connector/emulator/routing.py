@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.emulator.ask import Ask
 from connector.emulator.definitions import Definitions
 from connector.emulator.documents import Documents
-from connector.emulator.invoking import Invoking, bound_message
+from connector.emulator.invoking import USER_PRIVILEGES, Invoking, bound_message
 from connector.emulator.odata_path import Segment, segments
 from connector.emulator.odata_sql import no_property
 from connector.emulator.odata_tokens import ODataError
@@ -185,6 +185,8 @@ class Routing:
         return self._wrong_verb(ask)
 
     def _bound(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
+        if table.logical_name == "systemuser" and second.name == TYPE_PREFIX + USER_PRIVILEGES and not rest:
+            return self._user_privileges(ask, table, key, second)
         message = bound_message(self._world, table, second.name)
         if message is None or rest:
             raise self.unknown(second.name)
@@ -196,6 +198,15 @@ class Routing:
             ask.about(message.name, table.logical_name, key)
             raise ROW_MISSING.refuse(table.schema_name, key)
         return self.invoking.action(ask, message, self.writing.reader(ask), Ref(table.logical_name, key))
+
+    def _user_privileges(self, ask: Ask, table: Table, key: str, function: Segment) -> Response:
+        if ask.method != "GET":
+            return self._wrong_verb(ask)
+        if function.pairs or function.key:
+            raise ODataError(f"The function '{USER_PRIVILEGES}' has no parameters.")
+        if not self._world.store.exists(table.logical_name, key):
+            raise ROW_MISSING.refuse(table.schema_name, key)
+        return self.invoking.user_privileges(ask, key)
 
     def _navigation(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
         last = rest[0].name if len(rest) == 1 and not rest[0].called else ""
