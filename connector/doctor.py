@@ -29,6 +29,7 @@ NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
         "prvCreateActivity": "creating close activities",
         "prvAppendActivity": "linking close activities to what they close",
         "prvReadTransactionCurrency": "amounts in the currency of the opportunity",
+        "prvReadSdkMessage": "finding out which messages the organization has",
     }
 )
 """What closing needs, and what for. Sources: the message privileges of WinOpportunity, LoseOpportunity, WinQuote and
