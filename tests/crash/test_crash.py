@@ -1,0 +1,84 @@
+"""Whatever goes wrong at whichever request: the end is that of an undisturbed run, one close activity per record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from connector.closing.model import Outcome, ReportStatus
+from tests.crash.matrix import Case, Schedule, Stage, Statuses, Trouble, cases, disturbed, pairs, singles, undisturbed
+
+FULL = os.environ.get("CRASH_MATRIX") == "full"
+"""scripts/crash sets it: every combination. Otherwise a part that stands for the whole."""
+
+SINGLE = [case for case in cases(3) if FULL or len(case.quotes) <= 1 or case.quotes in {(1, 2), (2, 5), (1, 3, 4)}]
+PAIRED = [case for case in cases(3) if FULL or case.quotes in {(1,), (1, 2), (1, 1, 2)}]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    stage.embedded.close()
+
+
+def check(stage: Stage, case: Case, schedules: Iterator[Schedule], expected_closes: tuple[int, ...]) -> None:
+    calm, _, _ = undisturbed(stage, case)
+    for schedule in schedules:
+        end, first, second = disturbed(stage, case, schedule)
+        story = f"{case} {schedule} first {first and first.status} {first and first.error} second {second.status}"
+        assert end == calm, story
+        assert end.closes == expected_closes, story
+        assert second.status is ReportStatus.ALREADY_CLOSED or first is None or first.status is ReportStatus.FAILED, (
+            story
+        )
+        if first is not None and first.status is ReportStatus.CLOSED:
+            assert second.status is ReportStatus.ALREADY_CLOSED, story
+
+
+def closes_of(case: Case) -> tuple[int, ...]:
+    """One for the opportunity, one for each quote that was open, none for the others."""
+    return (1, *(1 if status in {1, 2, 3} else 0 for status in case.quotes))
+
+
+@pytest.mark.parametrize("case", SINGLE, ids=str)
+def test_one_trouble_at_any_request_changes_nothing_of_the_end(stage: Stage, case: Case) -> None:
+    _, report, requests = undisturbed(stage, case)
+    assert report.status is ReportStatus.CLOSED
+    check(stage, case, singles(requests), closes_of(case))
+
+
+@pytest.mark.parametrize("case", PAIRED, ids=str)
+def test_two_troubles_in_one_run_change_nothing_of_the_end(stage: Stage, case: Case) -> None:
+    _, _, requests = undisturbed(stage, case)
+    check(stage, case, pairs(requests), closes_of(case))
+
+
+@pytest.mark.parametrize("case", [case for case in cases(2) if case.quotes in {(), (1,), (1, 2)}], ids=str)
+def test_a_lost_answer_is_never_reported_as_a_failure(stage: Stage, case: Case) -> None:
+    _, _, requests = undisturbed(stage, case)
+    for number in range(1, requests + 1):
+        _, first, _ = disturbed(stage, case, {number: Trouble.LOST})
+        assert first is not None
+        assert first.status is ReportStatus.CLOSED, (number, first.error)
+
+
+@pytest.mark.parametrize("quotes", [(), (1,), (2,), (1, 2, 2)], ids=str)
+@pytest.mark.parametrize("atomic", [True, False])
+def test_two_writers_with_opposite_outcomes_never_make_a_mixture(
+    stage: Stage,
+    quotes: Statuses,
+    atomic: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The second writer acts, from beginning to end, before each of the requests of the first in turn."""
+    won, lost = Case(quotes, Outcome.WON, atomic), Case(quotes, Outcome.LOST, atomic)
+    _, _, requests = undisturbed(stage, won)
+    for before in range(1, requests + 1):
+        opportunity = stage.opportunity(quotes)
+        ours, theirs = stage.race(won, lost, opportunity, before)
+        assert {ours.status, theirs.status} == {ReportStatus.CLOSED, ReportStatus.REFUSED}, (before, ours, theirs)
+        end = stage.end(opportunity)
+        assert end.opportunity[0] == (1 if ours.status is ReportStatus.CLOSED else 2)
+        assert end.closes == (1, *(1 for _ in quotes))
