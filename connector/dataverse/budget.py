@@ -101,6 +101,16 @@ class Window:
         self._move(now)
         return self._used, self._returning
 
+    def leaving(self, now: float, steps: int) -> list[float]:
+        """Return how much leaves in each of the steps of the window that begins now."""
+        self._move(now)
+        amounts = [0.0] * steps
+        length = self._size * 300 / steps
+        for start, amount in (*self._ahead, *self._behind):
+            step = int((start + self._span - now) / length)
+            amounts[max(0, min(steps - 1, step))] += amount
+        return amounts
+
     def _move(self, now: float) -> None:
         """Let go what is too old; looked at once per bucket, which is as fine as anything here is known."""
         if now < self._next:

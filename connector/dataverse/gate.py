@@ -74,6 +74,11 @@ class Gate:
         with self._state:
             return self._governor.parts(WRITES)
 
+    def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
+        """Return how long so many requests, with so many seconds of execution in all, will take from now on."""
+        with self._state:
+            return self._governor.seconds_for(self._clock.monotonic(), requests, seconds, fastest)
+
     def _permit(self, kind: str, parts: int) -> Permit:
         with self._turn:
             while True:

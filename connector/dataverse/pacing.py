@@ -15,35 +15,27 @@ A refusal stops everything until its Retry-After has passed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from connector.dataverse.budget import DOCUMENTED, Budget
+from connector.dataverse.crowd import START_IN_FLIGHT, Cost, Crowd
+from connector.dataverse.forecast import Stock, Work, seconds_for
 from connector.dataverse.servers import NEVER, Server
 
-START_IN_FLIGHT = 4
-"""In flight at first, until the service's own hint is known (`x-ms-dop-hint`, 4 in Microsoft's samples)."""
 BATCH_SECONDS = 8.0
 """How long one request with many parts should take: far below the two minutes that end an operation."""
 MOST_PARTS = 50
 """Parts in one request, at most: what is repeated when its answer is lost."""
 FIRST_PARTS = 10
 """Parts in a request until their cost is known: Microsoft's advice for a first try."""
-LATENCY_TOLERANCE = 2.5
-"""Answers this much slower than usual mean that more at once only makes them wait."""
 FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
 ENOUGH = 3
 """Measurements of a kind before its cost decides how much a request carries."""
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
-BLOCK = 100
-"""Answers whose mean says how fast the service is: fewer say it too roughly where answers differ much."""
-FIRST_BLOCK = 24
-"""The same for the first, during which no more are let in: the sooner known, the sooner more can be tried."""
-PERIODS = 30
-"""Periods of a window; each keeps its fastest block."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 
@@ -116,7 +108,8 @@ class Feedback:
 class Pace:
     """What the governor is doing, for people: rates in requests per second, times in seconds.
 
-    `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours.
+    `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
+    `refused`, and the seconds `executed` count from the beginning.
     """
 
     binding: Binding
@@ -127,113 +120,8 @@ class Pace:
     servers: int
     seconds_per_part: float
     requests: int
+    executed: float
     refused: int
-
-
-class Average:
-    """A running mean that follows changes: `weight` is that of the newest value."""
-
-    __slots__ = ("_weight", "count", "value")
-
-    def __init__(self, weight: float) -> None:
-        self._weight = weight
-        self.value = 0.0
-        self.count = 0
-
-    def add(self, value: float) -> None:
-        """Take a new value in; the first few count equally."""
-        self.count += 1
-        self.value += (value - self.value) * max(self._weight, 1 / self.count)
-
-
-class Cost:
-    """What one part of a kind of request costs, in seconds: as of late, and at best in the last two windows.
-
-    Only blocks through which about as many were in flight count for the best: while more are let in, the quick answers
-    come first.
-    """
-
-    __slots__ = ("_best", "_block", "_crowd", "_started", "_window", "recent")
-
-    def __init__(self, window: float) -> None:
-        self.recent = Average(0.04)
-        self._window = window
-        self._block = Average(0.0)
-        self._crowd = 0
-        self._started = float("-inf")
-        self._best: deque[float] = deque(maxlen=2 * PERIODS)
-
-    def add(self, now: float, seconds: float, in_flight: int) -> None:
-        """Take one measurement in, made while so many requests were in flight."""
-        self.recent.add(seconds)
-        if not self._block.count:
-            self._crowd = in_flight
-        self._block.add(seconds)
-        if self._block.count < (BLOCK + 2 * in_flight if self._best else FIRST_BLOCK):
-            return
-        if in_flight <= 1.5 * self._crowd + START_IN_FLIGHT:
-            self._record(now, self._block.value)
-        self._block = Average(0.0)
-
-    def _record(self, now: float, block: float) -> None:
-        if now - self._started > self._window / PERIODS:
-            self._started = now
-            self._best.append(block)
-        else:
-            self._best[-1] = min(self._best[-1], block)
-
-    @property
-    def known(self) -> bool:
-        """Whether it is known how fast the service is when it is not crowded."""
-        return bool(self._best)
-
-    @property
-    def slowed(self) -> bool:
-        """Whether answers take much longer than they have been seen to."""
-        return bool(self._best) and self.recent.value > LATENCY_TOLERANCE * min(self._best)
-
-
-class Crowd:
-    """How many requests may be in flight over all servers: climbs while answers keep coming as fast as usual."""
-
-    __slots__ = ("_climbing", "_deep_at", "_hinted", "_since", "_window", "most")
-
-    def __init__(self, window: float) -> None:
-        self.most = float(START_IN_FLIGHT)
-        self._window = window
-        self._hinted = False
-        self._climbing = True
-        self._since = 0
-        self._deep_at = float("-inf")
-
-    def hint(self, number: int) -> None:
-        """Start from what the service recommends; said once, it has no say in what was learnt since."""
-        if not self._hinted:
-            self._hinted, self.most = True, max(self.most, float(number))
-
-    def answered(self, now: float, least: float, *, slowed: bool, full: bool) -> None:
-        """Take in a good answer: whether answers are slower than they were, and whether all slots were taken.
-
-        Once a window it goes down to `least`, to see again how fast the service is when it is not crowded.
-        """
-        self._since += 1
-        if slowed and now - self._deep_at > self._window:
-            self._deep_at = now
-            self._shrink(least, 0.0)
-        elif slowed:
-            self._shrink(least, 0.7)
-        elif full:
-            self.most += 1.0 if self._climbing else 4 / self.most
-
-    def failed(self, least: float) -> None:
-        """Take in that the service failed, or refused for want of room."""
-        self._since += 1
-        self._shrink(least, 0.8)
-
-    def _shrink(self, least: float, share: float) -> None:
-        if self._since > self.most:
-            self._climbing, self._since = False, -int(self.most)
-            self.most = min(self.most, max(least, share * self.most))
 
 
 class Governor:
@@ -255,6 +143,7 @@ class Governor:
         self._strayed = 0
         self._binding = Binding.LATENCY
         self._requests = 0
+        self._executed = 0.0
         self._refused = 0
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
@@ -344,6 +233,7 @@ class Governor:
     def _execution(self, now: float, server: Server, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
         server.ran(now, seconds)
+        self._executed += seconds
         server.hear(now, feedback.requests_left, feedback.seconds_left)
         if feedback.hint:
             self._crowd.hint(feedback.hint)
@@ -444,5 +334,25 @@ class Governor:
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
+            executed=self._executed,
             refused=self._refused,
         )
+
+    def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
+        """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.
+
+        `fastest` is how many requests a second the client or the latency of the service allow.
+        """
+        servers, window = len(self._servers), self._budget.window
+        stocks = [server.stocks(now) for server in self._servers.values()]
+        count, time = (_average([pair[which] for pair in stocks]) for which in (0, 1))
+        work = Work(requests / servers, seconds / servers, fastest / servers)
+        waiting = max(0.0, self._held_until - now)
+        return waiting + seconds_for(work, count, time, window=window, horizon=self._budget.horizon)
+
+
+def _average(stocks: Sequence[Stock]) -> Stock:
+    """Return the stock of an average server."""
+    steps = zip(*(stock.returning for stock in stocks), strict=True)
+    room = sum(stock.room for stock in stocks) / len(stocks)
+    return Stock(room, [sum(step) / len(stocks) for step in steps])

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from connector.dataverse.budget import Budget, Limit, Window
+from connector.dataverse.forecast import STEPS, Stock
 
 MARGIN = 0.985
 """The share of a window's limit that is used: what is left covers requests seen late and clocks that differ."""
@@ -71,6 +72,14 @@ class Server:
         used, returning = self.executed.spending(now)
         room = MARGIN * self.time.value - used - self.pledged
         return count, NEVER if room < cost else cost * self.budget.horizon / (room + returning)
+
+    def stocks(self, now: float) -> tuple[Stock, Stock]:
+        """Return what is left of both windows and what comes back, the count first."""
+        used, executed = self.sent.used(now) + self.in_flight, self.executed.used(now) + self.pledged
+        return (
+            Stock(MARGIN * self.count.value - used, self.sent.leaving(now, STEPS)),
+            Stock(MARGIN * self.time.value - executed, self.executed.leaving(now, STEPS)),
+        )
 
     def take(self, cost: float) -> None:
         """Count one more request as in flight, with `cost` seconds pledged to it."""

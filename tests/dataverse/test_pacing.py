@@ -29,8 +29,8 @@ def run(service: Service, seconds: float) -> Outcome:
 )
 def test_the_documented_limits_are_used_to_95_percent_and_nothing_is_refused(servers: int, seconds: float) -> None:
     limits = Limits(servers=servers)
-    outcome = run(Service(limits, about(seconds)), 1500)
-    assert outcome.rate(0, 1500) >= 0.95 * ceiling(limits, seconds)
+    outcome = run(Service(limits, about(seconds)), 900)
+    assert outcome.rate(0, 900) >= 0.95 * ceiling(limits, seconds)
     assert outcome.share_refused < 0.001
 
 
@@ -132,7 +132,7 @@ def test_what_holds_the_rate_is_told() -> None:
     ):
         load = Load(Service(limits, lambda _c, _n, seconds=seconds: seconds))
         load.run(330 if binding is not Binding.CONCURRENCY else 60)
-        pace = load.governor.pace(load._now, "write")
+        pace = load.governor.pace(load.now, "write")
         assert pace.binding is binding
         assert pace.ceiling == pytest.approx(ceiling(limits, seconds), rel=0.05)
 
@@ -186,3 +186,23 @@ def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
     outcome = load.run(120)
     assert outcome.rate(6, 120) >= 0.93 * ceiling(limits, 0.1)
     assert outcome.share_refused < 0.005
+
+
+@pytest.mark.parametrize(("servers", "seconds"), [(1, 0.1), (1, 1.0), (2, 0.5), (4, 2.0)])
+@pytest.mark.parametrize("requests", [6000, 20_000])
+def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
+    servers: int, seconds: float, requests: int
+) -> None:
+    load = Load(Service(Limits(servers=servers), lambda chance, _now: seconds * chance.uniform(0.3, 1.7)))
+    while len(load.outcome.answered) < requests / 20:
+        load.step()
+    at, done = load.now, len(load.outcome.answered)
+    pace = load.governor.pace(at, "write")
+    fastest = float("inf") if pace.binding is not Binding.LATENCY else 1.1 * done / at
+    left = requests - done
+    foreseen = at + load.governor.seconds_for(
+        at, left, left * pace.executed / (pace.requests - pace.in_flight), fastest
+    )
+    while len(load.outcome.answered) < requests:
+        load.step()
+    assert foreseen == pytest.approx(load.now, rel=0.15)

@@ -57,7 +57,7 @@ class Load:
         self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
-        self._now = 0.0
+        self.now = 0.0
         self._idle = workers
         self._asking_at = float("inf")
         for at, values in service.changes:
@@ -65,11 +65,18 @@ class Load:
 
     def run(self, seconds: float) -> Outcome:
         """Let it run for so many virtual seconds."""
-        self._ask()
+        if not self._events:
+            self._ask()
         while self._events and self._events[0][0] <= seconds:
-            self._now, _, event = heapq.heappop(self._events)
-            event()
+            self.step()
         return self.outcome
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        if not self._events:
+            self._ask()
+        self.now, _, event = heapq.heappop(self._events)
+        event()
 
     def _at(self, when: float, event: Callable[[], None]) -> None:
         self._order += 1
@@ -77,21 +84,21 @@ class Load:
 
     def _ask(self) -> None:
         while self._idle:
-            leave = self.governor.ask(self._now, "write", 1)
+            leave = self.governor.ask(self.now, "write", 1)
             if isinstance(leave, Wait):
-                if leave.until < self._asking_at or self._asking_at <= self._now:
+                if leave.until < self._asking_at or self._asking_at <= self.now:
                     self._asking_at = leave.until
                     if leave.until < float("inf"):
                         self._at(leave.until, self._ask)
                 return
             self._idle -= 1
-            self._at(self._now + self.service.transport / 2, lambda leave=leave: self._arrive(leave))
+            self._at(self.now + self.service.transport / 2, lambda leave=leave: self._arrive(leave))
 
     def _arrive(self, permit: Permit) -> None:
         cookie = permit.server if self.service.affinity and permit.server else None
         server = self.protection.route(cookie)
-        seconds = self.service.seconds(self._random, self._now)
-        verdict = self.protection.arrive(USER, server, self._now, seconds=seconds)
+        seconds = self.service.seconds(self._random, self.now)
+        verdict = self.protection.arrive(USER, server, self.now, seconds=seconds)
         key = self.protection.cookie(server) if self.service.affinity else ""
         if isinstance(verdict, Throttle):
             self._refuse(permit, verdict, key)
@@ -107,13 +114,13 @@ class Load:
             retry_after=throttle.retry_after,
             number=number / 1000 if throttle.facet == "time" else number,
         )
-        self.outcome.refused.append(self._now)
-        self.outcome.holds.append((self._now, throttle.retry_after, throttle.facet))
-        self._at(self._now + self.service.transport / 2, lambda: self._settle(permit, feedback))
+        self.outcome.refused.append(self.now)
+        self.outcome.holds.append((self.now, throttle.retry_after, throttle.facet))
+        self._at(self.now + self.service.transport / 2, lambda: self._settle(permit, feedback))
 
     def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
-        self.protection.leave(admission, self._now)
-        left = self.protection.remaining(USER, admission.server, self._now)
+        self.protection.leave(admission, self.now)
+        left = self.protection.remaining(USER, admission.server, self.now)
         told = self.service.headers
         feedback = Feedback(
             server=key,
@@ -121,11 +128,11 @@ class Load:
             seconds_left=left.seconds if told else None,
             hint=self.service.limits.dop_hint,
         )
-        self.outcome.answered.append(self._now + self.service.transport / 2)
-        self._at(self._now + self.service.transport / 2, lambda: self._settle(permit, feedback))
+        self.outcome.answered.append(self.now + self.service.transport / 2)
+        self._at(self.now + self.service.transport / 2, lambda: self._settle(permit, feedback))
 
     def _settle(self, permit: Permit, feedback: Feedback) -> None:
-        self.governor.settle(self._now, permit, feedback)
+        self.governor.settle(self.now, permit, feedback)
         self._idle += 1
         self._ask()
 
