@@ -1,0 +1,246 @@
+"""The words of the ledger: jobs, items, what came of them, and how many there are of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.closing.model import Intent, ReopenIntent
+from connector.errors import LedgerError
+
+Wanted = Intent | ReopenIntent
+"""What an item asks for."""
+
+MOST_ROWS = 2**32 - 1
+"""A job's rows have numbers from 1 to this."""
+
+
+class InputChanged(LedgerError):
+    """The job was made of other rows than those given now; nothing was touched."""
+
+
+class WorkerLost(LedgerError):
+    """The worker was taken for dead and its items given to another: it must stop, what it records counts no more."""
+
+
+class JobKind(StrEnum):
+    """What a job does to its opportunities."""
+
+    CLOSE = "close"
+    REOPEN = "reopen"
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FINISHED = "finished"
+
+    @property
+    def sentence(self) -> str:
+        """Say it to a person."""
+        return _JOB_SENTENCES[self]
+
+
+_JOB_SENTENCES = {
+    JobState.LOADING: "Its rows are being read in; if that broke off, the next run starts it anew.",
+    JobState.READY: "It has rows that are still to be done.",
+    JobState.FINISHED: "Every row has its result.",
+}
+
+
+class Wish(StrEnum):
+    """What a person wants of a job; whoever works on it looks at every commit."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+    @property
+    def sentence(self) -> str:
+        """Say it to a person."""
+        return _WISH_SENTENCES[self]
+
+
+_WISH_SENTENCES = {
+    Wish.RUN: "It may be worked on.",
+    Wish.PAUSE: "It is paused: what was in flight is finished, the rest waits until it is resumed.",
+    Wish.CANCEL: "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed.",
+}
+
+
+class ItemStatus(IntEnum):
+    """What has become of an item; the numbers are those of the tables and never change."""
+
+    PENDING = 0
+    CLAIMED = 1
+    WAITING = 2
+    CLOSED = 3
+    ALREADY_CLOSED = 4
+    REFUSED = 5
+    FAILED = 6
+    REOPENED = 7
+    ALREADY_OPEN = 8
+    UNDONE = 9
+
+    @property
+    def word(self) -> str:
+        """Return its name in files and JSON."""
+        return self.name.lower()
+
+    @property
+    def final(self) -> bool:
+        """Return whether it has its result."""
+        return self > ItemStatus.WAITING
+
+    @property
+    def sentence(self) -> str:
+        """Say it to a person."""
+        return _ITEM_SENTENCES[self]
+
+
+_ITEM_SENTENCES = {
+    ItemStatus.PENDING: "It is still to be done.",
+    ItemStatus.CLAIMED: "It is being worked on.",
+    ItemStatus.WAITING: "It did not work yet for a reason that passes, and is tried again later.",
+    ItemStatus.CLOSED: "It was closed by this job.",
+    ItemStatus.ALREADY_CLOSED: "It was closed as wanted before this job came to it; nothing was done.",
+    ItemStatus.REFUSED: "It must not be closed as asked, and was not; its reason says why and what to do.",
+    ItemStatus.FAILED: "It could not be done; its error says why and what to do.",
+    ItemStatus.REOPENED: "It was opened again by this job.",
+    ItemStatus.ALREADY_OPEN: "It was open before this job came to it; nothing was done.",
+    ItemStatus.UNDONE: "It was closed by this job, and is open again since the job was undone.",
+}
+
+STATUS_BY_WORD: Mapping[str, ItemStatus] = MappingProxyType({status.word: status for status in ItemStatus})
+"""The statuses by their names in files and JSON; those of a finished item are also the `ReportStatus` values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row to load: its number in the input, the wish, the account if known, the digest of an approved plan if any.
+
+    Numbers rise from row to row. Rows of one account are claimed as far apart as the others allow.
+    """
+
+    number: int
+    wanted: Wanted
+    account: UUID | None = None
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the ledger has it. `digest` names its rows; `options` are plain data of those who run it."""
+
+    id: int
+    name: str
+    kind: JobKind
+    state: JobState
+    wish: Wish
+    total: int
+    digest: str
+    options: Mapping[str, object]
+    undoes: str
+    created: datetime
+    finished: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item in the hands of a worker; `epoch` proves that it is, `attempts` counts this one too."""
+
+    row: int
+    epoch: int
+    attempts: int
+    wanted: Wanted
+    account: UUID | None = None
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an item: a final status, its stable reason code (empty when well) and the report as plain data."""
+
+    row: int
+    epoch: int
+    status: ItemStatus
+    reason: str = ""
+    report: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the ledger says when it has committed: which rows were no longer this worker's, and what is wanted now."""
+
+    lost: tuple[int, ...]
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An item as it stands in the ledger; `report` is None until it has a result or has failed once."""
+
+    row: int
+    opportunity_id: UUID
+    wanted: Wanted
+    account: UUID | None
+    plan: str
+    status: ItemStatus
+    reason: str
+    attempts: int
+    ended: datetime | None
+    report: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many items a job has of each status, and of each reason among the refused and failed ones."""
+
+    by_status: Mapping[ItemStatus, int]
+    reasons: Mapping[tuple[ItemStatus, str], int]
+
+    def of(self, status: ItemStatus) -> int:
+        """Return how many items have this status."""
+        return self.by_status.get(status, 0)
+
+    @property
+    def total(self) -> int:
+        """Return how many items there are."""
+        return sum(self.by_status.values())
+
+    @property
+    def open(self) -> int:
+        """Return how many have no result yet: pending, waiting to be tried again, or claimed."""
+        return sum(count for status, count in self.by_status.items() if not status.final)
+
+    def data(self) -> dict[str, int]:
+        """Return total and every status by its word, ready for JSON; `pending` includes those that wait."""
+        data = {"total": self.total} | {status.word: self.of(status) for status in ItemStatus}
+        data["pending"] += self.of(ItemStatus.WAITING)
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job; events are only ever added."""
+
+    at: datetime
+    kind: str
+    data: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A worker that entered and has not left: `name` says where it runs, `seen` when it last said that it lives."""
+
+    id: int
+    name: str
+    job: str
+    started: datetime
+    seen: datetime

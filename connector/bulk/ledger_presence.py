@@ -1,0 +1,72 @@
+"""The proof that a process on this machine lives: a file it has locked, which its death unlocks at once.
+
+The operating system drops the lock however the process ends, which no process id can show as surely (ids are used
+again, and a container does not see those of its neighbours).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+class Presence:
+    """The locked files of the workers of one store; file names begin with `prefix`."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._prefix = prefix
+        self._held: dict[int, int] = {}
+
+    def hold(self, worker: int) -> None:
+        """Create and lock the file of `worker`; raises OSError."""
+        descriptor = os.open(self._path(worker), os.O_RDWR | os.O_CREAT, 0o600)
+        _lock(descriptor)
+        self._held[worker] = descriptor
+
+    def let_go(self, worker: int) -> None:
+        """Unlock and remove the file of `worker`."""
+        descriptor = self._held.pop(worker, None)
+        if descriptor is not None:
+            os.close(descriptor)
+        self._path(worker).unlink(missing_ok=True)
+
+    def is_dead(self, worker: int) -> bool | None:
+        """Return whether nobody holds the file of `worker`, which is removed then; None when it cannot be looked at."""
+        if worker in self._held:
+            return False
+        try:
+            descriptor = os.open(self._path(worker), os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return None
+        try:
+            _lock(descriptor)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        self._path(worker).unlink(missing_ok=True)
+        return True
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for worker in list(self._held):
+            self.let_go(worker)
+
+    def _path(self, worker: int) -> Path:
+        return self._prefix.with_name(f"{self._prefix.name}-worker-{worker}")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,55 @@
+"""The tables of the ledger, as statements that lead from each version of them to the next.
+
+The same text serves both databases; words in braces stand for what they spell differently. An item's id is its job's id
+times 2^32 plus its row number, so that one index serves as key, as order of the input and as border of the job. The
+conditions of the partial indices must stand literally in the queries that shall use them.
+"""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE job (
+            id {serial}, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL, wish TEXT NOT NULL,
+            total {integer} NOT NULL, digest TEXT NOT NULL, options TEXT NOT NULL, undoes {integer},
+            created {real} NOT NULL, finished {real}, loader {integer},
+            owner TEXT NOT NULL DEFAULT '', key TEXT UNIQUE, content TEXT, answer TEXT, expires {real}
+        )""",
+        "CREATE INDEX job_by_owner ON job (owner, id) WHERE key IS NOT NULL",
+        "CREATE INDEX job_by_expiry ON job (expires) WHERE expires IS NOT NULL",
+        """CREATE TABLE item (
+            id {key}, job {integer} NOT NULL, turn {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},
+            status {small} NOT NULL, epoch {integer} NOT NULL, attempts {integer} NOT NULL, holder {integer},
+            due {real}, plan TEXT, wanted TEXT NOT NULL, reason TEXT, report {bytes}, ended {real}
+        )""",
+        "CREATE INDEX item_pending ON item (job, turn, id) WHERE status = 0",
+        "CREATE UNIQUE INDEX item_claimed ON item (opportunity) WHERE status = 1",
+        "CREATE INDEX item_waiting ON item (job, due) WHERE status = 2",
+        """CREATE TABLE tally (
+            job {integer} NOT NULL, status {small} NOT NULL, reason TEXT NOT NULL, n {integer} NOT NULL,
+            PRIMARY KEY (job, status, reason)
+        )""",
+        "CREATE TABLE event (id {serial}, job {integer} NOT NULL, at {real} NOT NULL, kind TEXT NOT NULL, data TEXT)",
+        "CREATE INDEX event_by_job ON event (job, id)",
+        """CREATE TABLE worker (
+            id {serial}, job {integer}, name TEXT NOT NULL, beat {integer} NOT NULL,
+            started {real} NOT NULL, seen {real} NOT NULL
+        )""",
+        "CREATE TABLE pace (identity TEXT PRIMARY KEY, learnt TEXT NOT NULL, at {real} NOT NULL)",
+        """CREATE TABLE slot (
+            identity TEXT NOT NULL, number {integer} NOT NULL, worker {integer} NOT NULL,
+            PRIMARY KEY (identity, number)
+        )""",
+    ),
+)
+"""MIGRATIONS[n] leads from version n to n + 1."""
+
+VERSION = len(MIGRATIONS)
+
+ROW_BITS = 32
+ROW_MASK = 2**ROW_BITS - 1
+
+
+def item_id(job: int, row: int) -> int:
+    """Return the id of the item that is row `row` of the job."""
+    return (job << ROW_BITS) | row
