@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from connector.assembly import connect
     from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
     from connector.closing.model import DraftPolicy, Intent, Outcome, Plan, Refusal, ReopenIntent, Report
-    from connector.closing.request import CloseRequest
     from connector.errors import ConnectorError
+    from connector.settings import load as load_settings
 
 __all__ = [
-    "CloseRequest",
     "ConnectorError",
     "DraftPolicy",
     "Intent",
@@ -26,13 +26,14 @@ __all__ = [
     "Report",
     "close_many",
     "close_opportunity",
+    "connect",
+    "load_settings",
     "preview",
     "reopen_many",
     "reopen_opportunity",
 ]
 
 _HOMES = {
-    "CloseRequest": "connector.closing.request",
     "ConnectorError": "connector.errors",
     "DraftPolicy": "connector.closing.model",
     "Intent": "connector.closing.model",
@@ -43,6 +44,8 @@ _HOMES = {
     "Report": "connector.closing.model",
     "close_many": "connector.closing.close",
     "close_opportunity": "connector.closing.close",
+    "connect": "connector.assembly",
+    "load_settings": "connector.settings:load",
     "preview": "connector.closing.close",
     "reopen_many": "connector.closing.close",
     "reopen_opportunity": "connector.closing.close",
@@ -53,7 +56,8 @@ def __getattr__(name: str) -> object:
     """Load a public name from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module 'connector' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

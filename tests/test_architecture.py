@@ -163,13 +163,6 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     assert loaded_by(help_in_silence) & HEAVY == set()
 
 
-def test_the_public_names_are_few_and_exist() -> None:
-    import connector  # noqa: PLC0415 - the subject
-
-    assert 0 < len(connector.__all__) <= 15
-    assert [public for public in connector.__all__ if not hasattr(connector, public)] == []
-
-
 def test_nothing_stands_at_the_top_that_does_not_belong_there() -> None:
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout  # noqa: S607 - git as found
     top = {line.split("/")[0] for line in listed.splitlines()}

@@ -1,0 +1,125 @@
+"""Every command of the README is run as a reader would run it, in order, in one folder; its code and settings too."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+ELSEWHERE = {
+    # shown to do their job by tests of their own
+    "scripts/test": "this is it",
+    "scripts/demo": "tests/test_demo.py",
+    "scripts/crash": "tests/crash",
+    "scripts/bench": "tests/bench",
+}
+SERVES = ("connector emulator", "connector serve")
+"""Commands that serve until they are stopped."""
+
+
+def blocks(language: str) -> list[str]:
+    return [match["text"] for match in BLOCK.finditer(README) if match["language"] == language]
+
+
+def commands() -> list[str]:
+    """Return the lines of all shell blocks, continued lines joined."""
+    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+@dataclass(slots=True)
+class Reader:
+    """Somebody with the README, a folder and the installed package."""
+
+    folder: Path
+    serving: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("DATAVERSE_", "CONNECTOR_"))}
+        ours["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{ours['PATH']}"
+        ours["CONNECTOR_STORE"] = str(self.folder / "jobs.db")
+        return ours
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S602 - the README's own commands
+            command, shell=True, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def serve(self, command: str) -> None:
+        self.serving.append(
+            subprocess.Popen(["sh", "-c", f"exec {command}"], cwd=self.folder, env=self.environment)  # noqa: S603, S607
+        )
+        wanted = re.search(r"--ready-file (\S+)", command)
+        patience = time.monotonic() + 60
+        while wanted and not (self.folder / wanted[1]).exists():
+            assert self.serving[-1].poll() is None, f"{command} ended"
+            assert time.monotonic() < patience, f"{command} is not ready"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        for process in reversed(self.serving):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copy(ROOT / ".env.example", folder)
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    reader = Reader(folder)
+    yield reader
+    reader.stop()
+
+
+def test_every_command_does_what_it_says(reader: Reader) -> None:
+    for command in commands():
+        if command.split()[0] in ELSEWHERE:
+            assert (ROOT / command.split()[0]).exists()
+        elif command.startswith(SERVES):
+            reader.serve(command)
+        else:
+            done = reader.run(command)
+            assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
+    assert json.loads((reader.folder / "ready.json").read_text())["url"].startswith("https://localhost:")
+
+
+def test_the_code_runs_as_it_stands(reader: Reader) -> None:
+    for code in blocks("python"):
+        done = subprocess.run(  # noqa: S603 - the README's own code
+            [sys.executable, "-c", code], cwd=reader.folder, env=reader.environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_the_settings_it_shows_exist() -> None:
+    known = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    shown = {line.split("=")[0].strip() for text in blocks("ini") for line in text.splitlines() if "=" in line}
+    mentioned = set(re.findall(r"\b(?:DATAVERSE|CONNECTOR)_[A-Z_]+\b", README))
+    assert shown | mentioned <= known
+
+
+def test_its_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_scripts_it_names_exist() -> None:
+    assert [name for name in re.findall(r"`(scripts/[\w-]+)", README) if not (ROOT / name).exists()] == []
