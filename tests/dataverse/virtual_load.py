@@ -60,21 +60,18 @@ class Load:
         self.now = 0.0
         self._idle = workers
         self._asking_at = float("inf")
+        self._at(0.0, self._ask)
         for at, values in service.changes:
-            self._at(at, lambda values=values: self.protection.change(**values))
+            self._at(at, lambda values=values: self.protection.change(values))
 
     def run(self, seconds: float) -> Outcome:
         """Let it run for so many virtual seconds."""
-        if not self._events:
-            self._ask()
-        while self._events and self._events[0][0] <= seconds:
+        while self._events[0][0] <= seconds:
             self.step()
         return self.outcome
 
     def step(self) -> None:
         """Let the next thing happen."""
-        if not self._events:
-            self._ask()
         self.now, _, event = heapq.heappop(self._events)
         event()
 
