@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 from uuid import UUID
 
 from connector.clock import Clock
@@ -90,7 +90,9 @@ class Witness:
 
     def __init__(self, ready: Ready) -> None:
         self._url = ready.url
-        self._tls = ssl.create_default_context(cafile=str(ready.ca_file))
+        tls = ssl.create_default_context(cafile=str(ready.ca_file))
+        # Straight to the emulator, whatever proxy the environment names for the world outside.
+        self._opener = build_opener(ProxyHandler({}), HTTPSHandler(context=tls))
         form = {
             "grant_type": "client_credentials",
             "client_id": ready.client_id,
@@ -112,15 +114,18 @@ class Witness:
         return rows
 
     def _answer(self, request: Request) -> dict[str, Any]:
-        with urlopen(request, context=self._tls, timeout=30) as response:  # noqa: S310 (https)
+        with self._opener.open(request, timeout=30) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
 
 
-OPEN, WON, LOST = 0, 1, 2
-"""`statecode` of an opportunity."""
-DRAFT, ACTIVE, CLOSED = 0, 1, 3
-"""`statecode` of a quote; the first two are open."""
+OPEN = 0
+"""`statecode` of an opportunity that is open."""
+DRAFT, ACTIVE = 0, 1
+"""`statecode` of a quote that is open."""
+OPPORTUNITY_STATES = ("Open", "Won", "Lost")
+QUOTE_STATES = ("Draft", "Active", "Won", "Closed")
+"""What the witness calls the states, by `statecode`."""
 NOBODY = UUID(int=0)
 
 
@@ -175,18 +180,18 @@ def testify(witness: Witness, cast: Cast) -> list[Fact]:
     """Return what the witness finds after the closes."""
     still_open = witness.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
     return [
-        *_outcome(witness, "won opportunity", cast.to_win, WON),
+        *_outcome(witness, "won opportunity", cast.to_win, "Won"),
         *_quotes(witness, "won opportunity", cast.open_quotes[cast.to_win]),
-        *_outcome(witness, "lost opportunity", cast.to_lose, LOST),
+        *_outcome(witness, "lost opportunity", cast.to_lose, "Lost"),
         *_quotes(witness, "lost opportunity", cast.open_quotes[cast.to_lose]),
-        Fact("competitor of the lost opportunity", str(cast.competitor), _competitor(witness, cast.to_lose)),
+        Fact("competitor of the lost opportunity", _name(witness, cast.competitor), _rival(witness, cast.to_lose)),
         Fact("opportunities still open", cast.open_before - 2, len(still_open)),
     ]
 
 
-def _outcome(witness: Witness, name: str, opportunity: UUID, state: int) -> Iterator[Fact]:
-    rows = witness.rows("opportunities", "statecode", f"opportunityid eq {opportunity}")
-    yield Fact(f"state of the {name}", [state], [row["statecode"] for row in rows])
+def _outcome(witness: Witness, name: str, opportunity: UUID, state: str) -> Iterator[Fact]:
+    (row,) = witness.rows("opportunities", "statecode", f"opportunityid eq {opportunity}")
+    yield Fact(f"state of the {name}", state, OPPORTUNITY_STATES[row["statecode"]])
     closes = witness.rows("opportunitycloses", "activityid", f"_opportunityid_value eq {opportunity}")
     yield Fact(f"close activities of the {name}", 1, len(closes))
 
@@ -195,14 +200,21 @@ def _quotes(witness: Witness, name: str, quotes: tuple[UUID, ...]) -> Iterator[F
     """Yield what became of the quotes that were open: each closed, by one close activity."""
     for quote_id in quotes:
         (row,) = witness.rows("quotes", "quotenumber,statecode", f"quoteid eq {quote_id}")
-        yield Fact(f"state of quote {row['quotenumber']} of the {name}", CLOSED, row["statecode"])
+        yield Fact(f"state of quote {row['quotenumber']} of the {name}", "Closed", QUOTE_STATES[row["statecode"]])
         activities = witness.rows("quotecloses", "activityid", f"_quoteid_value eq {quote_id}")
         yield Fact(f"close activities of quote {row['quotenumber']}", 1, len(activities))
 
 
-def _competitor(witness: Witness, opportunity: UUID) -> str | None:
+def _name(witness: Witness, competitor: object) -> str:
+    (row,) = witness.rows("competitors", "name", f"competitorid eq {competitor}")
+    return str(row["name"])
+
+
+def _rival(witness: Witness, opportunity: UUID) -> str | None:
+    """Return the name of the competitor in the opportunity's close activity."""
     closes = witness.rows("opportunitycloses", "_competitorid_value", f"_opportunityid_value eq {opportunity}")
-    return next((row["_competitorid_value"] for row in closes), None)
+    found = [row["_competitorid_value"] for row in closes if row["_competitorid_value"]]
+    return _name(witness, found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

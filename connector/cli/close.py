@@ -10,7 +10,7 @@ import click
 from connector.cli.connection import read_settings
 from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
 from connector.cli.intent_options import intent_of, intent_options, requested
-from connector.cli.options import run_options
+from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
 from connector.clock import SystemClock
 from connector.closing.close import close_opportunity
@@ -21,12 +21,8 @@ from connector.closing.organization import Organization
 @click.command()
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @intent_options
-@click.option("--yes", is_flag=True, help="Do it without asking.")
-@click.option(
-    "--if-plan",
-    metavar="DIGEST",
-    help="Do exactly the plan that `connector plan` named so, without asking; refuse if it is another by now.",
-)
+@yes_option
+@if_plan_option
 @run_options
 @click.pass_context
 def close(
@@ -46,7 +42,7 @@ def close(
     """
     request = requested(context, opportunity)
     agreed = yes or if_plan is not None
-    require_a_way_to_agree(agreed, "--yes, or with --if-plan and the digest that `connector plan` prints")
+    require_a_way_to_agree(agreed)
     settings = read_settings(env_file)
     intent = intent_of(request, settings)
 

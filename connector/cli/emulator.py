@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from connector.cli.options import verbose_option
+from connector.cli.options import json_option, verbose_option
+from connector.cli.results import print_json
 from connector.emulator.command import serve
+from connector.emulator.faults import BadPlan
 from connector.emulator.options import MEMORY, ServeOptions
+from connector.emulator.store import StoreError
+from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
 
@@ -77,6 +83,7 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="Where certificates and keys are kept; default: beside the database.",
 )
+@json_option
 @verbose_option
 def emulator(  # noqa: PLR0913 (one argument per option)
     *,
@@ -93,26 +100,38 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     latency: str,
     seed: int,
     folder: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve a local stand-in for a Dataverse organization.
 
     It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
     Dataverse refuses. It serves until it is stopped.
     """
-    serve(
-        ServeOptions(
-            db=db,
-            host=host,
-            port=port,
-            ready_file=ready_file,
-            env_file=env_file,
-            empty=empty,
-            opportunities=opportunities,
-            servers=servers,
-            fault_plan=fault_plan,
-            clock=clock,
-            latency=latency,
-            seed=seed,
-            folder=folder,
-        )
+    options = ServeOptions(
+        db=db,
+        host=host,
+        port=port,
+        ready_file=ready_file,
+        env_file=env_file,
+        empty=empty,
+        opportunities=opportunities,
+        servers=servers,
+        fault_plan=fault_plan,
+        clock=clock,
+        latency=latency,
+        seed=seed,
+        folder=folder,
     )
+    try:
+        serve(options, print_json if as_json else _announce)
+    except BadPlan as error:
+        raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
+    except (sqlite3.DatabaseError, StoreError) as error:
+        raise SettingsError(f"The file {db} is no emulator's: {error}.", remedy="Name another with --db.") from error
+    except OSError as error:
+        why = f"The emulator cannot serve on port {port} with the file {db}: {error.strerror or error}."
+        raise SettingsError(why, remedy="Choose another port (0 picks a free one) or other files.") from error
+
+
+def _announce(ready: Mapping[str, str]) -> None:
+    click.echo(f"Serving {ready['url']} until stopped (Ctrl-C). A page for people: {ready['control_url']}", err=True)

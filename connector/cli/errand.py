@@ -40,10 +40,13 @@ class Errand:
     as_json: bool
 
 
-def require_a_way_to_agree(agreed: bool, instead: str) -> None:  # noqa: FBT001 (a fact, not a mode)
-    """Raise click.UsageError when nobody agreed and there is no terminal to ask on; `instead` names the options."""
+def require_a_way_to_agree(agreed: bool) -> None:  # noqa: FBT001 (a fact, not a mode)
+    """Raise click.UsageError when nobody agreed and there is no terminal to ask on."""
     if not agreed and not sys.stdin.isatty():
-        raise click.UsageError(f"There is no terminal to ask on, so nothing was changed. Agree with {instead}.")
+        raise click.UsageError(
+            "There is no terminal to ask on, so nothing was changed. Agree with --yes, or with --if-plan and the "
+            "digest that `connector plan` prints."
+        )
 
 
 def carry_out(errand: Errand, settings: Settings) -> int:

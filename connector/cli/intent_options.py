@@ -135,6 +135,12 @@ def requested(context: click.Context, opportunity_id: UUID) -> CloseRequest:
     return parse_request({**given, "opportunityid": opportunity_id})
 
 
+def refuse_given(context: click.Context, option: str) -> None:
+    """Raise click.UsageError when an intent was given beside `option`, which goes without."""
+    if _given(context):
+        raise click.UsageError(f"{option} goes without any option that says how to close.")
+
+
 def intent_of(request: CloseRequest, settings: Settings) -> Intent:
     """Return the intent of a request; what it leaves open is as the settings say."""
     intent = request.to_intent()

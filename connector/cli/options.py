@@ -42,6 +42,15 @@ verbose_option = click.option(
 )
 
 
+yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+if_plan_option = click.option(
+    "--if-plan",
+    metavar="DIGEST",
+    help="Do exactly the plan that `connector plan` named so, without asking; refuse if it is another by now.",
+)
+
+
 def run_options(command: Function) -> Function:
     """Give a command `--json` (as `as_json`), `--env-file` (as `env_file`) and `--verbose`."""
     return json_option(env_file_option(verbose_option(command)))

@@ -10,33 +10,42 @@ import click
 
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
-from connector.cli.intent_options import intent_of, intent_options, requested
+from connector.cli.intent_options import intent_of, intent_options, refuse_given, requested
 from connector.cli.options import run_options
 from connector.cli.record_id import opportunity_id
 from connector.cli.results import print_json
 from connector.cli.views import show_preview
 from connector.closing.close import preview
-from connector.closing.model import Plan
+from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
+from connector.settings import Settings
 
 
 @click.command()
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @intent_options
+@click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
 @run_options
 @click.pass_context
-def plan(context: click.Context, /, *, opportunity: UUID, as_json: bool, env_file: Path | None) -> int:
+def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json: bool, env_file: Path | None) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
     """
+    if reopens:
+        refuse_given(context, "--reopen")
+        settings, intent, already = read_settings(env_file), ReopenIntent(opportunity), ReportStatus.ALREADY_OPEN
+        return _show(settings, intent, already, as_json=as_json)
     request = requested(context, opportunity)
     settings = read_settings(env_file)
-    intent = intent_of(request, settings)
+    return _show(settings, intent_of(request, settings), ReportStatus.ALREADY_CLOSED, as_json=as_json)
+
+
+def _show(settings: Settings, intent: Intent | ReopenIntent, already: ReportStatus, *, as_json: bool) -> int:
     with connected(settings) as connection:
         seen = preview(connection.organization, intent)
         if as_json:
-            print_json(preview_data(seen))
+            print_json(preview_data(seen, already))
         else:
             show_preview(seen, connection.organization.metadata(), sys.stdout)
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

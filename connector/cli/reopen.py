@@ -9,7 +9,7 @@ import click
 
 from connector.cli.connection import read_settings
 from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
-from connector.cli.options import run_options
+from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
 from connector.clock import SystemClock
 from connector.closing.close import reopen_opportunity
@@ -19,18 +19,20 @@ from connector.closing.organization import Organization
 
 @click.command()
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
-@click.option("--yes", is_flag=True, help="Do it without asking.")
+@yes_option
+@if_plan_option
 @run_options
-def reopen(*, opportunity: UUID, yes: bool, as_json: bool, env_file: Path | None) -> int:
+def reopen(*, opportunity: UUID, yes: bool, if_plan: str | None, as_json: bool, env_file: Path | None) -> int:
     """Open a closed opportunity again, and the quotes that were closed with it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
     closed go back to draft; those that somebody else closed stay as they are.
     """
-    require_a_way_to_agree(yes, "--yes")
+    agreed = yes or if_plan is not None
+    require_a_way_to_agree(agreed)
     intent = ReopenIntent(opportunity)
 
     def act(organization: Organization, digest: str | None) -> Report:
         return reopen_opportunity(organization, intent, pause=SystemClock().sleep, if_plan=digest)
 
-    return carry_out(Errand(intent, act, "Reopen it?", yes, None, as_json), read_settings(env_file))
+    return carry_out(Errand(intent, act, "Reopen it?", agreed, if_plan, as_json), read_settings(env_file))

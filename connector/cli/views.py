@@ -71,7 +71,7 @@ def _stands(snapshot: Snapshot, metadata: OrganizationMetadata) -> str:
     if opportunity.actual_close_date is not None:
         parts.append(f"close date {opportunity.actual_close_date}")
     if opportunity.actual_value is not None:
-        parts.append(f"actual revenue {opportunity.actual_value}")
+        parts.append(f"actual revenue {opportunity.actual_value:,.2f}")
     return f"{'; '.join(parts)}."
 
 

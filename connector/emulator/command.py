@@ -12,7 +12,7 @@ import socket
 import ssl
 import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ from connector.emulator.server import Server, listening
 from connector.emulator.tls import Certificates, certificates
 from connector.emulator.travel import TravelClock
 
+Announce = Callable[[Mapping[str, str]], None]
+"""Told what a client needs to know (see `ready_data`), once there is an answer to be had."""
 
-def serve(options: ServeOptions) -> None:
-    """Serve until SIGTERM or SIGINT.
+
+def serve(options: ServeOptions, announce: Announce) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` is called when ready, after the files are written.
 
     Raises OSError (the port is taken, a file cannot be written), BadPlan, and the store's errors for an unusable
     database. Certificates and the signing key are kept in `<db>-keys`, so that trust and tokens survive a restart.
@@ -40,7 +43,7 @@ def serve(options: ServeOptions) -> None:
     try:
         sock = listening(options.host, options.port)
         with sock:
-            _run(options, sock, keys, certificates(folder))
+            _run(options, sock, keys, certificates(folder), announce)
     finally:
         keys.wait()
         if kept is None:
@@ -92,7 +95,7 @@ def ask(control_url: str, ca_file: Path, method: str, what: str, body: bytes = b
         return json.load(answer)
 
 
-def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certificates) -> None:
+def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certificates, announce: Announce) -> None:
     host = "localhost" if options.host in ("127.0.0.1", "::1", "localhost") else options.host
     origin = f"https://{host}:{sock.getsockname()[1]}"
     clock = TravelClock(VirtualClock() if options.clock == "virtual" else SystemClock())
@@ -101,12 +104,14 @@ def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certific
     gc.collect()
     gc.freeze()  # what is there now stays: the collector need not walk it at every turn
     try:
-        _loop_runner()(_until_stopped(options, emulator, sock, files))
+        _loop_runner()(_until_stopped(options, emulator, sock, files, announce))
     finally:
         emulator.close()
 
 
-async def _until_stopped(options: ServeOptions, emulator: Emulator, sock: socket.socket, files: Certificates) -> None:
+async def _until_stopped(
+    options: ServeOptions, emulator: Emulator, sock: socket.socket, files: Certificates, announce: Announce
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -118,6 +123,7 @@ async def _until_stopped(options: ServeOptions, emulator: Emulator, sock: socket
         _write(options.env_file, env_text(ready))
     if options.ready_file is not None:
         _write(options.ready_file, json.dumps(ready, indent=2) + "\n")
+    announce(ready)
     await stop.wait()
     await server.stop()
 

@@ -101,7 +101,7 @@ def test_a_report_ends_with_what_stands() -> None:
     results = tuple(StepResult(step, StepStatus.DONE) for step in plan().steps)
     report = Report(OPPORTUNITY, ReportStatus.CLOSED, results, before=SNAPSHOT, after=Snapshot(closed, SNAPSHOT.quotes))
     lines = reported(report).splitlines()
-    assert lines[-1] == "Closed: 'Café [corporate]' is Won; close date 2026-01-31; actual revenue 12500.00."
+    assert lines[-1] == "Closed: 'Café [corporate]' is Won; close date 2026-01-31; actual revenue 12,500.00."
     assert [line.split()[-1] for line in lines[2:-1]] == ["done"] * 4
 
 

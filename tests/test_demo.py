@@ -1,0 +1,120 @@
+"""The demo from end to end, and its verdict on what is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from connector.closing.model import Report, ReportStatus
+from connector.demo import Fact, Scene, is_verified
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_demo_closes_checks_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    misleading = {"HTTPS_PROXY": "http://127.0.0.1:9", "REQUESTS_CA_BUNDLE": os.devnull, "DATAVERSE_URL": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **misleading, "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verified"] is True
+    assert told["url"].startswith("https://localhost:")
+    assert [told[name]["status"] for name in ("plan", "won", "lost", "again")] == [
+        "planned",
+        "closed",
+        "closed",
+        "already_closed",
+    ]
+    assert {step["kind"] for step in told["won"]["steps"]} >= {"activate_quote", "close_quote", "close_opportunity"}
+    assert told["plan"]["digest"] == told["won"]["digest"]
+    assert all(fact["holds"] for fact in told["facts"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def scene(name: str, status: ReportStatus) -> Scene:
+    return Scene(name, name, Report(UUID(int=1), status))
+
+
+@pytest.fixture
+def scenes() -> dict[str, Scene]:
+    return {
+        "won": scene("won", ReportStatus.CLOSED),
+        "lost": scene("lost", ReportStatus.CLOSED),
+        "again": scene("again", ReportStatus.ALREADY_CLOSED),
+        "facts": Scene("facts", "facts", (Fact("state", "Won", "Won"),)),
+    }
+
+
+def test_it_is_verified_when_every_report_and_fact_is_as_it_should_be(scenes: dict[str, Scene]) -> None:
+    assert is_verified(scenes)
+
+
+@pytest.mark.parametrize("name", ["won", "lost", "again"])
+def test_it_is_not_verified_when_a_report_is_another(scenes: dict[str, Scene], name: str) -> None:
+    assert not is_verified(scenes | {name: scene(name, ReportStatus.REFUSED)})
+
+
+@pytest.mark.parametrize("facts", [(), (Fact("state", "Won", "Open"),)])
+def test_it_is_not_verified_when_a_fact_does_not_hold_or_there_is_none(
+    scenes: dict[str, Scene], facts: tuple[Fact, ...]
+) -> None:
+    assert not is_verified(scenes | {"facts": replace(scenes["facts"], shown=facts)})
+
+
+def run_script(folder: Path, tools: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own script
+        ["/bin/sh", str(ROOT / "scripts" / "demo")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={"PATH": str(tools), "HOME": str(folder), **environment},
+    )
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A machine's commands, without any Python."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("cat", "cksum", "dirname", "tail"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return folder
+
+
+def test_the_script_says_what_is_missing_on_a_machine_without_python(tmp_path: Path, tools: Path) -> None:
+    done = run_script(tmp_path, tools, DEMO_VENV=str(tmp_path / "venv"))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "no Python 3.11 or newer was found. Install one" in done.stderr
+
+
+def test_the_script_says_what_an_installation_needs_when_there_is_no_package_index(tmp_path: Path, tools: Path) -> None:
+    with tempfile.TemporaryDirectory() as venv:
+        done = run_script(
+            tmp_path,
+            tools,
+            DEMO_VENV=f"{venv}/environment with a space",
+            DEMO_PYTHON=sys.executable,
+            PIP_INDEX_URL="http://127.0.0.1:9/simple",
+            PIP_RETRIES="0",
+            PIP_NO_CACHE_DIR="1",
+        )
+    assert done.returncode == 1
+    assert "the installation failed" in done.stderr
+    assert "PIP_INDEX_URL" in done.stderr
