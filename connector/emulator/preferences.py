@@ -26,6 +26,7 @@ WITHOUT_EFFECT = {
     "accept-language": "Labels come in one language here.",
     "authorization": "Checked before the request gets here.",
     "cache-control": "Nothing is cached.",
+    "content-id": "Belongs to the part of a batch.",
     "connection": "Belongs to the connection.",
     "consistency": "Metadata is always fresh here.",
     "content-length": "Belongs to the connection.",
@@ -55,13 +56,11 @@ WITHOUT_EFFECT = {
 UNDERSTOOD = frozenset(
     {
         "callerobjectid",
-        "content-id",
         "content-type",
         "if-match",
         "if-none-match",
         "mscrm.suppressduplicatedetection",
         "mscrmcallerid",
-        "odata-isolation",
         "odata-maxversion",
         "odata-version",
         "prefer",

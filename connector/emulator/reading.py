@@ -144,6 +144,8 @@ class Reading:
 
     def _collection(self, ask: Ask, table: Table, source: str, bound: list[Value], *, reference: bool) -> Response:
         ask.about("RetrieveMultiple", table.logical_name)
+        if ask.headers.get("if-none-match") not in (None, "null"):
+            raise ODataError("The header 'if-none-match' has no meaning for a collection.")
         plan = self.plan(ask, table, row=False)
         source, bound = self._narrowed(ask, plan, source, bound)
         token = ask.options.values.get("$skiptoken")
@@ -262,6 +264,14 @@ def replace_page_size(ask: Ask, plan: Plan) -> Ask:
     if plan.top is None:
         return ask
     return replace(ask, preferences=replace(ask.preferences, page_size=None))
+
+
+def check_read(ask: Ask) -> None:
+    """Raise ODataError when a GET comes with a body or with If-Match, which mean nothing for it."""
+    if ask.body.strip():
+        raise ODataError("A GET request has no body.")
+    if ask.headers.get("if-match") not in (None, "null"):
+        raise ODataError("The header 'if-match' has no meaning for this request.")
 
 
 def no_options(options: Options) -> None:

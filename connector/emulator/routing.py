@@ -11,7 +11,7 @@ from connector.emulator.odata_sql import no_property
 from connector.emulator.odata_tokens import ODataError
 from connector.emulator.payload import TYPE_PREFIX
 from connector.emulator.plans import related_rows
-from connector.emulator.reading import Reading
+from connector.emulator.reading import Reading, check_read
 from connector.emulator.records import Ref
 from connector.emulator.rules_platform import ROW_MISSING
 from connector.emulator.rules_protocol import (
@@ -70,6 +70,8 @@ class Routing:
 
     def answer(self, ask: Ask) -> Response:
         """Return the answer to one operation. Raises Refused and ODataError."""
+        if ask.method == "GET":
+            check_read(ask)
         steps = segments(ask.path)
         if not steps:
             return self.documents.service(ask) if ask.method == "GET" else self._wrong_verb(ask)

@@ -1,0 +1,151 @@
+"""Says, from the tables the code runs on, what of the Web API this emulator has and what it refuses, as Markdown.
+
+`python -m connector.emulator.coverage` writes the page beside this module; a test fails when it is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from connector.emulator import odata_functions, odata_options, odata_parse, payload, preferences, routing
+from connector.emulator.batch import MOST_OPERATIONS
+from connector.emulator.definitions import ATTRIBUTE_TYPES, LISTS
+from connector.emulator.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
+from connector.emulator.preferences import LARGEST_PAGE
+from connector.emulator.reading import MOST_COUNTED
+from connector.emulator.rules_protocol import PROTOCOL_RULES
+from connector.emulator.schema import load_schema
+from connector.emulator.switches import Switches
+
+PAGE = Path(__file__).with_name("COVERAGE.md")
+
+PREFERENCES = {
+    "return=representation": "create, update, upsert answer with the row",
+    "odata.maxpagesize": f"rows of one page, at most {LARGEST_PAGE}; nested collections too",
+    "odata.include-annotations": "patterns with `*`, lists, exclusions with `-`; errors too",
+    "odata.track-changes": "delta links, on tables with change tracking",
+    "odata.continue-on-error": "on `$batch`",
+}
+FUNCTIONS = ("WhoAmI", "RetrieveVersion", "RetrieveCurrentOrganization", "RetrieveTotalRecordCount")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    names = list(head)
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---|' * len(names)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _tables() -> Iterator[str]:
+    yield "## Tables\n"
+    schema = load_schema()
+    rows = (
+        (
+            f"`{table.entity_set}`",
+            f"`{table.logical_name}`",
+            str(len(table.columns)),
+            "yes" if table.change_tracking else "no",
+        )
+        for table in sorted(schema.tables.values(), key=lambda one: one.entity_set)
+    )
+    yield from _table(("entity set", "table", "columns", "change tracking"), rows)
+
+
+def _messages() -> Iterator[str]:
+    yield "## Messages\n"
+    rows = [(f"`{name}`", "function", "", "", "platform") for name in FUNCTIONS]
+    rows += [(f"`{name}`", "action on an entity set", "", "`Targets`", "platform") for name in routing.MULTIPLE]
+    for message in load_schema().messages.values():
+        kind = "function" if message.is_function else "action"
+        parameters = _code(f"{one.name}{'' if one.required else '?'}" for one in message.parameters)
+        rows.append((f"`{message.name}`", kind, message.bound_to, parameters, message.pack))
+    yield from _table(("message", "kind", "bound to", "parameters", "pack"), rows)
+    yield "Packs: `project operations` and `organization` exist only when their switches say so.\n"
+
+
+def _queries() -> Iterator[str]:
+    yield "## Queries\n"
+    yield from _table(
+        ("what", "understood"),
+        (
+            ("options of a collection", _code(READ_OPTIONS)),
+            ("options of a row", _code(ROW_OPTIONS)),
+            ("options inside `$expand`", _code(sorted(odata_parse.EXPAND_OPTIONS))),
+            ("comparisons", _code(sorted(odata_parse.COMPARISONS))),
+            ("text functions", _code(sorted(odata_parse.TEXT_FUNCTIONS))),
+            ("logic and lambdas", "`and`, `or`, `not`, `any`, `all`, parameter aliases `@p`"),
+            ("query functions", _code(sorted(odata_functions.IMPLEMENTED))),
+            ("limits", f"{MOST_EXPANDS} expands, {LARGEST_PAGE} rows a page, counts up to {MOST_COUNTED}"),
+        ),
+    )
+    yield "Refused by name:\n"
+    rows = [(f"`{name}`", text) for name, text in odata_options.REFUSED.items()]
+    rows += [(f"`{name}`", "query function") for name in sorted(odata_functions.REFUSED)]
+    rows += [(f"`{name}`", "message for many rows") for name in routing.NOT_MULTIPLE]
+    rows += [(f"`{name}`", text) for name, text in routing.NOT_HERE.items()]
+    yield from _table(("what", "why"), rows)
+
+
+def _requests() -> Iterator[str]:
+    yield "## Headers, preferences, bodies\n"
+    yield from _table(("preference", "effect"), ((f"`{name}`", text) for name, text in PREFERENCES.items()))
+    yield "Accepted without effect, each for a reason:\n"
+    rows = [(f"`{name}`", "header", text) for name, text in sorted(preferences.WITHOUT_EFFECT.items())]
+    rows += [(f"`{name}`", "query option", text) for name, text in sorted(odata_options.IGNORABLE.items())]
+    rows += [
+        (f"`{name}`", "annotation in a body", "what reads answer with may be sent back") for name in payload.IGNORABLE
+    ]
+    yield from _table(("what", "kind", "reason"), rows)
+    yield f"Headers that matter: {_code(sorted(preferences.UNDERSTOOD))}. Any other header is refused.\n"
+    yield (
+        f"`$batch`: up to {MOST_OPERATIONS} operations, change sets with `$1` references, absolute, absolute-path and "
+        "relative addresses; no batch in a batch, no GET in a change set. Deep inserts are refused by name.\n"
+    )
+
+
+def _definitions() -> Iterator[str]:
+    yield "## Definitions\n"
+    yield from _table(
+        ("what", "understood"),
+        (
+            ("below `EntityDefinitions(LogicalName='...')`", _code(LISTS)),
+            ("casts of `Attributes`", _code(sorted(ATTRIBUTE_TYPES))),
+            ("options", "`$select`, `$filter`, `$expand` (also `OptionSet`, `GlobalOptionSet`)"),
+        ),
+    )
+
+
+def _rules() -> Iterator[str]:
+    yield "## What the protocol refuses\n"
+    rows = (
+        (f"`{rule.id}`", str(rule.status), f"`{rule.code}`" if rule.code else "", rule.text, str(rule.evidence))
+        for rule in sorted(PROTOCOL_RULES, key=lambda one: one.id)
+    )
+    yield from _table(("rule", "status", "code", "text", "evidence"), rows)
+    yield "## Switches\n"
+    switches = ((f"`{one.name}`", _code(one.values), one.text, one.evidence) for one in Switches().describe())
+    yield from _table(("switch", "values, the default first", "decides", "evidence of the default"), switches)
+
+
+def coverage() -> str:
+    """Return the page."""
+    sections = (_tables, _messages, _queries, _requests, _definitions, _rules)
+    lines = [
+        "# What the emulator has of the Dataverse Web API",
+        "",
+        "Generated from the code: `python -m connector.emulator.coverage`.",
+        "",
+        *(line for section in sections for line in section()),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(coverage(), encoding="utf-8")

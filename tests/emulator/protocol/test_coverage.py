@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from connector.emulator.coverage import PAGE, coverage
+from connector.emulator.rules_protocol import PROTOCOL_RULES
+
+CODES = Path(__file__).resolve().parents[2] / "fixtures" / "error_codes.csv"
+RECORDED = {"", "0x0", "0x80048d19", "0x80060888"}
+"""Codes of documented answers and recordings that the list of codes does not have."""
+
+
+def test_the_page_is_fresh() -> None:
+    assert PAGE.read_text("utf-8") == coverage(), "run: python -m connector.emulator.coverage"
+
+
+def test_no_code_is_invented() -> None:
+    with CODES.open(encoding="utf-8") as file:
+        listed = {next(iter(row.values())).lower() for row in csv.DictReader(file)}
+    assert {rule.code for rule in PROTOCOL_RULES} - listed <= RECORDED
