@@ -123,7 +123,7 @@ class Ledger:
         return [_job(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
 
     def same_rows(self, name: str, rows: Iterable[Row]) -> Job:
-        """Return the job if it was made of exactly these rows; raises InputChanged otherwise, or what reading raises."""
+        """Return the job if it was made of exactly these rows; raises InputChanged, or what reading raises."""
         job = self.job(name)
         if digest_of(rows) != job.digest:
             raise InputChanged(

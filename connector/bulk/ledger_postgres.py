@@ -172,7 +172,7 @@ class PostgresDatabase:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """Say what went wrong with the database to the person who must act, never the address: it may hold a password."""
+        """Say what went wrong to the person who must act; never the address, which may hold a password."""
         try:
             yield
         except psycopg.errors.DiskFull as error:
