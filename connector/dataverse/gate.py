@@ -67,7 +67,7 @@ class Gate:
     def pace(self) -> Pace:
         """Return what the governor is doing."""
         with self._state:
-            return self._governor.pace(self._clock.monotonic(), WRITES)
+            return self._governor.pace(self._clock.monotonic(), WRITES, self._governor.parts(WRITES))
 
     def parts(self) -> int:
         """Return how many opportunities one batch of writes should carry."""
