@@ -159,7 +159,7 @@ class Control:
             if name in known and not _alike(known[name], value):
                 raise BadControl(f"The limit {name} is {known[name]!r}; {value!r} is no value for it.")
         ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        self._emulator.protection.change(**ranges)
+        self._emulator.protection.change(ranges)
         return self.limits()
 
     def set_faults(self, plan: FaultPlan | Json | list[Json]) -> Json:

@@ -23,7 +23,7 @@ from connector.emulator.switches import Switches
 from connector.emulator.world import World
 
 COUNTED = ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "competitor")
-LARGEST_BASELINE = 32 * 1024 * 1024
+LARGEST_BASELINE = 8 * 1024 * 1024
 """Bytes of the largest database that a copy of is kept in memory for `reset`."""
 _CLOSES = """
 SELECT 'opportunity' AS tbl, opportunityid AS id, COUNT(*) AS closes FROM opportunityclose

@@ -24,7 +24,7 @@ import heapq
 import math
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _TIME_MESSAGE = (
@@ -178,8 +178,8 @@ class Protection:
         self.limits = limits
         self._workers = {server: free for server, free in self._workers.items() if server < limits.servers}
 
-    def change(self, **values: float | bool | tuple[float, float]) -> Limits:
-        """Change limits by name (`change(requests=100)`) and return them; raises TypeError for an unknown name."""
+    def change(self, values: Mapping[str, float | bool | tuple[float, float]]) -> Limits:
+        """Change limits by name (`{"requests": 100}`) and return them; raises TypeError for an unknown name."""
         self.configure(replace(self.limits, **values))  # type: ignore[arg-type]  # replace() checks the names
         return self.limits
 

@@ -22,6 +22,10 @@ from connector.handler import Request, Response
 
 BODY_LIMIT = 128 * 1024 * 1024
 HEADERS_LIMIT = 64 * 1024
+_PATIENCE = 10
+"""Hundredths of a second a client has to close its side when the server stops."""
+_SPLIT_STATUS = 9
+"""Where an answer without a body is broken off: after `HTTP/1.1 `, so that nobody can take the rest for whole."""
 _REASONS: Mapping[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -81,10 +85,20 @@ class Connection(asyncio.Protocol):
         """Write again."""
         self._paused.set()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no answer is under way."""
+        return self._task is None
+
     def close(self) -> None:
-        """End the connection once the answer under way is out."""
-        if self._transport is not None and self._task is None:
-            self._transport.close()
+        """End the connection politely: the client is told, and has to answer."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()  # twice would make asyncio forget the connection
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
     # the parser's side
 
@@ -172,7 +186,7 @@ class Connection(asyncio.Protocol):
             return
         head, body = encode(exchange.response, method, keep=keep)
         if exchange.cut == "truncate":
-            transport.write(head + body[: len(body) // 2] if body else head[: len(head) // 2])
+            transport.write(head + body[: len(body) // 2] if body else head[:_SPLIT_STATUS])
             transport.close()
             return
         transport.write(head + body)
@@ -218,15 +232,21 @@ class Server:
         self._server = await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=512)
 
     async def stop(self) -> None:
-        """Accept nothing more, let answers under way go out for a second, and close every connection."""
+        """Accept nothing more, let answers under way go out for a second, and end every connection."""
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            connection.close()
-        for _ in range(100):
+        for tick in range(100):
+            for connection in [one for one in self._connections if one.idle]:
+                if tick < _PATIENCE:
+                    connection.close()
+                else:
+                    connection.abort()
+            await asyncio.sleep(0.01)  # also lets the loop dispose of connections that were reset
             if not self._connections:
                 return
-            await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.abort()
+        await asyncio.sleep(0.01)
 
     def _connection(self) -> Connection:
         return Connection(self._core, self._origin, self._connections)

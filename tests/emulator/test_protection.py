@@ -121,10 +121,10 @@ def test_a_server_with_two_workers_makes_the_third_request_queue() -> None:
 def test_limits_can_change_while_it_runs() -> None:
     protection = Protection()
     spend(protection, 0.0, 10)
-    protection.change(requests=10)
+    protection.change({"requests": 10})
     assert refused(protection.arrive(USER, 0, 0.0)).message.startswith("Number of requests exceeded the limit of 10 ")
     with pytest.raises(TypeError):
-        protection.change(wishes=3)
+        protection.change({"wishes": 3})
 
 
 def test_limits_that_are_not_enforced_still_count() -> None:
