@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from urllib.parse import unquote
 
 from connector.emulator.answers import split_url
 from connector.emulator.ask import Answer, Ask, Operation, error_response
@@ -59,7 +60,7 @@ class Api:
         """Return the answer to `request` and the operations it was made of."""
         origin, path, query = split_url(request.url)
         match = ROOT.match(path)
-        if match is None or path[match.end() :].lstrip("/") != "$batch":
+        if match is None or unquote(path[match.end() :]).strip("/") != "$batch":
             response, operation = self._one(origin, path, query, request, caller)
             return Answer(response, (operation,))
         root = origin + path[: match.end()].rstrip("/")

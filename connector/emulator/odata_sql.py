@@ -8,7 +8,7 @@ SQL's third truth value never shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from connector.emulator.odata_functions import Late, Value, query_function
@@ -32,6 +32,8 @@ from connector.emulator.schema import Collection, Column, Kind, Lookup, Schema, 
 
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
+_FLAT = 8
+_LONGEST_PATTERN = 10_000
 _ROUNDED = {"ge": "gt", "lt": "le"}  # against a moment whose fraction of a second was cut off
 
 
@@ -117,7 +119,7 @@ class Compiler:
             case Logical():
                 word = node.operator if not negated else ("or" if node.operator == "and" else "and")
                 parts = [self.expression(one, place, variables, negated=negated) for one in node.operands]
-                return f"({f' {word.upper()} '.join(parts)})"
+                return _balanced(parts, word.upper())
             case Not():
                 return self.expression(node.operand, place, variables, negated=not negated)
             case Comparison():
@@ -199,6 +201,8 @@ class Compiler:
                 f"The function signatures considered are: {node.function}"
                 "(Edm.String Nullable=true, Edm.String Nullable=true)."
             )
+        if len(node.text) > _LONGEST_PATTERN:
+            raise ODataError(f"The text of {node.function} is longer than {_LONGEST_PATTERN} characters.")
         self.parameters.append(wildcard(node.text, node.function))
         test = f"fold({sql}) GLOB ?"
         return f"(NOT {test} OR {sql} IS NULL)" if negated else test
@@ -239,6 +243,14 @@ def name_of(schema: Schema, place: Place, column: Column) -> str:
     if not names:
         return "NULL"
     return names[0] if len(names) == 1 else f"coalesce({', '.join(names)})"
+
+
+def _balanced(parts: Sequence[str], word: str) -> str:
+    """Join tests so that the tree SQLite makes of them stays shallow: it takes no more than 1,000 levels."""
+    if len(parts) <= _FLAT:
+        return f"({f' {word} '.join(parts)})"
+    middle = len(parts) // 2
+    return f"({_balanced(parts[:middle], word)} {word} {_balanced(parts[middle:], word)})"
 
 
 def _columns(sql: str, column: Column, other: str, second: Column, operator: str, *, negated: bool) -> str:

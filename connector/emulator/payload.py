@@ -44,6 +44,8 @@ def read_json(body: bytes, entity: str) -> dict[str, Any]:
         raise EMPTY_BODY.refuse()
     try:
         found = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
+        if b"\\u" in body:
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise PAYLOAD.refuse(entity, str(error) if isinstance(error, _Twice) else "Invalid JSON.") from None
     if not isinstance(found, dict):
@@ -208,7 +210,7 @@ def plain(table: Table, column: Column, value: object) -> Given:
     elif isinstance(value, bool):
         if kind is Kind.BOOLEAN:
             return value
-    elif isinstance(value, int | float):
+    elif isinstance(value, int | float) and value - value == 0:  # not infinite
         if kind in FRACTION_KINDS:
             return float(value)
         if kind in WHOLE_KINDS and value == int(value) and abs(value) < _INTEGERS.get(kind, 2**31):

@@ -210,3 +210,14 @@ def test_the_base_path_is_exact(client: Client, path: str) -> None:
 def test_noise_is_answered_and_never_breaks(client: Client, method: str, path: str, body: bytes, prefer: str) -> None:
     response = client.ask(method, path, body, {"prefer": prefer} if prefer else {}).response
     assert 200 <= response.status < 500 or response.status == 501
+
+
+def test_a_long_chain_of_alternatives_is_answered(client: Client, quotes: list[str]) -> None:
+    chain = " or ".join(["name ne null"] * 1500)
+    assert len(client.get(f"quotes?$select=name&$filter=({chain}) and _opportunityid_value ne null")["value"]) == 3
+    assert len(quotes) == 3
+
+
+@pytest.mark.parametrize("body", [b'{"name":"\\ud800"}', b'{"revenue":1e999}', b'{"numberofemployees":1e999}'])
+def test_values_that_no_database_holds_are_refused(client: Client, body: bytes) -> None:
+    assert client.error("POST", "accounts", body, content_type="application/json")[:2] == (400, "0x80048d19")
