@@ -1,0 +1,175 @@
+"""The control interface: every route, from both faces, and the page for people."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from connector.clock import VirtualClock
+from connector.emulator.options import EmulatorOptions
+from tests.emulator.whole.face import Face, MakeFace
+
+OPPORTUNITY = "00000003-0000-4000-8000-000000000004"
+"""The fourth seeded opportunity: it has no quotes."""
+
+
+def lose(face: Face) -> int:
+    body = {"OpportunityClose": {"opportunityid@odata.bind": f"/opportunities({OPPORTUNITY})"}, "Status": 4}
+    return face.post("LoseOpportunity", body).status_code
+
+
+def state(face: Face) -> int:
+    return int(face.get(f"opportunities({OPPORTUNITY})?$select=statecode").json()["statecode"])
+
+
+def test_a_reset_brings_back_rows_journal_switches_and_limits_used(face: Face) -> None:
+    face.sign_in()
+    assert lose(face) == 204
+    face.control("PATCH", "switches", {"actual_value_on_lost": "zero"})
+    face.control("POST", "reset")
+    assert state(face) == 0
+    assert face.control("GET", "health").json()["requests"] == 1
+    values = {one["name"]: one["value"] for one in face.control("GET", "switches").json()}
+    assert values["actual_value_on_lost"] == "null"
+
+
+def test_a_snapshot_is_put_back(face: Face) -> None:
+    face.sign_in()
+    face.control("PUT", "snapshots/open")
+    lose(face)
+    face.control("PUT", "snapshots/lost")
+    assert face.control("POST", "snapshots/open/restore").status_code == 200
+    assert state(face) == 0
+    face.control("POST", "snapshots/lost/restore")
+    assert state(face) == 2
+    assert face.control("POST", "snapshots/nothing/restore").status_code == 400
+
+
+def test_closes_are_counted_per_record(face: Face) -> None:
+    face.sign_in()
+    lose(face)
+    rows = face.control("GET", "closes").json()
+    assert {"table": "opportunity", "id": OPPORTUNITY, "closes": 1} in rows
+    assert face.control("GET", "closes?more_than=1").json() == []
+
+
+def test_the_journal_names_the_rule_that_answered(face: Face) -> None:
+    face.sign_in()
+    lose(face)
+    lose(face)
+    first, second = face.control("GET", "journal").json()[-2:]
+    assert (first["status"], second["status"]) == (204, 400)
+    assert second["error"].startswith("0x80040515")
+    rules = {rule["id"]: rule for rule in face.control("GET", "rules").json()}
+    assert rules[second["rule"]]["evidence"] in ("document", "recording", "forum", "inferred")
+    assert second["operations"][0]["record_id"] == OPPORTUNITY
+    face.control("DELETE", "journal")
+    assert face.control("GET", "journal").json() == []
+
+
+def test_rows_come_from_json_csv_and_the_generator(face: Face) -> None:
+    face.sign_in()
+    one = {
+        "opportunityid": "10000000-0000-4000-8000-000000000001",
+        "name": "From JSON",
+        "statecode": 0,
+        "statuscode": 1,
+    }
+    assert face.control("POST", "seed", {"table": "opportunity", "rows": [one]}).status_code == 200
+    text = "opportunityid,name,statecode,statuscode\n10000000-0000-4000-8000-000000000002,From CSV,0,1\n"
+    answer = face.session.post(
+        f"{face.url}/_emulator/seed", data=text, headers={"Content-Type": "text/csv"}, timeout=20
+    )
+    assert answer.status_code == 200, answer.text
+    names = face.get("opportunities?$select=name&$filter=startswith(name,'From')").json()["value"]
+    assert {row["name"] for row in names} == {"From JSON", "From CSV"}
+    made = face.control("POST", "seed", {"opportunities": 50, "seed": 2}).json()
+    assert made["rows"]["opportunity"] == 51
+
+
+@pytest.mark.parametrize(
+    ("method", "what", "data"),
+    [
+        ("GET", "nothing", None),
+        ("POST", "seed", {"table": "nothing", "rows": []}),
+        ("POST", "seed", {"table": "opportunity", "rows": [{"nothing": 1}]}),
+        ("POST", "seed", {"opportunities": -1}),
+        ("PATCH", "switches", {"nothing": "on"}),
+        ("PATCH", "switches", {"actual_value_on_lost": "maybe"}),
+        ("PUT", "faults", {"faults": [{"do": "explode"}]}),
+        ("POST", "device", {"user_code": "NOBODY"}),
+        ("POST", "clock", {"advance": "far"}),
+        ("GET", "journal?limit=many", None),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_sentence(face: Face, method: str, what: str, data: object) -> None:
+    answer = face.control(method, what, data)
+    assert answer.status_code in (400, 404)
+    assert len(answer.json()["error"]) > 5
+
+
+def test_the_referee_sees_bad_habits(make_face: MakeFace) -> None:
+    face = make_face(VirtualClock(), EmulatorOptions(seeded=40))
+    face.sign_in()
+    for number in range(1, 16):
+        face.get(f"opportunities(00000003-0000-4000-8000-{number:012d})")
+    for number in range(1, 36):
+        face.session.patch(
+            f"{face.api}opportunities(00000003-0000-4000-8000-{number:012d})", json={"description": "x"}, timeout=20
+        )
+    found = {row["kind"]: row["count"] for row in face.control("GET", "referee").json()}
+    assert found == {"missing_select": 15, "n_plus_one": 1, "unconditional_update": 35, "unbatched_loop": 1}
+
+
+class Outline(HTMLParser):
+    """Collects what a page links to and checks that its tags close."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "link", "br", "input"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src") and value is not None:
+                (self.links if value.startswith("?") else self.outside).append(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Face) -> None:
+    face.sign_in()
+    row = {"name": "<script>alert(1)</script>", "statecode": 0, "statuscode": 1}
+    face.control("POST", "seed", {"table": "opportunity", "rows": [row]})
+    lose(face)
+    seen, waiting = set(), ["?view=journal"]
+    while waiting:
+        link = waiting.pop()
+        page = face.session.get(f"{face.url}/_emulator/{link}", timeout=20)
+        outline = Outline()
+        outline.feed(page.text)
+        assert (page.status_code, outline.open, outline.outside) == (200, [], ["data:,"]), link
+        assert "<script" not in page.text
+        seen.add(link)
+        waiting += [one for one in outline.links if one not in seen and "entry" not in one][:10]
+    assert len(seen) == 5
+    number = face.emulator.journal.number
+    assert "LoseOpportunity" in face.session.get(f"{face.url}/_emulator/?entry={number}", timeout=20).text
+
+
+def test_importing_the_emulators_options_is_light() -> None:
+    code = (
+        "import sys, connector.emulator.options; "
+        "print([m for m in ('requests', 'cryptography', 'msal', 'asyncio') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)  # noqa: S603 - our own interpreter
+    assert done.stdout.strip() == "[]"
