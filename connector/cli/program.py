@@ -19,11 +19,12 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "plan": "Show what closing an opportunity would do, and a digest that names it.",
         "close": "Close an opportunity as won or lost, with its quotes.",
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
-        "bulk": "Close many opportunities from a file: durable, paced, resumable.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
     }
 )
-"""Every command with its summary, in the order in which somebody new needs them."""
+"""Every command with its summary, in the order in which somebody new needs them.
+
+A command `x` is the attribute `x` of the module `connector.cli.x`; its summary is the first sentence of its help."""
 
 HELP = """Close Dynamics 365 opportunities, with their quotes, through the Dataverse Web API.
 
