@@ -48,11 +48,18 @@ LEASE = 30.0
 """Seconds without a sign of life after which a worker on another machine is taken for dead."""
 
 _NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
-_JOB = (
-    "SELECT id, name, kind, state, wish, total, digest, options,"
-    " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), created, finished FROM job"
+JOB_COLUMNS = (
+    "job.id, job.name, job.kind, job.state, job.wish, job.total, job.digest, job.options,"
+    " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished"
 )
-_RECORD = "SELECT id, opportunity, account, plan, status, reason, attempts, ended, wanted, report FROM item"
+"""What `job_from` takes."""
+RECORD_COLUMNS = (
+    "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
+    " item.wanted, item.report"
+)
+"""What `record_from` takes."""
+_JOB = f"SELECT {JOB_COLUMNS} FROM job"
+_RECORD = f"SELECT {RECORD_COLUMNS} FROM item"
 _PIECE = 5_000
 
 
@@ -106,7 +113,7 @@ class Ledger:
     def find(self, name: str) -> Job | None:
         """Return the job of this name, or None."""
         found = self.database.rows(f"{_JOB} WHERE name = ?", (name,))
-        return _job(found[0]) if found else None
+        return job_from(found[0]) if found else None
 
     def job(self, name: str) -> Job:
         """Return the job of this name; raises LedgerError naming the ones there are."""
@@ -120,7 +127,7 @@ class Ledger:
 
     def jobs(self) -> list[Job]:
         """Return all jobs, the newest first; operations of the hosted endpoint are not among them."""
-        return [_job(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
+        return [job_from(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
 
     def same_rows(self, name: str, rows: Iterable[Row]) -> Job:
         """Return the job if it was made of exactly these rows; raises InputChanged, or what reading raises."""
@@ -220,7 +227,7 @@ class Ledger:
             f"{_RECORD} WHERE id > ? AND id <= ?{chosen} ORDER BY id",
             (item_id(job.id, after), item_id(job.id, ROW_MASK)),
         )
-        return (_record(item, job) for item in found)
+        return (record_from(item, job) for item in found)
 
     def events(self, name: str) -> list[Event]:
         """Return what happened to a job, in order."""
@@ -262,7 +269,8 @@ def _numbers(statuses: Sequence[ItemStatus]) -> str:
     return ", ".join(str(int(status)) for status in statuses)
 
 
-def _job(found: Found) -> Job:
+def job_from(found: Found) -> Job:
+    """Return the job that JOB_COLUMNS were read of."""
     id_, name, kind, state, wish, total, digest, options, undoes, created, finished = found
     return Job(
         id=id_,
@@ -279,7 +287,8 @@ def _job(found: Found) -> Job:
     )
 
 
-def _record(found: Found, job: Job) -> Record:
+def record_from(found: Found, job: Job) -> Record:
+    """Return the item of a job that RECORD_COLUMNS were read of."""
     id_, opportunity, account, plan, status, reason, attempts, ended, wanted, report = found
     opportunity_id = UUID(bytes=bytes(opportunity))
     return Record(

@@ -16,6 +16,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             owner TEXT NOT NULL DEFAULT '', key TEXT UNIQUE, content TEXT, answer TEXT, expires {real}
         )""",
         "CREATE INDEX job_by_owner ON job (owner, id) WHERE key IS NOT NULL",
+        "CREATE INDEX job_operations ON job (id) WHERE key IS NOT NULL AND state = 'ready'",
         "CREATE INDEX job_by_expiry ON job (expires) WHERE expires IS NOT NULL",
         """CREATE TABLE item (
             id {key}, job {integer} NOT NULL, turn {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},

@@ -12,7 +12,7 @@ from uuid import UUID
 from connector.bulk.ledger_database import Database, Found, Transaction, Value
 from connector.bulk.ledger_intents import report_bytes, wanted_from
 from connector.bulk.ledger_model import Item, ItemStatus, Job, JobKind, Receipt, Result, Wish, WorkerLost
-from connector.bulk.ledger_schema import ROW_MASK, item_id
+from connector.bulk.ledger_schema import ROW_BITS, ROW_MASK, item_id
 from connector.bulk.ledger_tally import add_to_tally, note
 from connector.bulk.ledger_watch import Watch
 from connector.clock import Clock
@@ -27,8 +27,8 @@ MOST_AT_ONCE = 5_000
 LOOK_AGAIN = 1.0
 """Seconds after which to look again for items that are in other hands."""
 
-_FREE = "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 1 AND other.opportunity = item.opportunity)"
-_CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, wanted FROM item"
+FREE = "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 1 AND other.opportunity = item.opportunity)"
+CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, wanted FROM item"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
 _CLAIMED = frozenset({ItemStatus.CLAIMED})
 _UNDOING = frozenset({ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN})
@@ -60,7 +60,7 @@ class Worker:
     def renew(self) -> None:
         """Say that this worker lives; raises WorkerLost when it has been taken for dead."""
         with self._database.transaction() as transaction:
-            self._beat(transaction)
+            self.beat(transaction)
 
     def wish(self, job: Job) -> Wish:
         """Return what is wanted of the job now; a job that was deleted is cancelled."""
@@ -78,19 +78,9 @@ class Worker:
             transaction.exclude_claims()
             going = transaction.rows("SELECT 1 FROM job WHERE id = ? AND state = 'ready' AND wish = 'run'", (job.id,))
             found = self._claimable(transaction, job.id, min(most, MOST_AT_ONCE)) if going else []
-            if found:
-                marks = ", ".join("?" * len(found))
-                transaction.run(
-                    "UPDATE item SET status = 1, holder = ?, epoch = epoch + 1, attempts = attempts + 1, due = NULL"
-                    f" WHERE id IN ({marks})",
-                    (self.id, *(item[0] for item in found)),
-                )
-                changes = Counter((ItemStatus(item[1]), "") for item in found)
-                changes = Counter({key: -count for key, count in changes.items()})
-                changes[ItemStatus.CLAIMED, ""] += len(found)
-                add_to_tally(transaction, job.id, changes)
-            self._beat(transaction)
-        return [_item(item, job.kind, job.name) for item in found]
+            take(transaction, self.id, found)
+            self.beat(transaction)
+        return [claimed(item, job.kind, job.name) for item in found]
 
     def record(self, job: Job, results: Sequence[Result]) -> Receipt:
         """Write down results, durably; those of items that are no longer this worker's are left out and named.
@@ -109,7 +99,7 @@ class Worker:
             add_to_tally(transaction, job.id, changes)
             self._undo(transaction, job, taken)
             self._finish(transaction, job, now)
-            self._beat(transaction)
+            self.beat(transaction)
             return self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
 
     def requeue(self, job: Job, items: Sequence[Item], seconds: float) -> Receipt:
@@ -119,7 +109,7 @@ class Worker:
             mine = self._mine(transaction, job, items, _CLAIMED)
             self._set(transaction, job, list(mine), "status = 2, holder = NULL, due = ?", (due,))
             add_to_tally(transaction, job.id, _moved(len(mine), ItemStatus.WAITING))
-            self._beat(transaction)
+            self.beat(transaction)
             return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
 
     def release(self, job: Job, items: Sequence[Item]) -> Receipt:
@@ -128,7 +118,7 @@ class Worker:
             mine = self._mine(transaction, job, items, _CLAIMED)
             self._set(transaction, job, list(mine), "status = 0, holder = NULL, attempts = attempts - 1", ())
             add_to_tally(transaction, job.id, _moved(len(mine), ItemStatus.PENDING))
-            self._beat(transaction)
+            self.beat(transaction)
             return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
 
     def idle(self, job: Job) -> float | None:
@@ -150,14 +140,14 @@ class Worker:
     def _claimable(self, transaction: Transaction, job: int, most: int) -> list[Found]:
         now = self._clock.now().timestamp()
         waiting = transaction.rows(
-            f"{_CLAIMABLE} WHERE job = ? AND status = 2 AND (due <= ? OR due > ?) AND {_FREE} ORDER BY due LIMIT ?"
+            f"{CLAIMABLE} WHERE job = ? AND status = 2 AND (due <= ? OR due > ?) AND {FREE} ORDER BY due LIMIT ?"
             f"{self._database.skip_locked}",
             (job, now, now + LONGEST_WAIT, most),
         )
         if len(waiting) == most:
             return waiting
         return waiting + transaction.rows(
-            f"{_CLAIMABLE} WHERE job = ? AND status = 0 AND {_FREE} ORDER BY turn, id LIMIT ?"
+            f"{CLAIMABLE} WHERE job = ? AND status = 0 AND {FREE} ORDER BY turn, id LIMIT ?"
             f"{self._database.skip_locked}",
             (job, most - len(waiting)),
         )
@@ -215,7 +205,8 @@ class Worker:
         found = transaction.rows("SELECT wish FROM job WHERE id = ?", (job.id,))
         return Receipt(tuple(lost), Wish(found[0][0]) if found else Wish.CANCEL)
 
-    def _beat(self, transaction: Transaction) -> None:
+    def beat(self, transaction: Transaction) -> None:
+        """Say in a transaction that this worker lives; raises WorkerLost when it has been taken for dead."""
         if not self._watch.beat(transaction, self.id):
             raise WorkerLost(
                 "This worker gave no sign of life for too long, and its rows were given to another.",
@@ -232,7 +223,23 @@ def _update(result: Result, key: int, now: float) -> tuple[Value, ...]:
     return int(result.status), result.reason or None, report, None, now, key
 
 
-def _item(found: Found, kind: JobKind, key: str) -> Item:
+def take(transaction: Transaction, worker: int, found: Sequence[Found]) -> None:
+    """Make the items, rows of CLAIMABLE, that worker's, in a transaction that lets nobody else claim."""
+    if not found:
+        return
+    marks = ", ".join("?" * len(found))
+    transaction.run(
+        "UPDATE item SET status = 1, holder = ?, epoch = epoch + 1, attempts = attempts + 1, due = NULL"
+        f" WHERE id IN ({marks})",
+        (worker, *(item[0] for item in found)),
+    )
+    before = Counter((item[0] >> ROW_BITS, ItemStatus(item[1])) for item in found)
+    for (job, status), count in sorted(before.items()):
+        add_to_tally(transaction, job, {(status, ""): -count, (ItemStatus.CLAIMED, ""): count})
+
+
+def claimed(found: Found, kind: JobKind, key: str) -> Item:
+    """Return a row of CLAIMABLE as the item it is once it has been taken."""
     id_, _, opportunity, account, epoch, attempts, plan, wanted = found
     return Item(
         row=id_ & ROW_MASK,
