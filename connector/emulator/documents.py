@@ -9,12 +9,18 @@ from connector.emulator.ask import VERSION, Ask, ok
 from connector.emulator.odata_tokens import ODataError
 from connector.emulator.odata_values import EDM
 from connector.emulator.rows import wire_name
-from connector.emulator.schema import Column, Message, Schema, Table
+from connector.emulator.schema import Column, Kind, Message, Schema, Table
 from connector.emulator.world import World
 from connector.handler import Response
 
 NAMESPACE = "Microsoft.Dynamics.CRM"
 _ACTIVITY = "activitypointer"
+_PRINCIPAL = "principal"
+"""What an owner is: a user or a team."""
+_PRINCIPAL_TYPE = (
+    f'<EntityType Name="{_PRINCIPAL}" BaseType="mscrm.crmbaseentity" Abstract="true">'
+    '<Key><PropertyRef Name="ownerid" /></Key><Property Name="ownerid" Type="Edm.Guid" /></EntityType>'
+)
 _EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
 _EDM = "http://docs.oasis-open.org/odata/ns/edm"
 _RESPONSES = {
@@ -58,6 +64,7 @@ class Documents:
             "<edmx:DataServices>",
             f'<Schema Namespace="{NAMESPACE}" Alias="mscrm" xmlns="{_EDM}">',
             '<EntityType Name="crmbaseentity" Abstract="true" />',
+            _PRINCIPAL_TYPE,
             *(line for table in self._schema.tables.values() for line in self._entity_type(table)),
             *_complex_types(),
             *(line for message in self._messages() for line in _message(message)),
@@ -89,10 +96,13 @@ class Documents:
                 yield _property(column)
         for lookup in table.lookups.values():
             if lookup.target in self._schema.tables:
+                kind, key = lookup.target, self._schema.tables[lookup.target].primary_id
+                if table.columns[lookup.column].kind is Kind.OWNER:
+                    kind, key = _PRINCIPAL, "ownerid"
                 yield (
-                    f'<NavigationProperty Name="{lookup.name}" Type="mscrm.{lookup.target}" Nullable="false"'
+                    f'<NavigationProperty Name="{lookup.name}" Type="mscrm.{kind}" Nullable="false"'
                     f'{_partner(lookup.partner)}><ReferentialConstraint Property="_{lookup.column}_value" '
-                    f'ReferencedProperty="{self._schema.tables[lookup.target].primary_id}" /></NavigationProperty>'
+                    f'ReferencedProperty="{key}" /></NavigationProperty>'
                 )
         for one in table.collections.values():
             yield (
@@ -104,7 +114,8 @@ class Documents:
         yield '<EntityContainer Name="System">'
         for table in sorted(self._schema.tables.values(), key=lambda one: one.entity_set):
             yield f'<EntitySet Name="{table.entity_set}" EntityType="{NAMESPACE}.{table.logical_name}">'
-            targets = {one.name: one.target for one in table.lookups.values()}
+            owners = {one.name for one in table.columns.values() if one.kind is Kind.OWNER}
+            targets = {one.name: one.target for one in table.lookups.values() if one.column not in owners}
             targets |= {one.name: one.table for one in table.collections.values()}
             for name, target in targets.items():
                 if target in self._schema.tables:

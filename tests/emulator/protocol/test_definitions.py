@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from tests.emulator.protocol.client import Client
 
+EDM = "{http://docs.oasis-open.org/odata/ns/edm}"
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "protocol"
 CAST = "Microsoft.Dynamics.CRM."
 
 
@@ -96,6 +100,32 @@ def test_the_service_document_lists_what_metadata_defines(client: Client) -> Non
     given = [(one.get("Name"), one.get("Type"), one.get("Nullable")) for one in win.iter(f"{edm}Parameter")]
     assert ("OpportunityClose", "mscrm.opportunityclose", "false") in given
     assert ("Status", "Edm.Int32", "false") in given
+
+
+NOT_KEPT = {
+    "entityimage",
+    "entityimageid",
+    "entityimage_url",
+    "entityimage_timestamp",
+    "exchangeitemid",
+    "exchangeweblink",
+}
+"""Columns of the live document that the slice leaves out: pictures, and links to Exchange."""
+
+
+def test_metadata_agrees_with_a_live_document(client: Client) -> None:
+    live = json.loads((FIXTURES / "live_csdl_slice.json").read_text("utf-8"))
+    document = ET.fromstring(client.send("GET", "$metadata").body)  # noqa: S314 - made by the code under test
+    types = {str(one.get("Name")): one for one in document.iter(f"{EDM}EntityType")}
+    for name, wanted in live["types"].items():
+        one = types[name]
+        assert one.get("BaseType") == wanted["base"]
+        properties = {str(p.get("Name")): p.get("Type") for p in one.iter(f"{EDM}Property")}
+        known = {key: kind for key, kind in wanted["properties"].items() if key not in NOT_KEPT}
+        assert known.items() <= properties.items(), name
+        for navigation in one.iter(f"{EDM}NavigationProperty"):
+            shown = [navigation.get("Type"), navigation.get("Partner")]
+            assert wanted["navigation"].get(navigation.get("Name"), shown) == shown
 
 
 def test_message_support_is_asked_as_documented(client: Client) -> None:
