@@ -1,0 +1,34 @@
+"""The command `scripts/bench`: which benchmark to run, and where its results go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+
+from scripts.benchmarks import governor_command
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "governor": governor_command.main,
+}
+
+
+def main() -> int:
+    """Run one benchmark; returns the exit code: 1 when a target is missed."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the connector beside others.")
+    parser.add_argument("what", choices=[*COMMANDS, "all"])
+    parser.add_argument("--quick", action="store_true", help="a reduced form")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    parser.add_argument(
+        "--keep", action="store_true", help="write data, tables and plots to scripts/benchmarks/results"
+    )
+    parser.add_argument("--forever", action="store_true", help="truth: seeded random plans until stopped")
+    parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
+    options = parser.parse_args()
+    if options.what == "all":
+        return max(command(options) for command in COMMANDS.values())
+    return COMMANDS[options.what](options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""A discrete-event simulation of clients under the emulator's service protection: hours pass in seconds.
+
+Whatever decides when the next request may go (the connector's governor, or another client's rule) is a `Rule`. There is
+always another request to send. The limits, the balancer, the workers and the refusals are the emulator's own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Protocol
+
+from connector.dataverse.pacing import Facet, Feedback, Permit, Wait
+from connector.emulator.protection import Admission, Limits, Protection, Throttle
+
+Seconds = Callable[[random.Random, float], float]
+_NUMBER = re.compile(r"limit of ([\d,]+)")
+_OWN_PROCESSES = 400  # workers of the client: never what holds it back
+
+
+class Rule(Protocol):
+    """Decides when one user's next request may go."""
+
+    def ask(self, now: float, kind: str, parts: int) -> Permit | Wait:
+        """Return leave to send a request now, or until when to wait."""
+
+    def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
+        """Take in the answer to a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service: its limits and how they change, what a request takes, the way there and back, what it tells.
+
+    `means` are the mean seconds of work of a request from a moment on, `seconds` draws them; times are in seconds.
+    """
+
+    limits: Limits
+    means: Sequence[tuple[float, float]]
+    seconds: Seconds
+    changes: Sequence[tuple[float, Mapping[str, float]]] = ()
+    identities: int = 1
+    transport: float = 0.02
+    headers: bool = True
+    affinity: bool = True
+
+    def ceiling(self, at: float) -> float:
+        """Return the requests per second that the modelled budgets allow for ever, as they are at a moment."""
+        limits = self.limits_at(at)
+        mean = next(seconds for start, seconds in reversed(self.means) if start <= at)
+        per_user = min(
+            limits.requests / limits.window_seconds,
+            limits.execution_seconds / limits.window_seconds / mean,
+            limits.concurrency / mean,
+        )
+        return limits.servers * min(self.identities * per_user, limits.workers / mean)
+
+    def allowed(self, start: float, end: float) -> float:
+        """Return how many requests the ceiling allows between two moments."""
+        turns = {at for at, _ in (*self.changes, *self.means) if start < at < end}
+        return sum((b - a) * self.ceiling(a) for a, b in pairwise(sorted({start, end, *turns})))
+
+    def limits_at(self, at: float) -> Limits:
+        """Return the limits that hold at a moment."""
+        protection = Protection(self.limits)
+        for start, values in self.changes:
+            if start <= at:
+                protection.change(values)
+        return protection.limits
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of it: the moments of answers and refusals, and how many requests came before Retry-After was over."""
+
+    answered: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    early: int = 0
+
+    def count(self, start: float, end: float) -> int:
+        """Return how many requests were answered between two moments."""
+        return sum(1 for at in self.answered if start <= at < end)
+
+    @property
+    def share_refused(self) -> float:
+        """Return the share of requests answered 429."""
+        return len(self.refused) / max(1, len(self.refused) + len(self.answered))
+
+
+class Load:
+    """Clients with endless work, one per identity, each let through by a rule of its own."""
+
+    def __init__(self, service: Service, rules: Sequence[Rule], *, seed: int = 1) -> None:
+        self.service = service
+        self.protection = Protection(service.limits, seed=seed)
+        self.outcome = Outcome()
+        self.now = 0.0
+        self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = 0
+        self._clients = [_Client(self, rule, f"user{number}") for number, rule in enumerate(rules)]
+        for at, values in service.changes:
+            self.at(at, partial(self.protection.change, values))
+        for client in self._clients:
+            self.at(0.0, client.ask)
+
+    def run(self, seconds: float) -> Outcome:
+        """Let it run until so many virtual seconds have passed."""
+        while self._events and self._events[0][0] <= seconds:
+            self.step()
+        return self.outcome
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        self.now, _, event = heapq.heappop(self._events)
+        event()
+
+    def at(self, when: float, event: Callable[[], object]) -> None:
+        """Let something happen later."""
+        self._order += 1
+        heapq.heappush(self._events, (when, self._order, event))
+
+    def draw(self) -> float:
+        """Return the seconds of work that a request takes now."""
+        return self.service.seconds(self._random, self.now)
+
+
+class _Client:
+    """One user's client: asks its rule for leave, sends, waits for the answer, tells the rule."""
+
+    def __init__(self, load: Load, rule: Rule, user: str) -> None:
+        self._load = load
+        self._rule = rule
+        self._user = user
+        self._idle = _OWN_PROCESSES
+        self._asking_at = float("inf")
+
+    def ask(self) -> None:
+        """Send as many requests as the rule lets through, and ask again when it says."""
+        load = self._load
+        while self._idle:
+            leave = self._rule.ask(load.now, "write", 1)
+            if isinstance(leave, Wait):
+                if leave.until < self._asking_at or self._asking_at <= load.now:
+                    self._asking_at = leave.until
+                    if leave.until < float("inf"):
+                        load.at(leave.until, self.ask)
+                return
+            self._idle -= 1
+            load.at(load.now + load.service.transport / 2, partial(self._arrive, leave))
+
+    def _arrive(self, permit: Permit) -> None:
+        load, service = self._load, self._load.service
+        server = load.protection.route(permit.server if service.affinity and permit.server else None)
+        verdict = load.protection.arrive(self._user, server, load.now, seconds=load.draw())
+        key = load.protection.cookie(server) if service.affinity else ""
+        if isinstance(verdict, Throttle):
+            load.outcome.early += verdict.early
+            load.outcome.refused.append(load.now)
+            load.at(load.now + service.transport / 2, lambda: self._settle(permit, _refusal(verdict, key)))
+        else:
+            load.at(verdict.ends, lambda: self._leave(permit, verdict, key))
+
+    def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
+        load = self._load
+        load.protection.leave(admission, load.now)
+        left = load.protection.remaining(self._user, admission.server, load.now) if load.service.headers else None
+        feedback = Feedback(
+            server=key,
+            requests_left=left.requests if left else None,
+            seconds_left=left.seconds if left else None,
+            hint=load.service.limits.dop_hint,
+        )
+        back = load.now + load.service.transport / 2
+        load.outcome.answered.append(back)
+        load.at(back, lambda: self._settle(permit, feedback))
+
+    def _settle(self, permit: Permit, feedback: Feedback) -> None:
+        self._rule.settle(self._load.now, permit, feedback)
+        self._idle += 1
+        self.ask()
+
+
+def _refusal(throttle: Throttle, key: str) -> Feedback:
+    found = _NUMBER.search(throttle.message)
+    number = float(found[1].replace(",", "")) if found else None
+    return Feedback(
+        server=key,
+        facet=Facet(throttle.facet),
+        retry_after=throttle.retry_after,
+        number=number / 1000 if number is not None and throttle.facet == "time" else number,
+    )
