@@ -66,12 +66,13 @@ class Metadata:
             who_is(self._endpoint.impersonate),
         ]
         answers = read_several(self._handler, self._endpoint, operations, _SUBJECT)
-        bodies = [json_object(answer, _SUBJECT) for answer in answers]
+        messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
+        bodies = [json_object(answers[number], _SUBJECT) for number in range(4)]
         return OrganizationMetadata(
             opportunity_statuses=status_reasons(bodies[0], bodies[1]),
             quote_statuses=status_reasons(bodies[2], bodies[3]),
-            messages=frozenset(names) & _names(bodies[4]),
-            utc_offset_minutes=self._utc_offset(user_id_of(bodies[5])),
+            messages=frozenset(names) & messages,
+            utc_offset_minutes=self._utc_offset(user_id_of(json_object(answers[5], _SUBJECT))),
             close_action=self._close_action or None,
         )
 
@@ -136,6 +137,11 @@ def named_messages(names: tuple[str, ...]) -> Operation:
     values = ",".join([f"'{name}'" for name in names])
     condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
     return Operation("GET", f"sdkmessages?$select=name&$filter={condition}")
+
+
+def _is_hidden(answer: Response) -> bool:
+    """Tell whether this user may not read the list of messages: then none of them is used, which is the Sales way."""
+    return answer.status == 403  # noqa: PLR2004 - as HTTP has it
 
 
 def _names(body: Mapping[str, Any]) -> frozenset[str]:
