@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from connector.bulk.chunk import Outcome, work_off
 from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import Item, Job, Wish
 from connector.bulk.ledger_worker import Worker
 from connector.bulk.progress import Ending, Meter, Moment
 from connector.bulk.spread import Crew, Spread
+from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
 
@@ -113,6 +115,7 @@ class Run:
             if self._clock.monotonic() - renewed > RENEWAL:
                 renewed = self._clock.monotonic()
                 worker.renew()
+                Budgets(self._ledger).remember(f"job {self._job.name}", governor_data(self._meter.moment()))
             self._watch(self._meter.moment())
 
     def _claim(self, worker: Worker) -> float | None:

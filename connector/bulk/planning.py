@@ -1,0 +1,188 @@
+"""The plan file: what would happen to each row and why some are refused, to be read by people and then run as it is.
+
+JSON Lines: a line about the plan, a line for each row, a line that sums up. A run of the file does only what it says: a
+row that has drifted since, or that the plan refuses, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+from connector.bulk.lanes import Lane
+from connector.bulk.ledger_model import Row
+from connector.bulk.results import request_data
+from connector.closing.close import Preview, preview_many
+from connector.closing.model import Intent, Plan
+from connector.closing.organization import Organization
+from connector.closing.request import parse_request
+from connector.errors import ConnectorError, InputError
+
+CHUNK = 400
+"""Rows looked at together."""
+READS = 4 / 300
+"""Requests that a row of a run costs for looking, before and after."""
+PLAN_VERSION = 1
+NOT_APPROVED = "refused"
+"""What stands for the digest of a plan where there is none to approve: no plan has it."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a plan comes to. `steps` are writes, of which each counts towards the entitlement."""
+
+    rows: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    steps: int = 0
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "rows": self.rows,
+            **{status: self.by_status[status] for status in ("planned", "already_closed", "refused", "failed")},
+            "reasons": dict(self.reasons.most_common()),
+            "steps": self.steps,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What carrying out a plan will take: requests sent, operations counted by the entitlement, seconds."""
+
+    requests: int
+    operations: int
+    seconds: float
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {"requests": self.requests, "operations": self.operations, "seconds": round(self.seconds, 1)}
+
+
+def forecast(summary: Summary, lanes: Sequence[Lane], seconds_per_step: float) -> Forecast:
+    """Return what carrying out the plan will take, at so many seconds of execution for each write.
+
+    The batches are of the size they begin with; the budgets are those known now.
+    """
+    rows = summary.by_status["planned"]
+    parts = lanes[0].gate.parts()
+    reads = math.ceil(READS * summary.rows)
+    requests = reads + math.ceil(rows / parts)
+    share = len(lanes)
+    seconds = max(
+        (
+            lane.gate.seconds_for(requests / share, summary.steps * seconds_per_step / share, float("inf"))
+            for lane in lanes
+        ),
+        default=0.0,
+    )
+    return Forecast(requests, reads + summary.steps, seconds)
+
+
+def write_plan(path: Path, head: Mapping[str, object], rows: Iterable[Row], organization: Organization) -> Summary:
+    """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
+    summary = Summary()
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            _line(file, {"plan": PLAN_VERSION, **head})
+            for chunk in _chunks(rows):
+                intents = [row.wanted for row in chunk]
+                for row, found in zip(chunk, preview_many(organization, intents), strict=True):
+                    _line(file, _planned(row, found, summary))
+            _line(file, {"summary": summary.data()})
+        aside.replace(path)
+    except OSError as error:
+        said = error.strerror or error
+        raise InputError(f"The plan {path} cannot be written: {said}.", remedy="Name another place.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return summary
+
+
+def is_plan(path: Path) -> bool:
+    """Return whether a file is a plan, by its first line."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9) == b'{"plan": '
+    except OSError:
+        return False
+
+
+def read_head(path: Path) -> dict[str, object]:
+    """Return what a plan says about itself."""
+    with path.open(encoding="utf-8") as file:
+        head = _loaded(path, 1, file.readline())
+    if head.get("plan") != PLAN_VERSION:
+        raise InputError(f"{path} is a plan of another version.", remedy="Plan again.")
+    return head
+
+
+def read_plan(path: Path) -> Iterator[Row]:
+    """Return the rows of a plan, each bound to what the plan says of it. Raises InputError."""
+    read_head(path)
+    ended = False
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(islice(file, 1, None), 2):
+            data = _loaded(path, number, line)
+            ended = "summary" in data
+            if not ended:
+                yield _row(path, number, data)
+    if not ended:
+        raise InputError(f"{path} breaks off; nothing was touched.", remedy="Plan again.")
+
+
+def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
+    request, place = data.get("request"), data.get("row")
+    if not isinstance(request, Mapping) or not isinstance(place, int):
+        raise InputError(f"{path}, line {number}: this is no row of a plan; nothing was touched.", remedy="Plan again.")
+    return Row(place, parse_request(request).to_intent(), plan=str(data.get("digest") or NOT_APPROVED))
+
+
+def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
+    """Return the line of a row and count it."""
+    assert isinstance(row.wanted, Intent)  # noqa: S101 - rows of a plan to close
+    data: dict[str, object] = {"row": row.number, "request": request_data(row.wanted)}
+    if isinstance(found, ConnectorError):
+        data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}
+    elif isinstance(found.verdict, Plan):
+        steps = [f"{step.kind} {step.label}" for step in found.verdict.steps]
+        data |= {"name": found.snapshot.opportunity.name, "steps": steps, "digest": found.verdict.digest}
+        data["status"] = "planned" if steps else "already_closed"
+        summary.steps += len(steps)
+    else:
+        data |= {"name": found.snapshot.opportunity.name, "status": "refused"}
+        data |= {"reason_code": found.verdict.code, "reason": found.verdict.reason}
+    summary.rows += 1
+    summary.by_status[str(data["status"])] += 1
+    if "reason_code" in data:
+        summary.reasons[str(data["reason_code"])] += 1
+    return data
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
+
+
+def _line(file: TextIO, data: Mapping[str, object]) -> None:
+    file.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+
+def _loaded(path: Path, number: int, line: str) -> dict[str, object]:
+    try:
+        data = json.loads(line)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise InputError(
+            f"{path}, line {number}: this is no line of a plan; nothing was touched.", remedy="Plan again."
+        )
+    return data

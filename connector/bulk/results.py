@@ -1,0 +1,49 @@
+"""What came of every row of a job, as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from connector.bulk.dead_letters import columns_of, write_dead_letters
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_model import ItemStatus, Record
+from connector.closing.model import Intent
+from connector.errors import InputError
+
+BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
+"""What a dead-letter file holds."""
+
+
+def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[ItemStatus] = ()) -> int:
+    """Write the rows of a job, or those with these statuses, and return how many. Raises InputError.
+
+    A name that ends in `.jsonl` gets a JSON object for each row, with every step and id; any other a file of commas
+    that can be used as input: what came of a row stands in columns that are not read.
+    """
+    try:
+        if path.suffix.lower() in {".jsonl", ".ndjson"}:
+            with path.open("w", encoding="utf-8") as file:
+                return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
+        return write_dead_letters(path, lambda: ledger.records(name, statuses))
+    except OSError as error:
+        said = error.strerror or error
+        raise InputError(f"The file {path} cannot be written: {said}.", remedy="Name another place.") from error
+
+
+def request_data(intent: Intent) -> dict[str, object]:
+    """Return an intent as the columns of an input file, ready for JSON."""
+    columns = columns_of(intent)
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in columns.items()}
+
+
+def _json_line(record: Record) -> str:
+    data: dict[str, object] = {"row": record.row, "status": record.status.word, "reason_code": record.reason}
+    data |= {name: value for name, value in (record.report or {}).items() if name not in data}
+    data |= {"opportunity_id": str(record.opportunity_id), "attempts": record.attempts}
+    data["ended"] = record.ended.isoformat() if record.ended else None
+    if isinstance(record.wanted, Intent):
+        data["request"] = request_data(record.wanted)
+    return json.dumps(data, ensure_ascii=False) + "\n"

@@ -1,0 +1,28 @@
+"""The way back for a whole job: rows that open again what it closed, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_model import ItemStatus, Job, JobKind, Row
+from connector.closing.model import Intent, ReopenIntent
+from connector.errors import InputError
+
+
+def undo_name(job: Job) -> str:
+    """Return the name of the job that undoes `job`."""
+    return f"{job.name}.undo"
+
+
+def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
+    """Return a row for each opportunity that `job` closed, under the number it has there.
+
+    An opportunity that was closed by anything else since is refused when its turn comes: what counts is under which key
+    its close activities were made. Raises InputError when `job` is not one that closes.
+    """
+    if job.kind is not JobKind.CLOSE:
+        raise InputError(f"The job {job.name} opens opportunities; there is nothing to undo.")
+    for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
+        assert isinstance(record.wanted, Intent)  # noqa: S101 - the rows of a job that closes
+        yield Row(record.row, ReopenIntent(record.opportunity_id, closed_under=record.wanted.key), record.account)

@@ -1,0 +1,98 @@
+"""Bulk jobs as people see them: a live line on a terminal, plain lines elsewhere, a summary in the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+import click
+
+from connector.bulk.ledger_model import Counts, ItemStatus
+from connector.bulk.progress import Moment
+
+PLAIN_EVERY = 10.0
+"""Seconds between lines where there is no terminal."""
+
+_BINDS = {
+    "count": "the limit of requests",
+    "time": "the limit of execution time",
+    "concurrency": "the limit of requests at once",
+    "latency": "how fast the organization answers",
+    "waiting": "a Retry-After",
+}
+
+
+class View:
+    """Shows how a run goes on `stream`."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._told_at = float("-inf")
+        self._width = 0
+
+    def show(self, moment: Moment, now: float) -> None:
+        """Show a moment; `now` is in seconds on any clock."""
+        if self._stream.isatty():
+            line = line_of(moment)
+            self._stream.write("\r" + line.ljust(self._width))
+            self._stream.flush()
+            self._width = len(line)
+        elif now - self._told_at >= PLAIN_EVERY:
+            self._told_at = now
+            self._stream.write(line_of(moment) + "\n")
+            self._stream.flush()
+
+    def end(self) -> None:
+        """Leave the live line behind."""
+        if self._width:
+            self._stream.write("\n")
+
+
+def line_of(moment: Moment) -> str:
+    """Return a moment as one line."""
+    counts = moment.counts
+    total = counts.total
+    done = total - counts.open
+    parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})", f"{moment.rate:.1f}/s"]
+    if moment.ceiling:
+        parts.append(f"ceiling {moment.ceiling:.1f}/s")
+    parts.append(f"bound by {_BINDS.get(moment.binding, moment.binding)}")
+    if moment.waiting:
+        parts.append(f"waiting {duration(moment.waiting)} more")
+    if moment.left is not None and moment.left < float("inf"):
+        parts.append(f"about {duration(moment.left)} left")
+    bad = counts.of(ItemStatus.REFUSED) + counts.of(ItemStatus.FAILED)
+    if bad:
+        worst = max(counts.reasons.items(), key=lambda pair: pair[1], default=((None, ""), 0))
+        parts.append(f"{bad:,} not done (most: {worst[0][1]})" if worst[1] else f"{bad:,} not done")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people."""
+    whole = round(seconds)
+    if whole < 90:  # noqa: PLR2004 - a minute and a half reads best in seconds
+        return f"{whole} s"
+    if whole < 5400:  # noqa: PLR2004 - an hour and a half in minutes
+        return f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def show_counts(name: str, counts: Counts, data: Mapping[str, object], stream: TextIO = sys.stdout) -> None:
+    """Write where a job stands."""
+    lines = [f"Job {name}: {counts.total:,} rows, {data['state']}."]
+    lines += [
+        f"  {counts.of(status):>10,}  {status.word.replace('_', ' ')}: {status.sentence}"
+        for status in ItemStatus
+        if counts.of(status)
+    ]
+    lines += [
+        f"  {count:>10,}  {status.word}, {reason}"
+        for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
+        if count
+    ]
+    workers = data.get("workers")
+    if isinstance(workers, list) and workers:
+        lines.append(f"Being worked on by {', '.join(map(str, workers))}.")
+    click.echo("\n".join(lines), file=stream)

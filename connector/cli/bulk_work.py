@@ -1,0 +1,146 @@
+"""Working on bulk jobs from the command line: what the commands of `connector bulk` have in common."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_model import ItemStatus, Job, Wish
+from connector.bulk.ledger_store import open_ledger
+from connector.bulk.planning import is_plan, read_head
+from connector.bulk.progress import Ending
+from connector.bulk.status import lanes_data, status_data
+from connector.cli.bulk_views import View, show_counts
+from connector.cli.connection import connected, read_settings
+from connector.cli.failures import ExitCode, describe, sentences
+from connector.cli.results import print_json
+from connector.clock import SystemClock
+from connector.errors import InputError, LedgerError
+from connector.settings import Settings
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Ledger]:
+    """Give the ledger of the settings; it is closed at the end."""
+    with open_ledger(settings.store, SystemClock()) as ledger:
+        yield ledger
+
+
+def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
+    """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code."""
+    from connector.bulk.runner import Run  # noqa: PLC0415 - brings the closing loop
+
+    view, clock = View(), SystemClock()
+    with connected(settings) as connection:
+        same_organization(job, connection.base_url)
+        connection.warm()
+        running = Run(ledger, job, connection.lanes, clock, lambda moment: view.show(moment, clock.monotonic()))
+        with _stopped_by_keyboard(running.stop):
+            ending = running.work(who())
+        view.end()
+        lanes = lanes_data(connection.lanes)
+    data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
+    if ending.blocked is not None:
+        data["error"] = dict(describe(ending.blocked).error)
+        click.echo(sentences(describe(ending.blocked).error), err=True)
+    if as_json:
+        print_json(data)
+    else:
+        show_counts(job.name, ending.counts, data)
+        if ending.stopped:
+            click.echo(f"{ending.counts.open:,} rows are left. Go on with: connector bulk resume {job.name}")
+    return code(ending)
+
+
+@contextmanager
+def _stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
+    """Finish what is in flight at the first Ctrl-C (or a polite end), stop at once at the second."""
+    asked = False
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(ExitCode.INTERRUPTED)  # the ledger has what was done; resuming finds out the rest
+        asked = True
+        stop()
+        os.write(2, b"\nStopping: what is in flight is finished. Press Ctrl-C again to stop at once.\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def code(ending: Ending) -> int:
+    """Return the exit code: 0 when every row is as wanted, 1 failed, 3 refused, 4 when rows are left."""
+    if ending.well:
+        return ExitCode.DONE
+    counts = ending.counts
+    if ending.blocked is not None or counts.of(ItemStatus.FAILED):
+        return ExitCode.FAILED
+    return ExitCode.PARTLY_DONE if ending.stopped else ExitCode.REFUSED
+
+
+def say_wish(name: str, wish: Wish, *, as_json: bool, env_file: Path | None) -> int:
+    """Say to the workers of a job what is wanted, and to the person what that means. Returns the exit code."""
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        ledger.wish(name, wish)
+        data = status_data(ledger, ledger.job(name))
+    if as_json:
+        print_json(data)
+    else:
+        click.echo(wish.sentence)
+    return ExitCode.DONE
+
+
+def may_begin(ledger: Ledger, name: str, *, join: bool) -> None:
+    """Raise LedgerError when somebody works on the job and this run shall not join."""
+    there = [worker.name for worker in ledger.present(name)] if ledger.find(name) else []
+    if there and not join:
+        raise LedgerError(
+            f"The job {name} is being worked on by {', '.join(there)}.",
+            remedy="Watch it with bulk status, or work beside it with --join.",
+        )
+
+
+def belongs(file: Path, base_url: str) -> None:
+    """Raise InputError for a plan that was made for another organization."""
+    if is_plan(file) and read_head(file).get("organization") != base_url:
+        made = read_head(file).get("organization")
+        raise InputError(f"{file} was planned for {made}, not for {base_url}.", remedy="Plan again.")
+
+
+def same_organization(job: Job, base_url: str) -> None:
+    """Raise LedgerError when the job belongs to another organization than the settings name."""
+    made = job.options.get("organization", base_url)
+    if made != base_url:
+        raise LedgerError(
+            f"The job {job.name} belongs to {made}, and the settings name {base_url}.", remedy="Check DATAVERSE_URL."
+        )
+
+
+def agree(question: str, *, agreed: bool) -> None:
+    """Ask, unless somebody `agreed` already. Raises click.UsageError where there is no terminal to ask on."""
+    if agreed:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
+    if not click.confirm(question, err=True):
+        raise click.Abort
+
+
+def who() -> str:
+    """Return where this process runs, for people."""
+    return f"{socket.gethostname()}:{os.getpid()}"
