@@ -1,0 +1,99 @@
+"""The rows that did not go well, as a file: input for the next run, with the reason beside each row."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from connector.bulk.input_columns import FIELDS, RESULT_PREFIX
+from connector.bulk.ledger_model import Record
+from connector.closing.model import ColumnValue, Intent
+from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX
+
+RESULTS = tuple(RESULT_PREFIX + name for name in ("row", "status", "reason", "message", "remedy", "request_id"))
+"""What is told of each row, in columns that a reader of input passes over."""
+
+
+def write_dead_letters(path: Path, records: Callable[[], Iterable[Record]]) -> int:
+    """Write the records to `path` as CSV and return how many there were.
+
+    `records` is called for each time they are gone through. The file appears whole or not at all. Raises OSError.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        count = _write(partial, records)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def columns_of(intent: Intent) -> dict[str, ColumnValue]:
+    """Return an intent as the columns of an input file; reading them gives the same intent."""
+    columns: dict[str, ColumnValue] = {
+        "opportunityid": str(intent.opportunity_id),
+        "outcome": intent.outcome.value,
+        "status": intent.status,
+        "quote_status": intent.quote_status,
+        "closed_on": intent.closed_on.isoformat() if intent.closed_on else None,
+        "actual_revenue": intent.actual_revenue,
+        "subject": intent.subject,
+        "description": intent.description,
+        "competitor": str(intent.competitor_id) if intent.competitor_id else None,
+        "winning_quote": str(intent.winning_quote_id) if intent.winning_quote_id else None,
+        "drafts": intent.drafts.value,
+    }
+    for prefix, extra in ((OPPORTUNITY_PREFIX, intent.opportunity_columns), (QUOTE_PREFIX, intent.quote_columns)):
+        columns |= {_typed(prefix + name, value): value for name, value in extra.items()}
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _typed(name: str, value: ColumnValue) -> str:
+    """Return the name of an extra column with the type of its value, which text alone would lose."""
+    match value:
+        case bool():
+            return f"{name}:bool"
+        case int():
+            return f"{name}:int"
+        case float() | Decimal():
+            return f"{name}:decimal"
+        case _:
+            return name
+
+
+def _write(path: Path, records: Callable[[], Iterable[Record]]) -> int:
+    extra: dict[str, None] = {}
+    for record in records():
+        extra |= dict.fromkeys(name for name in _cells(record) if name not in FIELDS and name not in RESULTS)
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*FIELDS, *sorted(extra), *RESULTS], restval="")
+        writer.writeheader()
+        for cells in map(_cells, records()):
+            writer.writerow({name: _text(value) for name, value in cells.items()})
+            count += 1
+    return count
+
+
+def _cells(record: Record) -> dict[str, ColumnValue]:
+    wanted = record.wanted
+    columns = columns_of(wanted) if isinstance(wanted, Intent) else {"opportunityid": str(wanted.opportunity_id)}
+    return columns | dict(zip(RESULTS, _told(record), strict=True))
+
+
+def _told(record: Record) -> Iterator[ColumnValue]:
+    report = record.report or {}
+    error = report.get("error")
+    error = error if isinstance(error, Mapping) else {}
+    yield record.row
+    yield record.status.word
+    yield record.reason
+    yield str(report.get("reason") or error.get("message") or record.status.sentence)
+    yield str(error.get("remedy", ""))
+    yield str(error.get("request_id", ""))
+
+
+def _text(value: ColumnValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
