@@ -1,0 +1,62 @@
+"""An app with the shape of the endpoint: every operation of the table, and nothing behind it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from connector.service.definition import router
+from connector.service.models import CloseBody, PlanBody, ReopenBody, SubscribeBody
+from connector.service.operations_table import (
+    OPERATIONS,
+    ColumnsTable,
+    IdempotencyHeader,
+    OperationId,
+    OpportunityId,
+    OutcomeQuery,
+    ReasonsTable,
+    StatusQuery,
+    SubscriptionKey,
+    TopQuery,
+    register,
+)
+from connector.service.properties import Deployment
+
+DEPLOYMENT = Deployment(host="close.contoso.com", audience="api://close.contoso.com")
+
+
+def close(opportunity: OpportunityId, body: CloseBody, key: IdempotencyHeader = None) -> None: ...
+def plan(opportunity: OpportunityId, body: PlanBody) -> None: ...
+def reopen(opportunity: OpportunityId, body: ReopenBody, key: IdempotencyHeader = None) -> None: ...
+def opportunity(opportunity: OpportunityId) -> None: ...
+def reasons(outcome: OutcomeQuery, table: ReasonsTable = "opportunity") -> None: ...
+def columns(table: ColumnsTable = "opportunityclose") -> None: ...
+def result(operation: OperationId) -> None: ...
+def operations(status: StatusQuery = None, top: TopQuery = 50) -> None: ...
+def cancel(operation: OperationId) -> None: ...
+def subscribe(body: SubscribeBody) -> None: ...
+def unsubscribe(key: SubscriptionKey) -> None: ...
+def connection() -> None: ...
+
+
+ENDPOINTS = {
+    "CloseOpportunity": close,
+    "PlanClose": plan,
+    "ReopenOpportunity": reopen,
+    "GetOpportunity": opportunity,
+    "ListStatusReasons": reasons,
+    "GetCloseColumns": columns,
+    "GetOperation": result,
+    "ListOperations": operations,
+    "CancelOperation": cancel,
+    "SubscribeOpportunityClosed": subscribe,
+    "UnsubscribeOpportunityClosed": unsubscribe,
+    "TestConnection": connection,
+}
+
+
+def skeleton() -> FastAPI:
+    app = FastAPI()
+    for name, endpoint in ENDPOINTS.items():
+        register(app, OPERATIONS[name], endpoint)
+    app.include_router(router(DEPLOYMENT))
+    return app
