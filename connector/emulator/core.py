@@ -206,6 +206,7 @@ class Emulator:
         pending.fault = fault
         if fault is None:
             return
+        pending.rule = f"fault.{fault.do}"
         if fault.do == "slow" and fault.when == "before":
             pending.delay += fault.seconds
         elif fault.do == "throttle":

@@ -65,7 +65,7 @@ def _journal(emulator: Emulator, number: str) -> str:
     rows = (
         (
             f'<a href="?view=journal&amp;entry={one.number}">{one.number}</a>',
-            _e(one.at.strftime("%H:%M:%S")),
+            f'<span class="number">{one.at:%H:%M:%S}</span>',
             f"<b>{_e(one.title)}</b><br><small>{_e(one.request.method)} {_e(_target(one))}</small>",
             _status(one.status) + (f" <mark>{_e(one.fault)}</mark>" if one.fault else ""),
             _e(one.rule) + (f"<br><small>{_e(one.error)}</small>" if one.error else ""),
