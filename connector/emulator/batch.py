@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -90,15 +90,15 @@ def _item(part: Part, *, strict: bool) -> Single | ChangeSet:
     unknown = set(part.headers) - {"content-type", "content-length", "content-transfer-encoding"}
     if unknown:
         raise MultipartError(f"The header '{min(unknown)}' is not known for a change set.")
-    requests: list[tuple[str, InnerRequest]] = []
+    requests: dict[str, InnerRequest] = {}
     for one in split(part.body, inner, strict=strict):
         request = _request(one)
         content_id = one.headers.get("content-id") or request.headers.get("content-id") or ""
-        _check_member(request, content_id, [known for known, _ in requests])
-        requests.append((content_id, request))
+        _check_member(request, content_id, requests)
+        requests[content_id] = request
     if not requests:
         raise MultipartError("A change set has no parts.")
-    return ChangeSet(tuple(requests))
+    return ChangeSet(tuple(requests.items()))
 
 
 def _request(part: Part) -> InnerRequest:
@@ -118,7 +118,7 @@ def _request(part: Part) -> InnerRequest:
     return request
 
 
-def _check_member(request: InnerRequest, content_id: str, known: list[str]) -> None:
+def _check_member(request: InnerRequest, content_id: str, known: Container[str]) -> None:
     if request.method == "GET":
         raise BATCH_CONTENT.refuse("An invalid HTTP method 'GET' was detected for a request in a change set.")
     if not content_id:
