@@ -39,7 +39,7 @@ def serve(options: ServeOptions, announce: Announce) -> None:
     """
     kept = _folder(options)
     folder = kept if kept is not None else Path(tempfile.mkdtemp(prefix="emulator-"))
-    keys = Keys(folder / "signing.pem")  # makes the key while the rest starts
+    keys = Keys(folder / "signing.pem")
     try:
         sock = listening(options.host, options.port)
         with sock:
@@ -124,6 +124,7 @@ async def _until_stopped(
     if options.ready_file is not None:
         _write(options.ready_file, json.dumps(ready, indent=2) + "\n")
     announce(ready)
+    emulator.keys.begin()
     await stop.wait()
     await server.stop()
 

@@ -60,6 +60,7 @@ def open_embedded(
     if keys is None:
         keys = Keys(None if str(path) == MEMORY else Path(f"{path}-keys") / "signing.pem")
     emulator = Emulator(wanted, TravelClock(clock), keys)
+    keys.begin()
     application = wanted.tenant.applications[0]
     return EmbeddedEmulator(
         emulator,

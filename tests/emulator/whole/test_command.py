@@ -1,0 +1,83 @@
+"""The command: ready file, settings file, clean ends, and nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from connector.emulator.command import ask
+
+ROOT = Path(__file__).parents[3]
+OPPORTUNITY = "00000003-0000-4000-8000-000000000004"
+Started = tuple[subprocess.Popen[bytes], dict[str, str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[], Started]]:
+    """A function that starts the emulator on one file and waits until it is ready."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin() -> Started:
+        ready = tmp_path / "ready.json"
+        ready.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "connector", "emulator", "--db", str(tmp_path / "a.db"), "--port", "0"]
+        command += ["--ready-file", str(ready), "--env-file", str(tmp_path / "settings.env")]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        running.append(process)
+        while not ready.exists():
+            assert process.poll() is None, "the emulator ended before it was ready"
+            time.sleep(0.01)
+        return process, json.loads(ready.read_text(encoding="utf-8"))
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def session(ready: dict[str, str]) -> requests.Session:
+    made = requests.Session()
+    made.trust_env, made.verify = False, ready["ca_file"]
+    form = {name: ready[name] for name in ("client_id", "client_secret")}
+    form |= {"grant_type": "client_credentials", "scope": f"{ready['url']}/.default"}
+    token = made.post(f"{ready['authority']}/oauth2/v2.0/token", data=form, timeout=20).json()["access_token"]
+    made.headers["Authorization"] = f"Bearer {token}"
+    return made
+
+
+def test_it_says_where_it_is_and_ends_cleanly(start: Callable[[], Started], tmp_path: Path) -> None:
+    process, ready = start()
+    assert set(ready) == {"url", "authority", "tenant_id", "client_id", "client_secret", "ca_file", "control_url"}
+    settings = (tmp_path / "settings.env").read_text(encoding="utf-8")
+    for name in ("URL", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CA_FILE"):
+        assert f"DATAVERSE_{name}=" in settings
+    assert stat.S_IMODE((tmp_path / "ready.json").stat().st_mode) == 0o600
+    assert ask(ready["control_url"], Path(ready["ca_file"]), "GET", "health")["status"] == "ok"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start: Callable[[], Started]) -> None:
+    process, ready = start()
+    with session(ready) as client:
+        body = {"OpportunityClose": {"opportunityid@odata.bind": f"/opportunities({OPPORTUNITY})"}, "Status": 4}
+        assert client.post(f"{ready['url']}/api/data/v9.2/LoseOpportunity", json=body, timeout=20).status_code == 204
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, again = start()
+    assert again["ca_file"] == ready["ca_file"]
+    with session(again) as client:
+        row = client.get(f"{again['url']}/api/data/v9.2/opportunities({OPPORTUNITY})?$select=statecode", timeout=20)
+    assert row.json()["statecode"] == 2
+    counted = ask(again["control_url"], Path(again["ca_file"]), "GET", "closes")
+    assert {"table": "opportunity", "id": OPPORTUNITY, "closes": 1} in counted
