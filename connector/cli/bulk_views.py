@@ -24,10 +24,10 @@ _BINDS = {
 
 
 class View:
-    """Shows how a run goes on `stream`."""
+    """Shows how a run goes on `stream`, else on stderr."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
         self._told_at = float("-inf")
         self._width = 0
 
@@ -79,7 +79,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def show_counts(name: str, counts: Counts, data: Mapping[str, object], stream: TextIO = sys.stdout) -> None:
+def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     """Write where a job stands."""
     lines = [f"Job {name}: {counts.total:,} rows, {data['state']}."]
     lines += [
@@ -95,4 +95,4 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object], stream: T
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(map(str, workers))}.")
-    click.echo("\n".join(lines), file=stream)
+    click.echo("\n".join(lines))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from connector.assembly import connect
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_store import open_ledger
-from connector.clock import VirtualClock
+from connector.clock import SystemClock, VirtualClock
+from connector.settings import load
+from tests.bulk.office import Office
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -61,3 +65,13 @@ def clock() -> VirtualClock:
 def ledger(store: str, clock: VirtualClock) -> Iterator[Ledger]:
     with open_ledger(store, clock) as ledger:
         yield ledger
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    settings = load({"DATAVERSE_URL": f"emulator:{tmp_path / 'organization.db'}"}, Path(os.devnull))
+    connection = connect(settings, SystemClock())
+    connection.warm()
+    with open_ledger(str(tmp_path / "jobs.db"), SystemClock()) as ledger:
+        yield Office(tmp_path / "organization.db", connection, ledger, SystemClock())
+    connection.close()

@@ -1,0 +1,52 @@
+"""An office with an emulated organization, a store of jobs, and lanes to work with."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from connector.assembly import Connection
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_model import Job, Row
+from connector.bulk.progress import Ending, Moment
+from connector.bulk.runner import Run
+from connector.clock import Clock
+from connector.closing.model import Intent, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    file: Path
+    connection: Connection
+    ledger: Ledger
+    clock: Clock
+
+    def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.file)) as connection, connection:
+            return connection.execute(statement, values).fetchall()
+
+    def open_ids(self) -> list[UUID]:
+        found = self.sql("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY 1")
+        return [UUID(str(id_)) for (id_,) in found]
+
+    def job(self, name: str, ids: list[UUID], outcome: Outcome = Outcome.WON) -> Job:
+        rows = (Row(number, Intent(id_, outcome)) for number, id_ in enumerate(ids, 1))
+        return self.ledger.create(name, rows)
+
+    def run(self, job: Job, moments: list[Moment] | None = None) -> Ending:
+        watch = moments.append if moments is not None else lambda _moment: None
+        return Run(self.ledger, job, self.connection.lanes, self.clock, watch).work("here")
+
+    def closes(self) -> dict[str, int]:
+        """How many close activities that stand each opportunity has, by its id."""
+        found = self.sql(
+            "SELECT opportunityid, COUNT(*) FROM opportunityclose WHERE statecode = 1 AND opportunityid IN "
+            "(SELECT opportunityid FROM opportunity WHERE statecode <> 0) GROUP BY 1"
+        )
+        return {str(id_): int(str(count)) for id_, count in found}
+
+    def requests(self) -> int:
+        return sum(lane.gate.pace().requests for lane in self.connection.lanes)

@@ -1,0 +1,158 @@
+"""What is done before and after a run: plan file, results, reconciliation, undo."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from connector.bulk.input import RowFile, read_rows
+from connector.bulk.ledger_model import ItemStatus, Job, JobKind, Row
+from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
+from connector.bulk.reconcile import DONE, mismatches
+from connector.bulk.results import BAD, write_results
+from connector.bulk.undo import undo_name, undo_rows
+from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.model import Intent, Outcome, ReopenIntent
+from connector.errors import InputError
+from tests.bulk.office import Office
+
+
+def rows(ids: list[UUID], outcome: Outcome = Outcome.WON) -> list[Row]:
+    return [Row(number, Intent(id_, outcome)) for number, id_ in enumerate(ids, 1)]
+
+
+def close(office: Office, id_: UUID, outcome: Outcome) -> None:
+    close_opportunity(office.connection.organization, Intent(id_, outcome), pause=office.clock.sleep)
+
+
+def undo(office: Office, job: Job) -> Job:
+    made = undo_rows(office.ledger, job)
+    return office.ledger.create(undo_name(job), made, kind=JobKind.REOPEN, undoes=job.name)
+
+
+def test_a_plan_says_what_would_happen_with_hardly_any_requests_and_changes_nothing(
+    office: Office, tmp_path: Path
+) -> None:
+    ids, before = office.open_ids(), office.requests()
+    file = tmp_path / "june.plan.jsonl"
+    office.connection.organization.metadata()
+    summary = write_plan(file, {"organization": "x"}, rows([*ids, uuid4()]), office.connection.organization)
+    assert (office.requests() - before) / len(ids) <= 0.03
+    assert office.open_ids() == ids
+    assert summary.data()["planned"] == len(ids)
+    assert summary.data()["reasons"] == {"NotFound": 1}
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert lines[1]["steps"][-1].startswith("close_opportunity")
+    assert lines[-1]["summary"] == summary.data()
+    told = forecast(summary, office.connection.lanes, 0.3)
+    assert told.requests < 40
+    assert told.operations > len(ids)
+    assert told.seconds > 0
+
+
+def test_a_plan_is_run_as_it_is_and_rows_that_drifted_are_refused(office: Office, tmp_path: Path) -> None:
+    ids, file = office.open_ids()[:20], tmp_path / "plan.jsonl"
+    write_plan(file, {"organization": "x"}, rows(ids), office.connection.organization)
+    with_drafts = office.sql("SELECT DISTINCT opportunityid FROM quote WHERE statecode = 0 ORDER BY 1")
+    drifted = [id_ for id_ in (UUID(str(id_)) for (id_,) in with_drafts) if id_ in ids][:2]
+    for id_ in drifted:
+        close(office, id_, Outcome.LOST)
+        intent = ReopenIntent(id_)
+        reopen_opportunity(office.connection.organization, intent, pause=office.clock.sleep)
+    assert is_plan(file)
+    assert read_head(file)["organization"] == "x"
+    ending = office.run(office.ledger.create("planned", read_plan(file)))
+    assert ending.counts.of(ItemStatus.CLOSED) == 20 - len(drifted)
+    assert ending.counts.reasons == {(ItemStatus.REFUSED, "plan_changed"): len(drifted)}
+    assert set(office.open_ids()) >= set(drifted)
+
+
+def test_what_a_plan_refuses_is_not_done_later(office: Office, tmp_path: Path) -> None:
+    id_, file = office.open_ids()[0], tmp_path / "plan.jsonl"
+    close(office, id_, Outcome.LOST)
+    write_plan(file, {"organization": "x"}, rows([id_]), office.connection.organization)
+    reopen_opportunity(office.connection.organization, ReopenIntent(id_), pause=office.clock.sleep)
+    ending = office.run(office.ledger.create("planned", read_plan(file)))
+    assert ending.counts.of(ItemStatus.REFUSED) == 1
+    assert id_ in office.open_ids()
+
+
+def test_a_plan_that_breaks_off_is_refused(office: Office, tmp_path: Path) -> None:
+    file = tmp_path / "plan.jsonl"
+    write_plan(file, {"organization": "x"}, rows(office.open_ids()[:5]), office.connection.organization)
+    file.write_text("\n".join(file.read_text(encoding="utf-8").splitlines()[:3]), encoding="utf-8")
+    with pytest.raises(InputError, match="breaks off"):
+        list(read_plan(file))
+
+
+def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path) -> None:
+    ids = office.open_ids()[:6]
+    for id_ in ids[:2]:
+        close(office, id_, Outcome.LOST)
+    office.run(office.job("june", ids))
+    file = tmp_path / "dead.csv"
+    assert write_results(file, office.ledger, "june", BAD) == 2
+    with file.open(encoding="utf-8") as lines:
+        told = list(csv.DictReader(lines))
+    assert {line["result.reason"] for line in told} == {"closed_with_other_outcome"}
+    assert all(line["result.message"] for line in told)
+    again = list(read_rows(RowFile(file)))
+    assert [row.wanted for row in again] == [Intent(id_, Outcome.WON) for id_ in ids[:2]]
+
+
+def test_the_results_hold_every_step_with_its_ids(office: Office, tmp_path: Path) -> None:
+    office.run(office.job("june", office.open_ids()[:4]))
+    file = tmp_path / "all.jsonl"
+    assert write_results(file, office.ledger, "june") == 4
+    for line in file.read_text(encoding="utf-8").splitlines():
+        data = json.loads(line)
+        assert data["status"] == "closed"
+        assert data["steps"][-1]["activity_id"]
+        assert data["steps"][-1]["request_id"]
+        assert data["request"]["outcome"] == "won"
+
+
+def test_reconciliation_finds_what_is_not_as_the_job_says(office: Office) -> None:
+    ids = office.open_ids()[:10]
+    job = office.job("june", ids)
+    office.run(job)
+    organization = office.connection.organization
+    assert list(mismatches(office.ledger.records("june", DONE), organization)) == []
+    reopen_opportunity(organization, ReopenIntent(ids[3]), pause=office.clock.sleep)
+    reopen_opportunity(organization, ReopenIntent(ids[7]), pause=office.clock.sleep)
+    close(office, ids[7], Outcome.LOST)
+    found = list(mismatches(office.ledger.records("june", DONE), organization))
+    assert [(each.row, each.opportunity_id) for each in found] == [(4, ids[3]), (8, ids[7])]
+    assert "is open now" in found[0].problem
+    assert "is lost now" in found[1].problem
+
+
+def test_undo_opens_what_the_job_closed_and_only_that(office: Office) -> None:
+    ids = office.open_ids()
+    before = office.sql("SELECT quoteid, statecode FROM quote ORDER BY 1")
+    already, later = ids[0], ids[1]
+    close(office, already, Outcome.WON)
+    job = office.job("june", ids[:10])
+    office.run(job)
+    reopen_opportunity(office.connection.organization, ReopenIntent(later), pause=office.clock.sleep)
+    close(office, later, Outcome.LOST)
+    ending = office.run(undo(office, job))
+    assert ending.counts.of(ItemStatus.REOPENED) == 8
+    assert ending.counts.of(ItemStatus.REFUSED) == 1
+    assert set(ids) - set(office.open_ids()) == {already, later}
+    assert office.ledger.counts("june").of(ItemStatus.UNDONE) == 8
+    after = dict(office.sql("SELECT quoteid, statecode FROM quote ORDER BY 1"))
+    won_or_closed = {quote for quote, state in before if state in (2, 3)}
+    assert all(after[quote] == dict(before)[quote] for quote in won_or_closed)
+
+
+def test_an_undone_job_cannot_be_undone_back(office: Office) -> None:
+    job = office.job("june", office.open_ids()[:3])
+    office.run(job)
+    back = undo(office, job)
+    with pytest.raises(InputError, match="nothing to undo"):
+        list(undo_rows(office.ledger, back))

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from connector.bulk.ledger_model import ItemStatus, Wish
+from connector.bulk.progress import Moment
+from connector.bulk.runner import Run
+from connector.clock import VirtualClock
+from connector.closing.close import close_many
+from connector.closing.model import OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
+from connector.closing.organization import Organization
+from connector.errors import ConnectorError, NotSent, SignInError
+from tests.bulk.office import Office
+
+
+def test_every_row_is_closed_once_with_few_requests(office: Office) -> None:
+    ids, before = office.open_ids(), office.requests()
+    ending = office.run(office.job("june", ids))
+    assert ending.well
+    assert ending.counts.data()["closed"] == len(ids) == 300
+    assert office.open_ids() == []
+    assert all(office.closes()[str(id_)] == 1 for id_ in ids)
+    assert (office.requests() - before) / len(ids) < 0.2
+
+
+def test_rows_that_cannot_be_closed_are_accounted_for_and_do_not_stop_the_others(office: Office) -> None:
+    ids = office.open_ids()[:20]
+    office.run(office.job("lost", ids[:5], Outcome.LOST))
+    ending = office.run(office.job("won", [*ids, uuid4()]))
+    data = ending.counts.data()
+    assert (data["closed"], data["refused"], data["failed"]) == (15, 5, 1)
+    assert ending.counts.reasons == {
+        (ItemStatus.REFUSED, "closed_with_other_outcome"): 5,
+        (ItemStatus.FAILED, "NotFound"): 1,
+    }
+    assert not ending.well
+    assert not ending.stopped
+
+
+def test_a_second_run_of_a_job_changes_nothing(office: Office) -> None:
+    job = office.job("june", office.open_ids()[:30])
+    office.run(job)
+    before = office.requests()
+    assert office.run(office.ledger.job("june")).well
+    assert office.requests() == before
+
+
+def test_another_job_finds_what_is_closed_already(office: Office) -> None:
+    ids = office.open_ids()[:10]
+    office.run(office.job("june", ids))
+    ending = office.run(office.job("july", ids))
+    assert ending.well
+    assert ending.counts.of(ItemStatus.ALREADY_CLOSED) == 10
+
+
+def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run(office: Office) -> None:
+    ids = office.open_ids()
+    job = office.job("june", ids)
+    runs: list[Run] = []
+
+    def stop(moment: Moment) -> None:
+        if moment.in_hand:
+            runs[0].stop()
+
+    runs.append(Run(office.ledger, job, _small(office), office.clock, stop))
+    ending = runs[0].work("here")
+    closed = ending.counts.of(ItemStatus.CLOSED)
+    assert ending.stopped
+    assert closed == len(ids) - len(office.open_ids()) < len(ids)
+    assert ending.counts.data()["pending"] == len(ids) - closed
+    assert office.run(office.ledger.job("june")).well
+    assert set(office.closes().values()) == {1}
+
+
+def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:
+    job = office.job("june", office.open_ids())
+    run = Run(
+        office.ledger, job, _small(office), office.clock, lambda m: m.in_hand and office.ledger.wish("june", Wish.PAUSE)
+    )
+    ending = run.work("here")
+    assert ending.wish is Wish.PAUSE
+    assert ending.stopped
+    office.ledger.wish("june", Wish.RUN)
+    assert office.run(office.ledger.job("june")).well
+
+
+def test_what_a_killed_run_had_closed_is_told_as_closed_by_this_job(office: Office) -> None:
+    ids = office.open_ids()[:12]
+    job = office.job("june", ids)
+    killed = office.ledger.enter("killed", "june")
+    items = killed.claim(job, 100)
+    intents = [item.wanted for item in items][:5]
+    close_many(office.connection.organization, intents, pause=office.clock.sleep)
+    killed.leave()
+    ending = office.run(job)
+    assert ending.counts.of(ItemStatus.CLOSED) == 12
+    assert {office.closes()[str(id_)] for id_ in ids} == {1}
+
+
+def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office) -> None:
+    lane = _Lane(
+        _Trouble(office.connection.organization, NotSent("No connection."), 30), office.connection.lanes[0].gate
+    )
+    job = office.job("june", office.open_ids()[:40])
+    clock = VirtualClock()
+    ending = Run(office.ledger, job, [lane], clock, lambda _moment: None).work("here")
+    assert ending.well
+    assert clock.monotonic() > 60
+
+
+def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Office) -> None:
+    trouble = _Trouble(office.connection.organization, SignInError("The secret has expired."), 10**9)
+    job = office.job("june", office.open_ids()[:40])
+    lane = _Lane(trouble, office.connection.lanes[0].gate)
+    ending = Run(office.ledger, job, [lane], VirtualClock(), lambda _moment: None).work("here")
+    assert isinstance(ending.blocked, SignInError)
+    assert ending.counts.data()["pending"] == 40
+    assert ending.counts.of(ItemStatus.FAILED) == 0
+
+
+def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:
+    job = office.job("june", office.open_ids())
+    endings = []
+    threads = [
+        threading.Thread(
+            target=lambda: endings.append(
+                Run(office.ledger, job, office.connection.lanes, office.clock, lambda _m: None).work("x")
+            )
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(endings) == 2
+    assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 300
+    assert set(office.closes().values()) == {1}
+
+
+def test_it_tells_how_it_goes(office: Office) -> None:
+    moments: list[Moment] = []
+    office.run(office.job("june", office.open_ids()), moments)
+    assert moments[-1].counts.of(ItemStatus.CLOSED) == 300
+    assert moments[-1].ceiling
+    assert all(moment.counts.total == 300 for moment in moments)
+
+
+@dataclass
+class _Lane:
+    organization: Organization
+    gate: object
+    name: str = "lane"
+
+
+class _OneByOne:
+    """A governor that lets one opportunity through at a time."""
+
+    def __init__(self, gate: object) -> None:
+        self._gate = gate
+
+    def parts(self) -> int:
+        return 1
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._gate, name)
+
+
+def _small(office: Office) -> list[_Lane]:
+    return [_Lane(_Slow(office.connection.organization), _OneByOne(office.connection.lanes[0].gate))]
+
+
+@dataclass
+class _Slow:
+    """An organization that takes its time, so that a run is surely interrupted in the middle."""
+
+    organization: Organization
+    pause: threading.Event = field(default_factory=threading.Event)
+
+    def metadata(self) -> OrganizationMetadata:
+        return self.organization.metadata()
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        return self.organization.observe(ids, activities=activities)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        self.pause.wait(1.0)
+        return self.organization.perform(plans)
+
+
+@dataclass
+class _Trouble:
+    """An organization that cannot be reached for so many looks."""
+
+    organization: Organization
+    error: ConnectorError
+    times: int
+
+    def metadata(self) -> OrganizationMetadata:
+        return self.organization.metadata()
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        return self.organization.observe(ids, activities=activities)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        return self.organization.perform(plans)
+
+
+@pytest.mark.parametrize("size", [1, 7, 50])
+def test_any_batch_size_gives_the_same_result(office: Office, size: int) -> None:
+    gate = _OneByOne(office.connection.lanes[0].gate)
+    gate.parts = lambda: size  # type: ignore[method-assign]
+    job = office.job("june", office.open_ids()[:60])
+    lane = _Lane(office.connection.organization, gate)
+    assert Run(office.ledger, job, [lane], office.clock, lambda _moment: None).work("here").well

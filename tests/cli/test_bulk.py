@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from connector.bulk.ledger_store import open_ledger
+from connector.clock import SystemClock
+
+from desk import Desk, Said  # isort: skip
+
+
+def write(desk: Desk, name: str = "rows.csv", count: int = 30, outcome: str = "won") -> list[str]:
+    ids = [str(id_) for (id_,) in desk.sql("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY 1")]
+    lines = ["opportunityid,outcome", *(f"{id_},{outcome}" for id_ in ids[:count])]
+    (desk.file.parent / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ids[:count]
+
+
+def bulk(desk: Desk, *arguments: str) -> Said:
+    store = str(desk.file.parent / "jobs.db")
+    return desk.run("bulk", *arguments, DATAVERSE_URL=f"emulator:{desk.file}", CONNECTOR_STORE=store)
+
+
+def test_a_file_is_closed_and_every_row_accounted_for(desk: Desk) -> None:
+    ids = write(desk)
+    said = bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json")
+    assert said.code == 0
+    assert said.data["total"] == said.data["closed"] == len(ids)
+    assert said.data["pending"] == said.data["failed"] == 0
+    assert said.data["lanes"][0]["refused"] == 0
+    status = bulk(desk, "status", "june", "--json")
+    assert status.code == 0
+    wanted = {"total": 30, "closed": 30, "already_closed": 0, "refused": 0, "failed": 0, "pending": 0}
+    assert {name: status.data[name] for name in wanted} == wanted
+
+
+def test_the_same_command_again_changes_nothing(desk: Desk) -> None:
+    write(desk)
+    bulk(desk, "run", "rows.csv", "--job", "june", "--yes")
+    before = desk.rows()
+    assert bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json").code == 0
+    assert bulk(desk, "resume", "june", "--yes", "--json").data["closed"] == 30
+    assert desk.rows() == before
+
+
+def test_other_rows_under_the_name_of_a_job_are_refused(desk: Desk) -> None:
+    write(desk)
+    bulk(desk, "run", "rows.csv", "--job", "june", "--yes")
+    write(desk, "other.csv", 10, "lost")
+    said = bulk(desk, "run", "other.csv", "--job", "june", "--yes")
+    assert said.code == 1
+    assert "other rows" in said.err
+
+
+def test_a_plan_is_written_run_and_undone(desk: Desk) -> None:
+    ids = write(desk)
+    said = bulk(desk, "plan", "rows.csv", "--json")
+    assert said.code == 0
+    assert said.data["planned"] == len(ids)
+    assert said.data["forecast"]["requests"] > 0
+    assert bulk(desk, "run", said.data["plan"], "--job", "june", "--yes", "--json").data["closed"] == len(ids)
+    assert bulk(desk, "reconcile", "june", "--json").data == {"job": "june", "checked": 30, "mismatches": [], "open": 0}
+    assert bulk(desk, "undo", "june", "--yes", "--json").data["reopened"] == len(ids)
+    assert bulk(desk, "status", "june", "--json").data["undone"] == len(ids)
+
+
+def test_exit_codes_say_whether_all_is_well(desk: Desk) -> None:
+    ids = write(desk, count=4)
+    write(desk, "lost.csv", 2, "lost")
+    assert bulk(desk, "run", "lost.csv", "--yes").code == 0
+    assert bulk(desk, "run", "rows.csv", "--yes").code == 3
+    Path("none.csv").write_text(f"opportunityid,outcome\n{uuid4()},won\n", encoding="utf-8")
+    said = bulk(desk, "run", "none.csv", "--yes", "--json")
+    assert said.code == 1
+    assert said.data["reasons"] == [{"status": "failed", "reason": "NotFound", "count": 1}]
+    said = bulk(desk, "report", "rows", "--dead-letters", "dead.csv", "--json")
+    assert said.code == 3
+    assert said.data["files"] == {"dead.csv": 2}
+    assert Path("dead.csv").read_text(encoding="utf-8").count(ids[0]) == 1
+
+
+def test_a_mismatch_ends_reconciliation_with_a_failure(desk: Desk) -> None:
+    ids = write(desk, count=3)
+    bulk(desk, "run", "rows.csv", "--yes")
+    desk.sql("UPDATE opportunity SET statecode = 0, statuscode = 1 WHERE opportunityid = ?", ids[1])
+    said = bulk(desk, "reconcile", "rows", "--json")
+    assert said.code == 1
+    assert [each["row"] for each in said.data["mismatches"]] == [2]
+
+
+def test_failed_rows_are_tried_again(desk: Desk) -> None:
+    ids = write(desk, count=3)
+    desk.sql("UPDATE opportunity SET statecode = 2, statuscode = 4 WHERE opportunityid = ?", ids[0])
+    assert bulk(desk, "run", "rows.csv", "--yes").code == 3
+    desk.sql("UPDATE opportunity SET statecode = 0, statuscode = 1 WHERE opportunityid = ?", ids[0])
+    assert bulk(desk, "retry", "rows", "--refused", "--yes", "--json").data["closed"] == 3
+
+
+def test_bad_rows_are_told_with_file_and_row_and_nothing_is_touched(desk: Desk) -> None:
+    before = desk.rows()
+    ids = write(desk, count=3)
+    Path("rows.csv").write_text(f"opportunityid,outcome\n{ids[0]},won\n{ids[0]},lost\n", encoding="utf-8")
+    said = bulk(desk, "run", "rows.csv", "--yes")
+    assert said.code == 2
+    assert "row 2" in said.err
+    assert "contradicts row 1" in said.err
+    assert desk.rows() == before
+    assert bulk(desk, "status", "--json").data == {"jobs": []}
+
+
+@pytest.mark.parametrize("verb", ["resume", "pause", "cancel", "status", "retry", "report", "reconcile", "undo"])
+def test_an_unknown_job_is_told(desk: Desk, verb: str) -> None:
+    said = bulk(desk, verb, "nothing", "--json")
+    assert said.code == 1
+    assert "There is no job 'nothing'" in said.data["error"]["message"]
+
+
+def test_without_agreement_nothing_is_changed(desk: Desk) -> None:
+    write(desk)
+    before = desk.rows()
+    assert bulk(desk, "run", "rows.csv").code == 2
+    assert desk.rows() == before
+
+
+def test_a_job_that_is_being_worked_on_is_left_to_who_does(desk: Desk) -> None:
+    write(desk)
+    bulk(desk, "run", "rows.csv", "--job", "june", "--yes")
+    with open_ledger(str(desk.file.parent / "jobs.db"), SystemClock()) as ledger:
+        worker = ledger.enter("elsewhere:7", "june")
+        said = bulk(desk, "resume", "june", "--yes")
+        worker.leave()
+    assert said.code == 1
+    assert "elsewhere:7" in said.err
+    assert "--join" in said.err
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(desk: Desk) -> None:
+    write(desk, count=60)
+    store = desk.file.parent / "jobs.db"
+    environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": str(store)}
+    command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--job", "june", "--yes", "--json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
+        while not store.exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    if process.returncode == 4:
+        assert json.loads(out)["pending"] > 0
+    assert bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json").data["closed"] == 60
