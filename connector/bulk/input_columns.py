@@ -69,8 +69,8 @@ class Columns:
             there = f"Its columns are {', '.join(columns)}. " if len(columns) else ""
             raise InputError(
                 f"{file}: {'; '.join(problems)}. Nothing was touched.",
-                remedy=f"{there}The columns that are read are {', '.join(FIELDS)}, and extra columns that begin with"
-                f" {OPPORTUNITY_PREFIX} or {QUOTE_PREFIX}.",
+                remedy=f"{there}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
+                f" {OPPORTUNITY_PREFIX}NAME or {QUOTE_PREFIX}NAME.",
             )
         return {theirs: ours for theirs, ours in found.items() if ours}
 
@@ -95,9 +95,7 @@ def parse_renames(given: Sequence[str]) -> dict[str, str]:
 def unknown(name: str) -> str:
     """Say that a column is not known, with the name it is nearest to."""
     near = difflib.get_close_matches(name.strip().lower(), FIELDS, n=1)
-    return f"the column {name!r} is not known{f'; did you mean {near[0]}?' if near else ''}".rstrip("?") + (
-        "?" if near else ""
-    )
+    return f"the column {name!r} is not known{f' (did you mean {near[0]}?)' if near else ''}"
 
 
 def _twice(columns: Sequence[str], ours: Sequence[str | None]) -> list[str]:

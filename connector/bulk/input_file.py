@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+from zipfile import BadZipFile
 
 from connector.errors import InputError
 
@@ -188,8 +189,9 @@ def _csv_line(number: int, line: int, cells: Sequence[str], columns: Sequence[st
     beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
     if len(cells) < len(columns) or beyond:
         other = next((one for one in DELIMITERS if one != delimiter and one in "".join(cells)), None)
-        hint = f"; is it separated by {DELIMITERS[other]} instead of {DELIMITERS[delimiter]}?" if other else ""
-        return Line(number, line, {}, f"it has {len(cells)} cells where the first line names {len(columns)}{hint}")
+        hint = f" (is it separated by {DELIMITERS[other]} instead of {DELIMITERS[delimiter]}?)" if other else ""
+        count = f"{len(cells)} cells" if len(cells) > 1 else "one cell"
+        return Line(number, line, {}, f"it has {count} where the first line names {len(columns)}{hint}")
     stray = [place for place, name in enumerate(columns) if not name and cells[place].strip()]
     if stray:
         return Line(number, line, {}, f"cell {stray[0] + 1} is not empty, but its column has no name")
@@ -222,7 +224,7 @@ def _json_lines(path: Path) -> Iterator[Line]:
 
 def _json_line(number: int, line: int, text: str) -> Line:
     try:
-        row = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        row = json.loads(text.strip(), object_pairs_hook=_once, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         return Line(number, line, {}, f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}, column {error.colno}")
     except (ValueError, RecursionError) as error:
@@ -253,7 +255,7 @@ def _open_excel(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every r
         raise _missing(path, "Excel", "excel") from None
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, ValueError, KeyError, openpyxl.utils.exceptions.InvalidFileException) as error:
+    except (OSError, ValueError, KeyError, BadZipFile, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise InputError(f"{path} cannot be read as an Excel file: {error}.", remedy="Save it as .xlsx.") from None
     sheet = book.worksheets[0]
     rows = sheet.iter_rows(values_only=True)
