@@ -25,7 +25,7 @@ class Deployment:
     audience: str
     client_id: str = "00000000-0000-0000-0000-000000000000"
     tenant: str = "organizations"
-    scope: str = "Opportunities.Close"
+    scope: str = "user_impersonation"
     authority: str = "https://login.microsoftonline.com"
     publisher: str = "Dataverse Close"
     contact_name: str = "Endpoint administrator"

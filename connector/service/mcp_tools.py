@@ -1,0 +1,202 @@
+"""The tools for agents, as data: names, schemas written by hand, honest hints, and the request that each becomes.
+
+The schemas keep to what Copilot Studio reads: no `$ref` (the tool would vanish), one type per schema, no union with
+null, no integer exclusive bound, enumerations of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+CONFIRMED = "confirmed"
+"""The argument that says that a person has agreed."""
+
+_OPPORTUNITY: Json = {"type": "string", "format": "uuid", "description": "The id of the opportunity."}
+_KEY: Json = {
+    "type": "string",
+    "maxLength": 255,
+    "description": "Names this request: a repetition with the same key gets the first answer. Optional.",
+}
+_WISH: Json = {
+    "outcome": {"type": "string", "enum": ["won", "lost"], "description": "How the opportunity ends."},
+    "status": {
+        "type": "string",
+        "maxLength": 200,
+        "description": "The status reason of the opportunity, by number or label. The outcome's default if absent.",
+    },
+    "closedOn": {"type": "string", "format": "date", "description": "The day of the close, as in 2026-01-31."},
+    "actualRevenue": {"type": "number", "description": "The actual revenue, in the currency of the opportunity."},
+    "description": {"type": "string", "maxLength": 2000, "description": "A remark that the close activity keeps."},
+    "competitor": {"type": "string", "format": "uuid", "description": "The id of the competitor it was lost to."},
+    "winningQuote": {
+        "type": "string",
+        "format": "uuid",
+        "description": "The id of the quote that the customer accepted; the others are closed.",
+    },
+    "drafts": {
+        "type": "string",
+        "enum": ["activate", "delete", "direct", "leave"],
+        "description": "What becomes of draft quotes; activate and close them if absent.",
+    },
+}
+_STEPS: Json = {"type": "array", "items": {"type": "object"}, "description": "Every write and what came of it."}
+_QUOTES: Json = {"type": "array", "items": {"type": "object"}, "description": "Each quote and what came of it."}
+_MESSAGE: Json = {"type": "string", "description": "What happened or is wrong, as a sentence."}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool: what an agent is told, and the operation it is.
+
+    `inputs` are its arguments, `required` those it must have. `reads` says that it changes nothing; every tool is
+    idempotent. `asks` says that a person must agree first. `method` and `path` are the operation's; the argument
+    `place` fills the path, `confirmed` stays here, all others are the body.
+    """
+
+    name: str
+    title: str
+    description: str
+    method: str
+    path: str
+    place: str
+    inputs: Mapping[str, Json]
+    required: tuple[str, ...]
+    outputs: Mapping[str, Json]
+    reads: bool
+    asks: bool = False
+
+    @property
+    def input_schema(self) -> Json:
+        """Return the schema of the arguments."""
+        return _object(dict(self.inputs), list(self.required)) | {"additionalProperties": False}
+
+    @property
+    def output_schema(self) -> Json:
+        """Return the schema of the structured answer; only the sentence is always there, in failures too."""
+        return _object(dict(self.outputs), ["message"])
+
+    @property
+    def hints(self) -> Mapping[str, bool]:
+        """Return the hints: closing cannot be taken back in full, so it is destructive; nothing happens twice."""
+        return {
+            "readOnlyHint": self.reads,
+            "destructiveHint": not self.reads,
+            "idempotentHint": True,
+            "openWorldHint": False,
+        }
+
+
+def _object(properties: Json, required: list[str]) -> Json:
+    return {"type": "object", "properties": properties, "required": required}
+
+
+_CLOSED: Json = {
+    "message": _MESSAGE,
+    "result": {
+        "type": "string",
+        "description": "One of closed, already_closed, partial, running, unconfirmed, failed.",
+    },
+    "changed": {"type": "boolean", "description": "True when this call changed something."},
+    "opportunityId": _OPPORTUNITY,
+    "operationId": {"type": "string", "description": "The id of the operation; ask get_operation while it runs."},
+    "quotes": _QUOTES,
+    "steps": _STEPS,
+    "code": {"type": "string", "description": "A stable code of what is wrong."},
+}
+_CONFIRM: Json = {
+    "type": "boolean",
+    "description": "True only after a person has seen the plan and agreed. Otherwise nothing is changed.",
+}
+_DIGEST: Json = {
+    "type": "string",
+    "maxLength": 128,
+    "description": "The digest of the plan that was agreed to: anything else is then refused. Give it whenever known.",
+}
+
+TOOLS = (
+    Tool(
+        "plan_close",
+        "Plan the close of an opportunity",
+        "Tells what closing the opportunity with its draft and active quotes would do now, and changes nothing. Show "
+        "the plan to the person before closing, and pass its digest on.",
+        "POST",
+        "/opportunities/{}/plan",
+        "opportunityId",
+        {"opportunityId": _OPPORTUNITY, **_WISH},
+        ("opportunityId", "outcome"),
+        {
+            "message": _MESSAGE,
+            "result": {"type": "string", "description": "One of planned, already_closed, refused, failed."},
+            "digest": {"type": "string", "description": "Names the plan."},
+            "opportunityId": _OPPORTUNITY,
+            "quotes": _QUOTES,
+            "steps": _STEPS,
+            "code": {"type": "string", "description": "A stable code of what is wrong."},
+        },
+        reads=True,
+    ),
+    Tool(
+        "close_opportunity_with_quotes",
+        "Close an opportunity with its quotes",
+        "Closes the draft and active quotes of an opportunity and then the opportunity, as won or lost. Ask a person "
+        "first and set confirmed. Called again it does nothing twice and tells the same result.",
+        "POST",
+        "/opportunities/{}/close",
+        "opportunityId",
+        {"opportunityId": _OPPORTUNITY, **_WISH, "planDigest": _DIGEST, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
+        ("opportunityId", "outcome", CONFIRMED),
+        _CLOSED,
+        reads=False,
+        asks=True,
+    ),
+    Tool(
+        "reopen_opportunity",
+        "Reopen an opportunity",
+        "Opens a closed opportunity again and puts the quotes that were closed through this connector back to draft. "
+        "Ask a person first and set confirmed.",
+        "POST",
+        "/opportunities/{}/reopen",
+        "opportunityId",
+        {"opportunityId": _OPPORTUNITY, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
+        ("opportunityId", CONFIRMED),
+        _CLOSED,
+        reads=False,
+        asks=True,
+    ),
+    Tool(
+        "get_opportunity",
+        "Get an opportunity with its quotes",
+        "Reads an opportunity and all its quotes as they stand.",
+        "GET",
+        "/opportunities/{}",
+        "opportunityId",
+        {"opportunityId": _OPPORTUNITY},
+        ("opportunityId",),
+        {
+            "message": _MESSAGE,
+            "opportunityId": _OPPORTUNITY,
+            "state": {"type": "string", "description": "One of open, won, lost."},
+            "openQuotes": {"type": "integer", "description": "How many quotes are draft or active."},
+            "quotes": _QUOTES,
+            "code": {"type": "string", "description": "A stable code of what is wrong."},
+        },
+        reads=True,
+    ),
+    Tool(
+        "get_operation",
+        "Get the result of an operation",
+        "Tells what came of a close or reopen that was still running when its tool answered.",
+        "GET",
+        "/operations/{}",
+        "operationId",
+        {"operationId": {"type": "string", "maxLength": 512, "description": "The id of the operation."}},
+        ("operationId",),
+        _CLOSED,
+        reads=True,
+    ),
+)
+"""Every tool."""
