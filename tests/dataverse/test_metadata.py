@@ -67,6 +67,27 @@ def test_the_messages_that_matter_are_those_that_exist() -> None:
     assert metadata(organization()).get().close_action is None
 
 
+@pytest.mark.parametrize("batch", [None, refused(405)], ids=["in a batch", "singly"])
+def test_a_list_of_messages_that_may_not_be_read_is_taken_to_be_empty(batch: Response | None) -> None:
+    wire = organization("msdyn_CloseQuoteAsLost", "new_Close")
+    wire.answers["GET sdkmessages"] = refused(
+        403, "0x80040220", "Principal user is missing prvReadSdkMessage privilege"
+    )
+    if batch is not None:
+        wire.answers[r"POST \$batch"] = batch
+    found = metadata(wire, close_action="new_Close").get()
+    assert found.messages == frozenset()
+    assert found.close_action == "new_Close"
+    assert found.quote_statuses == metadata(organization()).get().quote_statuses
+
+
+def test_a_list_of_messages_that_fails_otherwise_is_no_empty_list() -> None:
+    wire = organization()
+    wire.answers["GET sdkmessages"] = refused(500)
+    with pytest.raises(ConnectorError):
+        metadata(wire).get()
+
+
 def test_metadata_is_kept_until_it_expires() -> None:
     wire, clock = organization(), VirtualClock()
     kept = metadata(wire, clock)
