@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
+import platform
 import random
+import secrets
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from connector.bulk.ledger_store import POSTGRES, open_ledger
 from connector.clock import Clock, SystemClock
 from connector.closing.organization import Organization
 from connector.dataverse import auth
@@ -21,9 +29,15 @@ from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.pacing import MOST_PARTS
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
 from connector.dataverse.transport import Network, Transport
-from connector.errors import SettingsError
+from connector.errors import SettingsError, SignInError
 from connector.handler import Handler
 from connector.settings import Identity, Settings, SignIn
+from connector.settings_service import ServiceSettings, service_problems
+
+if TYPE_CHECKING:
+    from connector.service.caller import Caller
+    from connector.service.options import Admission, ServiceOptions
+    from connector.service.reach import Surroundings
 
 EMULATOR_MARK = "emulator"
 """What the secrets of emulators have in them; no secret of a real application does."""
@@ -240,3 +254,218 @@ def _check_reach(settings: Settings) -> None:
         problems.append(f"DATAVERSE_AUTHORITY: {problem}")
     if problems:
         raise SettingsError("\n".join(problems), remedy="Check DATAVERSE_URL and what belongs to it.")
+
+
+# -- the hosted endpoint ----------------------------------------------------------------------------------------------
+
+MOST_USERS = 1000
+"""Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
+_V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a hosted endpoint is made of; `close` ends what was opened for it."""
+
+    options: ServiceOptions
+    around: Surroundings
+    close: Callable[[], None]
+
+
+def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
+    """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
+    from connector.service.audit import AuditFile  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
+
+    problems = service_problems(settings.service, embedded=settings.emulator is not None)
+    if problems:
+        raise SettingsError("\n".join(problems), remedy="Every setting is explained in .env.example.")
+    clock = clock or SystemClock()
+    chance = random.SystemRandom()
+    options = service_options(settings)
+    with ExitStack() as opening:
+        ways = _Ways(settings, options.admission, clock, chance, opening)
+        ledger = open_ledger(settings.store, clock)
+        opening.callback(ledger.close)
+        assert settings.service.audit is not None  # noqa: S101 - the settings name a file in any case
+        audit = AuditFile(settings.service.audit)
+        opening.callback(audit.close)
+        around = Surroundings(
+            reach=Reach(ways.organization, ways.address, ways.columns, ways.check),
+            ledger=ledger,
+            audit=audit,
+            http=ways.keys_http(),
+            clock=clock,
+            entropy=secrets.token_bytes,
+            chance=chance.random,
+            who=f"{platform.node()}:{os.getpid()} endpoint",
+        )
+        return Endpoint(options, around, opening.pop_all().close)
+
+
+def service_options(settings: Settings) -> ServiceOptions:
+    """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
+    from connector.service.options import Access, Admission, ServiceOptions  # noqa: PLC0415 - only the endpoint pays
+    from connector.service.options import SignIn as CallerSignIn  # noqa: PLC0415 - the same
+
+    wanted = settings.service
+    automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA
+    sign_in = automatic if wanted.sign_in == "auto" else CallerSignIn(wanted.sign_in)
+    development = sign_in is CallerSignIn.DEVELOPMENT
+    admission = Admission(
+        sign_in=sign_in,
+        access=Access.APPLICATION if development else Access(wanted.access),
+        tenants={tenant: address or settings.url for tenant, address in wanted.tenants.items()},
+        audiences=wanted.audiences,
+        clients=wanted.clients,
+        scope=wanted.scope,
+        role=wanted.role,
+        operator_role=wanted.operator_role,
+        authority=wanted.authority,
+        v1_issuer=_V1_ISSUERS.get(wanted.authority, "https://sts.windows.net"),
+        api_keys=wanted.api_keys,
+    )
+    return ServiceOptions(
+        secret=_service_secret(wanted, settings.store),
+        admission=admission,
+        public_url=wanted.public_url,
+        gateway_hosts=wanted.gateway_hosts,
+        deadline=wanted.deadline,
+        keep=wanted.keep,
+        workers=wanted.workers,
+        requests_per_minute=wanted.requests_per_minute,
+        version=metadata.version("dataverse-close-connector"),
+    )
+
+
+def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
+    """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
+    if wanted.secret:
+        return wanted.secret.encode()
+    if store.startswith(POSTGRES):
+        raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")
+    path = Path(f"{Path(store).expanduser()}-secret")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+        except FileExistsError:
+            pass
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"The endpoint's secret cannot be kept in {path}: {error.strerror}.",
+            remedy="Set CONNECTOR_SERVICE_SECRET, or CONNECTOR_STORE to a file in a folder that can be written.",
+        ) from error
+
+
+class _Ways:
+    """The organizations as the endpoint's callers may use them: as themselves, or as the endpoint's application."""
+
+    def __init__(
+        self, settings: Settings, admission: Admission, clock: Clock, chance: random.Random, opening: ExitStack
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._clock = clock
+        self._chance = chance
+        self._opening = opening
+        self._connections: dict[str, Connection] = {}
+        self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
+        self._users: OrderedDict[tuple[str, str], tuple[_Latest, Lane]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def organization(self, caller: Caller) -> Organization:
+        """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
+        return self._lane(caller).organization
+
+    def address(self, caller: Caller) -> str:
+        """Return where it is."""
+        return self._connection(caller).base_url
+
+    def columns(self, caller: Caller, table: str) -> dict[str, Any]:
+        """Return the custom columns of a table; raises ConnectorError."""
+        from connector.dataverse.custom_columns import custom_columns  # noqa: PLC0415 - only who asks pays for it
+
+        return custom_columns(self._lane(caller).handler, self.address(caller), table)
+
+    def check(self) -> None:
+        """Find out whether the endpoint can sign in; raises SignInError."""
+        self._connect(self._settings.url).warm()
+
+    def keys_http(self) -> Handler:
+        """Return the way to the sign-in service's keys."""
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        return retry(
+            transport, clock=self._clock, chance=self._chance, patience=Patience(told=5.0), repeatable=anything
+        )
+
+    def _connection(self, caller: Caller) -> Connection:
+        return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))
+
+    def _connect(self, address: str) -> Connection:
+        with self._lock:
+            if address not in self._connections:
+                own = address == self._settings.url
+                settings = self._settings if own else replace(self._settings, url=address, tenant_id="", authority="")
+                connection = connect(settings, self._clock, chance=self._chance)
+                self._opening.callback(connection.close)
+                self._connections[address] = connection
+            return self._connections[address]
+
+    def _lane(self, caller: Caller) -> Lane:
+        from connector.service.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+
+        if not acts_as_user(caller, self._admission.access):
+            return self._connection(caller).lanes[0]
+        if not caller.assertion:
+            raise SignInError(
+                "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
+            )
+        with self._lock:
+            who = (caller.tenant_id, caller.object_id)
+            latest, lane = self._users.get(who) or self._new_lane(caller)
+            latest.assertion = caller.assertion
+            self._users[who] = latest, lane
+            self._users.move_to_end(who)
+            if len(self._users) > MOST_USERS:
+                self._users.popitem(last=False)
+            return lane
+
+    def _new_lane(self, caller: Caller) -> tuple[_Latest, Lane]:
+        """Return a lane with a gate of its own: service protection limits count per user."""
+        address = self._connection(caller).base_url
+        on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
+        self._on_behalf[caller.tenant_id] = on_behalf, transport
+        latest = _Latest(on_behalf)
+        way = _Way(address, transport, ("user",), (latest,))
+        return latest, _lane("user", self._settings, way, latest, self._clock, self._chance)
+
+    def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:
+        identity = self._settings.identities[0]
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        http = retry(
+            transport, clock=self._clock, chance=self._chance, patience=Patience(told=60.0), repeatable=anything
+        )
+        authority = _once(lambda: discover(http, address, caller.tenant_id))
+        registration = auth.Registration(identity.client_id, authority, address)
+        return auth.OnBehalfOf(registration, functools.partial(_credential, identity), http, self._clock), transport
+
+
+class _Latest:
+    """The tokens of one user, got with the latest token that user presented."""
+
+    def __init__(self, on_behalf: auth.OnBehalfOf) -> None:
+        self._on_behalf = on_behalf
+        self.assertion = ""
+
+    def token(self) -> str:
+        """Return a token. Raises SignInError."""
+        return self._on_behalf.tokens(self.assertion).token()
+
+    def renew(self, rejected: str, claims: str = "") -> str:
+        """Return a token in place of `rejected`. Raises SignInError."""
+        return self._on_behalf.tokens(self.assertion).renew(rejected, claims)

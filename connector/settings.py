@@ -11,7 +11,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
+from connector.settings_service import ServiceNames, ServiceSettings, service_settings
 
 EMULATOR_SCHEME = "emulator:"
 ENV_FILE = Path(".env")
@@ -84,6 +85,7 @@ class Settings:
     token_cache: Path
     store: str = field(repr=False)
     log_level: str
+    service: ServiceSettings
 
 
 def load(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
@@ -183,7 +185,7 @@ ManagedIdentity = Annotated[str, AfterValidator(_managed)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
-class Names(BaseModel):
+class Names(ServiceNames):
     """The settings by their names in the environment, each with the sentence that explains it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -349,6 +351,7 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
 def _settings(names: Names, environ: Mapping[str, str], problems: list[str]) -> Settings:
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)
+    service = service_settings(names)
     return Settings(
         url=names.url,
         emulator=emulator,
@@ -370,6 +373,7 @@ def _settings(names: Names, environ: Mapping[str, str], problems: list[str]) -> 
         token_cache=names.token_cache or state / "tokens.bin",
         store=names.store or str(state / "jobs.db"),
         log_level=names.log_level,
+        service=replace(service, audit=service.audit or state / "audit.jsonl"),
     )
 
 

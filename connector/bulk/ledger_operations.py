@@ -114,6 +114,11 @@ class Operations:
             for found in self._database.rows(f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?", values)
         ]
 
+    def unfinished(self) -> int:
+        """Return how many operations have no result yet."""
+        found = self._database.rows("SELECT COUNT(*) FROM job WHERE key IS NOT NULL AND state = 'ready'")
+        return int(found[0][0])
+
     def keep_answer(self, name: str, answer: Mapping[str, object]) -> None:
         """Keep the answer that every repetition of the request is to get."""
         with self._database.transaction() as transaction:

@@ -20,6 +20,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "close": "Close an opportunity as won or lost, with its quotes.",
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
         "bulk": "Close many opportunities from a file: durable, paced, resumable.",
+        "serve": "Serve the endpoint that flows and agents call.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
     }
 )

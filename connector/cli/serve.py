@@ -1,0 +1,73 @@
+"""`connector serve`: the hosted endpoint for Power Automate, agents and other programs, served until it is stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from ipaddress import ip_address
+from pathlib import Path
+
+import click
+
+from connector.assembly import Endpoint, open_endpoint
+from connector.cli.connection import read_settings
+from connector.cli.options import env_file_option, verbose_option
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port.")
+@click.option("--make-key", is_flag=True, help="Print a new API key and what to set for it, and serve nothing.")
+@env_file_option
+@verbose_option
+def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> None:
+    """Serve the endpoint that flows and agents call.
+
+    With DATAVERSE_URL=emulator:FILE it needs no tenant: an emulated organization is inside, nobody signs in, and only
+    this machine is answered. Otherwise callers sign in; see the settings CONNECTOR_SERVICE_... in .env.example.
+    """
+    if make_key:
+        _print_key()
+        return
+    settings = read_settings(env_file)
+    logging.getLogger("connector.service").setLevel(logging.INFO)
+    endpoint = open_endpoint(settings)
+    try:
+        _serve(endpoint, host, port)
+    finally:
+        endpoint.close()
+
+
+def _serve(endpoint: Endpoint, host: str, port: int) -> None:
+    import uvicorn  # noqa: PLC0415 (heavy)
+
+    from connector.service.app import create_app  # noqa: PLC0415 (heavy)
+    from connector.service.options import SignIn  # noqa: PLC0415 (the same)
+
+    if endpoint.options.admission.sign_in is SignIn.DEVELOPMENT and not _is_loopback(host):
+        raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
+    # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
+    uvicorn.run(
+        create_app(endpoint.options, endpoint.around),
+        host=host,
+        port=port,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=20,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _print_key() -> None:
+    key = secrets.token_urlsafe(32)
+    click.echo(f"API key, shown this once: {key}")
+    click.echo(f"CONNECTOR_SERVICE_API_KEYS=NAME:{hashlib.sha256(key.encode()).hexdigest()}")

@@ -1,0 +1,153 @@
+"""Makes the endpoint: the app with its routes, the border around it, and the workers beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from connector.bulk.ledger_operations import Operations
+from connector.errors import ConnectorError
+from connector.service.border import Border
+from connector.service.caller import Caller
+from connector.service.callers import Callers
+from connector.service.failures import TITLES, Declined, Failure, of_error
+from connector.service.health import Health
+from connector.service.keys import SigningKeys
+from connector.service.limits import RateLimit
+from connector.service.models_answers import ErrorDetail
+from connector.service.operations import Desk
+from connector.service.operations_crew import Crew
+from connector.service.operations_work import Stopping, Work
+from connector.service.options import ServiceOptions
+from connector.service.reach import Surroundings
+from connector.service.routes import OperationRoutes
+from connector.service.routes_read import ReadingRoutes
+from connector.service.tokens import Tokens
+
+_CODES = {404: "no_such_path", 405: "no_such_method", 415: "not_json"}
+_UNPROCESSABLE = 422
+
+
+def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
+    """Return the endpoint as an ASGI app; its workers run from its start to its shutdown."""
+    desk = Desk(around.ledger, options, around.audit, around.clock, around.entropy)
+    crew = _crew(desk, options, around)
+    app = FastAPI(
+        title="Opportunity Close",
+        version=options.version or "0",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(crew, options),
+        redirect_slashes=False,
+    )
+    app.include_router(OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router())
+    app.include_router(ReadingRoutes(around.reach, options, around.waiting).router())
+    working = (lambda: crew.alive) if options.workers else (lambda: True)
+    operations = Operations(around.ledger)
+    health = Health(operations, around.reach.check, working, around.waiting, around.clock, options.version)
+    app.include_router(health.router())
+    _answer_failures(app)
+    app.add_middleware(
+        Border,
+        identify=_identify(options, around),
+        limit=RateLimit(options.requests_per_minute, around.clock),
+        body_limit=options.body_limit,
+        clock=around.clock,
+    )
+    return app
+
+
+def work_of(desk: Desk, options: ServiceOptions, around: Surroundings, stopping: threading.Event) -> Work:
+    """Return how operations are worked off in this process; its pauses end when it is `stopping`."""
+
+    def pause(seconds: float) -> None:
+        if stopping.wait(seconds):
+            raise Stopping
+
+    return Work(
+        desk=desk,
+        options=options,
+        organization_for=around.reach.organization,
+        audit=around.audit,
+        clock=around.clock,
+        tell=around.waiting.tell,
+        pause=pause,
+        chance=around.chance,
+    )
+
+
+def _crew(desk: Desk, options: ServiceOptions, around: Surroundings) -> Crew:
+    stopping = threading.Event()
+    work = work_of(desk, options, around, stopping)
+    return Crew(around.ledger, work, max(1, options.workers), around.who, stopping)
+
+
+def _lifespan(crew: Crew, options: ServiceOptions):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Starlette's own type
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if options.workers:
+            crew.start()
+        yield
+        crew.stop()
+
+    return lifespan
+
+
+def _identify(options: ServiceOptions, around: Surroundings):  # type: ignore[no-untyped-def]  # noqa: ANN202 - see `border.Identify`
+    admission = options.admission
+    keys = SigningKeys(around.http, admission.authority, around.clock)
+    callers = Callers(admission, Tokens(admission, keys, around.clock).caller)
+
+    async def identify(headers: Mapping[str, str], peer: str) -> Caller:
+        return await around.waiting.apart(lambda: callers.identify(headers, peer))
+
+    return identify
+
+
+def _answer_failures(app: FastAPI) -> None:
+    async def of_declined(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Declined)  # noqa: S101 - registered for it below
+        return _failed(request, error.failure)
+
+    async def of_connector(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ConnectorError)  # noqa: S101 - registered for it below
+        return _failed(request, of_error(error))
+
+    async def of_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it below
+        return _failed(request, _malformed(error))
+
+    async def of_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
+        status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
+        code = _CODES.get(status, "malformed")
+        sentence = f"{TITLES.get(status, 'Failed')}: check the method and the address."
+        return _failed(request, Failure(status, code, sentence, headers=dict(error.headers or {})))
+
+    app.add_exception_handler(Declined, of_declined)
+    app.add_exception_handler(ConnectorError, of_connector)
+    app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(HTTPException, of_http)
+
+
+def _failed(request: Request, failure: Failure) -> JSONResponse:
+    path = "" if request.url.path.startswith(("/operations/", "/subscriptions/")) else request.url.path
+    return JSONResponse(failure.body(path, request.state.correlation_id), failure.status, dict(failure.headers))
+
+
+def _malformed(error: RequestValidationError) -> Failure:
+    """Return every field that is wrong, by name; never what was sent."""
+    details = []
+    for problem in error.errors():
+        place = [str(part) for part in problem["loc"]]
+        target = "/".join(place[1:] if len(place) > 1 else place)
+        details.append(ErrorDetail(code=str(problem["type"]), message=str(problem["msg"]), target=target))
+    named = "; ".join(f"{detail.target}: {detail.message}" for detail in details)
+    return Failure(400, "invalid_request", f"The request is malformed. {named}.", tuple(details))

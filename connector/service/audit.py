@@ -1,0 +1,108 @@
+"""The audit trail: who asked for what, from which run of which flow, and what changed. Lines are only ever added.
+
+A line is one JSON object: ids, states and status reasons, never names, amounts or other text of customers. An end is
+written before the ledger has it, so after a crash a line may stand twice (the same operation and attempt), never not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from connector.bulk.ledger_model import Item, Job
+from connector.clock import Clock
+from connector.closing.model import Intent, Quote, Report, Snapshot, StepStatus
+from connector.service.caller import Caller
+
+
+class AuditTrail(Protocol):
+    """Where audit records go."""
+
+    def write(self, record: Mapping[str, object]) -> None:
+        """Add a record, durably; raises OSError when that cannot be done."""
+
+
+class AuditFile:
+    """An audit trail in a file that is only ever added to, a line at a time; made if need be, for its owner's eyes."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._lock = threading.Lock()
+
+    def write(self, record: Mapping[str, object]) -> None:
+        """Add a line in one write, which several processes may do side by side."""
+        line = json.dumps(dict(record), separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            os.write(self._descriptor, line)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def of_request(
+    event: str, operation_id: str, caller: Caller, clock: Clock, facts: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the record of something a caller did to an operation: `accepted`, `repeated`, `canceled` or `retried`."""
+    return {
+        "at": clock.now().isoformat(),
+        "event": event,
+        "operation": operation_id,
+        "caller": who(caller),
+        **{name: value for name, value in facts.items() if value},
+    }
+
+
+def of_end(job: Job, item: Item, report: Report, caller: Caller, clock: Clock) -> dict[str, object]:
+    """Return the record of what came of an operation."""
+    asked = item.wanted.outcome.value if isinstance(item.wanted, Intent) else "open"
+    return {
+        "at": clock.now().isoformat(),
+        "event": "ended",
+        "operation": job.name,
+        "attempt": item.attempts,
+        "caller": who(caller),
+        "run": job.options.get("run_id", ""),
+        "opportunity": str(report.opportunity_id),
+        "asked": asked,
+        "result": report.status.value,
+        "reason": report.reason_code,
+        "changes": changes(report.before, report.after),
+        "activities": [
+            str(result.step.activity_id)
+            for result in report.steps
+            if result.step.activity_id and result.status is StepStatus.DONE
+        ],
+    }
+
+
+def who(caller: Caller) -> dict[str, str]:
+    """Return a caller for the record."""
+    return {
+        "kind": caller.kind.value,
+        "tenant": caller.tenant_id,
+        "object": caller.object_id,
+        "application": caller.application_id,
+    }
+
+
+def changes(before: Snapshot | None, after: Snapshot | None) -> list[dict[str, object]]:
+    """Return each row whose state or status reason is another, with both; a row that is gone has no `after`."""
+    if before is None or after is None:
+        return []
+    stood: dict[object, Quote] = {quote.id: quote for quote in after.quotes}
+    rows = [("opportunity", before.opportunity.id, _stand(before.opportunity), _stand(after.opportunity))]
+    rows += [("quote", quote.id, _stand(quote), _stand(stood.get(quote.id))) for quote in before.quotes]
+    return [
+        {"table": table, "record": str(id_), "before": old, "after": new} for table, id_, old, new in rows if old != new
+    ]
+
+
+def _stand(row: object) -> dict[str, int] | None:
+    state, status = getattr(row, "state", None), getattr(row, "status", None)
+    return {"state": int(state), "status": status} if state is not None and status is not None else None

@@ -1,0 +1,190 @@
+"""The border around the app: ids, who calls, how much, how large, and an answer whatever happens behind it.
+
+Everything that is not listed as open needs a caller, so that a route added later is closed until somebody opens it.
+What is logged of a request is its route, never its path (which may hold an address that proves itself), its headers
+or its body.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from connector.clock import Clock
+from connector.service.caller import Caller
+from connector.service.failures import Declined, Failure
+from connector.service.limits import RateLimit
+
+_log = logging.getLogger("connector.service.requests")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Identify = Callable[[Mapping[str, str], str], Awaitable[Caller]]
+
+OPEN = re.compile(
+    r"(GET|HEAD) /(healthz|readyz|version|connector/.*|operations/[^/]*\.[^/]*)"
+    r"|POST /webhooks/.*|DELETE /subscriptions/.+"
+)
+"""What needs no sign-in: nothing secret, or an address that proves itself."""
+
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_ECHOED = ("x-ms-client-request-id", "traceparent")
+_SAFETY = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+class TooLarge(Exception):
+    """The body is larger than is accepted."""
+
+
+@dataclass(slots=True)
+class _Passage:
+    """One request on its way through."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    peer: str
+    correlation_id: str
+    added: list[tuple[bytes, bytes]]
+    status: int = 0
+    caller: Caller | None = None
+
+
+class Border:
+    """Wraps an ASGI app; `identify` says who calls or raises Declined."""
+
+    def __init__(self, app: App, identify: Identify, limit: RateLimit, body_limit: int, clock: Clock) -> None:
+        self._app = app
+        self._identify = identify
+        self._limit = limit
+        self._body_limit = body_limit
+        self._clock = clock
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        passage = _passage(scope)
+        began = self._clock.monotonic()
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                passage.status = message["status"]
+                message["headers"] = [*message["headers"], *passage.added]
+            await send(message)
+
+        try:
+            await self._admit(passage)
+            state = scope.setdefault("state", {})
+            state["caller"], state["correlation_id"], state["began"] = passage.caller, passage.correlation_id, began
+            await self._app(scope, self._bounded(receive, passage), told)
+        except Declined as error:
+            await _answer(told, passage, error.failure)
+        except TooLarge:
+            await _answer(told, passage, _too_large(self._body_limit))
+        except Exception as error:  # noqa: BLE001 - the border: the caller gets an answer, the log gets the frames
+            _log_unforeseen(error, passage)
+            if not passage.status:
+                await _answer(told, passage, UNFORESEEN)
+        _log_request(scope, passage, self._clock.monotonic() - began)
+
+    async def _admit(self, passage: _Passage) -> None:
+        if OPEN.fullmatch(f"{passage.method} {passage.path}"):
+            counted = "" if "." not in passage.path else passage.path
+        else:
+            passage.caller = await self._identify(passage.headers, passage.peer)
+            counted = passage.caller.connection
+        if not counted:
+            return
+        allowance = self._limit.take(counted)
+        passage.added += [(name.lower().encode(), value.encode()) for name, value in allowance.headers.items()]
+        if allowance.wait:
+            raise Declined(Failure(429, "too_many_requests", "This connection has sent too many requests in a minute."))
+
+    def _bounded(self, receive: Receive, passage: _Passage) -> Receive:
+        """Return `receive` that ends with TooLarge; what announces itself as too large is not even read."""
+        announced = passage.headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > self._body_limit:
+            raise TooLarge
+        left = self._body_limit
+
+        async def bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise TooLarge
+            return message
+
+        return bounded
+
+
+UNFORESEEN = Failure(
+    500,
+    "unforeseen",
+    "The endpoint failed in a way it did not foresee. Send the request again: nothing is done twice. If it happens "
+    "again, give support the correlation id.",
+)
+
+
+def _too_large(limit: int) -> Failure:
+    return Failure(413, "too_large", f"The request has more than the {limit} bytes that are accepted.")
+
+
+def _passage(scope: MutableMapping[str, Any]) -> _Passage:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    told = headers.get("x-ms-client-request-id", "")
+    trace = headers.get("traceparent", "")
+    correlation = told if _ID.fullmatch(told) else (trace[3:35] if _TRACE.fullmatch(trace) else str(uuid4()))
+    added = [(b"x-ms-request-id", correlation.encode()), *_SAFETY]
+    for name, right in zip(_ECHOED, (_ID, _TRACE), strict=True):
+        if right.fullmatch(headers.get(name, "")):
+            added.append((name.encode(), headers[name].encode()))
+    peer = (scope.get("client") or ("",))[0]
+    return _Passage(scope["method"], scope["path"], headers, peer, correlation, added)
+
+
+async def _answer(send: Send, passage: _Passage, failure: Failure) -> None:
+    body = json.dumps(failure.body("", passage.correlation_id)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in failure.headers.items()]
+    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _log_unforeseen(error: Exception, passage: _Passage) -> None:
+    frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
+    _log.error("%s broke off: %s\n%s", passage.correlation_id, type(error).__name__, frames)
+
+
+def _log_request(scope: MutableMapping[str, Any], passage: _Passage, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "?")
+    who = passage.caller.connection if passage.caller else "-"
+    run = passage.headers.get("x-ms-workflow-run-id", "")
+    run = run if _ID.fullmatch(run) else "-"
+    _log.info(
+        "%s %s %d %.0f ms, correlation %s, connection %s, run %s",
+        passage.method,
+        route,
+        passage.status,
+        seconds * 1000,
+        passage.correlation_id,
+        who,
+        run,
+    )

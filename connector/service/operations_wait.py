@@ -1,0 +1,104 @@
+"""How a request waits for its operation without holding a thread, and how blocking work is kept off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from connector.bulk.ledger_operations import Operation
+from connector.clock import Clock
+from connector.service.answers import is_finished
+
+T = TypeVar("T")
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks into the ledger: another instance may have finished the operation."""
+THREADS = 32
+
+
+class Listener(Protocol):
+    """Hears of one operation's end."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the operation has ended in this process, or after `seconds`."""
+
+
+class Waiting(Protocol):
+    """How requests wait."""
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns; it may block."""
+
+    def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
+        """Return a listener for an operation; what ends after this is heard."""
+
+    def tell(self, operation_id: str) -> None:
+        """Tell the listeners, from any thread, that the operation has ended."""
+
+
+async def ended(
+    waiting: Waiting, find: Callable[[], Operation], operation_id: str, until: float, clock: Clock
+) -> Operation:
+    """Return the operation when it has ended, or as it is at `until` (the clock's monotonic time)."""
+    with waiting.listen(operation_id) as listener:
+        while True:
+            operation = await waiting.apart(find)
+            left = until - clock.monotonic()
+            if left <= 0 or is_finished(operation):
+                return operation
+            await listener.wait(min(left, LOOK_AGAIN))
+
+
+class LoopWaiting:
+    """Waits on the event loop; blocking work goes to threads of its own."""
+
+    def __init__(self) -> None:
+        self._limiter: CapacityLimiter | None = None
+        self._listeners: dict[str, list[_LoopListener]] = {}
+        self._lock = threading.Lock()
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Run `call` in a thread."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(THREADS)
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+    @contextmanager
+    def listen(self, operation_id: str) -> Iterator[Listener]:
+        """Listen until the end of the block."""
+        listener = _LoopListener(asyncio.get_running_loop())
+        with self._lock:
+            self._listeners.setdefault(operation_id, []).append(listener)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                self._listeners[operation_id].remove(listener)
+                if not self._listeners[operation_id]:
+                    del self._listeners[operation_id]
+
+    def tell(self, operation_id: str) -> None:
+        """Wake whoever listens."""
+        with self._lock:
+            for listener in self._listeners.get(operation_id, ()):
+                listener.wake()
+
+
+class _LoopListener:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._event.wait(), seconds)
+        except TimeoutError:
+            return

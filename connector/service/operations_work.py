@@ -1,0 +1,119 @@
+"""Works operations off: takes them from the ledger, closes or reopens, and writes down what came of it.
+
+Whoever finds an operation unfinished takes it over: after kill -9 the next process, with a shared store any other. An
+opportunity is in one worker's hands at most, and closing looks before it acts, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from connector.bulk.ledger_model import STATUS_BY_WORD, Item, Job, Result, Wanted
+from connector.bulk.ledger_worker import Worker
+from connector.clock import Clock
+from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.identity import is_made_under
+from connector.closing.model import Intent, Report, ReportStatus
+from connector.closing.organization import Organization
+from connector.closing.report import report_data
+from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
+from connector.service.answers import GAVE_UP, SIGN_IN
+from connector.service.audit import AuditTrail, of_end
+from connector.service.caller import Caller
+from connector.service.operations import Desk
+from connector.service.options import ServiceOptions
+
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+"""Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
+
+
+class Stopping(Exception):
+    """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How operations are worked off. `organization_for` gives the organization as a caller may use it.
+
+    `tell` is called with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives
+    numbers from 0 to 1.
+    """
+
+    desk: Desk
+    options: ServiceOptions
+    organization_for: Callable[[Caller], Organization]
+    audit: AuditTrail
+    clock: Clock
+    tell: Callable[[str], None]
+    pause: Callable[[float], None]
+    chance: Callable[[], float]
+
+    def do(self, worker: Worker, job: Job, item: Item) -> None:
+        """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
+        operation = self.desk.operations.get(job.name)
+        caller = self.desk.caller_of(operation)
+        try:
+            report = self._report(caller, item, str(job.options.get("plan", "")))
+        except Stopping:
+            worker.release(job, [item])
+            return
+        cause = cause_of(report.error)
+        passing = report.status is ReportStatus.FAILED and cause is not None and cause.transient
+        patient = self.clock.now() < job.created + timedelta(seconds=self.options.patience)
+        if passing and patient:
+            self._put_off(worker, job, item, cause)
+            return
+        self.audit.write(of_end(job, item, report, caller, self.clock))
+        reason = GAVE_UP if passing else _reason(report, cause)
+        status = STATUS_BY_WORD[report.status.value]
+        worker.record(job, [Result(item.row, item.epoch, status, reason, report_data(report))])
+        self.tell(job.name)
+
+    def _report(self, caller: Caller, item: Item, plan: str) -> Report:
+        wanted = item.wanted
+        try:
+            organization = self.organization_for(caller)
+            report = self._act(organization, wanted, plan)
+            return _ours(organization, report, wanted) if item.attempts > 1 else report
+        except ConnectorError as error:  # what keeps this caller out altogether
+            return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
+
+    def _act(self, organization: Organization, wanted: Wanted, plan: str) -> Report:
+        if isinstance(wanted, Intent):
+            return close_opportunity(organization, wanted, pause=self.pause, chance=self.chance, if_plan=plan or None)
+        return reopen_opportunity(organization, wanted, pause=self.pause, chance=self.chance, if_plan=plan or None)
+
+    def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
+        seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))
+        if isinstance(cause, Throttled):
+            seconds = max(seconds, cause.retry_after)
+        until = self.clock.now() + timedelta(seconds=seconds)
+        self.desk.note_waiting(job.name, until, type(cause).__name__)
+        worker.requeue(job, [item], seconds)
+
+
+def cause_of(error: ConnectorError | None) -> ConnectorError | None:
+    """Return the failure behind a loop that gave up, else the failure itself."""
+    while isinstance(error, NotConverged) and error.last is not None:
+        error = error.last
+    return error
+
+
+def _reason(report: Report, cause: ConnectorError | None) -> str:
+    if isinstance(cause, SignInError):
+        return SIGN_IN
+    return report.reason_code or (type(cause).__name__ if cause else "")
+
+
+def _ours(organization: Organization, report: Report, wanted: Wanted) -> Report:
+    """Say closed, not closed before, when an earlier attempt of this operation did it and was cut off."""
+    if report.status is not ReportStatus.ALREADY_CLOSED:
+        return report
+    try:
+        seen = organization.observe([wanted.opportunity_id], activities=True).get(wanted.opportunity_id)
+    except ConnectorError:
+        return report  # it is closed as asked in any case
+    made = [a for a in seen.activities if is_made_under(a.id, wanted.opportunity_id, wanted.key)] if seen else []
+    return replace(report, status=ReportStatus.CLOSED) if any(a.completed for a in made) else report

@@ -1,0 +1,47 @@
+"""What the endpoint reaches beyond itself, given to it when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from connector.bulk.ledger import Ledger
+from connector.clock import Clock
+from connector.closing.organization import Organization
+from connector.handler import Handler
+from connector.service.audit import AuditTrail
+from connector.service.caller import Caller
+from connector.service.operations_wait import LoopWaiting, Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The organizations, as callers may use them. All raise ConnectorError.
+
+    `organization` is the one of the caller's tenant, with the caller's rights or the application's; `address` is where
+    it is; `columns` are the custom columns of a table as a JSON schema; `check` finds out whether a token can be had.
+    """
+
+    organization: Callable[[Caller], Organization]
+    address: Callable[[Caller], str]
+    columns: Callable[[Caller, str], Mapping[str, Any]]
+    check: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Everything an endpoint is placed in: `http` asks for signing keys, `entropy` and `chance` are its dice.
+
+    `who` names the process for people, `waiting` is how requests wait.
+    """
+
+    reach: Reach
+    ledger: Ledger
+    audit: AuditTrail
+    http: Handler
+    clock: Clock
+    entropy: Callable[[int], bytes]
+    chance: Callable[[], float]
+    who: str
+    waiting: Waiting = field(default_factory=LoopWaiting)
