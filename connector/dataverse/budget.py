@@ -188,6 +188,8 @@ class Limit:
         if self._fruitless > PATIENCE:
             self._goal = self.value
         cost, doubled = self._cost(stopped), 2.0 ** min(self._fruitless, 4)
+        if not self._curious:
+            return RECOVERY_COST * stopped * doubled
         if self.value < self._goal:
             return max(self._horizon / 2, min(RECOVERY_COST * cost, 2 * self._horizon * doubled))
         return max(10 * self._horizon, PROBE_COST * cost) * doubled
@@ -210,12 +212,20 @@ class Limit:
         return number * self._bias
 
     def rumour(self, now: float, number: float, stopped: float) -> None:
-        """Take in that another server named a lower `number`: it holds here too until this one says otherwise."""
-        if number < (1 - NEWS) * self._number:
+        """Take in that another server named a `number`: a lower one holds here too until this one says otherwise.
+
+        What stops everybody for minutes is not tried by each server in turn: one search in vain is enough for all.
+        """
+        lower = number < (1 - NEWS) * self._number
+        if lower:
             self._goal = max(self._goal, self.value)
             self._number = number
             self.value = self._learnt = min(self.value, number * self._bias)
+        if self._curious and lower:
             self._look_again(now + stopped, self._horizon / 2)
+        elif not self._curious:
+            self.value = min(self.value, self._learnt)
+            self._look_again(now + stopped, RECOVERY_COST * stopped * 2.0 ** min(self._fruitless, 4))
 
     def proven(self, now: float, used: float) -> None:
         """Take in that another server let `used` pass, which is more than this one is thought to."""

@@ -206,3 +206,10 @@ def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
     while len(load.outcome.answered) < requests:
         load.step()
     assert foreseen == pytest.approx(load.now, rel=0.15)
+
+
+def test_fewer_at_once_than_documented_are_found_by_one_refusal_for_all_servers() -> None:
+    limits = Limits(servers=8, concurrency=10, concurrency_retry_after=(2.0, 9.0))
+    outcome = run(Service(limits, about(0.2)), 600)
+    assert outcome.rate(300, 600) >= 0.95 * ceiling(limits, 0.2)
+    assert len(outcome.refused) < 5
