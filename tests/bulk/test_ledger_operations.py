@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from rows import closed, opportunity, rows
+
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_budget import Budgets, Slot
+from connector.bulk.ledger_model import ItemStatus, JobKind, JobState
+from connector.bulk.ledger_operations import Asked, KeyReused, Operations
+from connector.bulk.ledger_store import open_ledger
+from connector.clock import VirtualClock
+from connector.closing.model import Intent, Outcome
+from connector.errors import LedgerError
+
+
+@pytest.fixture
+def operations(ledger: Ledger) -> Operations:
+    return Operations(ledger)
+
+
+def asked(clock: VirtualClock, key: str = "k", number: int = 1, content: str = "c", owner: str = "ann") -> Asked:
+    wanted = Intent(opportunity(number), Outcome.WON, key=f"{owner} {key}")
+    return Asked(owner, key, content, wanted, JobKind.CLOSE, {"run": "r"}, clock.now() + timedelta(hours=24))
+
+
+def test_an_operation_exists_once_however_often_it_is_asked_for(operations: Operations, clock: VirtualClock) -> None:
+    first, new = operations.accept("op1", asked(clock))
+    assert (new, first.job.name, first.owner, first.key, first.answer) == (True, "op1", "ann", "k", None)
+    assert first.record.wanted == asked(clock).wanted
+    again, new = operations.accept("op2", asked(clock))
+    assert (new, again.job.name) == (False, "op1")
+    other, new = operations.accept("op3", asked(clock, owner="bob"))
+    assert (new, other.job.name) == (True, "op3")
+    assert [one.job.name for one in operations.newest(10)] == ["op3", "op1"]
+    assert [one.job.name for one in operations.newest(10, "ann")] == ["op1"]
+
+
+def test_a_key_used_for_something_else_is_refused(operations: Operations, clock: VirtualClock) -> None:
+    operations.accept("op1", asked(clock))
+    with pytest.raises(KeyReused, match="The idempotency key 'k' was used before for another request"):
+        operations.accept("op2", asked(clock, content="other"))
+    assert operations.find("op2") is None
+
+
+def test_many_who_ask_at_once_get_one_operation(store: str, clock: VirtualClock) -> None:
+    got: list[tuple[str, bool]] = []
+    open_ledger(store, clock).close()
+
+    def ask(name: str) -> None:
+        with open_ledger(store, clock) as ledger:
+            operation, new = Operations(ledger).accept(name, asked(clock))
+            got.append((operation.job.name, new))
+
+    threads = [threading.Thread(target=ask, args=(f"op{n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({name for name, _ in got}) == 1
+    assert sum(new for _, new in got) == 1
+
+
+def test_operations_are_worked_off_oldest_first_one_hand_to_an_opportunity(
+    ledger: Ledger, operations: Operations, clock: VirtualClock
+) -> None:
+    ledger.create("bulk", rows(1, first=9))
+    worker = ledger.enter("endpoint")
+    for number, target in enumerate((1, 2, 1), 1):
+        operations.accept(f"op{number}", asked(clock, key=str(number), number=target))
+    claimed = operations.claim(worker, 10)
+    assert [job.name for job, _ in claimed] == ["op1", "op2"]
+    assert operations.claim(worker, 10) == []
+    for job, item in claimed:
+        worker.record(job, closed([item]))
+    operations.keep_answer("op1", {"status": "closed"})
+    assert [job.name for job, _ in operations.claim(worker, 10)] == ["op3"]
+    done = operations.get("op1")
+    assert (done.job.state, done.record.status, done.answer) == (
+        JobState.FINISHED,
+        ItemStatus.CLOSED,
+        {"status": "closed"},
+    )
+    assert [job.name for job in ledger.jobs()] == ["bulk"]
+
+
+def test_only_an_operation_that_nobody_works_on_is_cancelled(
+    ledger: Ledger, operations: Operations, clock: VirtualClock
+) -> None:
+    worker = ledger.enter("endpoint")
+    operations.accept("op1", asked(clock))
+    assert operations.cancel("op1")
+    assert not operations.cancel("op1")
+    assert operations.claim(worker, 5) == []
+    operations.accept("op2", asked(clock, key="2", number=2))
+    assert len(operations.claim(worker, 5)) == 1
+    assert not operations.cancel("op2")
+    with pytest.raises(LedgerError, match="There is no such operation"):
+        operations.cancel("op9")
+
+
+def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(
+    ledger: Ledger, operations: Operations, clock: VirtualClock
+) -> None:
+    worker = ledger.enter("endpoint")
+    operations.accept("op1", asked(clock))
+    operations.accept("slow", asked(clock, key="slow", number=2))
+    (job, item), _ = operations.claim(worker, 2)
+    worker.record(job, closed([item]))
+    clock.advance(25 * 3600)
+    assert operations.accept("op2", asked(clock, content="anything"))[1]
+    assert operations.find("op1") is None
+    assert not operations.accept("slow2", asked(clock, key="slow", number=2))[1]
+    assert ledger.delete_older(clock.now()) == []
+    ((job, item),) = operations.claim(worker, 2)
+    worker.record(job, closed([item]))
+    clock.advance(25 * 3600)
+    assert ledger.delete_older(clock.now()) == ["op2"]
+
+
+def test_a_users_budget_is_given_out_in_slots_and_comes_back(ledger: Ledger) -> None:
+    budgets = Budgets(ledger)
+    one, two = ledger.enter("one"), ledger.enter("two")
+    first = budgets.take(one, ["ann", "bob"], 2)
+    assert first == Slot("ann", 0, 2)
+    assert budgets.take(two, ["ann", "bob"], 2) == Slot("bob", 0, 2)
+    assert budgets.take(two, ["ann", "bob"], 2) == Slot("ann", 1, 2)
+    assert budgets.take(two, ["ann", "bob"], 2) == Slot("bob", 1, 2)
+    assert budgets.take(one, ["ann", "bob"], 2) is None
+    budgets.give_back(one, first)
+    assert budgets.take(two, ["ann", "bob"], 2) == first
+    two.leave()
+    assert budgets.take(one, ["bob"], 1) == Slot("bob", 0, 1)
+
+
+def test_what_was_learnt_is_remembered(ledger: Ledger, clock: VirtualClock) -> None:
+    budgets = Budgets(ledger)
+    assert budgets.recall("ann") is None
+    for rate in (10, 20):
+        clock.advance(5)
+        budgets.remember("ann", {"rate": rate})
+    learnt = budgets.recall("ann")
+    assert learnt is not None
+    assert (learnt.data, learnt.at) == ({"rate": 20}, clock.now())
