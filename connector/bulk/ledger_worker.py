@@ -29,6 +29,8 @@ LOOK_AGAIN = 1.0
 
 FREE = "NOT EXISTS (SELECT 1 FROM item AS other WHERE other.status = 1 AND other.opportunity = item.opportunity)"
 CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, wanted FROM item"
+PENDING = f"{CLAIMABLE} WHERE job = ? AND status = 0 AND {FREE} ORDER BY turn, id LIMIT ?"
+WAITING = f"{CLAIMABLE} WHERE job = ? AND status = 2 AND (due <= ? OR due > ?) AND {FREE} ORDER BY due LIMIT ?"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
 _CLAIMED = frozenset({ItemStatus.CLAIMED})
 _UNDOING = frozenset({ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN})
@@ -140,15 +142,13 @@ class Worker:
     def _claimable(self, transaction: Transaction, job: int, most: int) -> list[Found]:
         now = self._clock.now().timestamp()
         waiting = transaction.rows(
-            f"{CLAIMABLE} WHERE job = ? AND status = 2 AND (due <= ? OR due > ?) AND {FREE} ORDER BY due LIMIT ?"
-            f"{self._database.skip_locked}",
+            WAITING + self._database.skip_locked,
             (job, now, now + LONGEST_WAIT, most),
         )
         if len(waiting) == most:
             return waiting
         return waiting + transaction.rows(
-            f"{CLAIMABLE} WHERE job = ? AND status = 0 AND {FREE} ORDER BY turn, id LIMIT ?"
-            f"{self._database.skip_locked}",
+            PENDING + self._database.skip_locked,
             (job, most - len(waiting)),
         )
 
