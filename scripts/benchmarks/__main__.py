@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from scripts.benchmarks import governor_command
+from scripts.benchmarks import emulator_command, governor_command
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "governor": governor_command.main,
+    "emulator": emulator_command.main,
 }
 
 
