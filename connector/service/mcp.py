@@ -7,7 +7,7 @@ own request: sign-in, limits, idempotency and audit are those of the operation, 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,33 +33,28 @@ INSTRUCTIONS = (
     "nothing happens twice."
 )
 
-Admit = Callable[[Request], Awaitable[Response | None]]
-"""Looks at who calls, before a word is read: returns the answer that turns them away, or None."""
-
 _OWN_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding"))
 _BY_NAME: Mapping[str, Tool] = {tool.name: tool for tool in TOOLS}
 _ACCEPTED, _FAILED = 202, 400
 
 
-def mount(
-    app: FastAPI, admit: Admit, *, hosts: Sequence[str], version: str
-) -> Callable[[], AbstractAsyncContextManager[None]]:
+def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], AbstractAsyncContextManager[None]]:
     """Serve the tools of `app` at `/mcp`; the app's lifespan must run within the context that is returned.
 
+    Who calls is looked at by the border of the app, here as with every other path, and again for each tool.
     `hosts` are the host names, with port where it is not 443, by which the endpoint may be addressed: any other is
     refused with 421 (a page that rebinds its name cannot reach it).
     """
-    endpoint = _Endpoint(app, admit, tuple(hosts), version)
+    endpoint = _Endpoint(app, tuple(hosts), version)
     app.router.routes.append(Route(PATH, endpoint=endpoint, methods=["POST"], include_in_schema=False))
     return endpoint.running
 
 
 class _Endpoint:
-    """An ASGI app that admits a request and hands it to the protocol's own session manager."""
+    """An ASGI app that hands a request to the protocol's own session manager."""
 
-    def __init__(self, app: ASGIApp, admit: Admit, hosts: tuple[str, ...], version: str) -> None:
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...], version: str) -> None:
         self._server = tools_server(app, version)
-        self._admit = admit
         origins = [f"{scheme}://{host}" for host in hosts for scheme in ("https", "http")]
         self._security = TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins)
         self._manager: StreamableHTTPSessionManager | None = None
@@ -79,10 +74,7 @@ class _Endpoint:
         self._manager = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = await self._admit(Request(scope, receive))
-        if refused is not None:
-            await refused(scope, receive, send)
-        elif self._manager is None:
+        if self._manager is None:
             await Response(status_code=503, headers={"Retry-After": "5"})(scope, receive, send)
         else:
             await self._manager.handle_request(scope, receive, send)
