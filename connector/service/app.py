@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from connector.bulk.ledger_operations import Operations
 from connector.errors import ConnectorError
-from connector.service.border import Border
+from connector.service import definition, mcp
+from connector.service.border import Border, Identify
 from connector.service.caller import Caller
 from connector.service.callers import Callers
 from connector.service.failures import TITLES, Declined, Failure, of_error
@@ -25,6 +27,7 @@ from connector.service.operations import Desk
 from connector.service.operations_crew import Crew
 from connector.service.operations_work import Stopping, Work
 from connector.service.options import ServiceOptions
+from connector.service.properties import Deployment
 from connector.service.reach import Surroundings
 from connector.service.routes import OperationRoutes
 from connector.service.routes_read import ReadingRoutes
@@ -44,7 +47,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(crew, options),
+        lifespan=_lifespan(crew, options, around),
         redirect_slashes=False,
     )
     app.include_router(OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router())
@@ -53,6 +56,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     operations = Operations(around.ledger)
     health = Health(operations, around.reach.check, working, around.waiting, around.clock, options.version)
     app.include_router(health.router())
+    app.include_router(definition.router(_deployment(options)))
     _answer_failures(app)
     app.add_middleware(
         Border,
@@ -61,6 +65,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         body_limit=options.body_limit,
         clock=around.clock,
     )
+    app.state.tools = mcp.mount(app, _admit, hosts=_hosts(options), version=options.version)
     return app
 
 
@@ -89,18 +94,46 @@ def _crew(desk: Desk, options: ServiceOptions, around: Surroundings) -> Crew:
     return Crew(around.ledger, work, max(1, options.workers), around.who, stopping)
 
 
-def _lifespan(crew: Crew, options: ServiceOptions):  # type: ignore[no-untyped-def]  # noqa: ANN202 - Starlette's own type
+def _lifespan(
+    crew: Crew, options: ServiceOptions, around: Surroundings
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if options.workers:
             crew.start()
-        yield
-        crew.stop()
+        async with app.state.tools():
+            yield
+        await around.waiting.apart(crew.stop)
 
     return lifespan
 
 
-def _identify(options: ServiceOptions, around: Surroundings):  # type: ignore[no-untyped-def]  # noqa: ANN202 - see `border.Identify`
+async def _admit(_request: Request) -> Response | None:
+    """Let everybody through whom the border has let through."""
+    return None
+
+
+def _hosts(options: ServiceOptions) -> list[str]:
+    return [urlsplit(options.public_url).netloc] if options.public_url else ["localhost:*", "127.0.0.1:*", "[::1]:*"]
+
+
+def _deployment(options: ServiceOptions) -> Deployment:
+    """Return the deployment as its connector describes it."""
+    admission = options.admission
+    host = urlsplit(options.public_url).netloc or "localhost"
+    tenants = list(admission.tenants)
+    uris = sorted(admission.audiences, key=lambda audience: not audience.startswith("api://"))
+    return Deployment(
+        host=host,
+        audience=uris[0] if uris else f"api://{host}",
+        client_id=min(admission.clients, default="00000000-0000-0000-0000-000000000000"),
+        tenant=tenants[0] if len(tenants) == 1 else "organizations",
+        scope=admission.scope,
+        authority=admission.authority,
+    )
+
+
+def _identify(options: ServiceOptions, around: Surroundings) -> Identify:
     admission = options.admission
     keys = SigningKeys(around.http, admission.authority, around.clock)
     callers = Callers(admission, Tokens(admission, keys, around.clock).caller)
