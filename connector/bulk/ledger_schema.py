@@ -43,6 +43,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (identity, number)
         )""",
     ),
+    (
+        """CREATE TABLE subscription (
+            id TEXT PRIMARY KEY, twin TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, tenant TEXT NOT NULL,
+            callback TEXT NOT NULL, outcome TEXT NOT NULL, minimum TEXT, created {real} NOT NULL,
+            expires {real} NOT NULL, failing {real}
+        )""",
+        "CREATE INDEX subscription_by_tenant ON subscription (tenant)",
+        """CREATE TABLE delivery (
+            id {serial}, subscription TEXT NOT NULL, event TEXT NOT NULL, body TEXT, due {real},
+            attempts {integer} NOT NULL, made {real} NOT NULL, UNIQUE (subscription, event)
+        )""",
+        "CREATE INDEX delivery_due ON delivery (due) WHERE due IS NOT NULL",
+        "CREATE TABLE tracking (tenant TEXT PRIMARY KEY, token TEXT NOT NULL)",
+    ),
 )
 """MIGRATIONS[n] leads from version n to n + 1."""
 

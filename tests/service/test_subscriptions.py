@@ -1,0 +1,551 @@
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_store import open_ledger
+from connector.clock import VirtualClock
+from connector.closing.model import CloseActivity, OpportunityState, Snapshot
+from connector.errors import Broken, NotSent, Unanswered
+from connector.handler import Request, Response
+from connector.service.caller import Caller, CallerKind
+from connector.service.failures import Declined
+from connector.service.models import SubscribeBody
+from connector.service.notifications import GIVES_UP, PAUSES, REMEMBERS, Courier, Notices, closed_event, event_from
+from connector.service.notifications_tracking import Changed, Tracker
+from connector.service.operations_wait import LoopWaiting
+from connector.service.subscriptions import LASTS, MOST, Subscriptions
+from connector.service.subscriptions_callback import PLATFORM_HOSTS, allowed
+from connector.service.subscriptions_routes import Desk, router
+from connector.service.webhooks import KEY_HEADER
+from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
+from tests.service.messages import KEY, KEYS, win_message
+
+TENANT, OWNER = "11111111-1111-1111-1111-111111111111", "user:t:1"
+CALLBACK = "https://prod-1.westeurope.logic.azure.com/workflows/1/triggers/2?sp=%2Frun&sig=SECRETSIGNATURE"
+CALLBACKS = (f"{CALLBACK}{number}" for number in itertools.count())
+
+
+@dataclass
+class Flows:
+    """What waits for notifications: takes them, or answers as told."""
+
+    taken: list[tuple[str, bytes]] = field(default_factory=list)
+    answers: list[Response | Exception] = field(default_factory=list)
+
+    def __call__(self, request: Request) -> Response:
+        self.taken.append((request.url, request.body))
+        answer = self.answers.pop(0) if self.answers else Response(200)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class Sales:
+    """An organization in which opportunities are closed, by somebody."""
+
+    inner: SmallOrganization = field(default_factory=lambda: organization([1, 2]))
+    fails: bool = False
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        if self.fails:
+            raise Broken("The organization failed.", status=500)
+        return self.inner.observe(ids, activities=activities)
+
+    def close(self, state: OpportunityState = OpportunityState.WON, *, days: float = 0, revenue: int = 100) -> None:
+        inner = self.inner
+        number = len(inner.rows.activities) + 1
+        inner.set_opportunity(OpportunityState.OPEN, 1)  # where it is closed
+        inner.set_opportunity(state, 3 if state is OpportunityState.WON else 4)
+        moment = START + timedelta(days=days)
+        made = CloseActivity(UUID(int=number), OPPORTUNITY_ID, completed=True, created_on=moment)
+        inner.rows.activities[:] = [a for a in inner.rows.activities if a.id.int < 1000] + [made]  # ours alone
+        amount, day = Decimal(revenue), date(2026, 1, 31)
+        inner.rows.opportunity = replace(inner.rows.opportunity, actual_value=amount, actual_close_date=day)
+
+
+class Room:
+    """Subscriptions, notices and courier over one store."""
+
+    def __init__(self, ledger: Ledger, clock: VirtualClock) -> None:
+        secret, entropy = b"a secret of at least some bytes", Random(7).randbytes  # noqa: S311 - the same each time, in a test
+        self.clock, self.database = clock, ledger.database
+        self.sales, self.flows = Sales(), Flows()
+        self.subscriptions = Subscriptions(self.database, secret, clock, entropy, PLATFORM_HOSTS)
+        self.notices = Notices(self.database, self.subscriptions, lambda _: self.sales, secret, clock, entropy)
+        self.courier = Courier(self.database, self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS)
+        self.changed: list[Changed] = []
+        self.asked: list[tuple[str, str | None]] = []
+        self.tracker = Tracker(self.database, self.subscriptions, self.notices, self.changes)
+
+    def changes(self, tenant: str, token: str | None) -> Changed:
+        self.asked.append((tenant, token))
+        return self.changed.pop(0)
+
+    def subscribe(self, callback: str = CALLBACK, **wish: Any) -> Any:  # noqa: ANN401 - fields of a request
+        body = SubscribeBody.model_validate({"callbackUrl": callback, **wish})
+        return self.subscriptions.subscribe(OWNER, TENANT, body)
+
+    def announce(self, source: Any = "connector", operation: str | None = None) -> int:  # noqa: ANN401 - a literal
+        return self.notices.announce(TENANT, [OPPORTUNITY_ID], source, operation)
+
+    def events(self) -> list[Any]:
+        return [event_from(body) for _, body in self.flows.taken]
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock(START)
+
+
+@pytest.fixture
+def room(tmp_path: Path, clock: VirtualClock) -> Iterator[Room]:
+    with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
+        yield Room(ledger, clock)
+
+
+# -- subscribing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_flow_that_subscribes_is_told_of_a_close(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    assert room.announce(operation="op1") == 1
+    assert room.courier.round() == 1
+    event = room.events()[0]
+    assert (event.outcome, event.opportunity_id, event.operation_id) == ("won", OPPORTUNITY_ID, "op1")
+    assert (event.source, event.occurred_at, event.actual_revenue) == ("connector", START, 100.0)
+    assert [quote.state for quote in event.quotes] == ["draft", "active"]
+    assert room.flows.taken[0][0] == CALLBACK
+    assert room.courier.round() == 0
+
+
+def test_subscribing_again_renews_and_does_not_double(room: Room, clock: VirtualClock) -> None:
+    first = room.subscribe(outcome="won")
+    clock.advance(3600)
+    again = room.subscribe(outcome="won")
+    assert (again.id, again.expires) == (first.id, first.expires + 3600)
+    assert room.subscriptions.address(again) == room.subscriptions.address(first)
+    assert room.subscribe(outcome="lost").id != first.id
+    assert len(room.subscriptions.of_tenant(TENANT)) == 2
+
+
+def test_only_what_passes_the_filter_is_told(room: Room) -> None:
+    room.subscribe(outcome="lost")
+    room.subscribe(outcome="won", minimumRevenue="100.01")
+    wanted = room.subscribe(outcome="won", minimumRevenue=100)
+    room.sales.close(revenue=100)
+    assert room.announce() == 1
+    assert room.database.rows("SELECT subscription FROM delivery") == [(wanted.id,)]
+
+
+def test_an_open_opportunity_is_no_news_and_neither_is_one_of_another_tenant(room: Room) -> None:
+    room.subscribe()
+    assert room.announce() == 0
+    room.sales.close()
+    assert room.notices.announce("another tenant", [OPPORTUNITY_ID], "connector") == 0
+
+
+def test_a_close_from_before_the_subscription_or_long_ago_is_no_news(room: Room, clock: VirtualClock) -> None:
+    room.sales.close()
+    clock.advance(3600)
+    room.subscribe()
+    assert room.announce("change_tracking") == 0
+    room.sales.close(days=1)
+    clock.advance(REMEMBERS + 2 * 86400)
+    assert room.announce("change_tracking") == 0
+
+
+def test_a_subscription_ends_when_it_is_not_renewed(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    clock.advance(LASTS)
+    assert room.subscriptions.of_tenant(TENANT) == []
+    room.courier.sweep()
+    assert room.database.rows("SELECT count(*) FROM subscription") == [(0,)]
+
+
+def test_the_number_of_subscriptions_is_bounded(room: Room) -> None:
+    for _ in range(MOST):
+        room.subscribe(next(CALLBACKS))
+    with pytest.raises(Declined) as refused:
+        room.subscribe(next(CALLBACKS))
+    assert refused.value.failure.status == 429
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_store_holds_no_callback_and_no_customer_text(room: Room, tmp_path: Path) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.database.close()
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    for secret in (b"SECRETSIGNATURE", b"logic.azure.com", room.sales.inner.rows.opportunity.name.encode()):
+        assert secret not in stored
+
+
+def test_no_log_holds_a_callback(room: Room, clock: VirtualClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    body = SubscribeBody.model_validate({"callbackUrl": CALLBACK})
+    assert "SECRETSIGNATURE" not in repr(body)
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [NotSent(f"No connection to {CALLBACK}."), Response(410)]
+    room.courier.round()
+    clock.advance(PAUSES[0])
+    room.courier.round()
+    assert "removed" in caplog.text
+    assert "SECRETSIGNATURE" not in caplog.text
+
+
+def test_with_another_secret_a_subscription_is_of_no_use_and_is_removed(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    other = Subscriptions(room.database, b"another", room.clock, secrets.token_bytes, PLATFORM_HOSTS)
+    courier = Courier(room.database, other, room.flows, b"another", room.clock, PLATFORM_HOSTS)
+    assert courier.round() == 0
+    assert (room.flows.taken, room.subscriptions.of_tenant(TENANT)) == ([], [])
+
+
+def test_a_host_that_is_no_longer_allowed_is_not_called(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    courier = Courier(
+        room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, (".other",)
+    )
+    assert (courier.round(), room.flows.taken) == (0, [])
+
+
+FORGED = [
+    "http://prod-1.logic.azure.com/x",
+    "https://logic.azure.com/x",
+    "https://evil.example/x",
+    "https://evil.example/.logic.azure.com",
+    "https://evil.example?x=.logic.azure.com",
+    "https://evil.example#.logic.azure.com",
+    "https://prod.logic.azure.com.evil.example/",
+    "https://prodlogic.azure.com/",
+    "https://user@prod.logic.azure.com/",
+    "https://prod.logic.azure.com@evil.example/",
+    "https://evil.example\\@prod.logic.azure.com/",
+    "https://evil.example\\.logic.azure.com/",
+    "https://prod.logic.azure.com:8080/",
+    "https://prod.logic.azure.com:443@evil.example/",
+    "https://169.254.169.254/.logic.azure.com",
+    "https://[::1]/.logic.azure.com",
+    "https://2130706433/",
+    "https://localhost/",
+    "https://prod.logic.azure.com./x",
+    "https://prod.logic.azure.com/x\r\nHost: evil",
+    "https://prod.logic.azure.com/ x",
+    "https://prod.logic.azure.com%2eevil.example/",
+    "https://prod.logic\u3002azure.com/",
+    "https:///prod.logic.azure.com/",
+    "https:prod.logic.azure.com/",
+    "//prod.logic.azure.com/",
+    "file:///etc/passwd.logic.azure.com",
+    "gopher://prod.logic.azure.com/",
+    " https://prod.logic.azure.com/",
+    "https://prod.logic.azure.com/" + "x" * 4096,
+    "",
+]
+
+
+@pytest.mark.parametrize("url", FORGED)
+def test_a_callback_anywhere_else_is_refused(url: str) -> None:
+    assert not allowed(url, PLATFORM_HOSTS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        CALLBACK,
+        "https://PROD-1.Logic.Azure.com:443/x?y=%20z",
+        "https://default1.environment.api.powerplatform.com/powerautomate/x",
+        "https://europe-001.azure-apim.net/apim/x",
+    ],
+)
+def test_a_callback_of_the_platform_is_allowed(url: str) -> None:
+    assert allowed(url, PLATFORM_HOSTS)
+
+
+@given(st.text(alphabet="ahtps:/@.\\#?[]%0 1evil-logic.azure.com\t\n", max_size=60))
+def test_whatever_is_allowed_is_at_an_allowed_host_for_other_readers_too(text: str) -> None:
+    from requests.models import PreparedRequest  # noqa: PLC0415 - the reader that counts
+
+    url = f"https://{text}"
+    if allowed(url, PLATFORM_HOSTS):
+        prepared = PreparedRequest()
+        prepared.prepare_url(url, {})
+        host = str(prepared.url).removeprefix("https://").partition("/")[0].partition("?")[0].partition(":")[0]
+        assert host.lower().endswith(PLATFORM_HOSTS)
+
+
+def test_an_allow_list_without_dots_allows_nothing() -> None:
+    assert not allowed("https://evillogic.azure.com/", ("logic.azure.com", ""))
+
+
+# -- delivering -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure", [Response(500), Response(429), Response(302), NotSent("No."), Unanswered("Lost.")], ids=str
+)
+def test_what_is_not_taken_is_sent_again_later_with_the_same_event_id(
+    room: Room, clock: VirtualClock, failure: Response | Exception
+) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [failure, failure]
+    waited = 0.0
+    for pause in PAUSES[:2]:
+        assert room.courier.round() == 0
+        assert room.courier.round() == 0
+        clock.advance(pause)
+        waited += pause
+    assert room.courier.round() == 1
+    assert len({event.event_id for event in room.events()}) == 1
+    assert len(room.flows.taken) == 3
+
+
+def test_a_flow_that_asks_for_time_gets_it(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [Response(503, (("Retry-After", "700"),))]
+    room.courier.round()
+    clock.advance(699)
+    assert room.courier.round() == 0
+    clock.advance(1)
+    assert room.courier.round() == 1
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_flow_that_has_gone_is_not_told_again(room: Room, clock: VirtualClock, status: int) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [Response(status)]
+    room.courier.round()
+    assert room.subscriptions.of_tenant(TENANT) == []
+    clock.advance(86400)
+    assert (room.courier.round(), len(room.flows.taken)) == (0, 1)
+
+
+def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [Response(500)] * 100
+    passed = 0.0
+    while room.subscriptions.of_tenant(TENANT) and passed < 2 * GIVES_UP:
+        room.courier.round()
+        clock.advance(3600)
+        passed += 3600
+    assert GIVES_UP <= passed <= GIVES_UP + PAUSES[-1] + 3600
+
+
+def test_a_close_noticed_three_ways_is_told_once(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    assert [room.announce(source) for source in ("connector", "dataverse_webhook", "change_tracking")] == [1, 0, 0]
+    room.courier.round()
+    assert room.announce("change_tracking") == 0
+
+
+def test_an_opportunity_closed_again_is_told_again(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    clock.advance(86400)
+    room.sales.close(OpportunityState.LOST, days=1)
+    assert room.announce() == 1
+    room.courier.round()
+    assert [event.outcome for event in room.events()] == ["won", "lost"]
+
+
+def test_two_couriers_do_not_send_the_same_thing(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    second = Courier(
+        room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
+    )
+    nested: list[int] = []
+    plain = room.flows.__call__
+
+    def meddling(request: Request) -> Response:
+        nested.append(second.round())
+        return plain(request)
+
+    courier = Courier(
+        room.database, room.subscriptions, meddling, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
+    )
+    assert (courier.round(), nested, len(room.flows.taken)) == (1, [0], 1)
+
+
+def test_what_was_sent_is_forgotten_after_a_while(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.courier.round()
+    clock.advance(REMEMBERS + 1)
+    room.courier.sweep()
+    assert room.database.rows("SELECT count(*) FROM delivery") == [(0,)]
+
+
+def test_an_event_without_a_visible_activity_is_named_after_what_is_visible() -> None:
+    sales = Sales()
+    sales.close()
+    sales.inner.rows.activities.clear()
+    snapshot = sales.inner.observe([OPPORTUNITY_ID])[OPPORTUNITY_ID]
+    first, again = (closed_event(TENANT, snapshot, "connector", START) for _ in range(2))
+    assert first is not None
+    assert again is not None
+    assert (first.event_id, first.occurred_at) == (again.event_id, START)
+
+
+# -- change tracking --------------------------------------------------------------------------------------------------
+
+
+def test_tracking_begins_now_and_goes_on_from_its_token(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.changed = [Changed([OPPORTUNITY_ID], "t1"), Changed([OPPORTUNITY_ID], "t2"), Changed([], "t3")]
+    assert [room.tracker.round() for _ in range(3)] == [0, 1, 0]
+    assert room.asked == [(TENANT, None), (TENANT, "t1"), (TENANT, "t2")]
+
+
+def test_tracking_asks_again_for_what_could_not_be_announced(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.changed = [Changed([], "t1"), Changed([OPPORTUNITY_ID], "t2"), Changed([OPPORTUNITY_ID], "t2")]
+    room.tracker.round()
+    room.sales.fails = True
+    with pytest.raises(Broken):
+        room.tracker.round()
+    room.sales.fails = False
+    assert room.tracker.round() == 1
+    assert [token for _, token in room.asked] == [None, "t1", "t1"]
+
+
+def test_nothing_is_asked_while_nobody_listens(room: Room) -> None:
+    assert room.tracker.round() == 0
+    assert room.asked == []
+
+
+# -- over HTTP --------------------------------------------------------------------------------------------------------
+
+
+def client_of(room: Room, base: Callable[[Mapping[str, str], str], str] = lambda _, own: own) -> TestClient:
+    desk = Desk(room.subscriptions, room.notices, room.tracker.look, KEYS, base, LoopWaiting(), room.clock)
+    app = FastAPI()
+    app.include_router(router(desk))
+
+    @app.middleware("http")
+    async def sign_in(request: Any, call_next: Any) -> Any:  # noqa: ANN401 - Starlette's own types
+        request.state.caller = Caller(CallerKind.USER, TENANT, "1", "app")
+        return await call_next(request)
+
+    @app.exception_handler(Declined)
+    async def declined(_: Any, error: Declined) -> JSONResponse:  # noqa: ANN401 - Starlette's own types
+        return JSONResponse({"error": {"code": error.failure.code}}, error.failure.status)
+
+    return TestClient(app, base_url="https://close.contoso.com")
+
+
+def test_a_flow_subscribes_and_unsubscribes_at_the_location_without_signing_in(room: Room) -> None:
+    client = client_of(room)
+    made = client.post("/subscriptions", json={"callbackUrl": CALLBACK, "outcome": "won"})
+    assert made.status_code == 201
+    location = made.headers["location"]
+    assert location.startswith("https://close.contoso.com/subscriptions/")
+    assert set(made.json()) == {"subscriptionId", "expiresAt", "outcome"}
+    assert made.json()["subscriptionId"] != location.rpartition("/")[2], "the id in the body ends nothing"
+    assert len(room.subscriptions.of_tenant(TENANT)) == 1
+    assert client.delete(location).status_code == 204
+    assert room.subscriptions.of_tenant(TENANT) == []
+    assert client.delete(location).status_code == 204, "ending it twice is no failure"
+
+
+@pytest.mark.parametrize("key", ["x", "{id}", "{id}.", "{id}.forged", "{id}.{other}"])
+def test_nobody_else_ends_a_subscription(room: Room, key: str) -> None:
+    mine, other = room.subscribe(), room.subscribe(next(CALLBACKS))
+    signature = room.subscriptions.address(other).partition(".")[2]
+    path = f"/subscriptions/{key.format(id=mine.id, other=signature)}"
+    assert client_of(room).delete(path).status_code == 404
+    assert len(room.subscriptions.of_tenant(TENANT)) == 2
+
+
+def test_a_forged_callback_is_answered_without_repeating_it(room: Room) -> None:
+    answer = client_of(room).post("/subscriptions", json={"callbackUrl": "https://169.254.169.254/secret"})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"code": "callback_not_allowed"}}
+
+
+def test_a_webhook_of_dataverse_becomes_an_event(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    answer = client_of(room).post("/webhooks/dataverse", json=win_message(OPPORTUNITY_ID), headers={KEY_HEADER: KEY})
+    assert answer.status_code == 200
+    room.courier.round()
+    assert [event.source for event in room.events()] == ["dataverse_webhook"]
+
+
+def test_the_key_may_stand_in_the_query(room: Room) -> None:
+    answer = client_of(room).post(f"/webhooks/dataverse?code={KEY}", json=win_message(OPPORTUNITY_ID))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", "wrong", KEY[:-1], KEY + "x"])
+def test_a_webhook_without_the_right_key_is_refused_before_anything_is_read(room: Room, key: str) -> None:
+    room.subscribe()
+    room.sales.close()
+    answer = client_of(room).post("/webhooks/dataverse", json=win_message(OPPORTUNITY_ID), headers={KEY_HEADER: key})
+    assert answer.status_code == 401
+    assert room.sales.inner.calls == 0
+
+
+def test_a_stripped_webhook_makes_the_organization_be_asked(room: Room) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.changed = [Changed([], "t1"), Changed([OPPORTUNITY_ID], "t2")]
+    room.tracker.round()
+    message = win_message(OPPORTUNITY_ID)
+    message["InputParameters"], message["PrimaryEntityId"] = [], str(UUID(int=0))
+    headers = {KEY_HEADER: KEY, "x-ms-dynamics-msg-size-exceeded": "true"}
+    answer = client_of(room).post("/webhooks/dataverse", json=message, headers=headers)
+    assert answer.status_code == 200
+    assert room.courier.round() == 1
+
+
+def test_a_webhook_about_something_else_is_left_alone(room: Room) -> None:
+    message = win_message(OPPORTUNITY_ID) | {"PrimaryEntityName": "account", "MessageName": "Update"}
+    answer = client_of(room).post("/webhooks/dataverse", json=message, headers={KEY_HEADER: KEY})
+    assert answer.status_code == 204
+    assert json.dumps(message)
+    assert room.sales.inner.calls == 0
