@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -65,7 +65,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         body_limit=options.body_limit,
         clock=around.clock,
     )
-    app.state.tools = mcp.mount(app, _admit, hosts=_hosts(options), version=options.version)
+    app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
     return app
 
 
@@ -106,11 +106,6 @@ def _lifespan(
         await around.waiting.apart(crew.stop)
 
     return lifespan
-
-
-async def _admit(_request: Request) -> Response | None:
-    """Let everybody through whom the border has let through."""
-    return None
 
 
 def _hosts(options: ServiceOptions) -> list[str]:
@@ -160,7 +155,7 @@ def _answer_failures(app: FastAPI) -> None:
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
         status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
-        code = _CODES.get(status, "malformed")
+        code = _CODES.get(status, "invalid_request")
         sentence = f"{TITLES.get(status, 'Failed')}: check the method and the address."
         return _failed(request, Failure(status, code, sentence, headers=dict(error.headers or {})))
 

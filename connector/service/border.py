@@ -45,8 +45,8 @@ _SAFETY = (
 )
 
 
-class TooLarge(Exception):
-    """The body is larger than is accepted."""
+WEBHOOK_LIMIT = 512 * 1024
+"""Bytes of a message of Dataverse's webhooks, which leaves its parameters out above 256 KB; the rest is encoding."""
 
 
 @dataclass(slots=True)
@@ -91,11 +91,9 @@ class Border:
             await self._admit(passage)
             state = scope.setdefault("state", {})
             state["caller"], state["correlation_id"], state["began"] = passage.caller, passage.correlation_id, began
-            await self._app(scope, self._bounded(receive, passage), told)
+            await self._app(scope, await self._read(receive, passage), told)
         except Declined as error:
             await _answer(told, passage, error.failure)
-        except TooLarge:
-            await _answer(told, passage, _too_large(self._body_limit))
         except Exception as error:  # noqa: BLE001 - the border: the caller gets an answer, the log gets the frames
             _log_unforeseen(error, passage)
             if not passage.status:
@@ -115,22 +113,29 @@ class Border:
         if allowance.wait:
             raise Declined(Failure(429, "too_many_requests", "This connection has sent too many requests in a minute."))
 
-    def _bounded(self, receive: Receive, passage: _Passage) -> Receive:
-        """Return `receive` that ends with TooLarge; what announces itself as too large is not even read."""
+    async def _read(self, receive: Receive, passage: _Passage) -> Receive:
+        """Read the body whole and return a `receive` that gives it; what announces itself as too large is not read."""
+        most = WEBHOOK_LIMIT if passage.path.startswith("/webhooks/") else self._body_limit
         announced = passage.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self._body_limit:
-            raise TooLarge
-        left = self._body_limit
-
-        async def bounded() -> Message:
-            nonlocal left
+        if not announced.isdecimal() or int(announced) > most:
+            raise Declined(_too_large(most))
+        pieces: list[bytes] = []
+        more, length = True, 0
+        while more:
             message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
-                raise TooLarge
-            return message
+            if message["type"] == "http.disconnect":
+                break
+            pieces.append(message.get("body", b""))
+            length += len(pieces[-1])
+            if length > most:
+                raise Declined(_too_large(most))
+            more = message.get("more_body", False)
+        whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
 
-        return bounded
+        async def again() -> Message:
+            return whole.pop() if whole else await receive()
+
+        return again
 
 
 UNFORESEEN = Failure(

@@ -48,13 +48,16 @@ class Links:
         return operation_id, True
 
     def location(self, text: str, headers: Mapping[str, str], own: str) -> str:
-        """Return the absolute address of the status of `text`.
+        """Return the absolute address of the status of `text`."""
+        return f"{self.base(headers, own)}/operations/{text}"
 
-        The base is the gateway's referrer prefix when it is https and its host is allow-listed, else the configured
+    def base(self, headers: Mapping[str, str], own: str) -> str:
+        """Return the address at which this caller reaches the endpoint, without a slash at its end.
+
+        It is the gateway's referrer prefix when it is https and its host is allow-listed, else the configured
         address, else `own` (the request's, which only development uses): a forged header redirects no poll.
         """
-        base = self._gateway(headers.get(PREFIX_HEADER, "")) or self._public_url or own.rstrip("/")
-        return f"{base}/operations/{text}"
+        return self._gateway(headers.get(PREFIX_HEADER, "")) or self._public_url or own.rstrip("/")
 
     def _gateway(self, prefix: str) -> str:
         try:

@@ -1,0 +1,23 @@
+"""An endpoint on an emulated organization, fresh for each test; the signing key is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from connector.emulator.keys import Keys
+from tests.service.stage import Stage
+
+
+@pytest.fixture(scope="session")
+def emulator_keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, emulator_keys: Keys) -> Iterator[Stage]:
+    made = Stage(tmp_path, keys=emulator_keys)
+    yield made
+    made.close()

@@ -1,0 +1,189 @@
+"""An endpoint in this process, on an emulated organization in memory, with a wire on which trouble can be made."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from starlette.testclient import TestClient
+
+from connector.bulk.ledger_store import open_ledger
+from connector.clock import Clock, SystemClock, VirtualClock
+from connector.dataverse.custom_columns import custom_columns
+from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.policies import Patience, retry
+from connector.emulator.embedded import EmbeddedEmulator, open_embedded
+from connector.emulator.keys import Keys
+from connector.emulator.options import EmulatorOptions
+from connector.errors import Unanswered
+from connector.handler import Handler, Request, Response
+from connector.service.app import create_app
+from connector.service.caller import Caller
+from connector.service.options import Access, Admission, ServiceOptions, SignIn
+from connector.service.reach import Reach, Surroundings
+
+DEVELOPMENT = Admission(sign_in=SignIn.DEVELOPMENT, access=Access.APPLICATION)
+OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")
+
+Trouble = Callable[[Request, Handler], Response]
+"""Answers a request instead of the organization, or passes it on."""
+
+
+class Notes:
+    """An audit trail in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[Mapping[str, object]] = []
+
+    def write(self, record: Mapping[str, object]) -> None:
+        json.dumps(dict(record))  # what cannot be a line is no record
+        self.records.append(record)
+
+
+def busy(seconds: int) -> Trouble:
+    """Turn a request away as the service protection does."""
+
+    def trouble(_request: Request, _pass_on: Handler) -> Response:
+        body = {"error": {"code": "0x80072322", "message": "Number of requests exceeded the limit of 6000"}}
+        return Response(429, (("Retry-After", str(seconds)),), json.dumps(body).encode())
+
+    return trouble
+
+
+def unavailable(_request: Request, _pass_on: Handler) -> Response:
+    """Fail as a service that is down."""
+    return Response(503, (), b"<html>Service Unavailable</html>")
+
+
+def lost(request: Request, pass_on: Handler) -> Response:
+    """Act, and lose the answer."""
+    pass_on(request)
+    raise Unanswered("The connection was reset before the answer came.")
+
+
+@dataclass
+class Stage:
+    """The organization, and what an endpoint on it needs. `troubles` befall the next requests, one each."""
+
+    folder: Path
+    clock: Clock = field(default_factory=SystemClock)
+    keys: Keys | None = None
+    pause: Callable[[float], None] | None = None
+    troubles: deque[Trouble] = field(default_factory=deque)
+    notes: Notes = field(default_factory=Notes)
+    gate: threading.Event | None = None
+    token: str = ""
+    sent: int = 0
+    made: int = 0
+
+    def __post_init__(self) -> None:
+        self.embedded: EmbeddedEmulator = open_embedded(
+            ":memory:",
+            self.clock if isinstance(self.clock, VirtualClock) else VirtualClock(),
+            EmulatorOptions(seeded=0),
+            self.keys,
+        )
+        chance = random.Random(7)  # noqa: S311 - jitter and ids of requests
+        again = retry(self._wire, clock=self.clock, chance=chance, patience=Patience(told=0.0, tries=1))
+        self.handler = again
+        self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
+        self.ledger = open_ledger(str(self.folder / "jobs.db"), self.clock)
+        self._numbers = itertools.count(1)
+
+    def close(self) -> None:
+        self.ledger.close()
+        self.embedded.close()
+
+    def around(self) -> Surroundings:
+        reach = Reach(
+            organization=self.organization_for,
+            address=lambda _caller: self.embedded.url,
+            columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
+            check=lambda: None,
+        )
+        return Surroundings(
+            reach=reach, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,
+            entropy=self._entropy, chance=lambda: 0.0, who="test",
+        )  # fmt: skip
+
+    def organization_for(self, _caller: Caller) -> DataverseOrganization:
+        return self.organization
+
+    @contextmanager
+    def client(self, **changed: Any) -> Iterator[TestClient]:  # noqa: ANN401 - fields of the options
+        """Serve the endpoint and give a client of it, which is on this machine."""
+        app = create_app(replace(OPTIONS, **changed), self.around())
+        with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
+            yield client
+
+    def opportunity(self, *quotes: int) -> UUID:
+        """Make an open opportunity with quotes of these status reasons."""
+        self.made += 1
+        key = UUID(int=(0x0C << 120) | (self.made << 16))
+        states = {1: 0, 2: 1, 3: 1, 4: 2, 5: 3, 6: 3, 7: 3}
+        organization = self.embedded.emulator.organization
+        organization.load_rows(
+            "opportunity",
+            [{"opportunityid": str(key), "name": f"Secret Name {self.made}", "statecode": 0, "statuscode": 1}],
+        )
+        rows = [
+            {"quoteid": str(UUID(int=key.int + n)), "name": f"Quote {n}", "quotenumber": f"QUO-{self.made}-{n}",
+             "opportunityid": str(key), "statecode": states[status], "statuscode": status}
+            for n, status in enumerate(quotes, 1)
+        ]  # fmt: skip
+        if rows:
+            organization.load_rows("quote", rows)
+        return key
+
+    def state(self, opportunity: UUID) -> tuple[int, list[int], int, int]:
+        """Return the opportunity's state, its quotes' states, and how many close activities each kind has."""
+        store = self.embedded.emulator.organization.store
+        with self.embedded.emulator.lock:
+            key = (str(opportunity),)
+            ((own,),) = store.rows("SELECT statecode FROM opportunity WHERE opportunityid = ?", key)
+            quotes = store.rows("SELECT statecode FROM quote WHERE opportunityid = ? ORDER BY quoteid", key)
+            ((closes,),) = store.rows("SELECT COUNT(*) FROM opportunityclose WHERE opportunityid = ?", key)
+            ((quote_closes,),) = store.rows(
+                "SELECT COUNT(*) FROM quoteclose WHERE quoteid IN (SELECT quoteid FROM quote WHERE opportunityid = ?)",
+                key,
+            )
+        return int(str(own)), [int(str(state)) for (state,) in quotes], int(str(closes)), int(str(quote_closes))
+
+    def _entropy(self, length: int) -> bytes:
+        return next(self._numbers).to_bytes(length, "big")
+
+    def _wire(self, request: Request) -> Response:
+        if self.gate is not None:
+            self.gate.wait(30)
+        self.sent += 1
+        trouble = self.troubles.popleft() if self.troubles else None
+        return trouble(request, self._signed) if trouble else self._signed(request)
+
+    def _signed(self, request: Request) -> Response:
+        headers = {**request.headers, "authorization": f"Bearer {self.token}"}
+        response = self.embedded.emulator.handle(replace(request, headers=headers))
+        if response.status != 401:
+            return response
+        form = urlencode(
+            {
+                "grant_type": "client_credentials",
+                "client_id": self.embedded.client_id,
+                "client_secret": self.embedded.client_secret,
+                "scope": f"{self.embedded.url}/.default",
+            }
+        )
+        url = f"{self.embedded.authority}/oauth2/v2.0/token"
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        answer = self.embedded.emulator.handle(Request("POST", url, kind, form.encode()))
+        self.token = str(json.loads(answer.body)["access_token"])
+        return self._signed(request)

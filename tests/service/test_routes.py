@@ -1,0 +1,400 @@
+"""What the endpoint answers, over its HTTP face and down to the emulated organization."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import pytest
+from starlette.testclient import TestClient
+
+from connector.service.models_answers import ErrorBody
+from connector.service.operations_table import OPERATIONS
+from tests.service.stage import Stage, Trouble, busy, lost, unavailable
+
+DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4
+
+
+def close(client: TestClient, opportunity: UUID, key: str | None = None, **body: object) -> Any:  # noqa: ANN401 - httpx's own
+    headers = {"Idempotency-Key": key} if key else {}
+    return client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won", **body}, headers=headers)
+
+
+def polled(client: TestClient, location: str) -> Any:  # noqa: ANN401 - httpx's own
+    """Ask at a status address until there is an answer, as a flow does: without signing in."""
+    path = urlsplit(location).path
+    for _ in range(200):
+        answer = client.get(path)
+        if answer.status_code != 202:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("it never ended")
+
+
+def test_one_request_closes_all_quotes_and_the_opportunity(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT, ACTIVE, ACTIVE)
+    with stage.client() as client:
+        answer = close(client, opportunity)
+    assert answer.status_code == 200
+    assert answer.json()["result"] == "closed"
+    assert answer.json()["changed"] is True
+    assert [quote["result"] for quote in answer.json()["quotes"]] == ["closed"] * 3
+    assert stage.state(opportunity) == (1, [3, 3, 3], 1, 3)
+
+
+def test_a_plan_changes_nothing_and_a_close_bound_to_it_does_just_that(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT, ACTIVE)
+    with stage.client() as client:
+        plan = client.post(f"/opportunities/{opportunity}/plan", json={"outcome": "lost"}).json()
+        assert plan["result"] == "planned"
+        assert stage.state(opportunity) == (0, [0, 1], 0, 0)
+        other = close(client, opportunity, planDigest="0" * 16)
+        assert (other.status_code, other.json()["error"]["code"]) == (412, "plan_changed")
+        assert stage.state(opportunity) == (0, [0, 1], 0, 0)
+        assert close(client, opportunity, outcome="lost", planDigest=plan["digest"]).status_code == 200
+    assert stage.state(opportunity) == (2, [3, 3], 1, 2)
+
+
+def test_a_repetition_gets_the_first_answer_and_says_so(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client() as client:
+        first, second = close(client, opportunity, "k"), close(client, opportunity, '"k"')
+        third = close(client, opportunity, idempotencyKey="k")
+    assert first.content == second.content == third.content
+    assert [a.headers.get("Idempotency-Replayed") for a in (first, second, third)] == [None, "true", "true"]
+    assert stage.state(opportunity) == (1, [3], 1, 1)
+
+
+def test_a_key_with_other_content_is_refused(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        close(client, opportunity, "k")
+        answer = close(client, opportunity, "k", outcome="lost")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "key_reused")
+
+
+def test_without_a_key_the_second_close_finds_nothing_to_do(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client() as client:
+        close(client, opportunity)
+        answer = close(client, opportunity)
+    assert (answer.status_code, answer.json()["result"], answer.json()["changed"]) == (200, "already_closed", False)
+    assert stage.state(opportunity) == (1, [3], 1, 1)
+
+
+def test_without_a_key_closing_reopening_and_closing_closes_twice(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client() as client:
+        assert close(client, opportunity).json()["changed"] is True
+        assert client.post(f"/opportunities/{opportunity}/reopen", json={}).json()["result"] == "reopened"
+        assert close(client, opportunity).json()["changed"] is True
+    assert stage.state(opportunity)[0] == 1
+
+
+def test_all_records_of_a_key_may_be_gone(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client() as client:
+        operation = close(client, opportunity, "k").json()["operationId"]
+        stage.ledger.delete(operation)
+        answer = close(client, opportunity, "k")
+    assert (answer.status_code, answer.json()["result"], answer.json()["changed"]) == (200, "already_closed", False)
+    assert stage.state(opportunity) == (1, [3], 1, 1)
+
+
+def test_the_same_request_while_the_first_runs_joins_it(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    stage.gate = threading.Event()
+    answers: list[Any] = []
+    with stage.client() as client:
+        threads = [
+            threading.Thread(target=lambda: answers.append(close(client, opportunity, "k", mode="wait")))
+            for _ in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        joined = close(client, opportunity, "k", mode="accept")
+        stage.gate.set()
+        for thread in threads:
+            thread.join()
+        assert joined.status_code == 202
+        assert polled(client, joined.headers["Location"]).json() == answers[0].json()
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert stage.state(opportunity) == (1, [3], 1, 1)
+
+
+def test_past_the_deadline_the_caller_is_told_where_to_ask(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    stage.gate = threading.Event()
+    with stage.client(deadline=0.05, public_url="https://close.contoso.com") as client:
+        answer = close(client, opportunity)
+        assert answer.status_code == 202
+        assert answer.headers["Location"].startswith("https://close.contoso.com/operations/")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert answer.json()["location"] == answer.headers["Location"]
+        assert client.get(urlsplit(answer.headers["Location"]).path).status_code == 202
+        stage.gate.set()
+        done = polled(client, answer.headers["Location"])
+    assert (done.status_code, done.json()["result"]) == (200, "closed")
+
+
+def test_a_status_address_is_good_without_signing_in_and_an_id_is_not(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        accepted = close(client, opportunity, mode="accept")
+        path = urlsplit(accepted.headers["Location"]).path
+        stranger = TestClient(client.app, base_url="https://close.contoso.com", client=("192.0.2.7", 1))
+        assert polled(stranger, path).status_code == 200
+        assert stranger.get(f"/operations/{accepted.json()['operationId']}").status_code == 403
+        assert stranger.get(path[:-2] + "xx").status_code == 404
+        assert client.get(f"/operations/{accepted.json()['operationId']}").status_code == 200
+        assert client.get("/operations/0000").status_code == 404
+
+
+def test_a_final_failure_is_no_5xx_at_the_status_address(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        close(client, opportunity)
+        accepted = close(client, opportunity, mode="accept", outcome="lost")
+        answer = polled(client, accepted.headers["Location"])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "closed_with_other_outcome")
+
+
+STATUSES = [
+    ({"outcome": "sold"}, 400, "invalid_request"),
+    ({"status": 4711}, 400, "invalid_request"),
+    ({"status": "No such reason"}, 400, "invalid_request"),
+    ({"actualRevenue": "1e13"}, 400, "invalid_request"),
+    ({"description": "x" * 2001}, 400, "invalid_request"),
+    ({"subject": "x" * 201}, 400, "invalid_request"),
+    ({"columns": {"statecode": 1}}, 400, "invalid_request"),
+    ({"columns": {f"new_{n}": 1 for n in range(101)}}, 400, "invalid_request"),
+    ({"idempotencyKey": "x" * 256}, 400, "invalid_request"),
+    ({"unknown": 1}, 400, "invalid_request"),
+    ({"drafts": "leave"}, 409, "draft_quotes"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "code"), STATUSES)
+def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, object], status: int, code: str) -> None:
+    opportunity = stage.opportunity(DRAFT)
+    with stage.client() as client:
+        answer = close(client, opportunity, **body)
+    told = ErrorBody.model_validate(answer.json())
+    assert (answer.status_code, told.status, told.retryable) == (status, status, False)
+    assert told.error.code == code or status == 409
+    assert told.error.message == told.detail
+    assert told.error.message.endswith(".")
+    assert answer.headers["content-type"] == "application/json"
+    assert stage.state(opportunity) == (0, [0], 0, 0)
+
+
+def test_an_opportunity_that_is_not_there_is_404(stage: Stage) -> None:
+    with stage.client() as client:
+        for answer in (
+            close(client, uuid4()),
+            client.get(f"/opportunities/{uuid4()}"),
+            client.post(f"/opportunities/{uuid4()}/plan", json={"outcome": "won"}),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(("trouble", "status", "wait"), [(busy(37), 429, 37), (unavailable, 503, 10)])
+def test_reading_while_the_organization_is_busy_or_down_says_when_to_come_back(
+    stage: Stage,
+    trouble: Trouble,
+    status: int,
+    wait: int,
+) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        client.get(f"/opportunities/{opportunity}")
+        stage.troubles.append(trouble)
+        answer = client.get(f"/opportunities/{opportunity}")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (status, str(wait))
+    assert answer.json()["retryable"] is True
+
+
+def test_a_lost_answer_changes_nothing_twice(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT, ACTIVE)
+    with stage.client() as client:
+        client.get(f"/opportunities/{opportunity}")
+        stage.troubles.extend([lambda request, pass_on: pass_on(request), lost])
+        answer = close(client, opportunity)
+    assert answer.status_code == 200
+    assert answer.json()["changed"] is True
+    assert stage.state(opportunity) == (1, [3, 3], 1, 2)
+
+
+def test_an_operation_that_nobody_has_begun_can_be_canceled(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client(workers=0) as client:
+        accepted = close(client, opportunity, "k", mode="accept").json()
+        canceled = client.post(f"/operations/{accepted['operationId']}/cancel")
+        assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
+        assert client.post(f"/operations/{accepted['operationId']}/cancel").status_code == 409
+        assert client.get(f"/operations/{accepted['operationId']}").json()["error"]["code"] == "canceled"
+        again = close(client, opportunity, "k", mode="accept")
+        assert again.json()["operationId"] != accepted["operationId"]
+    assert stage.state(opportunity) == (0, [1], 0, 0)
+
+
+def test_operations_are_listed_by_status_latest_first(stage: Stage) -> None:
+    opportunities = [stage.opportunity() for _ in range(3)]
+    with stage.client() as client:
+        for opportunity in opportunities:
+            close(client, opportunity)
+        close(client, opportunities[0], outcome="lost")
+        listed = client.get("/operations", params={"top": 2}).json()["value"]
+        assert [one["opportunityId"] for one in listed] == [str(opportunities[0]), str(opportunities[2])]
+        failed = client.get("/operations", params={"status": "failed"}).json()["value"]
+        assert [one["opportunityId"] for one in failed] == [str(opportunities[0])]
+
+
+def test_status_reasons_fit_the_outcome_and_begin_with_the_default(stage: Stage) -> None:
+    with stage.client() as client:
+        won = client.get("/status-reasons", params={"outcome": "won"}).json()["value"]
+        lost_ones = client.get("/status-reasons", params={"outcome": "lost"}).json()["value"]
+        quotes = client.get("/status-reasons", params={"outcome": "lost", "table": "quote"}).json()["value"]
+    assert won[0] == {"value": 3, "label": "Won", "default": True}
+    assert {one["value"] for one in won} & {one["value"] for one in lost_ones} == set()
+    assert quotes[0]["value"] == 5
+    assert 7 not in [one["value"] for one in quotes]
+
+
+def test_the_custom_columns_are_a_schema(stage: Stage) -> None:
+    with stage.client() as client:
+        for table in ("opportunityclose", "quoteclose"):
+            schema = client.get("/close-columns", params={"table": table}).json()["schema"]
+            assert schema["type"] == "object"
+            assert "subject" not in schema["properties"]
+
+
+def test_the_connection_names_the_organization(stage: Stage) -> None:
+    with stage.client() as client:
+        answer = client.get("/connection").json()
+    assert answer == {"organization": stage.embedded.url, "access": "application", "version": "1.2.3"}
+
+
+def test_probes_need_no_sign_in(stage: Stage) -> None:
+    with stage.client() as client:
+        stranger = TestClient(client.app, base_url="https://close.contoso.com", client=("192.0.2.7", 1))
+        assert stranger.get("/healthz").json() == {"status": "alive"}
+        assert stranger.get("/readyz").json()["status"] == "ready"
+        assert stranger.get("/version").json() == {"version": "1.2.3"}
+        assert stranger.get("/connector/apiProperties.json").status_code == 200
+
+
+def test_every_route_that_is_not_open_by_design_turns_strangers_away(stage: Stage) -> None:
+    with stage.client() as client:
+        stranger = TestClient(client.app, base_url="https://close.contoso.com", client=("192.0.2.7", 1))
+        for operation in OPERATIONS.values():
+            if operation.id == "UnsubscribeOpportunityClosed":
+                continue
+            answer = stranger.request(operation.method, operation.path.replace("{id}", str(uuid4())))
+            assert answer.status_code == 403, operation.id
+        assert stranger.post("/mcp", json={}).status_code == 403
+        assert stranger.get("/anything").status_code == 403
+
+
+def test_ids_are_echoed_and_nothing_that_is_no_id(stage: Stage) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with stage.client() as client:
+        answer = client.get("/healthz", headers={"x-ms-client-request-id": "req-1", "traceparent": trace})
+        assert answer.headers["x-ms-client-request-id"] == "req-1"
+        assert answer.headers["x-ms-request-id"] == "req-1"
+        assert answer.headers["traceparent"] == trace
+        forged = client.get("/healthz", headers={"x-ms-client-request-id": "a b<script>"})
+        assert "x-ms-client-request-id" not in forged.headers
+        assert (
+            client.get("/operations/unknown", headers={"x-ms-client-request-id": "req-2"}).json()["correlationId"]
+            == "req-2"
+        )
+
+
+def test_a_large_body_is_413_however_it_is_announced(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client(body_limit=1000) as client:
+        path = f"/opportunities/{opportunity}/close"
+        json_kind = {"content-type": "application/json"}
+        announced = client.post(path, content=b" " * 1001, headers=json_kind)
+        streamed = client.post(path, content=iter([b" " * 600, b" " * 600]), headers=json_kind)
+    assert (announced.status_code, streamed.status_code) == (413, 413)
+    assert announced.json()["error"]["code"] == streamed.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"outcome": NaN}', b'"won"'])
+def test_what_is_no_request_is_400(stage: Stage, body: bytes) -> None:
+    with stage.client() as client:
+        path = f"/opportunities/{stage.opportunity()}/close"
+        answer = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_connection_that_asks_too_much_is_told_to_wait(stage: Stage) -> None:
+    with stage.client(requests_per_minute=3) as client:
+        answers = [client.get("/operations") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["RateLimit-Remaining"] == "2"
+    assert int(answers[3].headers["Retry-After"]) >= 1
+    assert answers[3].json()["error"]["code"] == "too_many_requests"
+
+
+def test_a_full_queue_says_so_before_anything_is_promised(stage: Stage) -> None:
+    with stage.client(workers=0, queue=1) as client:
+        close(client, stage.opportunity(), mode="accept")
+        answer = close(client, stage.opportunity(), mode="accept")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
+
+
+def test_the_audit_trail_tells_who_did_what_from_which_run(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT)
+    with stage.client() as client:
+        client.post(
+            f"/opportunities/{opportunity}/close",
+            json={"outcome": "won", "description": "Secret remark"},
+            headers={"x-ms-workflow-run-id": "run-7", "x-ms-workflow-operation-name": "Close"},
+        )
+    accepted, ended = stage.notes.records
+    assert (accepted["event"], accepted["run"]) == ("accepted", "run-7")
+    assert ended["run"] == "run-7"
+    assert ended["result"] == "closed"
+    assert ended["caller"] == {
+        "kind": "developer",
+        "tenant": "development",
+        "object": "developer",
+        "application": "development",
+    }
+    assert ended["changes"] == [
+        {
+            "table": "opportunity",
+            "record": str(opportunity),
+            "before": {"state": 0, "status": 1},
+            "after": {"state": 1, "status": 3},
+        },
+        {
+            "table": "quote",
+            "record": str(UUID(int=opportunity.int + 1)),
+            "before": {"state": 0, "status": 1},
+            "after": {"state": 3, "status": 6},
+        },
+    ]
+    assert "Secret" not in repr(stage.notes.records)
+    assert "QUO" not in repr(stage.notes.records)
+
+
+def test_no_log_holds_customer_text_or_an_address_that_proves_itself(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with stage.client() as client:
+        accepted = close(client, stage.opportunity(DRAFT), description="Secret remark", mode="accept")
+        polled(client, accepted.headers["Location"])
+        client.get("/operations", headers={"authorization": "Bearer very.secret.token", "x-api-key": "hidden"})
+    signature = accepted.headers["Location"].rpartition(".")[2]
+    ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith(("connector", "uvicorn")))
+    assert "/operations/{id}" in ours
+    assert not [word for word in (signature, "Secret", "very.secret", "hidden", "QUO-") if word in ours]
