@@ -41,6 +41,7 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
+_ROW_MISSING = re.compile(r"([a-z][a-z0-9_]{1,100}) With Ids? = ([0-9a-f-]{36}) Do(?:es)? Not Exist", re.IGNORECASE)
 _NUMBER = re.compile(r"\d[\d,]*")
 _DEADLOCK = re.compile(r"Sql Number: 1205\b|deadlock", re.IGNORECASE)
 _KINDS: dict[int, type[ServiceError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 412: Stale}
@@ -200,7 +201,7 @@ def _case(status: int, body: ErrorBody) -> Case:
         return Case(f"the service failed (HTTP {status}).", "Try again later.")
     if 300 <= status < 400:  # noqa: PLR2004 - the HTTP class of redirects
         return Case(f"the answer was a redirect (HTTP {status}), which is not followed.", "Check DATAVERSE_URL.")
-    return Case(f"the service turned it down (HTTP {status}).", "The detail holds the service's own words.")
+    return Case(f"the service turned it down (HTTP {status}).")
 
 
 def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
@@ -208,6 +209,8 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
     if body.code == "0x80040220" and (privilege := _PRIVILEGE.search(body.detail)):
         table = _ON_TABLE.search(body.detail)
         return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}."
+    if body.code == "0x80040217" and (row := _ROW_MISSING.match(body.detail)):
+        return f"there is no {row[1].lower()} {row[2]}{code}."
     if response.status == 401 and (tenant := _AUTHORITY.search(response.header("www-authenticate") or "")):  # noqa: PLR2004 - Unauthorized
         return f"the organization did not accept the token; it signs in with tenant {tenant[1]}."
     return f"{case.sentence[:-1]}{code}."

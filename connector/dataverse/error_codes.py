@@ -30,7 +30,7 @@ class Case:
 
 
 _USERS = "Power Platform admin center > Environments > Settings > Users + permissions > Application users"
-_LOOK_AT_RULE = "The text of the organization's own rule is in the detail; its owner can tell what it wants."
+_LOOK_AT_RULE = "Ask whoever looks after that rule what it wants; the request id leads to its trace."
 _TRY_LATER = "Try again later."
 _UNCHANGED = Effect.NONE
 

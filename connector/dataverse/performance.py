@@ -7,11 +7,12 @@ check them. A result says what is known: a lost answer is UNKNOWN, never failed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from connector.closing.model import Plan, Step, StepResult, StepStatus
+from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
 from connector.dataverse.answers import error_body, error_from, expect, service_request_id
 from connector.dataverse.batch import (
     MAX_OPERATIONS,
@@ -25,7 +26,7 @@ from connector.dataverse.batch import (
 )
 from connector.dataverse.error_codes import UNSUPPORTED
 from connector.dataverse.webapi import Endpoint, Operation, operation_of, subject_of
-from connector.errors import ConnectorError, Effect, InputError, ServiceError, Unanswered
+from connector.errors import ConnectorError, Effect, InputError, Rejected, ServiceError, Unanswered
 from connector.handler import Handler, Request, Response
 
 _NO_VERSIONS = "0x8006088d"
@@ -33,6 +34,11 @@ _NO_SUCH_PATH = ("0x8006088a", "0x80060888")
 _BATCH_REFUSED = (404, 405, 415, 501)
 _METHOD_NOT_ALLOWED = 405
 _NOT_IMPLEMENTED = 501
+_UNEXPECTED = "0x80040216"
+_NO_TELLING = ("", _UNEXPECTED)
+"""No code, and the code of every error that has none of its own: the status and the text decide."""
+_CHANGE_SET = re.compile(r"change[ -]?set", re.IGNORECASE)
+_PROJECT_STEPS = (StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE)
 
 Results = tuple[StepResult, ...]
 
@@ -130,6 +136,8 @@ class Performance:
         if error.code == _NO_VERSIONS and self._versions_checked:
             self._versions_checked = False
             return self.perform([plan])[0]
+        if _may_run_later(plan.steps[:index], error):
+            return self._singly(plan)
         if not _is_form(response, error):
             return _spread(plan, error, error.request_id or request_id, index)
         results = self._singly(plan)
@@ -169,17 +177,29 @@ class Performance:
 def _refuses_batches(response: Response) -> bool:
     """Return whether there is no `$batch` here: by the status, or, as an unknown path, by code with 404 or 400."""
     code = error_body(response).code
-    return code in _NO_SUCH_PATH or (response.status in _BATCH_REFUSED and code in ("", *UNSUPPORTED))
+    return code in _NO_SUCH_PATH or (response.status in _BATCH_REFUSED and code in (*_NO_TELLING, *UNSUPPORTED))
 
 
 def _is_form(response: Response, error: ServiceError) -> bool:
     """Return whether an operation was refused as a matter of form: what the service cannot do in a change set at all.
 
-    405 is also what business errors of class InvalidOperation answer; those have a code of their own.
+    405 is also what business errors of class InvalidOperation answer; those have a code of their own. So has a plug-in,
+    whose text may speak of anything; without a code the text is the service's, and says it when it is the change set.
     """
     if error.code in UNSUPPORTED or response.status == _NOT_IMPLEMENTED:
         return True
-    return response.status == _METHOD_NOT_ALLOWED and not error.code
+    if response.status == _METHOD_NOT_ALLOWED and not error.code:
+        return True
+    return isinstance(error, Rejected) and error.code in _NO_TELLING and bool(_CHANGE_SET.search(error.detail))
+
+
+def _may_run_later(before: Sequence[Step], error: ServiceError) -> bool:
+    """Return whether a step was turned down after steps of Project Operations, which may be background jobs there.
+
+    Such a job is queued, and rolled back with the change set before it ran, so together they can never succeed.
+    Source: long-running-jobs in the documents of Dynamics 365 Project Operations.
+    """
+    return isinstance(error, Rejected) and any(step.kind in _PROJECT_STEPS for step in before)
 
 
 def _spread(plan: Plan, error: ConnectorError, request_id: str = "", index: int = 0) -> Results:

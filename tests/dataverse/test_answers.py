@@ -88,7 +88,13 @@ def test_a_throttling_code_counts_whatever_the_status() -> None:
 def test_a_record_that_does_not_exist_carries_the_id_support_asks_for() -> None:
     error = error_from(recorded("record-not-found"), SUBJECT)
     assert error.request_id == "a1687769-7702-46fa-a6ee-4094ba20f706"
-    assert "does not exist" in error.message
+    assert "there is no systemuser " in error.message
+
+
+def test_a_row_that_does_not_exist_is_named_though_the_request_was_about_another() -> None:
+    said = "competitor With Id = 00000003-0000-4000-8000-000000000007 Does Not Exist"
+    error = error_from(refusal(404, "0x80040217", said), SUBJECT)
+    assert "there is no competitor 00000003-0000-4000-8000-000000000007" in error.message
 
 
 def test_of_repeated_request_ids_the_last_is_taken() -> None:

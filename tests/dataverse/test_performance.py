@@ -49,6 +49,9 @@ def step_for(number: int, kind: StepKind) -> Step:
             return Step(kind, "quote", quote_id(number), "", 'W/"1"', "CloseQuote", 3, 5, activity)
         case StepKind.DELETE_QUOTE:
             return Step(kind, "quote", quote_id(number), "", 'W/"1"', "Delete")
+        case StepKind.CLOSE_ALL_QUOTES:
+            all_quotes = "msdyn_CloseAllOpportunityQuotes"
+            return Step(kind, "opportunity", opportunity_id(number), "", 'W/"2"', all_quotes, 3, 5)
         case _:
             return Step(kind, "opportunity", opportunity_id(number), "", 'W/"2"', "WinOpportunity", 1, 3, activity)
 
@@ -229,7 +232,15 @@ def test_stepwise_a_lost_answer_is_unknown_and_stops() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [refused(404), refused(404, "0x8006088a"), refused(400, "0x80060888"), refused(405), refused(415), refused(501)],
+    [
+        refused(404),
+        refused(404, "0x8006088a"),
+        refused(400, "0x80060888"),
+        refused(405),
+        refused(405, "0x80040216", "An unexpected error occurred."),
+        refused(415),
+        refused(501),
+    ],
 )
 def test_an_organization_without_batches_is_served_step_by_step_from_then_on(answer: Response) -> None:
     wire = Wire()
@@ -244,7 +255,17 @@ def test_an_organization_without_batches_is_served_step_by_step_from_then_on(ans
     assert sum(line.endswith("$batch") for line in wire.lines()) == 1
 
 
-@pytest.mark.parametrize("answer", [refused(501), refused(405), refused(400, "0x80040315"), refused(400, "0x80100008")])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refused(501),
+        refused(405),
+        refused(400, "0x80040315"),
+        refused(400, "0x80100008"),
+        refused(400, "", "The action 'CloseQuote' is not allowed in a change set."),
+        refused(400, "0x80040216", "Actions are not supported in a ChangeSet"),
+    ],
+)
 def test_an_organization_without_actions_in_change_sets_is_served_step_by_step_from_then_on(answer: Response) -> None:
     wire = Wire()
     wire.answers[r"POST \$batch"] = multipart(change_set(part(answer, 2)))
@@ -274,6 +295,8 @@ def test_what_fails_alone_too_does_not_speak_against_change_sets() -> None:
         refused(405, "0x8004023b"),
         refused(400, "0x80040515"),
         refused(400, "0x80040265"),
+        refused(400, "0x80040265", "Our rule: never close a quote in a change set."),
+        refused(400, "", "The quote cannot be closed."),
         refused(404, "0x80040217"),
         refused(403, "0x80040220"),
         refused(500, "0x80044151"),
@@ -285,6 +308,29 @@ def test_an_error_of_business_never_turns_to_steps(answer: Response) -> None:
     org = performance(wire)
     org.perform([plan_for(1)])
     assert org.atomic
+    assert len(wire.requests) == 1
+
+
+def project_plan() -> Plan:
+    return plan_for(1, StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_OPPORTUNITY)
+
+
+def test_what_is_turned_down_after_a_step_that_may_run_as_a_job_is_tried_singly_this_once() -> None:
+    wire = Wire()
+    wire.answers[r"POST \$batch"] = multipart(change_set(part(refused(400, "0x80040516"), 2)))
+    wire.answers["POST (msdyn|opport)"] = NO_CONTENT
+    wire.answers["POST WinOpportunity"] = refused(400, "0x80040516")
+    org = performance(wire)
+    (results,) = org.perform([project_plan()])
+    assert statuses(results) == [DONE, FAILED]
+    assert org.atomic
+
+
+def test_a_job_that_is_turned_down_itself_is_not_tried_singly() -> None:
+    wire = Wire()
+    wire.answers[r"POST \$batch"] = multipart(change_set(part(refused(400, "0x80040265"), 1)))
+    (results,) = performance(wire).perform([project_plan()])
+    assert statuses(results) == [FAILED, NOT_RUN]
     assert len(wire.requests) == 1
 
 
