@@ -23,7 +23,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id {key}, job {integer} NOT NULL, turn {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},
             status {small} NOT NULL, epoch {integer} NOT NULL, attempts {integer} NOT NULL, holder {integer},
             due {real}, plan TEXT, wanted TEXT NOT NULL, reason TEXT, report {bytes}, ended {real}
-        )""",
+        ){upkeep}""",
         "CREATE INDEX item_pending ON item (job, turn, id) WHERE status = 0",
         "CREATE UNIQUE INDEX item_claimed ON item (opportunity) WHERE status = 1",
         "CREATE INDEX item_waiting ON item (job, due) WHERE status = 2",

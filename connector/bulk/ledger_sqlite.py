@@ -29,6 +29,7 @@ _SPELLING = {
     "small": "INTEGER",
     "real": "REAL",
     "bytes": "BLOB",
+    "upkeep": "",
 }
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs"}
 _APPEND = f"INSERT INTO item ({', '.join(ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(ITEM_COLUMNS))})"  # noqa: S608 - our own names
