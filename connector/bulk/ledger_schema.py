@@ -18,7 +18,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX job_by_owner ON job (owner, id) WHERE key IS NOT NULL",
         "CREATE INDEX job_operations ON job (id) WHERE key IS NOT NULL AND state = 'ready'",
         "CREATE INDEX job_by_expiry ON job (expires) WHERE expires IS NOT NULL",
-        "CREATE INDEX job_ready ON job (id) WHERE state = 'ready'",
         """CREATE TABLE item (
             id {key}, job {integer} NOT NULL, turn {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},
             status {small} NOT NULL, epoch {integer} NOT NULL, attempts {integer} NOT NULL, holder {integer},
