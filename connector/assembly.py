@@ -31,7 +31,8 @@ from connector.dataverse.policies import Patience, TokenSource, anything, author
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError, SignInError
 from connector.handler import Handler
-from connector.settings import Identity, Settings, SignIn
+from connector.settings import Identity, Settings
+from connector.settings_names import SignIn
 from connector.settings_service import ServiceSettings, service_problems
 
 if TYPE_CHECKING:
@@ -285,6 +286,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     options = service_options(settings)
     with ExitStack() as opening:
         ways = _Ways(settings, options.admission, clock, chance, opening)
+        ways.open()
         ledger = open_ledger(settings.store, clock)
         opening.callback(ledger.close)
         assert settings.service.audit is not None  # noqa: S101 - the settings name a file in any case
@@ -375,6 +377,10 @@ class _Ways:
         self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
         self._users: OrderedDict[tuple[str, str], tuple[_Latest, Lane]] = OrderedDict()
         self._lock = threading.RLock()
+
+    def open(self) -> None:
+        """Open the way to the organization of the settings, so that what is wrong with them is said at the start."""
+        self._connect(self._settings.url)
 
     def organization(self, caller: Caller) -> Organization:
         """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
