@@ -13,12 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from connector.bulk.ledger_store import POSTGRES, open_ledger
 from connector.clock import Clock, SystemClock
 from connector.closing.organization import Organization
 from connector.dataverse import auth
@@ -275,7 +273,8 @@ class Endpoint:
 
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
-    from connector.service.audit import AuditFile  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.bulk.ledger_store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
     from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
@@ -307,7 +306,9 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
 
 def service_options(settings: Settings) -> ServiceOptions:
     """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
-    from connector.service.options import Access, Admission, ServiceOptions  # noqa: PLC0415 - only the endpoint pays
+    from importlib import metadata  # noqa: PLC0415 - only the endpoint pays
+
+    from connector.service.options import Access, Admission, ServiceOptions  # noqa: PLC0415 - the same
     from connector.service.options import SignIn as CallerSignIn  # noqa: PLC0415 - the same
 
     wanted = settings.service
@@ -344,6 +345,8 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
     if wanted.secret:
         return wanted.secret.encode()
+    from connector.bulk.ledger_store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
+
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")
     path = Path(f"{Path(store).expanduser()}-secret")
