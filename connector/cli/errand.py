@@ -12,7 +12,7 @@ import click
 from connector.cli.connection import connected
 from connector.cli.failures import ExitCode, sentences
 from connector.cli.results import print_json
-from connector.cli.views import show_preview, show_report
+from connector.cli.views import show_failure, show_preview, show_report
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
 from connector.closing.organization import Organization
@@ -66,6 +66,7 @@ def carry_out(errand: Errand, settings: Settings) -> int:
             return _say_interrupted(errand, organization)
     if errand.as_json:
         print_json(report_data(report))
+        show_failure(report)
     else:
         show_report(report, metadata, sys.stdout)
     return exit_code(report)

@@ -41,6 +41,11 @@ def show_report(report: Report, metadata: OrganizationMetadata, stream: TextIO) 
     click.echo(_ending(report, metadata), file=stream)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    show_failure(report)
+
+
+def show_failure(report: Report) -> None:
+    """Write to stderr why it failed, if it did, with what the service said: that may be customer text, so no result."""
     if report.error is not None:
         click.echo(sentences(error_data(report.error), said_by_service(report.error)), err=True)
 

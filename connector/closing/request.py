@@ -24,6 +24,9 @@ from connector.errors import InputError
 LARGEST_AMOUNT = Decimal(10) ** 12
 """The range of `opportunity.actualvalue`, in both directions."""
 
+EARLIEST_DAY = date(1753, 1, 1)
+"""The first day that a column of a moment holds (`DateTime is less than minimum value supported`)."""
+
 OPPORTUNITY_PREFIX, QUOTE_PREFIX = "opportunityclose.", "quoteclose."
 
 _GUID = re.compile(r"[{(]?([0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})[)}]?", re.IGNORECASE)
@@ -41,6 +44,13 @@ def _record_id(value: object) -> UUID:
 
 
 def _day(value: object) -> date:
+    day = _calendar_day(value)
+    if day < EARLIEST_DAY:
+        raise ValueError(f"{str(value)!r} is before {EARLIEST_DAY}, the first day that the column holds")
+    return day
+
+
+def _calendar_day(value: object) -> date:
     """Take a date; a spreadsheet has it as a moment at midnight."""
     if isinstance(value, datetime) and value.time() == time():
         return value.date()

@@ -47,8 +47,9 @@ def _busy(sentence: str) -> Case:
 
 _ACCESS = {
     "0x80072560": Case(
-        "the identity that signed in is not a user of this organization.",
-        f"Create an application user for this client id and give it a security role ({_USERS}).",
+        "the identity that signed in, or the one to act as, is not a user of this organization.",
+        f"Create an application user for this client id and give it a security role ({_USERS}), or correct "
+        "DATAVERSE_CALLER_OBJECT_ID where that is set.",
         kind=Forbidden,
     ),
     "0x80095ffc": Case(

@@ -47,6 +47,16 @@ def test_bad_input_is_answered_with_a_sentence_and_changes_nothing(
     assert desk.rows() == before
 
 
+@pytest.mark.parametrize("shape", [[], ["--json"]], ids=["for people", "for programs"])
+def test_what_the_organization_said_reaches_whoever_runs_it_but_no_result(desk: Desk, shape: list[str]) -> None:
+    opportunity = desk.opportunity(drafts=1, actives=1)
+    run = desk.run("close", opportunity, "--lost", "--competitor", NOT_THERE, "--yes", *shape)
+    assert run.code == 1
+    assert f"there is no competitor {NOT_THERE}" in run.err
+    assert "The organization said: " in run.err
+    assert "The organization said: " not in run.out
+
+
 def test_all_missing_settings_are_named_at_once(desk: Desk) -> None:
     said = desk.run("plan", NOT_THERE, "--won", DATAVERSE_URL="https://contoso.crm.dynamics.com")
     assert said.code == 2

@@ -71,6 +71,7 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"status": -1}, "status: -1 is not a status reason"),
         ({"closed_on": "31.1.2026"}, "closed_on: '31.1.2026' is not a date; write year-month-day, as 2026-01-31"),
         ({"closed_on": "2026-02-30"}, "closed_on: '2026-02-30' is not a date"),
+        ({"closed_on": "0206-01-31"}, "closed_on: '0206-01-31' is before 1753-01-01"),
         ({"closed_on": "2026-01-31T00:00:00Z"}, "closed_on: '2026-01-31T00:00:00Z' is not a date"),
         ({"actual_revenue": "12,5"}, "actual_revenue: '12,5' is not an amount; write it with a point"),
         ({"actual_revenue": "NaN"}, "actual_revenue: 'NaN' is not an amount"),
