@@ -52,7 +52,7 @@ class Lane:
 
     name: str
     handler: Handler
-    organization: Organization
+    organization: DataverseOrganization
     gate: Gate
 
 
@@ -66,7 +66,7 @@ class Connection:
     _closing: ExitStack
 
     @property
-    def organization(self) -> Organization:
+    def organization(self) -> DataverseOrganization:
         """Return the organization, seen by the first identity."""
         return self.lanes[0].organization
 
