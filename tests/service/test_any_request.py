@@ -1,0 +1,74 @@
+"""Whatever is sent within what the description allows: an answer that is described, never one nobody foresaw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+from starlette.testclient import TestClient
+
+from connector.emulator.keys import Keys
+from connector.service.operations_table import OPERATIONS
+from tests.service.stage import Stage
+
+CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]
+READ_HERE = sorted(set(OPERATIONS) - {"SubscribeOpportunityClosed", "UnsubscribeOpportunityClosed"})
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, emulator_keys: Keys) -> Iterator[TestClient]:
+    stage = Stage(tmp_path_factory.mktemp("endpoint"), keys=emulator_keys)
+    stage.opportunity(1, 2)
+    with stage.client(requests_per_minute=10**6, deadline=5.0) as client:
+        yield client
+    stage.close()
+
+
+@pytest.fixture(scope="module")
+def cases(client: TestClient) -> dict[str, Any]:
+    """Return how to make up a request, by operation."""
+    app = client.app
+    assert isinstance(app, FastAPI)
+    described = get_openapi(title="Endpoint", version="1", routes=app.routes)
+    operations = (found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations())
+    return {str(one.definition.raw["operationId"]): one for one in operations if "operationId" in one.definition.raw}
+
+
+@pytest.mark.parametrize("operation", READ_HERE)
+def test_every_answer_is_one_that_is_described(operation: str, cases: dict[str, Any], client: TestClient) -> None:
+    @given(cases[operation].as_strategy())
+    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    def sent(case: schemathesis.Case) -> None:
+        headers = {
+            name: value for name, value in (case.headers or {}).items() if value.isascii() and value.isprintable()
+        }
+        body = {"json": case.body} if operation in {"CloseOpportunity", "PlanClose", "ReopenOpportunity"} else {}
+        answer = client.request(
+            case.method, case.formatted_path, params=dict(case.query or {}), headers=headers, **body
+        )
+        case.validate_response(schemathesis.Response.from_any(answer), checks=CHECKS)
+
+    sent()
+
+
+@given(st.sampled_from(["/operations/", "/opportunities/", "/", "/mcp/"]), st.text(max_size=30), st.binary(max_size=60))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_path_and_no_bytes_make_it_fail(client: TestClient, start: str, rest: str, content: bytes) -> None:
+    for method in ("GET", "POST", "DELETE"):
+        answer = client.request(method, sendable(start + rest), content=content)
+        assert answer.status_code < 500
+        assert answer.headers["x-ms-request-id"]
+
+
+def sendable(path: str) -> str:
+    """Return a path that a client can send."""
+    return quote(path.encode("utf-8", "surrogatepass"), safe="/%?=&.")
