@@ -169,7 +169,8 @@ def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> _Way:
         emulator = open_embedded(path, clock)
     except (OSError, sqlite3.Error) as error:
         raise SettingsError(
-            f"The emulator's file {path} cannot be used: {error}.", remedy="Check DATAVERSE_URL."
+            f"The emulator's file {path} cannot be used: {error}.",
+            remedy="Check the path in DATAVERSE_URL, who may write there, and that the disk has room.",
         ) from error
     opening.callback(emulator.close)
     sign_in_origin = emulator.authority.rpartition("/")[0]

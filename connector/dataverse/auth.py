@@ -14,26 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from connector.clock import Clock
-from connector.dataverse.sign_in_errors import explain, of_authority
-from connector.errors import SignInError, TransportError
-from connector.handler import Handler, Request
+from connector.dataverse.msal_http import MsalHttp
+from connector.dataverse.sign_in_errors import of_authority
+from connector.dataverse.tokens import Tokens
+from connector.errors import SignInError
+from connector.handler import Handler
 
 _log = logging.getLogger("connector.sign_in")
 
-MARGIN = 300.0
-"""Seconds before its end at which a token counts as spent: a request must not outlive it. MSAL uses the same."""
-LONG = 7200.0
-"""A token that lives this many seconds or more is renewed at half of its life, as MSAL does for managed identities."""
-PAUSE = 30.0
-"""Seconds until renewing is tried again while the old token still works."""
 CAPABILITIES = ("CP1",)
 """Says that claims challenges are understood, which continuous access evaluation asks of a client."""
 
-Acquire = Callable[[str, bool], Mapping[str, Any]]
-"""Asks for a token: the claims wanted (JSON text or empty), and whether what is kept must not be used."""
 Credential = str | dict[str, Any]
 """MSAL's `client_credential`."""
 
@@ -49,65 +42,6 @@ class Registration:
     client_id: str
     authority: Callable[[], str]
     base_url: str
-
-
-class Tokens:
-    """Keeps one token, and renews it when it is nearly spent: one caller asks, the others wait for that answer.
-
-    When renewing fails while the old token still works, the old one is used on.
-    """
-
-    def __init__(self, acquire: Acquire, clock: Clock) -> None:
-        self._acquire = acquire
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._token = ""
-        self._renew_at = self._ends_at = 0.0
-
-    def token(self) -> str:
-        """Return a token that is valid for a while. Raises SignInError."""
-        if self._token and self._clock.monotonic() < self._renew_at:
-            return self._token
-        with self._lock:
-            if self._token and self._clock.monotonic() < self._renew_at:
-                return self._token
-            try:
-                self._keep(self._ask("", renew=False))
-            except SignInError as error:
-                if not self._token or self._clock.monotonic() >= self._ends_at - PAUSE:
-                    raise
-                _log.warning("The token could not be renewed yet; the one at hand is used on. %s", error.message)
-                self._renew_at = self._clock.monotonic() + PAUSE
-            return self._token
-
-    def renew(self, rejected: str, claims: str = "") -> str:
-        """Return a token in place of `rejected`, with the `claims` a challenge asked for. Raises SignInError.
-
-        When somebody else has replaced it meanwhile, theirs is returned.
-        """
-        with self._lock:
-            if self._token in ("", rejected):
-                self._token = ""
-                self._keep(self._ask(claims, renew=True))
-            return self._token
-
-    def _ask(self, claims: str, *, renew: bool) -> Mapping[str, Any]:
-        try:
-            result = self._acquire(claims, renew)
-        except TransportError as error:
-            said = f"The sign-in service could not be asked. {error.message}"
-            raise SignInError(said, remedy=error.remedy, transient=error.transient) from error
-        if not isinstance(result, Mapping) or not result.get("access_token"):
-            raise explain(result)
-        return result
-
-    def _keep(self, result: Mapping[str, Any]) -> None:
-        now = self._clock.monotonic()
-        life = max(0.0, float(result.get("expires_in") or 0))
-        halved = life < 2 * MARGIN or life >= LONG
-        self._ends_at = now + life
-        self._renew_at = now + (life / 2 if halved else life - MARGIN)
-        self._token = str(result["access_token"])
 
 
 # -- the ways to sign in ----------------------------------------------------------------------------------------------
@@ -173,7 +107,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
         own = msal.SystemAssignedManagedIdentity()
         identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
         return msal.ManagedIdentityClient(
-            identity, http_client=_Http(http), token_cache=_forgetful(), client_capabilities=list(CAPABILITIES)
+            identity, http_client=MsalHttp(http), token_cache=_forgetful(), client_capabilities=list(CAPABILITIES)
         )
 
     client = _Late(build)
@@ -316,7 +250,7 @@ def _confidential(registration: Registration, credential: Credential, http: Hand
         client_credential=credential,
         authority=registration.authority(),
         instance_discovery=False,
-        http_client=_Http(http),
+        http_client=MsalHttp(http),
         token_cache=_forgetful(),
         client_capabilities=list(CAPABILITIES),
     )
@@ -329,7 +263,7 @@ def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # n
         registration.client_id,
         authority=registration.authority(),
         instance_discovery=False,
-        http_client=_Http(http),
+        http_client=MsalHttp(http),
         token_cache=_kept_on_disk(cache),
         client_capabilities=list(CAPABILITIES),
     )
@@ -361,56 +295,3 @@ def _kept_on_disk(path: Path) -> Any:  # noqa: ANN401 - MSAL has no types
         )
         kept = extensions.FilePersistence(str(path))
     return extensions.PersistedTokenCache(kept)
-
-
-class _Http:
-    """A Handler, in the shape of the http client that MSAL expects."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    def get(
-        self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-    ) -> _Answer:
-        """Send a GET."""
-        return self._send("GET", url, params, headers, b"")
-
-    def post(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, str] | str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> _Answer:
-        """Send a POST; a mapping in `data` goes as a form."""
-        body = data if isinstance(data, str) else urlencode(_present(data))
-        form = {"content-type": "application/x-www-form-urlencoded", **(headers or {})}
-        return self._send("POST", url, params, form, body.encode())
-
-    def close(self) -> None:
-        """Do nothing: the handler is closed by whoever made it."""
-
-    def _send(
-        self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None, body: bytes
-    ) -> _Answer:
-        query = urlencode(_present(params))
-        full = url + ("&" if "?" in url else "?") + query if query else url
-        lower = {name.lower(): str(value) for name, value in _present(headers).items()}
-        response = self._handler(Request(method, full, lower, body))
-        return _Answer(response.status, response.body.decode("utf-8", "replace"), dict(response.headers))
-
-
-def _present(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (values or {}).items() if value is not None}
-
-
-class _Answer:
-    """A response in the shape that MSAL expects."""
-
-    def __init__(self, status_code: int, text: str, headers: dict[str, str]) -> None:
-        self.status_code = status_code
-        self.text = text
-        self.headers = headers
-
-    def raise_for_status(self) -> None:
-        """Do nothing: MSAL asks its own copy of the response."""
