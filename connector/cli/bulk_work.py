@@ -13,10 +13,10 @@ from types import FrameType
 
 import click
 
+from connector.assembly import Connection
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_model import ItemStatus, Job, Wish
 from connector.bulk.ledger_store import open_ledger
-from connector.bulk.planning import is_plan, read_head
 from connector.bulk.progress import Ending
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk_views import View, show_counts
@@ -24,7 +24,7 @@ from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode, describe, sentences
 from connector.cli.results import print_json
 from connector.clock import SystemClock
-from connector.errors import InputError, LedgerError
+from connector.errors import LedgerError
 from connector.settings import Settings
 
 
@@ -37,16 +37,10 @@ def opened(settings: Settings) -> Iterator[Ledger]:
 
 def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code."""
-    from connector.bulk.runner import Run  # noqa: PLC0415 - brings the closing loop
-
-    view, clock = View(), SystemClock()
     with connected(settings) as connection:
         same_organization(job, connection.base_url)
         connection.warm()
-        running = Run(ledger, job, connection.lanes, clock, lambda moment: view.show(moment, clock.monotonic()))
-        with _stopped_by_keyboard(running.stop):
-            ending = running.work(who())
-        view.end()
+        ending = _work_on(ledger, job, settings, connection)
         lanes = lanes_data(connection.lanes)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
@@ -61,8 +55,23 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     return code(ending)
 
 
+def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
+    """Work alone, or where the store is shared beside whoever works there."""
+    from connector.bulk.runner import Run  # noqa: PLC0415 - brings the closing loop
+    from connector.cli.worker import shared, work_beside  # noqa: PLC0415 - it needs this module
+
+    if shared(settings):
+        return work_beside(ledger, job, settings, connection)
+    view, clock = View(), SystemClock()
+    running = Run(ledger, job, connection.lanes, clock, lambda moment: view.show(moment, clock.monotonic()))
+    with stopped_by_keyboard(running.stop):
+        ending = running.work(who())
+    view.end()
+    return ending
+
+
 @contextmanager
-def _stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
+def stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
     """Finish what is in flight at the first Ctrl-C (or a polite end), stop at once at the second."""
     asked = False
 
@@ -113,13 +122,6 @@ def may_begin(ledger: Ledger, name: str, *, join: bool) -> None:
             f"The job {name} is being worked on by {', '.join(there)}.",
             remedy="Watch it with bulk status, or work beside it with --join.",
         )
-
-
-def belongs(file: Path, base_url: str) -> None:
-    """Raise InputError for a plan that was made for another organization."""
-    if is_plan(file) and read_head(file).get("organization") != base_url:
-        made = read_head(file).get("organization")
-        raise InputError(f"{file} was planned for {made}, not for {base_url}.", remedy="Plan again.")
 
 
 def same_organization(job: Job, base_url: str) -> None:

@@ -21,6 +21,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
         "bulk": "Close many opportunities from a file: durable, paced, resumable.",
         "serve": "Serve the endpoint that flows and agents call.",
+        "worker": "Work on the bulk jobs of a shared store, beside other machines.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
     }
 )

@@ -1,0 +1,200 @@
+"""One machine's part in the work of many: which users it acts as, and the turns it takes at the jobs of the ledger.
+
+Every machine says in the ledger which users it could act as. From that each works out the same sharing, and takes the
+slots that are its own: a user is in one machine's hands at a time and stays there, so that one governor knows all that
+the user has spent. A machine that dies loses its slots with its life; one that comes is given its share when the turns
+under way have ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from connector.bulk.distribute import Pulse, Queue, Turn
+from connector.bulk.lanes import Lane
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_budget import Budgets, Slot
+from connector.bulk.ledger_model import Job, JobState, Wish
+from connector.bulk.ledger_worker import Worker
+from connector.bulk.progress import Ending, Moment
+from connector.bulk.runner import Run
+from connector.bulk.worker_share import label, shares
+from connector.clock import Clock
+from connector.errors import ConnectorError, LedgerError
+
+TURN = 120.0
+"""Seconds after which a turn begins nothing more: so that jobs alternate and users can change hands."""
+TICK = 0.25
+"""Seconds between looks whether to stop."""
+SULK = 60.0
+"""Seconds until a user who could not work (a secret that expired) tries again."""
+
+T = TypeVar("T")
+
+
+class Machine:
+    """A process among those that work for one store; `work` returns when it is stopped or its work is done.
+
+    `store` is the `postgresql://` address of `ledger`, which belongs to this machine alone until `work` has returned.
+    `lanes` has a lane of `organization` (`https://host`) for each user, by what names that user of that organization on
+    every machine, without blanks or commas. `tell` is told what a person may want to know.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        ledger: Ledger,
+        organization: str,
+        lanes: Mapping[str, Lane],
+        clock: Clock,
+        *,
+        tell: Callable[[str], None],
+        pulse: Pulse | None = None,
+    ) -> None:
+        self.blocked: ConnectorError | None = None
+        self._ledger = ledger
+        self._organization = organization
+        self._lanes = lanes
+        self._clock = clock
+        self._tell = tell
+        self._pulse = pulse or Pulse()
+        self._stopping = threading.Event()
+        self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
+        self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
+        self._leaving: set[str] = set()
+        self._runs: dict[str, Run] = {}
+        self._quiet: dict[Turn, float] = {}
+        self._who = ""
+        self._queue = Queue(store, self._turn)
+
+    def stop(self) -> None:
+        """Finish what is in flight and end. May be called from any thread and from a signal handler."""
+        self._stopping.set()
+        for run in list(self._runs.values()):
+            run.stop()
+
+    def work(self, who: str, done: Callable[[], bool] = lambda: False) -> None:
+        """Work on the jobs of the organization until stopped or `done`; `who` names this process for people.
+
+        Raises LedgerError; work may then be called again.
+        """
+        self._who = who
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # the kind that psycopg can use anywhere
+            runner.run(self._work(done))
+
+    # -- which users are this machine's -------------------------------------------------------------------------------
+
+    async def _work(self, done: Callable[[], bool]) -> None:
+        async with self._queue.app.open_async():
+            me = await self._thread(partial(self._ledger.enter, label(self._who, self._lanes)))
+            try:
+                while not self._stopping.is_set() and not await self._thread(done):
+                    await self._look(me)
+                    await self._wait(done)
+            finally:
+                await self._let_go(me, list(self._held))
+                await self._thread(me.leave)
+
+    async def _wait(self, done: Callable[[], bool]) -> None:
+        """Wait until it is time to look again, or there is no need to."""
+        until = self._clock.monotonic() + self._pulse.look
+        while self._clock.monotonic() < until and not self._stopping.is_set() and not await self._thread(done):
+            for _, serving in self._held.values():
+                if serving.done():
+                    serving.result()  # it ends by an error only
+            await asyncio.sleep(TICK)
+
+    async def _look(self, me: Worker) -> None:
+        """Say that this machine lives, give back and take users, and put in turns for what is to be done."""
+        mine = await self._thread(partial(self._mine, me))
+        await self._let_go(me, [user for user in self._held if user not in mine])
+        for user in mine:
+            if user not in self._held:
+                await self._take(me, user)
+        jobs = await self._thread(self._jobs)
+        for user in self._held:
+            if await self._queue.drop_stalled(user, self._pulse.stalled):
+                self._tell(f"A turn of {self._lanes[user].name} broke off on a machine that is gone; it is taken over.")
+            now = self._clock.monotonic()
+            turns = (Turn(job.name, user) for job in jobs)
+            await self._queue.submit(turn for turn in turns if self._quiet.get(turn, now) <= now)
+
+    def _mine(self, me: Worker) -> list[str]:
+        me.renew()
+        return [user for user, machine in shares(self._ledger.present()).items() if machine == me.id]
+
+    async def _take(self, me: Worker, user: str) -> None:
+        """Act as this user from now on, if no other machine still does."""
+        slot = await self._thread(partial(Budgets(self._ledger).take, me, [user]))
+        if slot is not None:
+            self._tell(f"Working as {self._lanes[user].name}.")
+            self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._pulse))
+
+    async def _let_go(self, me: Worker, users: Sequence[str]) -> None:
+        """Stop acting as these users when what is in flight has ended, and let other machines have them."""
+        self._leaving |= set(users)
+        for user in users:
+            if user in self._runs:
+                self._runs[user].stop()
+            self._held[user][1].cancel()
+        for user in users:
+            slot, serving = self._held.pop(user)
+            await asyncio.gather(serving, return_exceptions=True)
+            await self._thread(partial(Budgets(self._ledger).give_back, me, slot))
+            self._leaving.discard(user)
+
+    def _jobs(self) -> list[Job]:
+        """Return what there is to be done, the oldest first."""
+        return [job for job in reversed(self._ledger.jobs()) if self._may_work_on(job)]
+
+    def _may_work_on(self, job: Job) -> bool:
+        ours = job.options.get("organization", self._organization) == self._organization
+        return ours and job.state is JobState.READY and job.wish is Wish.RUN
+
+    # -- a turn -------------------------------------------------------------------------------------------------------
+
+    async def _turn(self, turn: Turn) -> None:
+        """Carry out a turn, and put in the next one if there is more to do."""
+        if await self._thread(partial(self._carry_out, turn)):
+            await self._queue.submit([turn])
+
+    def _carry_out(self, turn: Turn) -> bool:
+        """Let the user work on the job for a while, if there is anything to do; return whether to go on."""
+        job = self._ledger.find(turn.job)
+        if job is None or turn.user not in self._held or not self._may_work_on(job):
+            return False
+        ends = self._clock.monotonic() + TURN
+
+        def watch(_moment: Moment) -> None:
+            if self._stopping.is_set() or turn.user in self._leaving or self._clock.monotonic() > ends:
+                run.stop()
+
+        self._runs[turn.user] = run = Run(self._ledger, job, [self._lanes[turn.user]], self._clock, watch)
+        try:
+            ending = run.work(self._who)
+        except LedgerError as error:
+            self._sulk(turn, error)
+            return False
+        finally:
+            del self._runs[turn.user]
+        if ending.blocked is not None:
+            self._sulk(turn, ending.blocked)
+        return self._goes_on(ending)
+
+    def _goes_on(self, ending: Ending) -> bool:
+        return ending.stopped and ending.blocked is None and ending.wish is Wish.RUN
+
+    def _sulk(self, turn: Turn, error: ConnectorError) -> None:
+        """Let a user who cannot work wait; a person may have to act."""
+        self.blocked = None if error.transient else error
+        self._quiet[turn] = self._clock.monotonic() + (0.0 if error.transient else SULK)
+        self._tell(f"{self._lanes[turn.user].name} cannot work on job {turn.job}: {error}")
+
+    async def _thread(self, call: Callable[[], T]) -> T:
+        """Call what waits for the database or the organization beside the event loop, whose heartbeats go on."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,0 +1,130 @@
+"""`connector worker`: this machine's part in the bulk jobs of a store that many machines share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from connector.assembly import Connection
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_model import Job, JobState, Wish
+from connector.bulk.ledger_store import POSTGRES
+from connector.bulk.progress import Ending
+from connector.cli.bulk_work import opened, stopped_by_keyboard, who
+from connector.cli.connection import connected, read_settings
+from connector.cli.failures import ExitCode
+from connector.cli.options import env_file_option, verbose_option
+from connector.clock import Clock, SystemClock
+from connector.errors import LedgerError, SettingsError
+from connector.settings import Settings
+
+if TYPE_CHECKING:
+    from connector.bulk.worker import Machine
+
+LONGEST_PAUSE = 60.0
+"""Seconds between attempts while the store cannot be reached."""
+TELL_EVERY = 10.0
+"""Seconds between lines that say how far a job is."""
+
+
+def shared(settings: Settings) -> bool:
+    """Return whether the store of the settings is one that many machines share."""
+    return settings.store.startswith(POSTGRES)
+
+
+@click.command()
+@env_file_option
+@verbose_option
+def worker(*, env_file: Path | None) -> int:
+    """Work on the bulk jobs of a shared store, beside other machines.
+
+    Run it on as many machines as you like, with the same settings: CONNECTOR_STORE is a PostgreSQL database, and the
+    application users (DATAVERSE_IDENTITIES) are shared out; when there are more machines than users, some stand by. A
+    machine that vanishes is noticed within a minute and its rows are done by others. `connector bulk` with run, pause,
+    resume, cancel and status works from anywhere. Ctrl-C (or SIGTERM) finishes what is in flight; a second one stops at
+    once.
+    """
+    settings = read_settings(env_file)
+    if not shared(settings):
+        raise SettingsError(
+            "Workers need a store that machines share, and CONNECTOR_STORE names a file or nothing.",
+            remedy="Set it to postgresql://... on every machine. On one machine, bulk run needs no worker.",
+        )
+    clock = SystemClock()
+    with opened(settings) as ledger, connected(settings) as connection:
+        connection.warm()
+        machine = _machine(settings, ledger, connection, clock)
+        _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.lanes)}.")
+        stopped: list[bool] = []
+
+        def stop() -> None:
+            stopped.append(True)
+            machine.stop()
+
+        with stopped_by_keyboard(stop):
+            _through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock)
+    return ExitCode.DONE
+
+
+def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
+    """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
+    clock = SystemClock()
+    machine = _machine(settings, ledger, connection, clock)
+    progress = _Progress(ledger, job, clock)
+    with stopped_by_keyboard(machine.stop):
+        machine.work(who(), lambda: machine.blocked is not None or progress.done())
+    counts = ledger.counts(job.name)
+    return Ending(counts, ledger.job(job.name).wish, stopped=counts.open > 0, blocked=machine.blocked)
+
+
+class _Progress:
+    """Looks at a job that many may work on, and says how far it is."""
+
+    def __init__(self, ledger: Ledger, job: Job, clock: Clock) -> None:
+        self._ledger = ledger
+        self._name = job.name
+        self._clock = clock
+        self._told_at = clock.monotonic()
+
+    def done(self) -> bool:
+        """Return whether nothing is left to be done, or nothing more is wanted."""
+        if self._clock.monotonic() - self._told_at > TELL_EVERY:
+            self._told_at = self._clock.monotonic()
+            counts, workers = self._ledger.counts(self._name), self._ledger.present(self._name)
+            done = counts.total - counts.open
+            _tell(f"{done:,} of {counts.total:,} ({done / max(1, counts.total):.0%}), {len(workers)} at work.")
+        job = self._ledger.find(self._name)
+        return job is None or job.state is not JobState.READY or job.wish is not Wish.RUN
+
+
+def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock) -> Machine:
+    from connector.bulk.worker import Machine  # noqa: PLC0415 - an optional library
+
+    users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
+    lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+    return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell)
+
+
+def _through_outages(work: Callable[[], None], stopped: Callable[[], bool], clock: Clock) -> None:
+    """Work until stopped, whatever becomes of the store meanwhile. Raises LedgerError for what needs a person."""
+    failures = 0
+    while not stopped():
+        began = clock.monotonic()
+        try:
+            work()
+        except LedgerError as error:
+            failures = 0 if clock.monotonic() - began > LONGEST_PAUSE else failures + 1
+            if not error.transient or stopped():
+                raise
+            pause = min(LONGEST_PAUSE, 2.0**failures)
+            _tell(f"{error} Trying again in {pause:.0f} s.")
+            ends = clock.monotonic() + pause
+            while clock.monotonic() < ends and not stopped():
+                clock.sleep(0.2)
+
+
+def _tell(sentence: str) -> None:
+    click.echo(sentence, err=True)
