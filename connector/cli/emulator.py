@@ -13,6 +13,7 @@ from connector.cli.results import print_json
 from connector.emulator.command import serve
 from connector.emulator.faults import BadPlan
 from connector.emulator.options import MEMORY, ServeOptions
+from connector.emulator.organization import OrganizationError
 from connector.emulator.store import StoreError
 from connector.errors import SettingsError
 
@@ -45,6 +46,12 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
     default=300,
     show_default=True,
     help="How many open opportunities to make up.",
+)
+@click.option(
+    "--scenario",
+    metavar="NAME",
+    default="",
+    help="A named situation to start from instead, such as project-operations or west-of-utc.",
 )
 @click.option(
     "--servers",
@@ -94,6 +101,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     env_file: Path | None,
     empty: bool,
     opportunities: int,
+    scenario: str,
     servers: int,
     fault_plan: Path | None,
     clock: str,
@@ -115,6 +123,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         env_file=env_file,
         empty=empty,
         opportunities=opportunities,
+        scenario=scenario,
         servers=servers,
         fault_plan=fault_plan,
         clock=clock,
@@ -124,6 +133,8 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     )
     try:
         serve(options, print_json if as_json else _announce)
+    except OrganizationError as error:
+        raise SettingsError(str(error), remedy="Name another with --scenario.") from error
     except BadPlan as error:
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
     except (sqlite3.DatabaseError, StoreError) as error:

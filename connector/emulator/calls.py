@@ -62,7 +62,7 @@ def calls_of(request: Request, entity_sets: Container[str]) -> Calls:
 
 def _inner(body: bytes, entity_sets: Container[str]) -> tuple[Call, ...]:
     found = list(_INNER.finditer(body))
-    ends = [match.start() for match in found[1:]] + [len(body)]
+    ends = [*(match.start() for match in found[1:]), len(body)][: len(found)]
     return tuple(
         _call(
             match[1].decode(),

@@ -139,6 +139,7 @@ def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
         faults=plan,
         seed=options.seed,
         seeded=0 if options.empty else options.opportunities,
+        scenario=options.scenario,
     )
     return replace(made, limits=replace(made.limits, servers=options.servers))
 

@@ -11,7 +11,9 @@ GET    limits                    PATCH {"requests": 100} changes some
 GET    faults                    PUT a plan, DELETE takes it away
 POST   reset                     rows as at the start, everything counted forgotten
 PUT    snapshots/NAME            POST snapshots/NAME/restore
-POST   seed                      {"opportunities": 1000, "seed": 1}, CSV text, or {"table": "...", "rows": [...]}
+POST   seed                      {"opportunities": 1000, "seed": 1}, {"opportunity": [rows], "quote": [rows]}, or CSV
+GET    scenarios                 POST {"name": "west-of-utc"} throws everything away and begins with one
+POST   customizations?table=T    metadata exported from an organization: status reasons and required columns
 GET    clock                     POST {"advance": seconds}
 POST   revoke                    every token issued so far meets a claims challenge
 POST   device                    {"user_code": "..."} confirms a device
@@ -20,7 +22,10 @@ GET    (nothing)                 a page for people
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -28,10 +33,15 @@ from urllib.parse import unquote
 
 from connector.emulator.answers import html_response, json_response, query_fields, split_url, text_response
 from connector.emulator.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
+from connector.emulator.rules_registry import rules_data
+from connector.emulator.seed_files import seed_csv, seed_json
+from connector.emulator.seed_scenarios import SCENARIOS
+from connector.emulator.store import StoreError
 from connector.handler import Request, Response
 
 if TYPE_CHECKING:
     from connector.emulator.core import Emulator
+    from connector.emulator.world import WorldSnapshot
 
 Json = Mapping[str, Any]
 
@@ -45,7 +55,7 @@ class Control:
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
-        self._snapshots: dict[str, object] = {}
+        self._snapshots: dict[str, WorldSnapshot] = {}
         self._routes: Mapping[tuple[str, str], Callable[[Request, Mapping[str, str]], object]] = {
             ("GET", "health"): lambda _request, _query: self.health(),
             ("GET", "rules"): lambda _request, _query: self.rules(),
@@ -64,6 +74,9 @@ class Control:
             ("DELETE", "faults"): lambda _request, _query: self.set_faults(FaultPlan()),
             ("POST", "reset"): lambda _request, _query: self.reset(),
             ("POST", "seed"): self._seed,
+            ("GET", "scenarios"): lambda _request, _query: self.scenarios(),
+            ("POST", "scenarios"): lambda request, _query: self.start(str(_object(request).get("name", ""))),
+            ("POST", "customizations"): lambda request, query: self.customize(_object(request), query.get("table", "")),
             ("GET", "clock"): lambda _request, _query: self.clock(),
             ("POST", "clock"): lambda request, _query: self.advance(float(_object(request).get("advance", 0))),
             ("POST", "revoke"): lambda _request, _query: self.revoke(),
@@ -84,8 +97,10 @@ class Control:
                 known = ", ".join(sorted(f"{verb} {one}" for verb, one in self._routes))
                 return json_response(404, {"error": f"There is no {request.method} {name}. There are: {known}."})
             return json_response(200, route(request, query_fields(query)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, csv.Error) as error:
             return json_response(400, {"error": str(error)})
+        except (sqlite3.Error, StoreError) as error:
+            return json_response(500, {"error": f"The database could not do it: {error}."})
 
     # Looking.
 
@@ -105,9 +120,9 @@ class Control:
             "entitlement": dict(emulator.protection.entitlement),
         }
 
-    def rules(self) -> list[Json]:
+    def rules(self) -> list[dict[str, object]]:
         """Return every rule with its evidence and, where one turns it, its switch."""
-        return [asdict(rule) for rule in self._emulator.organization.rules()]
+        return rules_data()
 
     def journal(self, *, after: int = 0, limit: int = 200) -> list[Json]:
         """Return journal entries numbered above `after`, oldest first."""
@@ -173,24 +188,46 @@ class Control:
         return self.health()
 
     def snapshot(self, name: str) -> Json:
-        """Keep a copy of all rows under `name`."""
-        self._snapshots[name] = self._emulator.organization.world.store.snapshot()
+        """Keep a copy of all rows, customizations and switches under `name`."""
+        self._snapshots[name] = self._emulator.organization.world.snapshot()
         return {"snapshots": sorted(self._snapshots)}
 
     def restore(self, name: str) -> Json:
-        """Put back the rows kept under `name`; raises BadControl when there are none."""
+        """Put back what was kept under `name`; raises BadControl when there are none."""
         kept = self._snapshots.get(name)
         if kept is None:
             raise BadControl(
                 f"There is no snapshot {name!r}; there are: {', '.join(sorted(self._snapshots)) or 'none'}."
             )
-        self._emulator.organization.world.store.restore(kept)  # type: ignore[arg-type]  # only snapshots are kept
+        self._emulator.organization.world.restore(kept)
         return {"restored": name}
 
     def seed(self, opportunities: int, seed: int = 1) -> Json:
         """Add generated opportunities with quotes, in a realistic mix."""
         self._emulator.organization.generate(opportunities, seed)
         return {"rows": self._emulator.organization.row_counts()}
+
+    def load(self, document: Json) -> Json:
+        """Add rows from `{table: [row, ...]}` as they stand (see seed_files); raises SeedRefused."""
+        organization = self._emulator.organization
+        seed_json(organization.world, document)
+        return {"rows": organization.row_counts()}
+
+    def scenarios(self) -> Json:
+        """Return the situations that can be started from, with what they are."""
+        return {name: scenario.text for name, scenario in SCENARIOS.items()}
+
+    def start(self, name: str) -> Json:
+        """Throw everything away and begin with a scenario; raises ValueError when there is none of this name."""
+        self._emulator.organization.start(name)
+        self._emulator.reset()
+        return self.health()
+
+    def customize(self, document: Json, table: str = "") -> Json:
+        """Take status reasons and required columns from exported metadata; raises ImportRefused."""
+        organization = self._emulator.organization
+        organization.customize(document, table)
+        return asdict(organization.world.customization)
 
     def advance(self, seconds: float) -> Json:
         """Let `seconds` pass at once."""
@@ -218,17 +255,14 @@ class Control:
         raise BadControl("PUT snapshots/NAME keeps one, POST snapshots/NAME/restore puts it back.")
 
     def _seed(self, request: Request, query: Mapping[str, str]) -> Json:
-        organization = self._emulator.organization
-        kind = (request.header("content-type") or "").partition(";")[0]
-        if kind == "text/csv":
-            organization.load_csv(query.get("table", "opportunity"), request.body.decode("utf-8-sig"))
-        else:
-            data = _object(request)
-            if "rows" in data:
-                organization.load_rows(str(data.get("table", "opportunity")), data["rows"])
-            else:
-                organization.generate(int(data.get("opportunities", 300)), int(data.get("seed", 1)))
-        return {"rows": organization.row_counts()}
+        if (request.header("content-type") or "").partition(";")[0] == "text/csv":
+            text = request.body.decode("utf-8-sig")
+            seed_csv(self._emulator.organization.world, query.get("table", "opportunity"), io.StringIO(text))
+            return {"rows": self._emulator.organization.row_counts()}
+        data = _object(request)
+        if "opportunities" in data and not isinstance(data["opportunities"], list):
+            return self.seed(int(data["opportunities"]), int(data.get("seed", 1)))
+        return self.load(data)
 
     def _authority(self) -> Response:
         path = self._emulator.authority_file
@@ -245,7 +279,7 @@ class Control:
 def _object(request: Request) -> dict[str, Any]:
     try:
         data = json.loads(request.body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadControl(f"The body is not JSON: {error}.") from error
     if not isinstance(data, dict):
         raise BadControl("The body is not a JSON object.")

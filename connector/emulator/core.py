@@ -7,6 +7,8 @@ Everything that answers is behind two calls, so that a face may wait in between 
 from __future__ import annotations
 
 import heapq
+import logging
+import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,7 @@ from connector.emulator.calls import Call, Calls, calls_of
 from connector.emulator.control import Control
 from connector.emulator.entra import Entra
 from connector.emulator.exchange import Begun, Exchange
-from connector.emulator.fault_answers import failure, refused, throttled, token_failure
+from connector.emulator.fault_answers import STORE_FAILED, failure, refused, throttled, token_failure
 from connector.emulator.faults import Fault, Faults
 from connector.emulator.grants import Grants
 from connector.emulator.headers import CommonHeaders
@@ -38,6 +40,7 @@ from connector.emulator.world import Invocation
 from connector.handler import Request, Response
 
 CONTROL = "/_emulator"
+_LOG = logging.getLogger(__name__)
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 
 
@@ -129,7 +132,7 @@ class Emulator:
             if begun.face == "control":
                 assert begun.response is not None  # noqa: S101 - set in begin
                 return Exchange(begun.response)
-            response = begun.response if begun.response is not None else self._execute(begun)
+            response = begun.response if begun.response is not None else self._stored(begun)
             return self._close(begun, self._spoil(begun, response))
 
     def abandon(self, begun: Begun) -> None:
@@ -227,6 +230,15 @@ class Emulator:
         return tuple(f"account:{account}" for account in self.organization.accounts_of(records))
 
     # Executing and answering.
+
+    def _stored(self, pending: Pending) -> Response:
+        """Execute; where the emulator's own database cannot keep what was done, nothing is acknowledged."""
+        try:
+            return self._execute(pending)
+        except sqlite3.Error as error:
+            _LOG.error("The database could not do what was asked: %s.", error)
+            pending.rule = STORE_FAILED.id
+            return refused(STORE_FAILED.refuse())
 
     def _execute(self, pending: Pending) -> Response:
         if pending.face == "identity":

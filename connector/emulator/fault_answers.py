@@ -50,7 +50,17 @@ PLUGIN = Rule(
     "0x80040265",
     "{}",
 )
-FAULT_RULES = (DEADLOCK, LOCK_TIMEOUT, SQL_TIMEOUT, PLUGIN)
+STORE_FAILED = Rule(
+    "fault.store",
+    "The emulator's own database could not do it (a full disk, a file locked by another process): nothing of the "
+    "transaction stands.",
+    Evidence.INFERRED,
+    "no rule of the service: the emulator's own trouble, under the service's code for a failed statement",
+    500,
+    "0x80044150",
+    "Generic SQL error.",
+)
+FAULT_RULES = (DEADLOCK, LOCK_TIMEOUT, SQL_TIMEOUT, PLUGIN, STORE_FAILED)
 
 _FAILURES: Mapping[int, tuple[str, str]] = {
     500: ("0x80040216", "An unexpected error occurred."),

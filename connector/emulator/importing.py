@@ -88,6 +88,13 @@ def read_metadata(document: Mapping[str, Any], schema: Schema, table: str = "") 
     says which table). Only status reasons and required levels of the emulator's own columns are taken. Raises
     ImportRefused for rows of data and for anything else.
     """
+    try:
+        return _customization(document, schema, table)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ImportRefused(f"The document is not as the service writes metadata: {error!r}.") from error
+
+
+def _customization(document: Mapping[str, Any], schema: Schema, table: str) -> Customization:
     found = Customization()
     for name, attribute in _attributes(document, table):
         if name not in schema.tables:

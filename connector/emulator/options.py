@@ -20,8 +20,9 @@ class EmulatorOptions:
     """One emulated organization and its identity provider.
 
     `path` is the SQLite file or `:memory:`; `url` and `login_url` are origins without a path; `seeded` opportunities
-    fill an empty organization (0 leaves it empty but for its users); `latency` None answers as fast as it can; with
-    `sql_locks` writes to rows of one account wait for each other; `seed` decides all that is left to chance.
+    fill an empty organization (0 leaves it empty but for its users) unless a `scenario` is named; `latency` None
+    answers as fast as it can; with `sql_locks` writes to rows of one account wait for each other; `seed` decides all
+    that is left to chance.
     """
 
     path: str | Path = MEMORY
@@ -34,6 +35,7 @@ class EmulatorOptions:
     faults: FaultPlan = field(default_factory=FaultPlan)
     seed: int = 1
     seeded: int = 300
+    scenario: str = ""
     journal_size: int = 5000
 
 
@@ -52,6 +54,7 @@ class ServeOptions:
     env_file: Path | None = None
     empty: bool = False
     opportunities: int = 300
+    scenario: str = ""
     servers: int = 1
     fault_plan: Path | None = None
     clock: str = "real"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from connector.clock import Clock
-from connector.emulator import rules_platform, rules_protocol, rules_sales
 from connector.emulator.callers import Caller
-from connector.emulator.fault_answers import FAULT_RULES, operation_refusal
+from connector.emulator.fault_answers import operation_refusal
 from connector.emulator.faults import Fault
+from connector.emulator.importing import read_metadata
 from connector.emulator.options import EmulatorOptions
-from connector.emulator.rules import Rule
-from connector.emulator.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Kind, Table, load_schema
-from connector.emulator.seed import Member, is_seeded, seed_organization, seed_parties
+from connector.emulator.schema import load_schema
+from connector.emulator.seed import Member, is_seeded, seed_organization
+from connector.emulator.seed_files import seed_json
 from connector.emulator.seed_opportunities import seed_opportunities
-from connector.emulator.store import Row, Snapshot, Store, Value
+from connector.emulator.seed_scenarios import SCENARIOS, Scenario, start_scenario
+from connector.emulator.store import Store
 from connector.emulator.switches import Switches
-from connector.emulator.world import World
+from connector.emulator.world import World, WorldSnapshot
 
 COUNTED = ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "competitor")
 LARGEST_BASELINE = 8 * 1024 * 1024
@@ -48,15 +48,13 @@ class Organization:
         self.store = Store(options.path, schema)
         chance = random.Random(f"{options.seed}:rows")  # noqa: S311 - row ids of a reproducible run
         self.world = World(schema, self.store, Switches(), clock, chance)
-        if not is_seeded(self.world):
-            seed_organization(self.world, _members(options))
-            seed_parties(self.world)
-            if options.seeded:
-                seed_opportunities(self.world, options.seeded, options.seed)
+        scenario = _scenario(options)
+        if is_seeded(self.world):
+            self.world.use(Switches().with_values(scenario.switches))
+        else:
+            self._begin(scenario)
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
-        self._chance = chance
         self._baseline = self._copy()
-        self._chance_baseline = chance.getstate()
 
     def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return the caller behind a token; raises Refused (403)."""
@@ -71,13 +69,6 @@ class Organization:
         self.store.close()
 
     # Looking.
-
-    def rules(self) -> list[Rule]:
-        """Return every rule, those of planned failures included, by id."""
-        found = {rule.id: rule for rule in FAULT_RULES}
-        for module in (rules_platform, rules_protocol, rules_sales):
-            found |= {rule.id: rule for rule in vars(module).values() if isinstance(rule, Rule)}
-        return sorted(found.values(), key=lambda rule: rule.id)
 
     def row_counts(self) -> dict[str, int]:
         """Return how many rows the tables of the job have."""
@@ -103,15 +94,29 @@ class Organization:
     # Changing.
 
     def reset(self) -> None:
-        """Put all rows and switches back as they were at the start; raises OrganizationError for a large database."""
+        """Put rows, customizations and switches back as they were; raises OrganizationError for a large database."""
         if self._baseline is None:
             raise OrganizationError(
                 f"The database was larger than {LARGEST_BASELINE // 2**20} MB at the start, so no copy is kept of it; "
                 "copy the file yourself, or keep a snapshot."
             )
-        self.store.restore(self._baseline)
-        self.world.use(Switches())
-        self._chance.setstate(self._chance_baseline)
+        self.world.restore(self._baseline)
+
+    def start(self, name: str) -> None:
+        """Throw everything away and begin with a named scenario, which `reset` returns to from now on.
+
+        Raises OrganizationError when there is no such scenario.
+        """
+        if name not in SCENARIOS:
+            raise OrganizationError(f"There is no scenario {name!r}; there are: {', '.join(SCENARIOS)}.")
+        with self.store.transaction():
+            self.world.clear()
+            self._begin(SCENARIOS[name])
+        self._baseline = self._copy()
+
+    def customize(self, document: Mapping[str, Any], table: str) -> None:
+        """Take status reasons and required columns from exported metadata (see importing); raises ImportRefused."""
+        self.world.customize(read_metadata(document, self.world.schema, table))
 
     def generate(self, opportunities: int, seed: int) -> None:
         """Replace all opportunities, quotes and close activities by generated ones."""
@@ -122,21 +127,9 @@ class Organization:
                 self.store.execute(f'DELETE FROM "{table}"')  # noqa: S608 - fixed names
             seed_opportunities(self.world, opportunities, seed)
 
-    def load_csv(self, table: str, text: str) -> None:
-        """Insert the rows of a CSV text whose first line names columns; raises OrganizationError."""
-        self.load_rows(table, list(csv.DictReader(io.StringIO(text))))
-
-    def load_rows(self, table: str, rows: object) -> None:
-        """Insert rows (objects of column and value) as they are, beside all rules; raises OrganizationError.
-
-        A missing id is made up; lookups are ids, polymorphic ones with their target in `<column>_type`. All or nothing.
-        """
-        shape = self.world.schema.tables.get(table)
-        if shape is None or not isinstance(rows, list):
-            raise OrganizationError(f"There is no table {table!r}, or the rows are no list.")
-        with self.store.transaction():
-            for number, row in enumerate(rows, 1):
-                self.store.insert(table, self._typed(shape, number, row))
+    def load_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows of one table as they stand, all or nothing (see seed_files); raises SeedRefused."""
+        seed_json(self.world, {table: list(rows)})
 
     def fail(self, fault: Fault, table: str, record_id: str) -> None:
         """Do what an operation fault does and raise its Refused."""
@@ -145,26 +138,14 @@ class Organization:
         shape = self.world.schema.tables.get(table)
         raise operation_refusal(fault, shape.schema_name if shape else table, record_id)
 
-    def _typed(self, table: Table, number: int, row: object) -> Row:
-        if not isinstance(row, dict):
-            raise OrganizationError(f"Row {number} is no object.")
-        moment = self.world.records.now()
-        values: dict[str, Value] = {table.primary_id: self.world.records.new_id(), "createdon": moment}
-        values = {name: value for name, value in values.items() if name in table.columns}
-        for name, value in row.items():
-            column = table.columns.get(str(name).removesuffix("_type"))
-            if column is None:
-                raise OrganizationError(f"Row {number}: {table.logical_name} has no column {name!r}.")
-            try:
-                values[name] = _value(column.kind if name in table.columns else Kind.STRING, value)
-            except ValueError as error:
-                raise OrganizationError(f"Row {number}: {name} cannot be {value!r}.") from error
-        return values
+    def _begin(self, scenario: Scenario) -> None:
+        seed_organization(self.world, _members(self._options))
+        start_scenario(self.world, scenario, self._options.seed)
 
-    def _copy(self) -> Snapshot | None:
+    def _copy(self) -> WorldSnapshot | None:
         pages = _number(self.store.rows("PRAGMA page_count")[0][0])
         size = _number(self.store.rows("PRAGMA page_size")[0][0])
-        return self.store.snapshot() if pages * size <= LARGEST_BASELINE else None
+        return self.world.snapshot() if pages * size <= LARGEST_BASELINE else None
 
 
 def _members(options: EmulatorOptions) -> Sequence[Member]:
@@ -172,14 +153,13 @@ def _members(options: EmulatorOptions) -> Sequence[Member]:
     return applications + [Member(one.object_id, one.name) for one in options.tenant.people]
 
 
-def _value(kind: Kind, value: Any) -> Value:  # noqa: ANN401 - JSON or CSV
-    if value is None or value == "":
-        return None
-    if kind in WHOLE_KINDS or kind is Kind.BOOLEAN:
-        return int(value)
-    if kind in FRACTION_KINDS:
-        return float(value)
-    return str(value).lower() if kind is Kind.UUID or kind in LOOKUP_KINDS else str(value)
+def _scenario(options: EmulatorOptions) -> Scenario:
+    """Return the named scenario, or the default one with the wanted number of opportunities."""
+    if options.scenario:
+        if options.scenario not in SCENARIOS:
+            raise OrganizationError(f"There is no scenario {options.scenario!r}; there are: {', '.join(SCENARIOS)}.")
+        return SCENARIOS[options.scenario]
+    return replace(SCENARIOS["default"], opportunities=options.seeded)
 
 
 def _number(value: object) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from connector.emulator.journal import Entry, masked
 from connector.emulator.page_style import STYLE
+from connector.emulator.rules_registry import all_rules
 
 if TYPE_CHECKING:
     from connector.emulator.core import Emulator
@@ -58,7 +59,7 @@ def _tiles(emulator: Emulator) -> str:
 def _journal(emulator: Emulator, number: str) -> str:
     chosen = [one for one in emulator.journal.entries(limit=10**9) if str(one.number) == number]
     if chosen:
-        return _entry(chosen[0], emulator)
+        return _entry(chosen[0])
     entries = emulator.journal.latest(SHOWN)
     if not entries:
         return '<p class="empty">No requests yet. Point a client at the address above.</p>'
@@ -75,7 +76,7 @@ def _journal(emulator: Emulator, number: str) -> str:
     return _table("Latest requests", ("No.", "Time", "Request", "Answer", "Rule"), rows)
 
 
-def _entry(entry: Entry, emulator: Emulator) -> str:
+def _entry(entry: Entry) -> str:
     facts = (
         ("Time", entry.at.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("Request", f"{entry.request.method} {_target(entry)}"),
@@ -87,7 +88,7 @@ def _entry(entry: Entry, emulator: Emulator) -> str:
         ("Referee", ", ".join(entry.findings) or "nothing to say"),
     )
     listed = "".join(f"<div><dt>{name}</dt><dd>{_e(value)}</dd></div>" for name, value in facts)
-    rules = {rule.id: rule for rule in emulator.organization.rules()}
+    rules = {rule.id: rule for rule in all_rules()}
     operations = (
         (
             _e(one.message),
@@ -144,7 +145,7 @@ def _referee(emulator: Emulator) -> str:
     return _table("What clients do that they should not", ("Finding", "Times", "Advice", "Examples"), rows)
 
 
-def _rules(emulator: Emulator) -> str:
+def _rules(_emulator: Emulator) -> str:
     rows = (
         (
             f"<code>{_e(rule.id)}</code>",
@@ -153,7 +154,7 @@ def _rules(emulator: Emulator) -> str:
             f"<code>{_e(rule.code)}</code>",
             _e(rule.source),
         )
-        for rule in emulator.organization.rules()
+        for rule in all_rules()
     )
     return _table("Rules and their evidence", ("Rule", "What it says", "Evidence", "Code", "Source"), rows)
 

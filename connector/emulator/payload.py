@@ -212,7 +212,7 @@ def plain(table: Table, column: Column, value: object) -> Given:
             return value
     elif isinstance(value, int | float) and value - value == 0:  # not infinite
         if kind in FRACTION_KINDS:
-            return float(value)
+            return value  # as it is: a whole number may be too large for a float, which is for the rules to say
         if kind in WHOLE_KINDS and value == int(value) and abs(value) < _INTEGERS.get(kind, 2**31):
             return int(value)
     raise PAYLOAD.refuse(

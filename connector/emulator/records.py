@@ -12,8 +12,10 @@ from connector.emulator.callers import Caller
 from connector.emulator.rules_platform import (
     CHOICE_UNKNOWN,
     COLUMN_UNKNOWN,
+    DATE_RANGE,
     KEY_TAKEN,
     LOOKUP_TARGET,
+    NUMBER_RANGE,
     READ_ONLY_COLUMN,
     REQUIRED_MISSING,
     ROW_MISSING,
@@ -40,6 +42,8 @@ Given = Ref | str | int | float | bool | date | None
 """A typed value as it comes from the wire; `datetime` is a `date` too, and must carry its offset."""
 
 Values = Mapping[str, Given]
+
+_MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
 
 
 class Records:
@@ -138,6 +142,8 @@ class Records:
                 raise TEXT_TOO_LONG.refuse(column.name, table.logical_name, column.max_length)
             return value
         if kind in FRACTION_KINDS and isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
+                raise NUMBER_RANGE.refuse(column.name, table.logical_name)
             return float(value)
         if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
             if column.options and all(value != option for option, _ in column.options):
@@ -145,12 +151,18 @@ class Records:
             return value
         if kind is Kind.BOOLEAN and isinstance(value, bool):
             return int(value)
-        if isinstance(value, date):
-            if kind is Kind.DATETIME:
-                return self.moment(caller, value)
-            if kind is Kind.DATEONLY and not isinstance(value, datetime):
-                return value.isoformat()
+        if isinstance(value, date) and (kind is Kind.DATETIME or not isinstance(value, datetime)):
+            return self._date(caller, table, column, value)
         raise VALUE_TYPE.refuse(table.logical_name, column.name, kind)
+
+    def _date(self, caller: Caller, table: Table, column: Column, value: date) -> str:
+        if value.year < _FIRST_YEAR:
+            raise DATE_RANGE.refuse()
+        if column.kind is Kind.DATETIME:
+            return self.moment(caller, value)
+        if column.kind is Kind.DATEONLY:
+            return value.isoformat()
+        raise VALUE_TYPE.refuse(table.logical_name, column.name, column.kind)
 
     def moment(self, caller: Caller, value: date) -> str:
         """Return a date or an aware datetime as a stored moment; a bare date follows switch `bare_date`."""

@@ -80,6 +80,24 @@ CHOICE_UNKNOWN = Rule(
     "0x8004432f",
     "A validation error occurred. The value '{}' of '{}' on record of type '{}' is outside the valid range.",
 )
+NUMBER_RANGE = Rule(
+    "column.number_range",
+    "A decimal or floating-point number is within a hundred thousand million, money within 922,337,203,685,477.",
+    Evidence.DOCUMENT,
+    "error list: DecimalValueOutOfRange; entity reference, MinValue and MaxValue",
+    400,
+    "0x80044330",
+    "A validation error occurred. The value of '{}' on record of type '{}' is outside the valid range.",
+)
+DATE_RANGE = Rule(
+    "column.date_range",
+    "No date is before 1753.",
+    Evidence.DOCUMENT,
+    "error list: InvalidDateTime; powerapps-docs: behavior-format-date-time-attribute",
+    400,
+    "0x80040239",
+    "The date-time format is invalid, or value is outside the supported range.",
+)
 LOOKUP_TARGET = Rule(
     "lookup.target",
     "A lookup points only at the tables it is made for.",
@@ -232,6 +250,8 @@ PLATFORM_RULES = (
     STATE_ON_CREATE,
     TEXT_TOO_LONG,
     CHOICE_UNKNOWN,
+    NUMBER_RANGE,
+    DATE_RANGE,
     LOOKUP_TARGET,
     REQUIRED_MISSING,
     STATUS_OF_STATE,

@@ -8,17 +8,21 @@ whose client has gone is finished all the same: it is the case that clients must
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import cast
+from typing import TypeVar, cast
 
 import httptools
 
 from connector.emulator.exchange import Begun, Core, Exchange
 from connector.handler import Request, Response
+
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 BODY_LIMIT = 128 * 1024 * 1024
 HEADERS_LIMIT = 64 * 1024
@@ -26,6 +30,20 @@ _PATIENCE = 10
 """Hundredths of a second a client has to close its side when the server stops."""
 _SPLIT_STATUS = 9
 """Where an answer without a body is broken off: after `HTTP/1.1 `, so that nobody can take the rest for whole."""
+_PIPELINE = 64
+"""Requests of one connection that may wait behind the one being answered before nothing more is read."""
+_SLOWEST = 60.0
+"""Seconds a client may take to send one request: whoever holds connections open with half a request is cut off."""
+_SWEEP = 5.0
+_LOG = logging.getLogger(__name__)
+_FAILED = Exchange(
+    Response(
+        500,
+        (("Content-Type", "application/json; odata.metadata=minimal"), ("OData-Version", "4.0")),
+        b'{"error":{"code":"0x80040216","message":"An unexpected error occurred."}}',
+    )
+)
+"""The answer when the emulator itself is at fault; what went wrong is in its log."""
 _REASONS: Mapping[int, bytes] = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 
 
@@ -50,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._header_size = 0
+        self._since: float | None = None
 
     # asyncio's side
 
@@ -72,8 +91,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._refuse(501, "This server does not change protocols.")
         except httptools.HttpParserCallbackError as error:
-            refusal = error.__context__
-            self._refuse(*(refusal.args if isinstance(refusal, _TooLarge) else (400, "The request is malformed.")))
+            if not isinstance(error.__context__, _TooLarge):
+                raise
+            self._refuse(*error.__context__.args)
         except httptools.HttpParserError as error:
             self._refuse(400, f"The request is not HTTP: {error}.")
 
@@ -90,6 +110,11 @@ class Connection(asyncio.Protocol):
         """Whether no answer is under way."""
         return self._task is None
 
+    def cut_slow(self, now: float) -> None:
+        """Cut off a client that has been sending one request for longer than anybody needs."""
+        if self._task is None and self._since is not None and now - self._since > _SLOWEST:
+            self._refuse(408, "The request did not arrive in time.")
+
     def close(self) -> None:
         """End the connection politely: the client is told, and has to answer."""
         if self._transport is not None and not self._transport.is_closing():
@@ -101,6 +126,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     # the parser's side
+
+    def on_message_begin(self) -> None:
+        """Note when a request begins to arrive."""
+        self._since = asyncio.get_running_loop().time()
 
     def on_url(self, url: bytes) -> None:
         """Collect the request's target."""
@@ -140,6 +169,8 @@ class Connection(asyncio.Protocol):
         self._start()
         if self._task is not None:
             self._waiting.append((request, keep))
+            if len(self._waiting) == _PIPELINE and self._transport is not None:
+                self._transport.pause_reading()
             return
         self._begin(request, keep=keep)
 
@@ -152,20 +183,30 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: Request, *, keep: bool) -> None:
         """Answer at once where nothing is to be waited for; else in a task."""
-        begun = self._core.begin(request)
-        delay = self._core.waits(begun.delay)
+        begun = self._asked(self._core.begin, request)
+        delay = self._core.waits(begun.delay) if begun is not None else 0.0
         if delay <= 0:
-            exchange = self._core.finish(begun)
+            exchange = (self._asked(self._core.finish, begun) if begun is not None else None) or _FAILED
             if exchange.hold <= 0 and self._paused.is_set():
                 self._send(exchange, request.method, keep=keep)
                 return
             self._task = asyncio.get_running_loop().create_task(self._rest(exchange, request, keep=keep))
             return
+        assert begun is not None  # noqa: S101 - what failed is not waited for
         self._task = asyncio.get_running_loop().create_task(self._later(begun, delay, request, keep=keep))
 
     async def _later(self, begun: Begun, delay: float, request: Request, *, keep: bool) -> None:
         await asyncio.sleep(delay)
-        await self._rest(self._core.finish(begun), request, keep=keep)
+        await self._rest(self._asked(self._core.finish, begun) or _FAILED, request, keep=keep)
+
+    @staticmethod
+    def _asked(ask: Callable[[Asked], Told], what: Asked) -> Told | None:
+        """Return what the core says, None when it fails: one request must never end the serving of the others."""
+        try:
+            return ask(what)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the answer is 500
+            _LOG.exception("The emulator failed at a request.")
+            return None
 
     async def _rest(self, exchange: Exchange, request: Request, *, keep: bool) -> None:
         if exchange.hold > 0:
@@ -176,6 +217,8 @@ class Connection(asyncio.Protocol):
         while self._waiting and self._task is None:
             following, keep_following = self._waiting.popleft()
             self._begin(following, keep=keep_following)
+        if self._transport is not None and len(self._waiting) < _PIPELINE:
+            self._transport.resume_reading()
 
     def _send(self, exchange: Exchange, method: str, *, keep: bool) -> None:
         transport = self._transport
@@ -225,16 +268,20 @@ class Server:
         self._tls = tls
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def start(self, sock: socket.socket) -> None:
         """Begin to accept connections on `sock`; raises OSError when it cannot listen."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, sock=sock, ssl=self._tls, backlog=512)
+        self._sweep = loop.call_later(_SWEEP, self._cut_slow)
 
     async def stop(self) -> None:
         """Accept nothing more, let answers under way go out for a second, and end every connection."""
         if self._server is not None:
             self._server.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
         for tick in range(100):
             for connection in [one for one in self._connections if one.idle]:
                 if tick < _PATIENCE:
@@ -247,6 +294,12 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
         await asyncio.sleep(0.01)
+
+    def _cut_slow(self) -> None:
+        loop = asyncio.get_running_loop()
+        for connection in list(self._connections):
+            connection.cut_slow(loop.time())
+        self._sweep = loop.call_later(_SWEEP, self._cut_slow)
 
     def _connection(self) -> Connection:
         return Connection(self._core, self._origin, self._connections)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,10 +67,7 @@ class Snapshot:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-
-    def __del__(self) -> None:
-        """Free the memory of the copy."""
-        self.connection.close()
+        weakref.finalize(self, connection.close)
 
 
 class Transaction:
@@ -114,18 +112,15 @@ class Store:
         self._statements: dict[tuple[str, str, tuple[str, ...]], str] = {}
         self._keys: dict[str, str] = {}
         self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        weakref.finalize(self, self.db.close)  # a store that nobody closed; __del__ may run after the connection's own
         self._transaction = Transaction(self)
+        self._seen = 0
         self._prepare(schema)
         self.version = self._highest_version()
 
     def close(self) -> None:
         """Close the database; a memory store is gone then."""
         self.db.close()
-
-    def __del__(self) -> None:
-        """Close the database of a store that nobody closed."""
-        if hasattr(self, "db"):
-            self.db.close()
 
     # --- transactions -------------------------------------------------------------------------------------------
 
@@ -137,17 +132,29 @@ class Store:
         self.lock.acquire()
         try:
             self.db.execute(f"SAVEPOINT s{self.depth}" if self.depth else "BEGIN IMMEDIATE")
+            if not self.depth:
+                self._catch_up()
         except BaseException:
             self.lock.release()
             raise
         self.depth += 1
 
+    def _catch_up(self) -> None:
+        """Notice what another process wrote into the file, so that no version number is given twice."""
+        seen = self.db.execute("PRAGMA data_version").fetchone()[0]
+        if seen != self._seen:
+            self._seen = seen
+            self.version = self._highest_version()
+            self.undone += 1
+
     def _commit(self) -> None:
         try:
             self.db.execute(f"RELEASE s{self.depth - 1}" if self.depth > 1 else "COMMIT")
-        finally:
-            self.depth -= 1
-            self.lock.release()
+        except BaseException:
+            self._rollback()  # a full disk, say: what cannot be kept must not stay half done
+            raise
+        self.depth -= 1
+        self.lock.release()
 
     def _rollback(self) -> None:
         try:
@@ -266,6 +273,13 @@ class Store:
             (table, version),
         )
         return found.fetchall()
+
+    def clear(self) -> None:
+        """Remove every row and note, without a trace in the change log."""
+        with self.transaction():
+            for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+                self.db.execute(f'DELETE FROM "{name}"')
+            self.undone += 1
 
     # --- notes of the emulator itself ------------------------------------------------------------------------------
 

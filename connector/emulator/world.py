@@ -118,6 +118,11 @@ class World:
         self.store.keep_note("customization", wanted.to_json())
         self._reload(self.switches)
 
+    def clear(self) -> None:
+        """Delete every row and customization; switches stay."""
+        self.store.clear()
+        self._reload(self.switches)
+
     # --- whole states -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> WorldSnapshot:

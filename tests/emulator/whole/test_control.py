@@ -79,7 +79,7 @@ def test_rows_come_from_json_csv_and_the_generator(face: Face) -> None:
         "statecode": 0,
         "statuscode": 1,
     }
-    assert face.control("POST", "seed", {"table": "opportunity", "rows": [one]}).status_code == 200
+    assert face.control("POST", "seed", {"opportunity": [one]}).status_code == 200
     text = "opportunityid,name,statecode,statuscode\n10000000-0000-4000-8000-000000000002,From CSV,0,1\n"
     answer = face.session.post(
         f"{face.url}/_emulator/seed", data=text, headers={"Content-Type": "text/csv"}, timeout=20
@@ -91,12 +91,47 @@ def test_rows_come_from_json_csv_and_the_generator(face: Face) -> None:
     assert made["rows"]["opportunity"] == 51
 
 
+def test_a_scenario_is_begun_and_is_what_a_reset_returns_to(face: Face) -> None:
+    assert "west-of-utc" in face.control("GET", "scenarios").json()
+    assert face.control("POST", "scenarios", {"name": "project-operations"}).json()["rows"]["opportunity"] == 306
+    face.sign_in()
+    assert lose(face) == 204
+    face.control("POST", "reset")
+    assert state(face) == 0
+    values = {one["name"]: one["value"] for one in face.control("GET", "switches").json()}
+    assert values["project_operations"] == "immediate"
+
+
+def test_metadata_exported_from_an_organization_gives_its_status_reasons_until_a_reset(face: Face) -> None:
+    option = {"Value": 100000042, "State": 2, "Label": {"UserLocalizedLabel": {"Label": "Postponed"}}}
+    exported = {"value": [{"LogicalName": "statuscode", "OptionSet": {"Options": [option]}}]}
+    face.sign_in()
+    body = {"OpportunityClose": {"opportunityid@odata.bind": f"/opportunities({OPPORTUNITY})"}, "Status": 100000042}
+    assert face.post("LoseOpportunity", body).status_code == 400
+    assert face.control("POST", "customizations?table=opportunity", exported).status_code == 200
+    assert face.post("LoseOpportunity", body).status_code == 204
+    face.control("POST", "reset")
+    assert face.post("LoseOpportunity", body).status_code == 400
+
+
+def test_rules_have_ids_of_their_own_and_name_switches_that_exist(face: Face) -> None:
+    rules = face.control("GET", "rules").json()
+    assert len({rule["id"] for rule in rules}) == len(rules) > 50
+    switches = {one["name"] for one in face.control("GET", "switches").json()}
+    assert {rule["switch"] for rule in rules if rule["switch"]} <= switches
+
+
 @pytest.mark.parametrize(
     ("method", "what", "data"),
     [
         ("GET", "nothing", None),
-        ("POST", "seed", {"table": "nothing", "rows": []}),
-        ("POST", "seed", {"table": "opportunity", "rows": [{"nothing": 1}]}),
+        ("POST", "seed", {"nothing": []}),
+        ("POST", "seed", {"opportunity": [{"nothing": 1}]}),
+        ("POST", "seed", {"opportunity": [{"estimatedvalue": 10**400}]}),
+        ("POST", "scenarios", {"name": "nothing"}),
+        ("POST", "customizations", {"value": [{"name": "A row"}]}),
+        ("POST", "customizations?table=opportunity", {"LogicalName": "statuscode", "OptionSet": {"Options": [{}]}}),
+        ("GET", "closes?more_than=99999999999999999999999", None),
         ("POST", "seed", {"opportunities": -1}),
         ("PATCH", "switches", {"nothing": "on"}),
         ("PATCH", "switches", {"actual_value_on_lost": "maybe"}),
@@ -148,7 +183,7 @@ class Outline(HTMLParser):
 def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Face) -> None:
     face.sign_in()
     row = {"name": "<script>alert(1)</script>", "statecode": 0, "statuscode": 1}
-    face.control("POST", "seed", {"table": "opportunity", "rows": [row]})
+    face.control("POST", "seed", {"opportunity": [row]})
     lose(face)
     seen, waiting = set(), ["?view=journal"]
     while waiting:
