@@ -27,6 +27,7 @@ from connector.service.operations import Desk
 from connector.service.operations_crew import Crew
 from connector.service.operations_work import Stopping, Work
 from connector.service.options import ServiceOptions
+from connector.service.page import OperationsPage
 from connector.service.properties import Deployment
 from connector.service.reach import Surroundings
 from connector.service.routes import OperationRoutes
@@ -51,6 +52,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router())
+    app.include_router(OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router())
     app.include_router(ReadingRoutes(around.reach, options, around.waiting).router())
     working = (lambda: crew.alive) if options.workers else (lambda: True)
     operations = Operations(around.ledger)

@@ -104,6 +104,14 @@ class Desk:
         self._audit.write(of_request("canceled", operation.job.name, caller, self._clock, {}))
         return self.find(operation_id, caller)
 
+    def retry(self, operation_id: str, caller: Caller) -> None:
+        """Put a failed or refused operation back to be done; raises Declined (409) for one that is neither."""
+        operation = self.find(operation_id, caller)
+        if operation.record.status not in (ItemStatus.FAILED, ItemStatus.REFUSED):
+            raise declined(409, "not_failed", "The operation has not failed, so it is not tried again.")
+        self.ledger.retry(operation_id, (ItemStatus.FAILED, ItemStatus.REFUSED))
+        self._audit.write(of_request("retried", operation.job.name, caller, self._clock, {}))
+
     def newest(self, caller: Caller, most: int) -> list[Operation]:
         """Return the caller's latest operations; all of the tenant's for an operator."""
         if not caller.operator:

@@ -25,6 +25,7 @@ from connector.dataverse.policies import Patience, retry
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.keys import Keys
 from connector.emulator.options import EmulatorOptions
+from connector.emulator.seed_files import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 from connector.service.app import create_app
@@ -89,7 +90,7 @@ class Stage:
     def __post_init__(self) -> None:
         self.embedded: EmbeddedEmulator = open_embedded(
             ":memory:",
-            self.clock if isinstance(self.clock, VirtualClock) else VirtualClock(),
+            VirtualClock() if isinstance(self.clock, SystemClock) else self.clock,
             EmulatorOptions(seeded=0),
             self.keys,
         )
@@ -131,19 +132,21 @@ class Stage:
         self.made += 1
         key = UUID(int=(0x0C << 120) | (self.made << 16))
         states = {1: 0, 2: 1, 3: 1, 4: 2, 5: 3, 6: 3, 7: 3}
-        organization = self.embedded.emulator.organization
-        organization.load_rows(
-            "opportunity",
-            [{"opportunityid": str(key), "name": f"Secret Name {self.made}", "statecode": 0, "statuscode": 1}],
-        )
+        own = {"opportunityid": str(key), "name": f"Secret Name {self.made}", "statecode": 0, "statuscode": 1}
         rows = [
             {"quoteid": str(UUID(int=key.int + n)), "name": f"Quote {n}", "quotenumber": f"QUO-{self.made}-{n}",
              "opportunityid": str(key), "statecode": states[status], "statuscode": status}
             for n, status in enumerate(quotes, 1)
         ]  # fmt: skip
-        if rows:
-            organization.load_rows("quote", rows)
+        with self.embedded.emulator.lock:
+            seed_json(self.embedded.emulator.organization.world, {"opportunity": [own], "quote": rows})
         return key
+
+    def delete_quotes(self, opportunity: UUID) -> None:
+        """Delete the quotes of an opportunity, as somebody else might."""
+        emulator = self.embedded.emulator
+        with emulator.lock, emulator.organization.store.transaction():
+            emulator.organization.store.rows("DELETE FROM quote WHERE opportunityid = ?", (str(opportunity),))
 
     def state(self, opportunity: UUID) -> tuple[int, list[int], int, int]:
         """Return the opportunity's state, its quotes' states, and how many close activities each kind has."""
