@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, CloseRequest
 from connector.errors import InputError
@@ -16,7 +17,7 @@ RESULT_PREFIX = "result."
 FIELDS = tuple(CloseRequest.model_fields)
 REQUIRED = tuple(name for name, entry in CloseRequest.model_fields.items() if entry.is_required())
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Columns:
     """
 
     renames: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    defaults: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    defaults: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
 
     def ours(self, theirs: str) -> str | None:
         """Return our name of a column, "" when it is not to be read, or None when it is not known."""
@@ -75,7 +76,7 @@ class Columns:
         return {theirs: ours for theirs, ours in found.items() if ours}
 
 
-_OUTCOME = "add it, say --map THEIRS=outcome, or give one outcome for all rows with --outcome"
+_OUTCOME = "add it, say --map THEIRS=outcome, or give one outcome for all rows with --won or --lost"
 
 
 def parse_renames(given: Sequence[str]) -> dict[str, str]:

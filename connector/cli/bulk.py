@@ -2,98 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from connector.bulk.ledger_model import ItemStatus, JobKind, Row, Wish
-from connector.bulk.planning import forecast, is_plan, read_plan, write_plan
+from connector.bulk.ledger_model import ItemStatus, JobKind, Wish
+from connector.bulk.planning import forecast, write_plan
 from connector.bulk.progress import Ending
 from connector.bulk.results import BAD, write_results
 from connector.bulk.status import status_data
+from connector.cli.bulk_source import source_of, source_options
 from connector.cli.bulk_views import duration, show_counts
-from connector.cli.bulk_work import agree, belongs, code, may_begin, opened, same_organization, say_wish, who, work
+from connector.cli.bulk_work import agree, code, may_begin, opened, same_organization, say_wish, who, work
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import run_options, yes_option
 from connector.cli.results import print_json
-from connector.settings import Settings
-
-Command = Callable[..., object]
 
 
 @click.group()
 def bulk() -> None:
-    """Close many opportunities from a file: durable, paced, resumable.
+    """Close many opportunities, of a file or a query: durable, paced, resumable.
 
     A job has a name and a list of rows in the store (CONNECTOR_STORE). It can be stopped and killed at any moment:
     `resume` goes on where it was, and nothing is done twice.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where rows come from: a file with how to read it."""
-
-    path: Path
-    kind: str
-    renames: tuple[str, ...]
-    outcome: str
-
-    def rows(self, settings: Settings) -> Iterator[Row]:
-        """Return the rows, read anew."""
-        if is_plan(self.path):
-            return read_plan(self.path)
-        from connector.bulk.input import RowFile, read_rows  # noqa: PLC0415 - brings pydantic
-        from connector.bulk.input_columns import Columns, parse_renames  # noqa: PLC0415
-
-        defaults = {"drafts": settings.drafts.value}
-        if self.outcome:
-            defaults["outcome"] = self.outcome
-        return read_rows(RowFile(self.path, self.kind, Columns(parse_renames(self.renames), defaults)))
-
-
-def source_options(command: Command) -> Command:
-    """Give a command the argument FILE and the options that say how to read it."""
-    for option in (
-        click.option("--outcome", type=click.Choice(["won", "lost"]), default=None, help="For rows that say none."),
-        click.option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read a column under our name."),
-        click.option("--format", "kind", default="", help="csv, jsonl, excel or parquet; else by the file's name."),
-        click.argument("file", type=click.Path(path_type=Path)),
-    ):
-        command = option(command)
-    return command
-
-
 @bulk.command()
 @source_options
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The plan file; else FILE with .plan.jsonl."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The plan file; else FILE with .plan.jsonl. A query needs one.",
 )
 @click.option("--seconds-per-step", default=0.3, show_default=True, help="Execution time assumed for the forecast.")
 @run_options
+@click.pass_context
 def plan(
+    context: click.Context,
     *,
-    file: Path,
-    kind: str,
-    renames: tuple[str, ...],
-    outcome: str | None,
     out: Path | None,
     seconds_per_step: float,
     as_json: bool,
     env_file: Path | None,
 ) -> int:
-    """Write a plan file: what would happen to each row, and why some are refused. Changes nothing."""
+    """Write a plan file of FILE or of a query: what would happen to each row, why some are refused. Changes nothing."""
+    source = source_of(context)
     settings = read_settings(env_file)
-    source = Source(file, kind, renames, outcome or "")
-    target = out or file.with_name(f"{file.stem}.plan.jsonl")
-    for _ in source.rows(settings):  # every problem of the file is told before anything is asked
-        pass
-    with connected(settings) as connection:
-        head = {"organization": connection.base_url, "source": file.name}
-        summary = write_plan(target, head, source.rows(settings), connection.organization)
+    target = out or source.plan_file()
+    with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+        for _ in rows():  # every problem is told before anything is written
+            pass
+        head = {"organization": connection.base_url, **source.data()}
+        summary = write_plan(target, head, rows(), connection.organization)
         told = forecast(summary, connection.lanes, seconds_per_step)
     data = {"plan": str(target), **summary.data(), "forecast": told.data()}
     if as_json:
@@ -111,40 +73,39 @@ def plan(
 
 @bulk.command()
 @source_options
-@click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file.")
+@click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @yes_option
 @run_options
-def run(  # noqa: PLR0913 - each is an option
+@click.pass_context
+def run(
+    context: click.Context,
     *,
-    file: Path,
-    kind: str,
-    renames: tuple[str, ...],
-    outcome: str | None,
     name: str | None,
     join: bool,
     yes: bool,
     as_json: bool,
     env_file: Path | None,
 ) -> int:
-    """Close the opportunities of FILE (rows, or a plan file) as a job.
+    """Close the opportunities of FILE (rows, or a plan file) or of a query as a job.
 
-    The same command again goes on with the same job.
+    The same command again goes on with the same job. A query is asked once, when its job begins.
     """
+    source = source_of(context)
     settings = read_settings(env_file)
-    source = Source(file, kind, renames, outcome or "")
-    job_name = name or file.name.split(".")[0]
+    job_name = name or source.job_name()
     with opened(settings) as ledger:
         may_begin(ledger, job_name, join=join)
-        with connected(settings) as connection:
-            belongs(file, connection.base_url)
-            if ledger.find(job_name) is None:
-                count = sum(1 for _ in source.rows(settings))
-                agree(f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?", agreed=yes)
-                options = {"organization": connection.base_url, "source": file.name}
-                ledger.create(job_name, source.rows(settings), options=options, who=who())
+        with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+            source.must_belong(connection.base_url)
+            job = ledger.find(job_name)
+            if job is not None:
+                source.must_be_of(job, ledger, rows)
             else:
-                ledger.same_rows(job_name, source.rows(settings))
+                count = sum(1 for _ in rows())
+                agree(f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?", agreed=yes)
+                options = {"organization": connection.base_url, **source.data()}
+                ledger.create(job_name, rows(), options=options, who=who())
         return work(ledger, ledger.job(job_name), settings, as_json=as_json)
 
 

@@ -135,6 +135,11 @@ def requested(context: click.Context, opportunity_id: UUID) -> CloseRequest:
     return parse_request({**given, "opportunityid": opportunity_id})
 
 
+def given_to_all(context: click.Context) -> dict[str, object]:
+    """Return what the options of this command line say, by the names of columns: for rows that do not say it."""
+    return dict(_given(context))
+
+
 def refuse_given(context: click.Context, option: str) -> None:
     """Raise click.UsageError when an intent was given beside `option`, which goes without."""
     if _given(context):

@@ -1,8 +1,9 @@
-"""What closing needs of an organization: three verbs. `dataverse.organization` is the real one."""
+"""What closing needs of an organization: three verbs, and one more to find what to close."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -27,4 +28,32 @@ class Organization(Protocol):
         A tuple has one result per step of its plan. Failures of the service are results, never exceptions: a plan
         whose fate is not known (lost answer, 5xx) has results with status UNKNOWN and the error. Plans are
         independent: one's failure does not stop another.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which opportunities are meant: those of a saved view, or the open ones that fit every condition given.
+
+    `where` is an OData filter on opportunities, `older_than` how many days the estimated close date is past at least,
+    `view` the name or id of a system view or of a view that the acting user has saved.
+    """
+
+    where: str = ""
+    older_than: int | None = None
+    view: str = ""
+
+    def data(self) -> dict[str, object]:
+        """Return what was given, as plain data."""
+        given = {"where": self.where, "older_than": self.older_than, "view": self.view}
+        return {name: value for name, value in given.items() if value not in ("", None)}
+
+
+class Finder(Protocol):
+    """An organization in which opportunities can be looked for."""
+
+    def find(self, query: Query) -> Iterator[UUID]:
+        """Yield the ids of the opportunities that `query` means, page by page; one may come twice.
+
+        Raises InputError for a view that does not exist or a name that several have, else ConnectorError.
         """

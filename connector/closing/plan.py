@@ -149,6 +149,11 @@ class _Closing:
         return message in self.metadata.messages
 
 
+def check_reasons(intent: Intent, metadata: OrganizationMetadata) -> None:
+    """Raise InputError when the organization has no such status reason as `intent` names for that state."""
+    _resolve(intent, metadata)
+
+
 def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Closing:
     state, quotes = CLOSED_STATE[intent.outcome], metadata.quote_statuses
     opportunities = metadata.opportunity_statuses

@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 from connector.clock import Clock
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
+from connector.closing.organization import Query
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.observation import Observation
 from connector.dataverse.performance import Performance
+from connector.dataverse.search import Search
 from connector.dataverse.webapi import Endpoint
 from connector.errors import SettingsError
 from connector.handler import Handler
@@ -50,6 +52,7 @@ class DataverseOrganization:
         )
         self._observation = Observation(handler, endpoint, ids_per_read=ids_per_read)
         self._performance = Performance(handler, endpoint, atomic=atomic)
+        self._search = Search(handler, endpoint, clock)
         self._batch_size = batch_size
 
     @property
@@ -69,6 +72,10 @@ class DataverseOrganization:
         """
         work_based = any(name.startswith("msdyn_") for name in self.metadata().messages)
         return self._observation.snapshots(list(dict.fromkeys(ids)), work_based=work_based, activities=activities)
+
+    def find(self, query: Query) -> Iterator[UUID]:
+        """Yield the ids of the opportunities that `query` means, page by page; raises InputError, ConnectorError."""
+        return self._search.ids(query)
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
         """Perform the plans, each atomically where the organization allows it; one tuple of results per plan, in order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from connector.dataverse.answers import decoding, expect, json_object, unreadable
@@ -27,8 +27,12 @@ def read_rows(handler: Handler, endpoint: Endpoint, operation: Operation, subjec
 
 
 def read_on(handler: Handler, endpoint: Endpoint, link: object, subject: str) -> list[Row]:
-    """Return the rows from next link `link` on, if there is one; a link that comes back is an unreadable answer."""
-    rows: list[Row] = []
+    """Return the rows from next link `link` on, if there is one."""
+    return [row for page in pages(handler, endpoint, link, subject) for row in rows_of(page, subject)]
+
+
+def pages(handler: Handler, endpoint: Endpoint, link: object, subject: str) -> Iterator[dict[str, Any]]:
+    """Yield the pages from next link `link` on, if there is one; a link that comes back is an unreadable answer."""
     seen: set[str] = set()
     while link is not None:
         if not isinstance(link, str) or link in seen:
@@ -37,9 +41,8 @@ def read_on(handler: Handler, endpoint: Endpoint, link: object, subject: str) ->
         with decoding(subject):
             request = endpoint.follow(link)
         page = json_object(handler(request), subject)
-        rows += rows_of(page, subject)
+        yield page
         link = page.get("@odata.nextLink")
-    return rows
 
 
 def rows_of(page: Row, subject: str, name: str = "value") -> list[Row]:

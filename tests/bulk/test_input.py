@@ -147,7 +147,7 @@ HEAD = "opportunityid,outcome\n"
             f"opportunityid outcome\n{A} won\n",
             ("rows.csv: the column 'opportunityid outcome' is not known (did you mean opportunityid?); there is no column"
             " opportunityid; say it with --map THEIRS=opportunityid; there is no column outcome; add it, say --map"
-            " THEIRS=outcome, or give one outcome for all rows with --outcome. Nothing was touched. Its columns are"
+            " THEIRS=outcome, or give one outcome for all rows with --won or --lost. Nothing was touched. Its columns are"
             f" opportunityid outcome. {READ}"),
         ),
         (
@@ -365,7 +365,7 @@ INTENTS = st.builds(
     opportunity_id=st.uuids(),
     outcome=st.sampled_from(Outcome),
     status=st.one_of(st.none(), st.integers(1, 10**9).map(str)),
-    closed_on=st.one_of(st.none(), st.dates()),
+    closed_on=st.one_of(st.none(), st.dates(min_value=date(1753, 1, 1))),
     actual_revenue=st.one_of(st.none(), st.decimals(-1000, 1000, places=2, allow_nan=False)),
     subject=st.one_of(st.none(), TEXT),
     description=st.one_of(st.none(), TEXT),

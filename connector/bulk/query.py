@@ -1,0 +1,48 @@
+"""What a query finds, as rows: looked for once, each opportunity once, in the order of the ids; memory stays flat."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from uuid import UUID
+
+from connector.bulk.ledger_model import Row
+from connector.closing.model import Intent
+from connector.closing.organization import Finder, Query
+
+_PIECE = 5_000
+
+
+class Found:
+    """The opportunities that a query finds, when they are first asked for. Close it after use."""
+
+    def __init__(self, finder: Finder, query: Query) -> None:
+        self._finder = finder
+        self._query = query
+        self._database: sqlite3.Connection | None = None
+
+    def rows(self, wanted: Intent) -> Iterator[Row]:
+        """Return a row for each opportunity, asking `wanted` of it; the same ones at every call."""
+        if self._database is None:
+            self._database = self._looked_for()
+        ordered = self._database.execute("SELECT id FROM found ORDER BY id")
+        for number, (id_,) in enumerate(ordered, 1):
+            yield Row(number, replace(wanted, opportunity_id=UUID(bytes=id_)))
+
+    def close(self) -> None:
+        """Forget what was found."""
+        if self._database is not None:
+            self._database.close()
+
+    def _looked_for(self) -> sqlite3.Connection:
+        database = sqlite3.connect("", isolation_level=None)  # a temporary file that is gone with the connection
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("CREATE TABLE found (id BLOB PRIMARY KEY) WITHOUT ROWID")
+        ids = ((id_.bytes,) for id_ in self._finder.find(self._query))
+        while piece := list(islice(ids, _PIECE)):
+            database.execute("BEGIN")
+            database.executemany("INSERT OR IGNORE INTO found VALUES (?)", piece)
+            database.execute("COMMIT")
+        return database

@@ -1,0 +1,140 @@
+"""Where the rows of a job come from: queries, and what is wrong with files, told before anything is touched."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+
+import pytest
+from desk import Desk, Said
+
+A = "11111111-1111-4111-8111-111111111111"
+HEAD = "opportunityid,outcome,status\n"
+
+
+def bulk(desk: Desk, *arguments: str) -> Said:
+    store = str(desk.file.parent / "jobs.db")
+    return desk.run("bulk", *arguments, DATAVERSE_URL=f"emulator:{desk.file}", CONNECTOR_STORE=store)
+
+
+def stale(desk: Desk, count: int) -> set[str]:
+    found = [id_ for (id_,) in desk.sql("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY 1")]
+    desk.sql("UPDATE opportunity SET estimatedclosedate = '2999-01-01'")
+    for id_ in found[:count]:
+        desk.sql("UPDATE opportunity SET estimatedclosedate = '2020-01-31' WHERE opportunityid = ?", id_)
+    return set(found[:count])
+
+
+def closed(desk: Desk) -> set[str]:
+    return {id_ for (id_,) in desk.sql("SELECT opportunityid FROM opportunity WHERE actualclosedate >= '2026-01-01'")}
+
+
+def test_what_is_stale_is_closed_and_nothing_else(desk: Desk) -> None:
+    ids = stale(desk, 7)
+    before = dict(desk.sql("SELECT opportunityid, statecode FROM opportunity"))
+    query = ["--older-than", "90", "--lost", "--status", "Out-Sold", "--subject", "Stale"]
+    said = bulk(desk, "plan", *query, "--out", "stale.plan.jsonl", "--json")
+    assert (said.code, said.data["planned"]) == (0, 7)
+    said = bulk(desk, "run", *query, "--job", "stale", "--yes", "--json")
+    assert (said.code, said.data["closed"]) == (0, 7)
+    after = dict(desk.sql("SELECT opportunityid, statecode FROM opportunity"))
+    assert {id_ for id_, state in after.items() if state != before[id_]} == ids
+    assert desk.sql("SELECT DISTINCT subject FROM opportunityclose WHERE subject = 'Stale'") == [("Stale",)]
+    assert bulk(desk, "run", *query, "--job", "stale", "--yes", "--json").data["closed"] == 7
+    other = bulk(desk, "run", "--older-than", "80", "--lost", "--job", "stale", "--yes")
+    assert other.code == 1
+    assert "another query" in other.err
+    assert bulk(desk, "run", *query, "--job", "again", "--yes", "--json").data["total"] == 0
+
+
+def test_a_filter_finds_the_open_ones_that_fit_it(desk: Desk) -> None:
+    ids = sorted(stale(desk, 3))
+    said = bulk(desk, "run", "--where", f"opportunityid eq {ids[0]}", "--won", "--job", "one", "--yes", "--json")
+    assert (said.code, said.data["total"], said.data["closed"]) == (0, 1, 1)
+    said = bulk(desk, "plan", "--where", f"opportunityid eq {ids[0]}", "--won", "--out", "none.plan.jsonl", "--json")
+    assert (said.code, said.data["rows"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Name a file of rows, or say what to look for"),
+        (["rows.csv", "--where", "statecode eq 0"], "Name a file of rows, or say what to look for"),
+        (["--older-than", "3"], "--won or --lost"),
+        (["--older-than", "3", "--won"], "needs a name"),
+        (["--older-than", "-3", "--won"], "-3"),
+        (["--view", "Mine", "--where", "true", "--won", "--job", "j"], "A view goes without"),
+        (["--older-than", "3", "--lost", "--status", "Won", "--job", "j"], "is not one for opportunity lost"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(desk: Desk, arguments: list[str], sentence: str) -> None:
+    before = desk.rows()
+    said = bulk(desk, "run", *arguments, "--yes")
+    assert said.code == 2
+    assert sentence in said.err
+    assert desk.rows() == before
+    assert bulk(desk, "status", "--json").data == {"jobs": []}
+
+
+def test_a_view_that_this_emulator_cannot_execute_changes_nothing(desk: Desk) -> None:
+    before = desk.rows()
+    assert bulk(desk, "run", "--view", "Stale", "--lost", "--job", "j", "--yes").code != 0
+    assert desk.rows() == before
+    assert bulk(desk, "status", "--json").data == {"jobs": []}
+
+
+def many(status: str) -> bytes:
+    rows = [f"{A[:-4]}{number:04d},won,{status if number == 731 else ''}" for number in range(1, 1001)]
+    return (HEAD + "\n".join(rows) + "\n").encode()
+
+
+BAD = {
+    "empty": (b"", "rows.csv is empty"),
+    "only a head": (HEAD.encode(), "no rows"),
+    "only a mark": (codecs.BOM_UTF8, "has no text"),
+    "another delimiter": (b"opportunityid^outcome\n%s^won\n" % A.encode(), "opportunityid^outcome"),
+    "delimiters mixed": (f"opportunityid,outcome\n{A};won\n".encode(), "row 1 (line 2)"),
+    "an id cut short": (f"{HEAD}{A[:-1]},won,\n".encode(), "row 1 (line 2): opportunityid"),
+    "the same twice": (f"{HEAD}{A},won,\n{{{A.upper()}}},WON,\n".encode(), "row 2 (line 3): the opportunity"),
+    "a contradiction": (f"{HEAD}{A},won,\n{A},lost,\n".encode(), "contradicts row 1"),
+    "an unknown reason": (many("Sold"), "row 731 (line 732): The opportunity has no status reason 'Sold'"),
+    "a reason of another state": (many("Canceled"), "row 731 (line 732): The status reason 4 Canceled"),
+    "UTF-16 without a mark": (HEAD.encode("utf-16-le"), "zero byte"),
+    "Latin-1": (f"{HEAD}{A},won,gagn\xe9\n".encode("latin-1"), "is not UTF-8"),
+    "an open quote": (f'{HEAD}{A},won,"Sold\n{A},won,\n'.encode(), "a quote that begins here is never closed"),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize("what", list(BAD))
+def test_a_bad_file_is_one_sentence_and_nothing_is_touched(desk: Desk, what: str, command: str) -> None:
+    content, sentence = BAD[what]
+    Path("rows.csv").write_bytes(content)
+    before = desk.rows()
+    said = bulk(desk, command, "rows.csv", *(["--yes"] if command == "run" else []))
+    assert said.code == 2
+    assert sentence in said.err
+    assert "rows.csv" in said.err
+    assert len(said.err.splitlines()) <= 2, "one sentence, and what to do"
+    assert desk.rows() == before
+    assert bulk(desk, "status", "--json").data == {"jobs": []}
+    assert not list(Path().glob("*plan*"))
+
+
+def test_a_good_file_may_be_written_in_many_ways(desk: Desk) -> None:
+    ids = sorted(stale(desk, 4))
+    rows = [f"{ids[0]},won\r\n", f"{{{ids[1]}}},Won\n", f"{ids[2].upper()},WON\r\n", f'"{{{ids[3].upper()}}}",won']
+    Path("rows.csv").write_bytes(codecs.BOM_UTF8 + "".join(["OpportunityId,Outcome\n", *rows]).encode())
+    said = bulk(desk, "run", "rows.csv", "--yes", "--json")
+    assert (said.code, said.data["closed"]) == (0, 4)
+
+
+def test_a_plan_says_itself_what_is_wanted(desk: Desk) -> None:
+    ids = sorted(stale(desk, 2))
+    Path("rows.csv").write_text(f"opportunityid\n{ids[0]}\n", encoding="utf-8")
+    said = bulk(desk, "plan", "rows.csv", "--lost", "--json")
+    assert said.code == 0
+    request = json.loads(Path("rows.plan.jsonl").read_text(encoding="utf-8").splitlines()[1])["request"]
+    assert (request["opportunityid"], request["outcome"]) == (ids[0], "lost")
+    assert bulk(desk, "run", "rows.plan.jsonl", "--won", "--yes").code == 2
