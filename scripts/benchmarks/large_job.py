@@ -1,7 +1,7 @@
 """A job of a million rows against an emulator in a process of its own: time, memory of the client, cost of the ledger.
 
-Run it with `python -m scripts.benchmarks.large_job [--rows N] [--open N]`. Rows that are not open are closed already, as
-in a second run of an export: they are read and accounted for, but not written.
+Run it with `python -m scripts.benchmarks.large_job [--rows N] [--open N]`. Rows that are not open are closed already,
+as in a second run of an export: they are read and accounted for, but not written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from subprocess import PIPE, Popen  # noqa: S404 - our own commands
+from subprocess import PIPE, Popen
 from uuid import UUID
 
 from connector.bulk.ledger_model import ItemStatus, Result, Row
