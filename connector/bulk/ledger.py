@@ -191,7 +191,8 @@ class Ledger:
             if piece:
                 marks = ", ".join("?" * len(piece))
                 transaction.run(
-                    f"UPDATE item SET status = 0, attempts = 0, reason = NULL WHERE id IN ({marks})", [found[0] for found in piece]
+                    f"UPDATE item SET status = 0, attempts = 0, reason = NULL WHERE id IN ({marks})",
+                    [found[0] for found in piece],
                 )
                 changes = Counter((ItemStatus(status), reason or "") for _, status, reason in piece)
                 changes = Counter({key: -count for key, count in changes.items()})

@@ -260,8 +260,12 @@ def test_failures_are_counted_by_reason_and_can_be_tried_again(ledger: Ledger) -
     assert ledger.retry("j") == 3
     assert ledger.job("j").state is JobState.READY
     assert ledger.counts("j").reasons == {(ItemStatus.REFUSED, "other_outcome"): 2}
-    assert [(item.row, item.attempts, item.epoch) for item in worker.claim(job, 9)] == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
+    again = worker.claim(job, 9)
+    assert [(item.row, item.attempts, item.epoch) for item in again] == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     assert worker.record(job, closed(items[:1])).lost == (1,)
+    worker.record(job, closed(again))
+    assert ledger.counts("j").by_status == {ItemStatus.CLOSED: 4, ItemStatus.REFUSED: 2}
+    assert ledger.job("j").state is JobState.FINISHED
 
 
 def test_records_stream_in_the_order_of_the_input_while_work_goes_on(ledger: Ledger) -> None:
