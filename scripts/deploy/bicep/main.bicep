@@ -1,0 +1,153 @@
+// The endpoint in a resource group: both app registrations, the store, the host, and alerts. No client secret anywhere.
+targetScope = 'resourceGroup'
+
+@minLength(3)
+@maxLength(20)
+@description('The name that everything is called after: lower-case letters, digits and hyphens.')
+param name string
+
+@description('The region.')
+param location string = resourceGroup().location
+
+@allowed(['containerApp', 'functions'])
+@description('What hosts the endpoint.')
+param hosting string = 'containerApp'
+
+@description('The organization, as in https://ORG.crm4.dynamics.com.')
+param organization string
+
+@description('The host name that callers use, without scheme. Leave it empty at first to take the one Azure gives.')
+param publicHost string = ''
+
+@description('The image of the endpoint, by digest, as in registry.azurecr.io/opportunity-close@sha256:... (containerApp).')
+param image string = ''
+
+@description('The Azure Container Registry that holds the image, without .azurecr.io (containerApp).')
+param registry string = ''
+
+@allowed(['on_behalf_of', 'application', 'by_caller'])
+@description('As whom the organization is used.')
+param access string = 'on_behalf_of'
+
+@description('The redirect address that the platform shows once the custom connector exists.')
+param connectorRedirectUri string = ''
+
+@description('The issuer that the platform shows when the connector signs in by managed identity; empty before that.')
+param connectorIssuer string = ''
+
+@description('The subject that it shows beside the issuer.')
+param connectorSubject string = ''
+
+@description('Where alerts are sent.')
+param alertEmail string
+
+@description('True puts the platform\'s own sign-in in front as well; it answers 401, never a redirect.')
+param platformSignIn bool = false
+
+@secure()
+@minLength(32)
+@description('Signs status addresses and seals what callers entrust. Make it with: openssl rand -base64 48')
+param serviceSecret string
+
+@secure()
+@minLength(24)
+@description('The password of the store, kept in the key vault only. Make it with: openssl rand -hex 24')
+param storePassword string
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-identity'
+  location: location
+}
+
+module entra 'entra.bicep' = {
+  name: 'entra'
+  params: {
+    name: name
+    identityPrincipalId: identity.properties.principalId
+    connectorRedirectUri: connectorRedirectUri
+    connectorIssuer: connectorIssuer
+    connectorSubject: connectorSubject
+  }
+}
+
+module store 'store.bicep' = {
+  name: 'store'
+  params: {
+    name: name
+    location: location
+    identityPrincipalId: identity.properties.principalId
+    serviceSecret: serviceSecret
+    storePassword: storePassword
+  }
+}
+
+module watch 'watch.bicep' = {
+  name: 'watch'
+  params: {
+    name: name
+    location: location
+    alertEmail: alertEmail
+  }
+}
+
+var settings = {
+  DATAVERSE_URL: organization
+  DATAVERSE_CLIENT_ID: entra.outputs.apiClientId
+  DATAVERSE_MANAGED_IDENTITY: identity.properties.clientId
+  CONNECTOR_SERVICE_SIGN_IN: 'entra'
+  CONNECTOR_SERVICE_ACCESS: access
+  CONNECTOR_SERVICE_TENANTS: tenant().tenantId
+  CONNECTOR_SERVICE_AUDIENCES: '${entra.outputs.apiClientId},${entra.outputs.audience}'
+  CONNECTOR_SERVICE_CLIENTS: entra.outputs.connectorClientId
+  CONNECTOR_SERVICE_GATEWAY_HOSTS: '*.azure-apim.net,*.azure-apihub.net'
+}
+
+module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
+  name: 'containerApp'
+  params: {
+    name: name
+    location: location
+    identityId: identity.id
+    identityPrincipalId: identity.properties.principalId
+    image: image
+    registry: registry
+    publicHost: publicHost
+    settings: settings
+    storeSecretUri: store.outputs.storeSecretUri
+    serviceSecretUri: store.outputs.serviceSecretUri
+    workspaceName: watch.outputs.workspaceName
+    insightsName: watch.outputs.insightsName
+    actionGroupId: watch.outputs.actionGroupId
+    apiClientId: entra.outputs.apiClientId
+    audience: entra.outputs.audience
+    connectorClientId: entra.outputs.connectorClientId
+    platformSignIn: platformSignIn
+  }
+}
+
+module functionApp 'function_app.bicep' = if (hosting == 'functions') {
+  name: 'functionApp'
+  params: {
+    name: name
+    location: location
+    identityId: identity.id
+    identityClientId: identity.properties.clientId
+    identityPrincipalId: identity.properties.principalId
+    publicHost: publicHost
+    settings: settings
+    storeSecretUri: store.outputs.storeSecretUri
+    serviceSecretUri: store.outputs.serviceSecretUri
+    insightsName: watch.outputs.insightsName
+    actionGroupId: watch.outputs.actionGroupId
+    apiClientId: entra.outputs.apiClientId
+    audience: entra.outputs.audience
+    connectorClientId: entra.outputs.connectorClientId
+    platformSignIn: platformSignIn
+  }
+}
+
+output host string = hosting == 'containerApp' ? containerApp!.outputs.host : functionApp!.outputs.host
+output apiClientId string = entra.outputs.apiClientId
+output audience string = entra.outputs.audience
+output connectorClientId string = entra.outputs.connectorClientId
+output identityClientId string = identity.properties.clientId
