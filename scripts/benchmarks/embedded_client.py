@@ -1,0 +1,134 @@
+"""The connector and the emulator in one process on a virtual clock: everything real but the network and the time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from connector.clock import VirtualClock
+from connector.closing.close import close_many
+from connector.closing.model import Intent, Outcome, Report
+from connector.dataverse import auth
+from connector.dataverse.gate import Gate
+from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.policies import Patience, TokenSource, anything, authorize, retry
+from connector.dataverse.transport import Network, Transport
+from connector.emulator.embedded import EmbeddedEmulator, open_embedded
+from connector.emulator.options import EmulatorOptions
+from connector.errors import SignInError
+from connector.handler import Handler
+from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
+
+Around = Callable[[Handler], Handler]
+
+
+def untouched(handler: Handler) -> Handler:
+    """Return the handler as it is."""
+    return handler
+
+
+@dataclass(slots=True)
+class Stage:
+    """An emulated organization with `opportunities` open ones of two active quotes each."""
+
+    opportunities: int
+    options: EmulatorOptions = field(default_factory=lambda: EmulatorOptions(seeded=0, journal_size=100))
+    quotes: int = 2
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    embedded: EmbeddedEmulator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.embedded = open_embedded(":memory:", self.clock, self.options)
+        organization = self.embedded.emulator.organization
+        numbers = range(1, self.opportunities + 1)
+        organization.load_rows("opportunity", [opportunity_row(n) for n in numbers])
+        organization.load_rows("quote", [quote_row(n, m) for n in numbers for m in range(1, self.quotes + 1)])
+
+    @property
+    def keys(self) -> list[UUID]:
+        """Return the ids of the opportunities."""
+        return [opportunity_key(number) for number in range(1, self.opportunities + 1)]
+
+    def client(self, seed: int, around: Around = untouched) -> Client:
+        """Return a fresh client, as a new process has one; `around` wraps its network."""
+        return Client(self, seed, around)
+
+    def state(self) -> dict[UUID, bool]:
+        """Return, past the Web API, which opportunities are closed with all their quotes, each exactly once."""
+        store = self.embedded.emulator.organization.store
+        open_rows = {str(one[0]) for one in store.rows("SELECT opportunityid FROM opportunity WHERE statecode = 0", ())}
+        quotes = store.rows("SELECT opportunityid FROM quote WHERE statecode <> 3", ())
+        undone = open_rows | {str(one[0]) for one in quotes}
+        return {key: str(key) not in undone for key in self.keys}
+
+    def duplicates(self) -> int:
+        """Return how many opportunities and quotes have more than one completed close activity."""
+        return len(self.embedded.emulator.control.closes(more_than=1))
+
+    def once(self) -> int:
+        """Return how many opportunities and quotes have a completed close activity."""
+        return len(self.embedded.emulator.control.closes(more_than=0))
+
+
+class Client:
+    """The connector as `connector.assembly` joins it, on the emulator's clock."""
+
+    def __init__(self, stage: Stage, seed: int, around: Around) -> None:
+        chance = random.Random(seed)  # noqa: S311 - jitter and request ids
+        embedded, clock = stage.embedded, stage.clock
+        adapter = embedded.adapter()
+        login = embedded.authority.rpartition("/")[0]
+        self._transport = Transport(Network(), {f"{embedded.url}/": adapter, f"{login}/": adapter})
+        network = around(self._transport)
+        http = retry(network, clock=clock, chance=chance, patience=Patience(told=60.0), repeatable=anything)
+        registration = auth.Registration(embedded.client_id, lambda: embedded.authority, embedded.url)
+
+        def source() -> TokenSource:
+            return auth.application_tokens(registration, lambda: auth.secret(embedded.client_secret), http, clock)
+
+        gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
+        handler = retry(gate, clock=clock, chance=chance, patience=Patience())
+        self.organization = DataverseOrganization(
+            handler,
+            embedded.url,
+            clock=clock,
+            batch_size=4,  # many requests for trouble to strike
+            new_id=lambda: UUID(int=chance.getrandbits(128), version=4),
+        )
+        self._clock = clock
+        self._chance = chance
+
+    def close(self, keys: Sequence[UUID]) -> list[Report]:
+        """Close these opportunities as lost."""
+        intents = [Intent(key, Outcome.LOST) for key in keys]
+        return close_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
+
+
+class _Unbiased:
+    """A token source that is made anew when signing in has failed.
+
+    MSAL remembers a failure of the identity provider for a minute of the machine's time, which hardly passes here; a
+    minute of the emulator's time has passed when rows are taken up again.
+    """
+
+    def __init__(self, source: Callable[[], TokenSource]) -> None:
+        self._make = source
+        self._source = source()
+
+    def token(self) -> str:
+        """Return a token. Raises SignInError."""
+        try:
+            return self._source.token()
+        except SignInError:
+            self._source = self._make()
+            raise
+
+    def renew(self, rejected: str, claims: str = "") -> str:
+        """Return another token. Raises SignInError."""
+        try:
+            return self._source.renew(rejected, claims)
+        except SignInError:
+            self._source = self._make()
+            raise

@@ -1,0 +1,51 @@
+"""The command `scripts/bench truth`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+from scripts.benchmarks import truth
+from scripts.benchmarks.conditions import conditions
+from scripts.benchmarks.records import keep, markdown
+
+ROWS, FEW = 10_000, 500
+
+
+def main(options: argparse.Namespace) -> int:
+    """Play every plan, or random mixtures until stopped; returns 1 when anything is not as it was told."""
+    logging.getLogger("connector").setLevel(logging.ERROR)  # thousands of expected failures
+    if options.forever:
+        return _forever(options.seed)
+    rows, before = FEW if options.quick else ROWS, conditions()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        counts = list(pool.map(partial(truth.play, rows=rows, seed=options.seed), truth.names()))
+    head = ("plan", "closes", "twice", "missed", "wrongly reported", "requests", "of them refused")
+    table = markdown(
+        head,
+        [(one.plan, *(f"{number:,}" for number in one.numbers())) for one in counts],
+    )
+    well = all(one.well for one in counts)
+    data = {"benchmark": "truth", "conditions": before, "plans": [one.data() for one in counts], "well": well}
+    if options.keep:
+        keep("truth", data, table)
+    sys.stdout.write(json.dumps(data) + "\n" if options.json else table)
+    return 0 if well else 1
+
+
+def _forever(seed: int) -> int:
+    """Play random mixtures until one goes wrong or Ctrl-C; one line of JSON each."""
+    try:
+        for one in truth.forever(FEW, seed):
+            sys.stdout.write(json.dumps(one.data()) + "\n")
+            sys.stdout.flush()
+            if not one.well:
+                return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
