@@ -6,12 +6,20 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 
-from scripts.benchmarks import clients_command, day_command, emulator_command, governor_command, truth_command
+from scripts.benchmarks import (
+    clients_command,
+    day_command,
+    emulator_command,
+    governor_command,
+    scale_command,
+    truth_command,
+)
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "governor": governor_command.main,
     "emulator": emulator_command.main,
     "clients": clients_command.main,
+    "scale": scale_command.main,
     "truth": truth_command.main,
     "day": day_command.main,
 }

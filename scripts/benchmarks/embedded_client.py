@@ -31,11 +31,15 @@ def untouched(handler: Handler) -> Handler:
 
 @dataclass(slots=True)
 class Stage:
-    """An emulated organization with `opportunities` open ones of two active quotes each."""
+    """An emulated organization with open opportunities that have active quotes each.
+
+    `batch` opportunities share a batch: few make many requests, for trouble to strike.
+    """
 
     opportunities: int
     options: EmulatorOptions = field(default_factory=lambda: EmulatorOptions(seeded=0, journal_size=100))
     quotes: int = 2
+    batch: int = 4
     clock: VirtualClock = field(default_factory=VirtualClock)
     embedded: EmbeddedEmulator = field(init=False)
 
@@ -94,7 +98,7 @@ class Client:
             handler,
             embedded.url,
             clock=clock,
-            batch_size=4,  # many requests for trouble to strike
+            batch_size=stage.batch,
             new_id=lambda: UUID(int=chance.getrandbits(128), version=4),
         )
         self._clock = clock
