@@ -11,7 +11,6 @@ import signal
 import socket
 import ssl
 import tempfile
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +85,8 @@ def ask(control_url: str, ca_file: Path, method: str, what: str, body: bytes = b
     url = control_url.rstrip("/") + "/" + what.lstrip("/")
     if not url.startswith("https://"):
         raise ValueError(f"The control address is https, not {control_url}.")
+    import urllib.request  # noqa: PLC0415 - serving does without the HTTP client, and starts sooner for it
+
     request = urllib.request.Request(url, data=body or None, method=method)  # noqa: S310 - https, see above
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
