@@ -211,6 +211,18 @@ def _tokens(
     return auth.application_tokens(registration, functools.partial(_credential, identity), http, clock)
 
 
+def _credential_on_behalf(identity: Identity, http: Handler, clock: Clock) -> auth.Credential:
+    """Return the credential of the endpoint's registration, for which a managed identity may stand in."""
+    if identity.sign_in is not SignIn.MANAGED_IDENTITY:
+        return _credential(identity)
+    if not identity.client_id:
+        raise SignInError(
+            "The endpoint acts for its callers as a registration, but none is named.",
+            remedy="Set DATAVERSE_CLIENT_ID to the registration that trusts the managed identity.",
+        )
+    return auth.managed_assertion(identity.managed_identity, http, clock)
+
+
 def _credential(identity: Identity) -> auth.Credential:
     if identity.certificate is not None and identity.sign_in is SignIn.CERTIFICATE:
         return auth.certificate(identity.certificate, identity.certificate_password)
@@ -462,7 +474,8 @@ class _Ways:
         )
         authority = _once(lambda: discover(http, address, caller.tenant_id))
         registration = auth.Registration(identity.client_id, authority, address)
-        return auth.OnBehalfOf(registration, functools.partial(_credential, identity), http, self._clock), transport
+        credential = functools.partial(_credential_on_behalf, identity, http, self._clock)
+        return auth.OnBehalfOf(registration, credential, http, self._clock), transport
 
 
 class _Latest:

@@ -118,6 +118,18 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
     return Tokens(acquire, clock)
 
 
+EXCHANGE = "api://AzureADTokenExchange"
+"""What a federated assertion is for, in the public cloud; other clouds have names of their own."""
+
+
+def managed_assertion(client_id: str, http: Handler, clock: Clock, exchange: str = EXCHANGE) -> Credential:
+    """Return the credential of a managed identity that stands in for a registration as its federated credential.
+
+    Source: *Configure an application to trust a managed identity* (Microsoft Entra workload ID).
+    """
+    return {"client_assertion": managed_identity_tokens(client_id, exchange, http, clock).token}
+
+
 def person_tokens(
     registration: Registration,
     http: Handler,
@@ -146,7 +158,13 @@ def person_tokens(
                     return dict(kept)
             return ask(app, scopes, claims, tell)
 
-        return _asking(silently_or_not)
+        try:
+            return _asking(silently_or_not)
+        except OSError as error:  # the network's are ConnectorError by now, so this is the file
+            raise SignInError(
+                f"The kept sign-ins in {cache} cannot be read or written: {error.strerror or type(error).__name__}.",
+                remedy="Make room and see who may write there, or name another file in DATAVERSE_TOKEN_CACHE.",
+            ) from error
 
     return Tokens(acquire, clock)
 

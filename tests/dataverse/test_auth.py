@@ -290,6 +290,27 @@ def test_a_managed_identity_asks_the_machine(
     assert request.params["client_id"] == CLIENT
 
 
+def test_a_managed_identity_stands_in_for_the_secret_of_a_registration(
+    wire: responses.RequestsMock, http: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "IMDS_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    machine = {"access_token": "machine", "expires_in": "86399", "resource": auth.EXCHANGE, "token_type": "Bearer"}
+    wire.get("http://169.254.169.254/metadata/identity/oauth2/token", json=machine)
+    wire.post(TOKEN_URL, json=granted("users"))
+    machine_id = "33333333-3333-3333-3333-333333333333"
+    callers = auth.OnBehalfOf(
+        REGISTRATION, lambda: auth.managed_assertion(machine_id, http, VirtualClock()), http, VirtualClock()
+    )
+    assert callers.tokens("ann").token() == "users"
+    requests = [call.request for call in wire.calls if "169.254" in str(call.request.url)]
+    assert requests[0].params["resource"] == "api://AzureADTokenExchange"
+    form = asked(wire)[-1]
+    assert (form["client_assertion"], form["assertion"]) == ("machine", "ann")
+    assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    assert "client_secret" not in form
+
+
 def test_a_person_signs_in_by_device_code_once_and_is_remembered(
     wire: responses.RequestsMock, http: Handler, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -344,6 +365,25 @@ def test_a_person_signs_in_by_device_code_once_and_is_remembered(
     if sys.platform == "linux" and "unencrypted" in caplog.text:
         assert kept.stat().st_mode & 0o077 == 0
     assert "personal-token" not in caplog.text
+
+
+def test_kept_sign_ins_that_cannot_be_written_are_told_as_such(
+    wire: responses.RequestsMock, http: Handler, tmp_path: Path
+) -> None:
+    wire.get(f"{AUTHORITY}/v2.0/.well-known/openid-configuration", json={})
+    wire.assert_all_requests_are_fired = False
+    (tmp_path / "file").write_text("no folder")
+    source = auth.person_tokens(
+        REGISTRATION,
+        http,
+        VirtualClock(),
+        cache=tmp_path / "file" / "tokens",
+        tell=lambda _: None,
+        ask=auth.by_device_code,
+    )
+    with pytest.raises(SignInError, match="kept sign-ins") as caught:
+        source.token()
+    assert "DATAVERSE_TOKEN_CACHE" in caught.value.remedy
 
 
 def test_a_caller_is_acted_for_and_kept_apart_from_others(wire: responses.RequestsMock, http: Handler) -> None:
