@@ -33,6 +33,7 @@ from connector.service.reach import Surroundings
 from connector.service.routes import OperationRoutes
 from connector.service.routes_read import ReadingRoutes
 from connector.service.tokens import Tokens
+from connector.service.trigger import Trigger
 
 _CODES = {404: "no_such_path", 405: "no_such_method", 415: "not_json"}
 _UNPROCESSABLE = 422
@@ -48,17 +49,22 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(crew, options, around),
+        lifespan=_lifespan(options, around),
         redirect_slashes=False,
     )
-    app.include_router(OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router())
-    app.include_router(OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router())
-    app.include_router(ReadingRoutes(around.reach, options, around.waiting).router())
     working = (lambda: crew.alive) if options.workers else (lambda: True)
     operations = Operations(around.ledger)
-    health = Health(operations, around.reach.check, working, around.waiting, around.clock, options.version)
-    app.include_router(health.router())
-    app.include_router(definition.router(_deployment(options)))
+    trigger = Trigger(options, around, around.reach.changes)
+    parts = (
+        OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router(),
+        OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router(),
+        ReadingRoutes(around.reach, options, around.waiting).router(),
+        Health(operations, around.reach.check, working, around.waiting, around.clock, options.version).router(),
+        trigger.router(),
+        definition.router(_deployment(options)),
+    )
+    for part in parts:  # the routes themselves: the definition is projected from what the app lists
+        app.router.routes.extend(part.routes)
     _answer_failures(app)
     app.add_middleware(
         Border,
@@ -67,6 +73,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         body_limit=options.body_limit,
         clock=around.clock,
     )
+    app.state.crew, app.state.trigger = crew, trigger
     app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
     return app
 
@@ -96,16 +103,16 @@ def _crew(desk: Desk, options: ServiceOptions, around: Surroundings) -> Crew:
     return Crew(around.ledger, work, max(1, options.workers), around.who, stopping)
 
 
-def _lifespan(
-    crew: Crew, options: ServiceOptions, around: Surroundings
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(options: ServiceOptions, around: Surroundings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if options.workers:
-            crew.start()
+            app.state.crew.start()
+            app.state.trigger.start()
         async with app.state.tools():
             yield
-        await around.waiting.apart(crew.stop)
+        await around.waiting.apart(app.state.trigger.stop)
+        await around.waiting.apart(app.state.crew.stop)
 
     return lifespan
 

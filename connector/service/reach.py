@@ -12,6 +12,7 @@ from connector.closing.organization import Organization
 from connector.handler import Handler
 from connector.service.audit import AuditTrail
 from connector.service.caller import Caller
+from connector.service.notifications_tracking import Changes
 from connector.service.operations_wait import LoopWaiting, Waiting
 
 
@@ -20,13 +21,15 @@ class Reach:
     """The organizations, as callers may use them. All raise ConnectorError.
 
     `organization` is the one of the caller's tenant, with the caller's rights or the application's; `address` is where
-    it is; `columns` are the custom columns of a table as a JSON schema; `check` finds out whether a token can be had.
+    it is; `columns` are the custom columns of a table as a JSON schema; `check` finds out whether a token can be had,
+    `changes` what changed in a tenant since a token, where that can be asked.
     """
 
     organization: Callable[[Caller], Organization]
     address: Callable[[Caller], str]
     columns: Callable[[Caller, str], Mapping[str, Any]]
     check: Callable[[], None]
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ def test_probes_need_no_sign_in(stage: Stage) -> None:
         assert stranger.get("/healthz").json() == {"status": "alive"}
         assert stranger.get("/readyz").json()["status"] == "ready"
         assert stranger.get("/version").json() == {"version": "1.2.3"}
-        assert stranger.get("/connector/apiProperties.json").status_code == 200
+        assert stranger.get("/connector/apiDefinition.swagger.json").json()["swagger"] == "2.0"
 
 
 def test_every_route_that_is_not_open_by_design_turns_strangers_away(stage: Stage) -> None:
