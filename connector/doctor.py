@@ -29,7 +29,6 @@ NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
         "prvCreateActivity": "creating close activities",
         "prvAppendActivity": "linking close activities to what they close",
         "prvReadTransactionCurrency": "amounts in the currency of the opportunity",
-        "prvReadSdkMessage": "finding out which messages the organization has",
     }
 )
 """What closing needs, and what for. Sources: the message privileges of WinOpportunity, LoseOpportunity, WinQuote and
@@ -41,6 +40,7 @@ SOMETIMES_NEEDED: Mapping[str, str] = MappingProxyType(
         "prvReadCompetitor": "closing with --competitor",
         "prvAppendToCompetitor": "closing with --competitor",
         "prvDeleteQuote": "closing with --drafts delete",
+        "prvReadSdkMessage": "using the messages of Project Operations, which are not looked for without it",
     }
 )
 """What only some closes need."""

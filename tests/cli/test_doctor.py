@@ -64,6 +64,19 @@ def test_each_missing_privilege_is_named_with_what_it_is_for(desk: Desk, missing
     assert "security role" in line
 
 
+def test_what_only_some_closes_need_is_a_warning_when_it_is_missing(desk: Desk) -> None:
+    hold(desk, "prvReadUser", *NEEDED_PRIVILEGES)
+    said = desk.run("doctor", "--json")
+    found = verdicts(said)
+    assert (said.code, found["privilege prvReadSdkMessage"], found["privilege prvDeleteQuote"]) == (
+        0,
+        "warning",
+        "warning",
+    )
+    closed = desk.run("close", desk.opportunity(drafts=1, actives=1), "--won", "--yes")
+    assert closed.code == 0
+
+
 def test_a_missing_application_user_is_told_apart_from_a_failed_sign_in(desk: Desk) -> None:
     desk.sql("UPDATE systemuser SET applicationid = NULL, azureactivedirectoryobjectid = NULL")
     said = desk.run("doctor", "--json")
