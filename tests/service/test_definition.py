@@ -10,12 +10,14 @@ import pytest
 from fastapi.testclient import TestClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
+from connector.service.app import create_app
 from connector.service.definition import (
     ICON_PATH,
     MCP_PATH,
     PROPERTIES_PATH,
     SWAGGER_PATH,
     mcp_swagger,
+    openapi,
     swagger,
     text,
 )
@@ -26,6 +28,7 @@ from connector.service.projection import Unprojectable, project
 from connector.service.properties import BRAND_COLOR, Deployment, api_properties
 from tests.service.designer import designer_view
 from tests.service.skeleton import DEPLOYMENT, skeleton
+from tests.service.stage import OPTIONS, Stage
 
 Json = dict[str, Any]
 GOLDEN = Path(__file__).parent / "golden"
@@ -69,6 +72,20 @@ def test_a_second_general_validator_accepts_it(document: Json) -> None:
     from swagger_spec_validator import validator20  # noqa: PLC0415 - its import warns
 
     validator20.validate_spec(json.loads(json.dumps(document)))
+
+
+def test_the_endpoint_that_runs_is_the_one_that_is_described(stage: Stage) -> None:
+    app = create_app(OPTIONS, stage.around())
+    assert swagger(app, DEPLOYMENT) == SWAGGER
+    document = Document(
+        text(SWAGGER),
+        SWAGGER,
+        FILES["apiProperties.json"],
+        DEPLOYMENT.audience,
+        DEPLOYMENT.full_scope,
+        running=openapi(app, DEPLOYMENT),
+    )
+    assert list(map(str, lint(document))) == []
 
 
 # -- what a maker sees ------------------------------------------------------------------------------------------------
