@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+r"""Close stale opportunities: those that are open and whose estimated close date is long past.
+
+    scripts/close_stale.py --days 180                       what would be closed; changes nothing
+    scripts/close_stale.py --days 180 --apply               closes them as lost, with their quotes
+
+It may run twice, and at the same time as another: what is closed already is found so and left alone. Every run with
+--apply is a job of its own (`connector bulk status`, `report`, `undo`). Settings: DATAVERSE_... and CONNECTOR_STORE.
+
+Every Monday at 6, by cron:
+    0 6 * * 1  cd /opt/connector && .venv/bin/python scripts/close_stale.py --days 180 --apply
+By Windows Task Scheduler:
+    schtasks /Create /SC WEEKLY /D MON /ST 06:00 /TN "Close stale opportunities" /TR
+      "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\close_stale.py --days 180 --apply"
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from connector import ConnectorError, connect, load_settings
+from connector.cli.program import run
+from connector.closing.organization import Query
+
+
+def main() -> int:
+    """Find them, then plan or run; return the exit code of `connector bulk`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--days", type=int, required=True, help="how long the estimated close date is past, at least")
+    parser.add_argument("--outcome", choices=("won", "lost"), default="lost", help="default: lost")
+    parser.add_argument("--status", default="", help="status reason of the opportunity, by number or label")
+    parser.add_argument("--apply", action="store_true", help="close them; without it nothing is changed")
+    given = parser.parse_args()
+    try:
+        ids = stale(given.days)
+    except ConnectorError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return 1
+    if not ids:
+        sys.stdout.write(f"No open opportunity has an estimated close date more than {given.days} days ago.\n")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stale.csv"
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(["opportunityid", "outcome", "status", "description"])
+            said = f"Closed by a schedule: more than {given.days} days past its estimated close date."
+            rows.writerows([id_, given.outcome, given.status, said] for id_ in ids)
+        if not given.apply:
+            sys.stdout.write(f"{len(ids):,} opportunities are stale. Nothing is changed without --apply.\n")
+            return run(["bulk", "plan", str(file)])
+        name = f"stale-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+        return run(["bulk", "run", str(file), "--job", name, "--yes"])
+
+
+def stale(days: int) -> list[UUID]:
+    """Return the ids of what is stale."""
+    connection = connect(load_settings())
+    try:
+        return sorted(set(connection.organization.find(Query(older_than=days))))
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""`connector worker` with a quick pulse, so that a death is noticed within seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from connector.assembly import connect
+from connector.bulk.distribute import Pulse
+from connector.bulk.ledger_store import open_ledger
+from connector.bulk.worker import Machine
+from connector.clock import SystemClock
+from connector.settings import load
+
+LEASE = 8.0  # above the five seconds after which a run says that it lives
+
+
+def main() -> None:
+    settings, clock = load(), SystemClock()
+    connection = connect(settings)
+    with open_ledger(settings.store, clock, lease=LEASE) as ledger:
+        users = [one.client_id for one in settings.identities]
+        lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+        pulse = Pulse(heartbeat=1.0, stalled=5.0, look=1.0)
+        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=print, pulse=pulse)
+        signal.signal(signal.SIGTERM, lambda *_: machine.stop())
+        machine.work(f"worker:{os.getpid()}")
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()
