@@ -159,13 +159,7 @@ def person_tokens(
             return ask(app, scopes, claims, tell)
 
         try:
-            try:
             return _asking(silently_or_not)
-        except OSError as error:  # the network's are ConnectorError by now, so this is the file
-            raise SignInError(
-                f"The kept sign-ins in {cache} cannot be read or written: {error.strerror or type(error).__name__}.",
-                remedy="Make room and see who may write there, or name another file in DATAVERSE_TOKEN_CACHE.",
-            ) from error
         except OSError as error:  # the network's are ConnectorError by now, so this is the file
             raise SignInError(
                 f"The kept sign-ins in {cache} cannot be read or written: {error.strerror or type(error).__name__}.",

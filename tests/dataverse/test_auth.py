@@ -386,25 +386,6 @@ def test_kept_sign_ins_that_cannot_be_written_are_told_as_such(
     assert "DATAVERSE_TOKEN_CACHE" in caught.value.remedy
 
 
-def test_kept_sign_ins_that_cannot_be_written_are_told_as_such(
-    wire: responses.RequestsMock, http: Handler, tmp_path: Path
-) -> None:
-    wire.get(f"{AUTHORITY}/v2.0/.well-known/openid-configuration", json={})
-    wire.assert_all_requests_are_fired = False
-    (tmp_path / "file").write_text("no folder")
-    source = auth.person_tokens(
-        REGISTRATION,
-        http,
-        VirtualClock(),
-        cache=tmp_path / "file" / "tokens",
-        tell=lambda _: None,
-        ask=auth.by_device_code,
-    )
-    with pytest.raises(SignInError, match="kept sign-ins") as caught:
-        source.token()
-    assert "DATAVERSE_TOKEN_CACHE" in caught.value.remedy
-
-
 def test_a_caller_is_acted_for_and_kept_apart_from_others(wire: responses.RequestsMock, http: Handler) -> None:
     for number in (1, 2):
         wire.post(TOKEN_URL, json=granted(f"token-{number}"))
