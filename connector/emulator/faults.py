@@ -30,6 +30,10 @@ What (`do`), on the whole request:
     deadlock, lock_timeout, sql_timeout     as SQL Server's trouble reaches a client
     plugin_abort                            a synchronous plug-in says `text`
     plugin_reverts_quote                    a plug-in sets the quote to draft outside the transaction, then says `text`
+
+The last one stands for a plug-in of the stage PreValidation, which comes before the transaction of an operation that
+was asked for alone: its change stays. In a change set there is an outer transaction already, the plug-in is inside it,
+and its change is undone with the rest (event framework: the stage may be in a transaction that others began).
 """
 
 from __future__ import annotations
