@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from scripts.benchmarks import governor
+from scripts.benchmarks import governor, real_clock
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import FOLDER, keep
 
@@ -17,6 +17,8 @@ DRAWN = (
     "plug-ins slow down, 2 servers, 1 s",
     "hidden limits of 1.5 times, never told, 1 server, 1 s",
 )
+REAL_SECONDS = 60.0
+"""How long each scenario is played on the real clock."""
 
 
 def main(options: argparse.Namespace) -> int:
@@ -33,6 +35,8 @@ def main(options: argparse.Namespace) -> int:
         "others": [one.data(curves=False) for one in others],
     }
     tables = governor.table(figures, others)
+    real = [] if options.quick else [real_clock.compare(name, REAL_SECONDS).data() for name in real_clock.CASES]
+    data["real_clock"] = real
     if options.keep:
         curves = [one.data(curves=True) for one in (*figures, *others) if one.name in DRAWN]
         keep("governor-quick" if options.quick else "governor", {**data, "curves": curves}, tables)

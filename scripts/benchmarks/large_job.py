@@ -143,10 +143,10 @@ def _load(served: Served, rows: int, opened: int) -> None:
     for low in range(1, rows + 1, SEEDED_AT_ONCE):
         numbers = range(low, min(low + SEEDED_AT_ONCE, rows + 1))
         found = [_opportunity(number, opened) for number in numbers]
-        served.control("POST", "seed", {"table": "opportunity", "rows": found})
+        served.control("POST", "seed", {"opportunity": found})
         quotes = [quote_row(number, 1) for number in numbers if number <= opened]
         if quotes:
-            served.control("POST", "seed", {"table": "quote", "rows": quotes})
+            served.control("POST", "seed", {"quote": quotes})
 
 
 def _opportunity(number: int, opened: int) -> Mapping[str, object]:

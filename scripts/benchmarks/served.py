@@ -104,10 +104,10 @@ class Served:
         """Add open opportunities with active quotes; returns the opportunities."""
         for low in range(0, opportunities, 5000):
             numbers = range(low + 1, min(low + 5000, opportunities) + 1)
-            self.control("POST", "seed", {"table": "opportunity", "rows": [opportunity_row(n) for n in numbers]})
+            self.control("POST", "seed", {"opportunity": [opportunity_row(n) for n in numbers]})
             rows = [quote_row(n, m) for n in numbers for m in range(1, quotes + 1)]
             if rows:
-                self.control("POST", "seed", {"table": "quote", "rows": rows})
+                self.control("POST", "seed", {"quote": rows})
         return [opportunity_key(number) for number in range(1, opportunities + 1)]
 
 
