@@ -99,6 +99,8 @@ class Run:
                 lane.drivers.shutdown(cancel_futures=True)
                 lane.crew.executor.shutdown(cancel_futures=True)
             worker.leave()
+        self._remember()
+        self._watch(self._meter.moment())
         counts = self._ledger.counts(self._job.name)
         return Ending(counts, wish, stopped=counts.open > 0, blocked=self._blocked)
 
@@ -115,8 +117,12 @@ class Run:
             if self._clock.monotonic() - renewed > RENEWAL:
                 renewed = self._clock.monotonic()
                 worker.renew()
-                Budgets(self._ledger).remember(f"job {self._job.name}", governor_data(self._meter.moment()))
+                self._remember()
             self._watch(self._meter.moment())
+
+    def _remember(self) -> None:
+        """Let whoever asks for the status of the job see what the governors are doing."""
+        Budgets(self._ledger).remember(f"job {self._job.name}", governor_data(self._meter.moment()))
 
     def _claim(self, worker: Worker) -> float | None:
         """Give chunks to the lanes that want some; return when to ask again, or None when nothing is left to claim."""

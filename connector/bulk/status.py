@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from connector.bulk.lanes import Lane, Pace
 from connector.bulk.ledger import Ledger
@@ -11,12 +10,12 @@ from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import Counts, Job
 from connector.bulk.progress import Moment
 
-STALE = 30.0
-"""Seconds after which what a governor wrote down says nothing about now."""
-
 
 def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
-    """Return the counts of a job, what is wanted of it, who works on it, and the state of their governors."""
+    """Return the counts of a job, what is wanted of it, who works on it, and what the governors did last.
+
+    `governor` is None before the first run; its `at` says when it was so.
+    """
     counts = ledger.counts(job.name)
     data: dict[str, object] = {
         "job": job.name,
@@ -30,8 +29,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "workers": [worker.name for worker in ledger.present(job.name)],
     }
     told = Budgets(ledger).recall(f"job {job.name}")
-    if told is not None and (datetime.now(UTC) - told.at).total_seconds() < STALE:
-        data["governor"] = dict(told.data)
+    data["governor"] = {**told.data, "at": told.at.isoformat()} if told is not None else None
     return data
 
 

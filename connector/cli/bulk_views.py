@@ -1,52 +1,65 @@
-"""Bulk jobs as people see them: a live line on a terminal, plain lines elsewhere, a summary in the end."""
+"""Bulk jobs as people see them: a live picture on a terminal, plain lines elsewhere, a summary in the end."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import click
 
 from connector.bulk.ledger_model import Counts, ItemStatus
 from connector.bulk.progress import Moment
+from connector.clock import Clock
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
-_BINDS = {
+BINDS = {
     "count": "the limit of requests",
     "time": "the limit of execution time",
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
     "waiting": "a Retry-After",
 }
+"""What holds the rate, for people."""
 
 
-class View:
-    """Shows how a run goes on `stream`, else on stderr."""
+class View(Protocol):
+    """Shows how a run goes."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def show(self, moment: Moment) -> None:
+        """Show a moment."""
+
+    def end(self) -> None:
+        """Show no more."""
+
+
+class PlainView:
+    """Writes a line every so often, where there is no terminal."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
         self._told_at = float("-inf")
-        self._width = 0
 
-    def show(self, moment: Moment, now: float) -> None:
-        """Show a moment; `now` is in seconds on any clock."""
-        if self._stream.isatty():
-            line = line_of(moment)
-            self._stream.write("\r" + line.ljust(self._width))
-            self._stream.flush()
-            self._width = len(line)
-        elif now - self._told_at >= PLAIN_EVERY:
-            self._told_at = now
+    def show(self, moment: Moment) -> None:
+        """Show a moment, if it is time to."""
+        if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
+            self._told_at = self._clock.monotonic()
             self._stream.write(line_of(moment) + "\n")
             self._stream.flush()
 
     def end(self) -> None:
-        """Leave the live line behind."""
-        if self._width:
-            self._stream.write("\n")
+        """Show no more."""
+
+
+def view_on(stream: TextIO, clock: Clock) -> View:
+    """Return the view for `stream`."""
+    if not stream.isatty():
+        return PlainView(stream, clock)
+    from connector.cli.bulk_live import LiveView  # noqa: PLC0415 - only a terminal pays for it
+
+    return LiveView(stream, clock)
 
 
 def line_of(moment: Moment) -> str:
@@ -57,7 +70,7 @@ def line_of(moment: Moment) -> str:
     parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})", f"{moment.rate:.1f}/s"]
     if moment.ceiling:
         parts.append(f"ceiling {moment.ceiling:.1f}/s")
-    parts.append(f"bound by {_BINDS.get(moment.binding, moment.binding)}")
+    parts.append(f"bound by {BINDS.get(moment.binding, moment.binding)}")
     if moment.waiting:
         parts.append(f"waiting {duration(moment.waiting)} more")
     if moment.left is not None and moment.left < float("inf"):

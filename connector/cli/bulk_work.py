@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,18 +14,23 @@ from types import FrameType
 import click
 
 from connector.assembly import Connection
+from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import ItemStatus, Job, Wish
 from connector.bulk.ledger_store import open_ledger
 from connector.bulk.progress import Ending
 from connector.bulk.status import lanes_data, status_data
-from connector.cli.bulk_views import View, show_counts
+from connector.cli.bulk_views import show_counts, view_on
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode, describe, sentences
 from connector.cli.results import print_json
-from connector.clock import SystemClock
+from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
 from connector.settings import Settings
+
+USER_LOOK = 0.5
+"""Seconds between looks whether a user is free."""
 
 
 @contextmanager
@@ -62,12 +67,44 @@ def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connectio
 
     if shared(settings):
         return work_beside(ledger, job, settings, connection)
-    view, clock = View(), SystemClock()
-    running = Run(ledger, job, connection.lanes, clock, lambda moment: view.show(moment, clock.monotonic()))
-    with stopped_by_keyboard(running.stop):
-        ending = running.work(who())
-    view.end()
-    return ending
+    clock = SystemClock()
+    view = view_on(sys.stderr, clock)
+    with _users(ledger, lanes_by_user(settings, connection), clock) as lanes:
+        running = Run(ledger, job, lanes, clock, view.show)
+        try:
+            with stopped_by_keyboard(running.stop):
+                return running.work(who())
+        finally:
+            view.end()
+
+
+def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, Lane]:
+    """Return the lanes by what names their user, of this organization, in every process and on every machine."""
+    users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
+    return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+
+
+@contextmanager
+def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[list[Lane]]:
+    """Give the lanes of the users that no other process acts as; where there is none, wait for one.
+
+    What the service allows a user is counted over all of them, so two governors would spend it twice.
+    """
+    holder = ledger.enter(f"{who()} for its users")
+    try:
+        told = False
+        while not (taken := [lanes[user] for user in lanes if Budgets(ledger).take(holder, [user])]):
+            if not told:
+                told = True
+                click.echo(
+                    "Waiting: every user of the settings is at work in another process already. More of them"
+                    " (DATAVERSE_IDENTITIES) could work side by side. Ctrl-C gives up; nothing is lost.",
+                    err=True,
+                )
+            clock.sleep(USER_LOOK)
+        yield taken
+    finally:
+        holder.leave()
 
 
 @contextmanager

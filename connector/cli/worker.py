@@ -13,7 +13,7 @@ from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_model import Job, JobState, Wish
 from connector.bulk.ledger_store import POSTGRES
 from connector.bulk.progress import Ending
-from connector.cli.bulk_work import opened, stopped_by_keyboard, who
+from connector.cli.bulk_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import env_file_option, verbose_option
@@ -103,8 +103,7 @@ class _Progress:
 def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock) -> Machine:
     from connector.bulk.worker import Machine  # noqa: PLC0415 - an optional library
 
-    users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
-    lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+    lanes = lanes_by_user(settings, connection)
     return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell)
 
 

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_store import open_ledger
 from connector.clock import SystemClock
 
@@ -155,3 +157,32 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(desk: Desk) -> None:
     if process.returncode == 4:
         assert json.loads(out)["pending"] > 0
     assert bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json").data["closed"] == 60
+
+
+def test_the_governor_of_a_short_run_can_be_seen_afterwards(desk: Desk) -> None:
+    write(desk, count=3)
+    bulk(desk, "run", "rows.csv", "--yes")
+    governor = bulk(desk, "status", "rows", "--json").data["governor"]
+    assert governor["lanes"][0]["requests"] > 0
+    assert {"binding", "waiting", "rate", "ceiling", "left", "at"} <= governor.keys()
+
+
+def test_a_user_is_in_one_process_at_a_time(desk: Desk) -> None:
+    write(desk, count=3)
+    store = str(desk.file.parent / "jobs.db")
+    with open_ledger(store, SystemClock()) as ledger:
+        worker = ledger.enter("elsewhere:7")
+        (url,) = bulk_url(desk)
+        assert Budgets(ledger).take(worker, [f"emulator@{url}"]) is not None
+        timer = threading.Timer(0.7, worker.leave)
+        timer.start()
+        said = bulk(desk, "run", "rows.csv", "--yes", "--json")
+        timer.join()
+    assert "Waiting: every user" in said.err
+    assert (said.code, said.data["closed"]) == (0, 3)
+
+
+def bulk_url(desk: Desk) -> set[str]:
+    """The address of the embedded organization, as a plan of no rows names it."""
+    bulk(desk, "plan", "--where", "estimatedvalue lt -1", "--won", "--out", "none.plan.jsonl")
+    return {json.loads(Path("none.plan.jsonl").read_text(encoding="utf-8").splitlines()[0])["organization"]}
