@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from connector.cli.emulator_control import control
 from connector.cli.options import json_option, verbose_option
 from connector.cli.results import print_json
 from connector.emulator.command import serve
@@ -20,7 +21,7 @@ from connector.errors import SettingsError
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--db", metavar="FILE", default=MEMORY, help="The SQLite file that keeps the records; default: in memory."
 )
@@ -92,7 +93,9 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
 )
 @json_option
 @verbose_option
+@click.pass_context
 def emulator(  # noqa: PLR0913 (one argument per option)
+    context: click.Context,
     *,
     db: str,
     host: str,
@@ -115,6 +118,8 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
     Dataverse refuses. It serves until it is stopped.
     """
+    if context.invoked_subcommand is not None:
+        return
     options = ServeOptions(
         db=db,
         host=host,
@@ -142,6 +147,9 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     except OSError as error:
         why = f"The emulator cannot serve on port {port} with the file {db}: {error.strerror or error}."
         raise SettingsError(why, remedy="Choose another port (0 picks a free one) or other files.") from error
+
+
+emulator.add_command(control)
 
 
 def _announce(ready: Mapping[str, str]) -> None:

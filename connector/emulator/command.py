@@ -77,7 +77,9 @@ def env_text(ready: Mapping[str, str]) -> str:
     return "".join(f"{name}={ready[key]}\n" for name, key in names.items())
 
 
-def ask(control_url: str, ca_file: Path, method: str, what: str, body: bytes = b"") -> Any:  # noqa: ANN401 - JSON
+def ask(
+    control_url: str, ca_file: Path, method: str, what: str, body: bytes = b"", content_type: str = "application/json"
+) -> Any:  # noqa: ANN401 - JSON
     """Ask a running emulator's control interface (see control); returns the JSON of the answer.
 
     Raises urllib's HTTPError for a refusal (its body says why) and URLError when nothing answers.
@@ -88,6 +90,7 @@ def ask(control_url: str, ca_file: Path, method: str, what: str, body: bytes = b
     import urllib.request  # noqa: PLC0415 - serving does without the HTTP client, and starts sooner for it
 
     request = urllib.request.Request(url, data=body or None, method=method)  # noqa: S310 - https, see above
+    request.add_header("Content-Type", content_type)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
         urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca_file))),

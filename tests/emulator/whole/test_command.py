@@ -81,3 +81,23 @@ def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start:
     assert row.json()["statecode"] == 2
     counted = ask(again["control_url"], Path(again["ca_file"]), "GET", "closes")
     assert {"table": "opportunity", "id": OPPORTUNITY, "closes": 1} in counted
+
+
+def test_it_is_asked_and_moved_from_another_terminal(start: Callable[[], Started], tmp_path: Path) -> None:
+    start()
+
+    def control(*arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "connector", "emulator", "control", *arguments]
+        command += ["--ready-file", str(tmp_path / "ready.json")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        return done.returncode, done.stdout, done.stderr
+
+    (tmp_path / "opportunity.csv").write_text("name,statecode,statuscode\nFrom a file,0,1\n", encoding="utf-8")
+    assert control("snapshot", "before")[0] == 0
+    code, out, _ = control("seed", str(tmp_path / "opportunity.csv"))
+    assert (code, json.loads(out)["rows"]["opportunity"]) == (0, 307)
+    assert control("restore", "before")[0] == 0
+    assert json.loads(control("health")[1])["rows"]["opportunity"] == 306
+    code, _, said = control("switch", "actual_value_on_lost=maybe")
+    assert code == 2
+    assert "takes null, zero, keep" in said
