@@ -1,0 +1,133 @@
+"""Machines that share a store: who acts as whom, and jobs that are begun, paused and watched from anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import kills
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.bulk.distribute import Queue
+from connector.bulk.ledger_model import ItemStatus, JobState, Present, Wish
+from connector.bulk.ledger_store import open_ledger
+from connector.bulk.worker_share import label, shares
+from connector.clock import SystemClock
+
+WORKER = str(Path(__file__).with_name("quick_worker.py"))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+users = st.sets(st.sampled_from([f"app{n}@https://org.example" for n in range(6)]), min_size=1).map(sorted)
+
+
+def machine(number: int, able: list[str]) -> Present:
+    return Present(number, label(f"host:{number}", able), "", NOW, NOW)
+
+
+@given(st.lists(users, max_size=6))
+def test_every_user_is_given_to_one_machine_that_can_act_as_it(machines: list[list[str]]) -> None:
+    given_out = shares([machine(number, able) for number, able in enumerate(machines)])
+    assert set(given_out) == {user for able in machines for user in able}
+    assert all(user in machines[number] for user, number in given_out.items())
+
+
+@given(users, st.integers(1, 8))
+def test_machines_that_can_act_as_all_users_get_as_many_each(able: list[str], count: int) -> None:
+    load = Counter(shares([machine(number, able) for number in range(count)]).values())
+    assert max(load.values()) - (min(load.values()) if len(load) == count else 0) <= 1
+
+
+def test_whoever_else_works_in_the_store_gets_no_share() -> None:
+    assert shares([Present(1, "host:1", "a job", NOW, NOW)]) == {}
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 90.0) -> None:
+    ends = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < ends, "it does not come about"
+        time.sleep(0.1)
+
+
+async def nothing(_turn: object) -> None:
+    raise AssertionError
+
+
+def test_the_tables_of_the_queue_are_made_once(postgres_store: str) -> None:
+    for _ in range(2):
+        Queue(postgres_store, nothing)
+
+
+def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgres_store: str) -> None:
+    slow = ({"do": "slow", "message": "$batch", "seconds": 0.5},)
+    with (
+        kills.scene(tmp_path, postgres_store, rows=2000, seed=1, users=2, trouble=slow) as at,
+        open_ledger(postgres_store, SystemClock()) as ledger,
+    ):
+        ledger.create("shared", at.rows(), options={"organization": at.emulator.url})
+        workers = [at.start(WORKER) for _ in range(2)]
+        try:
+            wait_for(lambda: ledger.counts("shared").of(ItemStatus.CLOSED) > 0)
+            ledger.wish("shared", Wish.PAUSE)
+            wait_for(lambda: not ledger.present("shared"))
+            paused = ledger.counts("shared")
+            assert paused.of(ItemStatus.CLAIMED) == 0
+            assert ledger.job("shared").state is JobState.READY
+            ledger.wish("shared", Wish.RUN)
+            wait_for(lambda: at.finished(ledger, "shared"))
+        finally:
+            for process in workers:
+                process.terminate()
+            assert [process.wait(60) for process in workers] == [0, 0]
+        score = kills.Score()
+        at.judge(ledger, "shared", score)
+        assert score.problems == []
+        assert ledger.present() == []
+
+
+def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, postgres_store: str) -> None:
+    with kills.scene(tmp_path, postgres_store, rows=100, seed=1, users=2, trouble=()) as at:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [
+                sys.executable,
+                "-m",
+                "connector",
+                "bulk",
+                "run",
+                str(at.write_rows()),
+                "--job",
+                "mine",
+                "--yes",
+                "--json",
+            ],
+            env=dict(at.env),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["closed"] == 100
+
+
+def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> None:
+    env = {name: text for name, text in os.environ.items() if not name.startswith(("DATAVERSE_", "CONNECTOR_"))}
+    env |= {"DATAVERSE_URL": f"emulator:{tmp_path}/o.db", "CONNECTOR_STORE": str(tmp_path / "jobs.db")}
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "worker"],
+        env=env | {"PYTHONPATH": str(kills.ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "postgresql://" in done.stderr
