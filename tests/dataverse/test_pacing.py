@@ -25,7 +25,7 @@ def run(service: Service, seconds: float) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("servers", "seconds"), [(1, 0.05), (1, 0.2), (1, 1.0), (1, 2.0), (2, 0.2), (4, 1.0), (8, 1.0), (8, 2.0)]
+    ("servers", "seconds"), [(1, 0.05), (1, 0.2), (1, 2.0), (2, 1.0), (4, 1.0), (8, 1.0), (8, 2.0)]
 )
 def test_the_documented_limits_are_used_to_95_percent_and_nothing_is_refused(servers: int, seconds: float) -> None:
     limits = Limits(servers=servers)
@@ -50,11 +50,11 @@ def test_limits_other_than_documented_are_found_from_the_headers(factor: float, 
     assert outcome.share_refused < 0.001
 
 
-@pytest.mark.parametrize("seconds", [0.1, 1.0])
+@pytest.mark.parametrize("seconds", [0.2, 1.0])
 def test_a_higher_limit_is_found_without_headers(seconds: float) -> None:
     limits = Limits(servers=2, requests=8000, execution_seconds=1600)
-    outcome = run(Service(limits, about(seconds), headers=False), 2400)
-    assert outcome.rate(1200, 2400) >= 0.95 * ceiling(limits, seconds)
+    outcome = run(Service(limits, about(seconds), headers=False), 1800)
+    assert outcome.rate(1200, 1800) >= 0.95 * ceiling(limits, seconds)
     assert outcome.share_refused < 0.005
 
 
@@ -71,20 +71,20 @@ def test_after_a_limit_recovers_the_ceiling_is_reached_within_a_minute(
 ) -> None:
     limits = Limits(servers=2)
     back = {name: getattr(limits, name) for name in lowered}
-    outcome = run(Service(limits, about(seconds), changes=[(900, lowered), (1800, back)]), 2400)
+    outcome = run(Service(limits, about(seconds), changes=[(600, lowered), (1500, back)]), 1800)
     full = ceiling(limits, seconds)
-    assert outcome.rate(300, 900) >= 0.95 * full
-    assert outcome.rate(1200, 1800) >= 0.95 * full / 2
-    assert outcome.rate(1800, 1860) >= 0.95 * full
-    assert outcome.rate(1800, 2400) >= 0.95 * full
+    assert outcome.rate(300, 600) >= 0.95 * full
+    assert outcome.rate(900, 1500) >= 0.95 * full / 2
+    assert outcome.rate(1500, 1560) >= 0.95 * full
+    assert outcome.rate(1500, 1800) >= 0.95 * full
     assert outcome.share_refused < 0.001
 
 
 def test_plug_ins_that_slow_down_and_recover_are_followed() -> None:
     limits = Limits(servers=2)
-    outcome = run(Service(limits, lambda c, now: c.expovariate(1 / (2.0 if 900 <= now < 1800 else 0.4))), 2700)
-    assert outcome.rate(1200, 1800) >= 0.95 * ceiling(limits, 2.0)
-    assert outcome.rate(1800, 2700) >= 0.95 * ceiling(limits, 0.4)
+    outcome = run(Service(limits, lambda c, now: c.expovariate(1 / (2.0 if 600 <= now < 1500 else 0.4))), 2100)
+    assert outcome.rate(900, 1500) >= 0.95 * ceiling(limits, 2.0)
+    assert outcome.rate(1500, 2100) >= 0.95 * ceiling(limits, 0.4)
     assert outcome.share_refused < 0.001
 
 
@@ -189,7 +189,7 @@ def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
 
 
 @pytest.mark.parametrize(("servers", "seconds"), [(1, 0.1), (1, 1.0), (2, 0.5), (4, 2.0)])
-@pytest.mark.parametrize("requests", [6000, 20_000])
+@pytest.mark.parametrize("requests", [6000, 12_000])
 def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
     servers: int, seconds: float, requests: int
 ) -> None:
@@ -209,7 +209,7 @@ def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
 
 
 def test_fewer_at_once_than_documented_are_found_by_one_refusal_for_all_servers() -> None:
-    limits = Limits(servers=8, concurrency=10, concurrency_retry_after=(2.0, 9.0))
+    limits = Limits(servers=4, concurrency=10, concurrency_retry_after=(2.0, 9.0))
     outcome = run(Service(limits, about(0.2)), 600)
     assert outcome.rate(300, 600) >= 0.95 * ceiling(limits, 0.2)
     assert len(outcome.refused) < 5
