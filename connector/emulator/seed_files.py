@@ -67,6 +67,8 @@ def seed_json(world: World, document: Mapping[str, Any]) -> int:
 
 def _add(world: World, table: Table, raw: Mapping[str, Any], number: int) -> None:
     place = f"{table.logical_name} row {number}"
+    if not isinstance(raw, Mapping):
+        raise SeedRefused(f"{place} is no object of columns and values.")
     values = {name: _value(table, name, value, place) for name, value in raw.items()}
     try:
         row: Row = world.records.convert(_SEEDER, table, values)
@@ -83,8 +85,8 @@ def _value(table: Table, name: str, value: Any, place: str) -> Given:  # noqa: A
         return None
     try:
         return _typed(column, value)
-    except ValueError as error:
-        raise SeedRefused(f"{place}: {value!r} is no value for {name} ({column.kind}).") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SeedRefused(f"{place}: {value!r:.80} is no value for {name} ({column.kind}).") from error
 
 
 def _typed(column: Column, value: Any) -> Given:  # noqa: ANN401 - from a file

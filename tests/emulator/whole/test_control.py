@@ -128,6 +128,8 @@ def test_rules_have_ids_of_their_own_and_name_switches_that_exist(face: Face) ->
         ("POST", "seed", {"nothing": []}),
         ("POST", "seed", {"opportunity": [{"nothing": 1}]}),
         ("POST", "seed", {"opportunity": [{"estimatedvalue": 10**400}]}),
+        ("POST", "seed", {"opportunity": [{"closeprobability": []}]}),
+        ("POST", "seed", {"opportunity": [1]}),
         ("POST", "scenarios", {"name": "nothing"}),
         ("POST", "customizations", {"value": [{"name": "A row"}]}),
         ("POST", "customizations?table=opportunity", {"LogicalName": "statuscode", "OptionSet": {"Options": [{}]}}),
