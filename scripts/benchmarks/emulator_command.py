@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> int:
     rivals = [one for one in found if isinstance(one, Rival)]
     ours: list[Mapping[str, float]] = []
     theirs: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in rivals}
-    for _ in range(1 if options.quick else 5):
+    for _ in range(1 if options.quick else 3):
         ours.append(emulator.once())
         for make in (moto, azurite) if rivals else ():
             rival = make()
