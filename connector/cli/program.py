@@ -19,7 +19,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "plan": "Show what closing an opportunity would do, and a digest that names it.",
         "close": "Close an opportunity as won or lost, with its quotes.",
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
-        "bulk": "Close many opportunities from a file: durable, paced, resumable.",
+        "bulk": "Close many opportunities, of a file or a query: durable, paced, resumable.",
         "serve": "Serve the endpoint that flows and agents call.",
         "worker": "Work on the bulk jobs of a shared store, beside other machines.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
