@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--apply", action="store_true", help="close them; without it nothing is changed")
     given = parser.parse_args()
     options = [word for one in given.map for word in ("--map", one)]
-    options += ["--outcome", given.outcome] if given.outcome else []
+    options += [f"--{given.outcome}"] if given.outcome else []
     if not given.file.is_file():
         sys.stderr.write(f"Error: there is no file {given.file}.\n")
         return 2
