@@ -42,18 +42,15 @@ class Stage:
     batch: int = 4
     clock: VirtualClock = field(default_factory=VirtualClock)
     embedded: EmbeddedEmulator = field(init=False)
+    keys: list[UUID] = field(init=False)
 
     def __post_init__(self) -> None:
         self.embedded = open_embedded(":memory:", self.clock, self.options)
         organization = self.embedded.emulator.organization
         numbers = range(1, self.opportunities + 1)
+        self.keys = [opportunity_key(number) for number in numbers]
         organization.load_rows("opportunity", [opportunity_row(n) for n in numbers])
         organization.load_rows("quote", [quote_row(n, m) for n in numbers for m in range(1, self.quotes + 1)])
-
-    @property
-    def keys(self) -> list[UUID]:
-        """Return the ids of the opportunities."""
-        return [opportunity_key(number) for number in range(1, self.opportunities + 1)]
 
     def client(self, seed: int, around: Around = untouched) -> Client:
         """Return a fresh client, as a new process has one; `around` wraps its network."""
