@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from uuid import UUID
@@ -38,6 +39,13 @@ class Found:
 
     def _looked_for(self) -> sqlite3.Connection:
         database = sqlite3.connect("", isolation_level=None)  # a temporary file that is gone with the connection
+        with ExitStack() as unless_found:
+            unless_found.callback(database.close)
+            self._fill(database)
+            unless_found.pop_all()
+        return database
+
+    def _fill(self, database: sqlite3.Connection) -> None:
         database.execute("PRAGMA journal_mode = OFF")
         database.execute("CREATE TABLE found (id BLOB PRIMARY KEY) WITHOUT ROWID")
         ids = ((id_.bytes,) for id_ in self._finder.find(self._query))
@@ -45,4 +53,3 @@ class Found:
             database.execute("BEGIN")
             database.executemany("INSERT OR IGNORE INTO found VALUES (?)", piece)
             database.execute("COMMIT")
-        return database
