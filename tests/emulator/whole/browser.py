@@ -42,6 +42,10 @@ class Browser:
     def open(self, url: str) -> None:
         self.events.clear()
         self.call("Page.navigate", url=url)
+        self.wait_until_loaded()
+
+    def wait_until_loaded(self) -> None:
+        """Read what the browser says until the page that is being opened has loaded."""
         while not any(one.get("method") == "Page.loadEventFired" for one in self.events):
             self.events.append(self._next())
 

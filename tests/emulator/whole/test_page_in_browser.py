@@ -96,9 +96,8 @@ def test_nothing_sticks_out_sideways(server: ServedEmulator, page: Browser, view
 def test_a_click_leads_to_a_request_and_back(server: ServedEmulator, page: Browser) -> None:
     page.open(f"{server.url}/_emulator/")
     page.events.clear()
-    page.value("document.querySelector('tbody a').click()")
-    while not any(one.get("method") == "Page.loadEventFired" for one in page.events):
-        page.call("Runtime.evaluate", expression="1")
+    page.value("setTimeout(() => document.querySelector('tbody a').click(), 0)")  # after this call is answered
+    page.wait_until_loaded()
     assert page.value("document.querySelector('h2').textContent").startswith("Request ")
     assert page.value("document.querySelectorAll('.facts dt').length") == 8
 
