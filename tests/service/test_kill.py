@@ -33,6 +33,7 @@ def serving(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         "CONNECTOR_STORE": str(folder / "jobs.db"),
         "CONNECTOR_SERVICE_AUDIT": str(folder / "audit.jsonl"),
         "CONNECTOR_SERVICE_REQUESTS_PER_MINUTE": "499",
+        "CONNECTOR_SERVICE_WORKERS": "1",  # slower than the requests come, so that work is left at the kill
         "CONNECTOR_LOG_LEVEL": "INFO",
     }
     with (folder / "log").open("ab") as log:
