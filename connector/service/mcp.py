@@ -6,36 +6,21 @@ own request: sign-in, limits, idempotency and audit are those of the operation, 
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-import mcp_types
+from anyio import TASK_STATUS_IGNORED, Event, Lock, create_task_group, to_thread
+from anyio.abc import TaskGroup, TaskStatus
 from fastapi import FastAPI
-from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from connector.service.mcp_tools import CONFIRMED, TOOLS, Tool
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 PATH = "/mcp"
-LARGEST_BODY = 64 * 1024
-INSTRUCTIONS = (
-    "Plan first, show the plan to the person, and close only after the person has agreed. A call may be repeated: "
-    "nothing happens twice."
-)
-
-_OWN_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding"))
-_BY_NAME: Mapping[str, Tool] = {tool.name: tool for tool in TOOLS}
-_ACCEPTED, _FAILED = 202, 400
 
 
 def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], AbstractAsyncContextManager[None]]:
@@ -51,152 +36,44 @@ def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], A
 
 
 class _Endpoint:
-    """An ASGI app that hands a request to the protocol's own session manager."""
+    """An ASGI app that hands a request to the protocol's own sessions, which are made when the first one comes."""
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...], version: str) -> None:
-        self._server = tools_server(app, version)
-        origins = [f"{scheme}://{host}" for host in hosts for scheme in ("https", "http")]
-        self._security = TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins)
-        self._manager: StreamableHTTPSessionManager | None = None
+        self._app = app
+        self._hosts = hosts
+        self._version = version
+        self._group: TaskGroup | None = None
+        self._sessions: StreamableHTTPSessionManager | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve while the context lasts; it may be entered again after it has ended."""
-        self._manager = StreamableHTTPSessionManager(
-            self._server,
-            json_response=True,
-            stateless=True,
-            security_settings=self._security,
-            max_request_body_size=LARGEST_BODY,
-        )
-        async with self._manager.run():
-            yield
-        self._manager = None
+        self._making, self._over = Lock(), Event()
+        async with create_task_group() as group:
+            self._group = group
+            try:
+                yield
+            finally:
+                self._group = self._sessions = None
+                self._over.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._manager is None:
+        if self._group is None:
             await Response(status_code=503, headers={"Retry-After": "5"})(scope, receive, send)
-        else:
-            await self._manager.handle_request(scope, receive, send)
+            return
+        async with self._making:
+            sessions = self._sessions or await self._group.start(self._serve)
+        await sessions.handle_request(scope, receive, send)
 
+    async def _serve(self, *, task_status: TaskStatus[StreamableHTTPSessionManager] = TASK_STATUS_IGNORED) -> None:
+        """Make the sessions and keep them until the end: their tasks belong to this one, not to a request's."""
+        made = await to_thread.run_sync(self._make)
+        async with made.run():
+            self._sessions = made
+            task_status.started(made)
+            await self._over.wait()
 
-def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
-    """Return the protocol's server for the tools, each asked of `app`."""
+    def _make(self) -> StreamableHTTPSessionManager:
+        from connector.service.mcp_server import sessions  # noqa: PLC0415 - half of the start-up, for agents alone
 
-    async def listed(
-        context: ServerRequestContext[dict[str, Any]],  # noqa: ARG001 - the protocol's shape
-        params: mcp_types.PaginatedRequestParams | None,  # noqa: ARG001 - they fit on one page
-    ) -> mcp_types.ListToolsResult:
-        return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
-
-    async def called(
-        context: ServerRequestContext[dict[str, Any]], params: mcp_types.CallToolRequestParams
-    ) -> mcp_types.CallToolResult:
-        tool = _BY_NAME.get(params.name)
-        if tool is None or context.request is None:
-            return _told({"message": f"There is no tool {params.name}."}, failed=True)
-        return await _call(app, tool, params.arguments or {}, context.request)
-
-    return Server(
-        "opportunity-close",
-        version=version,
-        title="Opportunity Close",
-        instructions=INSTRUCTIONS,
-        on_list_tools=listed,
-        on_call_tool=called,
-    )
-
-
-def _described(tool: Tool) -> mcp_types.Tool:
-    return mcp_types.Tool(
-        name=tool.name,
-        title=tool.title,
-        description=tool.description,
-        input_schema=tool.input_schema,
-        output_schema=tool.output_schema,
-        annotations=mcp_types.ToolAnnotations.model_validate({"title": tool.title, **tool.hints}),
-    )
-
-
-async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request: Request) -> mcp_types.CallToolResult:
-    problem = _problem(tool, arguments)
-    if problem:
-        return _told({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
-    if tool.asks and arguments.get(CONFIRMED) is not True:
-        asked = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
-        return _told({"message": asked, "result": "unconfirmed", "changed": False}, failed=False)
-    path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
-    body = {name: value for name, value in arguments.items() if name not in (tool.place, CONFIRMED)}
-    answer = await ask(app, request, tool.method, path, None if tool.method == "GET" else body)
-    return _told(_reading(answer), failed=answer.status >= _FAILED)
-
-
-def _problem(tool: Tool, arguments: Mapping[str, Any]) -> str:
-    """Return what is wrong with the names of the arguments; their values are the operation's to check."""
-    missing = [name for name in tool.required if name not in arguments and name != CONFIRMED]
-    unknown = [name for name in arguments if name not in tool.inputs]
-    if missing:
-        return f"{tool.name} needs {', '.join(missing)}."
-    return f"{tool.name} does not take {', '.join(unknown)}." if unknown else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the app answered: the status, the JSON body, and the seconds of Retry-After."""
-
-    status: int
-    body: dict[str, Any]
-    retry_after: str = ""
-
-
-def _reading(answer: Answer) -> dict[str, Any]:
-    """Return the answer as a tool tells it: always with a sentence, a failure with its code."""
-    error = answer.body.get("error")
-    if answer.status >= _FAILED:
-        facts = error if isinstance(error, dict) else {}
-        told = {"message": str(facts.get("message") or "The request failed."), "result": "failed"}
-        again = {"retryAfter": answer.retry_after} if answer.retry_after else {}
-        return told | {"code": str(facts.get("code") or answer.status), "details": facts.get("details", [])} | again
-    told = dict(answer.body)
-    told.pop("location", None)  # it opens without signing in: not for a conversation
-    if answer.status == _ACCEPTED:
-        told["result"] = "running"
-        told["message"] = told.get("message") or "It is still running: ask get_operation for its result."
-    told.setdefault("message", f"{told.get('name', 'It')} is {told.get('state', 'as told')}.")
-    return told
-
-
-def _told(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:
-    text = mcp_types.TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
-    return mcp_types.CallToolResult(content=[text], structured_content=content, is_error=failed)
-
-
-async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapping[str, Any] | None) -> Answer:
-    """Ask `app` within this process, as whoever sent `request`."""
-    sent = b"" if body is None else json.dumps(body).encode()
-    headers = [(name, value) for name, value in request.scope["headers"] if name not in _OWN_HEADERS]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(sent)).encode())]
-    kept = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
-            if key in request.scope}  # fmt: skip
-    scope = kept | {
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": headers,
-    }
-    got: list[Message] = []
-    unread = [{"type": "http.request", "body": sent, "more_body": False}]
-
-    async def receive() -> Message:
-        return unread.pop() if unread else {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        got.append(message)
-
-    await app(scope, receive, send)
-    start = got[0]
-    content = b"".join(message.get("body", b"") for message in got[1:])
-    again = dict(start["headers"]).get(b"retry-after", b"").decode()
-    return Answer(start["status"], json.loads(content) if content else {}, again)
+        return sessions(self._app, self._hosts, self._version)
