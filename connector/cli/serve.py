@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from connector.assembly import Endpoint, open_endpoint
+from connector.assembly.endpoint import Endpoint, open_endpoint
 from connector.cli.connection import read_settings
 from connector.cli.options import env_file_option, verbose_option
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import azure.functions as func
 
-from connector.assembly import open_endpoint
+from connector.assembly.endpoint import open_endpoint
 from connector.service.app import create_app
 from connector.settings import load
 

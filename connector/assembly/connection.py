@@ -1,0 +1,221 @@
+"""From settings to an organization: the way out, one lane for each identity, and what belongs around each request."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from connector.assembly.sign_in import identity_tokens
+from connector.clock import Clock, SystemClock
+from connector.dataverse import auth
+from connector.dataverse.authority import discover, distrust
+from connector.dataverse.clouds import cloud_of
+from connector.dataverse.gate import Gate
+from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.pacing import MOST_PARTS
+from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
+from connector.dataverse.transport import Network, Transport
+from connector.errors import SettingsError
+from connector.handler import Handler
+from connector.settings import Settings
+from connector.settings_names import SignIn
+
+EMULATOR_MARK = "emulator"
+"""What the secrets of emulators have in them; no secret of a real application does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One user's way to the organization: a name for people, the handler, and the organization as that user sees it.
+
+    Service protection limits count per user, so each lane has a gate of its own and lanes multiply what may be in
+    flight.
+    """
+
+    name: str
+    handler: Handler
+    organization: DataverseOrganization
+    gate: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open way to one organization, `https://host` in `base_url`; `lanes` has one for each identity."""
+
+    base_url: str
+    lanes: tuple[Lane, ...]
+    tokens: tuple[TokenSource, ...]
+    _closing: ExitStack
+
+    @property
+    def organization(self) -> DataverseOrganization:
+        """Return the organization, seen by the first identity."""
+        return self.lanes[0].organization
+
+    @property
+    def handler(self) -> Handler:
+        """Return the handler of the first identity."""
+        return self.lanes[0].handler
+
+    def warm(self) -> None:
+        """Have a token of every identity at hand before work begins. Raises SignInError."""
+        for source in self.tokens:
+            source.token()
+
+    def close(self) -> None:
+        """Close connections, and the embedded emulator if there is one."""
+        self._closing.close()
+
+
+def tell_on_stderr(message: str) -> None:
+    """Tell a person something they must do now, where it does not mix with results."""
+    sys.stderr.write(f"{message}\n")
+    sys.stderr.flush()
+
+
+def connect(
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    chance: random.Random | None = None,
+    tell: Callable[[str], None] = tell_on_stderr,
+) -> Connection:
+    """Return a connection to the organization of `settings`; nothing is sent yet, signing in waits for the first use.
+
+    `tell` shows a person what to do to sign in. Raises SettingsError when settings of an emulator would reach a real
+    host, or the other way round.
+    """
+    clock = clock or SystemClock()
+    chance = chance or random.Random()  # noqa: S311 - jitter and ids of requests, no secrets
+    with ExitStack() as opening:
+        if settings.emulator is not None:
+            way = _embedded(settings, clock, opening)
+        else:
+            _check_reach(settings)
+            way = _remote(settings, clock, chance, tell, opening)
+        lanes = tuple(
+            lane_of(name, settings, way, tokens, clock, chance)
+            for name, tokens in zip(way.names, way.tokens, strict=True)
+        )
+        return Connection(way.base_url, lanes, way.tokens, opening.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way out: where the organization is, what carries requests there, and a name and tokens for each identity."""
+
+    base_url: str
+    transport: Handler
+    names: tuple[str, ...]
+    tokens: tuple[TokenSource, ...]
+
+
+def lane_of(name: str, settings: Settings, way: Way, tokens: TokenSource, clock: Clock, chance: random.Random) -> Lane:
+    """Wrap the transport: log, retry, pace, authorize, outside in."""
+    gate = Gate(authorize(way.transport, tokens, way.base_url), clock)
+    retried = retry(gate, clock=clock, chance=chance, patience=Patience(told=settings.retry_seconds))
+    handler = log(retried, clock=clock)
+    organization = DataverseOrganization(
+        handler,
+        way.base_url,
+        clock=clock,
+        atomic=settings.atomic,
+        close_action=settings.close_action,
+        impersonate=settings.impersonate,
+        cache_seconds=settings.metadata_seconds,
+        batch_size=MOST_PARTS,  # who asks for fewer gives fewer plans at once
+    )
+    return Lane(name, handler, organization, gate)
+
+
+def network_of(settings: Settings) -> Network:
+    """Return how `settings` say to get out."""
+    return Network(
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+        no_proxy=settings.no_proxy,
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.read_timeout,
+        connections=settings.connections,
+    )
+
+
+def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Way:
+    """Open the emulator in this process; its hosts exist nowhere, so nothing of it can leave the machine."""
+    import sqlite3  # noqa: PLC0415 - only who uses the emulator pays for it
+
+    from connector.emulator.embedded import open_embedded  # noqa: PLC0415 - the same
+
+    path = settings.emulator
+    assert path is not None  # noqa: S101 - the caller has looked
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        emulator = open_embedded(path, clock)
+    except (OSError, sqlite3.Error) as error:
+        raise SettingsError(
+            f"The emulator's file {path} cannot be used: {error}.",
+            remedy="Check the path in DATAVERSE_URL, who may write there, and that the disk has room.",
+        ) from error
+    opening.callback(emulator.close)
+    sign_in_origin = emulator.authority.rpartition("/")[0]
+    adapter = emulator.adapter()
+    transport = Transport(network_of(settings), {f"{emulator.url}/": adapter, f"{sign_in_origin}/": adapter})
+    opening.callback(transport.close)
+    registration = auth.Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
+    tokens = auth.application_tokens(registration, lambda: auth.secret(emulator.client_secret), transport, clock)
+    return Way(emulator.url, transport, ("emulator",), (tokens,))
+
+
+def _remote(
+    settings: Settings, clock: Clock, chance: random.Random, tell: Callable[[str], None], opening: ExitStack
+) -> Way:
+    transport = Transport(network_of(settings))
+    opening.callback(transport.close)
+    http = retry(transport, clock=clock, chance=chance, patience=Patience(told=60.0), repeatable=anything)
+    authority = once(lambda: settings.authority or discover(http, settings.url, settings.tenant_id))
+    tokens = tuple(
+        identity_tokens(settings, identity, authority, http, clock, tell) for identity in settings.identities
+    )
+    return Way(settings.url, transport, tuple(identity.name for identity in settings.identities), tokens)
+
+
+def once(build: Callable[[], str]) -> Callable[[], str]:
+    """Return `build`, called at the first use and remembered when it succeeds."""
+    lock, built = threading.Lock(), list[str]()
+
+    def get() -> str:
+        with lock:
+            if not built:
+                built.append(build())
+            return built[0]
+
+    return get
+
+
+def _check_reach(settings: Settings) -> None:
+    """Hold apart what belongs to emulators and what is real. Raises SettingsError with every problem."""
+    host, problems = urlsplit(settings.url).hostname or "", []
+    real = cloud_of(host) is not None
+    for identity in settings.identities:
+        if identity.sign_in is not SignIn.SECRET:
+            continue
+        emulated = EMULATOR_MARK in identity.secret
+        if real and emulated:
+            problems.append(
+                f"The client secret of {identity.name} is an emulator's, but {host} is a real organization."
+            )
+        if not real and not emulated:
+            problems.append(
+                f"{host} is no organization of a known cloud: the client secret of {identity.name} is not sent there."
+            )
+    if not real and settings.ca_file is None:
+        problems.append(f"{host} is an emulator by its name: set DATAVERSE_CA_FILE to its certificate authority.")
+    if settings.authority and (problem := distrust(settings.url, settings.authority)):
+        problems.append(f"DATAVERSE_AUTHORITY: {problem}")
+    if problems:
+        raise SettingsError("\n".join(problems), remedy="Check DATAVERSE_URL and what belongs to it.")

@@ -1,0 +1,128 @@
+"""From settings to the hosted endpoint: what it is made of, how it behaves, and the secret it signs with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from connector.assembly.ways import Ways
+from connector.clock import Clock, SystemClock
+from connector.errors import SettingsError
+from connector.settings import Settings
+from connector.settings_service import ServiceSettings, service_problems
+
+if TYPE_CHECKING:
+    from connector.service.options import ServiceOptions
+    from connector.service.reach import Surroundings
+
+_V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a hosted endpoint is made of; `close` ends what was opened for it."""
+
+    options: ServiceOptions
+    around: Surroundings
+    close: Callable[[], None]
+
+
+def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
+    """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
+    from connector.bulk.ledger_store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
+    from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
+
+    problems = service_problems(settings.service, embedded=settings.emulator is not None)
+    if problems:
+        raise SettingsError("\n".join(problems), remedy="Every setting is explained in .env.example.")
+    clock = clock or SystemClock()
+    chance = random.SystemRandom()
+    options = service_options(settings)
+    with ExitStack() as opening:
+        ways = Ways(settings, options.admission, clock, chance, opening)
+        ways.open()
+        ledger = open_ledger(settings.store, clock)
+        opening.callback(ledger.close)
+        assert settings.service.audit is not None  # noqa: S101 - the settings name a file in any case
+        audit = AuditFile(settings.service.audit)
+        opening.callback(audit.close)
+        around = Surroundings(
+            reach=Reach(ways.organization, ways.address, ways.columns, ways.check),
+            ledger=ledger,
+            audit=audit,
+            http=ways.keys_http(),
+            clock=clock,
+            entropy=secrets.token_bytes,
+            chance=chance.random,
+            who=f"{platform.node()}:{os.getpid()} endpoint",
+        )
+        return Endpoint(options, around, opening.pop_all().close)
+
+
+def service_options(settings: Settings) -> ServiceOptions:
+    """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
+    from importlib import metadata  # noqa: PLC0415 - only the endpoint pays
+
+    from connector.service.options import Access, Admission, ServiceOptions  # noqa: PLC0415 - the same
+    from connector.service.options import SignIn as CallerSignIn  # noqa: PLC0415 - the same
+
+    wanted = settings.service
+    automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA
+    sign_in = automatic if wanted.sign_in == "auto" else CallerSignIn(wanted.sign_in)
+    development = sign_in is CallerSignIn.DEVELOPMENT
+    admission = Admission(
+        sign_in=sign_in,
+        access=Access.APPLICATION if development else Access(wanted.access),
+        tenants={tenant: address or settings.url for tenant, address in wanted.tenants.items()},
+        audiences=wanted.audiences,
+        clients=wanted.clients,
+        scope=wanted.scope,
+        role=wanted.role,
+        operator_role=wanted.operator_role,
+        authority=wanted.authority,
+        v1_issuer=_V1_ISSUERS.get(wanted.authority, "https://sts.windows.net"),
+        api_keys=wanted.api_keys,
+    )
+    return ServiceOptions(
+        secret=_service_secret(wanted, settings.store),
+        admission=admission,
+        public_url=wanted.public_url,
+        gateway_hosts=wanted.gateway_hosts,
+        deadline=wanted.deadline,
+        keep=wanted.keep,
+        workers=wanted.workers,
+        requests_per_minute=wanted.requests_per_minute,
+        version=metadata.version("dataverse-close-connector"),
+    )
+
+
+def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
+    """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
+    if wanted.secret:
+        return wanted.secret.encode()
+    from connector.bulk.ledger_store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
+
+    if store.startswith(POSTGRES):
+        raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")
+    path = Path(f"{Path(store).expanduser()}-secret")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+        except FileExistsError:
+            pass
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(
+            f"The endpoint's secret cannot be kept in {path}: {error.strerror}.",
+            remedy="Set CONNECTOR_SERVICE_SECRET, or CONNECTOR_STORE to a file in a folder that can be written.",
+        ) from error

@@ -1,0 +1,146 @@
+"""The organizations as callers of the hosted endpoint may use them: with their own rights, or with the endpoint's."""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from collections import OrderedDict
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from connector.assembly.connection import Connection, Lane, Way, connect, lane_of, network_of, once
+from connector.assembly.sign_in import credential_on_behalf
+from connector.clock import Clock
+from connector.closing.organization import Organization
+from connector.dataverse import auth
+from connector.dataverse.authority import discover
+from connector.dataverse.policies import Patience, anything, retry
+from connector.dataverse.transport import Transport
+from connector.errors import SignInError
+from connector.handler import Handler
+from connector.settings import Settings
+
+if TYPE_CHECKING:
+    from connector.service.caller import Caller
+    from connector.service.options import Admission
+
+MOST_USERS = 1000
+"""Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
+
+
+class Ways:
+    """The organizations as the endpoint's callers may use them: as themselves, or as the endpoint's application."""
+
+    def __init__(
+        self, settings: Settings, admission: Admission, clock: Clock, chance: random.Random, opening: ExitStack
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._clock = clock
+        self._chance = chance
+        self._opening = opening
+        self._connections: dict[str, Connection] = {}
+        self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
+        self._users: OrderedDict[tuple[str, str], tuple[_Latest, Lane]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def open(self) -> None:
+        """Open the way to the organization of the settings, so that what is wrong with them is said at the start."""
+        self._connect(self._settings.url)
+
+    def organization(self, caller: Caller) -> Organization:
+        """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
+        return self._lane(caller).organization
+
+    def address(self, caller: Caller) -> str:
+        """Return where it is."""
+        return self._connection(caller).base_url
+
+    def columns(self, caller: Caller, table: str) -> dict[str, Any]:
+        """Return the custom columns of a table; raises ConnectorError."""
+        from connector.dataverse.custom_columns import custom_columns  # noqa: PLC0415 - only who asks pays for it
+
+        return custom_columns(self._lane(caller).handler, self.address(caller), table)
+
+    def check(self) -> None:
+        """Find out whether the endpoint can sign in; raises SignInError."""
+        self._connect(self._settings.url).warm()
+
+    def keys_http(self) -> Handler:
+        """Return the way to the sign-in service's keys."""
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        return retry(
+            transport, clock=self._clock, chance=self._chance, patience=Patience(told=5.0), repeatable=anything
+        )
+
+    def _connection(self, caller: Caller) -> Connection:
+        return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))
+
+    def _connect(self, address: str) -> Connection:
+        with self._lock:
+            if address not in self._connections:
+                own = address == self._settings.url
+                settings = self._settings if own else replace(self._settings, url=address, tenant_id="", authority="")
+                connection = connect(settings, self._clock, chance=self._chance)
+                self._opening.callback(connection.close)
+                self._connections[address] = connection
+            return self._connections[address]
+
+    def _lane(self, caller: Caller) -> Lane:
+        from connector.service.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+
+        if not acts_as_user(caller, self._admission.access):
+            return self._connection(caller).lanes[0]
+        if not caller.assertion:
+            raise SignInError(
+                "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
+            )
+        with self._lock:
+            who = (caller.tenant_id, caller.object_id)
+            latest, lane = self._users.get(who) or self._new_lane(caller)
+            latest.assertion = caller.assertion
+            self._users[who] = latest, lane
+            self._users.move_to_end(who)
+            if len(self._users) > MOST_USERS:
+                self._users.popitem(last=False)
+            return lane
+
+    def _new_lane(self, caller: Caller) -> tuple[_Latest, Lane]:
+        """Return a lane with a gate of its own: service protection limits count per user."""
+        address = self._connection(caller).base_url
+        on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
+        self._on_behalf[caller.tenant_id] = on_behalf, transport
+        latest = _Latest(on_behalf)
+        way = Way(address, transport, ("user",), (latest,))
+        return latest, lane_of("user", self._settings, way, latest, self._clock, self._chance)
+
+    def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:
+        identity = self._settings.identities[0]
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        http = retry(
+            transport, clock=self._clock, chance=self._chance, patience=Patience(told=60.0), repeatable=anything
+        )
+        authority = once(lambda: discover(http, address, caller.tenant_id))
+        registration = auth.Registration(identity.client_id, authority, address)
+        credential = functools.partial(credential_on_behalf, identity, http, self._clock)
+        return auth.OnBehalfOf(registration, credential, http, self._clock), transport
+
+
+class _Latest:
+    """The tokens of one user, got with the latest token that user presented."""
+
+    def __init__(self, on_behalf: auth.OnBehalfOf) -> None:
+        self._on_behalf = on_behalf
+        self.assertion = ""
+
+    def token(self) -> str:
+        """Return a token. Raises SignInError."""
+        return self._on_behalf.tokens(self.assertion).token()
+
+    def renew(self, rejected: str, claims: str = "") -> str:
+        """Return a token in place of `rejected`. Raises SignInError."""
+        return self._on_behalf.tokens(self.assertion).renew(rejected, claims)
