@@ -14,7 +14,7 @@ from connector.assembly import connect
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.authority import discover, distrust
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
 from connector.errors import NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
 from connector.settings import Settings, load

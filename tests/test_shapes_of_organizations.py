@@ -14,7 +14,7 @@ from connector.dataverse.auth import Registration, application_tokens, secret
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import authorize
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Request, Response
 
 OPPORTUNITY = UUID("0c000000-0000-4000-8000-000000000001")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from connector.bulk.ledger_model import ItemStatus
 from connector.bulk.progress import Moment
-from connector.cli.bulk_views import BINDS, duration
+from connector.cli.bulk_words import BINDS, duration
 from connector.clock import Clock
 
 REASONS = 5

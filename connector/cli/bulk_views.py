@@ -9,19 +9,11 @@ import click
 
 from connector.bulk.ledger_model import Counts, ItemStatus
 from connector.bulk.progress import Moment
+from connector.cli.bulk_words import BINDS, duration
 from connector.clock import Clock
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
-
-BINDS = {
-    "count": "the limit of requests",
-    "time": "the limit of execution time",
-    "concurrency": "the limit of requests at once",
-    "latency": "how fast the organization answers",
-    "waiting": "a Retry-After",
-}
-"""What holds the rate, for people."""
 
 
 class View(Protocol):
@@ -80,16 +72,6 @@ def line_of(moment: Moment) -> str:
         worst = max(counts.reasons.items(), key=lambda pair: pair[1], default=((None, ""), 0))
         parts.append(f"{bad:,} not done (most: {worst[0][1]})" if worst[1] else f"{bad:,} not done")
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds for people."""
-    whole = round(seconds)
-    if whole < 90:  # noqa: PLR2004 - a minute and a half reads best in seconds
-        return f"{whole} s"
-    if whole < 5400:  # noqa: PLR2004 - an hour and a half in minutes
-        return f"{round(whole / 60)} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:

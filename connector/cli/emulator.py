@@ -12,10 +12,10 @@ from connector.cli.emulator_control import control
 from connector.cli.options import json_option, verbose_option
 from connector.cli.results import print_json
 from connector.emulator.command import serve
-from connector.emulator.faults import BadPlan
-from connector.emulator.options import MEMORY, ServeOptions
-from connector.emulator.organization import OrganizationError
-from connector.emulator.store import StoreError
+from connector.emulator.load.faults import BadPlan
+from connector.emulator.organization.options import MEMORY, ServeOptions
+from connector.emulator.organization.organization import OrganizationError
+from connector.emulator.records.store import StoreError
 from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)

@@ -18,13 +18,13 @@ from typing import Any
 
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.core import Emulator
-from connector.emulator.faults import FaultPlan, read_plan
-from connector.emulator.keys import Keys
-from connector.emulator.latency import LatencyModel
-from connector.emulator.options import MEMORY, EmulatorOptions, ServeOptions
-from connector.emulator.server import Server, listening
-from connector.emulator.tls import Certificates, certificates
-from connector.emulator.travel import TravelClock
+from connector.emulator.faces.server import Server, listening
+from connector.emulator.faces.tls import Certificates, certificates
+from connector.emulator.identity.keys import Keys
+from connector.emulator.load.faults import FaultPlan, read_plan
+from connector.emulator.load.latency import LatencyModel
+from connector.emulator.organization.options import MEMORY, EmulatorOptions, ServeOptions
+from connector.emulator.organization.travel import TravelClock
 
 Announce = Callable[[Mapping[str, str]], None]
 """Told what a client needs to know (see `ready_data`), once there is an answer to be had."""

@@ -14,29 +14,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from connector.emulator.answers import redirect, split_url, text_response
-from connector.emulator.api import Answer, Api, ApiOptions
-from connector.emulator.bearer import Bearer, Identity, Unauthorized, audiences
-from connector.emulator.callers import Caller
-from connector.emulator.calls import Call, Calls, calls_of
-from connector.emulator.control import Control
-from connector.emulator.entra import Entra
-from connector.emulator.exchange import Begun, Exchange
-from connector.emulator.fault_answers import STORE_FAILED, failure, refused, throttled, token_failure
-from connector.emulator.faults import Fault, Faults
-from connector.emulator.grants import Grants
-from connector.emulator.headers import CommonHeaders
-from connector.emulator.issuer import Issuer
-from connector.emulator.journal import Entry, Journal, OperationNote, error_of, kept
-from connector.emulator.keys import Keys
-from connector.emulator.latency import Latency
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.organization import Organization
-from connector.emulator.protection import Admission, Protection, Throttle
-from connector.emulator.referee import Referee
-from connector.emulator.rules import Refused
-from connector.emulator.travel import TravelClock
-from connector.emulator.world import Invocation
+from connector.emulator.control.control import Control
+from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept
+from connector.emulator.control.referee import Referee
+from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
+from connector.emulator.identity.entra import Entra
+from connector.emulator.identity.grants import Grants
+from connector.emulator.identity.issuer import Issuer
+from connector.emulator.identity.keys import Keys
+from connector.emulator.load.answers import failure, refused, throttled, token_failure
+from connector.emulator.load.calls import Call, Calls, calls_of
+from connector.emulator.load.faults import Fault, Faults
+from connector.emulator.load.headers import CommonHeaders
+from connector.emulator.load.latency import Latency
+from connector.emulator.load.protection import Admission, Protection, Throttle
+from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.organization.organization import Organization
+from connector.emulator.organization.travel import TravelClock
+from connector.emulator.records.callers import Caller
+from connector.emulator.rules.faults import STORE_FAILED
+from connector.emulator.rules.rule import Refused
+from connector.emulator.webapi.api import Answer, Api, ApiOptions
+from connector.emulator.wire.answers import redirect, split_url, text_response
+from connector.emulator.wire.exchange import Begun, Exchange
+from connector.emulator.world.world import Invocation
 from connector.handler import Request, Response
 
 CONTROL = "/_emulator"

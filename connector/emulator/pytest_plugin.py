@@ -17,8 +17,8 @@ import pytest
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.keys import Keys
-from connector.emulator.options import MEMORY, EmulatorOptions
+from connector.emulator.identity.keys import Keys
+from connector.emulator.organization.options import MEMORY, EmulatorOptions
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from connector.closing.model import ReportStatus
-from connector.emulator.faults import FaultPlan, Faults, plan_of
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.tenant import local_tenant
+from connector.emulator.identity.tenant import local_tenant
+from connector.emulator.load.faults import FaultPlan, Faults, plan_of
+from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Handler, Request, Response
 from scripts.benchmarks.embedded_client import Client, Stage
 

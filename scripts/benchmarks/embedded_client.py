@@ -16,7 +16,7 @@ from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, retry
 from connector.dataverse.transport import Network, Transport
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
 from connector.errors import SignInError
 from connector.handler import Handler
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row

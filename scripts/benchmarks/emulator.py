@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from connector.clock import SystemClock
-from connector.emulator.batch import read_batch
 from connector.emulator.embedded import open_embedded
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.webapi.batch import read_batch
 from connector.handler import Request
 from scripts.benchmarks.records import Spread
 from scripts.benchmarks.rivals import Rival

@@ -18,9 +18,9 @@ from connector.dataverse.budget import Budget
 from connector.dataverse.gate import Gate
 from connector.dataverse.pacing import Governor
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.latency import LatencyModel
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.protection import Limits
+from connector.emulator.load.latency import LatencyModel
+from connector.emulator.load.protection import Limits
+from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Request
 from scripts.benchmarks.scenarios import drawn
 from scripts.benchmarks.virtual_service import Load, Service

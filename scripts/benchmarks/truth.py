@@ -10,9 +10,9 @@ from itertools import count
 from uuid import UUID
 
 from connector.closing.model import Report, ReportStatus
-from connector.emulator.faults import Faults, plan_of
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.protection import Limits
+from connector.emulator.load.faults import Faults, plan_of
+from connector.emulator.load.protection import Limits
+from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Handler, Request, Response
 from scripts.benchmarks.embedded_client import Around, Client, Stage, untouched
 

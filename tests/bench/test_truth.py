@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.protection import Limits
+from connector.emulator.load.protection import Limits
+from connector.emulator.organization.options import EmulatorOptions
 from scripts.benchmarks import day, truth
 from scripts.benchmarks.embedded_client import Stage
 

@@ -25,10 +25,10 @@ from connector.bulk.ledger_store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.faults import plan_of
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.protection import Limits
-from connector.emulator.tenant import Application, Secret, local_tenant
+from connector.emulator.identity.tenant import Application, Secret, local_tenant
+from connector.emulator.load.faults import plan_of
+from connector.emulator.load.protection import Limits
+from connector.emulator.organization.options import EmulatorOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 TROUBLE: Sequence[Mapping[str, object]] = (

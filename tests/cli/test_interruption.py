@@ -15,8 +15,8 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.keys import Keys
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.identity.keys import Keys
+from connector.emulator.organization.options import EmulatorOptions
 
 PATIENCE = 30.0
 

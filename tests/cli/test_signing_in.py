@@ -13,9 +13,9 @@ from desk import Desk
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.keys import Keys
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.tenant import Secret, local_tenant
+from connector.emulator.identity.keys import Keys
+from connector.emulator.identity.tenant import Secret, local_tenant
+from connector.emulator.organization.options import EmulatorOptions
 
 CLOSE = ("close", str(uuid.UUID(int=42)), "--won", "--yes")
 

@@ -35,7 +35,7 @@ from connector.closing.model import (
     Snapshot,
 )
 from connector.emulator.background import served
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Request
 from connector.settings import load
 

@@ -7,7 +7,7 @@ import pytest
 
 from connector.dataverse.budget import Budget
 from connector.dataverse.pacing import Binding, Facet, Feedback, Governor, Permit, Wait
-from connector.emulator.protection import Admission, Limits
+from connector.emulator.load.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 
 

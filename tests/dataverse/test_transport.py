@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
 
 from connector.dataverse.transport import Network, Transport, bypasses_proxy
-from connector.emulator.tls import Certificates, certificates
+from connector.emulator.faces.tls import Certificates, certificates
 from connector.errors import Effect, NotSent, Unanswered
 from connector.handler import Request, Response
 

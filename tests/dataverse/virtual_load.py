@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from connector.dataverse.budget import Budget
 from connector.dataverse.pacing import Facet, Feedback, Governor, Permit, Wait
-from connector.emulator.protection import Admission, Limits, Protection, Throttle
+from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"
 

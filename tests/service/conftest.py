@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.emulator.keys import Keys
+from connector.emulator.identity.keys import Keys
 from tests.service.stage import Stage
 
 

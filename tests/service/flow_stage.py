@@ -12,7 +12,7 @@ from uuid import UUID
 from connector.bulk.ledger_operations import Operations
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
-from connector.emulator.keys import Keys
+from connector.emulator.identity.keys import Keys
 from connector.handler import Handler, Request, Response
 from connector.service.app import create_app
 from connector.service.operations import Desk

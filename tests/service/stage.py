@@ -23,9 +23,9 @@ from connector.dataverse.custom_columns import custom_columns
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.keys import Keys
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.seed_files import seed_json
+from connector.emulator.identity.keys import Keys
+from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.files import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 from connector.service.app import create_app

@@ -16,7 +16,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from starlette.testclient import TestClient
 
-from connector.emulator.keys import Keys
+from connector.emulator.identity.keys import Keys
 from connector.service.operations_table import OPERATIONS
 from tests.service.stage import Stage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.emulator.keys import Keys
+from connector.emulator.identity.keys import Keys
 from tests.service.flow_engine import CUT, LONGEST
 from tests.service.flow_stage import Play, effects, played
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.emulator.api import Answer, Api
-from connector.emulator.callers import Caller
-from connector.emulator.world import World
+from connector.emulator.records.callers import Caller
+from connector.emulator.webapi.api import Answer, Api
+from connector.emulator.world.world import World
 from connector.handler import Request, Response
 
 ORIGIN = "https://org.crm.dynamics.com"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from connector.emulator.api import Api
-from connector.emulator.callers import Caller
-from connector.emulator.world import World
+from connector.emulator.records.callers import Caller
+from connector.emulator.webapi.api import Api
+from connector.emulator.world.world import World
 from tests.emulator.protocol.client import ROOT, Client
 
 

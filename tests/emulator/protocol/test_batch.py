@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from connector.emulator.switches import Switches
-from connector.emulator.world import World
+from connector.emulator.rules.switches import Switches
+from connector.emulator.world.world import World
 from connector.handler import Response
 from tests.emulator.protocol.client import Client
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from connector.emulator.coverage import PAGE, coverage
-from connector.emulator.rules_protocol import PROTOCOL_RULES
+from connector.emulator.rules.protocol import PROTOCOL_RULES
 
 CODES = Path(__file__).resolve().parents[2] / "fixtures" / "error_codes.csv"
 RECORDED = {"", "0x0", "0x80048d19", "0x80060888"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from connector.emulator.world import World
+from connector.emulator.world.world import World
 from tests.emulator.protocol.client import Client
 
 NONE = "00000000-0000-0000-0000-0000000000ff"

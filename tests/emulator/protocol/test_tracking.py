@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from connector.emulator.world import World
+from connector.emulator.world.world import World
 from tests.emulator.protocol.client import Client
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector.clock import VirtualClock
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.organization.options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
 OPPORTUNITY = "00000003-0000-4000-8000-000000000004"
@@ -204,7 +204,7 @@ def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Fac
 
 def test_importing_the_emulators_options_is_light() -> None:
     code = (
-        "import sys, connector.emulator.options; "
+        "import sys, connector.emulator.organization.options; "
         "print([m for m in ('requests', 'cryptography', 'msal', 'asyncio') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from connector.clock import VirtualClock
-from connector.emulator.options import EmulatorOptions
-from connector.emulator.tenant import CLIENT_ID, Application, Federation, Secret, local_tenant
+from connector.emulator.identity.tenant import CLIENT_ID, Application, Federation, Secret, local_tenant
+from connector.emulator.organization.options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
 FIELDS = {"error", "error_description", "error_codes", "timestamp", "trace_id", "correlation_id", "error_uri"}

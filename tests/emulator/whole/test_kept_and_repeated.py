@@ -17,8 +17,8 @@ import requests
 
 from connector.clock import VirtualClock
 from connector.emulator.background import served
-from connector.emulator.keys import Keys
-from connector.emulator.options import EmulatorOptions
+from connector.emulator.identity.keys import Keys
+from connector.emulator.organization.options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace, session_for
 
 ROOT = Path(__file__).parents[3]

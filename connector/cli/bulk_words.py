@@ -1,0 +1,22 @@
+"""Words for people about a bulk job: how long, and what holds the rate."""
+
+from __future__ import annotations
+
+BINDS = {
+    "count": "the limit of requests",
+    "time": "the limit of execution time",
+    "concurrency": "the limit of requests at once",
+    "latency": "how fast the organization answers",
+    "waiting": "a Retry-After",
+}
+"""What holds the rate, for people."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people."""
+    whole = round(seconds)
+    if whole < 90:  # noqa: PLR2004 - a minute and a half reads best in seconds
+        return f"{whole} s"
+    if whole < 5400:  # noqa: PLR2004 - an hour and a half in minutes
+        return f"{round(whole / 60)} min"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

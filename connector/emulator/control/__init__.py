@@ -1,0 +1,1 @@
+"""For tests and people: the control interface, the journal, the referee and the page."""

@@ -1,0 +1,298 @@
+"""The control interface under /_emulator/: everything a test or a person may ask of the emulator, as HTTP and Python.
+
+GET    health                    is it up, since when, how much is in it
+GET    ca.pem                    the certificate authority to trust
+GET    rules                     every rule with its evidence
+GET    journal?after=N&limit=N   requests, oldest first     DELETE forgets them
+GET    closes?more_than=N        committed close activities per record (more_than=1 finds what closed twice)
+GET    referee                   what the client does that it should not
+GET    switches                  PATCH {"name": "value"} changes some
+GET    limits                    PATCH {"requests": 100} changes some
+GET    faults                    PUT a plan, DELETE takes it away
+POST   reset                     rows as at the start, everything counted forgotten
+PUT    snapshots/NAME            POST snapshots/NAME/restore
+POST   seed                      {"opportunities": 1000, "seed": 1}, {"opportunity": [rows], "quote": [rows]}, or CSV
+GET    scenarios                 POST {"name": "west-of-utc"} throws everything away and begins with one
+POST   customizations?table=T    metadata exported from an organization: status reasons and required columns
+GET    clock                     POST {"advance": seconds}
+POST   revoke                    every token issued so far meets a claims challenge
+POST   device                    {"user_code": "..."} confirms a device
+GET    (nothing)                 a page for people
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import unquote
+
+from connector.emulator.control.controlled import Controlled
+from connector.emulator.load.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
+from connector.emulator.records.store import StoreError
+from connector.emulator.rules.registry import rules_data
+from connector.emulator.seeding.files import seed_csv, seed_json
+from connector.emulator.seeding.scenarios import SCENARIOS
+from connector.emulator.wire.answers import html_response, json_response, query_fields, split_url, text_response
+from connector.emulator.world.world import WorldSnapshot
+from connector.handler import Request, Response
+
+Json = Mapping[str, Any]
+
+
+class BadControl(ValueError):
+    """A control request that makes no sense; the message says why."""
+
+
+class Control:
+    """What can be asked of one emulator. Every method is also a route (see the module's text)."""
+
+    def __init__(self, emulator: Controlled) -> None:
+        self._emulator = emulator
+        self._snapshots: dict[str, WorldSnapshot] = {}
+        self._routes: Mapping[tuple[str, str], Callable[[Request, Mapping[str, str]], object]] = {
+            ("GET", "health"): lambda _request, _query: self.health(),
+            ("GET", "rules"): lambda _request, _query: self.rules(),
+            ("GET", "journal"): lambda _request, query: self.journal(
+                after=int(query.get("after", 0)), limit=int(query.get("limit", 200))
+            ),
+            ("DELETE", "journal"): lambda _request, _query: self.forget_journal(),
+            ("GET", "closes"): lambda _request, query: self.closes(more_than=int(query.get("more_than", 0))),
+            ("GET", "referee"): lambda _request, _query: self.referee(),
+            ("GET", "switches"): lambda _request, _query: self.switches(),
+            ("PATCH", "switches"): lambda request, _query: self.set_switches(_object(request)),
+            ("GET", "limits"): lambda _request, _query: self.limits(),
+            ("PATCH", "limits"): lambda request, _query: self.set_limits(_object(request)),
+            ("GET", "faults"): lambda _request, _query: self.faults(),
+            ("PUT", "faults"): lambda request, _query: self.set_faults(read_plan(request.body)),
+            ("DELETE", "faults"): lambda _request, _query: self.set_faults(FaultPlan()),
+            ("POST", "reset"): lambda _request, _query: self.reset(),
+            ("POST", "seed"): self._seed,
+            ("GET", "scenarios"): lambda _request, _query: self.scenarios(),
+            ("POST", "scenarios"): lambda request, _query: self.start(str(_object(request).get("name", ""))),
+            ("POST", "customizations"): lambda request, query: self.customize(_object(request), query.get("table", "")),
+            ("GET", "clock"): lambda _request, _query: self.clock(),
+            ("POST", "clock"): lambda request, _query: self.advance(float(_object(request).get("advance", 0))),
+            ("POST", "revoke"): lambda _request, _query: self.revoke(),
+            ("POST", "device"): lambda request, _query: self.device(str(_object(request).get("user_code", ""))),
+        }
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request under /_emulator/; mistakes are answered 400 with a sentence."""
+        _, path, query = split_url(request.url)
+        name = unquote(path.removeprefix("/_emulator").strip("/"))
+        if request.method == "GET" and name in ("", "ca.pem"):
+            return self._page(query_fields(query)) if not name else self._authority()
+        try:
+            if name.startswith("snapshots/"):
+                return json_response(200, self._snapshot(request.method, name.removeprefix("snapshots/")))
+            route = self._routes.get((request.method, name))
+            if route is None:
+                known = ", ".join(sorted(f"{verb} {one}" for verb, one in self._routes))
+                return json_response(404, {"error": f"There is no {request.method} {name}. There are: {known}."})
+            return json_response(200, route(request, query_fields(query)))
+        except (ValueError, TypeError, OverflowError, csv.Error) as error:
+            return json_response(400, {"error": str(error)})
+        except (sqlite3.Error, StoreError) as error:
+            return json_response(500, {"error": f"The database could not do it: {error}."})
+
+    # Looking.
+
+    def health(self) -> Json:
+        """Return what is being served; holds no secret."""
+        emulator = self._emulator
+        return {
+            "status": "ok",
+            "url": emulator.options.url,
+            "authority": f"{emulator.options.login_url}/{emulator.options.tenant.tenant_id}",
+            "tenant_id": emulator.options.tenant.tenant_id,
+            "client_ids": [one.client_id for one in emulator.options.tenant.applications],
+            "time": emulator.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "requests": emulator.journal.number,
+            "statuses": {str(status): count for status, count in sorted(emulator.journal.statuses.items())},
+            "rows": emulator.organization.row_counts(),
+            "entitlement": dict(emulator.protection.entitlement),
+        }
+
+    def rules(self) -> list[dict[str, object]]:
+        """Return every rule with its evidence and, where one turns it, its switch."""
+        return rules_data()
+
+    def journal(self, *, after: int = 0, limit: int = 200) -> list[Json]:
+        """Return journal entries numbered above `after`, oldest first."""
+        return [entry.data() for entry in self._emulator.journal.entries(after=after, limit=limit)]
+
+    def closes(self, *, more_than: int = 0) -> list[Json]:
+        """Return the number of close activities that stand, per opportunity and quote with more than `more_than`."""
+        return self._emulator.organization.closes(more_than)
+
+    def referee(self) -> list[dict[str, object]]:
+        """Return what was found about clients."""
+        return self._emulator.referee.report()
+
+    def switches(self) -> list[Json]:
+        """Return every switch with its value, its choices and its evidence."""
+        return [asdict(one) for one in self._emulator.organization.world.switches.describe()]
+
+    def limits(self) -> Json:
+        """Return the service protection limits."""
+        return asdict(self._emulator.protection.limits)
+
+    def faults(self) -> Json:
+        """Return the fault plan and how often each fault has acted."""
+        return {**self._emulator.faults.plan.data(), "acted": list(self._emulator.faults.acted)}
+
+    def clock(self) -> Json:
+        """Return the emulator's time."""
+        clock = self._emulator.clock
+        return {"now": clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "virtual": clock.virtual}
+
+    # Changing.
+
+    def forget_journal(self) -> Json:
+        """Empty the journal and the referee's notes."""
+        self._emulator.journal.clear()
+        self._emulator.referee.clear()
+        return {}
+
+    def set_switches(self, values: Json) -> list[Json]:
+        """Set switches by name; raises ValueError for an unknown name or value."""
+        organization = self._emulator.organization
+        organization.world.use(organization.world.switches.with_values(values))
+        return self.switches()
+
+    def set_limits(self, values: Json) -> Json:
+        """Set limits by name; raises TypeError for an unknown name, ValueError for a value of the wrong kind."""
+        known = asdict(self._emulator.protection.limits)
+        for name, value in values.items():
+            if name in known and not _alike(known[name], value):
+                raise BadControl(f"The limit {name} is {known[name]!r}; {value!r} is no value for it.")
+        ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        self._emulator.protection.change(ranges)
+        return self.limits()
+
+    def set_faults(self, plan: FaultPlan | Json | list[Json]) -> Json:
+        """Put a fault plan to work, its counters at zero; raises BadPlan."""
+        self._emulator.set_faults(Faults(plan if isinstance(plan, FaultPlan) else plan_of(plan)))
+        return self.faults()
+
+    def reset(self) -> Json:
+        """Put the rows back as they were at the start and forget everything counted; faults begin anew."""
+        self._emulator.reset()
+        return self.health()
+
+    def snapshot(self, name: str) -> Json:
+        """Keep a copy of all rows, customizations and switches under `name`."""
+        self._snapshots[name] = self._emulator.organization.world.snapshot()
+        return {"snapshots": sorted(self._snapshots)}
+
+    def restore(self, name: str) -> Json:
+        """Put back what was kept under `name`; raises BadControl when there are none."""
+        kept = self._snapshots.get(name)
+        if kept is None:
+            raise BadControl(
+                f"There is no snapshot {name!r}; there are: {', '.join(sorted(self._snapshots)) or 'none'}."
+            )
+        self._emulator.organization.world.restore(kept)
+        return {"restored": name}
+
+    def seed(self, opportunities: int, seed: int = 1) -> Json:
+        """Add generated opportunities with quotes, in a realistic mix."""
+        self._emulator.organization.generate(opportunities, seed)
+        return {"rows": self._emulator.organization.row_counts()}
+
+    def load(self, document: Json) -> Json:
+        """Add rows from `{table: [row, ...]}` as they stand (see seed_files); raises SeedRefused."""
+        organization = self._emulator.organization
+        seed_json(organization.world, document)
+        return {"rows": organization.row_counts()}
+
+    def scenarios(self) -> Json:
+        """Return the situations that can be started from, with what they are."""
+        return {name: scenario.text for name, scenario in SCENARIOS.items()}
+
+    def start(self, name: str) -> Json:
+        """Throw everything away and begin with a scenario; raises ValueError when there is none of this name."""
+        self._emulator.organization.start(name)
+        self._emulator.reset()
+        return self.health()
+
+    def customize(self, document: Json, table: str = "") -> Json:
+        """Take status reasons and required columns from exported metadata; raises ImportRefused."""
+        organization = self._emulator.organization
+        organization.customize(document, table)
+        return asdict(organization.world.customization)
+
+    def advance(self, seconds: float) -> Json:
+        """Let `seconds` pass at once."""
+        self._emulator.clock.advance(seconds)
+        return self.clock()
+
+    def revoke(self) -> Json:
+        """Challenge every token issued so far for new claims."""
+        self._emulator.bearer.revoke()
+        return {}
+
+    def device(self, user_code: str) -> Json:
+        """Confirm the device that shows `user_code`; raises BadControl when there is none."""
+        if not self._emulator.grants.approve_device(user_code):
+            raise BadControl(f"No device shows the code {user_code!r}.")
+        return {}
+
+    # Routes that are more than a call.
+
+    def _snapshot(self, method: str, name: str) -> Json:
+        if method == "PUT" and "/" not in name:
+            return self.snapshot(name)
+        if method == "POST" and name.endswith("/restore"):
+            return self.restore(name.removesuffix("/restore"))
+        raise BadControl("PUT snapshots/NAME keeps one, POST snapshots/NAME/restore puts it back.")
+
+    def _seed(self, request: Request, query: Mapping[str, str]) -> Json:
+        if (request.header("content-type") or "").partition(";")[0] == "text/csv":
+            text = request.body.decode("utf-8-sig")
+            seed_csv(self._emulator.organization.world, query.get("table", "opportunity"), io.StringIO(text))
+            return {"rows": self._emulator.organization.row_counts()}
+        data = _object(request)
+        if "opportunities" in data and not isinstance(data["opportunities"], list):
+            return self.seed(int(data["opportunities"]), int(data.get("seed", 1)))
+        return self.load(data)
+
+    def _authority(self) -> Response:
+        path = self._emulator.authority_file
+        if path is None:
+            return json_response(404, {"error": "This emulator runs in a process and has no certificate."})
+        return text_response(200, path.read_text(encoding="ascii"), "application/x-pem-file")
+
+    def _page(self, query: Mapping[str, str]) -> Response:
+        from connector.emulator.control.page import render  # noqa: PLC0415 - only people ask for it
+
+        return html_response(200, render(self._emulator, query), (("Cache-Control", "no-store"),))
+
+
+def _object(request: Request) -> dict[str, Any]:
+    try:
+        data = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadControl(f"The body is not JSON: {error}.") from error
+    if not isinstance(data, dict):
+        raise BadControl("The body is not a JSON object.")
+    return data
+
+
+def _alike(known: object, value: object) -> bool:
+    """Return whether a JSON value is of the kind of a known one and not negative."""
+    if isinstance(known, bool) or isinstance(value, bool):
+        return isinstance(known, bool) and isinstance(value, bool)
+    if isinstance(known, tuple):
+        return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, one) for one in value)
+    if isinstance(known, int):
+        return isinstance(value, int) and value >= 0
+    return isinstance(value, int | float) and value >= 0
+
+
+__all__ = ["BadControl", "BadPlan", "Control"]

@@ -1,0 +1,1 @@
+"""The tenant: applications and people, tokens issued and checked, the token endpoint."""

@@ -1,0 +1,158 @@
+"""Who calls the Web API: bearer tokens checked as the service does, challenges, impersonation."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from connector.clock import Clock
+from connector.emulator.identity.grants import DATAVERSE_APPLICATION
+from connector.emulator.identity.issuer import Issuer
+from connector.emulator.identity.tenant import Tenant
+from connector.emulator.records.callers import Caller
+from connector.handler import Request, Response
+
+REMEMBERED = 2000
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Members(Protocol):
+    """Where callers are found: the organization's users (raises Refused for those it does not know)."""
+
+    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return the caller behind a token's application or object id."""
+
+    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return `caller` acting as another user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a good token says: who, until when, and the number of its issue."""
+
+    application_id: str
+    object_id: str
+    app_only: bool
+    expires: float
+    issue: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the ids a fault plan may name this caller by."""
+        return (self.application_id.lower(), self.object_id.lower())
+
+
+class Unauthorized(Exception):
+    """The token was not accepted; `response` is the 401 to answer."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__("401")
+        self.response = response
+
+
+class Bearer:
+    """Checks Authorization headers. What a token says is remembered by its text, its expiry checked every time."""
+
+    def __init__(self, tenant: Tenant, issuer: Issuer, members: Members, url: str, clock: Clock) -> None:
+        self._tenant = tenant
+        self._issuer = issuer
+        self._members = members
+        self._url = url
+        self._clock = clock
+        self._known: OrderedDict[str, Identity] = OrderedDict()
+        self._audiences = audiences(url) | {DATAVERSE_APPLICATION}
+        self.revoked_before = 0
+        """Tokens issued before this number meet a claims challenge (continuous access evaluation)."""
+
+    def revoke(self) -> None:
+        """Challenge every token issued so far for new claims."""
+        self.revoked_before = self._issuer.issued + 1
+
+    def identify(self, request: Request) -> Identity:
+        """Return who a request says it is; raises Unauthorized with the challenge."""
+        header = request.header("authorization") or ""
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized(self._challenge(""))
+        identity = self._known.get(token) or self._read(token)
+        if identity.expires <= self._clock.now().timestamp():
+            raise Unauthorized(self._challenge(', error="invalid_token", error_description="The token has expired"'))
+        application = self._tenant.application(identity.application_id)
+        if application is None or application.disabled:
+            raise Unauthorized(self._challenge(', error="invalid_token"'))
+        if identity.issue < self.revoked_before:
+            raise Unauthorized(self._claims_challenge())
+        return identity
+
+    def caller(self, request: Request, identity: Identity) -> Caller:
+        """Return the user a request runs as, impersonation headers applied; raises Refused (403)."""
+        if identity.app_only:
+            caller = self._members.caller_for(application_id=identity.application_id, object_id=identity.object_id)
+        else:
+            caller = self._members.caller_for(object_id=identity.object_id)
+        other = request.header("callerobjectid")
+        if other:
+            return self._members.impersonate(caller, object_id=other.strip().lower())
+        other = request.header("mscrmcallerid")
+        if other:
+            return self._members.impersonate(caller, user_id=other.strip("{} ").lower())
+        return caller
+
+    def _read(self, token: str) -> Identity:
+        from connector.emulator.identity.tokens import BadToken  # noqa: PLC0415 - loaded in the background
+
+        try:
+            claims = self._issuer.check(token)
+        except BadToken as error:
+            raise Unauthorized(self._challenge(', error="invalid_token"')) from error
+        issuers = (self._issuer.name("1.0"), self._issuer.name("2.0"))
+        if str(claims.get("aud", "")).rstrip("/") not in self._audiences or claims.get("iss") not in issuers:
+            raise Unauthorized(self._challenge(', error="invalid_token", error_description="The audience is invalid"'))
+        identity = identity_of(claims)
+        self._known[token] = identity
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return identity
+
+    def _challenge(self, error: str) -> Response:
+        authority = f"{self._issuer.login_url}/{self._tenant.tenant_id}/oauth2/authorize"
+        value = f"Bearer authorization_uri={authority}, resource_id={self._url}/{error}"
+        return Response(401, (("WWW-Authenticate", value),))
+
+    def _claims_challenge(self) -> Response:
+        wanted = {"access_token": {"nbf": {"essential": True, "value": str(int(self._clock.now().timestamp()))}}}
+        claims = base64.b64encode(json.dumps(wanted).encode()).decode()
+        return self._challenge(f', error="insufficient_claims", claims="{claims}"')
+
+
+def identity_of(claims: Mapping[str, Any]) -> Identity:
+    """Return what checked claims say about the caller."""
+    return Identity(
+        application_id=str(claims.get("appid") or claims.get("azp") or ""),
+        object_id=str(claims.get("oid", "")),
+        app_only="scp" not in claims,
+        expires=float(claims["exp"]),
+        issue=int.from_bytes(base64.b64decode(claims["aio"]), "big"),
+    )
+
+
+def audiences(url: str) -> frozenset[str]:
+    """Return the resources that mean this organization, without a final slash.
+
+    Its URL, the same with `.api.` after the first label (both are seen in live challenges), and every name of the
+    loopback interface when it runs there.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+    names = {url.rstrip("/")}
+    if "." in host and not host.replace(".", "").isdigit():
+        first, _, rest = host.partition(".")
+        names.add(f"{parts.scheme}://{first}.api.{rest}{port}")
+    if host in ("localhost", "127.0.0.1", "::1"):
+        names |= {f"{parts.scheme}://{name}{port}" for name in LOOPBACK}
+    return frozenset(names)

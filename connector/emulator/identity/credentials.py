@@ -1,0 +1,141 @@
+"""Who asks for a token: applications proving themselves by secret, certificate or federated assertion."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_plus
+
+from connector.clock import Clock
+from connector.emulator.identity.errors import EntraError, Form, missing, required
+from connector.emulator.identity.issuer import Issuer
+from connector.emulator.identity.tenant import Application, Tenant
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+class Credentials:
+    """Checks who an application is, against the tenant's registrations."""
+
+    def __init__(self, tenant: Tenant, issuer: Issuer, clock: Clock) -> None:
+        self._tenant = tenant
+        self._issuer = issuer
+        self._clock = clock
+
+    def known(self, client_id: str) -> Application:
+        """Return the registration of `client_id`; raises EntraError when there is none or it is disabled."""
+        application = self._tenant.application(client_id)
+        if application is None:
+            raise EntraError(
+                400,
+                "unauthorized_client",
+                700016,
+                f"Application with identifier '{client_id}' was not found in the directory '{self._tenant.tenant_id}'. "
+                "This can happen if the application has not been installed by the administrator of the tenant or "
+                "consented to by any user in the tenant. You may have sent your authentication request to the wrong "
+                "tenant.",
+            )
+        if application.disabled:
+            raise EntraError(
+                401, "unauthorized_client", 7000112, f"Application '{client_id}'({application.name}) is disabled."
+            )
+        return application
+
+    def client(self, form: Form, authorization: str | None) -> tuple[Application, str]:
+        """Return the application of a user flow: with its credential when it shows one, else as a public client."""
+        if authorization or "client_secret" in form or "client_assertion" in form:
+            return self.authenticate(form, authorization)
+        return self.known(required(form, "client_id")), "0"
+
+    def authenticate(self, form: Form, authorization: str | None) -> tuple[Application, str]:
+        """Return the application and how it proved itself: "1" by secret, "2" by assertion (claim `appidacr`)."""
+        basic = basic_credentials(authorization)
+        client_id, secret = basic or (form.get("client_id", ""), form.get("client_secret"))
+        if "client_assertion" in form:
+            return self._assertion(form), "2"
+        if not client_id:
+            raise missing("client_id")
+        application = self.known(client_id)
+        if secret is None:
+            raise EntraError(
+                401,
+                "invalid_client",
+                7000218,
+                "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+            )
+        self._check_secret(application, secret)
+        return application, "1"
+
+    def _check_secret(self, application: Application, secret: str) -> None:
+        known = next((one for one in application.secrets if one.value == secret), None)
+        if known is None:
+            raise EntraError(
+                401,
+                "invalid_client",
+                7000215,
+                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
+                f"value, not the client secret ID, for a secret added to app '{application.client_id}'.",
+            )
+        if known.expires is not None and known.expires <= self._clock.now():
+            raise EntraError(
+                401,
+                "invalid_client",
+                7000222,
+                f"The provided client secret keys for app '{application.client_id}' are expired. Visit the Azure "
+                "portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using "
+                "certificate credentials for added security: https://aka.ms/certCreds.",
+            )
+
+    def _assertion(self, form: Form) -> Application:
+        from connector.emulator.identity.tokens import BadToken, take_apart  # noqa: PLC0415 - loaded in the background
+
+        if form.get("client_assertion_type") != ASSERTION_TYPE:
+            raise missing("client_assertion_type")
+        try:
+            claims = take_apart(form["client_assertion"]).claims
+            application = self.known(form.get("client_id") or str(claims.get("sub", "")))
+            self._check_assertion(application, form["client_assertion"], claims)
+        except BadToken as error:
+            raise EntraError(
+                401, "invalid_client", 700027, f"Client assertion failed signature validation. {error}"
+            ) from error
+        return application
+
+    def _check_assertion(self, application: Application, token: str, claims: Mapping[str, Any]) -> None:
+        from connector.emulator.identity.tokens import check_assertion  # noqa: PLC0415 - loaded in the background
+
+        base = f"{self._issuer.login_url}/{self._tenant.tenant_id}"
+        own = (f"{base}/oauth2/v2.0/token", f"{base}/oauth2/token", f"{base}/v2.0", f"{base}/", base)
+        if claims.get("iss") in (self._issuer.name("1.0"), self._issuer.name("2.0")):
+            self._issuer.check(token)
+            audiences = tuple(one.audience for one in application.federations if one.subject == claims.get("sub"))
+            if not audiences:
+                raise EntraError(
+                    400, "invalid_client", 70021, "No matching federated identity record found for presented assertion."
+                )
+        else:
+            check_assertion(token, application.certificates)
+            audiences = own
+            if claims.get("iss") != application.client_id or claims.get("sub") != application.client_id:
+                raise EntraError(
+                    401, "invalid_client", 700021, "Client assertion application identifier doesn't match 'client_id'."
+                )
+        if claims.get("aud") not in audiences:
+            raise EntraError(
+                401, "invalid_client", 700023, "Client assertion audience claim does not match Realm issuer."
+            )
+        if not float(claims.get("nbf", 0)) - 300 <= self._clock.now().timestamp() < float(claims.get("exp", 0)):
+            raise EntraError(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")
+
+
+def basic_credentials(authorization: str | None) -> tuple[str, str] | None:
+    """Return client id and secret of a Basic header (form-encoded inside, as OAuth asks), or None."""
+    if authorization is None or not authorization.lower().startswith("basic "):
+        return None
+    try:
+        text = base64.b64decode(authorization[6:], validate=True).decode()
+    except ValueError:
+        return None
+    client_id, _, secret = text.partition(":")
+    return unquote_plus(client_id), unquote_plus(secret)

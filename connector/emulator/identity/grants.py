@@ -1,0 +1,292 @@
+"""The token endpoint: who gets which token for what, and what Entra says otherwise.
+
+Error numbers and wordings follow Microsoft's list of AADSTS codes; clients are told to branch on `error` alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from connector.clock import Clock
+from connector.emulator.identity.credentials import Credentials
+from connector.emulator.identity.errors import EntraError, Form, missing, required
+from connector.emulator.identity.issuer import Issuer
+from connector.emulator.identity.tenant import Application, Person, Tenant
+
+OIDC_SCOPES = frozenset({"openid", "profile", "offline_access", "email"})
+DATAVERSE_APPLICATION = "00000007-0000-0000-c000-000000000000"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+REMEMBERED = 1000
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a refresh token, a device code or an authorization code stands for."""
+
+    client_id: str
+    person: Person | None
+    resource: str
+    scope: str
+    expires: float
+    challenge: str = ""
+    redirect_uri: str = ""
+    nonce: str = ""
+    user_code: str = ""
+
+
+class Grants:
+    """Answers token requests of one tenant. `audiences` are the resources there are (URLs without a final slash)."""
+
+    def __init__(self, tenant: Tenant, issuer: Issuer, audiences: frozenset[str], clock: Clock) -> None:
+        self.tenant = tenant
+        self.issuer = issuer
+        self.audiences = audiences
+        self.credentials = Credentials(tenant, issuer, clock)
+        self._clock = clock
+        self._refresh: OrderedDict[str, Grant] = OrderedDict()
+        self._codes: OrderedDict[str, Grant] = OrderedDict()
+        self._devices: OrderedDict[str, Grant] = OrderedDict()
+
+    def token(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        """Answer a token request; raises EntraError with what Entra would say."""
+        grant_type = required(form, "grant_type")
+        answer: dict[str, Callable[[Form, str | None], dict[str, Any]]] = {
+            "client_credentials": self._client_credentials,
+            "refresh_token": self._refresh_token,
+            "authorization_code": self._authorization_code,
+            DEVICE_CODE: self._device_code,
+            "device_code": self._device_code,
+            JWT_BEARER: self._on_behalf_of,
+        }
+        if grant_type not in answer:
+            raise EntraError(
+                400, "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{grant_type}'."
+            )
+        return answer[grant_type](form, authorization)
+
+    def managed_identity(self, client_id: str | None, resource: str) -> dict[str, Any]:
+        """Return the token answer of a managed-identity endpoint (`expires_on` and `expires_in` are texts there)."""
+        application = self.tenant.application(client_id or self.tenant.managed_identity)
+        if application is None:
+            raise EntraError(400, "invalid_request", 0, "Identity not found")
+        audience = self._resource(resource)
+        token = self.issuer.access(application, "2", None, audience, "")
+        expires = int(self._clock.now().timestamp()) + self.tenant.token_lifetime
+        return {
+            "access_token": token,
+            "client_id": application.client_id,
+            "expires_in": str(self.tenant.token_lifetime),
+            "expires_on": str(expires),
+            "resource": resource,
+            "token_type": "Bearer",
+        }
+
+    def begin_device(self, form: Form) -> dict[str, Any]:
+        """Answer a device authorization request: the codes, and where a person confirms."""
+        application = self.credentials.known(required(form, "client_id"))
+        resource, scope = self._scope(required(form, "scope"))
+        device_code = self.issuer.opaque()
+        user_code = "".join(_LETTERS[byte % 32] for byte in self.issuer.opaque()[:9].encode())
+        grant = Grant(application.client_id, None, resource, scope, self._now() + 900, user_code=user_code)
+        remember(self._devices, device_code, grant)
+        uri = f"{self.issuer.login_url}/devicelogin"
+        return {
+            "user_code": user_code,
+            "device_code": device_code,
+            "verification_uri": uri,
+            "expires_in": 900,
+            "interval": self.tenant.device_interval,
+            "message": f"To sign in, use a web browser to open the page {uri} and enter the code {user_code} to "
+            "authenticate.",
+        }
+
+    def approve_device(self, user_code: str) -> bool:
+        """Sign the tenant's first person in on the device that shows `user_code`; False when there is none."""
+        for device_code, grant in self._devices.items():
+            if grant.user_code == user_code.strip().upper():
+                self._devices[device_code] = replace(grant, person=self.tenant.people[0])
+                return True
+        return False
+
+    def authorize(self, query: Form) -> str:
+        """Return an authorization code for the tenant's first person, who consents at once."""
+        application = self.credentials.known(required(query, "client_id"))
+        resource, scope = self._scope(required(query, "scope"))
+        if query.get("code_challenge_method", "S256") != "S256":
+            raise EntraError(400, "invalid_request", 501481, "The code_challenge_method must be S256.")
+        code = self.issuer.opaque()
+        grant = Grant(
+            application.client_id,
+            self.tenant.people[0],
+            resource,
+            scope,
+            self._now() + 600,
+            challenge=query.get("code_challenge", ""),
+            redirect_uri=required(query, "redirect_uri"),
+            nonce=query.get("nonce", ""),
+        )
+        remember(self._codes, code, grant)
+        return code
+
+    # The flows.
+
+    def _client_credentials(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        application, strength = self.credentials.authenticate(form, authorization)
+        if "resource" in form:
+            resource = self._resource(form["resource"])
+        else:
+            scope = required(form, "scope")
+            if not scope.endswith("/.default"):
+                raise EntraError(
+                    400,
+                    "invalid_scope",
+                    1002012,
+                    f"The provided value for scope {scope} is not valid. Client credential flows must have a scope "
+                    "value with /.default suffixed to the resource identifier (application ID URI).",
+                )
+            resource, _ = self._scope(scope)
+        return self._answer(self.issuer.access(application, strength, None, resource, ""))
+
+    def _refresh_token(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        grant = self._refresh.get(required(form, "refresh_token"))
+        application, strength = self.credentials.client(form, authorization)
+        if grant is None or grant.expires < self._now():
+            raise EntraError(
+                400, "invalid_grant", 700082, "The refresh token has expired due to inactivity or was never issued."
+            )
+        if grant.client_id != application.client_id:
+            raise EntraError(400, "invalid_grant", 70000, "The provided grant was issued for another client id.")
+        scope = form.get("scope", grant.scope)
+        resource = self._scope(scope)[0] if set(scope.split()) - OIDC_SCOPES else grant.resource
+        return self._for_person(application, strength, replace(grant, resource=resource, scope=scope))
+
+    def _authorization_code(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        grant = self._codes.pop(required(form, "code"), None)
+        application, strength = self.credentials.client(form, authorization)
+        if grant is None or grant.expires < self._now() or grant.client_id != application.client_id:
+            raise EntraError(400, "invalid_grant", 70008, "The provided authorization code has expired or is invalid.")
+        if form.get("redirect_uri", grant.redirect_uri) != grant.redirect_uri:
+            raise EntraError(
+                400, "invalid_grant", 50011, "The redirect URI does not match the one the code was issued for."
+            )
+        verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        if grant.challenge and base64.urlsafe_b64encode(verifier).rstrip(b"=").decode() != grant.challenge:
+            raise EntraError(
+                400,
+                "invalid_grant",
+                501481,
+                "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+            )
+        return self._for_person(application, strength, grant)
+
+    def _device_code(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        code = form.get("device_code") or required(form, "code")
+        application, strength = self.credentials.client(form, authorization)
+        grant = self._devices.get(code)
+        if grant is None or grant.client_id != application.client_id:
+            raise EntraError(400, "bad_verification_code", 70019, "Verification code expired or was never issued.")
+        if grant.expires < self._now():
+            raise EntraError(400, "expired_token", 70020, "The provided device code has expired.")
+        if grant.person is None:
+            raise EntraError(
+                400,
+                "authorization_pending",
+                70016,
+                "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+            )
+        del self._devices[code]
+        return self._for_person(application, strength, grant)
+
+    def _on_behalf_of(self, form: Form, authorization: str | None) -> dict[str, Any]:
+        from connector.emulator.identity.tokens import BadToken  # noqa: PLC0415 - tokens is loaded in the background
+
+        application, strength = self.credentials.authenticate(form, authorization)
+        if form.get("requested_token_use") != "on_behalf_of":
+            raise missing("requested_token_use")
+        try:
+            claims = self.issuer.check(required(form, "assertion"))
+        except BadToken as error:
+            raise EntraError(400, "invalid_grant", 50013, f"Assertion failed signature validation. {error}") from error
+        person = next((one for one in self.tenant.people if one.object_id == claims.get("oid")), None)
+        if person is None or claims["exp"] < self._now():
+            raise EntraError(400, "invalid_grant", 500133, "Assertion is not within its valid time range.")
+        if str(claims["aud"]).removeprefix("api://").lower() != application.client_id.lower():
+            raise EntraError(
+                400,
+                "invalid_grant",
+                50013,
+                "Assertion audience does not match the Client app presenting it.",
+            )
+        resource, scope = self._scope(required(form, "scope"))
+        return self._for_person(application, strength, Grant(application.client_id, person, resource, scope, 0))
+
+    # Who asks, and for what.
+
+    # For what.
+
+    def _scope(self, scope: str) -> tuple[str, str]:
+        """Return the one resource of a scope text and the text itself."""
+        resources = {name.rpartition("/")[0] for name in scope.split() if name not in OIDC_SCOPES}
+        if len(resources) != 1 or "" in resources:
+            raise EntraError(
+                400,
+                "invalid_scope",
+                70011,
+                "The provided request must include a 'scope' input parameter. The provided value for the input "
+                f"parameter 'scope' is not valid. The scope {scope} is not valid.",
+            )
+        return self._resource(resources.pop()), scope
+
+    def _resource(self, resource: str) -> str:
+        plain = resource.rstrip("/")
+        own = {name for app in self.tenant.applications for name in (app.client_id, f"api://{app.client_id}")}
+        exchange = {one.audience for app in self.tenant.applications for one in app.federations}
+        if plain in self.audiences | own | exchange or plain == DATAVERSE_APPLICATION:
+            return resource
+        raise EntraError(
+            400,
+            "invalid_resource",
+            500011,
+            f"The resource principal named {resource} was not found in the tenant named {self.tenant.tenant_id}. This "
+            "can happen if the application has not been installed by the administrator of the tenant or consented to "
+            "by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
+        )
+
+    # What they get.
+
+    def _for_person(self, application: Application, strength: str, grant: Grant) -> dict[str, Any]:
+        assert grant.person is not None  # noqa: S101 - every caller has checked it
+        scopes = " ".join(name for name in grant.scope.split() if name not in OIDC_SCOPES)
+        answer = self._answer(self.issuer.access(application, strength, grant.person, grant.resource, scopes))
+        answer["scope"] = scopes
+        if "offline_access" in grant.scope.split():
+            token = self.issuer.opaque()
+            remember(self._refresh, token, replace(grant, expires=self._now() + 90 * 86400))
+            answer["refresh_token"] = token
+        person = {"uid": grant.person.object_id, "utid": self.tenant.tenant_id}
+        answer["client_info"] = base64.urlsafe_b64encode(json.dumps(person).encode()).rstrip(b"=").decode()
+        if "openid" in grant.scope.split():
+            answer["id_token"] = self.issuer.identity(application, grant.person, grant.nonce)
+        return answer
+
+    def _answer(self, token: str) -> dict[str, Any]:
+        lifetime = self.tenant.token_lifetime
+        return {"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token}
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def remember(store: OrderedDict[str, Grant], key: str, grant: Grant) -> None:
+    """Keep `grant` under `key`, forgetting the oldest beyond a bound."""
+    store[key] = grant
+    while len(store) > REMEMBERED:
+        store.popitem(last=False)

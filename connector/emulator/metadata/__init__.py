@@ -1,0 +1,1 @@
+"""What an organization says of itself: service document, `$metadata`, table definitions."""

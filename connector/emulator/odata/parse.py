@@ -1,0 +1,388 @@
+"""Reads $filter, $select, $orderby and $expand into trees, with the grammar the Dataverse documents list and no more.
+
+Source: https://learn.microsoft.com/power-apps/developer/data-platform/webapi/query/filter-rows (operators eq ne gt
+ge lt le, and or not, contains endswith startswith, any all, the query functions, parameter aliases).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connector.emulator.odata.tokens import ODataError, Reader, T, Token
+from connector.emulator.odata.tree import (
+    Comparison,
+    Expand,
+    Expression,
+    L,
+    Lambda,
+    Literal,
+    Logical,
+    Not,
+    Operand,
+    Order,
+    Path,
+    Query,
+    QueryFunction,
+    TextMatch,
+)
+
+COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
+TEXT_FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
+NAMESPACE = "Microsoft.Dynamics.CRM."
+DEEPEST = 60
+_DIGITS = 9
+EXPAND_OPTIONS = frozenset({"$select", "$filter", "$orderby", "$top", "$expand"})
+
+_PLAIN = {
+    T.GUID: lambda text: Literal(L.GUID, text.lower()),
+    T.DATETIME: lambda text: Literal(L.DATETIME, text),
+    T.DATE: lambda text: Literal(L.DATE, text),
+    T.DECIMAL: lambda text: Literal(L.DECIMAL, float(text)),
+    T.INTEGER: lambda text: Literal(L.INTEGER, int(text)),
+    T.STRING: lambda text: Literal(L.STRING, text[1:-1].replace("''", "'")),
+    T.QUOTED: lambda text: Literal(L.STRING, text[1:-1]),
+}
+_WORDS = {
+    "null": Literal(L.NULL, None),
+    "true": Literal(L.BOOLEAN, value=True),
+    "false": Literal(L.BOOLEAN, value=False),
+}
+
+
+class Parser:
+    """Reads one text; `aliases` are the `@name` parameters of the URL, `used` those that were looked up."""
+
+    __slots__ = ("_aliases", "_depth", "_reader", "used")
+
+    def __init__(self, text: str, aliases: Mapping[str, str], used: set[str]) -> None:
+        self._reader = Reader(text)
+        self._aliases = aliases
+        self._depth = 0
+        self.used = used
+
+    def whole_filter(self) -> Expression:
+        """Read the text as one filter expression."""
+        expression = self._or()
+        self._reader.need_end()
+        return expression
+
+    def whole_order(self) -> tuple[Order, ...]:
+        """Read the text as the terms of $orderby."""
+        terms = [self._order_term()]
+        while self._reader.skip(","):
+            terms.append(self._order_term())
+        self._reader.need_end()
+        return tuple(terms)
+
+    def whole_select(self) -> tuple[str, ...]:
+        """Read the text as the names of $select; a trailing comma, as in documented samples, is let pass."""
+        names = self._select_names()
+        self._reader.need_end()
+        return names
+
+    def whole_expand(self) -> tuple[Expand, ...]:
+        """Read the text as the terms of $expand."""
+        terms = self._expand_terms()
+        self._reader.need_end()
+        return terms
+
+    def whole_literal(self) -> Operand:
+        """Read the text as one literal or one path, as the value of an alias is."""
+        operand = self._operand()
+        self._reader.need_end()
+        return operand
+
+    def _or(self) -> Expression:
+        operands = [self._and()]
+        while self._word("or"):
+            operands.append(self._and())
+        return operands[0] if len(operands) == 1 else Logical("or", tuple(operands))
+
+    def _and(self) -> Expression:
+        operands = [self._unary()]
+        while self._word("and"):
+            operands.append(self._unary())
+        return operands[0] if len(operands) == 1 else Logical("and", tuple(operands))
+
+    def _word(self, word: str) -> bool:
+        return self._reader.now.kind is T.NAME and self._reader.skip(word)
+
+    def _unary(self) -> Expression:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise ODataError("Recursion depth exceeded allowed limit.")
+        try:
+            if self._word("not"):
+                return Not(self._unary())
+            if self._reader.skip("("):
+                inner = self._or()
+                self._reader.need(")")
+                return inner
+            return self._predicate()
+        finally:
+            self._depth -= 1
+
+    def _predicate(self) -> Expression:
+        reader = self._reader
+        if reader.now.kind is T.NAME and reader.following.text == "(":
+            name = reader.now.text
+            if name in TEXT_FUNCTIONS:
+                return self._text_match()
+            if name.startswith(NAMESPACE):
+                return self._query_function()
+            raise ODataError(
+                f"An unknown function with name '{name}' was found. This may also be a function import or a key lookup "
+                "on a navigation property, which is not allowed."
+            )
+        left = self._operand()
+        if isinstance(left, Path) and left.segments[-1] in ("any", "all") and reader.now.text == "(":
+            return self._lambda(left)
+        operator = reader.now
+        if operator.kind is not T.NAME or operator.text not in COMPARISONS:
+            raise reader.error("A comparison (eq, ne, gt, ge, lt, le) expected")
+        reader.take()
+        return Comparison(operator.text, left, self._operand())
+
+    def _operand(self) -> Operand:
+        token = self._reader.now
+        if token.kind is T.ALIAS:
+            self._reader.take()
+            return self._alias(token)
+        if token.kind is T.PUNCTUATION and token.text == "[":
+            return self._list()
+        if token.kind is not T.NAME:
+            return self._literal()
+        if token.text in _WORDS:
+            self._reader.take()
+            return _WORDS[token.text]
+        if "." in token.text:
+            return self._enum()
+        return self._path()
+
+    def _literal(self) -> Literal:
+        token = self._reader.now
+        make = _PLAIN.get(token.kind)
+        if make is None:
+            raise self._reader.error("A property or a value expected")
+        self._reader.take()
+        return make(token.text)
+
+    def _enum(self) -> Literal:
+        type_name = self._reader.need_name()
+        token = self._reader.now
+        if token.kind is not T.STRING or token.spaced:
+            raise self._reader.error("The value of an enumeration in quotes expected")
+        self._reader.take()
+        return Literal(L.ENUM, token.text[1:-1], type_name)
+
+    def _list(self) -> Literal:
+        self._reader.need("[")
+        values: list[Literal] = []
+        while not self._reader.skip("]"):
+            if values:
+                self._reader.need(",")
+            operand = self._operand()
+            if not isinstance(operand, Literal) or operand.kind is L.LIST:
+                raise self._reader.error("A value expected")
+            values.append(operand)
+        return Literal(L.LIST, tuple(values))
+
+    def _path(self) -> Path:
+        segments = [self._reader.need_name()]
+        while self._reader.skip("/"):
+            segments.append(self._reader.need_name())
+        return Path(tuple(segments))
+
+    def _alias(self, token: Token) -> Operand:
+        self.used.add(token.text)
+        if token.text not in self._aliases:
+            return _WORDS["null"]  # OData 4.0 part 2, 5.3: an alias without a value is null
+        inner = Parser(self._aliases[token.text], {}, self.used)
+        return inner.whole_literal()
+
+    def _text_match(self) -> TextMatch:
+        reader = self._reader
+        function = reader.need_name()
+        reader.need("(")
+        path = self._operand()
+        reader.need(",")
+        text = self._operand()
+        reader.need(")")
+        if not isinstance(path, Path):
+            raise ODataError(f"The first argument of {function} must be a property.")
+        if not isinstance(text, Literal) or not isinstance(text.value, str) or text.kind is not L.STRING:
+            raise ODataError(
+                f"No function signature for the function with name '{function}' matches the specified arguments. "
+                "The function signatures considered are: "
+                f"{function}(Edm.String Nullable=true, Edm.String Nullable=true)."
+            )
+        return TextMatch(function, path, text.value)
+
+    def _lambda(self, path: Path) -> Lambda:
+        reader = self._reader
+        *collection, quantifier = path.segments
+        if not collection:
+            raise reader.error(f"A collection before '{quantifier}' expected")
+        reader.need("(")
+        if quantifier == "any" and reader.skip(")"):
+            return Lambda(Path(tuple(collection)), quantifier, "", None)
+        variable = reader.need_name()
+        reader.need(":")
+        body = self._or()
+        reader.need(")")
+        return Lambda(Path(tuple(collection)), quantifier, variable, body)
+
+    def _query_function(self) -> QueryFunction:
+        reader = self._reader
+        name = reader.need_name().removeprefix(NAMESPACE)
+        arguments: dict[str, Operand] = {}
+        reader.need("(")
+        while not reader.skip(")"):
+            if arguments:
+                reader.need(",")
+            key = reader.need_name()
+            if key in arguments:
+                raise ODataError(f"The parameter '{key}' of the function '{name}' was given more than once.")
+            reader.need("=")
+            arguments[key] = self._operand()
+        return _function(name, arguments)
+
+    def _order_term(self) -> Order:
+        operand = self._operand()
+        if not isinstance(operand, Path):
+            raise self._reader.error("A property expected")
+        if self._word("desc"):
+            return Order(operand, descending=True)
+        self._word("asc")
+        return Order(operand, descending=False)
+
+    def _select_names(self) -> tuple[str, ...]:
+        reader = self._reader
+        names: list[str] = []
+        while reader.now.kind in (T.NAME, T.PUNCTUATION) and reader.now.text not in (";", ")"):
+            names.append("*" if reader.skip("*") else reader.need_name())
+            if not reader.skip(","):
+                break
+        if not names:
+            raise reader.error("A property expected")
+        return tuple(names)
+
+    def _expand_terms(self) -> tuple[Expand, ...]:
+        terms = [self._expand_term()]
+        while self._reader.skip(","):
+            terms.append(self._expand_term())
+        return tuple(terms)
+
+    def _expand_term(self) -> Expand:
+        reader = self._reader
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise ODataError("Recursion depth exceeded allowed limit.")
+        navigation = reader.need_name()
+        if reader.skip("/"):
+            reader.need("$ref")
+            self._depth -= 1
+            return Expand(navigation, reference=True, query=Query(), options="")
+        begin = reader.now.position
+        query = self._expand_options() if reader.now.text == "(" else Query()
+        options = reader.text[begin : reader.now.position].strip().removesuffix(",").strip()
+        self._depth -= 1
+        return Expand(navigation, reference=False, query=query, options=options[1:-1])
+
+    def _expand_options(self) -> Query:
+        reader = self._reader
+        reader.need("(")
+        parts: dict[str, object] = {}
+        while not reader.skip(")"):
+            if parts:
+                reader.need(";")
+                if reader.skip(")"):
+                    break
+            name = reader.take().text
+            if name not in EXPAND_OPTIONS:
+                raise ODataError(f"The query option '{name}' is not supported inside $expand.")
+            if name in parts:
+                raise once(name)
+            reader.need("=")
+            parts[name] = self._expand_value(name)
+        return Query(
+            select=parts.get("$select"),  # type: ignore[arg-type]  # each value was read by the rule of its name
+            filter=parts.get("$filter"),  # type: ignore[arg-type]
+            orderby=parts.get("$orderby", ()),  # type: ignore[arg-type]
+            expand=parts.get("$expand", ()),  # type: ignore[arg-type]
+            top=parts.get("$top"),  # type: ignore[arg-type]
+            given=frozenset(parts),
+        )
+
+    def _expand_value(self, name: str) -> object:
+        if name == "$select":
+            return self._select_names()
+        if name == "$filter":
+            return self._or()
+        if name == "$expand":
+            return self._expand_terms()
+        if name == "$orderby":
+            terms = [self._order_term()]
+            while self._reader.skip(","):
+                terms.append(self._order_term())
+            return tuple(terms)
+        return whole_number(name, self._reader.take().text)
+
+
+def once(name: str) -> ODataError:
+    """Return the refusal of an option given twice."""
+    return ODataError(f"Query option '{name}' was specified more than once, but it must be specified at most once.")
+
+
+def whole_number(name: str, text: str) -> int:
+    """Return the value of `$top`; raises ODataError in the words of OData when it is no number from 0 up."""
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise ODataError(
+            f"Invalid value '{text}' for {name} query option found. The {name} query option requires a non-negative "
+            "integer value."
+        )
+    return int(text)
+
+
+def _function(name: str, arguments: dict[str, Operand]) -> QueryFunction:
+    given = tuple(sorted(arguments))
+    unknown = [key for key in given if key not in ("PropertyName", "PropertyValue", "PropertyValues")]
+    if unknown:
+        raise ODataError(f"The parameter '{unknown[0]}' is not a parameter of the function '{NAMESPACE}{name}'.")
+    property_name = arguments.get("PropertyName")
+    if isinstance(property_name, Literal) and property_name.kind is L.STRING:
+        path = Path(tuple(str(property_name.value).split("/")))
+    elif isinstance(property_name, Path):
+        path = property_name
+    else:
+        raise ODataError(
+            f"The parameter 'PropertyName' of the function '{NAMESPACE}{name}' must be the name of a property."
+        )
+    values: list[Literal] = []
+    for key in ("PropertyValue", "PropertyValues"):
+        operand = arguments.get(key)
+        if isinstance(operand, Path):
+            raise ODataError(f"The parameter '{key}' of the function '{NAMESPACE}{name}' must be a value.")
+        if operand is not None:
+            values += operand.value if isinstance(operand.value, tuple) else [operand]
+    return QueryFunction(name, path, tuple(values), given)
+
+
+def parse_filter(text: str, aliases: Mapping[str, str], used: set[str]) -> Expression:
+    """Return the tree of a $filter; names of aliases met are added to `used`. Raises ODataError."""
+    return Parser(text, aliases, used).whole_filter()
+
+
+def parse_orderby(text: str, aliases: Mapping[str, str], used: set[str]) -> tuple[Order, ...]:
+    """Return the terms of a $orderby. Raises ODataError."""
+    return Parser(text, aliases, used).whole_order()
+
+
+def parse_select(text: str) -> tuple[str, ...]:
+    """Return the names of a $select. Raises ODataError."""
+    return Parser(text, {}, set()).whole_select()
+
+
+def parse_expand(text: str, aliases: Mapping[str, str], used: set[str]) -> tuple[Expand, ...]:
+    """Return the terms of a $expand. Raises ODataError."""
+    return Parser(text, aliases, used).whole_expand()

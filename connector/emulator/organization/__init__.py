@@ -1,0 +1,1 @@
+"""One organization as it is opened, filled, counted and put back; its options and its clock."""

@@ -1,0 +1,1 @@
+"""The rows: the shape of the organization, the SQLite file, who may touch what, values checked and converted."""

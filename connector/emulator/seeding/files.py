@@ -1,0 +1,120 @@
+"""Filling the organization from a file of rows: JSON by table, or CSV of one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from connector.emulator.records.callers import Caller
+from connector.emulator.records.records import Given, Ref
+from connector.emulator.records.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind, Table
+from connector.emulator.records.store import Row
+from connector.emulator.rules.rule import Refused
+from connector.emulator.seeding.organization import BUSINESS_UNIT_ID, SALES_USER_ID
+from connector.emulator.world.world import World
+
+_SEEDER = Caller(SALES_USER_ID, "", "", frozenset(), business_unit_id=BUSINESS_UNIT_ID)
+
+
+class SeedRefused(ValueError):
+    """A seed file cannot be used; the text names the row and what is wrong with it. Nothing was added."""
+
+
+def seed_file(world: World, path: Path, table: str = "") -> int:
+    """Add the rows of a `.json` or `.csv` file; a CSV file is about `table`, by default the one it is named after.
+
+    Returns how many rows were added. Raises SeedRefused.
+    """
+    if path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            return seed_csv(world, table or path.stem, lines)
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise SeedRefused(f"{path.name} is not JSON: {error}.") from error
+    return seed_json(world, document)
+
+
+def seed_csv(world: World, table: str, lines: Iterable[str]) -> int:
+    """Add the rows of one table from CSV with column names in the first line; an empty field is no value."""
+    rows = [{name: value for name, value in row.items() if value not in ("", None)} for row in csv.DictReader(lines)]
+    return seed_json(world, {table: rows})
+
+
+def seed_json(world: World, document: Mapping[str, Any]) -> int:
+    """Add rows from `{table: [row, ...]}`, tables in the order that lookups need.
+
+    Columns go by their logical names. A lookup is an id, or `table:id` where it can point at several tables. States are
+    taken as they stand: seeding describes a situation, it does not act. Raises SeedRefused.
+    """
+    if not isinstance(document, Mapping) or not all(isinstance(rows, list) for rows in document.values()):
+        raise SeedRefused("Seed data is an object with a list of rows for each table.")
+    added = 0
+    with world.store.transaction():
+        for name, rows in document.items():
+            table = world.schema.tables.get(name) or world.schema.by_entity_set.get(name)
+            if table is None or table.derived_from:
+                raise SeedRefused(f"The emulator has no table {name} to seed.")
+            for number, raw in enumerate(rows, 1):
+                _add(world, table, raw, number)
+                added += 1
+    return added
+
+
+def _add(world: World, table: Table, raw: Mapping[str, Any], number: int) -> None:
+    place = f"{table.logical_name} row {number}"
+    if not isinstance(raw, Mapping):
+        raise SeedRefused(f"{place} is no object of columns and values.")
+    values = {name: _value(table, name, value, place) for name, value in raw.items()}
+    try:
+        row: Row = world.records.convert(_SEEDER, table, values)
+        world.records.create(_SEEDER, table, {}, row)
+    except Refused as refusal:
+        raise SeedRefused(f"{place}: {refusal.message}") from refusal
+
+
+def _value(table: Table, name: str, value: Any, place: str) -> Given:  # noqa: ANN401 - from a file
+    column = table.columns.get(name)
+    if column is None:
+        raise SeedRefused(f"{place}: there is no column {name}.")
+    if value is None:
+        return None
+    try:
+        return _typed(column, value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SeedRefused(f"{place}: {value!r:.80} is no value for {name} ({column.kind}).") from error
+
+
+def _typed(column: Column, value: Any) -> Given:  # noqa: ANN401 - from a file
+    kind = column.kind
+    if kind in LOOKUP_KINDS:
+        table, _, key = str(value).rpartition(":")
+        if column.polymorphic and not table:
+            raise ValueError(value)
+        return Ref(table or column.targets[0], key.lower())
+    if kind in WHOLE_KINDS:
+        return int(value)
+    if kind in FRACTION_KINDS:
+        return float(value)
+    if kind is Kind.BOOLEAN:
+        return _boolean(str(value).lower())
+    return _text_or_day(kind, str(value))
+
+
+def _text_or_day(kind: Kind, text: str) -> Given:
+    if kind is Kind.DATEONLY:
+        return date.fromisoformat(text)
+    if kind is Kind.DATETIME:
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo is not None else moment.date()
+    return text.lower() if kind is Kind.UUID else text
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "1", "false", "0"):
+        raise ValueError(text)
+    return text in ("true", "1")

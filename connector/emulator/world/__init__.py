@@ -1,0 +1,1 @@
+"""The emulated organization behind one small set of operations: create, update, delete, associate, call."""

@@ -1,0 +1,257 @@
+"""Creating, updating and deleting rows of the sales tables: what the platform's plain operations may do to them."""
+
+from __future__ import annotations
+
+from connector.emulator.messages.opportunity import LOST, OPEN, WON, close_opportunity, reopen
+from connector.emulator.messages.quote import ACTIVE, CLOSED, DRAFT, new_quote
+from connector.emulator.messages.quote import WON as QUOTE_WON
+from connector.emulator.records.callers import Access, Caller
+from connector.emulator.records.records import Given, Records, Ref, Values
+from connector.emulator.records.schema import Table
+from connector.emulator.records.store import Row
+from connector.emulator.rules.platform import MESSAGE_UNSUPPORTED
+from connector.emulator.rules.sales import (
+    CLOSED_COLUMNS,
+    CURRENCY_LOCKED,
+    LINES_READ_ONLY,
+    NO_PRICE_LIST,
+    NOT_DRAFT,
+    QUOTE_CURRENCY_LOCKED,
+    QUOTE_READ_ONLY,
+    QUOTE_STATE_BY_UPDATE,
+    STATE_BY_UPDATE,
+)
+
+STATE_COLUMNS = frozenset({"statecode", "statuscode"})
+SYSTEM_TABLES = frozenset({"activitypointer", "sdkmessage", "sdkmessagefilter", "organization", "role", "businessunit"})
+"""Tables whose rows are not created or deleted through the API of this emulator."""
+
+_NEW_OPPORTUNITY: Row = {
+    "isrevenuesystemcalculated": 0,
+    "msdyn_forecastcategory": 100000001,
+    "msdyn_ordertype": 192350000,
+    "salesstagecode": 1,
+    "opportunityratingcode": 2,
+    "pricingerrorcode": 0,
+}
+
+
+def create_row(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
+    """Create a row as the Create message does and return its id. Raises Refused."""
+    name = table.logical_name
+    if name in SYSTEM_TABLES or table.derived_from:
+        raise MESSAGE_UNSUPPORTED.refuse("Create", name)
+    access.require(caller, table, ("Create",))
+    _check_lookups(records, access, caller, table, values)
+    if name == "opportunity":
+        return records.create(caller, table, _customer(values), {**_NEW_OPPORTUNITY, **_parties(values)})
+    if name == "quote":
+        return _create_quote(records, caller, table, values)
+    if name == "opportunityclose":
+        return _create_opportunity_close(records, access, caller, table, values)
+    if name == "quoteclose":
+        defaults: Row = {"statecode": 1, "statuscode": 2, "activitytypecode": name, "actualend": records.now()}
+        return records.create(caller, table, values, defaults)
+    if name == "quotedetail":
+        _check_quote_is_draft(records, values.get("quoteid"))
+    if name == "contact":
+        return records.create(caller, table, values, _full_name(values))
+    return records.create(caller, table, values)
+
+
+def _check_lookups(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> None:
+    targets = {value.table for value in values.values() if isinstance(value, Ref)}
+    if targets:
+        access.require(caller, table, ("Append",))
+        for target in sorted(targets & records.schema.tables.keys()):
+            access.require(caller, records.schema.tables[target], ("AppendTo",))
+
+
+def _customer(values: Values) -> Values:
+    if values.get("customerid") is not None:
+        return values
+    for parent in ("parentaccountid", "parentcontactid"):
+        if isinstance(values.get(parent), Ref):
+            return {**values, "customerid": values[parent]}
+    return values
+
+
+def _parties(values: Values) -> Row:
+    customer = _customer(values).get("customerid")
+    if not isinstance(customer, Ref):
+        return {}
+    return {"accountid" if customer.table == "account" else "contactid": customer.id}
+
+
+def _changed_parties(values: Values) -> Row:
+    """Return accountid and contactid, which follow customerid."""
+    return {"accountid": None, "contactid": None, **_parties(values)} if "customerid" in values else {}
+
+
+def _full_name(values: Values) -> Row:
+    parts = (values.get("firstname"), values.get("lastname"))
+    return {"fullname": " ".join(part for part in parts if isinstance(part, str))}
+
+
+def _create_quote(records: Records, caller: Caller, table: Table, values: Values) -> str:
+    defaults: Row = {**new_quote(records), **_parties(values)}
+    opportunity = values.get("opportunityid")
+    if isinstance(opportunity, Ref):
+        row = records.get("opportunity", opportunity.id, ("transactioncurrencyid", "pricelevelid", "msdyn_ordertype"))
+        defaults |= {name: value for name, value in row.items() if value is not None}
+    return records.create(caller, table, values, defaults)
+
+
+def _create_opportunity_close(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
+    if records.switches.close_row_creation == "only_stores":
+        defaults: Row = {"statecode": 1, "statuscode": 2, "activitytypecode": "opportunityclose"}
+        return records.create(caller, table, values, defaults)
+    state = _close_row_state(records, values)
+    status = values.get("opportunitystatuscode")
+    wanted = status if isinstance(status, int) else -1
+    return close_opportunity(records, access, caller, values, state, wanted)
+
+
+def _close_row_state(records: Records, values: Values) -> int:
+    state = values.get("opportunitystatecode")
+    if state in (WON, LOST):
+        return WON if state == WON else LOST
+    status = values.get("opportunitystatuscode")
+    option = records.schema.tables["opportunity"].status(status) if isinstance(status, int) else None
+    return option.state if option is not None and option.state != OPEN else WON
+
+
+def update_row(records: Records, access: Access, caller: Caller, table: Table, key: str, values: Values) -> None:
+    """Change a row as the Update message does. Raises Refused (404 when there is no such row)."""
+    name = table.logical_name
+    if name in SYSTEM_TABLES and name != "organization":
+        raise MESSAGE_UNSUPPORTED.refuse("Update", name)
+    access.require(caller, table, ("Write",))
+    _check_lookups(records, access, caller, table, values)
+    if name == "opportunity":
+        extra = _change_opportunity(records, table, key, values)
+    elif name == "quote":
+        extra = _change_quote(records, table, key, values)
+    elif table.states:
+        extra = _change_state(records, table, key, values)
+    else:
+        extra = {}
+    if name == "quotedetail":
+        _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
+    records.update(caller, table, key, _without_state(values), extra)
+
+
+def _without_state(values: Values) -> Values:
+    if STATE_COLUMNS.isdisjoint(values):
+        return values
+    return {name: value for name, value in values.items() if name not in STATE_COLUMNS}
+
+
+def _whole(value: Given) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _change_state(records: Records, table: Table, key: str, values: Values) -> Row:
+    """Return the state and status reason an update asks for, which must fit together."""
+    if STATE_COLUMNS.isdisjoint(values):
+        return {}
+    state, status = _whole(values.get("statecode")), _whole(values.get("statuscode"))
+    if state is None:
+        state = int(records.get(table.logical_name, key, ("statecode",))["statecode"] or 0)
+    if status is None or status == -1:
+        records.check_status(table, state, _default(table, state), key)
+        status = _default(table, state)
+    records.check_status(table, state, status, key)
+    return {"statecode": state, "statuscode": status}
+
+
+def _default(table: Table, state: int) -> int:
+    option = table.state(state)
+    return option.default_status if option is not None else -1
+
+
+def _change_opportunity(records: Records, table: Table, key: str, values: Values) -> Row:
+    row = records.get("opportunity", key, ("statecode", "transactioncurrencyid"))
+    was = int(row["statecode"] or 0)
+    wanted = _whole(values.get("statecode"))
+    option = table.status(_whole(values.get("statuscode")) or 0)
+    if wanted in (WON, LOST) or (wanted is None and was != OPEN and option is not None and option.state == was):
+        state = table.state(wanted if wanted is not None else was)
+        raise STATE_BY_UPDATE.refuse(state.label if state is not None else wanted)
+    extra = _change_state(records, table, key, values)
+    if wanted == OPEN:
+        extra |= reopen(records, key, was)
+    elif was != OPEN and records.switches.closed_opportunity_columns == "read_only":
+        raise CLOSED_COLUMNS.refuse()
+    _check_currency(records, key, values, row)
+    return extra | _changed_parties(values)
+
+
+def _check_currency(records: Records, key: str, values: Values, row: Row) -> None:
+    wanted = values.get("transactioncurrencyid")
+    if not isinstance(wanted, Ref) or wanted.id == row["transactioncurrencyid"]:
+        return
+    for table in ("quote", "salesorder", "opportunityproduct"):
+        if records.store.rows(f"SELECT 1 FROM {table} WHERE opportunityid = ? LIMIT 1", (key,)):  # noqa: S608 - fixed names
+            raise CURRENCY_LOCKED.refuse()
+
+
+def _change_quote(records: Records, table: Table, key: str, values: Values) -> Row:
+    row = records.get("quote", key, ("statecode", "pricelevelid", "transactioncurrencyid"))
+    was = int(row["statecode"] or 0)
+    wanted = _whole(values.get("statecode"))
+    if wanted in (QUOTE_WON, CLOSED):
+        label, message = ("Won", "WinQuoteRequest") if wanted == QUOTE_WON else ("Closed", "CloseQuoteRequest")
+        raise QUOTE_STATE_BY_UPDATE.refuse(label, message)
+    if wanted == ACTIVE and was != DRAFT:
+        raise NOT_DRAFT.refuse()
+    if DRAFT not in (was, wanted) and not values.keys() <= STATE_COLUMNS:
+        raise QUOTE_READ_ONLY.refuse()
+    if wanted == ACTIVE and row["pricelevelid"] is None and records.switches.activation_price_list == "required":
+        raise NO_PRICE_LIST.refuse()
+    currency = values.get("transactioncurrencyid")
+    other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
+    if other and records.store.rows("SELECT 1 FROM quotedetail WHERE quoteid = ? LIMIT 1", (key,)):
+        raise QUOTE_CURRENCY_LOCKED.refuse()
+    extra = _change_state(records, table, key, values)
+    if wanted == DRAFT and was in (QUOTE_WON, CLOSED):
+        extra["closedon"] = None
+    return extra | _changed_parties(values)
+
+
+def _check_quote_is_draft(records: Records, quote: Given) -> None:
+    if isinstance(quote, Ref) and records.get("quote", quote.id, ("statecode",))["statecode"] != DRAFT:
+        raise LINES_READ_ONLY.refuse()
+
+
+def delete_row(records: Records, access: Access, caller: Caller, table: Table, key: str) -> None:
+    """Delete a row, and with an opportunity or quote the rows that belong to it alone. Raises Refused (404)."""
+    name = table.logical_name
+    if name in SYSTEM_TABLES or name in ("systemuser", "usersettings"):
+        raise MESSAGE_UNSUPPORTED.refuse("Delete", name)
+    access.require(caller, table, ("Delete",))
+    records.get(name, key, (table.primary_id,))
+    if name == "quotedetail":
+        _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
+    for child, column, child_key in _CASCADES.get(name, ()):
+        for (found,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):  # noqa: S608 - fixed names
+            records.store.delete(child, str(found), records.now())
+    for child, column in _EMPTIED.get(name, ()):
+        records.store.execute(f"UPDATE {child} SET {column} = NULL WHERE {column} = ?", (key,))  # noqa: S608 - fixed names
+    if name in ("opportunity", "competitor"):
+        records.store.execute(f"DELETE FROM opportunitycompetitors WHERE {table.primary_id} = ?", (key,))  # noqa: S608 - fixed names
+    records.store.delete(name, key, records.now())
+
+
+_CASCADES = {
+    "quote": (("quotedetail", "quoteid", "quotedetailid"), ("quoteclose", "quoteid", "activityid")),
+    "opportunity": (
+        ("opportunityclose", "opportunityid", "activityid"),
+        ("opportunityproduct", "opportunityid", "opportunityproductid"),
+    ),
+}
+_EMPTIED = {
+    "opportunity": (("quote", "opportunityid"), ("salesorder", "opportunityid")),
+    "quote": (("salesorder", "quoteid"),),
+    "competitor": (("opportunityclose", "competitorid"),),
+}
