@@ -71,7 +71,11 @@ class Errand(Protocol):
 
 @dataclass(slots=True)
 class Progress:
-    """One opportunity on its way through the rounds of one call; `if_plan` binds it to a digest."""
+    """One opportunity on its way through the rounds of one call; `if_plan` binds it to a digest.
+
+    `sent` holds by its activity every close that happened or may have; `unsure` is whether only the activities tell
+    which of them did: an answer was lost, or a record was closed more than once.
+    """
 
     errand: Errand
     if_plan: str | None = None
@@ -85,8 +89,9 @@ class Progress:
     left: tuple[Step, ...] = ()
     turned_down: list[tuple[Step, ...]] = field(default_factory=list)
     results: dict[_Key, StepResult] = field(default_factory=dict)
-    sent: set[UUID] = field(default_factory=set)
+    sent: dict[UUID, Step] = field(default_factory=dict)
     doubts: dict[_Key, Step] = field(default_factory=dict)
+    unsure: bool = False
     waited: float = 0.0
     moved: bool = False
 
@@ -104,7 +109,7 @@ class Progress:
     @property
     def needs_activities(self) -> bool:
         """Whether the next look must show the close activities: to plan, or to tell whose close it was."""
-        return self.errand.needs_activities or bool(self.doubts)
+        return self.errand.needs_activities or self.unsure
 
     def look(self, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Plan | Report | None:
         """Take a new snapshot (None: there is no such row) and return what to do now, the end, or None: wait."""
@@ -207,11 +212,24 @@ class Progress:
             if shows(step, snapshot):
                 del self.doubts[key]
                 self.moved = True
-                ours = step.activity_id is None or any(
-                    activity.id in self.sent and activity.record_id == step.record_id
-                    for activity in snapshot.activities
-                )
-                self.results[key] = StepResult(self.results[key].step, StepStatus.DONE if ours else StepStatus.NOT_RUN)
+                status = StepStatus.DONE if step.activity_id is None else StepStatus.NOT_RUN
+                self.results[key] = StepResult(self.results[key].step, status)
+        if self.unsure:
+            self._recognize(snapshot)
+
+    def _recognize(self, snapshot: Snapshot) -> None:
+        """Call those steps done whose close activity is there, and name the activity that is.
+
+        A record that others reopened in between was perhaps sent more than one close, each under an id of its own;
+        which of them took effect, if any, only the activities tell.
+        """
+        there = {activity.id for activity in snapshot.activities}
+        for activity_id, step in self.sent.items():
+            key = _key(step)
+            if activity_id in there and key not in self.doubts and shows(step, snapshot):
+                known = self.results[key]
+                same = known.status is StepStatus.DONE and known.step.activity_id == activity_id
+                self.results[key] = known if same else StepResult(step, StepStatus.DONE)
 
     def _forget_failures(self) -> None:
         """Call a step that was turned down not run once nothing is left to do: somebody else made it needless."""
@@ -264,8 +282,9 @@ class Progress:
             self.doubts[key], self.waited = step, 0.0
         elif result.status is StepStatus.DONE:
             self.doubts.pop(key, None)
+        self.unsure = self.unsure or unknown or any(_key(earlier) == key for earlier in self.sent.values())
         if step.activity_id is not None and (unknown or result.status is StepStatus.DONE):
-            self.sent.add(step.activity_id)
+            self.sent[step.activity_id] = step
 
     def _doubt_background_jobs(self, results: Sequence[StepResult]) -> None:
         """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""

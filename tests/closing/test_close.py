@@ -228,6 +228,31 @@ def test_a_close_without_an_answer_is_told_to_be_ours_by_its_activity() -> None:
     assert close(small).status is ReportStatus.CLOSED
 
 
+def test_a_close_that_others_undid_and_then_made_themselves_is_still_told_to_have_happened() -> None:
+    small = organization()
+    small.meddling = {
+        3: [lambda s: s.set_opportunity(OpportunityState.OPEN, 1)],
+        4: [lambda s: s.set_opportunity(OpportunityState.WON, 3)],
+    }
+    report = close(small)
+    first, theirs = [activity.id for activity in small.rows.activities]
+    assert report.status is ReportStatus.CLOSED
+    assert [(result.step.activity_id, result.status) for result in report.steps] == [(first, StepStatus.DONE)]
+    assert not is_ours(theirs, OPPORTUNITY_ID)
+
+
+def test_of_two_closes_without_an_answer_the_report_names_the_one_that_happened() -> None:
+    small = organization()
+    small.faults = [Fault.LOST_AFTER, Fault.LOST_BEFORE]
+    small.meddling = {
+        3: [lambda s: s.set_opportunity(OpportunityState.OPEN, 1)],
+        5: [lambda s: s.set_opportunity(OpportunityState.WON, 3)],
+    }
+    report = close(small)
+    first, _theirs = [activity.id for activity in small.rows.activities]
+    assert [(result.step.activity_id, result.status) for result in report.steps] == [(first, StepStatus.DONE)]
+
+
 @pytest.mark.parametrize("atomic", [True, False])
 def test_somebody_elses_close_with_the_same_outcome_in_between_is_already_closed(atomic: bool) -> None:
     small = organization()
