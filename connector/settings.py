@@ -98,6 +98,15 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = None)
     return settings
 
 
+def wants_colors(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether `environ` (default: this process's) is content with colors.
+
+    It is not when NO_COLOR is there and not empty (no-color.org), or when the terminal is a dumb one.
+    """
+    environ = os.environ if environ is None else environ
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
 def _names(given: Mapping[str, str], problems: list[str]) -> Names:
     """Return what is right of `given`, and add a sentence for each that is not."""
     named = {str(entry.alias): given[str(entry.alias)] for entry in Names.model_fields.values() if entry.alias in given}

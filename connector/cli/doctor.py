@@ -12,6 +12,7 @@ from connector.cli.connection import read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import run_options
 from connector.cli.results import print_json
+from connector.cli.screen import colored, legible, room
 from connector.clock import SystemClock
 from connector.doctor import Check, Verdict, examine
 
@@ -38,9 +39,14 @@ def doctor(*, as_json: bool, env_file: Path | None) -> int:
 
 
 def _show(check: Check) -> None:
-    mark = click.style(_MARKS[check.verdict], fg=_COLORS[check.verdict])
+    mark = _MARKS[check.verdict]
     remedy = f" {check.remedy}" if check.remedy and check.verdict is not Verdict.OK else ""
-    click.echo(f"{mark}  {check.name}: {check.sentence}{remedy}", file=sys.stdout)
+    line = legible(f"{check.name}: {check.sentence}{remedy}")
+    if sys.stdout.isatty():
+        indent = " " * (len(mark) + 2)
+        line = click.wrap_text(line, room(sys.stdout) - 1, indent, indent).lstrip()
+    styled = click.style(mark, fg=_COLORS[check.verdict]) if colored(sys.stdout) else mark
+    click.echo(f"{styled}  {line}")
 
 
 def _data(check: Check) -> dict[str, str]:

@@ -8,6 +8,7 @@ from enum import IntEnum
 
 import click
 
+from connector.cli.screen import legible
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SettingsError
 
 
@@ -47,6 +48,8 @@ def describe(error: Exception) -> Failure:
         return Failure(ExitCode.USAGE, _plain("InputError", error.format_message(), remedy))
     if isinstance(error, click.ClickException):
         return Failure(ExitCode.FAILED, _plain("InputError", error.format_message(), ""))
+    if isinstance(error, OSError) and error.strerror:
+        return _of_operating_system(error)
     return _of_unexpected(error)
 
 
@@ -63,7 +66,7 @@ def sentences(error: Mapping[str, object], said: str = "") -> str:
         error.get("remedy"),
         f"For support: {', '.join(ids)}." if ids else "",
     )
-    return "\n".join(str(line) for line in lines if line)
+    return "\n".join(legible(part) for line in lines if line for part in str(line).split("\n"))
 
 
 def said_by_service(error: Exception | None) -> str:
@@ -77,6 +80,16 @@ def _of_connector(error: ConnectorError) -> Failure:
 
     usage = isinstance(error, InputError | SettingsError)
     return Failure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))
+
+
+def _of_operating_system(error: OSError) -> Failure:
+    where = f" ({error.filename})" if error.filename else ""
+    message = f"The operating system could not read or write something{where}: {error.strerror}."
+    remedy = (
+        "Set that right and run it again. If it was changing records, it looks first and does only what is left: the "
+        "result may be all that is missing."
+    )
+    return Failure(ExitCode.FAILED, _plain(type(error).__name__, message, remedy) | {"effect": "unknown"})
 
 
 def _of_unexpected(error: Exception) -> Failure:

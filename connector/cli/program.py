@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 
 import click
@@ -53,7 +54,8 @@ def run(arguments: Sequence[str]) -> int:
 def _fail(error: Exception, arguments: Sequence[str]) -> int:
     failure = describe(error)
     if "--json" in arguments:
-        print_json({"status": "failed", "error": failure.error})
+        with suppress(OSError):  # a full disk, say: the sentence below is what can still be said
+            print_json({"status": "failed", "error": failure.error})
     click.echo(sentences(failure.error, said_by_service(error)), err=True)
     if "--verbose" in arguments and failure.unexpected:
         _print_traceback(error)

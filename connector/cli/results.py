@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import click
@@ -11,4 +12,5 @@ def print_json(data: Mapping[str, object]) -> None:
     """Write `data` to stdout as the one JSON object of this run."""
     import json  # noqa: PLC0415 (help needs none)
 
-    click.echo(json.dumps(data, ensure_ascii=False, indent=2))
+    wide = (sys.stdout.encoding or "").lower().startswith("utf")  # elsewhere \\uXXXX says what the encoding cannot
+    click.echo(json.dumps(data, ensure_ascii=not wide, indent=2))

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
+
+from connector.cli.screen import console, legible
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+_GAP = "  "
+"""What stands between two columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +28,13 @@ class Table:
 
 
 def show(table: Table, stream: TextIO) -> None:
-    """Write the table to `stream`."""
+    """Write the table to `stream`: as wide as there is room on a terminal, one row a line elsewhere."""
+    cells = [tuple(legible(cell) for cell in row) for row in table.rows]
+    clean = Table(legible(table.title), table.columns, tuple(cells))
     if stream.isatty():
-        _draw(table, stream)
+        _draw(clean, stream)
     else:
-        click.echo(plain(table), file=stream)
+        click.echo(plain(clean), file=stream)
 
 
 def plain(table: Table) -> str:
@@ -30,17 +42,37 @@ def plain(table: Table) -> str:
     lines = (table.columns, *table.rows)
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
     cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join([table.title, *("  ".join(line).rstrip() for line in cells)])
+    return "\n".join([table.title, *(_GAP.join(line).rstrip() for line in cells)])
 
 
 def _draw(table: Table, stream: TextIO) -> None:
-    from rich.console import Console  # noqa: PLC0415 (only a terminal pays for it)
-    from rich.table import Table as RichTable  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    """Draw with rich; where there is not room for all, the widest columns are broken into lines and the others not."""
+    from rich.cells import cell_len  # noqa: PLC0415 (only a terminal pays for it)
 
-    drawn = RichTable(title=Text(table.title), title_justify="left", header_style="bold")
-    for column in table.columns:
-        drawn.add_column(Text(column))
+    target = console(stream)
+    columns = [(name, *(row[index] for row in table.rows)) for index, name in enumerate(table.columns)]
+    whole = [max(cell_len(cell) for cell in column) for column in columns]
+    broken = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in columns]
+    widths, room = list(whole), target.width - len(_GAP) * (len(columns) - 1)
+    for index in sorted(range(len(columns)), key=lambda index: -whole[index]):
+        if sum(widths) <= room:
+            break
+        widths[index] = broken[index]
+    if sum(widths) > room:
+        click.echo(plain(table), file=stream)  # the terminal breaks the lines where it must, and nothing is lost
+        return
+    click.echo(table.title, file=stream)
+    target.print(_rich_table(table, widths, whole))
+
+
+def _rich_table(table: Table, least: Sequence[int], most: Sequence[int]) -> RichTable:
+    """Return the table for rich, each column at least and at most so wide, if there is room."""
+    from rich.table import Table as RichTable  # noqa: PLC0415 (only a terminal pays for it)
+    from rich.text import Text  # noqa: PLC0415 (the same)
+
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    for column, narrowest, widest in zip(table.columns, least, most, strict=True):
+        drawn.add_column(Text(column), min_width=narrowest, no_wrap=narrowest == widest, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in a customer's words are no markup
-    Console(file=stream).print(drawn)
+    return drawn

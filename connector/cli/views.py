@@ -7,6 +7,7 @@ from typing import TextIO
 import click
 
 from connector.cli.failures import said_by_service, sentences
+from connector.cli.screen import legible
 from connector.cli.steps_view import COLUMNS, opportunity_words, step_rows
 from connector.cli.tables import Table, show
 from connector.closing.close import Preview
@@ -18,10 +19,10 @@ def show_preview(preview: Preview, metadata: OrganizationMetadata, stream: TextI
     """Write what would happen: a table of the steps and the plan's digest, or why nothing would."""
     name, verdict = _name(preview.snapshot), preview.verdict
     if isinstance(verdict, Refusal):
-        click.echo(f"Refused: {verdict.reason}", file=stream)
+        click.echo(legible(f"Refused: {verdict.reason}"), file=stream)
         return
     if not verdict.steps:
-        click.echo(f"Nothing to do: {_stands(preview.snapshot, metadata)}", file=stream)
+        click.echo(legible(f"Nothing to do: {_stands(preview.snapshot, metadata)}"), file=stream)
         return
     rows = step_rows(verdict.steps, preview.snapshot, metadata)
     numbered = tuple((str(number), *row) for number, row in enumerate(rows, start=1))
@@ -38,9 +39,9 @@ def show_report(report: Report, metadata: OrganizationMetadata, stream: TextIO) 
         cells = tuple((*row, result) for row, result in zip(rows, results, strict=True))
         name = _name(seen) if seen else str(report.opportunity_id)
         show(Table(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
-    click.echo(_ending(report, metadata), file=stream)
+    click.echo(legible(_ending(report, metadata)), file=stream)
     for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        click.echo(legible(f"Warning: {warning}"), err=True)
     show_failure(report)
 
 
