@@ -10,6 +10,8 @@ from scripts.benchmarks import (
     clients_command,
     day_command,
     emulator_command,
+    endpoint_command,
+    flows_command,
     governor_command,
     scale_command,
     truth_command,
@@ -22,6 +24,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "scale": scale_command.main,
     "truth": truth_command.main,
     "day": day_command.main,
+    "endpoint": endpoint_command.main,
+    "flows": flows_command.main,
 }
 
 

@@ -7,10 +7,10 @@ come without Authorization and POSTs twice: Azure/logicapps 611 and 1483.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -98,12 +98,17 @@ class _Listener:
 
 @dataclass
 class FlowEngine:
-    """Runs actions against an app. `answers` has the final answer of each delivery, `slowest` the longest request."""
+    """Runs actions against an app.
+
+    `answers` counts the final answers (status and body) of each action's deliveries, `ended` all of them, `slowest` is
+    the longest request, `cuts` how many the engine gave up.
+    """
 
     app: FastAPI
     timeline: Timeline
     chance: random.Random
-    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    answers: dict[str, Counter[tuple[int, bytes]]] = field(default_factory=dict)
+    ended: int = 0
     requests: int = 0
     slowest: float = 0.0
     cuts: int = 0
@@ -116,13 +121,11 @@ class FlowEngine:
             answer = self._asked("POST", path, headers, body)
             if answer is not None and answer.status == 202:
                 answer = self._polled(answer)
-            if answer is not None and answer.status not in RETRIED:
-                self.answers.setdefault(name, []).append(answer)
-                return
-            pause = schedule(attempt, self.chance)
+            final = answer is not None and answer.status not in RETRIED
+            pause = None if final else schedule(attempt, self.chance)
             if pause is None:
-                assert answer is not None
-                self.answers.setdefault(name, []).append(answer)
+                self.ended += 1
+                self.answers.setdefault(name, Counter())[(answer.status, answer.body) if answer else (0, b"")] += 1
                 return
             told = float(answer.headers.get("retry-after", 0)) if answer else 0.0
             self.timeline.sleep(max(pause, told))
@@ -149,7 +152,7 @@ class FlowEngine:
 
         def request() -> None:
             began = self.timeline.monotonic()
-            got.append(asyncio.run(call(self.app, method, path, headers, body)))
+            got.append(at_once(call(self.app, method, path, headers, body)))
             self.slowest = max(self.slowest, self.timeline.monotonic() - began)
             self.timeline.tell(("answered", number))
 
@@ -171,6 +174,16 @@ def hands(timeline: Timeline, operations: Operations, worker: Worker, work: Work
                 timeline.wait("work", 5.0)
 
     return act
+
+
+def at_once(call: Coroutine[object, None, T]) -> T:
+    """Return what a coroutine returns that never waits for a loop: on a timeline everything waits in its thread."""
+    try:
+        call.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise AssertionError("it waits for something that is not on the timeline")
 
 
 async def call(

@@ -5,48 +5,121 @@ from __future__ import annotations
 import random
 import uuid
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
 from connector.bulk.ledger_operations import Operations
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
+from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
-from connector.handler import Handler, Request, Response
+from connector.emulator.load.faults import Fault, FaultPlan, Faults
+from connector.emulator.load.latency import Latency, LatencyModel
+from connector.errors import Unanswered
+from connector.handler import Request, Response
 from connector.service.app import create_app
 from connector.service.operations import Desk
 from connector.service.operations_work import Work
 from tests.service.flow_engine import SCHEDULES, FlowEngine, TimelineWaiting, hands
-from tests.service.stage import OPTIONS, Stage, Trouble, busy, lost, unavailable
+from tests.service.stage import OPTIONS, Stage
 from tests.service.timeline import Timeline
 
 DELIVERIES_WITHIN = 3.5 * 3600
+TIMEOUT = 120.0
+"""Seconds after which the endpoint gives up on an answer of the organization."""
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What is played: how many actions, how often each is delivered, how many of 100 requests meet with trouble."""
+    """What is played: how many actions, how often each is delivered, how many of 100 requests meet with trouble.
+
+    `keyless` lets one action of four come with nothing that tells its repetitions from a new wish.
+    """
 
     actions: int
     deliveries: int
     troubles: int
     seed: int
     workers: int = 8
+    keyless: bool = False
 
 
-def played(play: Play, folder: Path, keys: Keys | None = None) -> tuple[FlowEngine, Stage, list[UUID]]:
-    """Play to the end and return the engine with its answers, the stage, and the opportunities in order."""
+@dataclass
+class Witness:
+    """What the organization's journal says was done: committed writes by message and row. `requests` counts all."""
+
+    emulator: Emulator
+    writes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+
+    def read(self) -> None:
+        """Count the request that was answered last; of a change set that was refused, nothing was done."""
+        (entry,) = self.emulator.journal.latest(1)
+        self.requests += 1
+        if entry.fault:
+            self.faults[entry.fault] += 1
+        if entry.request.method != "GET" and all(note.status < 400 for note in entry.operations):
+            self.writes.update((note.message, note.record_id) for note in entry.operations if note.record_id)
+
+
+@dataclass
+class Played:
+    """How a play went."""
+
+    engine: FlowEngine
+    stage: Stage
+    witness: Witness
+    quotes: Mapping[UUID, list[int]]
+    """The status reasons of each opportunity's quotes before the play."""
+
+    @property
+    def effects(self) -> Counter[str]:
+        """Count opportunities whose one set of effects is in the rows and in the journal, and those that differ."""
+        return Counter("once" if self._once(*one) else f"not once: {one[0]}" for one in self.quotes.items())
+
+    def _once(self, opportunity: UUID, quotes: list[int]) -> bool:
+        state, states, closes, quote_closes = self.stage.state(opportunity)
+        rows = state in (1, 2) and states == [3] * len(quotes) and (closes, quote_closes) == (1, len(quotes))
+        done = self.witness.writes
+        ended = done["WinOpportunity", str(opportunity)] + done["LoseOpportunity", str(opportunity)]
+        numbered = [(str(UUID(int=opportunity.int + n)), status) for n, status in enumerate(quotes, 1)]
+        closed = all(done["CloseQuote", quote] == 1 for quote, _ in numbered)
+        activated = all(done["Update", quote] == (status == 1) for quote, status in numbered)
+        return rows and ended == 1 and closed and activated
+
+
+def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
+    """Play to the end."""
     chance, timeline = random.Random(play.seed), Timeline()  # noqa: S311 - a play that can be played again
     stage = Stage(folder, clock=timeline, keys=keys)
+    emulator = stage.embedded.emulator
+    witness = Witness(emulator)
     wire = retry(
-        lambda request: _troubled(request, stage, timeline, chance, play.troubles),
+        lambda request: _carried(request, stage, timeline, witness),
         clock=timeline, chance=chance, patience=Patience(told=0.0, tries=2),
     )  # fmt: skip
     stage.organization = DataverseOrganization(
         wire, stage.embedded.url, clock=timeline, cache_seconds=1e9,
         new_id=lambda: uuid.UUID(int=chance.getrandbits(128), version=4),
     )  # fmt: skip
+    engine = _engine(play, stage, timeline, chance)
+    emulator.latency = Latency(LatencyModel(), play.seed)
+    emulator.set_faults(Faults(FaultPlan(_faults(play.troubles / 100), play.seed)))
+    quotes: dict[UUID, list[int]] = {}
+    for number in range(play.actions):
+        statuses = chance.choices((1, 2, 3), k=chance.randrange(4))
+        opportunity = stage.opportunity(*statuses)
+        quotes[opportunity] = statuses
+        _schedule(engine, timeline, chance, play, number, opportunity)
+    timeline.run(lambda: engine.ended == play.actions * play.deliveries)
+    return Played(engine, stage, witness, quotes)
+
+
+def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random) -> FlowEngine:
+    """Put an endpoint with its workers on the timeline."""
     waiting = TimelineWaiting(timeline)
     options = replace(
         OPTIONS, workers=0, requests_per_minute=10**6, queue=10**6, public_url="https://close.contoso.com"
@@ -56,16 +129,11 @@ def played(play: Play, folder: Path, keys: Keys | None = None) -> tuple[FlowEngi
     work = Work(
         desk, options, stage.organization_for, stage.notes, timeline, waiting.tell, timeline.sleep, chance.random
     )
-    engine = FlowEngine(app, timeline, chance)
-    _metadata_at_hand(stage, play)
+    _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")
     for _ in range(play.workers):
         timeline.spawn(hands(timeline, Operations(stage.ledger), worker, work))
-    opportunities = [stage.opportunity(*chance.choices((1, 2, 3), k=chance.randrange(4))) for _ in range(play.actions)]
-    for number, opportunity in enumerate(opportunities):
-        _schedule(engine, timeline, chance, play, number, opportunity)
-    timeline.run(lambda: sum(map(len, engine.answers.values())) == play.actions * play.deliveries)
-    return engine, stage, opportunities
+    return FlowEngine(app, timeline, chance)
 
 
 def _schedule(
@@ -75,41 +143,53 @@ def _schedule(
     schedule = chance.choice(SCHEDULES)
     body = {"outcome": chance.choice(("won", "lost"))}
     run = {"x-ms-workflow-run-id": f"run{number}", "x-ms-workflow-operation-name": "Close"}
-    headers = chance.choice((run, run | {"idempotency-key": f'"action-{number}"'}))
-    for _ in range(play.deliveries):
-        path = f"/opportunities/{opportunity}/close"
-
-        def delivery(path: str = path) -> None:
-            engine.deliver(str(number), path, body, headers, schedule)
-
-        timeline.spawn(delivery, at=chance.uniform(0, DELIVERIES_WITHIN))
-
-
-def _troubled(request: Request, stage: Stage, timeline: Timeline, chance: random.Random, percent: int) -> Response:
-    timeline.sleep(chance.uniform(0.05, 1.5))
-    if chance.randrange(100) >= percent:
-        return stage._signed(request)
-
-    def slow(request: Request, pass_on: Handler) -> Response:
-        timeline.sleep(chance.uniform(30, 150))
-        return pass_on(request)
-
-    troubles: tuple[Trouble, ...] = (slow, busy(chance.randrange(1, 120)), unavailable, lost)
-    return chance.choice(troubles)(request, stage._signed)
+    keyed = (run, run | {"idempotency-key": f'"action-{number}"'}, {"idempotency-key": f"a{number}"})
+    headers = chance.choice((*keyed, {}) if play.keyless else keyed)
+    path = f"/opportunities/{opportunity}/close"
+    first = chance.uniform(0, DELIVERIES_WITHIN)
+    for delivery in range(play.deliveries):
+        # every other one comes within a minute of the first: it overlaps with it, or comes just after its end
+        at = chance.uniform(first, first + 60) if delivery % 2 else chance.uniform(0, DELIVERIES_WITHIN)
+        timeline.spawn(lambda: engine.deliver(str(number), path, body, headers, schedule), at=at)
 
 
-def _metadata_at_hand(stage: Stage, play: Play) -> None:
+def _faults(probability: float) -> tuple[Fault, ...]:
+    """Return what may befall a request, all equally likely, together as likely as given."""
+    kinds = (
+        Fault("throttle", facet="count", seconds=41),
+        Fault("throttle", facet="concurrency", seconds=3),
+        Fault("status", status=503, form="html"),
+        Fault("status", when="after", status=503, form="html"),
+        Fault("reset"),
+        Fault("reset", when="after"),
+        Fault("truncate"),
+        Fault("slow", seconds=45),
+        Fault("slow", seconds=150),
+        Fault("deadlock", message="CloseQuote"),
+    )
+    return tuple(replace(kind, probability=probability / len(kinds)) for kind in kinds)
+
+
+def _carried(request: Request, stage: Stage, timeline: Timeline, witness: Witness) -> Response:
+    """Carry a request to the organization and its answer back, as slowly and as badly as the emulator says."""
+    emulator = stage.embedded.emulator
+    begun = emulator.begin(stage.signed(request))
+    if begun.delay > TIMEOUT:
+        timeline.sleep(TIMEOUT)
+        timeline.spawn(
+            lambda: (emulator.finish(begun), witness.read()), at=timeline.monotonic() + begun.delay - TIMEOUT
+        )
+        raise Unanswered("The answer did not come in time.")
+    timeline.sleep(begun.delay)
+    exchange = emulator.finish(begun)
+    witness.read()
+    timeline.sleep(exchange.hold)
+    if exchange.cut:
+        raise Unanswered("The connection was cut before the answer came.")
+    return exchange.response
+
+
+def _metadata_at_hand(stage: Stage) -> None:
     """Read the metadata before the play: actors must not wait for each other behind a lock of the product."""
-    timeline_free = DataverseOrganization(stage._signed, stage.embedded.url, clock=stage.clock, cache_seconds=1e9)
+    timeline_free = DataverseOrganization(stage.answer, stage.embedded.url, clock=stage.clock, cache_seconds=1e9)
     stage.organization._metadata._kept = (timeline_free.metadata(), 0.0)
-    assert play.workers
-
-
-def effects(stage: Stage, opportunities: list[UUID]) -> Counter[str]:
-    """Count opportunities that have one set of effects, and those that do not."""
-    found: Counter[str] = Counter()
-    for opportunity in opportunities:
-        state, quotes, closes, quote_closes = stage.state(opportunity)
-        right = state in (1, 2) and set(quotes) <= {3} and closes == 1 and quote_closes == len(quotes)
-        found["once" if right else "not once"] += 1
-    return found

@@ -30,11 +30,15 @@ from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 from connector.service.app import create_app
 from connector.service.caller import Caller
+from connector.service.notifications_tracking import Changed, Changes
 from connector.service.options import Access, Admission, ServiceOptions, SignIn
 from connector.service.reach import Reach, Surroundings
 
 DEVELOPMENT = Admission(sign_in=SignIn.DEVELOPMENT, access=Access.APPLICATION)
 OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")
+
+TOKEN_LASTS = 3000.0
+"""Seconds for which a token is used: those of the emulator are good for about an hour."""
 
 Trouble = Callable[[Request, Handler], Response]
 """Answers a request instead of the organization, or passes it on."""
@@ -72,6 +76,10 @@ def lost(request: Request, pass_on: Handler) -> Response:
     raise Unanswered("The connection was reset before the answer came.")
 
 
+def _no_changes(_tenant: str, token: str | None) -> Changed:
+    return Changed([], token or "now")
+
+
 @dataclass
 class Stage:
     """The organization, and what an endpoint on it needs. `troubles` befall the next requests, one each."""
@@ -84,6 +92,8 @@ class Stage:
     notes: Notes = field(default_factory=Notes)
     gate: threading.Event | None = None
     token: str = ""
+    token_until: float = float("-inf")
+    changes: Changes = _no_changes
     sent: int = 0
     made: int = 0
 
@@ -111,6 +121,7 @@ class Stage:
             address=lambda _caller: self.embedded.url,
             columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
             check=lambda: None,
+            changes=self.changes,
         )
         return Surroundings(
             reach=reach, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,
@@ -167,16 +178,22 @@ class Stage:
 
     def _wire(self, request: Request) -> Response:
         if self.gate is not None:
-            self.gate.wait(30)
+            assert self.gate.wait(60), "a test left its gate closed"
         self.sent += 1
         trouble = self.troubles.popleft() if self.troubles else None
-        return trouble(request, self._signed) if trouble else self._signed(request)
+        return trouble(request, self.answer) if trouble else self.answer(request)
 
-    def _signed(self, request: Request) -> Response:
-        headers = {**request.headers, "authorization": f"Bearer {self.token}"}
-        response = self.embedded.emulator.handle(replace(request, headers=headers))
-        if response.status != 401:
-            return response
+    def answer(self, request: Request) -> Response:
+        """Answer as the organization does."""
+        return self.embedded.emulator.handle(self.signed(request))
+
+    def signed(self, request: Request) -> Request:
+        """Return the request with a token that is valid for a while."""
+        if self.clock.monotonic() >= self.token_until:
+            self.token, self.token_until = self._new_token(), self.clock.monotonic() + TOKEN_LASTS
+        return replace(request, headers={**request.headers, "authorization": f"Bearer {self.token}"})
+
+    def _new_token(self) -> str:
         form = urlencode(
             {
                 "grant_type": "client_credentials",
@@ -188,5 +205,4 @@ class Stage:
         url = f"{self.embedded.authority}/oauth2/v2.0/token"
         kind = {"content-type": "application/x-www-form-urlencoded"}
         answer = self.embedded.emulator.handle(Request("POST", url, kind, form.encode()))
-        self.token = str(json.loads(answer.body)["access_token"])
-        return self._signed(request)
+        return str(json.loads(answer.body)["access_token"])

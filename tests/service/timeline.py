@@ -17,8 +17,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class _Turn:
-    """A moment at which an actor goes on; `taken` when something else has woken it before."""
+    """A moment at which an actor goes on, or begins; `taken` when something else has woken it before."""
 
+    begin: Callable[[], None] | None = None
     go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     taken: bool = False
 
@@ -60,17 +61,15 @@ class Timeline:
 
     def spawn(self, act: Callable[[], None], at: float = 0.0) -> None:
         """Let an actor begin `at` that many seconds after the start, or now when that is past."""
-        turn = _Turn()
 
         def life() -> None:
-            turn.go.acquire()
             try:
                 act()
             except BaseException as error:  # noqa: BLE001 - raised again by `run`
                 self._failures.append(error)
             self._back.release()
 
-        threading.Thread(target=life, daemon=True).start()
+        turn = _Turn(threading.Thread(target=life, daemon=True).start)
         heapq.heappush(self._turns, (max(at, self._elapsed), next(self._numbers), turn))
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -82,7 +81,7 @@ class Timeline:
                 continue
             turn.taken = True
             self._elapsed = max(self._elapsed, moment)
-            turn.go.release()
+            (turn.begin or turn.go.release)()
             self._back.acquire()
             if self._failures:
                 raise self._failures[0]
