@@ -11,6 +11,7 @@ from uuid import UUID
 from connector.closing.model import ColumnValue, Plan, Step
 
 _HEX_DIGITS = 16
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
@@ -19,8 +20,7 @@ def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
     The digest covers what a person approves: every step's kind, record, row version, message, state, status reason,
     competitor and activity columns. It leaves out the caller's key, the activity ids derived from it, and labels.
     """
-    content = [str(opportunity_id), [_approved(step) for step in steps]]
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = _JSON.encode([str(opportunity_id), [_approved(step) for step in steps]])
     return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS])
 
 
@@ -35,24 +35,32 @@ def plan_data(plan: Plan) -> dict[str, object]:
 
 def step_data(step: Step) -> dict[str, object]:
     """Return a step as plain data; what a step does not have is absent."""
-    data: dict[str, object | None] = {
+    data: dict[str, object] = {
         "kind": step.kind.value,
         "record": str(step.record_id),
         "table": step.table,
         "label": step.label,
         "message": step.message,
-        "state": step.state,
-        "status_reason": step.status,
-        "activity_id": str(step.activity_id) if step.activity_id else None,
-        "activity": {name: _plain(value) for name, value in step.activity.items()} or None,
-        "competitor_id": str(step.competitor_id) if step.competitor_id else None,
     }
-    return {name: value for name, value in data.items() if value is not None}
+    if step.state is not None:
+        data["state"] = step.state
+    if step.status is not None:
+        data["status_reason"] = step.status
+    if step.activity_id is not None:
+        data["activity_id"] = str(step.activity_id)
+    if step.activity:
+        data["activity"] = {name: _plain(value) for name, value in step.activity.items()}
+    if step.competitor_id is not None:
+        data["competitor_id"] = str(step.competitor_id)
+    return data
 
 
 def _approved(step: Step) -> dict[str, object]:
     data = step_data(step)
-    return {name: data[name] for name in data.keys() - {"label", "activity_id"}} | {"version": step.version}
+    del data["label"]
+    data.pop("activity_id", None)
+    data["version"] = step.version
+    return data
 
 
 def _plain(value: ColumnValue) -> str | int | float | bool | None:

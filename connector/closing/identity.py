@@ -16,6 +16,7 @@ starts again on the unchanged row the same id. A random id of another client is 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from uuid import UUID
 
 from connector.closing.model import Outcome
@@ -30,15 +31,20 @@ def natural_key(opportunity_id: UUID, outcome: Outcome) -> str:
     return f"{opportunity_id}:{outcome}"
 
 
-def activity_id(opportunity_id: UUID, key: str, record_id: UUID, version: str) -> UUID:
-    """Return the id of the activity that closes `record_id`, a quote of the opportunity or the opportunity itself.
+def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str], UUID]:
+    """Return what names the activities that close an opportunity and its quotes under the caller's idempotency key.
 
-    `key` is the caller's idempotency key, `version` the ETag of the row as it was read.
+    It takes the record to close, a quote of the opportunity or the opportunity itself, and the ETag of the row as it
+    was read. The hashes that do not depend on them are made once, as a job asks for many.
     """
-    record = _hash(_RECORD_BITS, str(opportunity_id), key, str(record_id), version)
-    made = (_made_under(opportunity_id, key) << _RECORD_BITS) | record
-    high, middle, low = made >> 74, (made >> 62) & 0xFFF, made & ((1 << 62) - 1)
-    return UUID(int=(high << 80) | (_VERSION << 76) | (middle << 64) | (_VARIANT << 62) | low)
+    opportunity, made_under = str(opportunity_id), _made_under(opportunity_id, key)
+
+    def activity_id(record_id: UUID, version: str) -> UUID:
+        made = (made_under << _RECORD_BITS) | _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
+        high, middle, low = made >> 74, (made >> 62) & 0xFFF, made & ((1 << 62) - 1)
+        return UUID(int=(high << 80) | (_VERSION << 76) | (middle << 64) | (_VARIANT << 62) | low)
+
+    return activity_id
 
 
 def is_ours(candidate: UUID, opportunity_id: UUID) -> bool:

@@ -10,9 +10,10 @@ Sources: *Close a quote* and *Close an opportunity as won or lost* (Dynamics 365
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing import identity, reasons
@@ -90,13 +91,15 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     The order is: the winning quote, the other quotes by id, the opportunity last. Raises InputError when the intent
     names a status reason which the organization does not have for that state, or a column that is not free.
     """
-    closing = _resolve(intent, metadata)
+    statuses = _resolve(intent, metadata)
     refusal = _refusal(snapshot, intent)
     if refusal is not None:
         return refusal
     opportunity = snapshot.opportunity
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, ())
+    key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
+    closing = _Closing(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
     steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity)]
     if intent.quote_columns and any(step.kind in PROJECT_STEPS for step in steps):
         raise InputError(
@@ -130,20 +133,22 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
     return make_plan(opportunity.id, [*steps, *(_reopen_quote(quote, metadata) for quote in back)])
 
 
+class _Statuses(NamedTuple):
+    """The status reasons that an intent means in an organization: of the opportunity, its quotes, project quotes."""
+
+    opportunity: int
+    quote: int
+    project_quote: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """An intent with all its names looked up in an organization's metadata."""
+    """An intent with its names looked up in an organization's metadata; `activity_id` names its close activities."""
 
     intent: Intent
     metadata: OrganizationMetadata
-    key: str
-    state: OpportunityState
-    status: int
-    quote_status: int
-    project_quote_status: int
-
-    def activity_id(self, record_id: UUID, version: str) -> UUID:
-        return identity.activity_id(self.intent.opportunity_id, self.key, record_id, version)
+    statuses: _Statuses
+    activity_id: Callable[[UUID, str], UUID]
 
     def has(self, message: str) -> bool:
         return message in self.metadata.messages
@@ -154,7 +159,7 @@ def check_reasons(intent: Intent, metadata: OrganizationMetadata) -> None:
     _resolve(intent, metadata)
 
 
-def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Closing:
+def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Statuses:
     state, quotes = CLOSED_STATE[intent.outcome], metadata.quote_statuses
     opportunities = metadata.opportunity_statuses
     if intent.status is None:
@@ -167,8 +172,7 @@ def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Closing:
     else:
         quote_status = reasons.resolve("quote", quotes, intent.quote_status, QuoteState.CLOSED)
         project_quote_status = quote_status
-    key = intent.key or identity.natural_key(intent.opportunity_id, intent.outcome)
-    return _Closing(intent, metadata, key, state, status, quote_status, project_quote_status)
+    return _Statuses(status, quote_status, project_quote_status)
 
 
 def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
@@ -271,7 +275,7 @@ def _close_all(closing: _Closing, opportunity: Opportunity, quotes: Iterable[Quo
             version=opportunity.version,
             message=CLOSE_ALL_QUOTES,
             state=QuoteState.CLOSED,
-            status=closing.project_quote_status,
+            status=closing.statuses.project_quote,
         )
 
 
@@ -285,10 +289,10 @@ def _delete(quote: Quote) -> Step:
 
 
 def _close(closing: _Closing, quote: Quote) -> Step:
-    lost = closing.project_quote_status == reasons.LOST
+    lost = closing.statuses.project_quote == reasons.LOST
     if quote.work_based and lost and closing.has(CLOSE_PROJECT_QUOTE_AS_LOST):
         return _project_step(quote, CLOSE_PROJECT_QUOTE_AS_LOST, QuoteState.CLOSED, reasons.LOST)
-    return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.quote_status)
+    return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.statuses.quote)
 
 
 def _quote_step(closing: _Closing, quote: Quote, kind: StepKind, status: int) -> Step:
@@ -315,15 +319,16 @@ def _project_step(quote: Quote, message: str, state: QuoteState, status: int) ->
 
 
 def _close_opportunity(closing: _Closing, opportunity: Opportunity) -> Step:
+    state = CLOSED_STATE[closing.intent.outcome]
     return Step(
         kind=StepKind.CLOSE_OPPORTUNITY,
         table="opportunity",
         record_id=opportunity.id,
         label=opportunity.name,
         version=opportunity.version,
-        message=closing.metadata.close_action or CLOSE_ACTION[closing.state],
-        state=closing.state,
-        status=closing.status,
+        message=closing.metadata.close_action or CLOSE_ACTION[state],
+        state=state,
+        status=closing.statuses.opportunity,
         activity_id=closing.activity_id(opportunity.id, opportunity.version),
         activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes),
         competitor_id=closing.intent.competitor_id,

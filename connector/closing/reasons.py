@@ -51,15 +51,13 @@ def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, sta
 
 def default_of(table: str, statuses: Sequence[StatusReason], state: IntEnum) -> int:
     """Return the state's default status reason, else its lowest; raises InputError when the state has none."""
-    candidates = sorted(
-        (status for status in statuses if status.state == state), key=lambda s: (not s.default, s.value)
-    )
+    candidates = [status for status in statuses if status.state == state]
     if not candidates:
         raise InputError(
             f"The organization's metadata has no status reason for {table} {state.name.lower()}.",
             remedy="Check that the application user may read the table's definition.",
         )
-    return candidates[0].value
+    return min([status.value for status in candidates if status.default] or [status.value for status in candidates])
 
 
 def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> int:
@@ -67,7 +65,7 @@ def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> 
 
     Where the organization has removed that one it is the lowest other reason of the state which is not Revised.
     """
-    candidates = sorted(s.value for s in statuses if s.state == QuoteState.CLOSED and s.value != REVISED)
+    candidates = [s.value for s in statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
     wanted = CLOSED_QUOTE_DEFAULT[outcome]
     if wanted in candidates:
         return wanted
@@ -76,7 +74,7 @@ def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> 
             "The organization has no status reason for closed quotes other than Revised.",
             remedy="Name the status reason that quotes shall get.",
         )
-    return candidates[0]
+    return min(candidates)
 
 
 def _by_value(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:

@@ -17,7 +17,7 @@ from small_organization import (
     quote_id,
 )
 
-from connector.closing.identity import activity_id, is_made_under, is_ours
+from connector.closing.identity import activity_ids, is_made_under, is_ours
 from connector.closing.model import (
     CloseActivity,
     DraftPolicy,
@@ -309,7 +309,7 @@ class TestReopening:
 
 
 def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:
-    ours = activity_id(OPPORTUNITY_ID, "job", quote_id(1), 'W/"1"')
+    ours = activity_ids(OPPORTUNITY_ID, "job")(quote_id(1), 'W/"1"')
     assert is_ours(ours, OPPORTUNITY_ID)
     assert is_made_under(ours, OPPORTUNITY_ID, "job")
     assert not is_made_under(ours, OPPORTUNITY_ID, "another")
