@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 SHORTEST_SECRET = 32
 """Characters of the endpoint's secret."""
 MOST_KEYS = 2
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _NO_ENTRIES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -23,7 +25,7 @@ class ServiceSettings:
     """What is set of the hosted endpoint. Times are in seconds.
 
     `tenants` maps tenant ids to addresses of organizations, empty for the one of DATAVERSE_URL; `api_keys` maps
-    SHA-256 digests to names. `audit` is None for a file in the user's state folder.
+    SHA-256 digests to names, `webhook_keys` to tenants. `audit` is None for a file in the user's state folder.
     """
 
     sign_in: str = "auto"
@@ -44,6 +46,8 @@ class ServiceSettings:
     workers: int = 8
     requests_per_minute: int = 300
     audit: Path | None = None
+    webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_ENTRIES, repr=False)
+    callback_hosts: tuple[str, ...] = ()
 
 
 def _listed(value: str) -> tuple[str, ...]:
@@ -73,6 +77,15 @@ def _api_keys(value: str) -> str:
         raise ValueError("may hold two keys: the one in use and its successor")
     if not all(re.fullmatch(r"[\w.-]+:[0-9a-f]{64}", entry, re.ASCII) for entry in entries):
         raise ValueError("must be NAME:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one")
+    return value
+
+
+def _webhook_keys(value: str) -> str:
+    entries = [entry.rpartition(":") for entry in _listed(value)]
+    if not all(re.fullmatch(r"[\w-]+", tenant) and _DIGEST.fullmatch(digest) for tenant, _, digest in entries):
+        raise ValueError("must be TENANT:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one")
+    if max(Counter(tenant.lower() for tenant, _, _ in entries).values(), default=0) > MOST_KEYS:
+        raise ValueError("may hold two keys of a tenant: the one in use and its successor")
     return value
 
 
@@ -192,12 +205,25 @@ class ServiceNames(BaseModel):
         alias="CONNECTOR_SERVICE_AUDIT",
         description="The file to which the audit trail is added; when absent, in the user's state folder.",
     )
+    service_webhook_keys: Annotated[str, AfterValidator(_webhook_keys)] = Field(
+        "",
+        alias="CONNECTOR_SERVICE_WEBHOOK_KEYS",
+        description="Digests of the keys that the webhooks of Dataverse send, TENANT:SHA256, at most two for a tenant, "
+        "separated by commas; connector serve --make-key makes one. Without any, the organization is asked for its "
+        "changes every minute while somebody is subscribed.",
+    )
+    service_callback_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        alias="CONNECTOR_SERVICE_CALLBACK_HOSTS",
+        description="Hosts that may be told of closed opportunities beside those of the platform, as in *.contoso.com.",
+    )
 
 
 def service_settings(names: ServiceNames) -> ServiceSettings:
     """Return the value of the settings by these names."""
     tenants = (entry.partition("=") for entry in _listed(names.service_tenants))
     keys = (entry.partition(":") for entry in _listed(names.service_api_keys))
+    webhook_keys = (entry.rpartition(":") for entry in _listed(names.service_webhook_keys))
     return ServiceSettings(
         sign_in=names.service_sign_in,
         access=names.service_access,
@@ -217,6 +243,8 @@ def service_settings(names: ServiceNames) -> ServiceSettings:
         workers=names.service_workers,
         requests_per_minute=names.service_requests_per_minute,
         audit=names.service_audit,
+        webhook_keys={digest: tenant.lower() for tenant, _, digest in webhook_keys},
+        callback_hosts=tuple(pattern.removeprefix("*") for pattern in _listed(names.service_callback_hosts)),
     )
 
 
@@ -241,6 +269,11 @@ def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:
             for name, given in required.items()
             if not given
         ]
+    strangers = set() if development else set(settings.webhook_keys.values()) - set(settings.tenants)
+    problems += [
+        f"CONNECTOR_SERVICE_WEBHOOK_KEYS has a key of {tenant}, which CONNECTOR_SERVICE_TENANTS does not name."
+        for tenant in sorted(strangers)
+    ]
     if settings.api_keys and settings.access == "on_behalf_of":
         problems.append("CONNECTOR_SERVICE_API_KEYS needs CONNECTOR_SERVICE_ACCESS=by_caller: a key is no user.")
     return problems

@@ -55,10 +55,10 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
         audit = AuditFile(settings.service.audit)
         opening.callback(audit.close)
         around = Surroundings(
-            reach=Reach(ways.organization, ways.address, ways.columns, ways.check),
+            reach=Reach(ways.organization, ways.address, ways.columns, ways.check, ways.changes),
             ledger=ledger,
             audit=audit,
-            http=ways.keys_http(),
+            http=ways.outward(),
             clock=clock,
             entropy=secrets.token_bytes,
             chance=chance.random,
@@ -100,6 +100,8 @@ def service_options(settings: Settings) -> ServiceOptions:
         keep=wanted.keep,
         workers=wanted.workers,
         requests_per_minute=wanted.requests_per_minute,
+        webhook_keys=wanted.webhook_keys,
+        callback_hosts=wanted.callback_hosts,
         version=metadata.version("dataverse-close-connector"),
     )
 

@@ -6,9 +6,12 @@ import functools
 import random
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from connector.assembly.connection import Connection, Lane, Way, connect, lane_of, network_of, once
 from connector.assembly.sign_in import credential_on_behalf
@@ -16,18 +19,25 @@ from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.dataverse import auth
 from connector.dataverse.authority import discover
+from connector.dataverse.changes import read_changes
 from connector.dataverse.policies import Patience, anything, retry
 from connector.dataverse.transport import Transport
-from connector.errors import SignInError
+from connector.errors import InputError, SignInError
 from connector.handler import Handler
 from connector.settings import Settings
 
 if TYPE_CHECKING:
     from connector.service.caller import Caller
+    from connector.service.notifications_tracking import Changed
     from connector.service.options import Admission
 
 MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
+
+
+TOLD_DAYS = 8
+"""Days after which a close is no news: when a token has expired every row is read, and most closes are old."""
+_CHANGED = "statecode,modifiedon"
 
 
 class Ways:
@@ -68,13 +78,28 @@ class Ways:
         """Find out whether the endpoint can sign in; raises SignInError."""
         self._connect(self._settings.url).warm()
 
-    def keys_http(self) -> Handler:
-        """Return the way to the sign-in service's keys."""
+    def changes(self, tenant: str, token: str | None) -> Changed:
+        """Return which opportunities of a tenant were closed or changed while closed since `token`.
+
+        What the endpoint's own application may not see is not among them. Raises ConnectorError.
+        """
+        from connector.service.notifications_tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
+
+        connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
+        since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
+        keep = functools.partial(_closed_since, since) if token else _nothing
+        read = functools.partial(read_changes, connection.handler, connection.base_url, columns=_CHANGED, keep=keep)
+        try:
+            found = read(token or "")
+        except InputError:  # the tenant has another organization now
+            found = read("")
+        return Changed([UUID(str(row["opportunityid"])) for row in found.rows], found.link)
+
+    def outward(self) -> Handler:
+        """Return the way to the sign-in service's keys and to the callbacks of subscribers."""
         transport = Transport(network_of(self._settings))
         self._opening.callback(transport.close)
-        return retry(
-            transport, clock=self._clock, chance=self._chance, patience=Patience(told=5.0), repeatable=anything
-        )
+        return retry(transport, clock=self._clock, chance=self._chance, patience=Patience(told=5.0))
 
     def _connection(self, caller: Caller) -> Connection:
         return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))
@@ -128,6 +153,15 @@ class Ways:
         registration = auth.Registration(identity.client_id, authority, address)
         credential = functools.partial(credential_on_behalf, identity, http, self._clock)
         return auth.OnBehalfOf(registration, credential, http, self._clock), transport
+
+
+def _closed_since(moment: str, row: Mapping[str, object]) -> bool:
+    return row.get("statecode") != 0 and str(row.get("modifiedon", "")) >= moment
+
+
+def _nothing(_row: Mapping[str, object]) -> bool:
+    """Keep no row: the first look is for the token alone."""
+    return False
 
 
 class _Latest:

@@ -18,7 +18,7 @@ from connector.cli.options import env_file_option, verbose_option
 @click.command()
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port.")
-@click.option("--make-key", is_flag=True, help="Print a new API key and what to set for it, and serve nothing.")
+@click.option("--make-key", is_flag=True, help="Print a new key and what to set for it, and serve nothing.")
 @env_file_option
 @verbose_option
 def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> None:
@@ -69,5 +69,7 @@ def _is_loopback(host: str) -> bool:
 
 def _print_key() -> None:
     key = secrets.token_urlsafe(32)
-    click.echo(f"API key, shown this once: {key}")
-    click.echo(f"CONNECTOR_SERVICE_API_KEYS=NAME:{hashlib.sha256(key.encode()).hexdigest()}")
+    click.echo(f"Key, shown this once: {key}")
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    click.echo(f"For callers: CONNECTOR_SERVICE_API_KEYS=NAME:{digest}")
+    click.echo(f"For Dataverse's webhook: CONNECTOR_SERVICE_WEBHOOK_KEYS=TENANT:{digest}")

@@ -7,7 +7,7 @@ kind. Links expire (after 7 days by default).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from connector.dataverse.answers import json_object
@@ -36,22 +36,37 @@ class Changes:
     complete: bool
 
 
-def read_changes(handler: Handler, base_url: str, link: str = "") -> Changes:
+def everything(_row: Row) -> bool:
+    """Keep every row."""
+    return True
+
+
+def read_changes(
+    handler: Handler,
+    base_url: str,
+    link: str = "",
+    *,
+    columns: str = COLUMNS,
+    keep: Callable[[Row], bool] = everything,
+) -> Changes:
     """Return what changed since `link` was given out, or every row when there is none or it has expired.
 
-    Raises ConnectorError; InputError for a link of another organization.
+    Only the rows that `keep` says yes to are kept; a link goes on with the `columns` it began with. Raises
+    ConnectorError; InputError for a link of another organization.
     """
     endpoint = Endpoint(base_url.rstrip("/"))
     if link:
         try:
-            return _through(handler, endpoint, endpoint.follow(link), complete=False)
+            return _through(handler, endpoint, endpoint.follow(link), keep, complete=False)
         except Rejected:
             pass  # it has expired, or the organization was restored or reset: begin anew
-    first = endpoint.request(Operation("GET", f"opportunities?$select={COLUMNS}"))
-    return _through(handler, endpoint, first, complete=True)
+    first = endpoint.request(Operation("GET", f"opportunities?$select={columns}"))
+    return _through(handler, endpoint, first, keep, complete=True)
 
 
-def _through(handler: Handler, endpoint: Endpoint, request: Request, *, complete: bool) -> Changes:
+def _through(
+    handler: Handler, endpoint: Endpoint, request: Request, keep: Callable[[Row], bool], *, complete: bool
+) -> Changes:
     rows: list[Mapping[str, object]] = []
     deleted: list[str] = []
     while True:
@@ -59,7 +74,7 @@ def _through(handler: Handler, endpoint: Endpoint, request: Request, *, complete
         for row in rows_of(page, _SUBJECT):
             if str(row.get("@odata.context", "")).endswith(_DELETED):
                 deleted.append(str(row["id"]))
-            else:
+            elif keep(row):
                 rows.append(_plain(row))
         if "@odata.nextLink" not in page:
             return Changes(tuple(rows), tuple(deleted), str(page["@odata.deltaLink"]), complete)

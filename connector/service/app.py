@@ -23,6 +23,7 @@ from connector.service.health import Health
 from connector.service.keys import SigningKeys
 from connector.service.limits import RateLimit
 from connector.service.models_answers import ErrorDetail
+from connector.service.notifications import Notices
 from connector.service.operations import Desk
 from connector.service.operations_crew import Crew
 from connector.service.operations_work import Stopping, Work
@@ -42,7 +43,8 @@ _UNPROCESSABLE = 422
 def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     """Return the endpoint as an ASGI app; its workers run from its start to its shutdown."""
     desk = Desk(around.ledger, options, around.audit, around.clock, around.entropy)
-    crew = _crew(desk, options, around)
+    trigger = Trigger(options, around)
+    crew = _crew(desk, options, around, trigger.notices)
     app = FastAPI(
         title="Opportunity Close",
         version=options.version or "0",
@@ -54,11 +56,10 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     )
     working = (lambda: crew.alive) if options.workers else (lambda: True)
     operations = Operations(around.ledger)
-    trigger = Trigger(options, around, around.reach.changes)
     parts = (
         OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router(),
         OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router(),
-        ReadingRoutes(around.reach, options, around.waiting).router(),
+        ReadingRoutes(around.reach, options, around.waiting, around.clock).router(),
         Health(operations, around.reach.check, working, around.waiting, around.clock, options.version).router(),
         trigger.router(),
         definition.router(_deployment(options)),
@@ -78,7 +79,9 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     return app
 
 
-def work_of(desk: Desk, options: ServiceOptions, around: Surroundings, stopping: threading.Event) -> Work:
+def work_of(
+    desk: Desk, options: ServiceOptions, around: Surroundings, notices: Notices, stopping: threading.Event
+) -> Work:
     """Return how operations are worked off in this process; its pauses end when it is `stopping`."""
 
     def pause(seconds: float) -> None:
@@ -91,15 +94,16 @@ def work_of(desk: Desk, options: ServiceOptions, around: Surroundings, stopping:
         organization_for=around.reach.organization,
         audit=around.audit,
         clock=around.clock,
+        announce=notices.announce_own,
         tell=around.waiting.tell,
         pause=pause,
         chance=around.chance,
     )
 
 
-def _crew(desk: Desk, options: ServiceOptions, around: Surroundings) -> Crew:
+def _crew(desk: Desk, options: ServiceOptions, around: Surroundings, notices: Notices) -> Crew:
     stopping = threading.Event()
-    work = work_of(desk, options, around, stopping)
+    work = work_of(desk, options, around, notices, stopping)
     return Crew(around.ledger, work, max(1, options.workers), around.who, stopping)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, time
 from email.utils import parsedate_to_datetime
 from typing import Literal
@@ -17,7 +18,17 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from connector.bulk.ledger_database import Database
 from connector.clock import Clock
-from connector.closing.model import CloseActivity, Opportunity, OpportunityState, Outcome, QuoteState, Snapshot
+from connector.closing.model import (
+    CloseActivity,
+    Opportunity,
+    OpportunityState,
+    Outcome,
+    QuoteState,
+    Report,
+    ReportStatus,
+    Snapshot,
+    StepKind,
+)
 from connector.closing.organization import Organization
 from connector.errors import TransportError
 from connector.handler import Handler, Request, Response
@@ -83,6 +94,19 @@ def closed_event(
     )
 
 
+def _closed_by_us(report: Report, now: datetime) -> Snapshot | None:
+    """Return the closed opportunity with the close activity that we made; None when there is nothing to tell of."""
+    after = report.after
+    if report.status is not ReportStatus.CLOSED or after is None:
+        return None
+    made = [
+        CloseActivity(result.step.activity_id, after.opportunity.id, completed=True, created_on=now)
+        for result in report.steps
+        if result.step.kind is StepKind.CLOSE_OPPORTUNITY and result.step.activity_id
+    ]
+    return replace(after, activities=tuple(made)) if made else (after if after.activities else None)
+
+
 def _latest(snapshot: Snapshot) -> CloseActivity | None:
     ours = [a for a in snapshot.activities if a.record_id == snapshot.opportunity.id and a.completed]
     return max(ours, key=lambda a: (a.created_on is not None, a.created_on, a.id), default=None)
@@ -119,7 +143,7 @@ class Notices:
         self._clock = clock
         self._entropy = entropy
 
-    def announce(self, tenant: str, ids: Sequence[UUID], source: Source, operation_id: str | None = None) -> int:
+    def announce(self, tenant: str, ids: Sequence[UUID], source: Source) -> int:
         """Read the opportunities and queue an event for each that is closed; returns how many deliveries are new.
 
         Raises ConnectorError when they cannot be read: then nothing was queued, and it may be announced again.
@@ -129,8 +153,21 @@ class Notices:
             return 0
         seen = self._organization_for(tenant).observe(tuple(dict.fromkeys(ids)), activities=True)
         now = self._clock.now()
-        events = (closed_event(tenant, snapshot, source, now, operation_id) for snapshot in seen.values())
+        events = (closed_event(tenant, snapshot, source, now) for snapshot in seen.values())
         return sum(self._queue(event, waiting, now) for event in events if event is not None)
+
+    def announce_own(self, tenant: str, report: Report, operation_id: str) -> int:
+        """Queue an event for what an operation of this endpoint closed; returns how many deliveries are new.
+
+        The report says all there is to tell, so nothing is read that could fail.
+        """
+        closed = _closed_by_us(report, self._clock.now())
+        waiting = self._subscriptions.of_tenant(tenant) if closed else []
+        if closed is None or not waiting:
+            return 0
+        now = self._clock.now()
+        event = closed_event(tenant, closed, "connector", now, operation_id)
+        return self._queue(event, waiting, now) if event is not None else 0
 
     def _queue(self, event: ClosedEvent, waiting: Sequence[Subscription], now: datetime) -> int:
         """Queue the event where it is wanted; a close from before a subscription, or long ago, is no news."""

@@ -33,12 +33,16 @@ class Stopping(Exception):
     """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
 
 
+def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
+    """Announce to nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """How operations are worked off. `organization_for` gives the organization as a caller may use it.
 
-    `tell` is called with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives
-    numbers from 0 to 1.
+    `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `tell` is called
+    with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives numbers from 0 to 1.
     """
 
     desk: Desk
@@ -49,6 +53,7 @@ class Work:
     tell: Callable[[str], None]
     pause: Callable[[float], None]
     chance: Callable[[], float]
+    announce: Callable[[str, Report, str], object] = _to_nobody
 
     def do(self, worker: Worker, job: Job, item: Item) -> None:
         """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
@@ -65,6 +70,7 @@ class Work:
         if passing and patient:
             self._put_off(worker, job, item, cause)
             return
+        self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
         self.audit.write(of_end(job, item, report, caller, self.clock))
         reason = GAVE_UP if passing else _reason(report, cause)
         status = STATUS_BY_WORD[report.status.value]
@@ -116,4 +122,4 @@ def _ours(organization: Organization, report: Report, wanted: Wanted) -> Report:
     except ConnectorError:
         return report  # it is closed as asked in any case
     made = [a for a in seen.activities if is_made_under(a.id, wanted.opportunity_id, wanted.key)] if seen else []
-    return replace(report, status=ReportStatus.CLOSED) if any(a.completed for a in made) else report
+    return replace(report, status=ReportStatus.CLOSED, after=seen) if any(a.completed for a in made) else report

@@ -65,6 +65,8 @@ class ServiceOptions:
     referrer prefix is believed, with their dot. `deadline` is how long a caller is kept waiting, `keep` how long an
     answer is kept, `patience` how long an operation is tried. `workers` is how many operations run side by side,
     `queue` how many may wait. `requests_per_minute` is per connection, `body_limit` in bytes.
+    `webhook_keys` maps the SHA-256 of each webhook key to its tenant; `callback_hosts` are the ends of host names that
+    may be told of closes beside the platform's own, with their dot.
     """
 
     secret: bytes = field(repr=False)
@@ -79,4 +81,6 @@ class ServiceOptions:
     queue: int = 10_000
     requests_per_minute: int = 300
     body_limit: int = 64 * 1024
+    webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_TENANTS, repr=False)
+    callback_hosts: tuple[str, ...] = ()
     version: str = ""

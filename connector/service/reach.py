@@ -12,7 +12,7 @@ from connector.closing.organization import Organization
 from connector.handler import Handler
 from connector.service.audit import AuditTrail
 from connector.service.caller import Caller
-from connector.service.notifications_tracking import Changes
+from connector.service.notifications_tracking import Changes, never_asked
 from connector.service.operations_wait import LoopWaiting, Waiting
 
 
@@ -22,14 +22,15 @@ class Reach:
 
     `organization` is the one of the caller's tenant, with the caller's rights or the application's; `address` is where
     it is; `columns` are the custom columns of a table as a JSON schema; `check` finds out whether a token can be had,
-    `changes` what changed in a tenant since a token, where that can be asked.
+    `changes` what changed in a tenant since a token; the
+    default tells of nothing.
     """
 
     organization: Callable[[Caller], Organization]
     address: Callable[[Caller], str]
     columns: Callable[[Caller, str], Mapping[str, Any]]
     check: Callable[[], None]
-    changes: Changes | None = None
+    changes: Changes = never_asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 from fastapi import APIRouter
 
 from connector.errors import ConnectorError
 from connector.service.caller import Caller, CallerKind
 from connector.service.notifications import Courier, Notices
-from connector.service.notifications_tracking import Changes, Tracker
+from connector.service.notifications_tracking import Tracker
 from connector.service.operations_links import Links
 from connector.service.options import ServiceOptions
 from connector.service.reach import Surroundings
@@ -27,15 +26,15 @@ _log = logging.getLogger("connector.service")
 
 ROUND, TRACKING, SWEEP = 2.0, 60.0, 3600.0
 """Seconds between looks for what is due, for what has changed, and for what can be forgotten."""
-_NO_KEYS: Mapping[str, str] = MappingProxyType({})
 
 
 class Trigger:
-    """The parts of the trigger. `changes` tells what changed in a tenant, None where that cannot be asked."""
+    """The parts of the trigger."""
 
-    def __init__(self, options: ServiceOptions, around: Surroundings, changes: Changes | None) -> None:
+    def __init__(self, options: ServiceOptions, around: Surroundings) -> None:
         database, secret, clock = around.ledger.database, options.secret, around.clock
-        self.subscriptions = Subscriptions(database, secret, clock, around.entropy, PLATFORM_HOSTS)
+        hosts = (*PLATFORM_HOSTS, *options.callback_hosts)
+        self.subscriptions = Subscriptions(database, secret, clock, around.entropy, hosts)
         self.notices = Notices(
             database,
             self.subscriptions,
@@ -44,20 +43,20 @@ class Trigger:
             clock,
             around.entropy,
         )
-        self._courier = Courier(database, self.subscriptions, around.http, secret, clock, PLATFORM_HOSTS)
-        self._tracker = Tracker(database, self.subscriptions, self.notices, changes) if changes else None
+        self.courier = Courier(database, self.subscriptions, around.http, secret, clock, hosts)
+        told = frozenset(options.webhook_keys.values())
+        self.tracker = Tracker(database, self.subscriptions, self.notices, around.reach.changes, clock, told)
+        self._keys = options.webhook_keys
         self._links = Links(secret, options.public_url, options.gateway_hosts)
         self._around = around
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="trigger", daemon=True)
 
-    def router(self, keys: Mapping[str, str] = _NO_KEYS) -> APIRouter:
-        """Return the routes; `keys` maps the SHA-256 of each webhook key to its tenant."""
-        look = self._tracker.look if self._tracker else lambda _tenant: 0
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        around, look = self._around, self.tracker.look
         return router(
-            Desk(
-                self.subscriptions, self.notices, look, keys, self._links.base, self._around.waiting, self._around.clock
-            )
+            Desk(self.subscriptions, self.notices, look, self._keys, self._links.base, around.waiting, around.clock)
         )
 
     def start(self) -> None:
@@ -71,9 +70,11 @@ class Trigger:
             self._thread.join()
 
     def _run(self) -> None:
-        rounds: list[tuple[float, Callable[[], object]]] = [(ROUND, self._courier.round), (SWEEP, self._courier.sweep)]
-        if self._tracker:
-            rounds.append((TRACKING, self._tracker.round))
+        rounds: list[tuple[float, Callable[[], object]]] = [
+            (ROUND, self.courier.round),
+            (TRACKING, self.tracker.round),
+            (SWEEP, self.courier.sweep),
+        ]
         due = [0.0 for _ in rounds]
         while not self._stopping.wait(ROUND):
             now = self._around.clock.monotonic()
