@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import kills
+from dam import Dam, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,13 +47,6 @@ def test_whoever_else_works_in_the_store_gets_no_share() -> None:
     assert shares([Present(1, "host:1", "a job", NOW, NOW)]) == {}
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 90.0) -> None:
-    ends = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < ends, "it does not come about"
-        time.sleep(0.1)
-
-
 async def nothing(_turn: object) -> None:
     raise AssertionError
 
@@ -65,26 +57,30 @@ def test_the_tables_of_the_queue_are_made_once(postgres_store: str) -> None:
 
 
 def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgres_store: str) -> None:
-    slow = ({"do": "slow", "message": "$batch", "seconds": 0.5},)
     with (
-        kills.scene(tmp_path, postgres_store, rows=2000, seed=1, users=2, trouble=slow) as at,
+        kills.scene(tmp_path, postgres_store, rows=2000, seed=1, users=2, trouble=()) as at,
+        Dam(at.emulator.emulator, after=50) as dam,
         open_ledger(postgres_store, SystemClock()) as ledger,
     ):
         ledger.create("shared", at.rows(), options={"organization": at.emulator.url})
         workers = [at.start(WORKER) for _ in range(2)]
         try:
-            wait_for(lambda: ledger.counts("shared").of(ItemStatus.CLOSED) > 0)
+            dam.wait()
             ledger.wish("shared", Wish.PAUSE)
+            dam.leak()
             wait_for(lambda: not ledger.present("shared"))
             paused = ledger.counts("shared")
             assert paused.of(ItemStatus.CLAIMED) == 0
+            assert paused.of(ItemStatus.PENDING) > 0
             assert ledger.job("shared").state is JobState.READY
+            dam.open()
             ledger.wish("shared", Wish.RUN)
             wait_for(lambda: at.finished(ledger, "shared"))
         finally:
+            dam.open()
             for process in workers:
                 process.terminate()
-            assert [process.wait(60) for process in workers] == [0, 0]
+            assert [process.wait(kills.PATIENCE) for process in workers] == [0, 0]
         score = kills.Score()
         at.judge(ledger, "shared", score)
         assert score.problems == []
@@ -111,7 +107,7 @@ def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, post
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=kills.PATIENCE,
         )
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["closed"] == 100
@@ -127,7 +123,7 @@ def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> Non
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=kills.PATIENCE,
     )
     assert done.returncode == 2
     assert "postgresql://" in done.stderr
