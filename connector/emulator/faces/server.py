@@ -12,7 +12,7 @@ import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import TypeVar, cast
 
@@ -50,10 +50,13 @@ _REASONS: Mapping[int, bytes] = {status.value: status.phrase.encode("ascii") for
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, core: Core, origin: str, open_connections: set[Connection]) -> None:
+    def __init__(
+        self, core: Core, origin: str, open_connections: set[Connection], tasks: set[asyncio.Task[None]]
+    ) -> None:
         self._core = core
         self._origin = origin
         self._open = open_connections
+        self._tasks = tasks
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[Request, bool]] = deque()
@@ -190,13 +193,24 @@ class Connection(asyncio.Protocol):
             if exchange.hold <= 0 and self._paused.is_set():
                 self._send(exchange, request.method, keep=keep)
                 return
-            self._task = asyncio.get_running_loop().create_task(self._rest(exchange, request, keep=keep))
+            self._task = self._spawned(self._rest(exchange, request, keep=keep))
             return
         assert begun is not None  # noqa: S101 - what failed is not waited for
-        self._task = asyncio.get_running_loop().create_task(self._later(begun, delay, request, keep=keep))
+        self._task = self._spawned(self._later(begun, delay, request, keep=keep))
+
+    def _spawned(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Return `work` under way, known to the server: it outlives the connection, but not the serving."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _later(self, begun: Begun, delay: float, request: Request, *, keep: bool) -> None:
-        await asyncio.sleep(delay)
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            self._core.abandon(begun)  # what has arrived is executed, as for a client that has gone
+            raise
         await self._rest(self._asked(self._core.finish, begun) or _FAILED, request, keep=keep)
 
     @staticmethod
@@ -267,6 +281,7 @@ class Server:
         self._origin = origin
         self._tls = tls
         self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -277,11 +292,20 @@ class Server:
         self._sweep = loop.call_later(_SWEEP, self._cut_slow)
 
     async def stop(self) -> None:
-        """Accept nothing more, let answers under way go out for a second, and end every connection."""
+        """Accept nothing more, let answers under way go out for a second, and end every connection.
+
+        Requests whose time has not come are left to the core, which executes them when it closes.
+        """
         if self._server is not None:
             self._server.close()
         if self._sweep is not None:
             self._sweep.cancel()
+        await self._end_connections()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _end_connections(self) -> None:
         for tick in range(100):
             for connection in [one for one in self._connections if one.idle]:
                 if tick < _PATIENCE:
@@ -302,7 +326,7 @@ class Server:
         self._sweep = loop.call_later(_SWEEP, self._cut_slow)
 
     def _connection(self) -> Connection:
-        return Connection(self._core, self._origin, self._connections)
+        return Connection(self._core, self._origin, self._connections, self._tasks)
 
 
 def listening(host: str, port: int) -> socket.socket:

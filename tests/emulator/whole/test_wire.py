@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import ssl
@@ -135,3 +136,23 @@ def test_a_slow_request_is_done_although_its_client_has_gone(server: ServedEmula
     while not server.emulator.journal.entries(after=before) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert [entry.fault for entry in server.emulator.journal.entries(after=before)] == ["slow before"]
+
+
+def test_stopping_waits_for_nothing_and_leaves_nothing_undone(
+    tmp_path: Path, keys: Keys, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(EmulatorOptions(seeded=0), SystemClock(), tmp_path / "emulator", keys) as one:
+        one.emulator.control.set_faults([{"do": "slow", "seconds": 3600, "message": "token"}])
+        asks = f"GET /{one.tenant_id}/discovery/keys HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        with connected(one) as patient:
+            patient.sendall(asks)
+            with connected(one) as gone:
+                gone.sendall(asks)
+                deadline = time.monotonic() + 60
+                while one.emulator.journal.number < 2 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            begun = one.emulator.journal.number, len(one.emulator.journal.entries())
+    assert begun == (2, 0)
+    assert [entry.status for entry in one.emulator.journal.entries()] == [200, 200]
+    gc.collect()  # a task that was dropped while it waited would complain now
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
