@@ -217,10 +217,10 @@ class Protection:
         for a worker not (inferred).
         """
         account = self._account(user, server, now)
-        throttle = self._refuse(account, user, server, now) if self.limits.enforced else None
+        facet = self._exceeded(account, now) if self.limits.enforced else None
         account.window.add(now, 1, 0.0)
-        if throttle is not None:
-            return throttle
+        if facet is not None:
+            return self._refuse(account, user, server, now, facet)
         starts, ends = self._schedule(server, now, seconds, locks)
         account.window.add(now, 0, ends - starts)
         account.in_flight += 1
@@ -255,28 +255,35 @@ class Protection:
         account.window.slide(now)
         return account
 
-    def _refuse(self, account: Account, user: str, server: int, now: float) -> Throttle | None:
-        """Return the refusal that applies, if any.
+    def _exceeded(self, account: Account, now: float) -> str | None:
+        """Return the facet that refuses a request arriving at `now`, None when it is let in."""
+        limits, window = self.limits, account.window
+        if window.count >= limits.requests:
+            return "count"
+        if window.seconds >= limits.execution_seconds:
+            return "time"
+        if now < account.penalty_until:
+            return account.facet
+        return "concurrency" if account.in_flight >= limits.concurrency else None
+
+    def _refuse(self, account: Account, user: str, server: int, now: float, facet: str) -> Throttle:
+        """Return the refusal of a request that its window has counted already.
 
         Window facets: refused from the moment the window holds more than the limit until the penalty is over. The
-        penalty lasts until the window has room again; each request that comes during it adds `poke_seconds` and also
-        counts in the window. The concurrency gauge has no penalty: it refuses while it is full.
+        penalty lasts until the window, with every refused request in it, has room for one more: who waits as told is
+        let in. Each request that comes during the penalty adds `poke_seconds` and also counts in the window. The
+        concurrency gauge has no penalty: it refuses while it is full.
         """
         limits, window = self.limits, account.window
-        early = now < account.penalty_until
-        over_count = window.count >= limits.requests
-        over_time = window.seconds >= limits.execution_seconds
-        if early or over_count or over_time:
-            if over_count or over_time:
-                account.facet = "count" if over_count else "time"
-            room = window.until(now, limits.requests - 1, math.nextafter(limits.execution_seconds, 0))
-            owed = max(room, account.penalty_until - now) + (limits.poke_seconds if early else 0.0)
-            account.penalty_until = now + min(max(owed, 1.0), limits.longest_penalty)
-            return self._throttle(user, server, account.facet, account.penalty_until - now, early=early)
-        if account.in_flight >= limits.concurrency:
+        if facet == "concurrency":
             wait = self._random.uniform(*limits.concurrency_retry_after)
-            return self._throttle(user, server, "concurrency", wait, early=False)
-        return None
+            return self._throttle(user, server, facet, wait, early=False)
+        early = now < account.penalty_until
+        account.facet = facet
+        room = window.until(now, limits.requests - 1, math.nextafter(limits.execution_seconds, 0))
+        owed = max(room, account.penalty_until - now) + (limits.poke_seconds if early else 0.0)
+        account.penalty_until = now + min(max(owed, 1.0), limits.longest_penalty)
+        return self._throttle(user, server, facet, account.penalty_until - now, early=early)
 
     def throttle(self, user: str, server: int, facet: str, retry_after: float) -> Throttle:
         """Return a refusal of `facet` in the documented wording without touching any account (planned faults)."""

@@ -45,6 +45,18 @@ def test_who_waits_as_told_is_let_in_again() -> None:
     admitted(protection.arrive(USER, 0, 11.0 + throttle.retry_after))
 
 
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=40), st.integers(1, 20), st.floats(0, 20))
+@settings(deadline=None)
+def test_whenever_somebody_is_refused_waiting_as_told_is_enough(gaps: list[float], limit: int, last: float) -> None:
+    protection, now = Protection(Limits(requests=limit, window_seconds=60.0)), 0.0
+    for gap in [*gaps, last]:
+        now += gap
+        verdict = protection.arrive(USER, 0, now)
+        if isinstance(verdict, Throttle):
+            now += verdict.retry_after
+            admitted(protection.arrive(USER, 0, now))
+
+
 def test_who_comes_early_waits_longer_each_time() -> None:
     protection = Protection()
     spend(protection, 0.0, 6000)
