@@ -34,6 +34,9 @@ class Waiting(Protocol):
     async def apart(self, call: Callable[[], T]) -> T:
         """Return what `call` returns; it may block."""
 
+    async def afar(self, call: Callable[[], T], seconds: float) -> T:
+        """Return what `call` returns, which asks an organization; raises TimeoutError when that takes longer."""
+
     def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
         """Return a listener for an operation; what ends after this is heard."""
 
@@ -55,10 +58,11 @@ async def ended(
 
 
 class LoopWaiting:
-    """Waits on the event loop; blocking work goes to threads of its own."""
+    """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
 
     def __init__(self) -> None:
         self._limiter: CapacityLimiter | None = None
+        self._far: CapacityLimiter | None = None
         self._listeners: dict[str, list[_LoopListener]] = {}
         self._lock = threading.Lock()
 
@@ -67,6 +71,17 @@ class LoopWaiting:
         if self._limiter is None:
             self._limiter = CapacityLimiter(THREADS)
         return await to_thread.run_sync(call, limiter=self._limiter)
+
+    async def afar(self, call: Callable[[], T], seconds: float) -> T:
+        """Run `call` in a thread, which it keeps to its end though nobody may wait for that any more."""
+        if self._far is None:
+            self._far = CapacityLimiter(THREADS)
+        asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=self._far))
+        asking.add_done_callback(_looked_at)
+        done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
+        if not done:
+            raise TimeoutError
+        return asking.result()
 
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[Listener]:
@@ -87,6 +102,12 @@ class LoopWaiting:
         with self._lock:
             for listener in self._listeners.get(operation_id, ()):
                 listener.wake()
+
+
+def _looked_at(asking: asyncio.Future[T]) -> None:
+    """Look at how it ended, so that a failure nobody waits for is no news."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 class _LoopListener:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from connector.clock import Clock
 from connector.closing.close import preview
 from connector.closing.model import (
     OpportunityState,
@@ -24,6 +27,7 @@ from connector.closing.report import preview_data
 from connector.closing.request import parse_request
 from connector.service.answers import quote_results, step_results
 from connector.service.caller import Caller
+from connector.service.failures import RETRY_AFTER, Declined, busy
 from connector.service.models import PlanBody
 from connector.service.models_answers import (
     CloseColumns,
@@ -48,16 +52,19 @@ from connector.service.options import ServiceOptions
 from connector.service.reach import Reach
 from connector.service.routes import caller_of, told
 
+T = TypeVar("T")
+
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
 
 
 class ReadingRoutes:
     """The operations that change nothing."""
 
-    def __init__(self, reach: Reach, options: ServiceOptions, waiting: Waiting) -> None:
+    def __init__(self, reach: Reach, options: ServiceOptions, waiting: Waiting, clock: Clock) -> None:
         self._reach = reach
         self._options = options
         self._waiting = waiting
+        self._clock = clock
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -75,31 +82,31 @@ class ReadingRoutes:
     async def plan(self, request: Request, opportunity: OpportunityId, body: PlanBody) -> JSONResponse:
         """Tell what closing would do."""
         caller = caller_of(request)
-        return told(await self._waiting.apart(lambda: self._planned(caller, opportunity, body)))
+        return told(await self._asked(request, lambda: self._planned(caller, opportunity, body)))
 
     async def opportunity(self, request: Request, opportunity: OpportunityId) -> JSONResponse:
         """Return an opportunity with its quotes."""
         caller = caller_of(request)
-        return told(await self._waiting.apart(lambda: self._seen(caller, opportunity)))
+        return told(await self._asked(request, lambda: self._seen(caller, opportunity)))
 
     async def reasons(
         self, request: Request, outcome: OutcomeQuery, table: ReasonsTable = "opportunity"
     ) -> JSONResponse:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
-        metadata = await self._waiting.apart(lambda: self._reach.organization(caller).metadata())
+        metadata = await self._asked(request, lambda: self._reach.organization(caller).metadata())
         return told(fitting_reasons(metadata, outcome, table))
 
     async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> JSONResponse:
         """Return the custom columns of a close activity as a schema."""
         caller = caller_of(request)
-        schema = await self._waiting.apart(lambda: self._reach.columns(caller, table))
+        schema = await self._asked(request, lambda: self._reach.columns(caller, table))
         return told(CloseColumns(schema=dict(schema)))
 
     async def connection(self, request: Request) -> JSONResponse:
         """Reach the organization as this caller, and say which it is."""
         caller = caller_of(request)
-        await self._waiting.apart(lambda: self._reach.organization(caller).metadata())
+        await self._asked(request, lambda: self._reach.organization(caller).metadata())
         as_user = acts_as_user(caller, self._options.admission.access)
         address = self._reach.address(caller)
         return told(
@@ -107,6 +114,15 @@ class ReadingRoutes:
                 organization=address, access="user" if as_user else "application", version=self._options.version
             )
         )
+
+    async def _asked(self, request: Request, call: Callable[[], T]) -> T:
+        """Return what the organization says; raises Declined (503) when it has not said it by the deadline."""
+        until = request.state.began + self._options.deadline
+        try:
+            return await self._waiting.afar(call, until - self._clock.monotonic())
+        except TimeoutError:
+            slow = "The organization has not answered in time; nothing was changed. Send it again."
+            raise Declined(busy(503, "organization_slow", slow, RETRY_AFTER)) from None
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
         intent = parse_request(wish_values(opportunity_id, body)).to_intent()

@@ -79,6 +79,9 @@ class TimelineWaiting:
     async def apart(self, call: Callable[[], T]) -> T:
         return call()
 
+    async def afar(self, call: Callable[[], T], _seconds: float) -> T:
+        return call()
+
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[_Listener]:
         yield _Listener(self._timeline, operation_id)
