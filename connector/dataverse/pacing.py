@@ -136,6 +136,7 @@ class Governor:
         self._crowd = Crowd(budget.window)
         self._costs: dict[str, Cost] = {}
         self._held_until = float("-inf")
+        self._promised: Server | None = None
         self._in_flight = 0
         self._since_explored = 0
         self._nothing_new = 0
@@ -156,9 +157,20 @@ class Governor:
         if self._in_flight >= int(self._crowd.most):
             return self._wait(float("inf"), Binding.LATENCY)
         cost = self._cost(kind) * parts
+        if self._promised is not None and not self._in_flight:
+            return self._take_at_its_word(now, self._promised, kind, parts, cost)
         if self._settled():
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
+
+    def _take_at_its_word(self, now: float, server: Server, kind: str, parts: int, cost: float) -> Permit:
+        """Send one request, whatever we think is left: the service said when it would take it, and that is now."""
+        self._promised = None
+        known = self._settled() and server.key in self._servers
+        charged = (server,) if known else tuple(self._servers.values())
+        for one in charged:
+            one.last_at = now
+        return self._permit(Permit(now, server.key if known else "", charged, kind, parts, cost))
 
     def _settled(self) -> bool:
         """Return whether the servers are known well enough to choose among them."""
@@ -255,6 +267,7 @@ class Governor:
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
         self._held_until = max(self._held_until, now + stopped)
+        self._promised = server if feedback.retry_after is not None else None
         if now < server.refused_until:
             return
         server.refused_until = now + stopped

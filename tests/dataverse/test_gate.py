@@ -151,3 +151,21 @@ def test_a_closed_gate_turns_away_what_was_not_sent() -> None:
         gate.close()
         with pytest.raises(NotSent):
             waiting.result(timeout=20)
+
+
+@pytest.mark.parametrize("code", ["0x80072322", "0x80072321", "0x80072326"], ids=["count", "time", "concurrency"])
+def test_when_the_time_told_is_over_one_request_goes_whatever_we_think_is_left(code: str) -> None:
+    """Somebody else may have used up what we thought was left, but the service said when it takes the next one."""
+    clock, sent = VirtualClock(), list[float]()
+    message = "Exceeded the limit of 6000 over time window of 300 seconds."
+    busy = Response(
+        429, (("Retry-After", "2"),), b'{"error":{"code":"%s","message":"%s"}}' % (code.encode(), message.encode())
+    )
+
+    def service(_: Request) -> Response:
+        sent.append(clock.monotonic())
+        return busy if len(sent) < 4 else Response(200)
+
+    gate = Gate(service, clock)
+    assert [gate(get()).status for _ in range(4)] == [429, 429, 429, 200]
+    assert sent == pytest.approx([0, 2, 4, 6])
