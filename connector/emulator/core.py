@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from connector.emulator.control.control import Control
-from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept
+from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept_answer, kept_request
 from connector.emulator.control.referee import Referee
 from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
 from connector.emulator.identity.entra import Entra
@@ -62,6 +62,8 @@ class Pending:
     fault: Fault | None = None
     rule: str = ""
     findings: tuple[str, ...] = ()
+    struck: list[Fault] = field(default_factory=list)
+    """Planned faults that acted on its operations."""
     operations: list[OperationNote] = field(default_factory=list)
 
 
@@ -89,6 +91,7 @@ class Emulator:
         self.authority_file: Path | None = None
         """Where the certificate authority is, when there is a socket."""
         self._callers_names: tuple[str, ...] = ()
+        self._struck: list[Fault] = []
         self.organization.world.plugins.append(self._trouble)
         self._late: list[tuple[float, int, Pending]] = []
 
@@ -217,8 +220,10 @@ class Emulator:
             user = pending.identity.object_id if pending.identity else ""
             verdict = self.protection.throttle(user, pending.server, fault.facet, fault.seconds)
             pending.response = throttled(verdict) if pending.face == "web api" else token_failure(fault)
+        elif fault.do == "challenge" and pending.face == "web api":
+            pending.response = self.bearer.claims_challenge()
         elif fault.when == "before" and fault.do in ("status", "reset"):
-            pending.response = failure(fault) if pending.face == "web api" else token_failure(fault)
+            pending.response = _failed(pending, fault)
 
     def _work(self, calls: Calls) -> float:
         return self.latency.seconds(calls) if self.latency is not None else 0.0
@@ -246,7 +251,7 @@ class Emulator:
             return self.entra.handle(pending.request)
         assert pending.caller is not None  # noqa: S101 - admitted requests have a caller
         assert pending.identity is not None  # noqa: S101 - the same
-        self._callers_names = pending.identity.names
+        self._callers_names, self._struck = pending.identity.names, pending.struck
         answer: Answer = self.api.handle(pending.request, pending.caller)
         pending.operations = [
             OperationNote(one.message, one.table or "", one.record_id or "", one.rule or "", one.status)
@@ -262,19 +267,20 @@ class Emulator:
         call = Call("", invocation.message, invocation.table, about, "")
         fault = self.faults.on_operation(call, self._callers_names)
         if fault is not None:
-            self.organization.fail(fault, invocation.table, invocation.record_id)
+            self._struck.append(fault)
+            self.organization.fail(fault, invocation)
 
     def _spoil(self, pending: Pending, response: Response) -> Exchange:
         """Do to the answer what the plan says; the work has been committed."""
         fault = pending.fault
-        if fault is None or fault.do == "throttle":
-            return Exchange(response)
+        if fault is None or fault.do in ("throttle", "challenge"):
+            return Exchange(response, hold=sum(one.hold for one in pending.struck))
         if fault.do == "reset":
             return Exchange(response, "reset")
         if fault.do == "truncate":
             return Exchange(response, "truncate")
         if fault.when == "after":
-            return Exchange(response, hold=fault.seconds) if fault.do == "slow" else Exchange(failure(fault))
+            return Exchange(response, hold=fault.seconds) if fault.do == "slow" else Exchange(_failed(pending, fault))
         return Exchange(response)
 
     def _close(self, pending: Pending, exchange: Exchange) -> Exchange:
@@ -285,11 +291,14 @@ class Emulator:
             pending.findings += self.referee.settled(pending.number, identity.application_id, pending.operations)
         if pending.admission is not None:
             self.protection.leave(pending.admission, self.clock.monotonic())
-        self.journal.add(self._entry(pending, exchange))
-        if pending.face != "web api":
-            return replace(exchange, response=replace(response, headers=(*response.headers, self.headers.date())))
-        user = identity.object_id if identity is not None else None
-        return replace(exchange, response=self.headers.dress(response, pending.request, user, pending.server))
+        if pending.face == "web api":
+            user = identity.object_id if identity is not None else None
+            response = self.headers.dress(response, pending.request, user, pending.server)
+        else:
+            response = replace(response, headers=(*response.headers, self.headers.date()))
+        answered = replace(exchange, response=response)
+        self.journal.add(self._entry(pending, answered))
+        return answered
 
     def _entry(self, pending: Pending, exchange: Exchange) -> Entry:
         identity = pending.identity
@@ -299,22 +308,30 @@ class Emulator:
             at=self.clock.now(),
             face=pending.face,
             title=pending.calls.title if pending.calls else split_url(pending.request.url)[1].rpartition("/")[2],
-            user=identity.application_id if identity else "",
+            user=identity.caller_id if identity else "",
             server=pending.server,
-            request=kept(pending.request),
+            request=kept_request(pending.request),
             status=exchange.response.status,
             error=error_of(exchange.response),
             rule=rules[0] if rules else "",
             operations=tuple(pending.operations),
-            fault=pending.fault.title if pending.fault else "",
+            fault=", ".join(one.title for one in (*((pending.fault,) if pending.fault else ()), *pending.struck)),
             cut=exchange.cut,
             seconds=pending.delay + exchange.hold,
             findings=pending.findings,
+            response=kept_answer(exchange.response, pending.face),
+            request_size=len(pending.request.body),
+            response_size=len(exchange.response.body),
         )
 
     def _settle_late(self) -> None:
         while self._late and self._late[0][0] <= self.clock.monotonic():
             self.finish(heapq.heappop(self._late)[2])
+
+
+def _failed(pending: Pending, fault: Fault) -> Response:
+    """Return the error answer of a planned fault, as the service it befalls would say it."""
+    return failure(fault) if pending.face == "web api" else token_failure(fault)
 
 
 def _affinity(request: Request) -> str | None:

@@ -4,6 +4,7 @@ GET    health                    is it up, since when, how much is in it
 GET    ca.pem                    the certificate authority to trust
 GET    rules                     every rule with its evidence
 GET    journal?after=N&limit=N   requests, oldest first     DELETE forgets them
+GET    har?after=N&limit=N       the same as an archive that browsers and HTTP viewers open (HAR 1.2)
 GET    closes?more_than=N        committed close activities per record (more_than=1 finds what closed twice)
 GET    referee                   what the client does that it should not
 GET    switches                  PATCH {"name": "value"} changes some
@@ -32,6 +33,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from connector.emulator.control.controlled import Controlled
+from connector.emulator.control.har import har_data
 from connector.emulator.load.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.records.store import StoreError
 from connector.emulator.rules.registry import rules_data
@@ -42,6 +44,8 @@ from connector.emulator.world.world import WorldSnapshot
 from connector.handler import Request, Response
 
 Json = Mapping[str, Any]
+EVERYTHING = 10**9
+"""More entries than a journal keeps."""
 
 
 class BadControl(ValueError):
@@ -59,6 +63,9 @@ class Control:
             ("GET", "rules"): lambda _request, _query: self.rules(),
             ("GET", "journal"): lambda _request, query: self.journal(
                 after=int(query.get("after", 0)), limit=int(query.get("limit", 200))
+            ),
+            ("GET", "har"): lambda _request, query: self.har(
+                after=int(query.get("after", 0)), limit=int(query.get("limit", EVERYTHING))
             ),
             ("DELETE", "journal"): lambda _request, _query: self.forget_journal(),
             ("GET", "closes"): lambda _request, query: self.closes(more_than=int(query.get("more_than", 0))),
@@ -125,6 +132,10 @@ class Control:
     def journal(self, *, after: int = 0, limit: int = 200) -> list[Json]:
         """Return journal entries numbered above `after`, oldest first."""
         return [entry.data() for entry in self._emulator.journal.entries(after=after, limit=limit)]
+
+    def har(self, *, after: int = 0, limit: int = EVERYTHING) -> Json:
+        """Return journal entries numbered above `after` as a HAR 1.2 document."""
+        return har_data(self._emulator.journal.entries(after=after, limit=limit))
 
     def closes(self, *, more_than: int = 0) -> list[Json]:
         """Return the number of close activities that stand, per opportunity and quote with more than `more_than`."""

@@ -26,11 +26,32 @@ KEPT_HEADERS = (
     "content-type",
     "user-agent",
 )
-BODY_KEPT = 2000
-"""Bytes of a request body that are kept."""
-_SECRETS = re.compile(
-    r"((?:^|&)(?:client_secret|client_assertion|assertion|refresh_token|password|code|device_code|code_verifier)=)[^&]*"
+KEPT_ANSWER_HEADERS = frozenset(
+    {
+        "Content-Type",
+        "Content-Disposition",
+        "Date",
+        "ETag",
+        "Location",
+        "OData-EntityId",
+        "OData-Version",
+        "Preference-Applied",
+        "REQ_ID",
+        "Retry-After",
+        "WWW-Authenticate",
+        "x-ms-dop-hint",
+        "x-ms-ratelimit-burst-remaining-xrm-requests",
+        "x-ms-ratelimit-time-remaining-xrm-requests",
+        "x-ms-service-request-id",
+    }
 )
+BODY_KEPT = 2000
+"""Bytes of a body that are kept."""
+_SECRETS = re.compile(
+    r"((?:^|[?&#])(?:client_secret|client_assertion|assertion|access_token|id_token|refresh_token|password|code"
+    r"|device_code|code_verifier)=)[^&#]*"
+)
+_CREDENTIALS = re.compile(r"^((?:proxy-)?authorization|cookie)(:[ \t]*)[^\r\n]+", re.IGNORECASE | re.MULTILINE)
 _HIDDEN = "***"
 
 
@@ -66,19 +87,32 @@ class Entry:
     cut: str
     seconds: float
     findings: tuple[str, ...]
+    response: Response
+    request_size: int = 0
+    """Bytes of the whole body, of which `request` has the beginning."""
+    response_size: int = 0
+
+    @property
+    def moment(self) -> str:
+        """When the request was answered, in ISO 8601 to the millisecond."""
+        return self.at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+    @property
+    def target(self) -> str:
+        """Path and query, secrets masked."""
+        return "/" + masked_url(self.request.url).partition("://")[2].partition("/")[2]
 
     def data(self) -> dict[str, object]:
         """Return the entry as plain data, secrets masked."""
-        url = self.request.url
         return {
             "number": self.number,
-            "at": self.at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "at": self.moment,
             "face": self.face,
             "title": self.title,
             "user": self.user,
             "server": self.server,
             "method": self.request.method,
-            "target": "/" + url.partition("://")[2].partition("/")[2],
+            "target": self.target,
             "headers": {name: value for name in KEPT_HEADERS if (value := self.request.header(name)) is not None},
             "body": masked(self.request),
             "status": self.status,
@@ -146,18 +180,33 @@ class Journal:
         return (entry for entry in self._entries if entry.number > after)
 
 
-def kept(request: Request) -> Request:
+def kept_request(request: Request) -> Request:
     """Return what the journal keeps of a request: no credentials in headers, a bounded body."""
     headers = {name: value for name, value in request.headers.items() if name in KEPT_HEADERS}
     return Request(request.method, request.url, headers, request.body[:BODY_KEPT])
 
 
+def kept_answer(response: Response, face: str) -> Response:
+    """Return what the journal keeps of an answer: no cookies, a bounded body; none of the identity provider's."""
+    headers = [pair for pair in response.headers if pair[0] in KEPT_ANSWER_HEADERS]
+    if face != "identity":
+        return Response(response.status, tuple(headers), response.body[:BODY_KEPT])
+    return Response(response.status, tuple((name, masked_url(value)) for name, value in headers))
+
+
 def masked(request: Request) -> str:
-    """Return the kept body as text, secrets of form fields hidden."""
-    text = request.body.decode(errors="replace")
-    if (request.header("content-type") or "").startswith("application/x-www-form-urlencoded"):
+    """Return the kept body as text, secrets of form fields and credentials within a batch hidden."""
+    text, kind = request.body.decode(errors="replace"), request.header("content-type") or ""
+    if kind.startswith("application/x-www-form-urlencoded"):
         return _SECRETS.sub(lambda found: found[1] + _HIDDEN, text)
+    if kind.startswith("multipart/"):
+        return _CREDENTIALS.sub(lambda found: found[1] + found[2] + _HIDDEN, text)
     return text
+
+
+def masked_url(url: str) -> str:
+    """Return an address with the secrets in its query and fragment hidden."""
+    return _SECRETS.sub(lambda found: found[1] + _HIDDEN, url) if "=" in url else url
 
 
 def error_of(response: Response) -> str:
