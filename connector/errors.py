@@ -4,6 +4,7 @@
       SettingsError        the settings are wrong or missing: nothing was tried
       InputError           what the caller asked for is malformed: nothing was tried
       SignInError          no token could be had: nothing was sent to the organization
+        SignInAgain        the person has to sign in anew: a second factor, a new session, a changed password
       TransportError
         NotSent            no connection was made: it did not happen
         Unanswered         sent, but no answer came: it may have happened
@@ -65,6 +66,17 @@ class SignInError(ConnectorError):
     def __init__(self, message: str, *, remedy: str = "", transient: bool = False) -> None:
         super().__init__(message, remedy=remedy)
         self.transient = transient
+
+
+class SignInAgain(SignInError):
+    """Only the person can help, by signing in anew.
+
+    `claims` is what the identity provider asks of that sign-in: JSON text to hand on in a challenge, or empty.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", claims: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.claims = claims
 
 
 class TransportError(ConnectorError):

@@ -66,7 +66,7 @@ def _tenants(value: str) -> str:
         tenant, _, address = entry.partition("=")
         if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", tenant):
             raise ValueError(f"names {tenant!r}, which is not the id of a tenant")
-        if address and not re.fullmatch(r"https://[A-Za-z0-9.-]+", address):
+        if address and not re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d{1,5})?", address):
             raise ValueError(f"maps {tenant} to what is not an organization's address; write TENANT=https://HOST")
     return value
 

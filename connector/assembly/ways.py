@@ -22,7 +22,7 @@ from connector.dataverse.authority import discover
 from connector.dataverse.changes import read_changes
 from connector.dataverse.policies import Patience, anything, retry
 from connector.dataverse.transport import Transport
-from connector.errors import InputError, SignInError
+from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
 from connector.settings import Settings
 
@@ -78,6 +78,19 @@ class Ways:
         """Find out whether the endpoint can sign in; raises SignInError."""
         self._connect(self._settings.url).warm()
 
+    def stopped(self, caller: Caller) -> float:
+        """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
+        from connector.service.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+
+        with self._lock:
+            if acts_as_user(caller, self._admission.access):
+                _, lane = self._users.get((caller.tenant_id, caller.object_id), (None, None))
+            else:
+                address = self._admission.tenants.get(caller.tenant_id, self._settings.url)
+                known = self._connections.get(address)
+                lane = known.lanes[0] if known else None
+        return lane.gate.pace().waiting if lane else 0.0
+
     def changes(self, tenant: str, token: str | None) -> Changed:
         """Return which opportunities of a tenant were closed or changed while closed since `token`.
 
@@ -120,7 +133,7 @@ class Ways:
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).lanes[0]
         if not caller.assertion:
-            raise SignInError(
+            raise SignInAgain(
                 "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
             )
         with self._lock:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from connector.errors import SignInError
+from connector.errors import SignInAgain, SignInError
 
 _BY_NUMBER: Mapping[int, tuple[str, str]] = {
     7000222: (
@@ -99,6 +99,12 @@ _PASSING_NUMBERS = frozenset({90033, 90055, 90012, 50196, 90006, 90025})
 """Service unavailable, throttled, timed out, a loop of requests, retryable server errors."""
 
 
+_PERSONAL = frozenset({"interaction_required", "login_required"})
+_PERSONAL_NUMBERS = frozenset({50076, 50078, 50079, 50133, 50158, 50173, 500133})
+"""A second factor is needed, has expired or must be set up; the session is over; an external challenge; the password
+was changed; the assertion has expired."""
+
+
 def explain(result: object) -> SignInError:
     """Return the failure that MSAL's `result` without a token stands for."""
     answer: Mapping[str, Any] = result if isinstance(result, Mapping) else {}
@@ -109,6 +115,9 @@ def explain(result: object) -> SignInError:
         said, remedy = "The sign-in service is too busy or failed.", "Try again in a minute."
         return SignInError(f"{said}{_quoted(answer)}", remedy=remedy, transient=True)
     said, remedy = known or ("No token was given.", "Look the code up in Microsoft's list of AADSTS codes.")
+    if error in _PERSONAL or _PERSONAL_NUMBERS & set(numbers):
+        claims = answer.get("claims")
+        return SignInAgain(f"{said}{_quoted(answer)}", remedy=remedy, claims=claims if isinstance(claims, str) else "")
     return SignInError(f"{said}{_quoted(answer)}", remedy=remedy)
 
 

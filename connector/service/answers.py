@@ -15,7 +15,7 @@ from uuid import UUID
 from connector.bulk.ledger_model import ItemStatus, JobKind, JobState, Wish
 from connector.bulk.ledger_operations import Operation
 from connector.closing.model import Outcome
-from connector.service.failures import Failure
+from connector.service.failures import Failure, challenge
 from connector.service.models_answers import (
     ErrorDetail,
     OperationStatus,
@@ -44,6 +44,7 @@ _FINAL: Mapping[str, tuple[int, str]] = {
     "NotFound": (404, "not_found"),
     "Forbidden": (403, "organization_forbids"),
     "Unauthorized": (403, "organization_sign_in_refused"),
+    "SignInAgain": (401, "sign_in_again"),
     "SignInError": (403, "organization_sign_in_failed"),
     "Stale": (412, "changed_meanwhile"),
     "Rejected": (409, "organization_refused"),
@@ -184,7 +185,8 @@ def _failure(operation: Operation, report: Mapping[str, Any]) -> Failure:
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
         status = 412 if code == "plan_changed" else 409
-    return Failure(status, code, _message(operation), details, operation_id=operation.job.name)
+    asks = challenge() if code == "sign_in_again" else {}
+    return Failure(status, code, _message(operation), details, asks, operation_id=operation.job.name)
 
 
 def _message(operation: Operation) -> str:

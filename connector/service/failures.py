@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from connector.errors import (
     NotFound,
     Rejected,
     ServiceError,
+    SignInAgain,
     SignInError,
     Stale,
     Throttled,
@@ -24,6 +26,8 @@ from connector.errors import (
 )
 from connector.service.models_answers import ErrorDetail
 
+SIGN_IN_AGAIN = "Repair the connection: sign in to it again."
+"""What a maker does when the user's sign-in no longer suffices."""
 RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -128,7 +132,18 @@ def of_error(error: ConnectorError) -> Failure:
 def _sign_in(error: SignInError) -> Failure:
     if error.transient:
         return busy(503, "sign_in_unavailable", str(error), RETRY_AFTER)
+    if isinstance(error, SignInAgain):
+        return Failure(401, "sign_in_again", f"{error.message} {SIGN_IN_AGAIN}", headers=challenge(error.claims))
     return Failure(403, "organization_sign_in_failed", str(error))
+
+
+def challenge(claims: str = "") -> dict[str, str]:
+    """Return the header that asks for a new sign-in, with the claims (JSON text) that it must have, where known.
+
+    Form: "Claims challenges, claims requests and client capabilities" (Microsoft identity platform).
+    """
+    told = f', claims="{base64.b64encode(claims.encode()).decode()}"' if claims else ""
+    return {"WWW-Authenticate": f'Bearer realm="", error="insufficient_claims"{told}'}
 
 
 def _ids(error: ConnectorError) -> tuple[ErrorDetail, ...]:

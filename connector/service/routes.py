@@ -124,7 +124,7 @@ class OperationRoutes:
             return told(done.result, headers={"Operation-Id": operation.job.name})
         assert done.failure is not None  # noqa: S101 - it is one or the other
         body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
-        return JSONResponse(body, done.failure.status, {"Operation-Id": operation.job.name})
+        return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
 
     def _accepted(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""

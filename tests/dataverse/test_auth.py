@@ -27,7 +27,7 @@ from connector.dataverse import auth
 from connector.dataverse.policies import Patience, anything, retry
 from connector.dataverse.sign_in_errors import explain
 from connector.dataverse.transport import Network, Transport
-from connector.errors import SignInError
+from connector.errors import SignInAgain, SignInError
 from connector.handler import Handler
 
 ORG = "https://contoso.crm4.dynamics.com"
@@ -397,6 +397,28 @@ def test_a_caller_is_acted_for_and_kept_apart_from_others(wire: responses.Reques
     wire.post(TOKEN_URL, json=granted("token-3"))
     callers.tokens("eve").token()
     assert len(callers._sources) == 2
+
+
+def test_a_caller_who_must_sign_in_anew_is_told_with_what_is_asked_for(
+    wire: responses.RequestsMock, http: Handler
+) -> None:
+    asked_for = '{"access_token":{"capolids":{"essential":true,"values":["9ab03e19"]}}}'
+    wire.post(TOKEN_URL, status=400, json=refused(50076, "interaction_required") | {"claims": asked_for})
+    callers = auth.OnBehalfOf(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, VirtualClock())
+    with pytest.raises(SignInAgain, match="second factor") as caught:
+        callers.tokens("ann").token()
+    assert caught.value.claims == asked_for
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize("number", [50133, 50173, 500133])
+def test_a_grant_that_has_ended_asks_for_a_new_sign_in(
+    wire: responses.RequestsMock, http: Handler, number: int
+) -> None:
+    wire.post(TOKEN_URL, status=400, json=refused(number, "invalid_grant"))
+    callers = auth.OnBehalfOf(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, VirtualClock())
+    with pytest.raises(SignInAgain):
+        callers.tokens("ann").token()
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
