@@ -42,6 +42,11 @@ class Identity:
     issue: int
 
     @property
+    def caller_id(self) -> str:
+        """Return the id of who acts: the person's object id, or an application's client id."""
+        return self.application_id if self.app_only else self.object_id
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Return the ids a fault plan may name this caller by."""
         return (self.application_id.lower(), self.object_id.lower())
@@ -86,7 +91,7 @@ class Bearer:
         if application is None or application.disabled:
             raise Unauthorized(self._challenge(', error="invalid_token"'))
         if identity.issue < self.revoked_before:
-            raise Unauthorized(self._claims_challenge())
+            raise Unauthorized(self.claims_challenge())
         return identity
 
     def caller(self, request: Request, identity: Identity) -> Caller:
@@ -124,7 +129,8 @@ class Bearer:
         value = f"Bearer authorization_uri={authority}, resource_id={self._url}/{error}"
         return Response(401, (("WWW-Authenticate", value),))
 
-    def _claims_challenge(self) -> Response:
+    def claims_challenge(self) -> Response:
+        """Return the 401 that asks for a newer token (continuous access evaluation)."""
         wanted = {"access_token": {"nbf": {"essential": True, "value": str(int(self._clock.now().timestamp()))}}}
         claims = base64.b64encode(json.dumps(wanted).encode()).decode()
         return self._challenge(f', error="insufficient_claims", claims="{claims}"')

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 
 from connector.emulator.load.faults import Fault
 from connector.emulator.load.protection import Throttle
-from connector.emulator.rules.faults import DEADLOCK, LOCK_TIMEOUT, PLUGIN, SQL_TIMEOUT
+from connector.emulator.rules.faults import DEADLOCK, LOCK_TIMEOUT, PLUGIN, PLUGIN_TIMEOUT, SQL_TIMEOUT
 from connector.emulator.rules.rule import Refused
 from connector.emulator.wire.answers import html_response, json_response
 from connector.handler import Response
@@ -34,6 +35,7 @@ def operation_refusal(fault: Fault, schema_name: str, record_id: str) -> Refused
         "sql_timeout": SQL_TIMEOUT.refuse,
         "plugin_abort": lambda: PLUGIN.refuse(fault.text),
         "plugin_reverts_quote": lambda: PLUGIN.refuse(fault.text),
+        "plugin_timeout": PLUGIN_TIMEOUT.refuse,
     }
     return refusals[fault.do]()
 
@@ -71,7 +73,7 @@ def token_failure(fault: Fault) -> Response:
     if fault.do == "throttle":
         text = "AADSTS90055: The server is too busy. Try again later."
         body = {"error": "temporarily_unavailable", "error_description": text, "error_codes": [90055]}
-        return json_response(429, body, (("Retry-After", f"{fault.seconds:.0f}"),))
+        return json_response(429, body, (("Retry-After", str(max(1, math.ceil(fault.seconds)))),))
     if fault.form == "json" and fault.do == "status":
         text = "AADSTS90033: A transient error has occurred. Please try again."
         data = {"error": "temporarily_unavailable", "error_description": text, "error_codes": [90033]}

@@ -21,6 +21,7 @@ What (`do`), on the whole request:
 
     throttle      429 with a documented code: `facet` count | time | concurrency, `seconds` of Retry-After
     status        an error answer: `status`, `form` json | html | empty | message
+    challenge     401 that asks for new claims (Web API only)
     reset         the connection is reset; truncate: the answer breaks off in the middle
     slow          `seconds` of waiting
 
@@ -28,7 +29,9 @@ What (`do`), on the whole request:
 `truncate` is always after). And on one operation, inside a batch too, rolled back with its transaction:
 
     deadlock, lock_timeout, sql_timeout     as SQL Server's trouble reaches a client
+    missing_privilege                       403 with the long text about the principal
     plugin_abort                            a synchronous plug-in says `text`
+    plugin_timeout                          a plug-in is cut off after two minutes, which the answer takes
     plugin_reverts_quote                    a plug-in sets the quote to draft outside the transaction, then says `text`
 
 The last one stands for a plug-in of the stage PreValidation, which comes before the transaction of an operation that
@@ -45,8 +48,20 @@ from dataclasses import asdict, dataclass, fields
 
 from connector.emulator.load.calls import Call, Calls
 
-EXCHANGE_FAULTS = frozenset({"throttle", "status", "reset", "truncate", "slow"})
-OPERATION_FAULTS = frozenset({"deadlock", "lock_timeout", "sql_timeout", "plugin_abort", "plugin_reverts_quote"})
+EXCHANGE_FAULTS = frozenset({"throttle", "status", "challenge", "reset", "truncate", "slow"})
+OPERATION_FAULTS = frozenset(
+    {
+        "deadlock",
+        "lock_timeout",
+        "sql_timeout",
+        "missing_privilege",
+        "plugin_abort",
+        "plugin_reverts_quote",
+        "plugin_timeout",
+    }
+)
+PLUGIN_LIMIT = 120.0
+"""Seconds after which a synchronous plug-in is cut off (data-platform: analyze-performance)."""
 _CHOICES: Mapping[str, frozenset[str]] = {
     "do": EXCHANGE_FAULTS | OPERATION_FAULTS,
     "when": frozenset({"before", "after"}),
@@ -76,6 +91,11 @@ class Fault:
     form: str = "json"
     seconds: float = 30.0
     text: str = "A plug-in of this organization refused the operation."
+
+    @property
+    def hold(self) -> float:
+        """Return the seconds that an operation takes before it fails."""
+        return PLUGIN_LIMIT if self.do == "plugin_timeout" else 0.0
 
     @property
     def title(self) -> str:

@@ -11,7 +11,7 @@ from connector.clock import Clock
 from connector.emulator.load.answers import operation_refusal
 from connector.emulator.load.faults import Fault
 from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.records.callers import Caller
+from connector.emulator.records.callers import Caller, lacking
 from connector.emulator.records.importing import read_metadata
 from connector.emulator.records.schema import load_schema
 from connector.emulator.records.store import Store
@@ -20,8 +20,10 @@ from connector.emulator.seeding.files import seed_json
 from connector.emulator.seeding.opportunities import seed_opportunities
 from connector.emulator.seeding.organization import Member, is_seeded, seed_organization
 from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
-from connector.emulator.world.world import World, WorldSnapshot
+from connector.emulator.world.world import Invocation, World, WorldSnapshot
 
+_VERBS = {"Create": "Create", "Delete": "Delete", "Retrieve": "Read", "RetrieveMultiple": "Read"}
+"""The privilege that a planned missing privilege is about, by message; Write for every other."""
 COUNTED = ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "competitor")
 LARGEST_BASELINE = 8 * 1024 * 1024
 """Bytes of the largest database that a copy of is kept in memory for `reset`."""
@@ -131,11 +133,16 @@ class Organization:
         """Add rows of one table as they stand, all or nothing (see seed_files); raises SeedRefused."""
         seed_json(self.world, {table: list(rows)})
 
-    def fail(self, fault: Fault, table: str, record_id: str) -> None:
+    def fail(self, fault: Fault, invocation: Invocation) -> None:
         """Do what an operation fault does and raise its Refused."""
+        table, record_id = invocation.table, invocation.record_id
         if fault.do == "plugin_reverts_quote" and self.store.exists("quote", record_id):
             self.store.update("quote", record_id, {"statecode": 0, "statuscode": 1})
         shape = self.world.schema.tables.get(table)
+        if fault.do == "missing_privilege":
+            shape = shape or self.world.schema.tables["organization"]
+            verb = _VERBS.get(invocation.message, "Write")
+            raise lacking(invocation.caller, shape, f"prv{verb}{shape.privilege_name}")
         raise operation_refusal(fault, shape.schema_name if shape else table, record_id)
 
     def _begin(self, scenario: Scenario) -> None:

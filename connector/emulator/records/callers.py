@@ -9,12 +9,12 @@ from uuid import UUID, uuid5
 from connector.emulator.records.schema import Schema, Table
 from connector.emulator.records.store import Store
 from connector.emulator.rules.platform import (
-    ACT_ON_BEHALF,
     MISSING_PRIVILEGE,
     NOT_A_MEMBER,
     USER_DISABLED,
     USER_WITHOUT_ROLES,
 )
+from connector.emulator.rules.rule import Refused
 
 ACT_ON_BEHALF_PRIVILEGE = "prvActOnBehalfOfAnotherUser"
 BYPASS_PLUGINS_PRIVILEGE = "prvBypassCustomPlugins"
@@ -96,11 +96,12 @@ class Access:
     def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return `caller` acting as another user, named by user id or by directory object id.
 
-        Raises Refused: 403 without prvActOnBehalfOfAnotherUser, or when the other user cannot act.
+        Who names himself acts for nobody (powerapps-docs issue 2088). Raises Refused (403) when the other user cannot
+        act; whether the caller may act for others is for the world to say.
         """
-        if ACT_ON_BEHALF_PRIVILEGE not in caller.privileges:
-            raise ACT_ON_BEHALF.refuse(caller.user_id, privilege_id(ACT_ON_BEHALF_PRIVILEGE))
         other = self.user(user_id) if user_id is not None else self.caller_for(object_id=object_id)
+        if other.user_id == caller.user_id:
+            return caller
         return replace(other, privileges=other.privileges & caller.privileges, impersonating_user_id=caller.user_id)
 
     def require(self, caller: Caller, table: Table, verbs: Iterable[str]) -> None:
@@ -110,24 +111,8 @@ class Access:
 
     def require_named(self, caller: Caller, table: Table, privilege: str) -> None:
         """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
-        if privilege in caller.privileges:
-            return
-        held = len(caller.privileges)
-        raise MISSING_PRIVILEGE.refuse(
-            caller.user_id,
-            caller.role_count,
-            held,
-            caller.access_mode,
-            caller.azure_object_id,
-            held,
-            caller.business_unit_id,
-            privilege,
-            privilege_id(privilege),
-            table.type_code,
-            table.logical_name,
-            table.label,
-            caller.user_id,
-        )
+        if privilege not in caller.privileges:
+            raise lacking(caller, table, privilege)
 
     def _find(self, column: str, value: str) -> bool:
         key = (column, value)
@@ -176,3 +161,23 @@ class Access:
             role_count=len(roles),
             access_mode=f"{mode or 0} {_ACCESS_MODES[int(mode or 0)]}",
         )
+
+
+def lacking(caller: Caller, table: Table, privilege: str) -> Refused:
+    """Return the refusal of what `caller` may not do to `table` without `privilege`."""
+    held = len(caller.privileges)
+    return MISSING_PRIVILEGE.refuse(
+        caller.user_id,
+        caller.role_count,
+        held,
+        caller.access_mode,
+        caller.azure_object_id,
+        held,
+        caller.business_unit_id,
+        privilege,
+        privilege_id(privilege),
+        table.type_code,
+        table.logical_name,
+        table.label,
+        caller.user_id,
+    )

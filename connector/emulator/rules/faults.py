@@ -41,6 +41,15 @@ PLUGIN = Rule(
     "0x80040265",
     "{}",
 )
+PLUGIN_TIMEOUT = Rule(
+    "fault.plugin_timeout",
+    "A synchronous plug-in that takes longer than two minutes is cut off and the operation undone.",
+    Evidence.DOCUMENT,
+    "data-platform: analyze-performance (two minutes); error list: SandboxHostPluginTimeout; status inferred",
+    400,
+    "0x80044172",
+    "The plug-in execution failed because the operation has timed-out at the Sandbox Host.",
+)
 STORE_FAILED = Rule(
     "fault.store",
     "The emulator's own database could not do it (a full disk, a file locked by another process): nothing of the "
@@ -51,4 +60,4 @@ STORE_FAILED = Rule(
     "0x80044150",
     "Generic SQL error.",
 )
-FAULT_RULES = (DEADLOCK, LOCK_TIMEOUT, SQL_TIMEOUT, PLUGIN, STORE_FAILED)
+FAULT_RULES = (DEADLOCK, LOCK_TIMEOUT, SQL_TIMEOUT, PLUGIN, PLUGIN_TIMEOUT, STORE_FAILED)

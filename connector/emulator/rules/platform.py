@@ -174,14 +174,25 @@ USER_WITHOUT_ROLES = Rule(
     "0x80042f09",
     "The user with id {} has not been assigned any roles.",
 )
-ACT_ON_BEHALF = Rule(
+CANNOT_ACT = Rule(
     "user.impersonation",
     "Impersonation needs prvActOnBehalfOfAnotherUser; the privileges are those that both users have.",
     Evidence.DOCUMENT,
-    "powerapps-docs: impersonate-another-user-web-api; compose-http-requests-handle-errors (403)",
+    "powerapps-docs: impersonate-another-user-web-api; compose-http-requests-handle-errors (403); error list",
+    403,
+    "0x8004a110",
+    "User does not have the privilege to act on behalf another user.",
+    "impersonation_refusal",
+)
+ACT_ON_BEHALF = Rule(
+    "user.impersonation_principal",
+    "The other wording for impersonation without prvActOnBehalfOfAnotherUser: that of any missing privilege.",
+    Evidence.FORUM,
+    "client tests that name the server's message; the code is that of every missing privilege",
     403,
     "0x80040220",
     "Principal user (Id={}, type=8) is missing prvActOnBehalfOfAnotherUser privilege (Id={}).",
+    "impersonation_refusal",
 )
 RELATIONSHIP_UNKNOWN = Rule(
     "relationship.unknown",
@@ -260,6 +271,7 @@ PLATFORM_RULES = (
     NOT_A_MEMBER,
     USER_DISABLED,
     USER_WITHOUT_ROLES,
+    CANNOT_ACT,
     ACT_ON_BEHALF,
     RELATIONSHIP_UNKNOWN,
     MESSAGE_UNSUPPORTED,

@@ -181,6 +181,12 @@ class Switches:
         evidence="document",
         source="dynamics-365-project-operations: win-quote says it stays open, quotes-key-concepts that it is closed",
     )  # fmt: skip
+    impersonation_refusal: str = _switch(
+        "0x8004a110", "0x80040220",
+        text="The error code when somebody acts for another without prvActOnBehalfOfAnotherUser.",
+        evidence="document",
+        source="error list: CannotActOnBehalfOfAnotherUser, named among the 403 errors; clients' tests have the other",
+    )  # fmt: skip
     unknown_path: str = _switch(
         "0x8006088a", "0x80060888",
         text="How a path that names nothing is refused: 404 with 0x8006088a, or 400 with 0x80060888.",

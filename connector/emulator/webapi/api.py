@@ -90,6 +90,8 @@ class Api:
             if ask.body:
                 _check_json(ask)
             response = self._routing().answer(ask)
+            if ask.method == "GET":
+                self._world.note_read(ask.caller, ask.message, ask.table or "", ask.row_id or "")
         except ODataError as error:
             return self._refused(ask, QUERY.refuse_as(self._world.switches.query_error_code, error))
         except Refused as error:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from connector.clock import Clock
 from connector.emulator.messages.catalogue import HANDLERS, available
 from connector.emulator.messages.opportunity import Arguments
-from connector.emulator.records.callers import Access, Caller
+from connector.emulator.records.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
 from connector.emulator.records.importing import Customization
 from connector.emulator.records.records import Records, Ref, Values
 from connector.emulator.records.schema import Collection, Message, Schema, Table
 from connector.emulator.records.store import Snapshot, Store
 from connector.emulator.rules.platform import (
+    ACT_ON_BEHALF,
+    CANNOT_ACT,
     MESSAGE_UNSUPPORTED,
     PLUGIN_ABORT,
     RELATIONSHIP_UNKNOWN,
@@ -143,12 +145,21 @@ class World:
 
     def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return `caller` acting as another user; raises Refused with 403."""
+        if ACT_ON_BEHALF_PRIVILEGE not in caller.privileges:
+            if self.switches.impersonation_refusal == CANNOT_ACT.code:
+                raise CANNOT_ACT.refuse()
+            raise ACT_ON_BEHALF.refuse(caller.user_id, privilege_id(ACT_ON_BEHALF_PRIVILEGE))
         return self.access.impersonate(caller, user_id=user_id, object_id=object_id)
 
     def check_read(self, caller: Caller, table: str) -> None:
         """Raise Refused (403) unless the caller may read `table`."""
         self.catch_up()
         self.access.require(caller, self.schema.tables[table], ("Read",))
+
+    def note_read(self, caller: Caller, message: str, table: str, key: str) -> None:
+        """Tell the plug-ins that rows of `table` were read; raises what they raise."""
+        for plugin in self.plugins:
+            plugin(Invocation("before", message, table, key, caller, self))
 
     def catch_up(self) -> None:
         """Do the background jobs that are due; every operation and `check_read` does this first."""
