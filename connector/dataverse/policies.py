@@ -18,7 +18,7 @@ from connector.clock import Clock
 from connector.dataverse.answers import retry_after, service_request_id
 from connector.dataverse.challenge import Challenge, parse_challenge
 from connector.dataverse.clouds import origin_of
-from connector.errors import ConnectorError, NotSent, Rejected, SignInError, Unanswered, Unauthorized
+from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 
 _log = logging.getLogger("connector.http")
@@ -28,6 +28,8 @@ CORRELATION_ID = "x-ms-correlation-request-id"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING_TROUBLE = frozenset({502, 503, 504})
 _TOO_MANY = 429
+LONG_PAUSE = 5.0
+"""Seconds of waiting from which on a person is told: shorter ones are over before they are read."""
 
 
 class TokenSource(Protocol):
@@ -163,14 +165,16 @@ def retry(
             except (NotSent, Unanswered) as error:
                 trouble = error
             if not _again(request, response, trouble, repeatable):
-                return _outcome(response, trouble)
+                return _outcome(response, trouble, repeatable(request))
             told = retry_after(response) if response else None
             failures += told is None
             pause = patience.backoff(failures, chance) if told is None else told + chance.random()
             if failures >= patience.tries or (told is not None and waited + told > patience.told):
-                return _outcome(response, trouble)
+                return _outcome(response, trouble, repeatable(request))
             waited += pause
-            _log.warning("%s again in %.1f s because of %s", describe(request), pause, _reason(response, trouble))
+            level = logging.WARNING if pause >= LONG_PAUSE else logging.INFO
+            why = _reason(response, trouble)
+            _log.log(level, "Waiting %.1f s to send %s again, because of %s", pause, describe(request), why)
             clock.sleep(pause)
             attempt = _renamed(request, chance)
 
@@ -189,10 +193,13 @@ def _again(
     return passing and repeatable(request)
 
 
-def _outcome(response: Response | None, trouble: ConnectorError | None) -> Response:
-    if response is None:
-        raise trouble or AssertionError("a handler returned neither response nor failure")
-    return response
+def _outcome(response: Response | None, trouble: ConnectorError | None, harmless: bool) -> Response:  # noqa: FBT001 - a fact about the request
+    if response is not None:
+        return response
+    if isinstance(trouble, Unanswered) and harmless:
+        trouble.effect = Effect.NONE
+        trouble.remedy = "Try again; check your network and proxy. DATAVERSE_READ_TIMEOUT sets how long to wait."
+    raise trouble or AssertionError("a handler returned neither response nor failure")
 
 
 def _reason(response: Response | None, trouble: ConnectorError | None) -> str:

@@ -7,6 +7,7 @@ use are arguments here, taken from the settings.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -247,12 +248,12 @@ _UNCONNECTED_BECAUSE: tuple[tuple[type[BaseException] | tuple[type[BaseException
     (
         (NameResolutionError, socket.gaierror),
         "the host {host} is not known.",
-        "Check DATAVERSE_URL for a typing error, and your network.",
+        "Check DATAVERSE_URL for a typing error (and DATAVERSE_AUTHORITY, if it is set), and your network.",
     ),
     (
         ConnectionRefusedError,
         "{host} refused the connection.",
-        "Check the host and port in DATAVERSE_URL; is it running?",
+        "Check host and port in DATAVERSE_URL (and DATAVERSE_AUTHORITY, if it is set), and whether it is running.",
     ),
     (
         (TimeoutError, ConnectTimeoutError),
@@ -268,18 +269,67 @@ In urllib3 every failure to connect is also a ConnectTimeoutError, so that comes
 
 def _not_sent(causes: list[BaseException], host: str) -> NotSent:
     """Return the sentence for a connection that was never made, from the most telling of its causes."""
-    if any(isinstance(cause, ProxyError) for cause in causes):
-        remedy = "Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY)."
-        return NotSent(f"Nothing was sent: the proxy gave no way to {host}.", remedy=remedy)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            why = f"Nothing was sent: the certificate of {host} is not trusted ({cause.verify_message})."
-            remedy = "Name the PEM file of its certificate authority in DATAVERSE_CA_FILE."
-            return _lasting(NotSent(why, remedy=remedy))
+            return _distrusted(cause, host)
+        if isinstance(cause, ssl.SSLError) and cause.library in ("X509", "PEM"):
+            return _lasting(
+                NotSent(
+                    "Nothing was sent: the file of certificate authorities holds no certificate that can be read.",
+                    remedy="Check DATAVERSE_CA_FILE (or REQUESTS_CA_BUNDLE): it must be PEM text, with BEGIN "
+                    "CERTIFICATE in it.",
+                )
+            )
+    if any(isinstance(cause, ProxyError) for cause in causes):
+        return _no_way(causes, host)
     for kinds, why, remedy in _UNCONNECTED_BECAUSE:
         if any(isinstance(cause, kinds) for cause in causes):
             return NotSent(f"Nothing was sent: {why.format(host=host)}", remedy=remedy)
     return NotSent(f"Nothing was sent: no connection to {host} could be made.", remedy="Check DATAVERSE_URL.")
+
+
+_OUT_OF_DATE = frozenset({9, 10})
+_OTHER_NAME = frozenset({62, 64})
+"""OpenSSL's verification results: not yet valid, expired; another host name, another address (x509_vfy.h)."""
+
+
+def _distrusted(error: ssl.SSLCertVerificationError, host: str) -> NotSent:
+    remedy = (
+        "Name the PEM file of its certificate authority in DATAVERSE_CA_FILE; behind a proxy that looks into TLS that "
+        "is the proxy's authority."
+    )
+    if error.verify_code in _OUT_OF_DATE:
+        remedy = "Check this machine's clock; if it is right, whoever runs the host must renew the certificate."
+    elif error.verify_code in _OTHER_NAME:
+        remedy = "Check that DATAVERSE_URL has the host's own name, and that no proxy stands in for it."
+    why = f"Nothing was sent: the certificate of {host} is not trusted ({error.verify_message.rstrip('.')})."
+    return _lasting(NotSent(why, remedy=remedy))
+
+
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # the words of the standard library's http.client
+_WANTS_SIGN_IN = 407
+
+
+def _no_way(causes: list[BaseException], host: str) -> NotSent:
+    """Return the sentence for a proxy that was not reached, wants something, or does not let us through."""
+    refusals = (_TUNNEL.search(str(cause)) for cause in causes)
+    status = next((int(refusal[1]) for refusal in refusals if refusal), 0)
+    if status == _WANTS_SIGN_IN:
+        remedy = (
+            "Put them into DATAVERSE_PROXY, as in http://user:password@proxy.example.com:8080, or have the proxy let "
+            "this machine through without."
+        )
+        return _lasting(NotSent("Nothing was sent: the proxy wants a user name and a password.", remedy=remedy))
+    if status:
+        failure = NotSent(
+            f"Nothing was sent: the proxy gave no way to {host} (it answered {status}).",
+            remedy="Have the proxy let this host through, or list it in NO_PROXY if it can be reached directly.",
+        )
+        return failure if status >= 500 else _lasting(failure)  # noqa: PLR2004 - the HTTP class of server errors
+    return NotSent(
+        f"Nothing was sent: the proxy on the way to {host} could not be reached.",
+        remedy="Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY).",
+    )
 
 
 def _lasting(failure: NotSent) -> NotSent:
