@@ -206,8 +206,8 @@ class Limit:
     def _judged(self, used: float, number: float | None) -> float:
         if number is None:
             return used if used >= self.value / 2 else self.value
-        if number == self._number and used >= number:
-            self._bias = used / number
+        if self._curious and number == self._number and used >= number:
+            self._bias = used / number  # of what is in flight, we count at least what the server does
         self._number = number
         return number * self._bias
 

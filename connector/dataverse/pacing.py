@@ -138,6 +138,7 @@ class Governor:
         self._held_until = float("-inf")
         self._promised: Server | None = None
         self._in_flight = 0
+        self._exploring = 0
         self._since_explored = 0
         self._nothing_new = 0
         self._steering = True
@@ -178,17 +179,24 @@ class Governor:
         return self._steering and known > 1 and self._nothing_new >= 4 * known
 
     def _ask_best(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
-        """Choose the server that is ready first; every so often go there without saying so, to find new ones."""
+        """Choose the server that is ready first; every so often let the balancer choose, to find new ones."""
         ready = [(*self._ready(server, now, cost, 1), server.key) for server in self._servers.values()]
         at, why, key = min(ready)
         if at > now:
             return self._wait(min(at, now + self._budget.window / 300) if at < NEVER else at, why)
         self._servers[key].last_at = now
         self._since_explored += 1
-        if self._since_explored < EXPLORE_EVERY:
+        if self._since_explored < EXPLORE_EVERY or not self._may_explore():
             return self._permit(Permit(now, key, (self._servers[key],), kind, parts, cost))
         self._since_explored = 0
         return self._permit(Permit(now, "", tuple(self._servers.values()), kind, parts, cost))
+
+    def _may_explore(self) -> bool:
+        """Return whether a request may go to any server: one at a time, since it takes a slot on all of them.
+
+        Whichever gets it must have room: a refusal for concurrency stops everything for minutes.
+        """
+        return not self._exploring and all(server.slots() > 0 for server in self._servers.values())
 
     def _ask_any(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Let the balancer choose: the server with the least room sets the pace, since it may be the one."""
@@ -218,6 +226,7 @@ class Governor:
         for server in permit.charged:
             server.take(permit.cost / len(permit.charged))
         self._in_flight += 1
+        self._exploring += not permit.server
         self._requests += 1
         return permit
 
@@ -241,6 +250,7 @@ class Governor:
         for server in permit.charged:
             server.give_back(permit.cost / len(permit.charged))
         self._in_flight -= 1
+        self._exploring -= not permit.server
 
     def _execution(self, now: float, server: Server, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at

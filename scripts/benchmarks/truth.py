@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from scripts.benchmarks.embedded_client import Around, Client, Stage, untouched
 
 CHUNK = 100
 PASSES = 12
-"""How often the rows that are not done are taken up again, as a bulk job does."""
+"""How often rows that are not done are taken up, as a bulk job does."""
 _DONE = frozenset({ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED})
 
 PLANS: Mapping[str, Sequence[Mapping[str, object]]] = {
@@ -39,12 +39,13 @@ PLANS: Mapping[str, Sequence[Mapping[str, object]]] = {
         {"do": "lock_timeout", "probability": 0.005},
         {"do": "sql_timeout", "probability": 0.005},
     ],
-    "the identity provider fails": [
-        {"do": "status", "status": 503, "message": "token", "probability": 0.5},
-        {"do": "reset", "message": "token", "probability": 0.2},
-    ],
 }
 KILLED, TWICE, EXPIRING = "kill -9 at random points", "two runs at once", "tokens revoked at random points"
+FAILING = "tokens revoked, the identity provider fails"
+_NO_PROVIDER: Sequence[Mapping[str, object]] = [
+    {"do": "status", "status": 503, "message": "token", "probability": 0.5},
+    {"do": "reset", "message": "token", "probability": 0.2},
+]
 
 
 class Died(BaseException):
@@ -53,15 +54,19 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the server says of a plan: rows closed twice, rows left open, rows told otherwise than they are."""
+    """What the server says of a plan: rows closed twice, rows left open, rows told otherwise than they are.
+
+    `struck` is how often trouble struck, `again` how often a row was taken up again because of it.
+    """
 
     plan: str
     rows: int
     duplicates: int
     missed: int
     wrongly_reported: int
+    struck: int
+    again: int
     requests: int
-    trouble: int
 
     @property
     def well(self) -> bool:
@@ -70,83 +75,84 @@ class Count:
 
     def numbers(self) -> tuple[int, ...]:
         """Return the figures in the order of the fields."""
-        return self.rows, self.duplicates, self.missed, self.wrongly_reported, self.requests, self.trouble
+        return tuple(getattr(self, name) for name in self.__slots__[1:])
 
     def data(self) -> dict[str, object]:
         """Return the figures as plain data."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(slots=True)
+class Told:
+    """What was reported last of each row, as the ledger of a job keeps it, and what happened on the way."""
+
+    done: dict[UUID, bool] = field(default_factory=dict)
+    struck: int = 0
+    again: int = 0
+
+    def note(self, reports: Sequence[Report]) -> None:
+        """Take in the reports of a chunk."""
+        self.again += sum(report.opportunity_id in self.done for report in reports)
+        self.done.update({report.opportunity_id: report.status in _DONE for report in reports})
+
+
 def names() -> list[str]:
     """Return the names of the plans."""
-    return [*PLANS, KILLED, TWICE, EXPIRING]
+    return [*PLANS, *_MANNERS]
 
 
 def play(plan: str, rows: int, seed: int) -> Count:
     """Close so many opportunities under a plan and count on the server what came of it."""
-    stage = _stage(rows, seed)
-    faults = Faults(plan_of({"seed": seed, "faults": PLANS.get(plan, [])}))
-    stage.embedded.emulator.set_faults(faults)
-    if plan == TWICE:
-        told = _two_at_once(stage, seed)
-    elif plan == KILLED:
-        told = _killed(stage, seed)
-    elif plan == EXPIRING:
-        told = _run(stage, seed, _revoking(stage, random.Random(seed)))  # noqa: S311 - a reproducible story
-    else:
-        told = _run(stage, seed, untouched)
-    return _count(plan, stage, told)
+    faults = [*PLANS.get(plan, []), *(_NO_PROVIDER if plan == FAILING else [])]
+    return _play(plan, plan, faults, rows, seed)
 
 
 def forever(rows: int, seed: int) -> Iterator[Count]:
-    """Yield plan after plan, each a random mixture from its own seed."""
+    """Yield plan after plan, each a random mixture from its own seed, with a manner of going wrong beside it."""
     for number in count(seed):
         chance = random.Random(number)  # noqa: S311 - a reproducible story
         chosen = chance.sample(sorted(PLANS), chance.randint(2, len(PLANS)))
         faults = [{**fault, "probability": chance.uniform(0.001, 0.1)} for name in chosen for fault in PLANS[name]]
-        stage = _stage(rows, number)
-        stage.embedded.emulator.set_faults(Faults(plan_of({"seed": number, "faults": faults})))
-        yield _count(f"seed {number}: {', '.join(chosen)}", stage, _run(stage, number, untouched))
+        manner = chance.choice(["", *_MANNERS])
+        yield _play(f"seed {number}: {', '.join(filter(None, [manner, *chosen]))}", manner, faults, rows, number)
 
 
-def _stage(rows: int, seed: int) -> Stage:
-    return Stage(rows, EmulatorOptions(seeded=0, journal_size=10, seed=seed, limits=Limits(enforced=False)))
+def _play(name: str, manner: str, faults: Sequence[Mapping[str, object]], rows: int, seed: int) -> Count:
+    stage = Stage(rows, EmulatorOptions(seeded=0, journal_size=10, seed=seed, limits=Limits(enforced=False)))
+    stage.embedded.emulator.set_faults(Faults(plan_of({"seed": seed, "faults": list(faults)})))
+    told = _MANNERS.get(manner, _run)(stage, random.Random(seed))  # noqa: S311 - a reproducible story
+    return _count(name, stage, told)
 
 
-def _run(stage: Stage, seed: int, around: Around) -> dict[UUID, bool]:
-    """Close everything in chunks, what is not done again and again; returns what was reported last of each row."""
-    client = stage.client(seed, around)
-    told: dict[UUID, bool] = {}
-    _passes(stage, client, told)
+def _run(stage: Stage, chance: random.Random, around: Around = untouched) -> Told:
+    """Close everything in chunks, what is not done again and again."""
+    told = Told()
+    _passes(stage, stage.client(chance.getrandbits(32), around), told)
     return told
 
 
-def _passes(stage: Stage, client: Client, told: dict[UUID, bool]) -> None:
+def _passes(stage: Stage, client: Client, told: Told) -> None:
     for _ in range(PASSES):
-        left = [key for key in stage.keys if not told.get(key)]
+        left = [key for key in stage.keys if not told.done.get(key)]
         if not left:
             return
         for start in range(0, len(left), CHUNK):
-            _note(told, client.close(left[start : start + CHUNK]))
+            told.note(client.close(left[start : start + CHUNK]))
         stage.clock.sleep(60.0)
 
 
-def _note(told: dict[UUID, bool], reports: Sequence[Report]) -> None:
-    told.update({report.opportunity_id: report.status in _DONE for report in reports})
-
-
-def _killed(stage: Stage, seed: int) -> dict[UUID, bool]:
-    """Die at random requests, before or after the service acts, and begin anew with nothing but the list of rows."""
-    chance = random.Random(seed)  # noqa: S311 - a reproducible story
-    for number in count(seed):
-        told: dict[UUID, bool] = {}
+def _killed(stage: Stage, chance: random.Random) -> Told:
+    """Die at random requests, before or after the service acts, and begin anew with the chunks recorded till then."""
+    told = Told()
+    while True:
+        client = stage.client(chance.getrandbits(32), lambda handler: _deadly(handler, chance))
         try:
-            _passes(stage, stage.client(number, lambda handler: _deadly(handler, chance)), told)
+            _passes(stage, client, told)
         except Died:
+            told.struck += 1
             stage.clock.sleep(5.0)
             continue
         return told
-    raise AssertionError
 
 
 def _deadly(handler: Handler, chance: random.Random) -> Handler:
@@ -162,10 +168,15 @@ def _deadly(handler: Handler, chance: random.Random) -> Handler:
     return wire
 
 
-def _revoking(stage: Stage, chance: random.Random) -> Around:
+def _revoked(stage: Stage, chance: random.Random) -> Told:
+    """Let all tokens become worthless before one request in twenty."""
+    times = 0
+
     def around(handler: Handler) -> Handler:
         def wire(request: Request) -> Response:
+            nonlocal times
             if chance.random() < 0.05:  # noqa: PLR2004 - often
+                times += 1
                 stage.clock.sleep(1.0)  # tokens are dated in whole seconds
                 stage.embedded.emulator.control.revoke()
                 stage.clock.sleep(1.0)
@@ -173,36 +184,87 @@ def _revoking(stage: Stage, chance: random.Random) -> Around:
 
         return wire
 
-    return around
+    told = _run(stage, chance, around)
+    told.struck = times
+    return told
 
 
-def _two_at_once(stage: Stage, seed: int) -> dict[UUID, bool]:
-    """Let two clients close the same rows at the same time, one from the front and one from the back of each chunk."""
-    both: list[dict[UUID, bool]] = [{}, {}]
+class _Turns:
+    """Lets two threads run by turns: before each request chance says whose turn it is, so the story can be repeated."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._state = threading.Condition()
+        self._at_work = {0, 1}
+        self._turn = 0
+
+    def wait(self, which: int) -> None:
+        """Return when it is this one's turn."""
+        with self._state:
+            self._state.wait_for(lambda: self._turn == which)
+
+    def go_on(self, which: int) -> None:
+        """Let chance choose who is next, and return when it is this one's turn again."""
+        with self._state:
+            self._turn = self._chance.choice(sorted(self._at_work))
+            self._state.notify_all()
+        self.wait(which)
+
+    def leave(self, which: int) -> None:
+        """Take no more turns."""
+        with self._state:
+            self._at_work.discard(which)
+            self._turn = min(self._at_work, default=which)
+            self._state.notify_all()
+
+
+def _two_at_once(stage: Stage, chance: random.Random) -> Told:
+    """Let two clients that know nothing of each other close the same rows in the same order, request by request."""
+    turns, both, seeds = _Turns(chance), (Told(), Told()), (chance.getrandbits(32), chance.getrandbits(32))
+
+    def around(handler: Handler, which: int) -> Handler:
+        def wire(request: Request) -> Response:
+            turns.go_on(which)
+            return handler(request)
+
+        return wire
 
     def work(which: int) -> None:
-        _passes(stage, stage.client(seed + which), both[which])
+        turns.wait(which)
+        try:
+            _passes(stage, stage.client(seeds[which], lambda handler: around(handler, which)), both[which])
+        finally:
+            turns.leave(which)
 
     threads = [threading.Thread(target=work, args=(which,)) for which in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {key: both[0].get(key, False) and both[1].get(key, False) for key in stage.keys}
+    done = {key: both[0].done.get(key, False) and both[1].done.get(key, False) for key in stage.keys}
+    return Told(done, stage.opportunities, both[0].again + both[1].again)
 
 
-def _count(plan: str, stage: Stage, told: Mapping[UUID, bool]) -> Count:
+def _count(plan: str, stage: Stage, told: Told) -> Count:
     state = stage.state()
     emulator = stage.embedded.emulator
-    trouble = sum(number for status, number in emulator.journal.statuses.items() if status >= 400)  # noqa: PLR2004 - HTTP
     found = Count(
         plan,
         stage.opportunities,
         stage.duplicates(),
         sum(not done for done in state.values()),
-        sum(state[key] != told.get(key, False) for key in stage.keys),
+        sum(state[key] != told.done.get(key, False) for key in stage.keys),
+        told.struck + sum(emulator.control.faults()["acted"]),
+        told.again,
         emulator.journal.number,
-        trouble,
     )
     stage.embedded.close()
     return found
+
+
+_MANNERS: Mapping[str, Callable[[Stage, random.Random], Told]] = {
+    KILLED: _killed,
+    TWICE: _two_at_once,
+    EXPIRING: _revoked,
+    FAILING: _revoked,
+}

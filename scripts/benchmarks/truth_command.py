@@ -25,7 +25,16 @@ def main(options: argparse.Namespace) -> int:
     rows, before = FEW if options.quick else ROWS, conditions()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         counts = list(pool.map(partial(truth.play, rows=rows, seed=options.seed), truth.names()))
-    head = ("plan", "closes", "twice", "missed", "wrongly reported", "requests", "of them refused")
+    head = (
+        "plan",
+        "closes",
+        "twice",
+        "missed",
+        "wrongly reported",
+        "trouble struck",
+        "rows taken up again",
+        "requests",
+    )
     table = markdown(
         head,
         [(one.plan, *(f"{number:,}" for number in one.numbers())) for one in counts],
@@ -39,13 +48,18 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _forever(seed: int) -> int:
-    """Play random mixtures until one goes wrong or Ctrl-C; one line of JSON each."""
+    """Play random mixtures until one goes wrong or Ctrl-C: one line of JSON each, and the sum of all at the end."""
+    played: list[truth.Count] = []
     try:
         for one in truth.forever(FEW, seed):
             sys.stdout.write(json.dumps(one.data()) + "\n")
             sys.stdout.flush()
+            played.append(one)
             if not one.well:
-                return 1
+                break
     except KeyboardInterrupt:
         pass
-    return 0
+    names = ("rows", "duplicates", "missed", "wrongly_reported", "struck", "again", "requests")
+    total = {name: sum(getattr(one, name) for one in played) for name in names}
+    sys.stdout.write(json.dumps({"plans": len(played), **total}) + "\n")
+    return 0 if all(one.well for one in played) else 1
