@@ -35,31 +35,32 @@ def plan_data(plan: Plan) -> dict[str, object]:
 
 def step_data(step: Step) -> dict[str, object]:
     """Return a step as plain data; what a step does not have is absent."""
+    data = _written(step) | {"label": step.label}
+    if step.activity_id is not None:
+        data["activity_id"] = str(step.activity_id)
+    return data
+
+
+def _approved(step: Step) -> dict[str, object]:
+    return _written(step) | {"version": step.version}
+
+
+def _written(step: Step) -> dict[str, object]:
+    """Return what a step writes, as plain data; what it does not have is absent."""
     data: dict[str, object] = {
         "kind": step.kind.value,
         "record": str(step.record_id),
         "table": step.table,
-        "label": step.label,
         "message": step.message,
     }
     if step.state is not None:
         data["state"] = step.state
     if step.status is not None:
         data["status_reason"] = step.status
-    if step.activity_id is not None:
-        data["activity_id"] = str(step.activity_id)
     if step.activity:
         data["activity"] = {name: _plain(value) for name, value in step.activity.items()}
     if step.competitor_id is not None:
         data["competitor_id"] = str(step.competitor_id)
-    return data
-
-
-def _approved(step: Step) -> dict[str, object]:
-    data = step_data(step)
-    del data["label"]
-    data.pop("activity_id", None)
-    data["version"] = step.version
     return data
 
 

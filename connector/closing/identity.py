@@ -37,7 +37,8 @@ def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str], UUID]:
     It takes the record to close, a quote of the opportunity or the opportunity itself, and the ETag of the row as it
     was read. The hashes that do not depend on them are made once, as a job asks for many.
     """
-    opportunity, made_under = str(opportunity_id), _made_under(opportunity_id, key)
+    opportunity = str(opportunity_id)
+    made_under = _made_under(opportunity, key)
 
     def activity_id(record_id: UUID, version: str) -> UUID:
         made = (made_under << _RECORD_BITS) | _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
@@ -49,20 +50,24 @@ def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str], UUID]:
 
 def is_ours(candidate: UUID, opportunity_id: UUID) -> bool:
     """Tell whether this connector, anywhere and at any time, made this activity for this opportunity or its quotes."""
-    return candidate.version == _VERSION and _content(candidate) >> (_KEY_BITS + _RECORD_BITS) == _maker(opportunity_id)
+    return candidate.version == _VERSION and _content(candidate) >> (_KEY_BITS + _RECORD_BITS) == _maker(
+        str(opportunity_id)
+    )
 
 
 def is_made_under(candidate: UUID, opportunity_id: UUID, key: str) -> bool:
     """Tell whether this connector made this activity for this opportunity under this key."""
-    return candidate.version == _VERSION and _content(candidate) >> _RECORD_BITS == _made_under(opportunity_id, key)
+    return candidate.version == _VERSION and _content(candidate) >> _RECORD_BITS == _made_under(
+        str(opportunity_id), key
+    )
 
 
-def _maker(opportunity_id: UUID) -> int:
-    return _hash(_MAKER_BITS, str(opportunity_id))
+def _maker(opportunity: str) -> int:
+    return _hash(_MAKER_BITS, opportunity)
 
 
-def _made_under(opportunity_id: UUID, key: str) -> int:
-    return (_maker(opportunity_id) << _KEY_BITS) | _hash(_KEY_BITS, str(opportunity_id), key)
+def _made_under(opportunity: str, key: str) -> int:
+    return (_maker(opportunity) << _KEY_BITS) | _hash(_KEY_BITS, opportunity, key)
 
 
 def _content(candidate: UUID) -> int:

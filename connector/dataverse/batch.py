@@ -22,6 +22,7 @@ MAX_OPERATIONS = 1_000
 
 _PART = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
 _BOUNDARY = re.compile(r'multipart/mixed\s*;(?:.*;)?\s*boundary="?([^";,\s]+)"?', re.IGNORECASE)
+_CONTENT_ID = re.compile(rb"^content-id:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})(?: |$)")
 
 
@@ -38,6 +39,10 @@ class Part:
 
     response: Response
     content_id: int | None = None
+
+    def succeeds_as(self, number: int) -> bool:
+        """Return whether this is the success of the operation that was sent with that number."""
+        return 200 <= self.response.status < 300 and self.content_id in (None, number)  # noqa: PLR2004 - HTTP success
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +150,16 @@ def _fate(answer: Part | SetAnswer, first: int, size: int) -> Applied | Refused 
     """Return what `answer` says of the change set whose Content-IDs are `first` to `first + size - 1`."""
     # OData has a failed change set answer with a bare part; Dataverse wraps it like a success. Both are read.
     parts = (answer,) if isinstance(answer, Part) else answer.parts
+    whole = isinstance(answer, SetAnswer) and answer.complete and len(parts) == size
+    if whole and all(part.succeeds_as(number) for number, part in enumerate(parts, first)):
+        return Applied()
     indexes = [None if part.content_id is None else part.content_id - first for part in parts]
     if any(index is not None and not 0 <= index < size for index in indexes):
         return Missing()
     for part, index in zip(parts, indexes, strict=True):
         if part.response.status >= 400:  # noqa: PLR2004 - the HTTP classes of failure
             return Refused(part.response, index)
-    done = all(200 <= part.response.status < 300 for part in parts)  # noqa: PLR2004 - the HTTP class of success
-    whole = done and isinstance(answer, SetAnswer) and answer.complete and len(parts) == size
-    if not whole or any(index not in (None, number) for number, index in enumerate(indexes)):
-        return Missing()
-    return Applied()
+    return Missing()
 
 
 def _split(body: bytes, boundary: str) -> tuple[list[bytes], bool]:
@@ -181,37 +185,36 @@ def _answer(body: bytes) -> Part | SetAnswer | None:
     head, blank, content = body.partition(b"\r\n\r\n")
     if not blank:
         return None
-    fields = _fields(head)
-    boundary = _BOUNDARY.search(fields.get("content-type", ""))
+    boundary = _BOUNDARY.search(head.decode("latin-1"))
     if boundary is None:
-        return _part(fields, content)
+        return _part(head, content)
     bodies, complete = _split(b"\r\n" + content, boundary[1])
     parts: list[Part] = []
     for inner in bodies:
         head, blank, content = inner.partition(b"\r\n\r\n")
-        part = _part(_fields(head), content) if blank else None
+        part = _part(head, content) if blank else None
         if part is None:
             return SetAnswer(tuple(parts), complete=False)
         parts.append(part)
     return SetAnswer(tuple(parts), complete)
 
 
-def _part(fields: dict[str, str], content: bytes) -> Part | None:
-    """Return the HTTP message in `content` with the Content-ID of its part, or None if it is malformed."""
-    head, _, body = content.partition(b"\r\n\r\n")
-    line, _, rest = head.partition(b"\r\n")
+def _part(head: bytes, content: bytes) -> Part | None:
+    """Return the HTTP message in `content` with the Content-ID in the head of its part, or None if it is malformed.
+
+    An answer without a body says what it has to say by its status, and a batch has many: its headers are not read.
+    """
+    message, _, body = content.partition(b"\r\n\r\n")
+    line, _, rest = message.partition(b"\r\n")
     status = _STATUS.match(line)
-    number = fields.get("content-id", "")
-    if status is None or (number and not (number.isascii() and number.isdigit() and len(number) <= 6)):  # noqa: PLR2004 - far beyond a batch
+    found = _CONTENT_ID.search(head)
+    number = found[1] if found else b""
+    if status is None or (number and not (number.isdigit() and len(number) <= 6)):  # noqa: PLR2004 - far beyond a batch
         return None
-    headers = tuple(
-        (name.decode("latin-1").strip(), value.decode("latin-1").strip())
-        for name, colon, value in (field.partition(b":") for field in rest.split(b"\r\n"))
-        if colon
-    )
+    headers = () if status[1] == b"204" else _headers(rest)
     return Part(Response(int(status[1]), headers, body), int(number) if number else None)
 
 
-def _fields(head: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in head.decode("latin-1").split("\r\n"))
-    return {name.strip().lower(): value.strip() for name, colon, value in lines if colon}
+def _headers(lines: bytes) -> tuple[tuple[str, str], ...]:
+    fields = (line.partition(":") for line in lines.decode("latin-1").split("\r\n"))
+    return tuple([(name.strip(), value.strip()) for name, colon, value in fields if colon])

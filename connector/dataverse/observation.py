@@ -8,7 +8,7 @@ from uuid import UUID
 from connector.closing.model import CloseActivity, Opportunity, Quote, Snapshot
 from connector.dataverse import webapi
 from connector.dataverse.answers import decoding, error_from, json_object
-from connector.dataverse.reading import read_on, read_rows, rows_of
+from connector.dataverse.reading import read_on, read_rows, read_sets, rows_of
 from connector.dataverse.rows import Row, activity_of, opportunity_of, quote_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.handler import Handler
@@ -19,7 +19,8 @@ _NO_SUCH_ROW = "0x80040217"
 class Observation:
     """Reads through `handler`, at most `ids_per_read` opportunities at a time.
 
-    The limit keeps the address of a read below the 32,768 characters that the service takes: an id needs 39.
+    The limit keeps the address of a read below the 32,768 characters that the service takes: an id needs 39. Inside a
+    batch it may be twice as long, but where there are no batches the reads go singly.
     """
 
     def __init__(self, handler: Handler, endpoint: Endpoint, *, ids_per_read: int) -> None:
@@ -55,15 +56,18 @@ class Observation:
 
     def _many(self, ids: Sequence[UUID], *, work_based: bool) -> list[tuple[Opportunity, list[Quote]]]:
         subject = f"Reading {len(ids)} opportunities"
-        opportunities = self._rows(webapi.read_opportunities(ids, work_based=work_based), subject)
-        quotes = self._rows(webapi.read_quotes(ids, work_based=work_based), subject)
+        opportunities, quotes = read_sets(
+            self._handler,
+            self._endpoint,
+            [webapi.read_opportunities(ids, work_based=work_based), webapi.read_quotes(ids, work_based=work_based)],
+            subject,
+        )
         with decoding(subject):
-            seen: dict[UUID, tuple[Opportunity, list[Quote]]] = {}
+            seen: dict[str, tuple[Opportunity, list[Quote]]] = {}
             for row in opportunities:
-                opportunity = opportunity_of(row)
-                seen[opportunity.id] = (opportunity, [])
+                seen[row["opportunityid"].lower()] = (opportunity_of(row), [])
             for row in quotes:
-                found = seen.get(UUID(row["_opportunityid_value"]))
+                found = seen.get(row["_opportunityid_value"].lower())
                 if found is not None:
                     found[1].append(quote_of(row))
             return list(seen.values())

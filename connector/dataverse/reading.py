@@ -53,6 +53,19 @@ def rows_of(page: Row, subject: str, name: str = "value") -> list[Row]:
     return rows
 
 
+def read_sets(handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], subject: str) -> list[list[Row]]:
+    """Return the rows of several sets, each through all its pages, asked for in one request; raises as `read_rows`.
+
+    What fails inside the batch is asked for again by itself, so that it is re-sent like any other read.
+    """
+    sets = []
+    for operation, answer in zip(operations, read_several(handler, endpoint, operations, subject), strict=True):
+        failed = answer.status >= 400  # noqa: PLR2004 - the HTTP classes of failure
+        page = read_object(handler, endpoint, operation, subject) if failed else json_object(answer, subject)
+        sets.append(rows_of(page, subject) + read_on(handler, endpoint, page.get("@odata.nextLink"), subject))
+    return sets
+
+
 def read_several(handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], subject: str) -> list[Response]:
     """Return the answers to several reads, in order and whatever their status: in one batch, singly where that fails.
 

@@ -40,6 +40,7 @@ _BASE = {
 _OPPORTUNITY = "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value"
 _QUOTE = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
+_JSON = json.JSONEncoder()
 _CLOSES = ("WinOpportunity", "LoseOpportunity")
 # An action of the organization's own may take a parameter of the general entity type, which needs to be told the type
 # of what is in it; a concrete one allows it.
@@ -201,7 +202,7 @@ def _close_body(step: Step, parameter: str, kind: str) -> str:
         raise InputError(f"{subject_of(step)}: the step has no id for its close activity.")
     bind = f'"{step.table}id@odata.bind":"/{_row(step)}"'
     competitor = f',"competitorid@odata.bind":"/competitors({step.competitor_id})"' if step.competitor_id else ""
-    columns = "".join([f",{json.dumps(name)}:{_json(step, value)}" for name, value in step.activity.items()])
+    columns = "".join([f",{_JSON.encode(name)}:{_json(step, value)}" for name, value in step.activity.items()])
     entity = f'{{{kind}"activityid":"{step.activity_id}",{bind}{competitor}{columns}}}'
     return f'{{"Status":{_required(step, step.status)},"{parameter}":{entity}}}'
 
@@ -210,4 +211,4 @@ def _json(step: Step, value: ColumnValue) -> str:
     """Return `value` in JSON; a Decimal keeps every digit."""
     if isinstance(value, Decimal | float) and not math.isfinite(value):
         raise InputError(f"{subject_of(step)}: a column holds a number that is not finite.")
-    return f"{value:f}" if isinstance(value, Decimal) else json.dumps(value)
+    return f"{value:f}" if isinstance(value, Decimal) else _JSON.encode(value)

@@ -24,7 +24,7 @@ from connector.dataverse.observation import Observation
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, NotFound, Unanswered
 from connector.handler import Handler, Request, Response
-from tests.dataverse.wire import BASE, ROOT, Wire, ok, refused
+from tests.dataverse.wire import BASE, ROOT, Wire, ok, organization, refused
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "dataverse"
 
@@ -128,23 +128,41 @@ def test_a_quote_without_an_etag_has_its_version_from_its_number() -> None:
     assert observe(wire, opportunity_id(1))[opportunity_id(1)].quotes[0].version == 'W/"101"'
 
 
-def test_many_opportunities_take_two_requests_for_every_so_many() -> None:
-    wire = Wire()
+def test_many_opportunities_take_one_request_for_every_so_many() -> None:
+    wire = organization()
     wire.answers["GET opportunities"] = answer_in(lambda n: [opportunity_row(n)] if n != 3 else [])
     wire.answers["GET quotes"] = answer_in(lambda n: [quote_row(2 * n, n), quote_row(2 * n + 1, n)])
     seen = observe(wire, *[opportunity_id(n) for n in (5, 1, 2, 3, 4)], ids_per_read=4)
     assert sorted(seen) == [opportunity_id(n) for n in (1, 2, 4, 5)]
     assert all(len(snapshot.quotes) == 2 for snapshot in seen.values())
-    assert wire.lines() == ["GET opportunities", "GET quotes"] * 2
+    assert wire.lines() == ["POST $batch"] * 2
+
+
+def test_where_there_are_no_batches_the_reads_go_singly() -> None:
+    wire = organization()
+    wire.answers[r"POST \$batch"] = refused(405)
+    wire.answers["GET opportunities"] = answer_in(lambda n: [opportunity_row(n)])
+    wire.answers["GET quotes"] = answer_in(lambda n: [quote_row(n, n)])
+    assert len(observe(wire, opportunity_id(1), opportunity_id(2))) == 2
+    assert wire.lines() == ["POST $batch", "GET opportunities", "GET quotes"]
+
+
+def test_what_fails_inside_a_batch_is_read_again_by_itself() -> None:
+    wire = organization()
+    wire.answers["GET opportunities"] = answer_in(lambda n: [opportunity_row(n)])
+    answers = iter([refused(503), ok({"value": [quote_row(1, 1)]})])
+    wire.answers["GET quotes"] = lambda _request: next(answers)
+    assert len(observe(wire, opportunity_id(1), opportunity_id(2))[opportunity_id(1)].quotes) == 1
+    assert wire.lines() == ["POST $batch", "GET quotes"]
 
 
 def test_pages_of_rows_are_followed_and_counted_in() -> None:
-    wire = Wire()
+    wire = organization()
     wire.answers["GET opportunities"] = answer_in(lambda n: [opportunity_row(n)], 3)
     wire.answers["GET quotes"] = answer_in(lambda n: [quote_row(n, n)], 3)
     seen = observe(wire, *[opportunity_id(n) for n in range(10)])
     assert len(seen) == 10
-    assert wire.lines() == ["GET opportunities"] * 4 + ["GET quotes"] * 4
+    assert wire.lines() == ["POST $batch"] + ["GET opportunities"] * 3 + ["GET quotes"] * 3
 
 
 def test_close_activities_are_read_when_asked_for() -> None:
@@ -196,7 +214,7 @@ def test_nothing_is_seen_of_no_opportunities() -> None:
 
 
 def test_a_page_that_leads_back_to_itself_is_not_followed_for_ever() -> None:
-    wire = Wire()
+    wire = organization()
     wire.answers["GET"] = ok({"value": [], "@odata.nextLink": f"{ROOT}opportunities?again"})
     with pytest.raises(Unanswered):
         observe(wire, opportunity_id(1), opportunity_id(2))
