@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -13,12 +15,33 @@ import click
 from connector.cli.results import print_json
 from connector.errors import SettingsError
 
+JSON = "application/json"
 Call = tuple[str, str, bytes, str]
 """Method, what, body and its content type."""
 
 
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something to ask for: what it takes (empty: nothing; in brackets: may be left out) and the request it becomes."""
+
+    takes: str
+    call: Callable[[str], Call]
+
+
 def _json(method: str, what: str, data: object) -> Call:
-    return method, what, json.dumps(data).encode(), "application/json"
+    return method, what, json.dumps(data).encode(), JSON
+
+
+def _look(what: str) -> Act:
+    return Act("", lambda _: ("GET", what, b"", ""))
+
+
+def _since(what: str) -> Act:
+    return Act("[NUMBER]", lambda number: ("GET", f"{what}?after={int(number or 0)}", b"", ""))
+
+
+def _do(method: str, what: str) -> Act:
+    return Act("", lambda _: (method, what, b"", JSON))
 
 
 def _seed(given: str) -> Call:
@@ -27,33 +50,57 @@ def _seed(given: str) -> Call:
     path = Path(given)
     if path.suffix.lower() == ".csv":
         return "POST", f"seed?table={quote(path.stem)}", path.read_bytes(), "text/csv"
-    return "POST", "seed", path.read_bytes(), "application/json"
+    return "POST", "seed", path.read_bytes(), JSON
+
+
+def _named(given: str) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    if not equals:
+        raise ValueError("it is written NAME=VALUE")
+    return name, value
 
 
 def _switch(given: str) -> Call:
-    name, _, value = given.partition("=")
+    name, value = _named(given)
     return _json("PATCH", "switches", {name: value})
 
 
-LOOKS = ("health", "journal", "closes", "referee", "rules", "switches", "limits", "faults", "scenarios", "clock")
-ACTS: Mapping[str, Callable[[str], Call]] = MappingProxyType(
+def _limit(given: str) -> Call:
+    name, value = _named(given)
+    try:
+        return _json("PATCH", "limits", {name: json.loads(value)})
+    except ValueError:
+        raise ValueError(f"{value!r} is no number, list or truth value in JSON") from None
+
+
+ACTS: Mapping[str, Act] = MappingProxyType(
     {
-        "reset": lambda _: ("POST", "reset", b"", "application/json"),
-        "snapshot": lambda name: ("PUT", f"snapshots/{quote(name, safe='')}", b"", "application/json"),
-        "restore": lambda name: ("POST", f"snapshots/{quote(name, safe='')}/restore", b"", "application/json"),
-        "scenario": lambda name: _json("POST", "scenarios", {"name": name}),
-        "seed": _seed,
-        "customize": lambda file: ("POST", "customizations", Path(file).read_bytes(), "application/json"),
-        "plan": lambda file: ("PUT", "faults", Path(file).read_bytes(), "application/json"),
-        "switch": _switch,
-        "advance": lambda seconds: _json("POST", "clock", {"advance": float(seconds)}),
+        **{
+            name: _look(name)
+            for name in ("health", "closes", "referee", "rules", "switches", "limits", "faults", "scenarios", "clock")
+        },
+        "journal": _since("journal"),
+        "har": _since("har"),
+        "forget": _do("DELETE", "journal"),
+        "reset": _do("POST", "reset"),
+        "snapshot": Act("NAME", lambda name: ("PUT", f"snapshots/{quote(name, safe='')}", b"", JSON)),
+        "restore": Act("NAME", lambda name: ("POST", f"snapshots/{quote(name, safe='')}/restore", b"", JSON)),
+        "scenario": Act("NAME", lambda name: _json("POST", "scenarios", {"name": name})),
+        "seed": Act("NUMBER or FILE", _seed),
+        "customize": Act("FILE", lambda file: ("POST", "customizations", Path(file).read_bytes(), JSON)),
+        "plan": Act("FILE", lambda file: ("PUT", "faults", Path(file).read_bytes(), JSON)),
+        "switch": Act("NAME=VALUE", _switch),
+        "limit": Act("NAME=VALUE", _limit),
+        "advance": Act("SECONDS", lambda seconds: _json("POST", "clock", {"advance": float(seconds)})),
+        "revoke": _do("POST", "revoke"),
+        "device": Act("CODE", lambda code: _json("POST", "device", {"user_code": code})),
     }
 )
 
 
 @click.command()
-@click.argument("action", type=click.Choice([*LOOKS, *ACTS]))
-@click.argument("argument", default="")
+@click.argument("action", metavar="ACTION", type=click.Choice([*ACTS]))
+@click.argument("argument", metavar="[ARGUMENT]", default="")
 @click.option(
     "--ready-file",
     metavar="FILE",
@@ -64,19 +111,82 @@ ACTS: Mapping[str, Callable[[str], Call]] = MappingProxyType(
 def control(*, action: str, argument: str, ready_file: Path) -> None:
     """Ask a running emulator, or have it do something; prints its answer as JSON.
 
-    snapshot, restore and scenario take a name; seed a number of opportunities, or a JSON or CSV file; customize a file
-    of exported metadata; plan a file of faults; switch NAME=VALUE; advance seconds.
-    """
-    from urllib.error import HTTPError  # noqa: PLC0415 - the HTTP client is loaded when something is asked
+    \b
+    health             is it up, and how much is in it
+    journal [NUMBER]   what was asked and answered after that request
+    har [NUMBER]       the same as an archive (HAR) for browsers' developer tools
+    closes             committed close activities per record
+    referee            what the client does that it should not
+    rules              every rule with its evidence
+    switches, limits, faults, scenarios, clock
+                       what is set, and what there is to choose from
+    \b
+    forget             empty the journal
+    reset              rows as at the start, everything counted forgotten
+    snapshot NAME      keep all rows under a name
+    restore NAME       put them back
+    scenario NAME      throw everything away and begin with a named situation
+    seed NUMBER        replace the opportunities by so many made-up ones
+    seed FILE          add the rows of a JSON file, or of a CSV file named after its table
+    customize FILE     take over an organization's exported metadata
+    plan FILE          let the faults of a plan happen
+    switch NAME=VALUE  turn a switch
+    limit NAME=VALUE   set a service protection limit
+    advance SECONDS    let time pass at once
+    revoke             let every token issued so far be refused
+    device CODE        confirm the device that shows a code
+    """  # noqa: D301 - the escape is click's: a paragraph that is not wrapped
+    call = _call(action, argument)
+    print_json(_answer(call, *_addresses(ready_file)))
+
+
+def _call(action: str, argument: str) -> Call:
+    """Return the request that an action and its argument become; raises SettingsError."""
+    act = ACTS[action]
+    if argument and not act.takes:
+        raise SettingsError(f"{action} takes no argument; {argument!r} was given.", remedy="Leave it out.")
+    if not argument and act.takes and not act.takes.startswith("["):
+        raise SettingsError(f"{action} does nothing without {act.takes}.", remedy=f"Write: {action} {act.takes}.")
+    try:
+        return act.call(argument)
+    except OSError as error:
+        why = f"The file {argument} cannot be read: {error.strerror or error}."
+        raise SettingsError(why, remedy="Name another file.") from error
+    except ValueError as error:
+        why = f"{argument!r} is nothing that {action} takes: {error}."
+        raise SettingsError(why, remedy=f"Write: {action} {act.takes}.") from error
+
+
+def _addresses(ready_file: Path) -> tuple[str, Path]:
+    """Return where the emulator is controlled and what certifies it, out of its ready file; raises SettingsError."""
+    try:
+        ready = json.loads(ready_file.read_text(encoding="utf-8"))
+        return str(ready["control_url"]), Path(ready["ca_file"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"The file {ready_file} is none that an emulator wrote when it was ready: {error}.",
+            remedy="Name the file that was given to the emulator as --ready-file.",
+        ) from error
+
+
+def _answer(call: Call, control_url: str, ca_file: Path) -> Any:  # noqa: ANN401 - JSON
+    """Return what the emulator answers; raises SettingsError."""
+    from http.client import HTTPException  # noqa: PLC0415 - the HTTP client is loaded when something is asked
+    from urllib.error import HTTPError  # noqa: PLC0415 - the same
 
     from connector.emulator.command import ask  # noqa: PLC0415 - the same
 
-    ready = json.loads(ready_file.read_text(encoding="utf-8"))
     try:
-        method, what, body, kind = ACTS[action](argument) if action in ACTS else ("GET", action, b"", "")
-        answer = ask(ready["control_url"], Path(ready["ca_file"]), method, what, body, kind)
+        return ask(control_url, ca_file, *call)
     except HTTPError as error:
-        raise SettingsError(json.load(error)["error"], remedy="Ask for something it can do.") from error
-    except (OSError, ValueError) as error:
+        raise SettingsError(_reason(error.read()), remedy="Ask for something it can do.") from error
+    except (OSError, HTTPException, ValueError) as error:
         raise SettingsError(f"The emulator could not be asked: {error}.", remedy="Is it running?") from error
-    print_json(answer)
+
+
+def _reason(body: bytes) -> str:
+    """Return the sentence of a refusal."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"What answers there is no emulator of this kind: {body[:200].decode(errors='replace')}"

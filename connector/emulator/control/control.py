@@ -29,6 +29,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -46,6 +47,10 @@ from connector.handler import Request, Response
 Json = Mapping[str, Any]
 EVERYTHING = 10**9
 """More entries than a journal keeps."""
+END_OF_TIME = datetime(9000, 1, 1, tzinfo=UTC)
+"""As far as the emulator can travel: what it issues must end before the calendar of the language does."""
+LARGEST_LIMIT = 10**12
+"""No limit is as large: it is a typing error, or infinite."""
 
 
 class BadControl(ValueError):
@@ -239,7 +244,10 @@ class Control:
         return asdict(organization.world.customization)
 
     def advance(self, seconds: float) -> Json:
-        """Let `seconds` pass at once."""
+        """Let `seconds` pass at once; raises BadControl for time that cannot pass."""
+        left = (END_OF_TIME - self._emulator.clock.now()).total_seconds()
+        if not 0 <= seconds <= left:
+            raise BadControl(f"Time goes forward, and no further than {END_OF_TIME:%Y}: {seconds} seconds cannot pass.")
         self._emulator.clock.advance(seconds)
         return self.clock()
 
@@ -296,14 +304,14 @@ def _object(request: Request) -> dict[str, Any]:
 
 
 def _alike(known: object, value: object) -> bool:
-    """Return whether a JSON value is of the kind of a known one and not negative."""
+    """Return whether a JSON value is of the kind of a known one and neither negative nor infinite."""
     if isinstance(known, bool) or isinstance(value, bool):
         return isinstance(known, bool) and isinstance(value, bool)
     if isinstance(known, tuple):
         return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, one) for one in value)
     if isinstance(known, int):
-        return isinstance(value, int) and value >= 0
-    return isinstance(value, int | float) and value >= 0
+        return isinstance(value, int) and 0 <= value < LARGEST_LIMIT
+    return isinstance(value, int | float) and 0 <= value < LARGEST_LIMIT
 
 
 __all__ = ["BadControl", "BadPlan", "Control"]

@@ -67,6 +67,14 @@ class Limits:
     """False counts and reports, but refuses nothing."""
 
 
+POSSIBLE: Mapping[str, tuple[int, int]] = {
+    "servers": (1, 1000),
+    "workers": (1, 1_000_000),
+    "window_seconds": (1, 1_000_000),
+}
+"""Where the arithmetic has an end: a window needs a length, a request a worker, an affinity cookie a server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A request let in: it works from `starts` to `ends`; `charged` seconds of execution time were counted."""
@@ -179,8 +187,15 @@ class Protection:
         self._workers = {server: free for server, free in self._workers.items() if server < limits.servers}
 
     def change(self, values: Mapping[str, float | bool | tuple[float, float]]) -> Limits:
-        """Change limits by name (`{"requests": 100}`) and return them; raises TypeError for an unknown name."""
-        self.configure(replace(self.limits, **values))  # type: ignore[arg-type]  # replace() checks the names
+        """Change limits by name (`{"requests": 100}`) and return them.
+
+        Raises TypeError for an unknown name, ValueError for a value the arithmetic cannot do with.
+        """
+        changed = replace(self.limits, **values)  # type: ignore[arg-type]  # replace() checks the names
+        for name, (least, most) in POSSIBLE.items():
+            if not least <= getattr(changed, name) <= most:
+                raise ValueError(f"The limit {name} is from {least} to {most}, not {values[name]!r}.")
+        self.configure(changed)
         return self.limits
 
     def forget(self) -> None:

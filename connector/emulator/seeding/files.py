@@ -40,9 +40,24 @@ def seed_file(world: World, path: Path, table: str = "") -> int:
 
 
 def seed_csv(world: World, table: str, lines: Iterable[str]) -> int:
-    """Add the rows of one table from CSV with column names in the first line; an empty field is no value."""
-    rows = [{name: value for name, value in row.items() if value not in ("", None)} for row in csv.DictReader(lines)]
-    return seed_json(world, {table: rows})
+    """Add the rows of one table from CSV with column names in the first line; an empty field is no value.
+
+    Returns how many rows were added. Raises SeedRefused.
+    """
+    try:
+        reader = csv.DictReader(lines, strict=True)
+        columns, raws = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        raise SeedRefused(f"The file is not CSV: {error}.") from error
+    known = world.schema.tables.get(table) or world.schema.by_entity_set.get(table)
+    unknown = [name for name in columns if known is not None and name not in known.columns]
+    if not columns or unknown:
+        names = ", ".join(map(repr, unknown)) or "no column at all"
+        raise SeedRefused(f"The first line of the file names {names}, which {table} does not have.")
+    for number, raw in enumerate(raws, 1):
+        if None in raw or None in raw.values():
+            raise SeedRefused(f"{table} row {number} has not {len(columns)} fields, as the first line has.")
+    return seed_json(world, {table: [{name: value for name, value in raw.items() if value} for raw in raws]})
 
 
 def seed_json(world: World, document: Mapping[str, Any]) -> int:
