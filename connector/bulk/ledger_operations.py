@@ -145,6 +145,22 @@ class Operations:
                 note(transaction, operation.job.id, now, "cancel")
         return bool(waiting)
 
+    def delete_expired(self, most: int) -> int:
+        """Delete up to `most` finished operations that have expired, the oldest first; return how many there were.
+
+        Several processes may do it side by side; what is asked for again meanwhile begins anew.
+        """
+        with self._database.transaction() as transaction:
+            transaction.exclude_claims()
+            found = transaction.rows(
+                "SELECT id FROM job WHERE expires < ? AND key IS NOT NULL AND state = 'finished'"
+                " ORDER BY expires LIMIT ?",
+                (self._ledger.now(), most),
+            )
+            for (job,) in found:
+                _remove(transaction, job)
+        return len(found)
+
     def claim(self, worker: Worker, most: int) -> list[tuple[Job, Item]]:
         """Take up to `most` operations, the oldest first, as `Worker.claim` takes items; record them one by one."""
         self._ledger.watch.bury()

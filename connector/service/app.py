@@ -18,6 +18,7 @@ from connector.service import definition, mcp
 from connector.service.border import Border, Identify
 from connector.service.caller import Caller
 from connector.service.callers import Callers
+from connector.service.chores import Chore, Chores
 from connector.service.failures import TITLES, Declined, Failure, of_error
 from connector.service.health import Health
 from connector.service.keys import SigningKeys
@@ -36,6 +37,9 @@ from connector.service.routes_read import ReadingRoutes
 from connector.service.tokens import Tokens
 from connector.service.trigger import Trigger
 
+FORGETTING = 600.0
+"""Seconds between looks for operations that have expired."""
+FORGOTTEN_AT_ONCE = 200
 _CODES = {404: "no_such_path", 405: "no_such_method", 415: "not_json"}
 _UNPROCESSABLE = 422
 
@@ -75,8 +79,16 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         clock=around.clock,
     )
     app.state.crew, app.state.trigger = crew, trigger
+    forgetting = Chore("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
+    app.state.chores = Chores((*trigger.chores(), forgetting), around.clock)
     app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
     return app
+
+
+def _forget(operations: Operations) -> None:
+    """Delete the operations whose answers need not be kept any longer, a few at a time."""
+    while operations.delete_expired(FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
+        pass
 
 
 def work_of(
@@ -112,10 +124,10 @@ def _lifespan(options: ServiceOptions, around: Surroundings) -> Callable[[FastAP
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if options.workers:
             app.state.crew.start()
-            app.state.trigger.start()
+            app.state.chores.start()
         async with app.state.tools():
             yield
-        await around.waiting.apart(app.state.trigger.stop)
+        await around.waiting.apart(app.state.chores.stop)
         await around.waiting.apart(app.state.crew.stop)
 
     return lifespan

@@ -6,16 +6,19 @@ written before the ledger has it, so after a crash a line may stand twice (the s
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from connector.bulk.ledger_model import Item, Job
 from connector.clock import Clock
 from connector.closing.model import Intent, Quote, Report, Snapshot, StepStatus
+from connector.errors import LedgerError
 from connector.service.caller import Caller
 
 
@@ -23,26 +26,65 @@ class AuditTrail(Protocol):
     """Where audit records go."""
 
     def write(self, record: Mapping[str, object]) -> None:
-        """Add a record, durably; raises OSError when that cannot be done."""
+        """Add a record, durably; raises LedgerError when that cannot be done."""
 
 
 class AuditFile:
-    """An audit trail in a file that is only ever added to, a line at a time; made if need be, for its owner's eyes."""
+    """An audit trail in a file that is only ever added to, a line at a time; made if need be, for its owner's eyes.
+
+    A record has reached the disk when `write` returns; records that are written side by side share the way there.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._lock = threading.Lock()
+        self._path = path
+        with self._sentences():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0
+        self._torn = False
 
     def write(self, record: Mapping[str, object]) -> None:
-        """Add a line in one write, which several processes may do side by side."""
+        """Add a line in one write, which several processes may do side by side, and wait until it is on the disk."""
         line = json.dumps(dict(record), separators=(",", ":")).encode() + b"\n"
-        with self._lock:
-            os.write(self._descriptor, line)
+        with self._sentences():
+            number = self._append(line)
+            with self._syncing:
+                if self._synced < number:
+                    reached = self._written
+                    _to_disk(self._descriptor)
+                    self._synced = reached
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+    def _append(self, line: bytes) -> int:
+        """Write the line, after what is left of one that the disk had no room for; return how many there are."""
+        with self._writing:
+            whole = b"\n" + line if self._torn else line
+            self._torn = True
+            if os.write(self._descriptor, whole) < len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._torn = False
+            self._written += 1
+            return self._written
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            failure = LedgerError(
+                f"The audit trail cannot be written: {error.strerror or type(error).__name__}.",
+                remedy=f"Make room and see who may write there, or set CONNECTOR_SERVICE_AUDIT (it is {self._path}).",
+            )
+            failure.transient = True
+            raise failure from error
+
+
+_to_disk = getattr(os, "fdatasync", os.fsync)
+"""The first says less of the file's times to the disk; not every system has it."""
 
 
 def of_request(

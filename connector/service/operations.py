@@ -13,6 +13,7 @@ from connector.bulk.ledger_operations import Asked, KeyReused, Operation, Operat
 from connector.clock import Clock
 from connector.closing.model import ReopenIntent
 from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, parse_request
+from connector.errors import LedgerError
 from connector.service.answers import is_finished, stands
 from connector.service.audit import AuditTrail, of_request
 from connector.service.caller import Caller, CallerKind
@@ -79,7 +80,12 @@ class Desk:
             if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
                 break
             ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
-        self._record("accepted" if new else "repeated", operation, ask)
+        try:
+            self._record("accepted" if new else "repeated", operation, ask)
+        except LedgerError:
+            if new:  # nothing is done of which nobody could say who asked for it
+                self.operations.cancel(operation.job.name)
+            raise
         return operation, new
 
     def find(self, operation_id: str, caller: Caller | None) -> Operation:
@@ -123,8 +129,8 @@ class Desk:
         self.ledger.note(operation_id, WAITING, {"until": until.isoformat(), "why": why})
 
     def waiting_until(self, operation: Operation) -> datetime | None:
-        """Return until when an operation waits, if it does."""
-        if operation.record.status is not ItemStatus.WAITING:
+        """Return until when an operation waits, if it does: for its turn, in the middle, or with everything else."""
+        if is_finished(operation):
             return None
         events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
         return datetime.fromisoformat(str(events[-1].data["until"])) if events else None

@@ -120,6 +120,34 @@ def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(
     assert ledger.delete_older(clock.now()) == ["op2"]
 
 
+def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger, clock: VirtualClock) -> None:
+    operations, worker = Operations(ledger), ledger.enter("endpoint")
+    for number in range(1, 31):
+        operations.accept(f"op{number}", asked(clock, key=f"k{number}", number=number))
+    for job, item in operations.claim(worker, 29):
+        worker.record(job, closed([item]))
+    assert operations.delete_expired(100) == 0
+    clock.advance(25 * 3600)
+    deleted: list[int] = []
+
+    def delete() -> None:
+        with open_ledger(store, clock) as own:
+            while count := Operations(own).delete_expired(3):
+                deleted.append(count)
+
+    threads = [threading.Thread(target=delete) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(deleted) == 29
+    assert [one.job.name for one in operations.newest(100)] == ["op30"], "what has no result yet stays"
+    assert ledger.database.rows("SELECT count(*) FROM item") == [(1,)]
+    assert {row[0] for row in ledger.database.rows("SELECT job FROM event UNION SELECT job FROM tally")} == {
+        operations.get("op30").job.id
+    }
+
+
 def test_a_users_budget_is_given_out_in_slots_and_comes_back(ledger: Ledger) -> None:
     budgets = Budgets(ledger)
     one, two = ledger.enter("one"), ledger.enter("two")
