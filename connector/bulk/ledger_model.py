@@ -66,11 +66,20 @@ class Wish(StrEnum):
         """Say it to a person."""
         return _WISH_SENTENCES[self]
 
+    @property
+    def seen(self) -> str:
+        """Say that a worker has seen it; empty while the job goes on."""
+        return _WISH_SEEN.get(self, "")
+
 
 _WISH_SENTENCES = {
     Wish.RUN: "It may be worked on.",
     Wish.PAUSE: "It is paused: what was in flight is finished, the rest waits until it is resumed.",
     Wish.CANCEL: "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed.",
+}
+_WISH_SEEN = {
+    Wish.PAUSE: "The job is being paused: what is in flight is finished.",
+    Wish.CANCEL: "The job is being cancelled: what is in flight is finished.",
 }
 
 

@@ -22,7 +22,8 @@ ENOUGH = 20
 class Moment:
     """A look at a run. Rates are in rows per second, times in seconds; None where nothing can be said yet.
 
-    `ceiling` is the rate that could go on for hours. `left` is how long the rest will take.
+    `ceiling` is the rate that could go on for hours. `left` is how long the rest will take. `wish` is what the worker
+    knows to be wanted.
     """
 
     job: str
@@ -32,6 +33,7 @@ class Moment:
     ceiling: float | None
     left: float | None
     paces: tuple[tuple[str, Pace], ...]
+    wish: Wish = Wish.RUN
 
     @property
     def binding(self) -> str:
@@ -91,8 +93,8 @@ class Meter:
                     self._reasons[result.status, result.reason] += 1
             self._by_status[ItemStatus.PENDING] -= len(results)
 
-    def moment(self) -> Moment:
-        """Return how it goes now."""
+    def moment(self, wish: Wish = Wish.RUN) -> Moment:
+        """Return how it goes now; `wish` is what is wanted."""
         now = self._clock.monotonic()
         paces = tuple((lane.name, lane.gate.pace()) for lane in self._lanes)
         with self._lock:
@@ -106,7 +108,7 @@ class Meter:
         requests, seconds = self._per_row(paces, performed)
         ceiling = sum(pace.ceiling for _, pace in paces) / requests if requests else None
         left = self._left(counts.open - in_hand, rate, requests, seconds, paces) if requests else None
-        return Moment(self._job.name, counts, in_hand, rate, ceiling, left, paces)
+        return Moment(self._job.name, counts, in_hand, rate, ceiling, left, paces, wish)
 
     def _per_row(self, paces: Sequence[tuple[str, Pace]], performed: int) -> tuple[float, float]:
         """Return the requests and the seconds of execution that a row has cost on average; zero at first."""

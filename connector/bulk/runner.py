@@ -118,7 +118,7 @@ class Run:
                 renewed = self._clock.monotonic()
                 worker.renew()
                 self._remember()
-            self._watch(self._meter.moment())
+            self._watch(self._meter.moment(wish))
 
     def _remember(self) -> None:
         """Let whoever asks for the status of the job see what the governors are doing."""

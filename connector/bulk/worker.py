@@ -170,7 +170,12 @@ class Machine:
             return False
         ends = self._clock.monotonic() + TURN
 
-        def watch(_moment: Moment) -> None:
+        said: set[str] = set()
+
+        def watch(moment: Moment) -> None:
+            if moment.wish.seen not in {"", *said}:
+                said.add(moment.wish.seen)
+                self._tell(f"{turn.job}: {moment.wish.seen}")
             if self._stopping.is_set() or turn.user in self._leaving or self._clock.monotonic() > ends:
                 run.stop()
 

@@ -62,6 +62,8 @@ def _lines(moment: Moment, now: datetime) -> list[tuple[str, str]]:
         ("Bound by", BINDS.get(moment.binding, moment.binding)),
         ("In flight", at_once if len(paces) == 1 else f"{at_once}, {len(paces)} users"),
     ]
+    if moment.wish.seen:
+        lines.append(("Wanted", moment.wish.seen))
     if moment.waiting:
         lines.append(("Waiting", f"until {_when(now, moment.waiting)} ({duration(moment.waiting)})"))
     if moment.left is not None and moment.left < float("inf"):

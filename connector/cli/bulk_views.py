@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 import click
 
-from connector.bulk.ledger_model import Counts, ItemStatus
+from connector.bulk.ledger_model import Counts, ItemStatus, Wish
 from connector.bulk.progress import Moment
 from connector.cli.bulk_words import BINDS, duration
 from connector.clock import Clock
@@ -33,9 +33,14 @@ class PlainView:
         self._stream = stream
         self._clock = clock
         self._told_at = float("-inf")
+        self._told_wish = Wish.RUN
 
     def show(self, moment: Moment) -> None:
-        """Show a moment, if it is time to."""
+        """Show a moment, if it is time to, and what is newly wanted at once."""
+        if moment.wish is not self._told_wish:
+            self._told_wish = moment.wish
+            self._stream.write(moment.wish.seen + "\n")
+            self._stream.flush()
         if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = self._clock.monotonic()
             self._stream.write(line_of(moment) + "\n")

@@ -42,6 +42,8 @@ from connector.handler import Request, Response
 
 CONTROL = "/_emulator"
 _LOG = logging.getLogger(__name__)
+HOLD_LOOK = 0.01
+"""Seconds after which a face first looks whether a request is still held."""
 WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 
 
@@ -109,6 +111,11 @@ class Emulator:
             return seconds
         self.clock.sleep(seconds)
         return 0.0
+
+    def holds(self, begun: Begun) -> bool:
+        """Return whether a request is kept waiting by the plan at work."""
+        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        return begun.fault is not None and begun.fault.do == "hold" and begun.fault in self.faults.plan.faults
 
     def begin(self, request: Request) -> Pending:
         """Take a request in."""
@@ -216,6 +223,8 @@ class Emulator:
         pending.rule = f"fault.{fault.do}"
         if fault.do == "slow" and fault.when == "before":
             pending.delay += fault.seconds
+        elif fault.do == "hold":
+            pending.delay += HOLD_LOOK
         elif fault.do == "throttle":
             user = pending.identity.object_id if pending.identity else ""
             verdict = self.protection.throttle(user, pending.server, fault.facet, fault.seconds)
@@ -273,7 +282,7 @@ class Emulator:
     def _spoil(self, pending: Pending, response: Response) -> Exchange:
         """Do to the answer what the plan says; the work has been committed."""
         fault = pending.fault
-        if fault is None or fault.do in ("throttle", "challenge"):
+        if fault is None or fault.do in ("throttle", "challenge", "hold"):
             return Exchange(response, hold=sum(one.hold for one in pending.struck))
         if fault.do == "reset":
             return Exchange(response, "reset")

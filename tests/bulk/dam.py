@@ -1,11 +1,10 @@
-"""A dam: an emulated organization that lets so many closes through and then keeps everybody waiting until it is opened.
+"""A dam: an emulated organization that answers some batches with closes and then holds them, until it is opened.
 
 What a test needs to be "still under way" is so for as long as the dam is closed, however fast or slow the machine is.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -13,13 +12,10 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from connector.emulator.core import Emulator
-    from connector.emulator.world.world import Invocation
 
 PATIENCE = 120.0
 """Seconds for anything to come about, on the slowest machine."""
-LEAK = 0.03
-"""Seconds that a close takes through a leaking dam: a worker looks every half second what is wanted of it."""
-CLOSES = frozenset({"WinOpportunity", "LoseOpportunity"})
+CLOSES = ("WinOpportunity", "LoseOpportunity")
 
 
 def wait_for(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -31,26 +27,16 @@ def wait_for(what: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 class Dam:
-    """Stands where a plug-in of the organization stands; its end, as a context, opens it.
+    """A fault plan that holds every request with a close of either kind behind the first `after`; reads go through.
 
-    The emulator works on one request at a time, so that while one is held none is answered and nothing is committed.
+    Its end, as a context, opens it.
     """
 
-    def __init__(self, emulator: Emulator, after: int) -> None:
-        self._left = after
-        self._reached = threading.Event()
-        self._leaking = threading.Event()
-        self._opened = threading.Event()
-        emulator.organization.world.plugins.append(self)
-
-    def __call__(self, invocation: Invocation) -> None:
-        if invocation.stage != "before" or invocation.message not in CLOSES:
-            return
-        self._left -= 1
-        if self._left < 0:
-            self._reached.set()
-            self._leaking.wait(2 * PATIENCE)
-            self._opened.wait(LEAK)
+    def __init__(self, emulator: Emulator, after: int = 2) -> None:
+        self._control = emulator.control
+        self._control.set_faults(
+            [{"do": "hold", "message": message, "nth": after + 1, "times": 1_000_000} for message in CLOSES]
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -61,14 +47,9 @@ class Dam:
         self.open()
 
     def wait(self) -> None:
-        """Return when a request is held."""
-        wait_for(self._reached.is_set)
-
-    def leak(self) -> None:
-        """Let one close after the other through, slowly: whoever was told to stop has long seen it when all are."""
-        self._leaking.set()
+        """Return when requests are held."""
+        wait_for(lambda: sum(self._control.faults()["acted"]) > 0)
 
     def open(self) -> None:
         """Let everything through from now on."""
-        self._opened.set()
-        self._leaking.set()
+        self._control.set_faults([])

@@ -96,6 +96,10 @@ class Scene:
                 [sys.executable, *arguments], cwd=ROOT, env=dict(self.env), stdout=subprocess.DEVNULL, stderr=log
             )
 
+    def told(self, sentence: str) -> int:
+        """Return how often workers have said so."""
+        return (self.folder / "workers.log").read_text(encoding="utf-8").count(sentence)
+
     def finished(self, ledger: Ledger, name: str) -> bool:
         job = ledger.find(name)
         return job is not None and job.state is JobState.FINISHED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from connector.assembly import connect
 from connector.bulk.distribute import Pulse
@@ -15,6 +16,10 @@ from connector.settings import load
 LEASE = 8.0  # above the five seconds after which a run says that it lives
 
 
+def tell(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
 def main() -> None:
     settings, clock = load(), SystemClock()
     connection = connect(settings)
@@ -22,7 +27,7 @@ def main() -> None:
         users = [one.client_id for one in settings.identities]
         lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
         pulse = Pulse(heartbeat=1.0, stalled=5.0, look=1.0)
-        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=print, pulse=pulse)
+        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, pulse=pulse)
         signal.signal(signal.SIGTERM, lambda *_: machine.stop())
         machine.work(f"worker:{os.getpid()}")
     connection.close()

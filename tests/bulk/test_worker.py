@@ -59,7 +59,7 @@ def test_the_tables_of_the_queue_are_made_once(postgres_store: str) -> None:
 def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgres_store: str) -> None:
     with (
         kills.scene(tmp_path, postgres_store, rows=2000, seed=1, users=2, trouble=()) as at,
-        Dam(at.emulator.emulator, after=50) as dam,
+        Dam(at.emulator.emulator) as dam,
         open_ledger(postgres_store, SystemClock()) as ledger,
     ):
         ledger.create("shared", at.rows(), options={"organization": at.emulator.url})
@@ -67,13 +67,13 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
         try:
             dam.wait()
             ledger.wish("shared", Wish.PAUSE)
-            dam.leak()
+            wait_for(lambda: at.told(Wish.PAUSE.seen) >= len(ledger.present("shared")))
+            dam.open()
             wait_for(lambda: not ledger.present("shared"))
             paused = ledger.counts("shared")
             assert paused.of(ItemStatus.CLAIMED) == 0
             assert paused.of(ItemStatus.PENDING) > 0
             assert ledger.job("shared").state is JobState.READY
-            dam.open()
             ledger.wish("shared", Wish.RUN)
             wait_for(lambda: at.finished(ledger, "shared"))
         finally:

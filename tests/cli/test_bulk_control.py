@@ -1,48 +1,57 @@
-"""A job that is under way in another process: paused, cancelled, interrupted, killed, started twice."""
+"""A job that is under way in another process: paused, cancelled, interrupted, killed, started twice.
+
+The organization stands behind a dam: the job stays in the middle for as long as a test needs it there.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
+from connector.bulk.ledger_model import ItemStatus, Wish
+from connector.bulk.ledger_store import open_ledger
 from connector.clock import SystemClock
-from connector.emulator.embedded import open_embedded
+from connector.emulator.background import ServedEmulator, served
+from connector.emulator.identity.keys import Keys
 from connector.emulator.organization.options import EmulatorOptions
+from tests.bulk.dam import PATIENCE, Dam
 
 ROWS = 1200
-
-
-@pytest.fixture(scope="module")
-def large_organization(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("large") / "organization.db"
-    open_embedded(path, SystemClock(), EmulatorOptions(seeded=ROWS)).close()
-    return path
+RUN = ("run", "rows.csv", "--job", "june", "--yes")
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """An organization with many open opportunities, a file that closes them all, and a store."""
+    """An organization with many open opportunities behind a dam, a file that closes them all, and a store."""
 
     folder: Path
+    emulator: ServedEmulator
+    dam: Dam
 
     @property
     def environment(self) -> dict[str, str]:
         """The settings of every process here."""
-        url, store = f"emulator:{self.folder / 'organization.db'}", str(self.folder / "jobs.db")
-        return {**os.environ, "DATAVERSE_URL": url, "CONNECTOR_STORE": store}
+        return {
+            **os.environ,
+            "DATAVERSE_URL": self.emulator.url,
+            "DATAVERSE_TENANT_ID": self.emulator.tenant_id,
+            "DATAVERSE_CLIENT_ID": self.emulator.client_id,
+            "DATAVERSE_CLIENT_SECRET": self.emulator.client_secret,
+            "DATAVERSE_AUTHORITY": self.emulator.authority,
+            "DATAVERSE_CA_FILE": str(self.emulator.ca_file),
+            "CONNECTOR_STORE": str(self.folder / "jobs.db"),
+        }
 
     @contextmanager
     def bulk(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -53,49 +62,67 @@ class Shop:
             command, env=self.environment, cwd=self.folder, stdout=pipe, stderr=pipe, text=True
         )
         with process:
+            try:
+                yield process
+            finally:
+                self.dam.open()
+
+    @contextmanager
+    def joining(self) -> Iterator[subprocess.Popen[str]]:
+        """A run that joins another one, once that is under way."""
+        self.dam.wait()
+        with self.bulk(*RUN, "--join") as process:
             yield process
 
     def say(self, *arguments: str) -> tuple[int, Any]:
-        """Run a command of `connector bulk` to its end."""
-        with self.bulk(*arguments) as process:
-            out, err = process.communicate(timeout=120)
-        return process.returncode, json.loads(out or err)
+        """Run a command of `connector bulk` to its end, beside what is held."""
+        command = [sys.executable, "-m", "connector", "bulk", *arguments, "--json"]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False,
+            timeout=PATIENCE,
+        )  # fmt: skip
+        return done.returncode, json.loads(done.stdout or done.stderr)
 
-    def closed_rows(self) -> int:
-        """How many rows the store says are closed."""
-        store = self.folder / "jobs.db"
-        if not store.exists():
-            return 0
-        with closing(sqlite3.connect(store, timeout=10)) as connection:
-            try:
-                return int(connection.execute("SELECT COALESCE(SUM(n), 0) FROM tally WHERE status = 3").fetchone()[0])
-            except sqlite3.OperationalError:
-                return 0
-
-    def wait_until_under_way(self, process: subprocess.Popen[str]) -> None:
-        while not self.closed_rows() and process.poll() is None:
-            time.sleep(0.02)
+    def counts(self) -> Counter[ItemStatus]:
+        """How many rows of the job have which status."""
+        with open_ledger(str(self.folder / "jobs.db"), SystemClock()) as ledger:
+            return Counter(ledger.counts("june").by_status)
 
     def closes(self) -> list[int]:
         """How many close activities each opportunity of the file has."""
-        with closing(sqlite3.connect(self.folder / "organization.db")) as connection:
-            ids = (self.folder / "rows.csv").read_text(encoding="utf-8").split()[1:]
-            sql = "SELECT COUNT(*) FROM opportunityclose WHERE opportunityid = ?"
-            return [connection.execute(sql, [line.split(",")[0]]).fetchone()[0] for line in ids]
+        control = self.emulator.emulator.control
+        found = {one["id"]: one["closes"] for one in control.closes() if one["table"] == "opportunity"}
+        ids = (self.folder / "rows.csv").read_text(encoding="utf-8").split()[1:]
+        return [int(str(found.get(line.split(",")[0], 0))) for line in ids]
+
+
+def wait_for_line(stream: IO[str] | None, beginning: str) -> None:
+    """Read what a process says until it says this."""
+    assert stream is not None
+    said = []
+    for line in stream:
+        said.append(line)
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"{beginning} was never said, but: {''.join(said)}")
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return Keys()
 
 
 @pytest.fixture
-def shop(large_organization: Path, tmp_path: Path) -> Shop:
-    for path in large_organization.parent.iterdir():
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / path.name)
-    with closing(sqlite3.connect(tmp_path / "organization.db")) as connection:
-        ids = [id_ for (id_,) in connection.execute("SELECT opportunityid FROM opportunity WHERE statecode = 0")]
-    text = "opportunityid,outcome\n" + "".join(f"{id_},won\n" for id_ in ids)
-    (tmp_path / "rows.csv").write_text(text, encoding="utf-8")
-    return Shop(tmp_path)
-
-
-RUN = ("run", "rows.csv", "--job", "june", "--yes")
+def shop(tmp_path: Path, keys: Keys) -> Iterator[Shop]:
+    options = EmulatorOptions(seeded=ROWS)
+    with (
+        served(options, SystemClock(), tmp_path / "certificates", keys) as emulator,
+        Dam(emulator.emulator) as dam,
+    ):
+        found = emulator.emulator.organization.store.rows("SELECT opportunityid FROM opportunity WHERE statecode = 0")
+        text = "opportunityid,outcome\n" + "".join(f"{id_},won\n" for (id_,) in found)
+        (tmp_path / "rows.csv").write_text(text, encoding="utf-8")
+        yield Shop(tmp_path, emulator, dam)
 
 
 def all_closed_once(shop: Shop, data: dict[str, Any]) -> bool:
@@ -105,24 +132,44 @@ def all_closed_once(shop: Shop, data: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("wish", ["pause", "cancel"])
 def test_a_wish_from_another_process_ends_the_run_and_resuming_finishes_it(shop: Shop, wish: str) -> None:
     with shop.bulk(*RUN) as process:
-        shop.wait_until_under_way(process)
+        shop.dam.wait()
         assert shop.say(wish, "june")[0] == 0
-        out, _ = process.communicate(timeout=120)
-    assert (process.returncode, json.loads(out)["claimed"]) in {(4, 0), (0, 0)}
+        wait_for_line(process.stderr, Wish(wish).seen)
+        shop.dam.open()
+        out, _ = process.communicate(timeout=PATIENCE)
+    data = json.loads(out)
+    assert process.returncode == 4
+    assert (data["wish"], data["claimed"]) == (wish, 0)
+    assert data["pending"] > 0
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
     assert all_closed_once(shop, data)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_it_and_nothing_is_done_twice(shop: Shop, times: int) -> None:
+def test_ctrl_c_finishes_what_is_in_flight_and_nothing_is_done_twice(shop: Shop) -> None:
     with shop.bulk(*RUN) as process:
-        shop.wait_until_under_way(process)
-        for _ in range(times):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.05)
-        process.communicate(timeout=120)
-    assert process.returncode in {0, 4, 130, -signal.SIGINT}  # the last: when it was on its way out already
+        shop.dam.wait()
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process.stderr, "Stopping: what is in flight is finished.")
+        shop.dam.open()
+        out, _ = process.communicate(timeout=PATIENCE)
+    data = json.loads(out)
+    assert process.returncode == 4
+    assert data["claimed"] == 0
+    assert data["pending"] > 0
+    assert data["closed"] == sum(shop.closes()) > 0
+    code, data = shop.say("resume", "june", "--yes")
+    assert code == 0
+    assert all_closed_once(shop, data)
+
+
+def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_done_twice(shop: Shop) -> None:
+    with shop.bulk(*RUN) as process:
+        shop.dam.wait()
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process.stderr, "Stopping: what is in flight is finished.")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130  # though nobody answers it
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
     assert all_closed_once(shop, data)
@@ -130,33 +177,40 @@ def test_ctrl_c_ends_it_and_nothing_is_done_twice(shop: Shop, times: int) -> Non
 
 def test_a_killed_run_goes_on_with_the_same_file_and_refuses_another(shop: Shop) -> None:
     with shop.bulk(*RUN) as process:
-        shop.wait_until_under_way(process)
+        shop.dam.wait()
         process.kill()
+        process.wait(PATIENCE)
     rows = shop.folder / "rows.csv"
     text = rows.read_text(encoding="utf-8")
     rows.write_text(text.replace(",won", ",lost", 1), encoding="utf-8")
-    before = shop.closed_rows()
+    before = shop.counts()
     code, data = shop.say(*RUN)
     assert (code, data["error"]["kind"]) == (1, "InputChanged")
-    assert shop.closed_rows() == before
+    assert shop.counts()[ItemStatus.CLOSED] == before[ItemStatus.CLOSED]
     rows.write_text(text, encoding="utf-8")
     code, data = shop.say(*RUN)
     assert code == 0
     assert all_closed_once(shop, data)
 
 
-@pytest.mark.parametrize("join", [(), ("--join",)])
-def test_a_second_run_by_mistake_says_so_and_one_that_joins_spends_no_budget_twice(
-    shop: Shop, join: tuple[str, ...]
-) -> None:
+def test_a_second_run_by_mistake_says_so(shop: Shop) -> None:
     with shop.bulk(*RUN) as first:
-        shop.wait_until_under_way(first)
-        under_way = first.poll() is None
-        code, data = shop.say(*RUN, *join)
-        out, _ = first.communicate(timeout=120)
-    if under_way and not join and code:
+        shop.dam.wait()
+        code, data = shop.say(*RUN)
+        assert code == 1
         assert "is being worked on by" in data["error"]["message"]
-    else:
-        assert code == 0
+        shop.dam.open()
+        out, _ = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0
     assert all_closed_once(shop, json.loads(out))
+
+
+def test_a_run_that_joins_waits_for_a_user_and_spends_no_budget_twice(shop: Shop) -> None:
+    with shop.bulk(*RUN) as first, shop.joining() as second:
+        wait_for_line(second.stderr, "Waiting: every user of the settings is at work in another process already.")
+        shop.dam.open()
+        out, _ = first.communicate(timeout=PATIENCE)
+        again, _ = second.communicate(timeout=PATIENCE)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert all_closed_once(shop, json.loads(out))
+    assert all_closed_once(shop, json.loads(again))

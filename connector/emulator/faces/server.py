@@ -208,6 +208,8 @@ class Connection(asyncio.Protocol):
     async def _later(self, begun: Begun, delay: float, request: Request, *, keep: bool) -> None:
         try:
             await asyncio.sleep(delay)
+            while self._core.holds(begun):  # noqa: ASYNC110 - the core is in no event loop and sets no asyncio.Event
+                await asyncio.sleep(delay)
         except asyncio.CancelledError:
             self._core.abandon(begun)  # what has arrived is executed, as for a client that has gone
             raise

@@ -24,6 +24,7 @@ What (`do`), on the whole request:
     challenge     401 that asks for new claims (Web API only)
     reset         the connection is reset; truncate: the answer breaks off in the middle
     slow          `seconds` of waiting
+    hold          waiting until another plan is put in its place; only where there is a socket
 
 `when` is `before` the request is processed (nothing happens) or `after` it was committed (status, reset, slow;
 `truncate` is always after). And on one operation, inside a batch too, rolled back with its transaction:
@@ -48,7 +49,7 @@ from dataclasses import asdict, dataclass, fields
 
 from connector.emulator.load.calls import Call, Calls
 
-EXCHANGE_FAULTS = frozenset({"throttle", "status", "challenge", "reset", "truncate", "slow"})
+EXCHANGE_FAULTS = frozenset({"throttle", "status", "challenge", "reset", "truncate", "slow", "hold"})
 OPERATION_FAULTS = frozenset(
     {
         "deadlock",

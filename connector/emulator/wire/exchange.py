@@ -35,6 +35,9 @@ class Core(Protocol):
     def begin(self, request: Request) -> Begun:
         """Take a request in; its `delay` says how long to wait before `finish`."""
 
+    def holds(self, begun: Begun) -> bool:
+        """Return whether the request is kept waiting longer than its `delay`; ask again after as long."""
+
     def finish(self, begun: Begun) -> Exchange:
         """Execute the request (what it writes is committed here) and return its answer."""
 
