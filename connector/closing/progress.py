@@ -73,8 +73,9 @@ class Errand(Protocol):
 class Progress:
     """One opportunity on its way through the rounds of one call; `if_plan` binds it to a digest.
 
-    `sent` holds by its activity every close that happened or may have; `unsure` is whether only the activities tell
-    which of them did: an answer was lost, or a record was closed more than once.
+    `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
+    activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
+    answer was lost, or a record was closed more than once.
     """
 
     errand: Errand
@@ -83,6 +84,7 @@ class Progress:
     before: Snapshot | None = None
     now: Snapshot | None = None
     unread: ConnectorError | None = None
+    missed: ConnectorError | None = None
     failure: ConnectorError | None = None
     first: Plan | None = None
     tried: tuple[Step, ...] = ()
@@ -134,7 +136,7 @@ class Progress:
 
     def could_not_look(self, error: ConnectorError) -> Report | None:
         """Take a failed look; return the end when looking again cannot help."""
-        self.rounds, self.unread = self.rounds + 1, error
+        self.rounds, self.unread, self.missed = self.rounds + 1, error, error
         return None if error.transient else self._end_unread(error)
 
     def take(self, plan: Plan, results: Sequence[StepResult]) -> None:
@@ -157,7 +159,7 @@ class Progress:
         """Return the end after the last round: what stands, and whether more may come."""
         if self.unread is not None:
             return self._end_unread(self.unread)
-        last = self.failure
+        last = self.failure or self.missed
         reason = f" The last failure: {last.message}" if last else ""
         return self._fail_with(NotConverged(f"It did not come to an end in {self.rounds} rounds.{reason}", last=last))
 

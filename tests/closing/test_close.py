@@ -39,7 +39,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.verify import shows
-from connector.errors import Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
+from connector.errors import Broken, Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 LOST = Intent(OPPORTUNITY_ID, Outcome.LOST)
@@ -295,6 +295,16 @@ def test_a_commit_two_minutes_late_is_not_called_a_failure() -> None:
     report = close(small)
     assert report.status is ReportStatus.CLOSED
     check_one_activity_each(small, [1])
+
+
+def test_an_outage_that_ends_with_the_last_look_is_still_told_as_what_passes() -> None:
+    small = organization((2,))
+    small.unreadable = set(range(1, 12))
+    report = close(small)
+    assert report.rounds == small.calls == 12
+    assert isinstance(report.error, NotConverged)
+    assert isinstance(report.error.last, Broken)
+    assert close(small).status is ReportStatus.CLOSED
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST_BEFORE, Fault.BROKEN_BEFORE])
