@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -24,6 +25,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ProxyError
+from urllib3.util.ssl_ import create_urllib3_context
 
 from connector.errors import NotSent, TransportError, Unanswered
 from connector.handler import Request, Response
@@ -59,8 +61,7 @@ class Transport:
     def __init__(self, network: Network, adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS) -> None:
         self._network = network
         self._adapters = dict(sorted(adapters.items(), key=lambda mounted: -len(mounted[0])))
-        self._pooled = _PooledAdapter(pool_connections=8, pool_maxsize=network.connections)
-        self._verify: str | bool = str(network.ca_file) if network.ca_file else True
+        self._pooled = _PooledAdapter(network)
 
     def __call__(self, request: Request) -> Response:
         """Return the response to `request`, read to its end; a redirect is returned, never followed."""
@@ -69,13 +70,11 @@ class Transport:
         reading = request.timeout or self._network.read_timeout
         timeout = (min(self._network.connect_timeout, reading), reading)
         try:
-            answer = self._adapter(request.url).send(
-                prepared, timeout=timeout, verify=self._verify, proxies=self._proxies(request.url)
-            )
+            answer = self._adapter(request.url).send(prepared, timeout=timeout, proxies=self._proxies(request.url))
         except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
             raise _failure(error, host) from error
         try:
-            body = answer.content or b""
+            body = answer.raw.read(decode_content=True)  # not `content`, which puts it together of 10 KB pieces
         except (OSError, HTTPError) as error:
             raise Unanswered(
                 f"The answer of {host} broke off before its end.", remedy="It may have been carried out: look again."
@@ -187,7 +186,40 @@ _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
 class _PooledAdapter(HTTPAdapter):
-    """The adapter of requests, with connections that tell when they could not be made. It re-sends nothing."""
+    """The adapter of requests, with connections that tell when they could not be made. It re-sends nothing.
+
+    The certificate authorities are read once: left to requests they are read for each connection, which takes longer
+    than all the rest of it.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._ca_file = network.ca_file
+        self._trust: ssl.SSLContext | None = None
+        self._reading = threading.Lock()
+        super().__init__(pool_connections=8, pool_maxsize=network.connections)
+
+    def build_connection_pool_key_attributes(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str,  # noqa: FBT001 - the signature is theirs
+        cert: tuple[str, str] | str | None = None,
+    ) -> tuple[Any, Any]:
+        """Return what tells pools apart, with the one TLS context among it."""
+        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
+        if host["scheme"] == "https":
+            pool["ssl_context"] = self._context()
+        return host, pool
+
+    def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
+        """Leave the connection as it is: its TLS context says what it trusts."""
+
+    def _context(self) -> ssl.SSLContext:
+        with self._reading:
+            if self._trust is None:
+                context = create_urllib3_context()
+                context.load_verify_locations(self._ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+                self._trust = context
+            return self._trust
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # noqa: FBT001, FBT002 - the signature is theirs, less what is passed through unnamed
         super().init_poolmanager(connections, maxsize, block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import re
 import socket
@@ -19,6 +20,7 @@ import responses
 from hypothesis import given
 from hypothesis import strategies as st
 from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
 
 from connector.dataverse.transport import Network, Transport, bypasses_proxy
 from connector.emulator.faces.tls import Certificates, certificates
@@ -122,6 +124,18 @@ def test_an_answer_comes_back_whole(serve: Callable[[Conversation], TlsServer], 
     assert response.status == 200
     assert response.body == b'{"name":"\xc3\xa9"}'
     assert [value for name, value in response.headers if name == "Set-Cookie"] == ["a=1", "b=2"]
+
+
+def test_the_certificate_authorities_are_read_once_for_all_connections(
+    serve: Callable[[Conversation], TlsServer], trusted: Certificates, tmp_path: Path
+) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(trusted.authority.read_bytes())
+    transport = Transport(Network(ca_file=authorities))
+    assert transport(Request("GET", serve(answering(OK)).url)).status == 200
+    authorities.unlink()
+    assert transport(Request("GET", serve(answering(OK)).url)).status == 200
+    transport.close()
 
 
 def test_a_connection_is_used_again_and_carries_no_cookies(
@@ -345,6 +359,7 @@ class Fixed(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: object, **__: object) -> requests.Response:
         answer = requests.Response()
         answer.status_code, answer._content, answer.request = self.status, b"", request
+        answer.raw = HTTPResponse(io.BytesIO(), status=self.status, preload_content=False)
         return answer
 
     def close(self) -> None:
