@@ -66,7 +66,7 @@ class Reader:
             subprocess.Popen(["sh", "-c", f"exec {command}"], cwd=self.folder, env=self.environment)  # noqa: S603, S607
         )
         wanted = re.search(r"--ready-file (\S+)", command)
-        patience = time.monotonic() + 60
+        patience = time.monotonic() + 120
         while wanted and not (self.folder / wanted[1]).exists():
             assert self.serving[-1].poll() is None, f"{command} ended"
             assert time.monotonic() < patience, f"{command} is not ready"
@@ -75,7 +75,7 @@ class Reader:
     def stop(self) -> None:
         for process in reversed(self.serving):
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) in {0, -signal.SIGTERM}  # uvicorn ends by the signal it was sent
+            assert process.wait(120) in {0, -signal.SIGTERM}  # uvicorn ends by the signal it was sent
 
 
 @pytest.fixture(scope="module")

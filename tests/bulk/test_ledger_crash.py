@@ -8,10 +8,10 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from dam import wait_for
 from rows import closed, rows
 
 from connector.bulk.ledger import Ledger
@@ -42,7 +42,7 @@ while items := worker.claim(job, 10):
     done += 1
     if done == 5:
         print("claiming", flush=True)
-        time.sleep(60)
+        time.sleep(3600)
 """
 
 PRELUDE = """
@@ -86,13 +86,6 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def open_store(store: str) -> Ledger:
     return open_ledger(store, SystemClock(), lease=1.0)
-
-
-def wait_for(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_load_killed_half_way_is_thrown_away_by_the_next(store: str) -> None:

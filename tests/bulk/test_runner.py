@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from connector.closing.close import close_many
 from connector.closing.model import OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
 from connector.closing.organization import Organization
 from connector.errors import ConnectorError, NotSent, SignInError
+from tests.bulk.dam import PATIENCE
 from tests.bulk.office import Office
 
 
@@ -62,12 +63,14 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     ids = office.open_ids()
     job = office.job("june", ids)
     runs: list[Run] = []
+    door = threading.Event()
 
     def stop(moment: Moment) -> None:
         if moment.in_hand:
             runs[0].stop()
+            door.set()
 
-    runs.append(Run(office.ledger, job, _small(office), office.clock, stop))
+    runs.append(Run(office.ledger, job, _behind(door, office), office.clock, stop))
     ending = runs[0].work("here")
     closed = ending.counts.of(ItemStatus.CLOSED)
     assert ending.stopped
@@ -79,10 +82,15 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
 
 def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:
     job = office.job("june", office.open_ids())
-    run = Run(
-        office.ledger, job, _small(office), office.clock, lambda m: m.in_hand and office.ledger.wish("june", Wish.PAUSE)
-    )
-    ending = run.work("here")
+    door = threading.Event()
+
+    def pause(moment: Moment) -> None:
+        if moment.in_hand:
+            office.ledger.wish("june", Wish.PAUSE)
+        if moment.wish is Wish.PAUSE:
+            door.set()
+
+    ending = Run(office.ledger, job, _behind(door, office), office.clock, pause).work("here")
     assert ending.wish is Wish.PAUSE
     assert ending.stopped
     office.ledger.wish("june", Wish.RUN)
@@ -137,7 +145,7 @@ def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(PATIENCE)
     assert len(endings) == 2
     assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 300
     assert set(office.closes().values()) == {1}
@@ -171,16 +179,16 @@ class _OneByOne:
         return getattr(self._gate, name)
 
 
-def _small(office: Office) -> list[_Lane]:
-    return [_Lane(_Slow(office.connection.organization), _OneByOne(office.connection.lanes[0].gate))]
+def _behind(door: threading.Event, office: Office) -> list[_Lane]:
+    return [_Lane(_Closed(office.connection.organization, door), _OneByOne(office.connection.lanes[0].gate))]
 
 
 @dataclass
-class _Slow:
-    """An organization that takes its time, so that a run is surely interrupted in the middle."""
+class _Closed:
+    """An organization that writes nothing until a door is opened, so that a run is surely interrupted in the middle."""
 
     organization: Organization
-    pause: threading.Event = field(default_factory=threading.Event)
+    door: threading.Event
 
     def metadata(self) -> OrganizationMetadata:
         return self.organization.metadata()
@@ -189,7 +197,7 @@ class _Slow:
         return self.organization.observe(ids, activities=activities)
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
-        self.pause.wait(1.0)
+        assert self.door.wait(PATIENCE)
         return self.organization.perform(plans)
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +14,7 @@ import pytest
 from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_store import open_ledger
 from connector.clock import SystemClock
+from tests.bulk.dam import PATIENCE
 
 from desk import Desk, Said  # isort: skip
 
@@ -153,7 +153,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(desk: Desk) -> None:
         while not store.exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=PATIENCE)
     if process.returncode == 4:
         assert json.loads(out)["pending"] > 0
     assert bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--json").data["closed"] == 60
@@ -174,12 +174,15 @@ def test_a_user_is_in_one_process_at_a_time(desk: Desk) -> None:
         worker = ledger.enter("elsewhere:7")
         (url,) = bulk_url(desk)
         assert Budgets(ledger).take(worker, [f"emulator@{url}"]) is not None
-        timer = threading.Timer(0.7, worker.leave)
-        timer.start()
-        said = bulk(desk, "run", "rows.csv", "--yes", "--json")
-        timer.join()
-    assert "Waiting: every user" in said.err
-    assert (said.code, said.data["closed"]) == (0, 3)
+        command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--yes", "--json"]
+        environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": store}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
+            assert process.stderr is not None
+            assert any(line.startswith("Waiting: every user") for line in process.stderr)
+            worker.leave()
+            out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, json.loads(out)["closed"]) == (0, 3)
 
 
 def bulk_url(desk: Desk) -> set[str]:

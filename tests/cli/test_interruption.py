@@ -18,7 +18,7 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.organization.options import EmulatorOptions
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def first_opportunity_with_a_draft(emulator: ServedEmulator) -> str:
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_an_interrupted_close_says_what_stands_and_can_be_finished(emulator: ServedEmulator, form: list[str]) -> None:
     opportunity = first_opportunity_with_a_draft(emulator)
-    slow = {"do": "slow", "when": "before", "message": "WinOpportunity", "seconds": 5, "times": 1}
-    emulator.emulator.control.set_faults({"faults": [slow]})
+    held = {"do": "hold", "message": "WinOpportunity", "times": 1}
+    emulator.emulator.control.set_faults({"faults": [held]})
     process = start(emulator, "close", opportunity, "--won", "--yes", *form)
     wait_for_the_fault(emulator)
     process.send_signal(signal.SIGINT)

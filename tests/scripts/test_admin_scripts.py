@@ -42,7 +42,7 @@ class Office:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*command)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
@@ -96,7 +96,7 @@ def test_stale_opportunities_are_closed_only_with_apply_and_only_once(office: Of
 
     both = [office.start("close_stale.py", "--days", "180", "--apply") for _ in range(2)]
     for process in both:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     after = office.states()
     assert all(after[id_] == 2 for id_ in stale)
