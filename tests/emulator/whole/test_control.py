@@ -172,11 +172,11 @@ class Outline(HTMLParser):
         self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in ("meta", "link", "br", "input"):
+        if tag not in ("meta", "link", "br", "wbr", "input"):
             self.open.append(tag)
         for name, value in attrs:
             if name in ("href", "src") and value is not None:
-                (self.links if value.startswith("?") else self.outside).append(value)
+                (self.links if value.startswith(("?", "/_emulator/")) else self.outside).append(value)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -190,16 +190,54 @@ def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Fac
     seen, waiting = set(), ["?view=journal"]
     while waiting:
         link = waiting.pop()
-        page = face.session.get(f"{face.url}/_emulator/{link}", timeout=20)
+        page = face.session.get(f"{face.url}/_emulator/{link.removeprefix('/_emulator/')}", timeout=20)
+        assert page.status_code == 200, link
+        seen.add(link)
+        if "text/html" not in page.headers["Content-Type"]:
+            continue
         outline = Outline()
         outline.feed(page.text)
-        assert (page.status_code, outline.open, outline.outside) == (200, [], ["data:,"]), link
+        assert (outline.open, outline.outside) == ([], ["data:,"]), link
         assert "<script" not in page.text
-        seen.add(link)
-        waiting += [one for one in outline.links if one not in seen and "entry" not in one][:10]
-    assert len(seen) == 5
+        waiting += [one for one in outline.links if one not in {*seen, *waiting}][:10]
+    assert {f"?view={one}" for one in ("journal", "data", "referee", "rules", "settings")} < seen
+    assert {"/_emulator/har", "?view=journal&only=failed"} < seen
+    assert any("row=" in one for one in seen)
+    assert any("entry=" in one for one in seen)
     number = face.emulator.journal.number
     assert "LoseOpportunity" in face.session.get(f"{face.url}/_emulator/?entry={number}", timeout=20).text
+
+
+def test_the_page_tells_rows_without_a_name_and_what_is_gone(face: Face) -> None:
+    face.sign_in()
+    key = face.post("opportunities", {}, Prefer="return=representation").json()["opportunityid"]
+    for view in ("view=data", f"view=data&row={key}"):
+        text = face.session.get(f"{face.url}/_emulator/?{view}", timeout=20).text
+        assert "<i>no name</i>" in text
+        assert ">None<" not in text
+    assert (
+        "There is no opportunity nowhere."
+        in face.session.get(f"{face.url}/_emulator/?view=data&row=nowhere", timeout=20).text
+    )
+    gone = face.session.get(f"{face.url}/_emulator/?entry=<b>", timeout=20)
+    assert "The journal no longer has a request &lt;b&gt;." in gone.text
+
+
+def test_the_page_shows_only_what_failed_where_that_is_wanted(face: Face) -> None:
+    face.sign_in()
+    face.get("nothings")
+    face.get("WhoAmI")
+    text = face.session.get(f"{face.url}/_emulator/?view=journal&only=failed", timeout=20).text
+    assert "nothings" in text
+    assert "WhoAmI" not in text
+
+
+def test_a_close_is_found_with_the_quotes_and_activities_it_left(face: Face) -> None:
+    face.sign_in()
+    assert lose(face) == 204
+    text = face.session.get(f"{face.url}/_emulator/?view=data&row={OPPORTUNITY}", timeout=20).text
+    assert '<span class="badge bad">Lost</span>' in text
+    assert '<span class="badge good">Completed</span>' in text
 
 
 def test_importing_the_emulators_options_is_light() -> None:

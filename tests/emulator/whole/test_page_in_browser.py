@@ -85,12 +85,28 @@ def test_light_and_dark_differ(server: ServedEmulator, page: Browser) -> None:
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("width", [320, 390, 800, 900, 1280])
+@pytest.mark.parametrize(
+    "view", [*VIEWS, "journal&entry=2", "journal&entry=3", "data&row=00000003-0000-4000-8000-000000000005"]
+)
 def test_nothing_sticks_out_sideways(server: ServedEmulator, page: Browser, view: str, width: int) -> None:
     page.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
     page.open(f"{server.url}/_emulator/?view={view}")
     assert page.value("document.documentElement.scrollWidth") <= width
+    inside = "[...document.querySelectorAll('.sheet')].every((one) => one.scrollWidth <= one.clientWidth)"
+    assert page.value(inside), "a table is wider than the sheet it stands on"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_on_a_phone_a_row_is_a_card_and_no_text_is_squeezed(server: ServedEmulator, page: Browser, view: str) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=1, mobile=False)
+    page.open(f"{server.url}/_emulator/?view={view}")
+    narrowest = page.value(
+        "Math.min(999, ...[...document.querySelectorAll('td.wide')].map((one) => one.getBoundingClientRect().width))"
+    )
+    assert narrowest >= 280
+    rows_of_tabs = "new Set([...document.querySelectorAll('nav a')].map((one) => one.offsetTop)).size"
+    assert page.value(rows_of_tabs) == 1
 
 
 def test_a_click_leads_to_a_request_and_back(server: ServedEmulator, page: Browser) -> None:
