@@ -55,7 +55,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
         audit = AuditFile(settings.service.audit)
         opening.callback(audit.close)
         around = Surroundings(
-            reach=Reach(ways.organization, ways.address, ways.columns, ways.check, ways.changes),
+            reach=Reach(ways.organization, ways.address, ways.columns, ways.check, ways.changes, ways.stopped),
             ledger=ledger,
             audit=audit,
             http=ways.outward(),

@@ -82,7 +82,7 @@ def _act(organization: Organization, working: Mapping[UUID, Progress], plans: Ma
 def _wait(working: Iterable[Progress], seconds: float, pause: Pause) -> None:
     """Wait at least as long as the service asked for."""
     progresses = tuple(working)
-    asked = (progress.failure for progress in progresses)
+    asked = (failure for progress in progresses for failure in (progress.failure, progress.unread))
     length = max(seconds, *(failure.retry_after for failure in asked if isinstance(failure, Throttled)), 0.0)
     pause(length)
     for progress in progresses:

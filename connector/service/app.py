@@ -46,7 +46,7 @@ _UNPROCESSABLE = 422
 
 def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     """Return the endpoint as an ASGI app; its workers run from its start to its shutdown."""
-    desk = Desk(around.ledger, options, around.audit, around.clock, around.entropy)
+    desk = Desk(around.ledger, options, around.audit, around.clock, around.entropy, around.reach.stopped)
     trigger = Trigger(options, around)
     crew = _crew(desk, options, around, trigger.notices)
     app = FastAPI(
@@ -76,6 +76,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         identify=_identify(options, around),
         limit=RateLimit(options.requests_per_minute, around.clock),
         body_limit=options.body_limit,
+        body_seconds=options.body_seconds,
         clock=around.clock,
     )
     app.state.crew, app.state.trigger = crew, trigger

@@ -38,6 +38,7 @@ TITLES: Mapping[int, str] = {
     403: "Not allowed",
     404: "Not there",
     405: "Not this way",
+    408: "Too slow",
     409: "In the way",
     412: "Changed meanwhile",
     413: "Too large",

@@ -22,6 +22,7 @@ from connector.service.models import CloseBody, CloseWish, ReopenBody
 from connector.service.operations_keys import KeyKind, key_of, run_of
 from connector.service.operations_links import Seal
 from connector.service.options import Access, ServiceOptions
+from connector.service.reach import never_stopped
 
 Entropy = Callable[[int], bytes]
 """Returns so many bytes that nobody can guess."""
@@ -49,7 +50,13 @@ class Desk:
     """Accepts, finds and cancels operations. Methods block on the store and raise Declined or LedgerError."""
 
     def __init__(
-        self, ledger: Ledger, options: ServiceOptions, audit: AuditTrail, clock: Clock, entropy: Entropy
+        self,
+        ledger: Ledger,
+        options: ServiceOptions,
+        audit: AuditTrail,
+        clock: Clock,
+        entropy: Entropy,
+        stopped: Callable[[Caller], float] = never_stopped,
     ) -> None:
         self.ledger = ledger
         self.operations = Operations(ledger)
@@ -57,6 +64,7 @@ class Desk:
         self._audit = audit
         self._clock = clock
         self._entropy = entropy
+        self._stopped = stopped
         self._seal = Seal(options.secret)
 
     def accept(self, ask: Ask) -> tuple[Operation, bool]:
@@ -132,8 +140,13 @@ class Desk:
         """Return until when an operation waits, if it does: for its turn, in the middle, or with everything else."""
         if is_finished(operation):
             return None
-        events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
-        return datetime.fromisoformat(str(events[-1].data["until"])) if events else None
+        now, moments = self._clock.now(), []
+        if operation.record.status is not ItemStatus.PENDING:
+            events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
+            moments = [datetime.fromisoformat(str(event.data["until"])) for event in events[-1:]]
+        stopped = self._stopped(self.caller_of(operation))
+        moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
+        return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
 
     def caller_of(self, operation: Operation) -> Caller:
         """Return who asked for an operation, with the token that was entrusted for it, if any."""

@@ -21,11 +21,15 @@ LOOK_AGAIN = 1.0
 THREADS = 32
 
 
+class Draining(Exception):
+    """The process is about to stop: who waits is told where to ask again, and another process answers that."""
+
+
 class Listener(Protocol):
     """Hears of one operation's end."""
 
     async def wait(self, seconds: float) -> None:
-        """Return when the operation has ended in this process, or after `seconds`."""
+        """Return when the operation has ended in this process, or after `seconds`; raises Draining."""
 
 
 class Waiting(Protocol):
@@ -43,6 +47,9 @@ class Waiting(Protocol):
     def tell(self, operation_id: str) -> None:
         """Tell the listeners, from any thread, that the operation has ended."""
 
+    def drain(self) -> None:
+        """Let nobody wait any longer: the process is about to stop."""
+
 
 async def ended(
     waiting: Waiting, find: Callable[[], Operation], operation_id: str, until: float, clock: Clock
@@ -54,7 +61,10 @@ async def ended(
             left = until - clock.monotonic()
             if left <= 0 or is_finished(operation):
                 return operation
-            await listener.wait(min(left, LOOK_AGAIN))
+            try:
+                await listener.wait(min(left, LOOK_AGAIN))
+            except Draining:
+                return operation
 
 
 class LoopWaiting:
@@ -65,6 +75,7 @@ class LoopWaiting:
         self._far: CapacityLimiter | None = None
         self._listeners: dict[str, list[_LoopListener]] = {}
         self._lock = threading.Lock()
+        self._draining = False
 
     async def apart(self, call: Callable[[], T]) -> T:
         """Run `call` in a thread."""
@@ -88,6 +99,7 @@ class LoopWaiting:
         """Listen until the end of the block."""
         listener = _LoopListener(asyncio.get_running_loop())
         with self._lock:
+            listener.draining = self._draining
             self._listeners.setdefault(operation_id, []).append(listener)
         try:
             yield listener
@@ -103,6 +115,14 @@ class LoopWaiting:
             for listener in self._listeners.get(operation_id, ()):
                 listener.wake()
 
+    def drain(self) -> None:
+        """Tell everybody who waits, or will, to ask again elsewhere. May be called from any thread, and in a signal."""
+        self._draining = True
+        for listeners in list(self._listeners.values()):
+            for listener in listeners:
+                listener.draining = True
+                listener.wake()
+
 
 def _looked_at(asking: asyncio.Future[T]) -> None:
     """Look at how it ended, so that a failure nobody waits for is no news."""
@@ -114,12 +134,16 @@ class _LoopListener:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._event = asyncio.Event()
+        self.draining = False
 
     def wake(self) -> None:
         self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._event.wait(), seconds)
+            if not self.draining:
+                await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
             return
+        if self.draining:
+            raise Draining

@@ -27,6 +27,8 @@ from connector.service.options import ServiceOptions
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 """Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
+TOLD_PAUSE = 3.0
+"""Seconds from which a pause in the middle is told to those who ask."""
 
 
 class Stopping(Exception):
@@ -60,7 +62,7 @@ class Work:
         operation = self.desk.operations.get(job.name)
         caller = self.desk.caller_of(operation)
         try:
-            report = self._report(caller, item, str(job.options.get("plan", "")))
+            report = self._report(caller, job, item)
         except Stopping:
             worker.release(job, [item])
             return
@@ -77,19 +79,25 @@ class Work:
         worker.record(job, [Result(item.row, item.epoch, status, reason, report_data(report))])
         self.tell(job.name)
 
-    def _report(self, caller: Caller, item: Item, plan: str) -> Report:
+    def _report(self, caller: Caller, job: Job, item: Item) -> Report:
         wanted = item.wanted
         try:
             organization = self.organization_for(caller)
-            report = self._act(organization, wanted, plan)
+            report = self._act(organization, job, wanted)
             return _ours(organization, report, wanted) if item.attempts > 1 else report
         except ConnectorError as error:  # what keeps this caller out altogether
             return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
 
-    def _act(self, organization: Organization, wanted: Wanted, plan: str) -> Report:
+    def _act(self, organization: Organization, job: Job, wanted: Wanted) -> Report:
+        def pause(seconds: float) -> None:
+            if seconds >= TOLD_PAUSE:
+                self.desk.note_waiting(job.name, self.clock.now() + timedelta(seconds=seconds), "pause")
+            self.pause(seconds)
+
+        plan = str(job.options.get("plan", "")) or None
         if isinstance(wanted, Intent):
-            return close_opportunity(organization, wanted, pause=self.pause, chance=self.chance, if_plan=plan or None)
-        return reopen_opportunity(organization, wanted, pause=self.pause, chance=self.chance, if_plan=plan or None)
+            return close_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
+        return reopen_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
 
     def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))

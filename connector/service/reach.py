@@ -16,14 +16,19 @@ from connector.service.notifications_tracking import Changes, never_asked
 from connector.service.operations_wait import LoopWaiting, Waiting
 
 
+def never_stopped(_caller: Caller) -> float:
+    """Return that nobody has to wait."""
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """The organizations, as callers may use them. All raise ConnectorError.
 
     `organization` is the one of the caller's tenant, with the caller's rights or the application's; `address` is where
     it is; `columns` are the custom columns of a table as a JSON schema; `check` finds out whether a token can be had,
-    `changes` what changed in a tenant since a token; the
-    default tells of nothing.
+    `changes` what changed in a tenant since a token; the default tells of nothing. `stopped` tells for how many seconds
+    the organization has asked a caller to wait.
     """
 
     organization: Callable[[Caller], Organization]
@@ -31,6 +36,7 @@ class Reach:
     columns: Callable[[Caller, str], Mapping[str, Any]]
     check: Callable[[], None]
     changes: Changes = never_asked
+    stopped: Callable[[Caller], float] = never_stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ from connector.service.options import ServiceOptions
 
 SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: while it runs, and while it waits without saying until when."""
+_LOOKED_THROUGH = 1000
+"""Operations among which those of one status are looked for."""
 
 
 class OperationRoutes:
@@ -83,8 +85,10 @@ class OperationRoutes:
     async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
         """List the caller's operations, the latest first."""
         caller = caller_of(request)
-        found = await self._waiting.apart(lambda: self._desk.newest(caller, top if status is None else 1000))
-        views = [view(operation) for operation in found]
+        most = top if status is None else _LOOKED_THROUGH
+        views = await self._waiting.apart(
+            lambda: [view(one, self._desk.waiting_until(one)) for one in self._desk.newest(caller, most)]
+        )
         chosen = [one for one in views if status in (None, one.status)][:top]
         return told(Operations(value=chosen))
 

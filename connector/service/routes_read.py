@@ -27,7 +27,7 @@ from connector.closing.report import preview_data
 from connector.closing.request import parse_request
 from connector.service.answers import quote_results, step_results
 from connector.service.caller import Caller
-from connector.service.failures import RETRY_AFTER, Declined, busy
+from connector.service.failures import RETRY_AFTER, Declined, Failure, busy
 from connector.service.models import PlanBody
 from connector.service.models_answers import (
     CloseColumns,
@@ -116,13 +116,19 @@ class ReadingRoutes:
         )
 
     async def _asked(self, request: Request, call: Callable[[], T]) -> T:
-        """Return what the organization says; raises Declined (503) when it has not said it by the deadline."""
-        until = request.state.began + self._options.deadline
+        """Return what the organization says, which is asked unless it has asked for more time than there is.
+
+        Raises Declined when it has not said anything by the deadline: 429 with its own time, else 503.
+        """
+        caller = caller_of(request)
+        left = request.state.began + self._options.deadline - self._clock.monotonic()
+        stopped = self._reach.stopped(caller)
+        if stopped > left:
+            raise Declined(_late(stopped))
         try:
-            return await self._waiting.afar(call, until - self._clock.monotonic())
+            return await self._waiting.afar(call, left)
         except TimeoutError:
-            slow = "The organization has not answered in time; nothing was changed. Send it again."
-            raise Declined(busy(503, "organization_slow", slow, RETRY_AFTER)) from None
+            raise Declined(_late(self._reach.stopped(caller))) from None
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
         intent = parse_request(wish_values(opportunity_id, body)).to_intent()
@@ -146,6 +152,14 @@ class ReadingRoutes:
         if snapshot is None:
             raise missing(opportunity_id)
         return _view(snapshot, organization.metadata())
+
+
+def _late(stopped: float) -> Failure:
+    if stopped:
+        sentence = "The organization limits requests; nothing was changed. Send it again."
+        return busy(429, "organization_busy", sentence, stopped)
+    slow = "The organization has not answered in time; nothing was changed. Send it again."
+    return busy(503, "organization_slow", slow, RETRY_AFTER)
 
 
 def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome, table: str) -> StatusReasons:

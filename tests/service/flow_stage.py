@@ -35,7 +35,8 @@ TIMEOUT = 120.0
 class Play:
     """What is played: how many actions, how often each is delivered, how many of 100 requests meet with trouble.
 
-    `keyless` lets one action of four come with nothing that tells its repetitions from a new wish.
+    `keyless` lets one action of four come with nothing that tells its repetitions from a new wish. For `outage` seconds
+    after the first hour the organization answers nothing but 503.
     """
 
     actions: int
@@ -44,6 +45,7 @@ class Play:
     seed: int
     workers: int = 8
     keyless: bool = False
+    outage: float = 0.0
 
 
 @dataclass
@@ -78,23 +80,45 @@ class Played:
     @property
     def effects(self) -> Counter[str]:
         """Count opportunities whose one set of effects is in the rows and in the journal, and those that differ."""
-        return Counter("once" if self._once(*one) else f"not once: {one[0]}" for one in self.quotes.items())
+        rows = _Rows.of(self.stage)
+        return Counter("once" if self._once(rows, *one) else f"not once: {one[0]}" for one in self.quotes.items())
 
-    def _once(self, opportunity: UUID, quotes: list[int]) -> bool:
-        state, states, closes, quote_closes = self.stage.state(opportunity)
-        rows = state in (1, 2) and states == [3] * len(quotes) and (closes, quote_closes) == (1, len(quotes))
-        done = self.witness.writes
-        ended = done["WinOpportunity", str(opportunity)] + done["LoseOpportunity", str(opportunity)]
+    def _once(self, rows: _Rows, opportunity: UUID, quotes: list[int]) -> bool:
+        own, done = str(opportunity), self.witness.writes
         numbered = [(str(UUID(int=opportunity.int + n)), status) for n, status in enumerate(quotes, 1)]
-        closed = all(done["CloseQuote", quote] == 1 for quote, _ in numbered)
-        activated = all(done["Update", quote] == (status == 1) for quote, status in numbered)
-        return rows and ended == 1 and closed and activated
+        closed = rows.states[own] in (1, 2) and rows.closes[own] == 1
+        closed &= all(rows.states[quote] == 3 and rows.closes[quote] == 1 for quote, _ in numbered)
+        told = done["WinOpportunity", own] + done["LoseOpportunity", own] == 1
+        told &= all(done["CloseQuote", quote] == 1 for quote, _ in numbered)
+        return closed and told and all(done["Update", quote] == (status == 1) for quote, status in numbered)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What stands in the organization: the state of each opportunity and quote, and how many activities closed it."""
+
+    states: Mapping[str, int]
+    closes: Counter[str]
+
+    @classmethod
+    def of(cls, stage: Stage) -> _Rows:
+        emulator = stage.embedded.emulator
+        states: dict[str, int] = {}
+        closes: Counter[str] = Counter()
+        with emulator.lock:
+            for table in ("opportunity", "quote"):
+                found = emulator.organization.store.rows(f"SELECT {table}id, statecode FROM {table}")  # noqa: S608 - two names
+                states |= {str(key): int(str(state)) for key, state in found}
+            for table in ("opportunity", "quote"):
+                found = emulator.organization.store.rows(f"SELECT {table}id FROM {table}close")  # noqa: S608 - the same
+                closes.update(str(key) for (key,) in found)
+        return cls(states, closes)
 
 
 def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
     """Play to the end."""
     chance, timeline = random.Random(play.seed), Timeline()  # noqa: S311 - a play that can be played again
-    stage = Stage(folder, clock=timeline, keys=keys)
+    stage = Stage(folder, clock=timeline, keys=keys, journal_size=1)
     emulator = stage.embedded.emulator
     witness = Witness(emulator)
     wire = retry(
@@ -107,7 +131,11 @@ def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
     )  # fmt: skip
     engine = _engine(play, stage, timeline, chance)
     emulator.latency = Latency(LatencyModel(), play.seed)
-    emulator.set_faults(Faults(FaultPlan(_faults(play.troubles / 100), play.seed)))
+    usual = Faults(FaultPlan(_faults(play.troubles / 100), play.seed))
+    emulator.set_faults(usual)
+    if play.outage:
+        timeline.spawn(lambda: emulator.set_faults(Faults(FaultPlan((Fault("status", form="html"),)))), at=3600)
+        timeline.spawn(lambda: emulator.set_faults(usual), at=3600 + play.outage)
     quotes: dict[UUID, list[int]] = {}
     for number in range(play.actions):
         statuses = chance.choices((1, 2, 3), k=chance.randrange(4))

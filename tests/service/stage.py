@@ -94,6 +94,8 @@ class Stage:
     token: str = ""
     token_until: float = float("-inf")
     changes: Changes = _no_changes
+    stopped: float = 0.0
+    journal_size: int = 5000
     sent: int = 0
     made: int = 0
 
@@ -101,7 +103,7 @@ class Stage:
         self.embedded: EmbeddedEmulator = open_embedded(
             ":memory:",
             VirtualClock() if isinstance(self.clock, SystemClock) else self.clock,
-            EmulatorOptions(seeded=0),
+            EmulatorOptions(seeded=0, journal_size=self.journal_size),
             self.keys,
         )
         chance = random.Random(7)  # noqa: S311 - jitter and ids of requests
@@ -122,6 +124,7 @@ class Stage:
             columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
             check=lambda: None,
             changes=self.changes,
+            stopped=lambda _caller: self.stopped,
         )
         return Surroundings(
             reach=reach, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,

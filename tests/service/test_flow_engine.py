@@ -37,3 +37,14 @@ def test_many_actions_of_many_flows_each_take_effect_once(tmp_path: Path, emulat
     assert found.engine.slowest < LONGEST
     assert len(found.witness.faults) >= 7, "every kind of fault was met"
     found.stage.close()
+
+
+def test_an_outage_of_two_hours_is_waited_for_with_polls_that_are_told_when_to_come_back(
+    tmp_path: Path, emulator_keys: Keys
+) -> None:
+    found = played(Play(12, deliveries=4, troubles=10, seed=7, outage=7200.0), tmp_path, emulator_keys)
+    assert found.effects == {"once": 12}
+    assert {status for answers in found.engine.answers.values() for status, _ in answers} == {200}
+    assert found.engine.slowest < LONGEST
+    assert found.engine.requests < 48 * 60, "polls wait as long as the operation does"
+    found.stage.close()
