@@ -7,12 +7,18 @@ import logging
 import secrets
 from ipaddress import ip_address
 from pathlib import Path
+from types import FrameType
 
 import click
 
 from connector.assembly.endpoint import Endpoint, open_endpoint
 from connector.cli.connection import read_settings
 from connector.cli.options import env_file_option, verbose_option
+
+CONNECTIONS = 2000
+"""Connections at a time; one more is answered 503."""
+STOPPING = 20
+"""Seconds for which answers that are on their way are waited for."""
 
 
 @click.command()
@@ -44,20 +50,33 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
 
     from connector.service.app import create_app  # noqa: PLC0415 (heavy)
     from connector.service.options import SignIn  # noqa: PLC0415 (the same)
+    from connector.service.wire import Wire  # noqa: PLC0415 (the same)
 
     if endpoint.options.admission.sign_in is SignIn.DEVELOPMENT and not _is_loopback(host):
         raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
+
+    class Server(uvicorn.Server):
+        """Answers those who wait before it stops: a poll of theirs reaches another instance, or the next start."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals are handled
+            endpoint.around.waiting.drain()
+            self.force_exit = self.should_exit  # who asks twice means at once
+            self.should_exit = True
+
     # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(endpoint.options, endpoint.around),
         host=host,
         port=port,
+        http=Wire,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         log_level="warning",
-        timeout_graceful_shutdown=20,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=STOPPING,
     )
+    Server(config).run()
 
 
 def _is_loopback(host: str) -> bool:

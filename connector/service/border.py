@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from anyio import fail_after
+
 from connector.clock import Clock
 from connector.service.caller import Caller
 from connector.service.failures import Declined, Failure
@@ -66,11 +68,14 @@ class _Passage:
 class Border:
     """Wraps an ASGI app; `identify` says who calls or raises Declined."""
 
-    def __init__(self, app: App, identify: Identify, limit: RateLimit, body_limit: int, clock: Clock) -> None:
+    def __init__(
+        self, app: App, identify: Identify, limit: RateLimit, body_limit: int, body_seconds: float, clock: Clock
+    ) -> None:
         self._app = app
         self._identify = identify
         self._limit = limit
         self._body_limit = body_limit
+        self._body_seconds = body_seconds
         self._clock = clock
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -91,7 +96,7 @@ class Border:
             await self._admit(passage)
             state = scope.setdefault("state", {})
             state["caller"], state["correlation_id"], state["began"] = passage.caller, passage.correlation_id, began
-            await self._app(scope, await self._read(receive, passage), told)
+            await self._app(scope, await self._whole(receive, passage), told)
         except Declined as error:
             await _answer(told, passage, error.failure)
         except Exception as error:  # noqa: BLE001 - the border: the caller gets an answer, the log gets the frames
@@ -113,8 +118,16 @@ class Border:
         if allowance.wait:
             raise Declined(Failure(429, "too_many_requests", "This connection has sent too many requests in a minute."))
 
+    async def _whole(self, receive: Receive, passage: _Passage) -> Receive:
+        """Read the body whole, in bounded time, and return a `receive` that gives it."""
+        try:
+            with fail_after(self._body_seconds):
+                return await self._read(receive, passage)
+        except TimeoutError:
+            raise Declined(_SLOW) from None
+
     async def _read(self, receive: Receive, passage: _Passage) -> Receive:
-        """Read the body whole and return a `receive` that gives it; what announces itself as too large is not read."""
+        """Read the body; what announces itself as too large is not read."""
         most = WEBHOOK_LIMIT if passage.path.startswith("/webhooks/") else self._body_limit
         announced = passage.headers.get("content-length", "0")
         if not announced.isdecimal() or int(announced) > most:
@@ -146,8 +159,14 @@ UNFORESEEN = Failure(
 )
 
 
+_HANG_UP = {"Connection": "close"}
+"""What is left of a body that was not read to its end is no next request."""
+_SLOW = Failure(408, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP)
+
+
 def _too_large(limit: int) -> Failure:
-    return Failure(413, "too_large", f"The request has more than the {limit} bytes that are accepted.")
+    sentence = f"The request has more than the {limit} bytes that are accepted."
+    return Failure(413, "too_large", sentence, headers=_HANG_UP)
 
 
 def _passage(scope: MutableMapping[str, Any]) -> _Passage:

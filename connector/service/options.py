@@ -64,7 +64,8 @@ class ServiceOptions:
     (empty: as the request says, which only development does). `gateway_hosts` are the ends of host names whose
     referrer prefix is believed, with their dot. `deadline` is how long a caller is kept waiting, `keep` how long an
     answer is kept, `patience` how long an operation is tried. `workers` is how many operations run side by side,
-    `queue` how many may wait. `requests_per_minute` is per connection, `body_limit` in bytes.
+    `queue` how many may wait. `requests_per_minute` is per connection, `body_limit` in bytes, and
+    `body_seconds` how long a body may take to come.
     `webhook_keys` maps the SHA-256 of each webhook key to its tenant; `callback_hosts` are the ends of host names that
     may be told of closes beside the platform's own, with their dot.
     """
@@ -81,6 +82,7 @@ class ServiceOptions:
     queue: int = 10_000
     requests_per_minute: int = 300
     body_limit: int = 64 * 1024
+    body_seconds: float = 30.0
     webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_TENANTS, repr=False)
     callback_hosts: tuple[str, ...] = ()
     version: str = ""
