@@ -17,15 +17,18 @@ from typing import Any
 
 from connector.clock import Clock
 from connector.dataverse.msal_http import MsalHttp
-from connector.dataverse.sign_in_errors import of_authority
+from connector.dataverse.sign_in_errors import no_managed_identity, of_authority, unusable_certificate
 from connector.dataverse.tokens import Tokens
-from connector.errors import SignInError
+from connector.errors import SignInError, TransportError
 from connector.handler import Handler
 
 _log = logging.getLogger("connector.sign_in")
 
 CAPABILITIES = ("CP1",)
 """Says that claims challenges are understood, which continuous access evaluation asks of a client."""
+
+BROWSER_WAIT = 300
+"""Seconds that a person has to sign in with the browser."""
 
 Credential = str | dict[str, Any]
 """MSAL's `client_credential`."""
@@ -64,23 +67,49 @@ def certificate(path: Path, password: str = "") -> Credential:
             f"The certificate file {path} cannot be read: {error.strerror}.",
             remedy="Check DATAVERSE_CLIENT_CERTIFICATE.",
         ) from error
+    _check_pair(content, password)
     if b"-----BEGIN" not in content:
         return {"private_key_pfx_path": str(path), "passphrase": password or None, "public_certificate": True}
     text = content.decode("utf-8", "replace")
     return {"private_key": text, "passphrase": password or None, "public_certificate": text}
 
 
+def _check_pair(content: bytes, password: str) -> None:
+    """Raise SignInError unless `content` holds a certificate with its private key, to be opened with `password`.
+
+    MSAL would find out as well, but only while it signs in, and in the words of whatever library stumbles first.
+    """
+    from cryptography import x509  # noqa: PLC0415 - heavy, and MSAL is about to bring it anyway
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - the same
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12  # noqa: PLC0415 - the same
+
+    secret_word = password.encode() or None
+    try:
+        if b"-----BEGIN" in content:
+            key, found = load_pem_private_key(content, secret_word), x509.load_pem_x509_certificate(content)
+            fits = key.public_key() == found.public_key()
+        else:
+            pair = pkcs12.load_pkcs12(content, secret_word)
+            fits = pair.key is not None and pair.cert is not None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise unusable_certificate() from error
+    if not fits:
+        raise unusable_certificate()
+
+
 def federated(path: Path) -> Credential:
     """Return the credential of a federated assertion; the file is read anew each time, since its writer renews it."""
 
     def assertion() -> str:
+        remedy = "Check DATAVERSE_FEDERATED_TOKEN_FILE, and the workload that writes it."
         try:
-            return path.read_text(encoding="utf-8").strip()
+            text = path.read_bytes().decode("ascii", "replace").strip()
         except OSError as error:
-            raise SignInError(
-                f"The federated token file {path} cannot be read: {error.strerror}.",
-                remedy="Check DATAVERSE_FEDERATED_TOKEN_FILE, and the workload that writes it.",
-            ) from error
+            said = f"The federated token file {path} cannot be read: {error.strerror}."
+            raise SignInError(said, remedy=remedy) from error
+        if not text:
+            raise SignInError(f"The federated token file {path} holds no assertion.", remedy=remedy)
+        return text
 
     return {"client_assertion": assertion}
 
@@ -113,7 +142,15 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
     client = _Late(build)
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
-        return _asking(lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None))
+        try:
+            result = _asking(
+                lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None)
+            )
+        except TransportError as error:
+            raise no_managed_identity(error.message, transient=error.transient) from error
+        if isinstance(result, Mapping) and result.get("error") == "invalid_request":
+            raise no_managed_identity(str(result.get("error_description") or "the machine says no more."))
+        return result
 
     return Tokens(acquire, clock)
 
@@ -180,8 +217,12 @@ def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str
 
 def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - the same
     """Open the person's browser and wait for the answer on a port of this machine."""
-    tell("A browser opens for signing in; this waits until it is done.")
-    return dict(app.acquire_token_interactive(scopes, claims_challenge=claims or None, timeout=300))
+    remedy = "On a machine without a browser set DATAVERSE_SIGN_IN=device_code."
+    tell(f"A browser opens for signing in; this waits for it, at most {BROWSER_WAIT // 60} minutes. {remedy}")
+    try:
+        return dict(app.acquire_token_interactive(scopes, claims_challenge=claims or None, timeout=BROWSER_WAIT))
+    except RuntimeError as error:  # MSAL's word for time that is over
+        raise SignInError("Nobody signed in with the browser in time.", remedy=f"Start again. {remedy}") from error
 
 
 class OnBehalfOf:
@@ -306,10 +347,11 @@ def _kept_on_disk(path: Path) -> Any:  # noqa: ANN401 - MSAL has no types
     try:
         kept = extensions.build_encrypted_persistence(str(path))
     except (ImportError, RuntimeError, ValueError, OSError):  # no libsecret, or no session to unlock it
-        _log.warning(
-            "This machine offers no encryption for kept sign-ins (on Linux: PyGObject, libsecret and an unlocked "
-            "keyring), so they are kept unencrypted in %s, which only you can read.",
-            path,
-        )
+        if not path.exists():  # said when it begins, not at every command
+            _log.warning(
+                "This machine offers no encryption for kept sign-ins (on Linux: PyGObject, libsecret and an unlocked "
+                "keyring), so they are kept unencrypted in %s, which only you can read.",
+                path,
+            )
         kept = extensions.FilePersistence(str(path))
     return extensions.PersistedTokenCache(kept)

@@ -133,13 +133,28 @@ def of_authority(error: Exception) -> SignInError:
             "The sign-in service's description lacks an address.", remedy="Check DATAVERSE_AUTHORITY and your proxy."
         )
     if re.search(r"key|password|PKCS|PEM|certificate|deserialize|decrypt", text, re.IGNORECASE):
-        return SignInError(
-            "The certificate file cannot be used: wrong password, or no certificate with its private key in it.",
-            remedy="Check DATAVERSE_CLIENT_CERTIFICATE and DATAVERSE_CLIENT_CERTIFICATE_PASSWORD.",
-        )
+        return unusable_certificate()
     return SignInError(
         f"Signing in failed before it began ({type(error).__name__}).",
         remedy="Check DATAVERSE_AUTHORITY, DATAVERSE_TENANT_ID and DATAVERSE_CLIENT_ID.",
+    )
+
+
+def unusable_certificate() -> SignInError:
+    """Return the failure of a certificate file that cannot be opened or has not both halves."""
+    return SignInError(
+        "The certificate file cannot be used: wrong password, or no certificate with its private key in it.",
+        remedy="Check DATAVERSE_CLIENT_CERTIFICATE and DATAVERSE_CLIENT_CERTIFICATE_PASSWORD.",
+    )
+
+
+def no_managed_identity(why: str, *, transient: bool = False) -> SignInError:
+    """Return the failure of a machine that gives no token for a managed identity, and said or did `why`."""
+    return SignInError(
+        f"There is no managed identity to be had here: {why[:1].lower()}{' '.join(why[1:300].split())}",
+        remedy="Only Azure has them: assign the identity to this machine or app there, check its client id in "
+        "DATAVERSE_MANAGED_IDENTITY, or sign in another way.",
+        transient=transient,
     )
 
 

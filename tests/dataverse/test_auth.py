@@ -497,3 +497,17 @@ def test_a_network_in_trouble_is_no_refusal(wire: responses.RequestsMock, http: 
 )
 def test_what_says_nothing_lasting_may_be_tried_again(answer: Mapping[str, object] | None) -> None:
     assert explain(answer).transient
+
+
+def test_a_person_who_does_not_come_back_from_the_browser_is_told_so() -> None:
+    from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError  # type: ignore[import-untyped] # noqa: PLC0415
+
+    class Waiting:
+        def acquire_token_interactive(self, *_: object, **__: object) -> None:
+            raise BrowserInteractionTimeoutError("User did not complete the flow in time")
+
+    said: list[str] = []
+    with pytest.raises(SignInError, match="Nobody signed in with the browser in time") as failure:
+        auth.by_browser(Waiting(), [f"{ORG}/user_impersonation"], "", said.append)
+    assert "device_code" in failure.value.remedy
+    assert "at most 5 minutes" in said[0]
