@@ -140,7 +140,7 @@ class Limit:
 
     __slots__ = (
         "_bias", "_curious", "_fruitless", "_goal", "_grown_at", "_heard_at", "_horizon", "_learnt", "_number",
-        "_probe_from", "_since", "value",
+        "_origin", "_probe_from", "_since", "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
@@ -151,6 +151,7 @@ class Limit:
         self._horizon = horizon
         self._goal = value
         self._heard_at = float("-inf")
+        self._origin = (0.0, value)
         self._curious = settle is not None
         self._probe_from = now + (settle or 0.0)
         self._since = APART
@@ -161,13 +162,28 @@ class Limit:
         """Return whether the service told the limit within the last five horizons."""
         return now - self._heard_at <= 5 * self._horizon
 
-    def hear(self, now: float, value: float) -> None:
-        """Take the service's word, from its headers, that the limit is `value`."""
+    def hear(self, now: float, left: float, used: float) -> None:
+        """Take the service's word, from its headers, that so much is `left` when we have `used` so much."""
+        value = left + used
         changed = abs(value - self.value) > NEWS * self.value
         jump = changed or not self.confirmed(now)
         self.value = value if jump else self.value + 0.2 * (value - self.value)
         self._learnt = self.value
         self._heard_at = now
+        if jump:
+            self._origin = used, value
+
+    def foreseen(self, used: float) -> float:
+        """Return what the limit will turn out to be, in our units, when all of it is used.
+
+        We measure more than the service counts (the way there and back), so what is left and what we have used add up
+        to more the more we use: by how much shows in what was heard so far.
+        """
+        used_then, value_then = self._origin
+        if used - used_then < NEWS * self.value:
+            return self.value
+        drift = min(0.5, max(0.0, (self.value - value_then) / (used - used_then)))
+        return (self.value - drift * used) / (1 - drift)
 
     def refused(self, now: float, used: float, stopped: float, number: float | None) -> float:
         """Learn from a refusal at `used`, which stops us for `stopped` seconds and may name its `number`.

@@ -109,7 +109,7 @@ class Pace:
     """What the governor is doing, for people: rates in requests per second, times in seconds.
 
     `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
-    `refused`, and the seconds `executed` count from the beginning.
+    `refused`, and the seconds `executed` by those answered count from the beginning.
     """
 
     binding: Binding
@@ -146,6 +146,7 @@ class Governor:
         self._binding = Binding.LATENCY
         self._requests = 0
         self._executed = 0.0
+        self._sent_at = 0.0  # the moments when what is in flight was sent, added up
         self._refused = 0
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
@@ -226,6 +227,7 @@ class Governor:
         for server in permit.charged:
             server.take(permit.cost / len(permit.charged))
         self._in_flight += 1
+        self._sent_at += permit.sent_at
         self._exploring += not permit.server
         self._requests += 1
         return permit
@@ -250,6 +252,7 @@ class Governor:
         for server in permit.charged:
             server.give_back(permit.cost / len(permit.charged))
         self._in_flight -= 1
+        self._sent_at -= permit.sent_at
         self._exploring -= not permit.server
 
     def _execution(self, now: float, server: Server, permit: Permit, feedback: Feedback) -> None:
@@ -357,9 +360,18 @@ class Governor:
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
-            executed=self._executed,
+            executed=self._likely_executed(now),
             refused=self._refused,
         )
+
+    def _likely_executed(self, now: float) -> float:
+        """Return the seconds that requests took, as many as have been answered.
+
+        Quick ones are answered first, so those in flight count with the time they have had, and as half a request each.
+        """
+        answered = self._requests - self._in_flight
+        elapsed = self._in_flight * now - self._sent_at
+        return (self._executed + elapsed) * answered / (answered + self._in_flight / 2) if answered else 0.0
 
     def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.

@@ -32,8 +32,8 @@ class Server:
     """
 
     __slots__ = (
-        "budget", "concurrency", "count", "executed", "in_flight", "key", "last_at", "pledged", "refused_until", "sent",
-        "strayed", "time",
+        "budget", "concurrency", "count", "executed", "horizon", "in_flight", "key", "last_at", "pledged", "refused_until",
+        "sent", "strayed", "time",
     )  # fmt: skip
 
     def __init__(self, key: str, budget: Budget, now: float, learnt: Learnt | None = None) -> None:
@@ -41,6 +41,7 @@ class Server:
         horizon, window = budget.horizon, budget.window
         self.key = key
         self.budget = budget
+        self.horizon = horizon
         self.sent = Window(window, horizon)
         self.executed = Window(window, horizon)
         self.count = Limit(start.requests, now, horizon=horizon, settle=window)
@@ -68,17 +69,20 @@ class Server:
         """
         used, returning = self.sent.spending(now)
         room = MARGIN * self.count.value - used - self.in_flight
-        count = NEVER if room < 1 else self.budget.horizon / (room + returning)
+        count = NEVER if room < 1 else self.horizon / (room + returning)
         used, returning = self.executed.spending(now)
         room = MARGIN * self.time.value - used - self.pledged
-        return count, NEVER if room < cost else cost * self.budget.horizon / (room + returning)
+        return count, NEVER if room < cost else cost * self.horizon / (room + returning)
 
     def stocks(self, now: float) -> tuple[Stock, Stock]:
-        """Return what is left of both windows and what comes back, the count first."""
-        used, executed = self.sent.used(now) + self.in_flight, self.executed.used(now) + self.pledged
+        """Return what is left of both windows and what comes back, the count first.
+
+        What is in flight is not taken off again: a service that tells what is left has done so.
+        """
+        used, executed = self.sent.used(now), self.executed.used(now)
         return (
-            Stock(MARGIN * self.count.value - used, self.sent.leaving(now, STEPS)),
-            Stock(MARGIN * self.time.value - executed, self.executed.leaving(now, STEPS)),
+            Stock(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
+            Stock(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
         )
 
     def take(self, cost: float) -> None:
@@ -99,9 +103,9 @@ class Server:
     def hear(self, now: float, requests_left: float | None, seconds_left: float | None) -> None:
         """Take in what the server says is left of its windows, `ran` having counted the request that says so."""
         if requests_left is not None:
-            self.count.hear(now, requests_left + self.sent.used(now))
+            self.count.hear(now, requests_left, self.sent.used(now))
         if seconds_left is not None:
-            self.time.hear(now, seconds_left + self.executed.used(now))
+            self.time.hear(now, seconds_left, self.executed.used(now))
 
     def grow(self, now: float) -> None:
         """Let the estimates that hold us back grow, each when its time has come."""
