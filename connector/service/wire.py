@@ -19,10 +19,9 @@ class Wire(HttpToolsProtocol):
     largest_head: ClassVar[int] = 64 * 1024
     head_seconds: ClassVar[float] = 20.0
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as uvicorn makes it
-        super().__init__(*arguments, **named)
-        self._head: int | None = 0
-        self._timer: TimerHandle | None = None
+    _head: int | None
+    """Bytes of the head that is coming; None while a body is."""
+    _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's
         """Begin to wait for the first head."""
