@@ -8,7 +8,10 @@ from uuid import UUID
 
 import click
 
-_GUID = re.compile(r"[{(]?([0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})[)}]?", re.IGNORECASE)
+_GUID = re.compile(
+    r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
+    re.IGNORECASE,
+)
 _ROW_PATH = re.compile(r"/api/data/v[\d.]+/(\w+)\(([0-9a-f-]{36})\)$", re.IGNORECASE)
 
 
@@ -37,7 +40,7 @@ def _record_id(text: str, table: str, entity_set: str) -> UUID:
             f"'{text}' does not name one {table}. Give its GUID (with or without braces) or the address of the record, "
             "copied from the browser."
         )
-    return UUID(match[1])
+    return UUID(match["id"])
 
 
 def _in_address(address: str, table: str, entity_set: str) -> str:

@@ -29,7 +29,10 @@ EARLIEST_DAY = date(1753, 1, 1)
 
 OPPORTUNITY_PREFIX, QUOTE_PREFIX = "opportunityclose.", "quoteclose."
 
-_GUID = re.compile(r"[{(]?([0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})[)}]?", re.IGNORECASE)
+_GUID = re.compile(
+    r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
+    re.IGNORECASE,
+)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _COLUMN = re.compile(r"([A-Za-z_]\w*(?:@odata\.bind)?)(?::(text|int|decimal|bool))?", re.ASCII)
 _ROW = re.compile(r"/?[a-z_]\w*\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", re.ASCII | re.IGNORECASE)
@@ -40,7 +43,7 @@ def _record_id(value: object) -> UUID:
     match = _GUID.fullmatch(str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not the id of a record; give a GUID, with or without braces")
-    return UUID(match[1])
+    return UUID(match["id"])
 
 
 def _day(value: object) -> date:

@@ -8,6 +8,7 @@ that `savedqueries` and `userqueries` have under the name).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.closing.organization import Query
-from connector.dataverse.answers import decoding, unreadable
+from connector.dataverse.answers import decoding, json_object, unreadable
 from connector.dataverse.reading import pages, read_object, read_rows, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import InputError
@@ -28,7 +29,9 @@ _PARAMETERS = {SYSTEM: "savedQuery", OWN: "userQuery"}
 _SETS = {SYSTEM: "savedqueries", OWN: "userqueries"}
 _OPEN = "statecode eq 0"
 _SUBJECT = "Finding opportunities"
-_PAGE = 5000  # rows: the largest and the default page; a full one without a next link is not believed to be the last
+_PAGE = 5000
+"""Rows of the largest page, which is the default."""
+_SMALL_PAGE = 2500
 
 
 class Search:
@@ -41,11 +44,29 @@ class Search:
 
     def ids(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means; one that moves while pages are read may come twice."""
-        operation = self._of_view(query.view) if query.view else self._of_conditions(query)
-        first = read_object(self._handler, self._endpoint, operation, _SUBJECT)
+        if query.view:
+            first = self._first_of_view(self._of_view(query.view))
+        else:
+            first = read_object(self._handler, self._endpoint, self._of_conditions(query), _SUBJECT)
         others = pages(self._handler, self._endpoint, first.get("@odata.nextLink"), _SUBJECT)
         for page in chain([first], others):
-            yield from _ids(page, in_view=bool(query.view))
+            yield from _ids(page)
+
+    def _first_of_view(self, operation: Operation) -> dict[str, object]:
+        """Return the first page of a view.
+
+        How views are paged is not documented, and half a view must not pass for a whole one. So a full page that names
+        no next one is asked for again in smaller pages: where those go on, pages do, and the last one is the last.
+        """
+        first = read_object(self._handler, self._endpoint, operation, _SUBJECT)
+        if not _may_be_half(first, _PAGE):
+            return first
+        request = self._endpoint.request(operation)
+        prefer = {"prefer": f"odata.maxpagesize={_SMALL_PAGE}"}
+        first = json_object(self._handler(replace(request, headers={**request.headers, **prefer})), _SUBJECT)
+        if _may_be_half(first, _SMALL_PAGE):
+            unreadable(_SUBJECT)
+        return first
 
     def _of_conditions(self, query: Query) -> Operation:
         conditions = [_OPEN]
@@ -83,12 +104,13 @@ class Search:
             return [UUID(row[f"{table}id"]) for row in rows]
 
 
-def _ids(page: dict[str, object], *, in_view: bool) -> list[UUID]:
-    rows = rows_of(page, _SUBJECT)
-    if in_view and len(rows) >= _PAGE and page.get("@odata.nextLink") is None:
-        unreadable(_SUBJECT)  # how views are paged is not documented: half a view must not pass for a whole one
+def _may_be_half(page: dict[str, object], size: int) -> bool:
+    return len(rows_of(page, _SUBJECT)) >= size and page.get("@odata.nextLink") is None
+
+
+def _ids(page: dict[str, object]) -> list[UUID]:
     with decoding(_SUBJECT):
-        return [UUID(row["opportunityid"]) for row in rows]
+        return [UUID(row["opportunityid"]) for row in rows_of(page, _SUBJECT)]
 
 
 def _quoted(condition: str) -> str:

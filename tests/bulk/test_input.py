@@ -191,6 +191,11 @@ HEAD = "opportunityid,outcome\n"
             " without braces. Nothing was touched. Correct it and try again."),
         ),
         (
+            f"{HEAD}{{{A},won\n",
+            (f"rows.csv, row 1 (line 2): opportunityid: '{{{A}' is not the id of a record; give a GUID, with or"
+            " without braces. Nothing was touched. Correct it and try again."),
+        ),
+        (
             f"{HEAD}{A},won\n{B},won\n{{{str(A).upper()}}},won\n",
             (f"rows.csv, row 3 (line 4): the opportunity {A} repeats row 1; keep one. Nothing was touched. Correct it"
             " and try again."),

@@ -46,6 +46,8 @@ def test_the_address_of_another_table_is_named_as_such() -> None:
         "42",
         "6f2c1f0a",
         f"{SOME_ID}0",
+        f"{{{SOME_ID}",
+        f"{SOME_ID})",
         "not-an-id",
         "https://org.crm.dynamics.com/main.aspx?etn=opportunity",
         "'; --",

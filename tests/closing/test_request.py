@@ -64,6 +64,10 @@ def test_blank_and_absent_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        *(
+            ({"opportunityid": text}, f"opportunityid: '{text}' is not the id of a record")
+            for text in (f"{{{ID}", f"{ID}}}", f"({ID}", f"{{{ID})", f"{{({ID})}}")
+        ),
         ({"opportunityid": "12"}, "opportunityid: '12' is not the id of a record"),
         ({"outcome": "maybe"}, "outcome: 'maybe' is not an outcome; say won or lost"),
         ({"outcome": ""}, "outcome is missing"),

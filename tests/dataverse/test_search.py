@@ -10,7 +10,7 @@ from connector.clock import VirtualClock
 from connector.closing.organization import Query
 from connector.dataverse.organization import DataverseOrganization
 from connector.errors import ConnectorError, InputError, Rejected, Unanswered
-from connector.handler import Request
+from connector.handler import Request, Response
 from tests.dataverse.wire import BASE, ROOT, Wire, ok, refused
 
 VIEW = UUID(int=7)
@@ -130,6 +130,22 @@ def test_half_a_view_does_not_pass_for_a_whole_one() -> None:
     }
     with pytest.raises(Unanswered):
         find(wire, Query(view="Stale"))
+
+
+def test_a_view_that_just_fills_a_page_is_whole_where_smaller_pages_go_on() -> None:
+    def page(request: Request) -> Response:
+        if request.headers["prefer"] == "odata.maxpagesize=2500":
+            return ok({"value": ids(*range(1, 2501)), "@odata.nextLink": f"{ROOT}opportunities?$skiptoken=2"})
+        return ok({"value": ids(*range(1, 5001))})
+
+    wire = Wire()
+    wire.answers = {
+        "GET savedqueries": ok({"value": [{"savedqueryid": str(VIEW)}]}),
+        "GET userqueries": ok({"value": []}),
+        r"GET opportunities\?\$skiptoken": ok({"value": ids(*range(2501, 5001))}),
+        "GET opportunities": page,
+    }
+    assert find(wire, Query(view="Stale")) == list(range(1, 5001))
 
 
 @pytest.mark.parametrize("row", [{}, {"opportunityid": None}, {"opportunityid": "x"}])
