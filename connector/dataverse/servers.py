@@ -32,8 +32,8 @@ class Server:
     """
 
     __slots__ = (
-        "budget", "concurrency", "count", "executed", "horizon", "in_flight", "key", "last_at", "pledged", "refused_until",
-        "sent", "strayed", "time",
+        "budget", "concurrency", "count", "executed", "horizon", "in_flight", "key", "last_at", "pledged",
+        "refused_until", "sent", "strayed", "time",
     )  # fmt: skip
 
     def __init__(self, key: str, budget: Budget, now: float, learnt: Learnt | None = None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from scripts.benchmarks import (
     clients_command,
+    clock_command,
     day_command,
     emulator_command,
     endpoint_command,
@@ -16,9 +17,11 @@ from scripts.benchmarks import (
     scale_command,
     truth_command,
 )
+from scripts.benchmarks.records import FOLDER
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "governor": governor_command.main,
+    "clock": clock_command.main,
     "emulator": emulator_command.main,
     "clients": clients_command.main,
     "scale": scale_command.main,
@@ -32,7 +35,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
 def main() -> int:
     """Run one benchmark; returns the exit code: 1 when a target is missed."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the connector beside others.")
-    parser.add_argument("what", choices=[*COMMANDS, "all"])
+    parser.add_argument("what", choices=[*COMMANDS, "all", "plots"])
     parser.add_argument("--quick", action="store_true", help="a reduced form")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of tables")
     parser.add_argument(
@@ -41,6 +44,11 @@ def main() -> int:
     parser.add_argument("--forever", action="store_true", help="truth: seeded random plans until stopped")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
     options = parser.parse_args()
+    if options.what == "plots":
+        from scripts.benchmarks.plots import draw  # noqa: PLC0415 - needs matplotlib
+
+        draw(FOLDER)
+        return 0
     if options.what == "all":
         return max(command(options) for command in COMMANDS.values())
     return COMMANDS[options.what](options)

@@ -1,38 +1,97 @@
-"""The governor's curves as pictures. Needs matplotlib, which nothing else here does."""
+"""The kept results as pictures, legible on white and on black. Needs matplotlib, which nothing else here does."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from scripts.benchmarks.trial import BIN, OURS, PEERS, Figures
+from scripts.benchmarks.trial import BIN, OURS, PEERS
 
-_COLOURS = dict(zip((OURS, *PEERS), ("#1b7837", "#999999", "#d6604d", "#4393c3"), strict=True))
+_INK = "#7a828e"
+"""Of all text and lines: as far from white as from black."""
+_COLOURS = dict(zip((OURS, *PEERS), ("#2da44e", "#bf8700", "#e5534b", "#4184e4"), strict=True))
+_FILES: Mapping[str, str] = {
+    "documented limits": "governor-documented.svg",
+    "limits drop": "governor-dropping.svg",
+    "plug-ins slow": "governor-slowing.svg",
+    "hidden limits": "governor-hidden.svg",
+}
 
 
-def curves(folder: Path, figures: Sequence[Figures], names: Sequence[str]) -> list[Path]:
-    """Draw answered requests per second over time for each of the named scenarios; returns the files."""
+def draw(folder: Path) -> list[Path]:
+    """Draw what `governor.json` and `clients.json` of the folder hold; returns the files."""
+    plt = _matplotlib()
+    governor = json.loads((folder / "governor.json").read_text(encoding="utf-8"))
+    names = list(dict.fromkeys(one["name"] for one in governor["curves"]))
+    made = [
+        _curves(plt, [one for one in governor["curves"] if one["name"] == name], folder / _file(name)) for name in names
+    ]
+    clients = json.loads((folder / "clients.json").read_text(encoding="utf-8"))
+    return [*made, _bars(plt, clients["closing"], folder / "clients.svg")]
+
+
+def _matplotlib() -> Any:  # noqa: ANN401 - a module without types here
     import matplotlib as mpl  # noqa: PLC0415 - only here
 
     mpl.use("svg")
     from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of what draws
 
     mpl.rcParams["svg.hashsalt"] = "connector"  # the same data, the same file
-    made = []
-    for number, name in enumerate(names, 1):
-        picture, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-        shown = [one for one in figures if one.name == name]
-        times = [BIN * index / 60 for index in range(len(shown[0].ceiling))]
-        axes.step(times, shown[0].ceiling, where="post", color="black", linewidth=1, label="ceiling")
-        for one in shown:
-            axes.plot(times, _smooth(one.curve), color=_COLOURS[one.rule], linewidth=1.4, label=_label(one))
-        axes.set(title=name, xlabel="minutes", ylabel="answered per second", ylim=(0, None), xlim=(0, times[-1]))
-        axes.legend(loc="lower right", fontsize=7)
-        file = folder / f"governor-{number}.svg"
-        picture.savefig(file, metadata={"Date": None})
-        plt.close(picture)
-        made.append(file)
-    return made
+    mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
+    mpl.rcParams["axes.facecolor"] = "none"
+    for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"):
+        mpl.rcParams[name] = _INK
+    return plt
+
+
+def _file(name: str) -> str:
+    return next(file for start, file in _FILES.items() if name.startswith(start))
+
+
+def _curves(plt: Any, shown: Sequence[Mapping[str, Any]], file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+    """Draw answered requests per second over time, a line for each rule."""
+    picture, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    ceiling = shown[0]["ceiling"]
+    times = [BIN * index / 60 for index in range(len(ceiling))]
+    axes.step(times, ceiling, where="post", color=_INK, linewidth=1.2, linestyle="--", label="ceiling")
+    for one in shown:
+        axes.plot(times, _smooth(one["curve"]), color=_COLOURS[one["rule"]], linewidth=1.8, label=_label(one))
+    axes.set(xlabel="minutes", ylabel="answered per second", ylim=(0, None), xlim=(0, times[-1]))
+    axes.set_title(shown[0]["name"], fontsize=10)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8, frameon=False)
+    return _save(plt, picture, file)
+
+
+def _bars(plt: Any, closing: Mapping[str, Any], file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+    """Draw closes per second and processor time per close of each client, with the spread of the rounds."""
+    picture, both = plt.subplots(1, 2, figsize=(8, 1.9), layout="constrained", sharey=True)
+    names = list(closing)[::-1]
+    for axes, what in zip(both, ("closes per second", "CPU ms per opportunity"), strict=True):
+        figures = [closing[name][what] for name in names]
+        medians = [one["median"] for one in figures]
+        spread = [[one["median"] - one["least"] for one in figures], [one["most"] - one["median"] for one in figures]]
+        colours = [_COLOURS[OURS] if name == OURS else _INK for name in names]
+        bars = axes.barh(
+            [_short(name) for name in names], medians, xerr=spread, color=colours, ecolor=_INK, capsize=2, height=0.6
+        )
+        digits = 0 if medians[0] > 10 else 2  # noqa: PLR2004 - so that three figures are shown
+        axes.bar_label(bars, [f"{one:,.{digits}f}" for one in medians], padding=9, fontsize=8, color=_INK)
+        axes.set_title(what, fontsize=10)
+        axes.set_xlim(0, 1.25 * max(one["most"] for one in figures))
+        axes.tick_params(labelsize=8)
+    return _save(plt, picture, file)
+
+
+def _save(plt: Any, picture: Any, file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+    picture.savefig(file, metadata={"Date": None}, transparent=True)
+    plt.close(picture)
+    return file
+
+
+def _short(name: str) -> str:
+    return name.partition(" (")[0]
 
 
 def _smooth(curve: Sequence[float], over: int = 6) -> list[float]:
@@ -40,5 +99,5 @@ def _smooth(curve: Sequence[float], over: int = 6) -> list[float]:
     return [sum(curve[max(0, at - over + 1) : at + 1]) / (at + 1 - max(0, at - over + 1)) for at in range(len(curve))]
 
 
-def _label(one: Figures) -> str:
-    return f"{one.rule}: {one.ratio_to_ceiling:.0%} of the ceiling, {one.share_429:.2%} refused"
+def _label(one: Mapping[str, Any]) -> str:
+    return f"{one['rule']}: {one['ratio_to_ceiling']:.0%} of the ceiling, {one['share_429']:.2%} refused"
