@@ -178,8 +178,8 @@ def kill_runs(folder: Path, *, kills: int, rows: int, seed: int, tell: Callable[
         place = folder / f"job{score.jobs}"
         with scene(place, str(place / "jobs.db"), rows, chance.randrange(1 << 30)) as at:
             _kill_one_run(at, kills, chance, score)
+        score.seconds = time.monotonic() - began
         tell(f"so far {score.line()}")
-    score.seconds = time.monotonic() - began
     return score
 
 
@@ -219,8 +219,8 @@ def kill_workers(
         place = folder / f"job{score.jobs}"
         with scene(place, store(), rows, chance.randrange(1 << 30), users=3) as at:
             _kill_some_workers(at, kills, chance, score)
+        score.seconds = time.monotonic() - began
         tell(f"so far {score.line()}")
-    score.seconds = time.monotonic() - began
     return score
 
 
