@@ -17,6 +17,8 @@ from pathlib import Path
 from connector.emulator.control.control import Control
 from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept_answer, kept_request
 from connector.emulator.control.referee import Referee
+from connector.emulator.discovery import PREFIX as DISCOVERY
+from connector.emulator.discovery import Discovery
 from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
 from connector.emulator.identity.entra import Entra
 from connector.emulator.identity.grants import Grants
@@ -83,6 +85,9 @@ class Emulator:
         self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
         self.entra = Entra(self.grants)
         self.bearer = Bearer(options.tenant, self.issuer, self.organization, options.url, clock)
+        self.discovery = Discovery(
+            self.bearer, self.organization, options.url, options.tenant.tenant_id, ApiOptions().version, clock
+        )
         self.protection = Protection(options.limits, options.seed)
         self.latency = Latency(options.latency, options.seed) if options.latency is not None else None
         self.faults = Faults(options.faults)
@@ -125,7 +130,9 @@ class Emulator:
             if path == CONTROL or path.startswith(f"{CONTROL}/"):
                 return Pending(0, request, "control", response=self.control.handle(request))
             pending = Pending(self.journal.next_number(), request, "web api")
-            if path.startswith("/api/"):
+            if path.startswith(DISCOVERY):
+                pending.face = "discovery"
+            elif path.startswith("/api/"):
                 self._admit(pending)
             elif self.entra.owns(path):
                 pending.face = "identity"
@@ -258,6 +265,8 @@ class Emulator:
     def _execute(self, pending: Pending) -> Response:
         if pending.face == "identity":
             return self.entra.handle(pending.request)
+        if pending.face == "discovery":
+            return self.discovery.answer(pending.request)
         assert pending.caller is not None  # noqa: S101 - admitted requests have a caller
         assert pending.identity is not None  # noqa: S101 - the same
         self._callers_names, self._struck = pending.identity.names, pending.struck

@@ -13,6 +13,7 @@ GET    faults                    PUT a plan, DELETE takes it away
 POST   reset                     rows as at the start, everything counted forgotten
 PUT    snapshots/NAME            POST snapshots/NAME/restore
 POST   seed                      {"opportunities": 1000, "seed": 1}, {"opportunity": [rows], "quote": [rows]}, or CSV
+GET    users                     PATCH {"user": "<id>", "role": "Sales Reader"} or {"user": "<id>", "disabled": true}
 GET    scenarios                 POST {"name": "west-of-utc"} throws everything away and begins with one
 POST   customizations?table=T    metadata exported from an organization: status reasons and required columns
 GET    clock                     POST {"advance": seconds}
@@ -35,6 +36,7 @@ from urllib.parse import unquote
 
 from connector.emulator.control.controlled import Controlled
 from connector.emulator.control.har import har_data
+from connector.emulator.control.users import change_user, users_of
 from connector.emulator.load.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.records.store import StoreError
 from connector.emulator.rules.registry import rules_data
@@ -84,6 +86,8 @@ class Control:
             ("DELETE", "faults"): lambda _request, _query: self.set_faults(FaultPlan()),
             ("POST", "reset"): lambda _request, _query: self.reset(),
             ("POST", "seed"): self._seed,
+            ("GET", "users"): lambda _request, _query: self.users(),
+            ("PATCH", "users"): lambda request, _query: self.change_user(_object(request)),
             ("GET", "scenarios"): lambda _request, _query: self.scenarios(),
             ("POST", "scenarios"): lambda request, _query: self.start(str(_object(request).get("name", ""))),
             ("POST", "customizations"): lambda request, query: self.customize(_object(request), query.get("table", "")),
@@ -190,6 +194,14 @@ class Control:
         ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         self._emulator.protection.change(ranges)
         return self.limits()
+
+    def users(self) -> list[Json]:
+        """Return the users of the organization with their roles."""
+        return users_of(self._emulator.organization.world)
+
+    def change_user(self, change: Json) -> Json:
+        """Give a user another role or less of one, disable it, or make it unknown (see users); raises BadUser."""
+        return change_user(self._emulator.organization.world, change)
 
     def set_faults(self, plan: FaultPlan | Json | list[Json]) -> Json:
         """Put a fault plan to work, its counters at zero; raises BadPlan."""

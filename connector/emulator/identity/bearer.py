@@ -15,6 +15,7 @@ from connector.emulator.identity.grants import DATAVERSE_APPLICATION
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.tenant import Tenant
 from connector.emulator.records.callers import Caller
+from connector.emulator.wire.answers import split_url
 from connector.handler import Request, Response
 
 REMEMBERED = 2000
@@ -67,7 +68,7 @@ class Bearer:
         self._tenant = tenant
         self._issuer = issuer
         self._members = members
-        self._url = url
+        self._url = self._called = url
         self._clock = clock
         self._known: OrderedDict[str, Identity] = OrderedDict()
         self._audiences = audiences(url) | {DATAVERSE_APPLICATION}
@@ -80,6 +81,7 @@ class Bearer:
 
     def identify(self, request: Request) -> Identity:
         """Return who a request says it is; raises Unauthorized with the challenge."""
+        self._called = request.url
         header = request.header("authorization") or ""
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token:
@@ -108,6 +110,15 @@ class Bearer:
             return self._members.impersonate(caller, user_id=other.strip("{} ").lower())
         return caller
 
+    def discovery_challenge(self) -> Response:
+        """Return the 401 of global discovery, which names no tenant (discover-url-organization-web-api)."""
+        return self._challenge("", "common")
+
+    def _resource(self) -> str:
+        """Return the name under which the organization was called: live challenges name the host that was asked."""
+        origin = split_url(self._called)[0]
+        return origin if origin in self._audiences else self._url
+
     def _read(self, token: str) -> Identity:
         from connector.emulator.identity.tokens import BadToken  # noqa: PLC0415 - loaded in the background
 
@@ -124,9 +135,9 @@ class Bearer:
             self._known.popitem(last=False)
         return identity
 
-    def _challenge(self, error: str) -> Response:
-        authority = f"{self._issuer.login_url}/{self._tenant.tenant_id}/oauth2/authorize"
-        value = f"Bearer authorization_uri={authority}, resource_id={self._url}/{error}"
+    def _challenge(self, error: str, tenant: str = "") -> Response:
+        authority = f"{self._issuer.login_url}/{tenant or self._tenant.tenant_id}/oauth2/authorize"
+        value = f"Bearer authorization_uri={authority}, resource_id={self._resource()}/{error}"
         return Response(401, (("WWW-Authenticate", value),))
 
     def claims_challenge(self) -> Response:

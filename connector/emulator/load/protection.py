@@ -39,6 +39,10 @@ FACETS = {
 """The facets with the documented code and wording of each (Microsoft Learn, "Service protection API limits")."""
 
 
+_TINY = 1e-6
+"""Seconds by which sums of moments may be off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is limited, per user and web server, and how refusals behave. Times are in seconds."""
@@ -123,7 +127,7 @@ class SlidingWindow:
 
     def slide(self, now: float) -> None:
         """Forget what is older than the window at `now`."""
-        edge = now - self._length
+        edge = now - self._length + _TINY
         slots = self._slots
         while slots and slots[0][0] <= edge:
             _, count, seconds = slots.popleft()

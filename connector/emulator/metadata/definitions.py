@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from connector.emulator.metadata.definition_values import (
@@ -16,10 +15,10 @@ from connector.emulator.metadata.definition_values import (
     many_to_many_definition,
     table_definition,
 )
+from connector.emulator.metadata.filtering import holds, no_such_property
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Comparison, Expand, Expression, L, Literal, Logical, Not, Query, TextMatch
-from connector.emulator.odata.tree import Path as ODataPath
+from connector.emulator.odata.tree import Expand, Expression, Query
 from connector.emulator.operations.ask import Ask, ok
 from connector.emulator.operations.plans import read_query
 from connector.emulator.records.schema import Schema, Table
@@ -132,7 +131,7 @@ class Definitions:
     # --- answers --------------------------------------------------------------------------------------------------
 
     def _many(self, ask: Ask, place: str, kind: str, found: list[Json], query: Query) -> Response:
-        kept = [one for one in found if query.filter is None or _holds(query.filter, one, kind)]
+        kept = [one for one in found if query.filter is None or _meets(query.filter, one, kind)]
         value = [self._shaped(ask, place, kind, one, query) for one in kept]
         if query.select:
             _check_names(query.select, _every_key(found), kind)
@@ -168,11 +167,11 @@ class Definitions:
             inner = _type_of(name)
             if expand.query.select:
                 _check_names(expand.query.select, _every_key(listed), inner)
-            kept = [one for one in listed if expand.query.filter is None or _holds(expand.query.filter, one, inner)]
+            kept = [one for one in listed if expand.query.filter is None or _meets(expand.query.filter, one, inner)]
             out[name] = [self._shaped(ask, place, inner, one, expand.query) for one in kept]
             return
         if name not in _NAVIGATIONS or not _has_options(kind, found):
-            raise _no_property(name, kind)
+            raise no_such_property(name, kind)
         value = found.get(name)
         if value is None:
             out[name] = None
@@ -184,6 +183,10 @@ class Definitions:
             f"{_scope(expand.query)}/$entity"
         )
         out[name] = self._shaped(ask, place, _NAVIGATIONS[name], value, expand.query)
+
+
+def _meets(node: Expression, one: Json, kind: str) -> bool:
+    return holds(node, {name: value for name, value in one.items() if name not in _NAVIGATIONS}, kind)
 
 
 def _has_options(kind: str, found: Json) -> bool:
@@ -205,11 +208,7 @@ def _every_key(found: list[Json]) -> set[str]:
 def _check_names(names: tuple[str, ...], known: set[str], kind: str) -> None:
     for name in names:
         if name != "*" and "*" not in known and (name not in known or name.startswith("@")):
-            raise _no_property(name, kind)
-
-
-def _no_property(name: str, kind: str) -> ODataError:
-    return ODataError(f"Could not find a property named '{name}' on type '{PREFIX}{kind}'.")
+            raise no_such_property(name, kind)
 
 
 def _nowhere(name: str) -> Refused:
@@ -220,48 +219,3 @@ def _scope(query: Query) -> str:
     parts = list(query.select or ())
     parts += [f"{one.navigation}{_scope(one.query) or '()'}" for one in query.expand]
     return f"({','.join(parts)})" if parts else ""
-
-
-# --- filters over definitions ---------------------------------------------------------------------------------------
-
-
-def _holds(node: Expression, one: Mapping[str, Any], kind: str) -> bool:
-    """Whether a definition meets a filter. Raises ODataError for what filters over definitions cannot say."""
-    match node:
-        case Logical():
-            held = [_holds(operand, one, kind) for operand in node.operands]
-            return all(held) if node.operator == "and" else any(held)
-        case Not():
-            return not _holds(node.operand, one, kind)
-        case Comparison(left=ODataPath() as path, right=Literal() as literal):
-            return _compares(node.operator, _value(path, one, kind), literal)
-        case TextMatch():
-            value = str(_value(node.path, one, kind) or "").lower()
-            text = node.text.lower()
-            tests = {"contains": text in value, "startswith": value.startswith(text), "endswith": value.endswith(text)}
-            return tests[node.function]
-        case _:
-            raise ODataError("This filter is not supported for table definitions.")
-
-
-def _value(path: ODataPath, one: Mapping[str, Any], kind: str) -> object:
-    value: Any = one
-    for name in path.segments:
-        if not isinstance(value, Mapping) or name not in value or name in _NAVIGATIONS:
-            raise _no_property("/".join(path.segments), kind)
-        value = value[name]
-    return value
-
-
-def _compares(operator: str, value: object, literal: Literal) -> bool:
-    if literal.kind is L.LIST or (literal.kind is L.ENUM and not literal.type_name.startswith(PREFIX)):
-        raise ODataError("This value is not supported in filters over table definitions.")
-    fits = value is None or literal.value is None or isinstance(value, bool) == isinstance(literal.value, bool)
-    if not fits or (literal.value is not None and not isinstance(value, type(literal.value) | type(None))):
-        raise ODataError(
-            f"A binary operator with incompatible types was detected. Found operand types '{type(value).__name__}' and "
-            f"'{literal.kind.value}' for operator kind '{operator}'."
-        )
-    if operator in ("eq", "ne"):
-        return (value == literal.value) == (operator == "eq")
-    raise ODataError(f"The operator '{operator}' is not supported for table definitions.")

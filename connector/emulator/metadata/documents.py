@@ -23,6 +23,11 @@ _PRINCIPAL_TYPE = (
 )
 _EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
 _EDM = "http://docs.oasis-open.org/odata/ns/edm"
+_TRACKED = (
+    '<Annotation Term="Org.OData.Capabilities.V1.ChangeTracking"><Record><PropertyValue Property="Supported" '
+    'Bool="true" /></Record></Annotation>'
+)
+"""What marks a set with change tracking (use-change-tracking-synchronize-data-external-systems)."""
 _RESPONSES = {
     "WhoAmIResponse": (("BusinessUnitId", "Edm.Guid"), ("UserId", "Edm.Guid"), ("OrganizationId", "Edm.Guid")),
     "RetrieveVersionResponse": (("Version", "Edm.String"),),
@@ -49,15 +54,17 @@ class Documents:
         return ok({"@odata.context": f"{ask.root}/$metadata", "value": value})
 
     def metadata(self, ask: Ask) -> Response:
-        """Answer GET of `$metadata`; there are no annotations, so `annotations=true` gives the same."""
+        """Answer GET of `$metadata`; `annotations=true` marks the entity sets that track changes."""
         ask.about("Metadata")
         ask.options.allow("annotations")
-        if ask.options.values.get("annotations", "true") not in ("true", "false"):
+        annotations = ask.options.values.get("annotations", "false")
+        if annotations not in ("true", "false"):
             raise ODataError("The value of 'annotations' must be true or false.")
-        return Response(200, (("Content-Type", "application/xml"), VERSION), self.csdl().encode())
+        mark = _TRACKED if annotations == "true" else ""
+        return Response(200, (("Content-Type", "application/xml"), VERSION), self.csdl(mark).encode())
 
-    def csdl(self) -> str:
-        """Return the schema as CSDL."""
+    def csdl(self, tracked: str = "") -> str:
+        """Return the schema as CSDL; `tracked` stands in every entity set that tracks changes."""
         lines = [
             '<?xml version="1.0" encoding="utf-8"?>',
             f'<edmx:Edmx Version="4.0" xmlns:edmx="{_EDMX}">',
@@ -68,7 +75,7 @@ class Documents:
             *(line for table in self._schema.tables.values() for line in self._entity_type(table)),
             *_complex_types(),
             *(line for message in self._messages() for line in _message(message)),
-            *self._container(),
+            *self._container(tracked),
             "</Schema>",
             "</edmx:DataServices>",
             "</edmx:Edmx>",
@@ -110,7 +117,7 @@ class Documents:
             )
         yield "</EntityType>"
 
-    def _container(self) -> Iterator[str]:
+    def _container(self, tracked: str) -> Iterator[str]:
         yield '<EntityContainer Name="System">'
         for table in sorted(self._schema.tables.values(), key=lambda one: one.entity_set):
             yield f'<EntitySet Name="{table.entity_set}" EntityType="{NAMESPACE}.{table.logical_name}">'
@@ -121,6 +128,8 @@ class Documents:
                 if target in self._schema.tables:
                     entity_set = self._schema.tables[target].entity_set
                     yield f'<NavigationPropertyBinding Path="{name}" Target="{entity_set}" />'
+            if tracked and table.change_tracking:
+                yield tracked
             yield "</EntitySet>"
         for message in self._messages():
             if not message.bound_to:

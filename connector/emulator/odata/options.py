@@ -9,7 +9,20 @@ from urllib.parse import unquote_plus
 from connector.emulator.odata.tokens import ODataError
 
 UNDERSTOOD = frozenset(
-    {"$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken", "$deltatoken", "$id", "annotations"}
+    {
+        "$select",
+        "$filter",
+        "$orderby",
+        "$expand",
+        "$top",
+        "$count",
+        "$skiptoken",
+        "$deltatoken",
+        "$id",
+        "annotations",
+        "savedQuery",
+        "userQuery",
+    }
 )
 """Options that some resource understands; each resource says which of them it takes."""
 
@@ -28,8 +41,6 @@ REFUSED = {
     "$index": "The query option '$index' is not supported.",
     "$levels": "The query option '$levels' is not supported.",
     "fetchXml": "FetchXML queries (fetchXml) are not supported by this emulator.",
-    "savedQuery": "Saved queries (savedQuery) are not supported by this emulator.",
-    "userQuery": "Saved queries (userQuery) are not supported by this emulator.",
     "sql": "SQL queries (sql) are not supported by this emulator.",
 }
 """Options that are refused by name. `$skip`: the service's own words, seen in recordings; the rest are ours."""

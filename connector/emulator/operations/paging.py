@@ -45,15 +45,20 @@ class Cookie:
 FIRST_PAGE = Cookie(1, ())
 
 
-def next_token(page: int, order: Sequence[Sorted], first: Sequence[Value], last: Sequence[Value]) -> str:
-    """Return the percent-encoded `$skiptoken` of the page after `page`, whose rows were sorted by `first` to `last`."""
+def next_token(
+    page: int, order: Sequence[Sorted], first: Sequence[Value], last: Sequence[Value], tracking: str = "False"
+) -> str:
+    """Return the percent-encoded `$skiptoken` of the page after `page`, whose rows were sorted by `first` to `last`.
+
+    `tracking` is what the cookie says of change tracking, `True` or `False`.
+    """
     terms = "".join(
         f"<{one.name} {_attribute('last', end)} {_attribute('first', begin)} />"
         for one, begin, end in zip(order, first, last, strict=True)
     )
     inner = f'<cookie page="{page}">{terms}</cookie>'
     encoded = re.sub("%[0-9A-F]{2}", lambda found: found.group().lower(), quote(inner, safe=""))
-    outer = f'<cookie pagenumber="{page + 1}" pagingcookie="{encoded}" istracking="False" />'
+    outer = f'<cookie pagenumber="{page + 1}" pagingcookie="{encoded}" istracking="{tracking}" />'
     return quote(outer, safe="=/")
 
 

@@ -24,6 +24,7 @@ from connector.emulator.operations.plans import (
 )
 from connector.emulator.operations.preferences import LARGEST_PAGE, METADATA_VERSION, TOTAL, TOTAL_EXCEEDED
 from connector.emulator.operations.rows import Annotations, Fetched, Json, wire_name
+from connector.emulator.operations.views import OPTIONS, view_plan
 from connector.emulator.records.schema import Collection, Kind, Lookup, Schema, Table
 from connector.emulator.records.store import Value
 from connector.emulator.rules.platform import ROW_MISSING
@@ -58,6 +59,14 @@ class Reading:
                 self._plans[key] = plan
         self._check(ask, plan)
         return plan
+
+    def _view(self, ask: Ask, table: Table) -> Plan:
+        """Return the plan of the saved view that the options name. Raises ODataError, Refused."""
+        for name, holder in OPTIONS.items():
+            if name in ask.options.values:
+                self._world.check_read(ask.caller, holder)
+        self._world.check_read(ask.caller, table.logical_name)
+        return view_plan(ask, self._schema, self._store, table)
 
     def _check(self, ask: Ask, plan: Plan) -> None:
         self._world.check_read(ask.caller, plan.table.logical_name)
@@ -154,7 +163,8 @@ class Reading:
         ask.about("RetrieveMultiple", table.logical_name)
         if ask.headers.get("if-none-match") not in (None, "null"):
             raise ODataError("The header 'if-none-match' has no meaning for a collection.")
-        plan = self.plan(ask, table, row=False)
+        in_view = not OPTIONS.keys().isdisjoint(ask.options.values)
+        plan = self._view(ask, table) if in_view else self.plan(ask, table, row=False)
         source, bound = self._narrowed(ask, plan, source, bound)
         token = ask.options.values.get("$skiptoken")
         cookie = read_token(token, plan.order) if token is not None else FIRST_PAGE
@@ -165,6 +175,8 @@ class Reading:
         if reference:
             at = plan.sort_at[-1]
             body["value"] = [{"@odata.id": f"{ask.root}/{table.entity_set}({row[at]})"} for row in rows]
+        elif in_view:
+            body["value"] = [_without_nulls(self.render(ask, plan, row)) for row in rows]
         else:
             body["value"] = [self.render(ask, plan, row) for row in rows]
         if more:
@@ -265,6 +277,11 @@ class Reading:
         if more:
             path = f"{parent.entity_set}({row[one.at]})/{one.name}" + ("/$ref" if one.reference else "")
             out[f"{one.name}@odata.nextLink"] = self._next_link(ask.root, path, one.options, inner, 1, rows)
+
+
+def _without_nulls(row: Json) -> Json:
+    """Return what the answer of a saved view holds: properties without a value are left out (documented)."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def replace_page_size(ask: Ask, plan: Plan) -> Ask:

@@ -5,16 +5,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.operations.ask import VERSION, Ask, applied, ok
+from connector.emulator.operations.paging import Sorted, next_token, read_token
 from connector.emulator.operations.plans import make_plan, read_query
+from connector.emulator.operations.preferences import LARGEST_PAGE
 from connector.emulator.operations.reading import Reading
 from connector.emulator.operations.rows import Annotations, Json
 from connector.emulator.records.schema import Table
-from connector.emulator.rules.protocol import NOT_IMPLEMENTED, TRACKING_DISABLED
+from connector.emulator.records.store import Value
+from connector.emulator.rules.protocol import TRACKING_DISABLED
 from connector.emulator.world.world import World
 from connector.handler import Response
 
@@ -22,15 +26,27 @@ _TOKEN = re.compile(r"(\d{1,18})!(\d\d/\d\d/\d{4} \d\d:\d\d:\d\d)")
 _FORMAT = "%m/%d/%Y %H:%M:%S"
 EXPIRES = timedelta(days=7)
 """How long a delta token is good (ExpireChangeTrackingInDays, default)."""
-LARGEST_DELTA = 5000
 _REFUSED = ("$filter", "$orderby", "$expand", "$top")
+_ORDER = (
+    Sorted("versionnumber", "t.versionnumber", descending=False, text=False),
+    Sorted("begun", "", descending=False, text=False),
+)
+"""What the cookie of a next link holds: where the page ended, and where the first page was read."""
+
+
+def follows_changes(ask: Ask) -> bool:
+    """Return whether a read asks for change tracking: by preference, by delta token, or by a page of such an answer."""
+    values = ask.options.values
+    tracked_page = 'istracking="True"' in values.get("$skiptoken", "")
+    return ask.preferences.track_changes or "$deltatoken" in values or tracked_page
 
 
 class Tracking:
     """Answers reads with change tracking.
 
-    A first answer holds every row and the delta link; more than 5,000 rows in one answer are refused by name, since the
-    service's way of paging them is not documented.
+    Rows come in the order of their versions, at most 5,000 a page; the last page holds what was deleted and the delta
+    link (bengribaudo.com, Dataverse Web API tip 9). The delta link begins where the first page was read, so that what
+    changes while pages are read comes again and nothing is lost.
     """
 
     def __init__(self, world: World, reading: Reading) -> None:
@@ -44,23 +60,40 @@ class Tracking:
         plan = make_plan(
             self._world.schema,
             table,
-            read_query(ask.options, ("$select", "$deltatoken")),
+            read_query(ask.options, ("$select", "$deltatoken", "$skiptoken")),
             Annotations.of(ask.preferences),
         )
-        version = self._world.store.version
+        after, begun, number = self._place(ask, since)
+        size = ask.preferences.page_size or LARGEST_PAGE
         rows = self._world.store.rows(
-            f'SELECT {plan.select} FROM "{table.logical_name}" t WHERE t.versionnumber > ? ORDER BY t.versionnumber '
-            f"LIMIT {LARGEST_DELTA + 1}",
-            (since,),
+            f'SELECT {plan.select}, t.versionnumber FROM "{table.logical_name}" t WHERE t.versionnumber > ? '
+            f"ORDER BY t.versionnumber LIMIT {size + 1}",
+            (after,),
         )
-        if len(rows) > LARGEST_DELTA:
-            raise NOT_IMPLEMENTED.refuse(f"change tracking over more than {LARGEST_DELTA} rows at once")
         body: Json = {"@odata.context": ask.context(f"{table.entity_set}{plan.scope}{'/$delta' if given else ''}")}
-        body["value"] = [self._reading.render(ask, plan, row) for row in rows]
-        if given:
-            body["value"] += self._deleted(ask, table, since)
-        body["@odata.deltaLink"] = self._link(ask, table, version)
-        return ok(body, *applied(ask.preferences, "track", "annotations"))
+        body["value"] = [self._reading.render(ask, plan, row) for row in rows[:size]]
+        if len(rows) > size:
+            body["@odata.nextLink"] = self._next(ask, number, (rows[0][-1], begun), (rows[size - 1][-1], begun))
+        else:
+            if given:
+                body["value"] += self._deleted(ask, table, since)
+            body["@odata.deltaLink"] = self._link(ask, table, begun)
+        return ok(body, *applied(ask.preferences, "track", "page", "annotations"))
+
+    def _place(self, ask: Ask, since: int) -> tuple[int, int, int]:
+        """Return after which version the page begins, at which version the first page was read, and its number."""
+        token = ask.options.values.get("$skiptoken")
+        if token is None:
+            return since, self._world.store.version, 1
+        cookie = read_token(token, _ORDER)
+        after, begun = (one if isinstance(one, int) else 0 for one in cookie.last)
+        return after, begun, cookie.page
+
+    @staticmethod
+    def _next(ask: Ask, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
+        kept = [pair for pair in ask.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
+        token = next_token(number, _ORDER, first, last, "True")
+        return f"{ask.root}/{ask.path}?" + "&".join([*kept, f"$skiptoken={token}"])
 
     def count(self, ask: Ask, table: Table) -> Response:
         """Answer `/$count?$deltatoken=`: how many rows changed or went."""

@@ -27,6 +27,7 @@ CLOSING_PRIVILEGES = frozenset(
         *(f"prv{verb}Activity" for verb in ("Create", "Read", "Append", "AppendTo")),
         *(f"prvRead{table}" for table in ("TransactionCurrency", "Competitor", "Account", "Contact", "Product")),
         *(f"prvRead{table}" for table in ("User", "UserSettings", "Organization", "BusinessUnit", "SdkMessage")),
+        *(f"prvRead{table}" for table in ("Query", "UserQuery")),
         "prvAppendToCompetitor",
     }
 )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Self
 
 from connector.emulator.records.schema import ASSOCIATION_KEYS, Column, Kind, Schema, Table
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Kept in `PRAGMA user_version`; a file of another version is refused."""
 
 Value = str | int | float | None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from connector.emulator.records.callers import CLOSING_PRIVILEGES, all_privileges
 from connector.emulator.records.importing import Customization, StatusReason
 from connector.emulator.records.store import Row
+from connector.emulator.seeding.views import seed_views
 from connector.emulator.world.world import World
 
 ORGANIZATION_ID = "00001019-0000-4000-8000-000000000001"
@@ -91,6 +92,7 @@ def seed_organization(world: World, members: Iterable[Member]) -> None:
                 },
             )
         _add_roles(world)
+        seed_views(world)
         _add_user(world, SALES_USER_ID, Member(row_id(8, 10), "Sam Seller", role="Salesperson"))
         for number, member in enumerate(members, 1):
             _add_user(world, row_id(8, number), member)

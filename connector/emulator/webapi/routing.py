@@ -12,7 +12,7 @@ from connector.emulator.operations.invoking import USER_PRIVILEGES, Invoking, bo
 from connector.emulator.operations.payload import TYPE_PREFIX
 from connector.emulator.operations.plans import related_rows
 from connector.emulator.operations.reading import Reading, check_read
-from connector.emulator.operations.tracking import Tracking
+from connector.emulator.operations.tracking import Tracking, follows_changes
 from connector.emulator.operations.writing import Writing
 from connector.emulator.records.records import Ref
 from connector.emulator.records.schema import Schema, Table
@@ -37,8 +37,6 @@ NOT_HERE = {
     "pluginassemblies": "plug-in registration",
     "plugintypes": "plug-in registration",
     "serviceendpoints": "webhooks and service endpoints",
-    "savedqueries": "saved queries",
-    "userqueries": "saved queries",
     "workflows": "workflows",
     "BulkDelete": "BulkDelete",
     "Merge": "Merge",
@@ -154,7 +152,7 @@ class Routing:
         raise self.unknown(second.name)
 
     def _collection(self, ask: Ask, table: Table) -> Response:
-        if ask.preferences.track_changes or "$deltatoken" in ask.options.values:
+        if follows_changes(ask):
             return self.tracking.answer(ask, table)
         return self.reading.collection(ask, table)
 

@@ -172,7 +172,6 @@ def test_every_header_is_either_understood_or_excused() -> None:
         "Accounts",
         "WhoAmI(x=1)",
         "WhoAmI?$select=UserId",
-        "savedqueries",
         "sdkmessageprocessingsteps",
         "RelationshipDefinitions",
         "accounts?api-version=9.2",

@@ -104,7 +104,7 @@ def test_a_file_of_another_version_is_refused_with_both_versions(tmp_path: Path)
     store = Store(tmp_path / "rows.db", load_schema())
     store.db.execute("PRAGMA user_version = 99")
     store.close()
-    with pytest.raises(StoreError, match="store version 99, wanted 1"):
+    with pytest.raises(StoreError, match="store version 99, wanted 2"):
         Store(tmp_path / "rows.db", load_schema())
 
 

@@ -1,0 +1,90 @@
+"""Who may do what: the organization's users as a test sees them, and the ways to give one of them less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from connector.emulator.seeding.organization import ADMINISTRATOR, define_role, role_id
+from connector.emulator.world.world import World
+
+Json = Mapping[str, Any]
+_FIELDS = ("user", "role", "without", "disabled", "known")
+_REDUCED = "ffffffff-0000-4000-8000-"
+"""Begins the id of the role that holds what is left to one user; the user's own last digits end it."""
+
+
+class BadUser(ValueError):
+    """No such user, or no such change; the message says why."""
+
+
+def users_of(world: World) -> list[Json]:
+    """Return every user with the ids that tokens name it by, its roles, and whether it is disabled."""
+    found = world.store.rows(
+        "SELECT u.systemuserid, u.fullname, u.applicationid, u.azureactivedirectoryobjectid, u.isdisabled, "
+        "(SELECT group_concat(r.name, ', ') FROM systemuserroles s JOIN role r ON r.roleid = s.roleid "
+        "WHERE s.systemuserid = u.systemuserid) FROM systemuser u ORDER BY u.systemuserid"
+    )
+    names = ("user", "name", "client_id", "object_id", "disabled", "roles")
+    return [{**dict(zip(names, row, strict=True)), "disabled": bool(row[4])} for row in found]
+
+
+def change_user(world: World, change: Json) -> Json:
+    """Change one user, named by user id, client id or object id, and return it as it is now.
+
+    `role` names its only role, None leaves it none; `without` is a list of privileges taken out of that role (of the
+    administrator's when none is named); `disabled` is true or false; `known: false` makes tokens mean nobody. Raises
+    BadUser.
+    """
+    unknown = sorted(set(change) - set(_FIELDS))
+    if unknown:
+        raise BadUser(f"A user has no {', '.join(unknown)}; what can be given is {', '.join(_FIELDS)}.")
+    key = _key(world, str(change.get("user", "")).lower())
+    with world.store.transaction():
+        if "role" in change or "without" in change:
+            _give_role(world, key, change.get("role", ADMINISTRATOR), change.get("without", ()))
+        if "disabled" in change:
+            world.store.update("systemuser", key, {"isdisabled": int(_truth(change, "disabled"))})
+        if "known" in change and not _truth(change, "known"):
+            world.store.update("systemuser", key, {"applicationid": None, "azureactivedirectoryobjectid": None})
+    return next(one for one in users_of(world) if one["user"] == key)
+
+
+def _key(world: World, name: str) -> str:
+    found = world.store.rows(
+        "SELECT systemuserid FROM systemuser WHERE ? IN (systemuserid, applicationid, azureactivedirectoryobjectid)",
+        (name,),
+    )
+    if not found:
+        raise BadUser(f"There is no user {name!r}; a user is named by its user id, client id or object id.")
+    return str(found[0][0])
+
+
+def _truth(change: Json, name: str) -> bool:
+    if not isinstance(change[name], bool):
+        raise BadUser(f"{name} is true or false, not {change[name]!r}.")
+    return bool(change[name])
+
+
+def _give_role(world: World, key: str, role: object, without: object) -> None:
+    for (held,) in world.store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (key,)):
+        world.store.disassociate("systemuserroles", {"systemuserid": key, "roleid": str(held)})
+    if role is None:
+        return
+    try:
+        given = role_id(str(role))
+    except KeyError:
+        raise BadUser(f"There is no role {role!r}.") from None
+    if without:
+        given = _reduced(world, key, given, without)
+    world.store.associate("systemuserroles", {"systemuserid": key, "roleid": given})
+
+
+def _reduced(world: World, key: str, role: str, without: object) -> str:
+    """Define a role that holds what `role` holds but for some privileges, and return its id."""
+    held = {str(one) for (one,) in world.store.rows("SELECT privilege FROM _roleprivileges WHERE roleid = ?", (role,))}
+    if not isinstance(without, list) or not set(without) <= held:
+        raise BadUser(f"without is a list of privileges that the role holds, not {without!r}.")
+    reduced = _REDUCED + key[-12:]
+    define_role(world, reduced, "Reduced", held - set(without))
+    return reduced

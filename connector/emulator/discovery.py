@@ -1,0 +1,128 @@
+"""Global discovery: which organizations a user has, as `/api/discovery/v2.0/Instances` answers it.
+
+Source: powerapps-docs, discover-url-organization-web-api; the fields are those of Microsoft's own client
+(GlobalDiscoveryModel). Here there is one organization; a user it does not know gets an empty list, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from connector.clock import Clock
+from connector.emulator.identity.bearer import Bearer, Unauthorized
+from connector.emulator.metadata.filtering import holds, no_such_property
+from connector.emulator.odata.options import options
+from connector.emulator.odata.path import Segment, segments, text_of
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.tree import Query
+from connector.emulator.operations.ask import ok
+from connector.emulator.operations.plans import read_query
+from connector.emulator.organization.organization import Organization
+from connector.emulator.rules.protocol import QUERY, UNKNOWN_PATH, WRONG_VERB
+from connector.emulator.rules.rule import Refused
+from connector.emulator.wire.answers import split_url
+from connector.handler import Request, Response
+
+PREFIX = "/api/discovery/v2.0/"
+_KIND = "Instance"
+
+
+class Discovery:
+    """Answers global discovery for one organization of `tenant_id`, reached at `url`."""
+
+    def __init__(
+        self, bearer: Bearer, organization: Organization, url: str, tenant_id: str, version: str, clock: Clock
+    ) -> None:
+        self._bearer = bearer
+        self._organization = organization
+        self._url = url
+        self._tenant_id = tenant_id
+        self._version = version
+        self._clock = clock
+
+    def answer(self, request: Request) -> Response:
+        """Return the answer to a request below `PREFIX`."""
+        try:
+            return self._answer(request)
+        except Unauthorized:
+            return self._bearer.discovery_challenge()
+        except ODataError as error:
+            refused = QUERY.refuse(error)
+        except Refused as error:
+            refused = error
+        return ok({"error": {"code": refused.code, "message": refused.message}}, status=refused.status)
+
+    def _answer(self, request: Request) -> Response:
+        origin, path, query = split_url(request.url)
+        found = self._found(request)
+        steps = segments(path.removeprefix(PREFIX))
+        if len(steps) != 1 or steps[0].name != "Instances":
+            raise UNKNOWN_PATH.refuse(unquote(path).rstrip("/").rpartition("/")[2])
+        if request.method != "GET":
+            raise WRONG_VERB.refuse(request.url)
+        asked = read_query(options(query), ("$select", "$filter"))
+        context = f"{origin}{PREFIX}$metadata#Instances"
+        if steps[0].called:
+            return ok({"@odata.context": f"{context}/$entity", **_shaped(self._one(steps[0], found), asked)})
+        kept = [one for one in found if asked.filter is None or holds(asked.filter, one, _KIND)]
+        return ok({"@odata.context": context, "value": [_shaped(one, asked) for one in kept]})
+
+    def _found(self, request: Request) -> list[Mapping[str, Any]]:
+        """Return the instances the caller is a user of. Raises Unauthorized."""
+        identity = self._bearer.identify(request)
+        try:
+            self._bearer.caller(request, identity)
+        except Refused:
+            return []
+        return [self._instance()]
+
+    @staticmethod
+    def _one(segment: Segment, found: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+        by = segment.pairs[0] if len(segment.pairs) == 1 else ("", "")
+        if segment.key is None and by[0] != "UniqueName":
+            raise ODataError("An instance is named by its Id or its UniqueName.")
+        for one in found:
+            if one["Id"] == segment.key or (segment.key is None and one["UniqueName"] == text_of(by[1])):
+                return one
+        raise UNKNOWN_PATH.refuse(segment.name)
+
+    def _instance(self) -> Mapping[str, Any]:
+        store = self._organization.store
+        key, name = store.rows("SELECT organizationid, name FROM organization")[0]
+        short = str(name).lower().replace(" ", "")
+        return {
+            "Id": key,
+            "UniqueName": short,
+            "UrlName": short,
+            "FriendlyName": name,
+            "State": 0,
+            "Version": self._version,
+            "Url": self._url,
+            "ApiUrl": _api_url(self._url),
+            "LastUpdated": self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "Region": "NA",
+            "OrganizationType": 0,
+            "TenantId": self._tenant_id,
+            "EnvironmentId": key,
+            "StatusMessage": 0,
+            "TrialExpirationDate": None,
+            "Purpose": None,
+            "SchemaType": "Full",
+        }
+
+
+def _shaped(one: Mapping[str, Any], query: Query) -> Mapping[str, Any]:
+    chosen = query.select or tuple(one)
+    for name in chosen:
+        if name not in one:
+            raise no_such_property(name, _KIND)
+    return {name: one[name] for name in chosen}
+
+
+def _api_url(url: str) -> str:
+    """Return the address with `.api.` after the first label; the loopback interface has none."""
+    parts = urlsplit(url)
+    first, dot, rest = parts.netloc.partition(".")
+    return f"{parts.scheme}://{first}.api.{rest}" if dot and not first.isdigit() else url
