@@ -11,10 +11,11 @@ from connector.bulk.planning import forecast, write_plan
 from connector.bulk.progress import Ending
 from connector.bulk.results import BAD, write_results
 from connector.bulk.status import status_data
+from connector.cli.at_work import opened, who
 from connector.cli.bulk_source import source_of, source_options
 from connector.cli.bulk_views import show_counts
 from connector.cli.bulk_words import duration
-from connector.cli.bulk_work import agree, code, may_begin, opened, same_organization, say_wish, who, work
+from connector.cli.bulk_work import agree, code, may_begin, same_organization, say_wish, work
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import run_options, yes_option

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -18,26 +14,20 @@ from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import ItemStatus, Job, Wish
-from connector.bulk.ledger_store import open_ledger
 from connector.bulk.progress import Ending
 from connector.bulk.status import lanes_data, status_data
+from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk_views import show_counts, view_on
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode, describe, sentences
 from connector.cli.results import print_json
+from connector.cli.worker import shared, work_beside
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
 from connector.settings import Settings
 
 USER_LOOK = 0.5
 """Seconds between looks whether a user is free."""
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """Give the ledger of the settings; it is closed at the end."""
-    with open_ledger(settings.store, SystemClock()) as ledger:
-        yield ledger
 
 
 def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
@@ -63,7 +53,6 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
 def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
     """Work alone, or where the store is shared beside whoever works there."""
     from connector.bulk.runner import Run  # noqa: PLC0415 - brings the closing loop
-    from connector.cli.worker import shared, work_beside  # noqa: PLC0415 - it needs this module
 
     if shared(settings):
         return work_beside(ledger, job, settings, connection)
@@ -76,12 +65,6 @@ def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connectio
                 return running.work(who())
         finally:
             view.end()
-
-
-def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, Lane]:
-    """Return the lanes by what names their user, of this organization, in every process and on every machine."""
-    users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
-    return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
 
 
 @contextmanager
@@ -105,27 +88,6 @@ def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[
         yield taken
     finally:
         holder.leave()
-
-
-@contextmanager
-def stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
-    """Finish what is in flight at the first Ctrl-C (or a polite end), stop at once at the second."""
-    asked = False
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(ExitCode.INTERRUPTED)  # the ledger has what was done; resuming finds out the rest
-        asked = True
-        stop()
-        os.write(2, b"\nStopping: what is in flight is finished. Press Ctrl-C again to stop at once.\n")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def code(ending: Ending) -> int:
@@ -178,8 +140,3 @@ def agree(question: str, *, agreed: bool) -> None:
         raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
     if not click.confirm(question, err=True):
         raise click.Abort
-
-
-def who() -> str:
-    """Return where this process runs, for people."""
-    return f"{socket.gethostname()}:{os.getpid()}"

@@ -13,7 +13,7 @@ from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_model import Job, JobState, Wish
 from connector.bulk.ledger_store import POSTGRES
 from connector.bulk.progress import Ending
-from connector.cli.bulk_work import lanes_by_user, opened, stopped_by_keyboard, who
+from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import env_file_option, verbose_option
