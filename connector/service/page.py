@@ -110,7 +110,8 @@ def _document(now: datetime, operations: Sequence[str], jobs: Sequence[str]) -> 
 
 
 def _operation(operation: Operation, seen: OperationView, token: str) -> str:
-    wait = f"<p>Waits until <b>{_moment(seen.waiting_until)}</b>.</p>" if seen.waiting_until else ""
+    until = _moment(seen.waiting_until)
+    wait = f"<p>Waits for the organization until <b>{until}</b>.</p>" if until else ""
     run = f"<dt>Flow run</dt><dd>{escape(seen.run_id)}</dd>" if seen.run_id else ""
     ended = f"<dt>Ended</dt><dd>{_moment(seen.finished_at)}</dd>" if seen.finished_at else ""
     return (

@@ -11,7 +11,8 @@ main{max-width:48rem;margin:0 auto;padding:1rem}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.25rem}h3{font-size:1rem;margin:0 0 .25rem;overflow-wrap:anywhere}
 article{background:var(--card);border:1px solid var(--line);border-left:.3rem solid var(--main);border-radius:.4rem;
 padding:.75rem 1rem;margin:0 0 .75rem}
-article.failed{border-left-color:var(--bad)}article.waiting,article.queued{border-left-color:var(--wait)}
+article.failed{border-left-color:var(--bad)}article.canceled{border-left-color:var(--quiet)}
+article.waiting,article.queued{border-left-color:var(--wait)}
 p{margin:.25rem 0}code{font-size:.85em;overflow-wrap:anywhere}.quiet{color:var(--quiet)}
 .badge{border:1px solid currentColor;border-radius:1rem;padding:0 .5rem;font-size:.85rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:.5rem 0;color:var(--quiet);font-size:.9rem}

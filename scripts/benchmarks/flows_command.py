@@ -30,7 +30,7 @@ def main(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = played(play, Path(folder))
         figures, missed = _figures(play, found)
-        found.stage.close()
+        found.close()
     data = {"benchmark": "flows", "conditions": before, "seed": options.seed, "figures": figures, "missed": missed}
     tables = markdown(("figure", "value"), [(name, f"{value:,g}") for name, value in figures.items()])
     if options.keep:

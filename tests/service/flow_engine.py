@@ -7,6 +7,7 @@ come without Authorization and POSTs twice: Azure/logicapps 611 and 1483.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import Counter
@@ -115,6 +116,7 @@ class FlowEngine:
     requests: int = 0
     slowest: float = 0.0
     cuts: int = 0
+    loops: list[asyncio.AbstractEventLoop] = field(default_factory=list)
 
     def deliver(
         self, name: str, path: str, body: Mapping[str, object], headers: Mapping[str, str], schedule: Schedule
@@ -155,7 +157,7 @@ class FlowEngine:
 
         def request() -> None:
             began = self.timeline.monotonic()
-            got.append(at_once(call(self.app, method, path, headers, body)))
+            got.append(self._answered(call(self.app, method, path, headers, body)))
             self.slowest = max(self.slowest, self.timeline.monotonic() - began)
             self.timeline.tell(("answered", number))
 
@@ -163,6 +165,18 @@ class FlowEngine:
         self.timeline.wait(("answered", number), CUT)
         self.cuts += not got
         return got[0] if got else None
+
+    def _answered(self, asked: Coroutine[object, None, Answer]) -> Answer:
+        """Return an answer; each request that is under way has an event loop, which the next one takes over."""
+        loop = self.loops.pop() if self.loops else asyncio.new_event_loop()
+        answer = loop.run_until_complete(asked)
+        self.loops.append(loop)
+        return answer
+
+    def close(self) -> None:
+        """Close the event loops."""
+        for loop in self.loops:
+            loop.close()
 
 
 def hands(timeline: Timeline, operations: Operations, worker: Worker, work: Work) -> Callable[[], None]:
@@ -177,16 +191,6 @@ def hands(timeline: Timeline, operations: Operations, worker: Worker, work: Work
                 timeline.wait("work", 5.0)
 
     return act
-
-
-def at_once(call: Coroutine[object, None, T]) -> T:
-    """Return what a coroutine returns that never waits for a loop: on a timeline everything waits in its thread."""
-    try:
-        call.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    raise AssertionError("it waits for something that is not on the timeline")
 
 
 async def call(

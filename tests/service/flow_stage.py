@@ -77,6 +77,11 @@ class Played:
     quotes: Mapping[UUID, list[int]]
     """The status reasons of each opportunity's quotes before the play."""
 
+    def close(self) -> None:
+        """Leave the stage."""
+        self.engine.close()
+        self.stage.close()
+
     @property
     def effects(self) -> Counter[str]:
         """Count opportunities whose one set of effects is in the rows and in the journal, and those that differ."""

@@ -27,7 +27,7 @@ def test_twelve_deliveries_over_hours_have_one_set_of_effects_and_one_answer(
         assert (status, json.loads(body)["result"], json.loads(body)["changed"]) == (200, "closed", True)
     assert found.engine.slowest < LONGEST < CUT
     assert found.engine.cuts == 0
-    found.stage.close()
+    found.close()
 
 
 def test_many_actions_of_many_flows_each_take_effect_once(tmp_path: Path, emulator_keys: Keys) -> None:
@@ -36,7 +36,7 @@ def test_many_actions_of_many_flows_each_take_effect_once(tmp_path: Path, emulat
     assert {status for answers in found.engine.answers.values() for status, _ in answers} == {200}
     assert found.engine.slowest < LONGEST
     assert len(found.witness.faults) >= 7, "every kind of fault was met"
-    found.stage.close()
+    found.close()
 
 
 def test_an_outage_of_two_hours_is_waited_for_with_polls_that_are_told_when_to_come_back(
@@ -47,4 +47,4 @@ def test_an_outage_of_two_hours_is_waited_for_with_polls_that_are_told_when_to_c
     assert {status for answers in found.engine.answers.values() for status, _ in answers} == {200}
     assert found.engine.slowest < LONGEST
     assert found.engine.requests < 48 * 60, "polls wait as long as the operation does"
-    found.stage.close()
+    found.close()

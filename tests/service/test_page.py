@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from connector.bulk.ledger_model import Row
 from connector.closing.model import Intent, Outcome
+from connector.service.page_style import STYLE
 from tests.service.stage import Stage
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -72,7 +73,7 @@ def test_what_failed_can_be_tried_again_when_the_reason_is_gone(stage: Stage) ->
 
 
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed here")
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 390, 1280])
 def test_a_browser_shows_it_on_a_phone_and_a_desk_without_scrolling_sideways(
     stage: Stage, tmp_path: Path, width: int
 ) -> None:
@@ -87,3 +88,22 @@ def test_a_browser_shows_it_on_a_phone_and_a_desk_without_scrolling_sideways(
                f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout  # noqa: S603 - found on the path
     assert "<title>true</title>" in shown
+
+
+def luminance(colour: str) -> float:
+    """Return how light a colour is, from 0 to 1 (WCAG 2.2, relative luminance)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(digit * 2 for digit in colour[1:])
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("ground", ["ground", "card"])
+def test_its_words_can_be_read_by_day_and_by_night(mode: str, ground: str) -> None:
+    light, _, dark = STYLE.partition("@media (prefers-color-scheme:dark)")
+    colours = dict(re.findall(r"--(\w+):(#[0-9a-f]{3,6})\b", light if mode == "light" else dark.partition("}}")[0]))
+    below = luminance(colours[ground])
+    for ink in ("ink", "quiet", "main", "bad", "wait"):
+        above = luminance(colours[ink])
+        assert (max(above, below) + 0.05) / (min(above, below) + 0.05) >= 4.5, (ink, ground)
