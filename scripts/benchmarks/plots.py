@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,15 @@ def _file(name: str) -> str:
 
 
 def _curves(plt: Any, shown: Sequence[Mapping[str, Any]], file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
-    """Draw answered requests per second over time, a line for each rule."""
-    picture, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    ceiling = shown[0]["ceiling"]
-    times = [BIN * index / 60 for index in range(len(ceiling))]
-    axes.step(times, ceiling, where="post", color=_INK, linewidth=1.2, linestyle="--", label="ceiling")
+    """Draw how many requests were answered by when, a line for each rule, below what the ceiling allows."""
+    picture, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    allowed = _sums(shown[0]["ceiling"])
+    times = [BIN * index / 60 for index in range(len(allowed))]
+    axes.plot(times, allowed, color=_INK, linewidth=1.2, linestyle="--", label="what the limits allow")
     for one in shown:
-        axes.plot(times, _smooth(one["curve"]), color=_COLOURS[one["rule"]], linewidth=1.8, label=_label(one))
-    axes.set(xlabel="minutes", ylabel="answered per second", ylim=(0, None), xlim=(0, times[-1]))
+        axes.plot(times, _sums(one["curve"]), color=_COLOURS[one["rule"]], linewidth=1.8, label=_label(one))
+    axes.set(xlabel="minutes", ylabel="requests answered so far", ylim=(0, None), xlim=(0, times[-1]))
+    axes.yaxis.set_major_formatter(lambda value, _at: f"{value:,.0f}")
     axes.set_title(shown[0]["name"], fontsize=10)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=8, frameon=False)
     return _save(plt, picture, file)
@@ -94,9 +96,9 @@ def _short(name: str) -> str:
     return name.partition(" (")[0]
 
 
-def _smooth(curve: Sequence[float], over: int = 6) -> list[float]:
-    """Return running means of a minute."""
-    return [sum(curve[max(0, at - over + 1) : at + 1]) / (at + 1 - max(0, at - over + 1)) for at in range(len(curve))]
+def _sums(curve: Sequence[float]) -> list[float]:
+    """Return how many there were by each moment, of rates per second."""
+    return [0.0, *accumulate(rate * BIN for rate in curve)]
 
 
 def _label(one: Mapping[str, Any]) -> str:
