@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0
@@ -90,6 +91,16 @@ def serving(folder: Path, **given: str) -> Iterator[Process]:
     finally:
         popen.kill()
         popen.wait()
+
+
+def polled(process: Process, answer: Told) -> Told:
+    """Ask after an accepted operation, as often as its answers say, until it has ended."""
+    path = urlsplit(answer.headers["location"]).path
+    told, end = answer, time.monotonic() + 180
+    while told.status in (202, 429) and time.monotonic() < end:
+        time.sleep(float(told.headers["retry-after"]))
+        told = process.ask("GET", path)
+    return told
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -10,7 +10,6 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -20,7 +19,7 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.load.faults import Fault, FaultPlan
 from connector.emulator.organization.options import EmulatorOptions
-from tests.service.process import Told, serving, until
+from tests.service.process import Told, polled, serving, until
 
 WON = {"outcome": "won"}
 KEY = "a-key-of-some-length"
@@ -80,9 +79,7 @@ def test_asked_to_stop_it_tells_who_waits_where_to_ask_and_the_next_one_answers(
     (answer,) = answers
     assert answer.status == 202
     with serving(tmp_path) as process:
-        path = urlsplit(answer.headers["location"]).path
-        until(lambda: process.ask("GET", path).status != 202)
-        told = process.ask("GET", path)
+        told = polled(process, answer)
         assert (told.status, told.json()["result"], told.json()["changed"]) == (200, "closed", True)
     assert closes(tmp_path / "organization.db", opportunity) == 1
 
