@@ -5,11 +5,9 @@ The environment wins over the file. A setting that is empty counts as absent. Ev
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,6 +141,8 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
     for name in sorted(given):
         if name in known or (name in environ and not name.startswith("DATAVERSE_")):
             continue
+        import difflib  # noqa: PLC0415 - only who has misspelt something pays for it
+
         close = difflib.get_close_matches(name, known, n=1)
         problems.append(f"{name} is no setting of the connector{f'; did you mean {close[0]}?' if close else '.'}")
     return problems
@@ -201,7 +201,7 @@ def _no_identities(names: Names, problems: list[str]) -> tuple[Identity, ...]:
 class _Row(BaseModel):
     """One `[[identity]]` of the file that DATAVERSE_IDENTITIES names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     name: str
     client_id: ClientId = ""
@@ -226,6 +226,8 @@ def _identities(names: Names, problems: list[str]) -> tuple[Identity, ...]:
 
 
 def _rows(path: Path, problems: list[str]) -> list[_Row]:
+    import tomllib  # noqa: PLC0415 - only who has such a file pays for it
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 SHORTEST_SECRET = 32
 """Characters of the endpoint's secret."""
@@ -102,7 +102,9 @@ def _secret(value: SecretStr) -> SecretStr:
 
 
 class ServiceNames(BaseModel):
-    """The settings of the hosted endpoint by their names in the environment."""
+    """The settings of the hosted endpoint by their names in the environment; `Names` has them too and is built alone."""
+
+    model_config = ConfigDict(defer_build=True)
 
     service_sign_in: Literal["auto", "entra", "easy_auth", "development"] = Field(
         "auto",
