@@ -115,6 +115,21 @@ def test_every_field_a_maker_sees_is_typed_and_labelled(name: str) -> None:
         assert field.label != field.key.rpartition("/")[2], field
 
 
+def test_what_matters_comes_first_and_what_serves_others_is_hidden() -> None:
+    document = Document(text(SWAGGER), SWAGGER, FILES["apiProperties.json"])
+    said = {op.name: op.body.get("x-ms-visibility") for op in document.operations}
+    assert {name for name, word in said.items() if word == "important"} == {
+        "CloseOpportunity",
+        "PlanClose",
+        "SubscribeOpportunityClosed",
+    }
+    assert {"ListStatusReasons", "GetCloseColumns", "TestConnection", "UnsubscribeOpportunityClosed"} == {
+        name for name, word in said.items() if word == "internal"
+    }
+    inputs = {field.visibility for field in VIEW["CloseOpportunity"].inputs}
+    assert inputs == {"important", None, "advanced"}
+
+
 def test_the_close_asks_for_the_opportunity_and_the_outcome_first() -> None:
     inputs = VIEW["CloseOpportunity"].inputs
     assert [(f.label, f.required) for f in inputs[:2]] == [("Opportunity", True), ("Outcome", True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
+from connector.handler import Handler, Request, Response
 from connector.service.models_answers import ErrorBody
 from connector.service.operations_table import OPERATIONS
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
@@ -56,6 +58,16 @@ def test_a_plan_changes_nothing_and_a_close_bound_to_it_does_just_that(stage: St
         assert stage.state(opportunity) == (0, [0, 1], 0, 0)
         assert close(client, opportunity, outcome="lost", planDigest=plan["digest"]).status_code == 200
     assert stage.state(opportunity) == (2, [3, 3], 1, 2)
+
+
+def test_a_plan_sends_no_write_to_the_organization(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT, ACTIVE)
+    journal = stage.embedded.emulator.journal
+    with stage.client() as client:
+        for outcome in ("won", "lost"):
+            client.post(f"/opportunities/{opportunity}/plan", json={"outcome": outcome, "drafts": "delete"})
+    done = {note.message for entry in journal.entries(limit=1000) for note in entry.operations}
+    assert done <= {"Retrieve", "RetrieveMultiple", "RetrieveEntity", "WhoAmI"}
 
 
 def test_a_repetition_gets_the_first_answer_and_says_so(stage: Stage) -> None:
@@ -271,6 +283,31 @@ def test_the_custom_columns_are_a_schema(stage: Stage) -> None:
             schema = client.get("/close-columns", params={"table": table}).json()["schema"]
             assert schema["type"] == "object"
             assert "subject" not in schema["properties"]
+
+
+def test_a_custom_column_is_described_as_the_field_it_becomes(stage: Stage) -> None:
+    def customized(request: Request, pass_on: Handler) -> Response:
+        answer = json.loads(pass_on(request).body)
+        label = {"UserLocalizedLabel": {"Label": "Competitor's Price", "LanguageCode": 1033}}
+        common = {"IsCustomAttribute": True, "IsValidForCreate": True, "DisplayName": label, "Description": None}
+        answer["value"] += [
+            {"LogicalName": "new_price", "AttributeType": "Money", **common},
+            {"LogicalName": "new_lookup", "AttributeType": "Lookup", **common},
+            {"LogicalName": "new_computed", "AttributeType": "Integer", **common, "IsValidForCreate": False},
+        ]
+        return Response(200, (("Content-Type", "application/json"),), json.dumps(answer).encode())
+
+    stage.troubles.append(customized)
+    with stage.client() as client:
+        schema = client.get("/close-columns").json()["schema"]
+    assert list(schema["properties"]) == ["new_price"]
+    assert schema["properties"]["new_price"] == {
+        "type": "number",
+        "format": "double",
+        "title": "Competitor's Price",
+        "x-ms-summary": "Competitor's Price",
+        "description": "The column new_price.",
+    }
 
 
 def test_the_connection_names_the_organization(stage: Stage) -> None:
