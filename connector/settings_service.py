@@ -102,7 +102,7 @@ def _secret(value: SecretStr) -> SecretStr:
 
 
 class ServiceNames(BaseModel):
-    """The settings of the hosted endpoint by their names in the environment; `Names` has them too and is built alone."""
+    """The settings of the hosted endpoint by their names in the environment; `Names` has them too, and is built."""
 
     model_config = ConfigDict(defer_build=True)
 
