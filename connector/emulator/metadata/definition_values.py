@@ -86,6 +86,12 @@ def table_definition(table: Table) -> Json:
         "IsOptimisticConcurrencyEnabled": table.logical_name not in NOT_CONCURRENT,
         "ChangeTrackingEnabled": table.change_tracking,
         "EnforceStateTransitions": False,
+        "IsKnowledgeManagementEnabled": False,
+        "CanCreateAttributes": {
+            "Value": True,
+            "CanBeChanged": False,
+            "ManagedPropertyLogicalName": "cancreateattributes",
+        },
         "DisplayName": label(table.label),
         "DisplayCollectionName": label(table.plural_label),
         "Description": _NO_LABEL,
