@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,34 @@ def test_a_second_general_validator_accepts_it(document: Json) -> None:
     from swagger_spec_validator import validator20  # noqa: PLC0415 - its import warns
 
     validator20.validate_spec(json.loads(json.dumps(document)))
+
+
+SWAGGER_CLI = "4.0.4"
+
+
+def test_a_third_judge_accepts_it_and_no_broken_one(tmp_path: Path) -> None:
+    """Node's `@apidevtools/swagger-cli`, which finds two bodies where the others do not."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("swagger-cli needs node and npm, which are not on this machine")
+    folder = Path(__file__).resolve().parents[2] / ".state" / f"swagger-cli-{SWAGGER_CLI}"
+    judge = folder / "node_modules" / ".bin" / "swagger-cli"
+    if not judge.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        install = ["npm", "install", "--no-audit", "--no-fund", f"@apidevtools/swagger-cli@{SWAGGER_CLI}"]
+        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - npm
+        if done.returncode:
+            pytest.skip(f"npm could not install swagger-cli: {done.stderr.strip().splitlines()[-1:]}")
+
+    def accepted(document: Json) -> bool:
+        (tmp_path / "swagger.json").write_text(json.dumps(document), encoding="utf-8")
+        command = [str(judge), "validate", str(tmp_path / "swagger.json")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603 - the judge
+
+    assert [accepted(document) for document in SWAGGERS] == [True, True]
+    broken = json.loads(json.dumps(SWAGGER))
+    closing = broken["paths"]["/opportunities/{id}/close"]["post"]["parameters"]
+    closing.append(closing[-1] | {"name": "second"})
+    assert not accepted(broken)
 
 
 def test_the_endpoint_that_runs_is_the_one_that_is_described(stage: Stage) -> None:
