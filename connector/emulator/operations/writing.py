@@ -13,7 +13,7 @@ from connector.emulator.operations.payload import PayloadReader, plain, read_jso
 from connector.emulator.operations.reading import Reading, no_options
 from connector.emulator.records.records import Given, Ref
 from connector.emulator.records.schema import Schema, Table
-from connector.emulator.rules.platform import KEY_TAKEN, ROW_MISSING
+from connector.emulator.rules.platform import KEY_TAKEN, KEY_TAKEN_AMONG_MANY, ROW_MISSING
 from connector.emulator.rules.protocol import (
     CONCURRENCY_DISABLED,
     DIRECT_LOOKUP,
@@ -233,7 +233,7 @@ class Writing:
                 ids.append(self._world.create(ask.caller, table.logical_name, values))
             except Refused as error:
                 # Bulk messages phrase a taken key their own way (bulk-operations).
-                raise KEY_TAKEN.refuse() if error.rule == KEY_TAKEN.id else error from None
+                raise KEY_TAKEN_AMONG_MANY.refuse() if error.rule == KEY_TAKEN.id else error from None
         context = ask.context("Microsoft.Dynamics.CRM.CreateMultipleResponse")
         return ok({"@odata.context": context, "Ids": ids})
 

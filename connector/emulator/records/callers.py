@@ -145,7 +145,7 @@ class Access:
             raise USER_DISABLED.refuse(user_id, "User IsDisabled=True")
         roles = self._store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user_id,))
         if not roles:
-            raise USER_WITHOUT_ROLES.refuse(user_id)
+            raise USER_WITHOUT_ROLES.refuse()
         privileges = self._store.rows(
             "SELECT DISTINCT privilege FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
             "WHERE r.systemuserid = ?",

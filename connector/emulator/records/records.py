@@ -156,7 +156,8 @@ class Records:
             return float(value)
         if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
             if column.options and all(value != option for option, _ in column.options):
-                raise CHOICE_UNKNOWN.refuse(value, column.name, table.logical_name)
+                accepted = ",".join(str(option) for option, _ in column.options)
+                raise CHOICE_UNKNOWN.refuse(value, column.name, table.logical_name, accepted)
             return value
         if kind is Kind.BOOLEAN and isinstance(value, bool):
             return int(value)

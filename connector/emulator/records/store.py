@@ -49,8 +49,8 @@ _INDICES = (
 )
 
 
-class StoreError(Exception):
-    """The file cannot be used as the emulator's store."""
+class StoreError(sqlite3.DatabaseError):
+    """The file cannot be used as the emulator's store, or not now; the text says why."""
 
 
 class DuplicateKey(Exception):
@@ -325,9 +325,11 @@ class Store:
         found = self.db.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, STORE_VERSION):
             self.db.close()
-            raise StoreError(
-                f"{self.path} was written by another version (store version {found}, wanted {STORE_VERSION})."
-            )
+            versions = f"store version {found}, wanted {STORE_VERSION}"
+            raise StoreError(f"another version of the emulator wrote it ({versions})")
+        if found == 0 and self.db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            self.db.close()
+            raise StoreError("it holds the tables of another program")
         if self.path != ":memory:":
             self.db.execute("PRAGMA journal_mode = WAL")
             self.db.execute("PRAGMA synchronous = NORMAL")

@@ -16,8 +16,17 @@ ROW_MISSING = Rule(
 KEY_TAKEN = Rule(
     "row.key_taken",
     "A row with an id that is taken is refused with 412.",
+    Evidence.RECORDING,
+    "coe-starter-kit issue 3624 (a whole body); powerapps-docs: compose-http-requests-handle-errors (412)",
+    412,
+    "0x80040237",
+    "A record with matching key values already exists.",
+)
+KEY_TAKEN_AMONG_MANY = Rule(
+    "row.key_taken_among_many",
+    "Messages for many rows phrase a taken id their own way.",
     Evidence.DOCUMENT,
-    "powerapps-docs: compose-http-requests-handle-errors (412 DuplicateRecord); bulk operations (wording)",
+    "powerapps-docs: bulk-operations",
     412,
     "0x80040237",
     "Cannot insert duplicate key.",
@@ -74,11 +83,12 @@ TEXT_TOO_LONG = Rule(
 CHOICE_UNKNOWN = Rule(
     "column.choice",
     "A choice column takes only the values of its option set.",
-    Evidence.DOCUMENT,
-    "error list: IntegerValueOutOfRange",
+    Evidence.FORUM,
+    "error list: PicklistValueOutOfRange; the wording of several support articles and issues",
     400,
-    "0x8004432f",
-    "A validation error occurred. The value '{}' of '{}' on record of type '{}' is outside the valid range.",
+    "0x8004431a",
+    "A validation error occurred. The value {} of '{}' on record of type '{}' is outside the valid range. Accepted "
+    "Values: {}",
 )
 NUMBER_RANGE = Rule(
     "column.number_range",
@@ -160,7 +170,7 @@ USER_DISABLED = Rule(
     "user.disabled",
     "A disabled user is turned away.",
     Evidence.DOCUMENT,
-    "error list: unManagedidsusernotenabled",
+    "error list: unManagedidsusernotenabled; wording of a Terraform provider's troubleshooting page",
     403,
     "0x80040225",
     "The specified user(Id = {}) is disabled. Consider enabling this user. Additional Details: {}",
@@ -172,7 +182,7 @@ USER_WITHOUT_ROLES = Rule(
     "error list: UserNotAssignedRoles",
     403,
     "0x80042f09",
-    "The user with id {} has not been assigned any roles.",
+    "The user has not been assigned any roles.",
 )
 CANNOT_ACT = Rule(
     "user.impersonation",
@@ -255,6 +265,7 @@ AUDIT_COLUMNS = Rule(
 PLATFORM_RULES = (
     ROW_MISSING,
     KEY_TAKEN,
+    KEY_TAKEN_AMONG_MANY,
     COLUMN_UNKNOWN,
     VALUE_TYPE,
     READ_ONLY_COLUMN,

@@ -262,7 +262,7 @@ def test_a_taken_key_has_the_words_of_the_service_and_its_annotations(stranger: 
     answer = stranger.send("POST", "accounts", row, Prefer='odata.include-annotations="*"')
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (412, "0x80040237")
-    assert error["message"] in ("A record with matching key values already exists.", "Cannot insert duplicate key.")
+    assert error["message"] == "A record with matching key values already exists."
     assert error["@Microsoft.PowerApps.CDS.ErrorDetails.ApiExceptionMessageName"] == "DuplicateRecord"
 
 

@@ -492,7 +492,7 @@ def test_values_that_do_not_fit_are_refused_by_name(world: World, admin: Caller)
         ({"nosuchcolumn": 1}, "0x80048d19"),
         ({"name": "x" * 301}, "0x80044331"),
         ({"estimatedvalue": "much"}, "0x80048d19"),
-        ({"msdyn_forecastcategory": 5}, "0x8004432f"),
+        ({"msdyn_forecastcategory": 5}, "0x8004431a"),
         ({"pricelevelid": ACCOUNT}, "0x80040369"),
         ({"parentaccountid": Ref("account", ACTIVITY)}, "0x80040217"),
     ):
