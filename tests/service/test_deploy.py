@@ -376,6 +376,16 @@ def test_the_readme_has_what_a_maker_looks_for() -> None:
         assert wanted in headings
 
 
+def test_the_readme_says_what_comes_first_and_what_travels() -> None:
+    connector = README.partition("## The connector")[2].partition("\n## ")[0]
+    words = " ".join(connector.split())
+    assert "must be imported **before** the solution with connection references and flows" in words
+    assert "environment variables for host and client id" in words
+    assert "save it again after changing one" in words
+    versions = " ".join(README.partition("## Versions")[2].partition("\n## ")[0].split())
+    assert "marked deprecated with its replacement and serves on for 30 days" in versions
+
+
 def test_every_error_code_that_is_raised_is_explained() -> None:
     raised = set()
     for path in (ROOT / "connector" / "service").glob("*.py"):

@@ -352,6 +352,19 @@ def test_ids_are_echoed_and_nothing_that_is_no_id(stage: Stage) -> None:
         )
 
 
+def test_the_log_names_the_run_and_the_correlation(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    headers = {"x-ms-workflow-run-id": "08584620957158237712CU21", "x-ms-client-request-id": "req-9"}
+    with stage.client() as client:
+        client.get(f"/opportunities/{stage.opportunity()}", headers=headers)
+        client.get("/connection", headers={"x-ms-workflow-run-id": "a run\nthat forges a line"})
+    first, second = (r.getMessage() for r in caplog.records if r.name == "connector.service.requests")
+    assert "/opportunities/{id}" in first
+    assert "correlation req-9" in first
+    assert "run 08584620957158237712CU21" in first
+    assert "forges" not in second
+
+
 def test_a_large_body_is_413_however_it_is_announced(stage: Stage) -> None:
     opportunity = stage.opportunity()
     with stage.client(body_limit=1000) as client:
