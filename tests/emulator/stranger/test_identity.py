@@ -215,5 +215,5 @@ def test_expired_secrets_and_disabled_applications_are_refused(organized: Organi
     secret = Secret("s", datetime(2025, 12, 31, tzinfo=UTC))
     old = Application("eeeeeeee-0000-4000-8000-000000000000", "3" * 8, "old", (secret,))
     client = organized(EmulatorOptions(seeded=0, tenant=replace(tenant, applications=(*tenant.applications, off, old))))
-    refusal(client, 401, "unauthorized_client", 7000112, client_id=off.client_id, client_secret="s")  # noqa: S106
-    refusal(client, 401, "invalid_client", 7000222, client_id=old.client_id, client_secret="s")  # noqa: S106
+    refusal(client, 401, "unauthorized_client", 7000112, client_id=off.client_id, client_secret="s")
+    refusal(client, 401, "invalid_client", 7000222, client_id=old.client_id, client_secret="s")
