@@ -20,7 +20,7 @@ from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
 from connector.settings_file import parse_env
 from connector.settings_names import EMULATOR_SCHEME, ClientId, FilePath, ManagedIdentity, Names, SignIn
-from connector.settings_service import ServiceSettings, service_settings
+from connector.settings_service import COLLECTORS, ServiceSettings, service_settings
 
 ENV_FILE = Path(".env")
 _OURS = ("DATAVERSE_", "CONNECTOR_")
@@ -173,7 +173,11 @@ def _settings(names: Names, environ: Mapping[str, str], problems: list[str]) -> 
         token_cache=names.token_cache or state / "tokens.bin",
         store=names.store or str(state / "jobs.db"),
         log_level=names.log_level,
-        service=replace(service, audit=service.audit or state / "audit.jsonl"),
+        service=replace(
+            service,
+            audit=service.audit or state / "audit.jsonl",
+            telemetry=names.service_telemetry == "auto" and bool(_first(environ, *COLLECTORS)),
+        ),
     )
 
 

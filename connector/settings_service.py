@@ -48,6 +48,7 @@ class ServiceSettings:
     audit: Path | None = None
     webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_ENTRIES, repr=False)
     callback_hosts: tuple[str, ...] = ()
+    telemetry: bool = False
 
 
 def _listed(value: str) -> tuple[str, ...]:
@@ -219,6 +220,16 @@ class ServiceNames(BaseModel):
         alias="CONNECTOR_SERVICE_CALLBACK_HOSTS",
         description="Hosts that may be told of closed opportunities beside those of the platform, as in *.contoso.com.",
     )
+    service_telemetry: Literal["auto", "off"] = Field(
+        "auto",
+        alias="CONNECTOR_SERVICE_TELEMETRY",
+        description="Whether traces and metrics are sent by OpenTelemetry: auto (to the collector that "
+        "OTEL_EXPORTER_OTLP_ENDPOINT names, nothing without it) or off.",
+    )
+
+
+COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
+"""The variables by which OpenTelemetry is told where its collector is."""
 
 
 def service_settings(names: ServiceNames) -> ServiceSettings:

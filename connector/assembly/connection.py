@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from connector.assembly.sign_in import identity_tokens
@@ -78,17 +78,23 @@ def tell_on_stderr(message: str) -> None:
     sys.stderr.flush()
 
 
+def unwatched(handler: Handler) -> Handler:
+    """Return the handler as it is."""
+    return handler
+
+
 def connect(
     settings: Settings,
     clock: Clock | None = None,
     *,
     chance: random.Random | None = None,
     tell: Callable[[str], None] = tell_on_stderr,
+    watched: Callable[[Handler], Handler] = unwatched,
 ) -> Connection:
     """Return a connection to the organization of `settings`; nothing is sent yet, signing in waits for the first use.
 
-    `tell` shows a person what to do to sign in. Raises SettingsError when settings of an emulator would reach a real
-    host, or the other way round.
+    `tell` shows a person what to do to sign in, `watched` goes around what carries requests to the organization. Raises
+    SettingsError when settings of an emulator would reach a real host, or the other way round.
     """
     clock = clock or SystemClock()
     chance = chance or random.Random()  # noqa: S311 - jitter and ids of requests, no secrets
@@ -98,6 +104,7 @@ def connect(
         else:
             _check_reach(settings)
             way = _remote(settings, clock, chance, tell, opening)
+        way = replace(way, transport=watched(way.transport))
         lanes = tuple(
             lane_of(name, settings, way, tokens, clock, chance)
             for name, tokens in zip(way.names, way.tokens, strict=True)

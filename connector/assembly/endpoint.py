@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from connector.assembly.ways import Ways
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
+from connector.handler import Handler
 from connector.settings import Settings
 from connector.settings_service import ServiceSettings, service_problems
 
 if TYPE_CHECKING:
     from connector.service.options import ServiceOptions
     from connector.service.reach import Surroundings
+    from connector.service.telemetry import Telemetry
 
 _V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
 
@@ -39,6 +41,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     from connector.bulk.ledger_store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
     from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
     from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
+    from connector.service.telemetry import traced  # noqa: PLC0415 - the same
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
     if problems:
@@ -47,7 +50,13 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     chance = random.SystemRandom()
     options = service_options(settings)
     with ExitStack() as opening:
-        ways = Ways(settings, options.admission, clock, chance, opening)
+        telemetry = telemetry_of(settings.service, options.version)
+        opening.callback(telemetry.close)
+
+        def watched(handler: Handler) -> Handler:
+            return traced(handler, telemetry, clock.monotonic)
+
+        ways = Ways(settings, options.admission, clock, chance, watched, opening)
         ways.open()
         ledger = open_ledger(settings.store, clock)
         opening.callback(ledger.close)
@@ -63,8 +72,26 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
             entropy=secrets.token_bytes,
             chance=chance.random,
             who=f"{platform.node()}:{os.getpid()} endpoint",
+            telemetry=telemetry,
         )
         return Endpoint(options, around, opening.pop_all().close)
+
+
+def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
+    """Return where spans and measures go. Raises SettingsError when what sends them is not installed."""
+    from connector.service.telemetry import Silent  # noqa: PLC0415 - only the endpoint pays for it
+
+    if not wanted.telemetry:
+        return Silent()
+    try:
+        from connector.service.telemetry_otel import to_collector  # noqa: PLC0415 - an optional library
+    except ImportError as error:
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed.",
+            remedy="Install it: pip install 'dataverse-close-connector[telemetry]', or set "
+            "CONNECTOR_SERVICE_TELEMETRY=off.",
+        ) from error
+    return to_collector(version)
 
 
 def service_options(settings: Settings) -> ServiceOptions:

@@ -6,7 +6,7 @@ import functools
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -44,12 +44,19 @@ class Ways:
     """The organizations as the endpoint's callers may use them: as themselves, or as the endpoint's application."""
 
     def __init__(
-        self, settings: Settings, admission: Admission, clock: Clock, chance: random.Random, opening: ExitStack
+        self,
+        settings: Settings,
+        admission: Admission,
+        clock: Clock,
+        chance: random.Random,
+        watched: Callable[[Handler], Handler],
+        opening: ExitStack,
     ) -> None:
         self._settings = settings
         self._admission = admission
         self._clock = clock
         self._chance = chance
+        self._watched = watched
         self._opening = opening
         self._connections: dict[str, Connection] = {}
         self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
@@ -122,7 +129,7 @@ class Ways:
             if address not in self._connections:
                 own = address == self._settings.url
                 settings = self._settings if own else replace(self._settings, url=address, tenant_id="", authority="")
-                connection = connect(settings, self._clock, chance=self._chance)
+                connection = connect(settings, self._clock, chance=self._chance, watched=self._watched)
                 self._opening.callback(connection.close)
                 self._connections[address] = connection
             return self._connections[address]
@@ -152,7 +159,7 @@ class Ways:
         on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
         self._on_behalf[caller.tenant_id] = on_behalf, transport
         latest = _Latest(on_behalf)
-        way = Way(address, transport, ("user",), (latest,))
+        way = Way(address, self._watched(transport), ("user",), (latest,))
         return latest, lane_of("user", self._settings, way, latest, self._clock, self._chance)
 
     def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:

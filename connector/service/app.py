@@ -34,6 +34,7 @@ from connector.service.properties import Deployment
 from connector.service.reach import Surroundings
 from connector.service.routes import OperationRoutes
 from connector.service.routes_read import ReadingRoutes
+from connector.service.telemetry import UNFINISHED
 from connector.service.tokens import Tokens
 from connector.service.trigger import Trigger
 
@@ -60,6 +61,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
     )
     working = (lambda: crew.alive) if options.workers else (lambda: True)
     operations = Operations(around.ledger)
+    around.telemetry.watch(UNFINISHED, operations.unfinished)
     parts = (
         OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router(),
         OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router(),
@@ -77,6 +79,7 @@ def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
         limit=RateLimit(options.requests_per_minute, around.clock),
         body_limit=options.body_limit,
         body_seconds=options.body_seconds,
+        telemetry=around.telemetry,
         clock=around.clock,
     )
     app.state.crew, app.state.trigger = crew, trigger
@@ -108,6 +111,7 @@ def work_of(
         audit=around.audit,
         clock=around.clock,
         announce=notices.announce_own,
+        telemetry=around.telemetry,
         tell=around.waiting.tell,
         pause=pause,
         chance=around.chance,

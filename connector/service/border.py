@@ -22,6 +22,7 @@ from connector.clock import Clock
 from connector.service.caller import Caller
 from connector.service.failures import Declined, Failure
 from connector.service.limits import RateLimit
+from connector.service.telemetry import REQUEST_SECONDS, Fact, Side, Telemetry
 
 _log = logging.getLogger("connector.service.requests")
 
@@ -47,6 +48,7 @@ _SAFETY = (
 )
 
 
+_BROKEN = 500
 WEBHOOK_LIMIT = 512 * 1024
 """Bytes of a message of Dataverse's webhooks, which leaves its parameters out above 256 KB; the rest is encoding."""
 
@@ -60,6 +62,7 @@ class _Passage:
     headers: dict[str, str]
     peer: str
     correlation_id: str
+    began: float
     added: list[tuple[bytes, bytes]]
     status: int = 0
     caller: Caller | None = None
@@ -69,7 +72,14 @@ class Border:
     """Wraps an ASGI app; `identify` says who calls or raises Declined."""
 
     def __init__(
-        self, app: App, identify: Identify, limit: RateLimit, body_limit: int, body_seconds: float, clock: Clock
+        self,
+        app: App,
+        identify: Identify,
+        limit: RateLimit,
+        body_limit: int,
+        body_seconds: float,
+        clock: Clock,
+        telemetry: Telemetry,
     ) -> None:
         self._app = app
         self._identify = identify
@@ -77,14 +87,29 @@ class Border:
         self._body_limit = body_limit
         self._body_seconds = body_seconds
         self._clock = clock
+        self._telemetry = telemetry
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        passage = _passage(scope)
-        began = self._clock.monotonic()
+        passage = _passage(scope, self._clock.monotonic())
+        parent = passage.headers.get("traceparent", "")
+        with self._telemetry.span(passage.method, Side.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
+            scope.setdefault("state", {})["trace"] = span.context
+            await self._pass(scope, receive, send, passage)
+            facts = _facts(scope, passage)
+            span.call_it(f"{passage.method} {facts['http.route']}")
+            span.tell(facts | {"connector.correlation_id": passage.correlation_id, "connector.run_id": _run(passage)})
+            if passage.status >= _BROKEN:
+                span.fail(str(passage.status))
+        seconds = self._clock.monotonic() - passage.began
+        self._telemetry.measure(REQUEST_SECONDS, seconds, facts)
+        _log_request(scope, passage, seconds)
+
+    async def _pass(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, passage: _Passage) -> None:
+        """Have it answered, whatever happens."""
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -95,7 +120,8 @@ class Border:
         try:
             await self._admit(passage)
             state = scope.setdefault("state", {})
-            state["caller"], state["correlation_id"], state["began"] = passage.caller, passage.correlation_id, began
+            state["caller"], state["correlation_id"] = passage.caller, passage.correlation_id
+            state["began"] = passage.began
             await self._app(scope, await self._whole(receive, passage), told)
         except Declined as error:
             await _answer(told, passage, error.failure)
@@ -103,7 +129,6 @@ class Border:
             _log_unforeseen(error, passage)
             if not passage.status:
                 await _answer(told, passage, UNFORESEEN)
-        _log_request(scope, passage, self._clock.monotonic() - began)
 
     async def _admit(self, passage: _Passage) -> None:
         if OPEN.fullmatch(f"{passage.method} {passage.path}"):
@@ -169,7 +194,7 @@ def _too_large(limit: int) -> Failure:
     return Failure(413, "too_large", sentence, headers=_HANG_UP)
 
 
-def _passage(scope: MutableMapping[str, Any]) -> _Passage:
+def _passage(scope: MutableMapping[str, Any], now: float) -> _Passage:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
@@ -181,7 +206,7 @@ def _passage(scope: MutableMapping[str, Any]) -> _Passage:
         if right.fullmatch(headers.get(name, "")):
             added.append((name.encode(), headers[name].encode()))
     peer = (scope.get("client") or ("",))[0]
-    return _Passage(scope["method"], scope["path"], headers, peer, correlation, added)
+    return _Passage(scope["method"], scope["path"], headers, peer, correlation, now, added)
 
 
 async def _answer(send: Send, passage: _Passage, failure: Failure) -> None:
@@ -198,17 +223,32 @@ def _log_unforeseen(error: Exception, passage: _Passage) -> None:
 
 
 def _log_request(scope: MutableMapping[str, Any], passage: _Passage, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", "?")
     who = passage.caller.connection if passage.caller else "-"
-    run = passage.headers.get("x-ms-workflow-run-id", "")
-    run = run if _ID.fullmatch(run) else "-"
     _log.info(
         "%s %s %d %.0f ms, correlation %s, connection %s, run %s",
         passage.method,
-        route,
+        _route(scope),
         passage.status,
         seconds * 1000,
         passage.correlation_id,
         who,
-        run,
+        _run(passage),
     )
+
+
+def _route(scope: Mapping[str, Any]) -> str:
+    """Return the route that was taken; a path that leads nowhere is anybody's text."""
+    return str(getattr(scope.get("route"), "path", "?"))
+
+
+def _run(passage: _Passage) -> str:
+    run = passage.headers.get("x-ms-workflow-run-id", "")
+    return run if _ID.fullmatch(run) else "-"
+
+
+def _facts(scope: Mapping[str, Any], passage: _Passage) -> dict[str, Fact]:
+    return {
+        "http.request.method": passage.method,
+        "http.route": _route(scope),
+        "http.response.status_code": passage.status,
+    }

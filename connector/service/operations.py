@@ -35,7 +35,10 @@ _MOST_TURNS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request to change something; `key` is the header's, names in `headers` are lower case."""
+    """A request to change something; `key` is the header's, names in `headers` are lower case.
+
+    `trace` names the span of the request for what comes of it (see `telemetry.Span.context`).
+    """
 
     operation: str
     opportunity_id: UUID
@@ -44,6 +47,7 @@ class Ask:
     headers: Mapping[str, str]
     caller: Caller
     correlation_id: str
+    trace: str = ""
 
 
 class Desk:
@@ -174,6 +178,7 @@ class Desk:
             "correlation": ask.correlation_id,
             "key": kind.value,
             "plan": ask.body.plan_digest or "",
+            **({"trace": ask.trace} if ask.trace else {}),
         }
         if acts_as_user(caller, self._options.admission.access):
             facts["entrusted"] = self._seal.close(caller.assertion, name, self._entropy(_NONCE))

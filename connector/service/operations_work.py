@@ -24,6 +24,7 @@ from connector.service.audit import AuditTrail, of_end
 from connector.service.caller import Caller
 from connector.service.operations import Desk
 from connector.service.options import ServiceOptions
+from connector.service.telemetry import OPERATION_SECONDS, Fact, Side, Silent, Span, Telemetry
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 """Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
@@ -33,6 +34,9 @@ TOLD_PAUSE = 3.0
 
 class Stopping(Exception):
     """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
+
+
+_SILENT = Silent()
 
 
 def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
@@ -45,6 +49,7 @@ class Work:
 
     `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `tell` is called
     with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives numbers from 0 to 1.
+    `telemetry` is told how it goes.
     """
 
     desk: Desk
@@ -56,20 +61,33 @@ class Work:
     pause: Callable[[float], None]
     chance: Callable[[], float]
     announce: Callable[[str, Report, str], object] = _to_nobody
+    telemetry: Telemetry = _SILENT
 
     def do(self, worker: Worker, job: Job, item: Item) -> None:
         """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
+        facts: dict[str, Fact] = {
+            "connector.operation_id": job.name,
+            "connector.opportunity_id": str(item.wanted.opportunity_id),
+            "connector.attempt": item.attempts,
+        }
+        trace = str(job.options.get("trace", ""))
+        with self.telemetry.span(f"operation {job.kind.value}", Side.INTERNAL, trace, facts) as span:
+            self._do(worker, job, item, span)
+
+    def _do(self, worker: Worker, job: Job, item: Item, span: Span) -> None:
         operation = self.desk.operations.get(job.name)
         caller = self.desk.caller_of(operation)
         try:
             report = self._report(caller, job, item)
         except Stopping:
+            span.tell({"connector.result": "given back"})
             worker.release(job, [item])
             return
         cause = cause_of(report.error)
         passing = report.status is ReportStatus.FAILED and cause is not None and cause.transient
         patient = self.clock.now() < job.created + timedelta(seconds=self.options.patience)
         if passing and patient:
+            span.tell({"connector.result": "put off", "connector.reason": type(cause).__name__})
             self._put_off(worker, job, item, cause)
             return
         self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
@@ -78,6 +96,12 @@ class Work:
         status = STATUS_BY_WORD[report.status.value]
         worker.record(job, [Result(item.row, item.epoch, status, reason, report_data(report))])
         self.tell(job.name)
+        told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
+        span.tell(told)
+        if report.status is ReportStatus.FAILED:
+            span.fail(reason)
+        seconds = (self.clock.now() - job.created).total_seconds()
+        self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
 
     def _report(self, caller: Caller, job: Job, item: Item) -> Report:
         wanted = item.wanted

@@ -14,6 +14,7 @@ from connector.service.audit import AuditTrail
 from connector.service.caller import Caller
 from connector.service.notifications_tracking import Changes, never_asked
 from connector.service.operations_wait import LoopWaiting, Waiting
+from connector.service.telemetry import Silent, Telemetry
 
 
 def never_stopped(_caller: Caller) -> float:
@@ -43,7 +44,7 @@ class Reach:
 class Surroundings:
     """Everything an endpoint is placed in: `http` asks for signing keys, `entropy` and `chance` are its dice.
 
-    `who` names the process for people, `waiting` is how requests wait.
+    `who` names the process for people, `waiting` is how requests wait, `telemetry` what is told of the work.
     """
 
     reach: Reach
@@ -55,3 +56,4 @@ class Surroundings:
     chance: Callable[[], float]
     who: str
     waiting: Waiting = field(default_factory=LoopWaiting)
+    telemetry: Telemetry = field(default_factory=Silent)

@@ -104,7 +104,8 @@ class OperationRoutes:
         """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
         until = request.state.began + self._options.deadline
         caller, headers = caller_of(request), headers_of(request)
-        ask = Ask(name, opportunity, body, key, headers, caller, request.state.correlation_id)
+        state = request.state
+        ask = Ask(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace)
         operation, new = await self._waiting.apart(lambda: self._desk.accept(ask))
         if new:
             self._wake()
