@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -35,7 +36,12 @@ class Outcome:
     blocked: ConnectorError | None = None
 
 
-def work_off(items: Sequence[Item], organization: Spread, pause: Callable[[float], None]) -> Outcome:
+def work_off(
+    items: Sequence[Item],
+    organization: Spread,
+    pause: Callable[[float], None],
+    chance: Callable[[], float] = random.random,
+) -> Outcome:
     """Close or reopen the opportunities of `items`; failures are part of the outcome."""
     by_id = {item.wanted.opportunity_id: item for item in items}
     plans = {id_: item.plan for id_, item in by_id.items() if item.plan}
@@ -43,9 +49,9 @@ def work_off(items: Sequence[Item], organization: Spread, pause: Callable[[float
     reopening = [item.wanted for item in items if isinstance(item.wanted, ReopenIntent)]
     reports: list[Report] = []
     if closing:
-        reports += close_many(organization, closing, pause=pause, if_plans=plans)
+        reports += close_many(organization, closing, pause=pause, chance=chance, if_plans=plans)
     if reopening:
-        reports += reopen_many(organization, reopening, pause=pause, if_plans=plans)
+        reports += reopen_many(organization, reopening, pause=pause, chance=chance, if_plans=plans)
     ours = _closed_before(reports, by_id, organization)
     outcome = Outcome()
     for report in reports:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
-from connector.closing.model import ReportStatus
 from connector.emulator.identity.tenant import local_tenant
 from connector.emulator.load.faults import FaultPlan, Faults, plan_of
 from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Handler, Request, Response
-from scripts.benchmarks.embedded_client import Client, Stage
+from scripts.benchmarks.embedded_client import Stage
+from scripts.benchmarks.rows_of_a_job import TAKINGS, Rows
 
 HOURS = 24
 TOKEN_LIFETIME = 300
 AT_ONCE, EVERY = 3, 30.0
 """So many opportunities are closed together, that often, in seconds."""
-OUTAGES = 12
+HOURS_AN_OUTAGE = 2
+"""One outage in so many hours."""
 LONGEST_OUTAGE = 1800.0
-AGAIN = 60.0
-"""Seconds until rows that could not be done are taken up again, as bulk jobs do while the sign-in cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What came of it. `taken_up_again` counts attempts an outage outlasted, `failed` rows not closed at the end."""
+    """What came of it: `taken_up_again` counts what an outage outlasted, `failed` rows given up or said to have failed.
+
+    `left_open` are those that the server has open at the end.
+    """
 
     hours: float
     rows: int
@@ -35,6 +36,7 @@ class Day:
     seconds_of_outage: float
     taken_up_again: int
     failed: int
+    left_open: int
     duplicates: int
 
     def data(self) -> dict[str, object]:
@@ -42,30 +44,28 @@ class Day:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def play(hours: float, seed: int) -> Day:
-    """Close a few opportunities every half minute for so many hours."""
+def play(hours: float, seed: int, takings: int = TAKINGS) -> Day:
+    """Close a few opportunities every half minute for so many hours, each taken up so often at most."""
     rounds = int(hours * 3600 / EVERY)
     tenant = replace(local_tenant(), token_lifetime=TOKEN_LIFETIME)
     stage = Stage(rounds * AT_ONCE, EmulatorOptions(seeded=0, journal_size=10, tenant=tenant), quotes=1)
     outages = _outages(hours, random.Random(seed))  # noqa: S311 - a reproducible story
     weather = _Weather(stage, outages)
-    client = stage.client(seed, weather.around)
-    again = 0
+    client, rows = stage.client(seed, weather.around), Rows(takings)
     for number in range(rounds):
         keys = stage.keys[number * AT_ONCE : (number + 1) * AT_ONCE]
-        while keys := _close(client, keys):
-            again += 1
-            stage.clock.sleep(AGAIN)
+        if not rows.work(client, keys, stage.clock):
+            rows.give_up(keys)  # nobody is there to do what the job stopped for
         stage.clock.sleep(max(0.0, (number + 1) * EVERY - stage.clock.monotonic()))
-    state = stage.state()
     return Day(
         round(stage.clock.monotonic() / 3600, 2),
         stage.opportunities,
         weather.tokens(),
         len(outages),
         round(sum(end - start for start, end in outages)),
-        again,
-        sum(not done for done in state.values()),
+        rows.again,
+        rows.failed(),
+        sum(not done for done in stage.state().values()),
         stage.duplicates(),
     )
 
@@ -101,15 +101,9 @@ class _Weather:
         return sum(number for title, number in titles.items() if "token" in title.lower())
 
 
-def _close(client: Client, keys: Sequence[UUID]) -> list[UUID]:
-    """Close them; returns those that are not closed."""
-    reports = client.close(keys)
-    done = {ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED}
-    return [report.opportunity_id for report in reports if report.status not in done]
-
-
 def _outages(hours: float, chance: random.Random) -> list[tuple[float, float]]:
     """Return outages, one in each equal part of the time, some longer than a token lives."""
-    length = hours * 3600 / OUTAGES
-    starts = [(number + chance.uniform(0.1, 0.6)) * length for number in range(OUTAGES)]
+    number = max(1, round(hours / HOURS_AN_OUTAGE))
+    length = hours * 3600 / number
+    starts = [(part + chance.uniform(0.1, 0.6)) * length for part in range(number)]
     return [(start, start + min(LONGEST_OUTAGE, 0.35 * length) * chance.uniform(0.05, 1.0)) for start in starts]

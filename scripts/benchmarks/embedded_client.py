@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 from uuid import UUID
 
+from connector.bulk import chunk
+from connector.bulk.ledger_model import Item
+from connector.bulk.spread import Crew, Spread
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report
@@ -21,6 +27,8 @@ from connector.errors import SignInError
 from connector.handler import Handler
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Around = Callable[[Handler], Handler]
 
 
@@ -100,11 +108,27 @@ class Client:
         )
         self._clock = clock
         self._chance = chance
+        self._batch = stage.batch
+
+    def work_off(self, items: Sequence[Item]) -> chunk.Outcome:
+        """Work a chunk of a bulk job off as the job does, but one batch after the other."""
+        crew = Crew(_AtOnce(), lambda: self._batch, threading.Event(), lambda _change: None)
+        return chunk.work_off(items, Spread(self.organization, crew), self._clock.sleep, self._chance.random)
 
     def close(self, keys: Sequence[UUID]) -> list[Report]:
         """Close these opportunities as lost."""
         intents = [Intent(key, Outcome.LOST) for key in keys]
         return close_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
+
+
+class _AtOnce(Executor):
+    """Does what it is given before it returns."""
+
+    def submit(self, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
+        """See `Executor`."""
+        future: Future[T] = Future()
+        future.set_result(work(*arguments, **named))
+        return future
 
 
 class _Unbiased:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
 
-from connector.closing.model import Report, ReportStatus
 from connector.emulator.load.faults import Faults, plan_of
 from connector.emulator.load.protection import Limits
 from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Handler, Request, Response
-from scripts.benchmarks.embedded_client import Around, Client, Stage, untouched
-
-CHUNK = 100
-PASSES = 12
-"""How often rows that are not done are taken up, as a bulk job does."""
-_DONE = frozenset({ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED})
+from scripts.benchmarks.embedded_client import Around, Stage, untouched
+from scripts.benchmarks.rows_of_a_job import Rows
 
 PLANS: Mapping[str, Sequence[Mapping[str, object]]] = {
     "answers lost after the commit": [{"do": "reset", "when": "after", "probability": 0.1}],
@@ -84,16 +79,14 @@ class Count:
 
 @dataclass(slots=True)
 class Told:
-    """What was reported last of each row, as the ledger of a job keeps it, and what happened on the way."""
+    """What was reported of the rows, and how often trouble struck that is no fault of the emulator's plan."""
 
-    done: dict[UUID, bool] = field(default_factory=dict)
+    rows: Sequence[Rows]
     struck: int = 0
-    again: int = 0
 
-    def note(self, reports: Sequence[Report]) -> None:
-        """Take in the reports of a chunk."""
-        self.again += sum(report.opportunity_id in self.done for report in reports)
-        self.done.update({report.opportunity_id: report.status in _DONE for report in reports})
+    def done(self, key: UUID) -> bool:
+        """Return whether all who worked on the row say that it is closed."""
+        return all(one.done(key) for one in self.rows)
 
 
 def names() -> list[str]:
@@ -125,34 +118,24 @@ def _play(name: str, manner: str, faults: Sequence[Mapping[str, object]], rows: 
 
 
 def _run(stage: Stage, chance: random.Random, around: Around = untouched) -> Told:
-    """Close everything in chunks, what is not done again and again."""
-    told = Told()
-    _passes(stage, stage.client(chance.getrandbits(32), around), told)
-    return told
-
-
-def _passes(stage: Stage, client: Client, told: Told) -> None:
-    for _ in range(PASSES):
-        left = [key for key in stage.keys if not told.done.get(key)]
-        if not left:
-            return
-        for start in range(0, len(left), CHUNK):
-            told.note(client.close(left[start : start + CHUNK]))
-        stage.clock.sleep(60.0)
+    """Close everything; a job that stops for want of a person is resumed."""
+    rows = Rows()
+    while not rows.work(stage.client(chance.getrandbits(32), around), stage.keys, stage.clock):
+        pass
+    return Told([rows])
 
 
 def _killed(stage: Stage, chance: random.Random) -> Told:
     """Die at random requests, before or after the service acts, and begin anew with the chunks recorded till then."""
-    told = Told()
+    told = Told([Rows()])
     while True:
         client = stage.client(chance.getrandbits(32), lambda handler: _deadly(handler, chance))
         try:
-            _passes(stage, client, told)
+            if told.rows[0].work(client, stage.keys, stage.clock):
+                return told
         except Died:
             told.struck += 1
             stage.clock.sleep(5.0)
-            continue
-        return told
 
 
 def _deadly(handler: Handler, chance: random.Random) -> Handler:
@@ -220,7 +203,7 @@ class _Turns:
 
 def _two_at_once(stage: Stage, chance: random.Random) -> Told:
     """Let two clients that know nothing of each other close the same rows in the same order, request by request."""
-    turns, both, seeds = _Turns(chance), (Told(), Told()), (chance.getrandbits(32), chance.getrandbits(32))
+    turns, both, seeds = _Turns(chance), (Rows(), Rows()), (chance.getrandbits(32), chance.getrandbits(32))
 
     def around(handler: Handler, which: int) -> Handler:
         def wire(request: Request) -> Response:
@@ -232,7 +215,9 @@ def _two_at_once(stage: Stage, chance: random.Random) -> Told:
     def work(which: int) -> None:
         turns.wait(which)
         try:
-            _passes(stage, stage.client(seeds[which], lambda handler: around(handler, which)), both[which])
+            client = stage.client(seeds[which], lambda handler: around(handler, which))
+            while not both[which].work(client, stage.keys, stage.clock):
+                pass
         finally:
             turns.leave(which)
 
@@ -241,8 +226,7 @@ def _two_at_once(stage: Stage, chance: random.Random) -> Told:
         thread.start()
     for thread in threads:
         thread.join()
-    done = {key: both[0].done.get(key, False) and both[1].done.get(key, False) for key in stage.keys}
-    return Told(done, stage.opportunities, both[0].again + both[1].again)
+    return Told(both, stage.opportunities)
 
 
 def _count(plan: str, stage: Stage, told: Told) -> Count:
@@ -253,9 +237,9 @@ def _count(plan: str, stage: Stage, told: Told) -> Count:
         stage.opportunities,
         stage.duplicates(),
         sum(not done for done in state.values()),
-        sum(state[key] != told.done.get(key, False) for key in stage.keys),
+        sum(state[key] != told.done(key) for key in stage.keys),
         told.struck + sum(emulator.control.faults()["acted"]),
-        told.again,
+        sum(rows.again for rows in told.rows),
         emulator.journal.number,
     )
     stage.embedded.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import UUID
 
 import pytest
 
@@ -38,7 +39,27 @@ def test_the_count_notices_what_is_wrong() -> None:
     stage.embedded.close()
 
 
+def test_the_count_notices_what_is_closed_twice() -> None:
+    stage = Stage(1, EmulatorOptions(seeded=0, limits=Limits(enforced=False)))
+    stage.client(1).close(stage.keys)
+    again = {"activityid": str(UUID(int=7)), "opportunityid": str(stage.keys[0]), "statecode": 1, "statuscode": 2}
+    stage.embedded.emulator.organization.load_rows("opportunityclose", [again])
+    assert stage.duplicates() == 1
+    stage.embedded.close()
+
+
+def test_the_same_seed_is_the_same_story() -> None:
+    assert truth.play(truth.TWICE, 60, 4) == truth.play(truth.TWICE, 60, 4)
+    assert truth.play(truth.KILLED, 60, 4) == truth.play(truth.KILLED, 60, 4)
+
+
 def test_hours_of_short_tokens_and_outages_leave_no_row_behind() -> None:
-    found = day.play(1, 1)
-    assert (found.failed, found.duplicates) == (0, 0)
-    assert found.tokens > 3600 / day.TOKEN_LIFETIME
+    found = day.play(2, 1)
+    assert (found.failed, found.left_open, found.duplicates) == (0, 0, 0)
+    assert found.tokens > 0.8 * (2 * 3600 - found.seconds_of_outage) / day.TOKEN_LIFETIME
+    assert found.taken_up_again > 0
+
+
+def test_a_job_that_does_not_take_rows_up_again_fails_in_a_long_outage() -> None:
+    found = day.play(2, 1, takings=1)
+    assert found.failed == found.left_open > 0
