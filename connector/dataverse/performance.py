@@ -32,6 +32,8 @@ from connector.handler import Handler, Request, Response
 _NO_VERSIONS = "0x8006088d"
 _NO_SUCH_PATH = ("0x8006088a", "0x80060888")
 _BATCH_REFUSED = (404, 405, 415, 501)
+_NOT_READ = (400, 413, 422)
+"""What answers a batch that was not carried out for what it says or how large it is."""
 _METHOD_NOT_ALLOWED = 405
 _NOT_IMPLEMENTED = 501
 _UNEXPECTED = "0x80040216"
@@ -102,18 +104,28 @@ class Performance:
             return [_spread(plan, error, _sent_as(request)) for plan in plans]
         answers = read_batch(response)
         if answers is None:
-            return self._turned_away(plans, request, response)
+            return self._turned_away(work, request, response)
         fates = match_change_sets(answers, [len(operations) for _, operations in work])
         return [
             self._results(plan, fate, service_request_id(response) or _sent_as(request))
             for plan, fate in zip(plans, fates, strict=True)
         ]
 
-    def _turned_away(self, plans: Sequence[Plan], request: Request, response: Response) -> list[Results]:
-        """Return the results of plans whose batch was answered as a whole."""
+    def _turned_away(
+        self, work: Sequence[tuple[Plan, list[Operation]]], request: Request, response: Response
+    ) -> list[Results]:
+        """Return the results of plans whose batch was answered as a whole.
+
+        Where it was what the batch says that was refused (one plan in it, or its size), nothing of it happened: it is
+        sent again in halves, so that one plan does not fail the others.
+        """
+        plans = [plan for plan, _ in work]
         if _refuses_batches(response):
             self._go_singly(f"This organization refuses batches (HTTP {response.status})")
             return [self._singly(plan) for plan in plans]
+        if len(work) > 1 and response.status in _NOT_READ:
+            half = len(work) // 2
+            return self._performed(work[:half]) + self._performed(work[half:])
         error: ConnectorError = error_from(response, "Sending a batch")
         if 200 <= response.status < 300:  # noqa: PLR2004 - the HTTP class of success
             error = _no_answer("Sending a batch")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from connector.closing.model import (
 from connector.dataverse.performance import Performance
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, Effect, NotSent, Stale, Unanswered
-from connector.handler import Handler, Response
+from connector.handler import Handler, Request, Response
 from tests.dataverse.wire import BASE, NO_CONTENT, Wire, change_set, multipart, part, refused
 
 DONE, FAILED, UNKNOWN, NOT_RUN = StepStatus.DONE, StepStatus.FAILED, StepStatus.UNKNOWN, StepStatus.NOT_RUN
@@ -147,9 +147,7 @@ def test_a_batch_that_got_no_answer_is_unknown_unless_it_was_not_sent(failure: E
     ("answer", "status", "effect"),
     [
         (refused(429, "0x80072322"), FAILED, Effect.NONE),
-        (refused(400, "0x80048d19", "Stream was not readable."), FAILED, Effect.NONE),
         (refused(401), FAILED, Effect.NONE),
-        (refused(413), FAILED, Effect.NONE),
         (refused(503), UNKNOWN, Effect.UNKNOWN),
         (Response(502, (("Content-Type", "text/html"),), b"<html>"), UNKNOWN, Effect.UNKNOWN),
         (Response(200, (("Content-Type", "text/html"),), b"<html>"), UNKNOWN, Effect.UNKNOWN),
@@ -168,6 +166,29 @@ def test_a_batch_answered_as_a_whole_is_every_plans_failure(
         assert results[0].error.effect is effect
     assert org.atomic
     assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+@pytest.mark.parametrize("poisonous", [(), (1,), (3,), (1, 5), (1, 2, 3, 4, 5)])
+def test_one_plan_that_makes_a_batch_unreadable_fails_alone(poisonous: Sequence[int], status: int) -> None:
+    wire = Wire()
+    plans = [plan_for(number) for number in (1, 2, 3, 4, 5)]
+
+    def answer(request: Request) -> Response:
+        there = [plan for plan in plans if str(plan.opportunity_id).encode() in request.body]
+        if any(plan in there for plan in (plans[number - 1] for number in poisonous)):
+            return refused(status, "", "Bad Request")
+        return applied(*there)
+
+    wire.answers[r"POST \$batch"] = answer
+    org = performance(wire)
+    for number, results in enumerate(org.perform(plans), 1):
+        assert results[0].status is (FAILED if number in poisonous else DONE), number
+        if number in poisonous:
+            assert results[0].error is not None
+            assert results[0].error.effect is Effect.NONE
+    assert org.atomic
+    assert len(wire.requests) <= 2 * len(plans) - 1
 
 
 def test_an_answer_that_breaks_off_is_unknown_from_there_on() -> None:
