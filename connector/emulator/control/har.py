@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from importlib import metadata
 from urllib.parse import parse_qsl
 
 from connector.emulator.control.journal import Entry, masked, masked_url
@@ -111,6 +110,8 @@ def _pairs(query: str) -> list[Json]:
 
 def _version() -> str:
     """Return the version of the installed package; a checkout that is not installed has none."""
+    from importlib import metadata  # noqa: PLC0415 - only who fetches an archive pays for it
+
     try:
         return metadata.version("dataverse-close-connector")
     except metadata.PackageNotFoundError:

@@ -8,8 +8,8 @@ Source: powerapps-docs, retrieve-and-execute-predefined-queries; FetchXML refere
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from connector.emulator.odata.sql import no_property
 from connector.emulator.odata.tokens import ODataError
@@ -34,6 +34,9 @@ from connector.emulator.records.schema import FRACTION_KINDS, WHOLE_KINDS, Colum
 from connector.emulator.records.store import Store
 from connector.emulator.rules.platform import ROW_MISSING
 from connector.emulator.rules.protocol import NOT_IMPLEMENTED
+
+if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
 
 OPTIONS = {"savedQuery": "savedquery", "userQuery": "userquery"}
 """The options that execute a view, and the tables that hold them."""
@@ -115,6 +118,8 @@ def _scope(table: Table, query: Query) -> str:
 
 def read_fetch(table: Table, text: str) -> Query:
     """Return what the FetchXML of a view asks of `table`. Raises ODataError and Refused for what is not understood."""
+    import xml.etree.ElementTree as ET  # noqa: PLC0415 - views are few, and starting is quicker without
+
     try:
         fetch = ET.fromstring(text)  # noqa: S314 - one's own organization, on one's own machine
     except ET.ParseError as error:
