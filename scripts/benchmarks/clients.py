@@ -19,6 +19,7 @@ CLOSERS = Path(__file__).parent / "closers"
 OPPORTUNITIES, QUOTES = 900, 2
 ROWS, PAGE = 20_000, 5000
 DYNAMICS_WEB_API = "dynamics-web-api@2.5.0"
+DATAVERSE_API = "dataverse-api==1.4.3"
 
 CLIENTS: Mapping[str, str] = {
     "this connector": "ours.py",
@@ -26,6 +27,8 @@ CLIENTS: Mapping[str, str] = {
     "Microsoft's Python SDK 1.1.0 (private request path)": "microsoft_sdk.py",
     "requests, 16 threads": "plain_requests.py",
 }
+READERS: Mapping[str, str] = {**CLIENTS, "dataverse-api 1.4.3 (PyPI)": "python_dataverse_api.py"}
+"""Those that can read: dataverse-api has no way to call an action, so it closes nothing."""
 _WRITES = frozenset({"CloseQuote", "WinQuote", "WinOpportunity", "LoseOpportunity", "Update", "Create"})
 
 
@@ -41,6 +44,18 @@ def node_modules() -> Path | str:
         if done.returncode:
             return f"{DYNAMICS_WEB_API}: npm could not install it"
     return folder / "node_modules"
+
+
+def dataverse_api() -> Path | str:
+    """Return the Python that has dataverse-api, installed on first use, or why it is not there."""
+    folder = TOOLS / "dataverse-api"
+    if not list(folder.glob("lib/*/site-packages/dataverse_api")):
+        for command in (["-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", DATAVERSE_API]):
+            program = [sys.executable, *command] if command[0] == "-m" else command
+            done = subprocess.run(program, capture_output=True, text=True, check=False)  # noqa: S603 - venv and pip
+            if done.returncode:
+                return f"{DATAVERSE_API}: pip could not install it"
+    return folder / "bin" / "python"
 
 
 def close_once(client: str) -> Mapping[str, float]:
@@ -80,7 +95,7 @@ def reading(use: Callable[[Served, str, str], None]) -> None:
 
 
 def _run(client: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
-    program = CLIENTS[client]
+    program = READERS[client]
     file = server.folder / "job.json"
     file.write_text(json.dumps({**wanted, "environment": dict(server.environment())}))
     environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(server.ca_file)}  # of this benchmark's own subprocess
@@ -88,7 +103,8 @@ def _run(client: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str,
         environment["NODE_PATH"] = str(node_modules())
         command = ["node", str(CLOSERS / program), str(file)]
     else:
-        command = [sys.executable, "-m", f"scripts.benchmarks.closers.{program.removesuffix('.py')}", str(file)]
+        python = str(dataverse_api()) if program == "python_dataverse_api.py" else sys.executable
+        command = [python, "-m", f"scripts.benchmarks.closers.{program.removesuffix('.py')}", str(file)]
     done = subprocess.run(  # noqa: S603 - our own programs
         command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
     )
