@@ -7,12 +7,13 @@ are camelCase, as in the rest of the Power Platform.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
@@ -29,6 +30,17 @@ ADVANCED: JsonDict = {"x-ms-visibility": "advanced"}
 INTERNAL: JsonDict = {"x-ms-visibility": "internal"}
 
 ColumnValues = dict[str, str | int | float | bool | None]
+
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
+
+
+def _is_text(value: str) -> bool:
+    """Return whether there are no halves of surrogate pairs in it, which JSON allows and no store takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reasons(table: str) -> JsonDict:
@@ -176,6 +188,17 @@ class CloseWish(Asked):
         max_length=MOST_COLUMNS,
         json_schema_extra=ADVANCED | _columns("quoteclose"),
     )
+
+    @field_validator("columns", "quote_columns")
+    @classmethod
+    def _writable(cls, columns: ColumnValues | None) -> ColumnValues | None:
+        """Return the columns; raises ValueError for a name that no column has and for text that is no Unicode."""
+        for name, value in (columns or {}).items():
+            if not _COLUMN.fullmatch(name):
+                raise ValueError("has a name that no column can have")
+            if isinstance(value, str) and not _is_text(value):
+                raise ValueError(f"has a value of {name} that is no Unicode text")
+        return columns
 
 
 class CloseBody(CloseWish):

@@ -5,6 +5,10 @@
    asked belongs to the key. The engine's other ids are not known to be the same in its repetitions.
 3. What is asked alone: joins a running operation, and begins anew when that has ended; closing looks before it acts.
 
+A repetition gets the first answer for as long as answers are kept, even when the opportunity was opened again in
+between: a delivery that was under way for hours cannot be told from a loop of the maker's, and closing what somebody
+has opened again would be the worse mistake. Who means it gives each turn of such a loop an `Idempotency-Key` of its own.
+
 A key counts within its caller and operation. Sources: learn.microsoft.com/azure/logic-apps, REST "workflow run action
 request histories"; draft-ietf-httpapi-idempotency-key-header-07.
 """
