@@ -7,7 +7,7 @@
 
 A repetition gets the first answer for as long as answers are kept, even when the opportunity was opened again in
 between: a delivery that was under way for hours cannot be told from a loop of the maker's, and closing what somebody
-has opened again would be the worse mistake. Who means it gives each turn of such a loop an `Idempotency-Key` of its own.
+has opened again would be the worse mistake. Who means it gives each turn of such a loop an `Idempotency-Key`.
 
 A key counts within its caller and operation. Sources: learn.microsoft.com/azure/logic-apps, REST "workflow run action
 request histories"; draft-ietf-httpapi-idempotency-key-header-07.
