@@ -95,7 +95,7 @@ def serving(folder: Path, **given: str) -> Iterator[Process]:
 
 def polled(process: Process, answer: Told) -> Told:
     """Ask after an accepted operation, as often as its answers say, until it has ended."""
-    path = urlsplit(answer.headers["location"]).path
+    path = urlsplit(answer.headers.get("location", "")).path
     told, end = answer, time.monotonic() + 180
     while told.status in (202, 429) and time.monotonic() < end:
         time.sleep(float(told.headers["retry-after"]))
