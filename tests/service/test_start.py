@@ -1,0 +1,66 @@
+"""The start is light: what only some callers need comes in when the first of them calls."""
+
+# ruff: noqa: S603 - our own program
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tests.service.process import ROOT
+from tests.service.stage import Stage
+
+READY = """
+import sys
+from starlette.testclient import TestClient  # the tests' own, before the counting begins
+before = set(sys.modules)
+from connector.assembly.endpoint import open_endpoint
+from connector.service.app import create_app
+from connector.settings import load
+endpoint = open_endpoint(load())
+app = create_app(endpoint.options, endpoint.around)
+with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 1)) as client:
+    assert client.get("/readyz").status_code == 200
+    print(" ".join(sorted(set(sys.modules) - before)))
+endpoint.close()
+"""
+LATER = {"mcp", "mcp_types", "sse_starlette", "opentelemetry.sdk", "procrastinate", "psycopg", "rich", "click"}
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+def test_being_ready_takes_nothing_that_only_some_need(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment |= {"DATAVERSE_URL": f"emulator:{tmp_path / 'organization.db'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", READY], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    brought = set(done.stdout.split())
+    assert "fastapi" in brought
+    assert brought & LATER == set()
+
+
+def test_agents_that_call_first_and_at_once_are_all_answered(stage: Stage) -> None:
+    answers: list[int] = []
+    with stage.client() as client:
+        together = threading.Barrier(6)
+
+        def ask() -> None:
+            together.wait(60)
+            headers = {"accept": "application/json, text/event-stream"}
+            answers.append(client.post("/mcp", json=PING, headers=headers).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == [200] * 6
+
+
+def test_an_endpoint_may_be_started_again_in_the_same_process(stage: Stage) -> None:
+    for _ in range(2):
+        with stage.client() as client:
+            assert client.post("/mcp", json=PING, headers={"accept": "application/json"}).status_code == 200
