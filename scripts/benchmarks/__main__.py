@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from scripts.benchmarks import (
+    beside_command,
     clients_command,
     clock_command,
     day_command,
@@ -26,6 +27,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "clients": clients_command.main,
     "scale": scale_command.main,
     "truth": truth_command.main,
+    "beside": beside_command.main,
     "day": day_command.main,
     "endpoint": endpoint_command.main,
     "flows": flows_command.main,

@@ -94,19 +94,25 @@ def reading(use: Callable[[Served, str, str], None]) -> None:
         use(server, server.token(), str(keys[0]))
 
 
-def _run(client: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
+def command(client: str, file: Path) -> list[str]:
+    """Return the command that lets a client do the job in a file."""
     program = READERS[client]
+    if program.endswith(".js"):
+        return ["node", str(CLOSERS / program), str(file)]
+    python = str(dataverse_api()) if program == "python_dataverse_api.py" else sys.executable
+    return [python, "-m", f"scripts.benchmarks.closers.{program.removesuffix('.py')}", str(file)]
+
+
+def environment(server: Served) -> Mapping[str, str]:
+    """Return the environment of a client's process."""
+    return {**os.environ, "NODE_EXTRA_CA_CERTS": str(server.ca_file), "NODE_PATH": str(node_modules())}
+
+
+def _run(client: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
     file = server.folder / "job.json"
     file.write_text(json.dumps({**wanted, "environment": dict(server.environment())}))
-    environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(server.ca_file)}  # of this benchmark's own subprocess
-    if program.endswith(".js"):
-        environment["NODE_PATH"] = str(node_modules())
-        command = ["node", str(CLOSERS / program), str(file)]
-    else:
-        python = str(dataverse_api()) if program == "python_dataverse_api.py" else sys.executable
-        command = [python, "-m", f"scripts.benchmarks.closers.{program.removesuffix('.py')}", str(file)]
     done = subprocess.run(  # noqa: S603 - our own programs
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        command(client, file), env=environment(server), cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{client}: {done.stderr.strip()[-1500:]}")

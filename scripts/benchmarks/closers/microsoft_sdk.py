@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from scripts.benchmarks.closers.cost import job, tell
+from scripts.benchmarks.closers.cost import attempt, job, tell
 
 THREADS = 16
 WANTED = job()
@@ -40,6 +40,9 @@ def main() -> None:
         made: DataverseClient = local.client
         return made
 
+    if WANTED["what"] == "attempt":
+        attempt(lambda key: _close_one(client(), url, key), THREADS)
+        return
     client().records.retrieve("opportunity", WANTED["opportunities"][0], select=["name"])
     if WANTED["what"] == "read":
         tell(lambda: _read(client()))
