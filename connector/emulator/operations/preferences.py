@@ -144,11 +144,11 @@ def _preferences(found: Mapping[str, str | None]) -> Preferences:
     )
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
+def check_headers(headers: Mapping[str, str], path: str = "") -> None:
     """Raise ODataError for a header that may matter and is not understood, or has a value that is not served."""
     for name, value in headers.items():
         if name in UNDERSTOOD or name in WITHOUT_EFFECT:
-            if name in _CHECKED:
+            if name in _CHECKED and not (name == "accept" and path == "$metadata"):
                 _check(name, value)
         elif not name.startswith(("x-", "sec-", "ms-")):
             raise ODataError(f"The header '{name}' is not supported by this emulator.")
@@ -157,11 +157,14 @@ def check_headers(headers: Mapping[str, str]) -> None:
 _CHECKED = frozenset({"accept", "odata-version", "odata-maxversion", "mscrm.suppressduplicatedetection"})
 
 
+_SERVED = frozenset({"application/json", "application/*", "*/*", "multipart/mixed", "text/plain"})
+"""Kinds of answer: JSON, counts and single values as text, batches. `$metadata` is XML and asks about nothing."""
+
+
 def _check(name: str, value: str) -> None:
     if name == "accept":
         kinds = {kind.split(";")[0].strip().lower() for kind in value.split(",")}
-        served = {"application/json", "application/*", "*/*", "multipart/mixed", "application/xml", "text/plain"}
-        if not kinds & served:
+        if not kinds & _SERVED:
             raise ODataError(f"The Accept header '{value}' excludes JSON, which is the only format.")
     elif name == "mscrm.suppressduplicatedetection":
         # "false" turns detection on; there are no duplicate detection rules here, so both mean the same.

@@ -83,7 +83,7 @@ class Api:
         """Read headers and options, execute, and turn what is raised into the answer of a refusal."""
         try:
             ask.preferences = preferences(ask.headers.get("prefer"))
-            check_headers(ask.headers)
+            check_headers(ask.headers, ask.path)
             if len(ask.query) + len(ask.path) > longest:
                 raise ODataError(f"The URL is longer than {longest} characters.")  # noqa: TRY301 - refused as all are
             ask.options = options(ask.query)

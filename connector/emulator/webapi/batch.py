@@ -27,6 +27,12 @@ MOST_OPERATIONS = 1000
 _STREAMING = "application/json; odata.metadata=minimal; odata.streaming=true"
 _FAILED = 400
 
+_ENCODING = (
+    "A missing or invalid 'Content-Transfer-Encoding' header was found. The 'Content-Transfer-Encoding' header must be "
+    "specified for each batch operation, and its value must be 'binary'."
+)
+"""The words of OData.NET, which the service is built on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Single:
@@ -110,8 +116,8 @@ def _request(part: Part) -> InnerRequest:
     unknown = set(part.headers) - {"content-type", "content-transfer-encoding", "content-id", "content-length"}
     if unknown:
         raise MultipartError(f"The header '{min(unknown)}' is not known for a part.")
-    if part.headers.get("content-transfer-encoding", "binary").lower() != "binary":
-        raise MultipartError("The Content-Transfer-Encoding of a part must be binary.")
+    if part.headers.get("content-transfer-encoding", "").lower() != "binary":
+        raise MultipartError(_ENCODING)
     request = inner_request(part)
     if request.target.partition("?")[0].rstrip("/").endswith("$batch"):
         raise BATCH_CONTENT.refuse("A batch cannot be nested in a batch.")
