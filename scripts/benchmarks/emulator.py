@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,20 +62,26 @@ def once() -> Mapping[str, float]:
 
 
 def rival_once(rival: Rival) -> Mapping[str, float]:
-    """Measure another emulator once: what can be compared."""
+    """Measure another emulator once: what can be compared. Raises RuntimeError or OSError when it does not work."""
     process, ready = rival.start()
     try:
-        play(rival.origin, None, rival.prepare, connections=1)
+        _play_well(rival, rival.prepare, connections=1)
         found = {"ready cold": ready * 1000, "memory": memory_mb(process.pid)}
         for name, one in (("reads", rival.read), ("writes", rival.write)):
-            found |= _rate(process.pid, name, partial(play, rival.origin, None, [one] * 600), 600)
+            found |= _rate(process.pid, name, partial(_play_well, rival, [one] * 600), 600)
         if rival.reset is not None:
             began = time.perf_counter()
-            play(rival.origin, None, [rival.reset], connections=1)
+            _play_well(rival, [rival.reset], connections=1)
             found["reset"] = (time.perf_counter() - began) * 1000
     finally:
         rival.stop(process)
     return found
+
+
+def _play_well(rival: Rival, requests: Sequence[bytes], connections: int = 8) -> None:
+    statuses = play(rival.origin, None, requests, connections)
+    if sum(statuses.values()) != len(requests) or not all(200 <= status < 300 for status in statuses):  # noqa: PLR2004 - success
+        raise RuntimeError(f"it answered {dict(statuses)} to {len(requests)} requests")
 
 
 def summary(rounds: list[Mapping[str, float]]) -> Mapping[str, Spread]:
@@ -86,8 +93,9 @@ def _served() -> dict[str, float]:
     with Served() as server:
         found = {"ready cold": server.ready_after * 1000, "CPU until ready": cpu_seconds(server.pid) * 1000}
         found["memory with 300 opportunities"] = memory_mb(server.pid)
+        reset = request("POST", f"{server.ready['control_url']}reset", {})
         began = time.perf_counter()
-        server.control("POST", "reset")
+        play(server.url, server.ca_file, [reset], connections=1)
         found["reset"] = (time.perf_counter() - began) * 1000
         server.load(OPPORTUNITIES, QUOTES)
         headers = {"Authorization": f"Bearer {server.token()}", "Accept": _JSON}
@@ -102,19 +110,16 @@ def _served() -> dict[str, float]:
 
 
 def _large() -> dict[str, float]:
-    with Served("--empty", "--db", str(Path(_folder()) / "organization.db")) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        Served("--empty", "--db", str(Path(folder) / "organization.db")) as server,
+    ):
         began = time.perf_counter()
         server.control("POST", "seed", {"opportunities": 100_000, "seed": 1})
         return {
             "100,000 opportunities with quotes seeded": time.perf_counter() - began,
             "memory with them in a file": memory_mb(server.pid, peak=True),
         }
-
-
-def _folder() -> str:
-    import tempfile  # noqa: PLC0415 - only here
-
-    return tempfile.mkdtemp(prefix="bench-")
 
 
 def _in_process() -> dict[str, float]:

@@ -24,18 +24,21 @@ COMPARED = {
 
 def main(options: argparse.Namespace) -> int:
     """Measure round by round, ours and theirs interleaved; returns 1 when a target is missed."""
-    before = conditions(("httptools", "uvloop", "cryptography"))
-    found = [moto(), azurite()] if not options.quick else []
-    skipped = [one for one in found if isinstance(one, str)]
-    rivals = [one for one in found if isinstance(one, Rival)]
+    before = conditions(("httptools", "uvloop", "cryptography", "moto"))
+    rivals = [] if options.quick else [moto, azurite]
     ours: list[Mapping[str, float]] = []
-    theirs: dict[str, list[Mapping[str, float]]] = {one.name: [] for one in rivals}
-    for _ in range(1 if options.quick else 3):
+    theirs: dict[str, list[Mapping[str, float]]] = {}
+    skipped: list[str] = []
+    for number in range(1 if options.quick else 3):
         ours.append(emulator.once())
-        for make in (moto, azurite) if rivals else ():
-            rival = make()
-            if isinstance(rival, Rival):
-                theirs[rival.name].append(emulator.rival_once(rival))
+        for make in tuple(rivals):
+            try:
+                name, measured = _measured(make())
+            except (RuntimeError, OSError) as error:
+                skipped.append(f"{error} (round {number + 1})")
+                rivals.remove(make)
+            else:
+                theirs.setdefault(name, []).append(measured)
     figures = emulator.summary(ours)
     others = {name: emulator.summary(rounds) for name, rounds in theirs.items()}
     missed = [one.name for one in emulator.TARGETS if one.missed(figures[one.name].median)]
@@ -54,6 +57,16 @@ def main(options: argparse.Namespace) -> int:
     sys.stdout.write(json.dumps(data) + "\n" if options.json else f"{tables}\nmissed: {missed or 'nothing'}\n")
     sys.stdout.writelines(f"left out: {one}\n" for one in skipped if not options.json)
     return 1 if missed else 0
+
+
+def _measured(rival: Rival | str) -> tuple[str, Mapping[str, float]]:
+    """Return the name of another emulator and what was measured; raises RuntimeError with why there is nothing."""
+    if isinstance(rival, str):
+        raise RuntimeError(rival)  # noqa: TRY004 - it is the reason, and no wrong type
+    try:
+        return rival.name, emulator.rival_once(rival)
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(f"{rival.name}: {error}") from error
 
 
 def _tables(figures: Mapping[str, Spread], others: Mapping[str, Mapping[str, Spread]]) -> str:

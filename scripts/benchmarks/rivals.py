@@ -27,7 +27,6 @@ from scripts.benchmarks.wire_load import request
 
 TOOLS = Path(__file__).parents[2] / ".state" / "bench"
 """Where other people's programs are installed, each in a folder of its own."""
-MOTO = "moto[server]==5.2.5"
 AZURITE = "azurite@3.37.0"
 _PATIENCE = 60.0
 _AZURITE_ACCOUNT = "devstoreaccount1"
@@ -59,7 +58,7 @@ class Rival:
                 return process, time.perf_counter() - began
             time.sleep(0.005)
         process.kill()
-        raise RuntimeError(f"{self.name} did not start.")
+        raise RuntimeError("it did not start")
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         """Stop it and remove what it kept."""
@@ -69,15 +68,10 @@ class Rival:
 
 
 def moto() -> Rival | str:
-    """Return moto's DynamoDB, installed on first use, or why it cannot be measured."""
-    program = TOOLS / "moto" / "bin" / "moto_server"
+    """Return moto's DynamoDB, which scripts/requirements/bench.txt installs, or why it cannot be measured."""
+    program = Path(sys.executable).with_name("moto_server")
     if not program.exists():
-        commands = [
-            [sys.executable, "-m", "venv", str(TOOLS / "moto")],
-            [str(TOOLS / "moto" / "bin" / "pip"), "install", "--quiet", MOTO],
-        ]
-        if problem := _run(commands):
-            return f"{MOTO}: {problem}"
+        return "moto's server: it is not installed beside this Python"
     port = _free_port()
     origin = f"http://127.0.0.1:{port}"
     key = {"id": {"S": "1"}}
@@ -107,8 +101,8 @@ def azurite() -> Rival | str:
     if not program.exists():
         (TOOLS / "azurite").mkdir(parents=True, exist_ok=True)
         install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(TOOLS / "azurite"), AZURITE]
-        if problem := _run([install]):
-            return f"{AZURITE}: {problem}"
+        if problem := _failed(install):
+            return f"{AZURITE}: npm could not install it: {problem}"
     port, folder = _free_port(), tempfile.mkdtemp(prefix="bench-")
     origin = f"http://127.0.0.1:{port}"
     row = "rows(PartitionKey='a',RowKey='1')"
@@ -150,12 +144,10 @@ def _table(origin: str, method: str, path: str, body: Mapping[str, object] | Non
     return request(method, f"{origin}/{_AZURITE_ACCOUNT}/{path}", headers, json.dumps(body).encode() if body else b"")
 
 
-def _run(commands: Sequence[Sequence[str]]) -> str:
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - built above
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or ["it failed"])[-1]
-    return ""
+def _failed(command: Sequence[str]) -> str:
+    """Run a command; returns the last thing it said when it failed, or nothing."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - built above
+    return (done.stderr.strip().splitlines() or ["it failed"])[-1] if done.returncode else ""
 
 
 def _free_port() -> int:
