@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 import random
 import threading
 from collections import OrderedDict
@@ -146,7 +148,7 @@ class Ways:
         with self._lock:
             who = (caller.tenant_id, caller.object_id)
             latest, lane = self._users.get(who) or self._new_lane(caller)
-            latest.assertion = caller.assertion
+            latest.present(caller.assertion)
             self._users[who] = latest, lane
             self._users.move_to_end(who)
             if len(self._users) > MOST_USERS:
@@ -185,16 +187,35 @@ def _nothing(_row: Mapping[str, object]) -> bool:
 
 
 class _Latest:
-    """The tokens of one user, got with the latest token that user presented."""
+    """The tokens of one user, got with the token which that user has presented and which lasts longest.
+
+    An operation that was put off comes with the token of its request, which may have expired since; another request of
+    the same user may have brought a fresh one.
+    """
 
     def __init__(self, on_behalf: auth.OnBehalfOf) -> None:
         self._on_behalf = on_behalf
-        self.assertion = ""
+        self._assertion = ""
+
+    def present(self, assertion: str) -> None:
+        """Use `assertion` from now on, unless the one at hand lasts longer."""
+        if expiry(assertion) >= expiry(self._assertion):
+            self._assertion = assertion
 
     def token(self) -> str:
         """Return a token. Raises SignInError."""
-        return self._on_behalf.tokens(self.assertion).token()
+        return self._on_behalf.tokens(self._assertion).token()
 
     def renew(self, rejected: str, claims: str = "") -> str:
         """Return a token in place of `rejected`. Raises SignInError."""
-        return self._on_behalf.tokens(self.assertion).renew(rejected, claims)
+        return self._on_behalf.tokens(self._assertion).renew(rejected, claims)
+
+
+def expiry(token: str) -> float:
+    """Return when an access token ends, in seconds since 1970; 0 when it does not say. Nothing is checked here."""
+    try:
+        content = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
+        return 0.0

@@ -155,6 +155,25 @@ def test_tokens_that_are_revoked_in_between_are_exchanged_anew(tmp_path: Path, e
         assert answer.status_code == 200, answer.text
 
 
+def test_an_operation_with_a_token_that_has_expired_uses_the_users_fresh_one(
+    tmp_path: Path, emulator_keys: Keys
+) -> None:
+    with hosted(tmp_path, emulator_keys) as made:
+        fresh = made.signed_in(ANN)["authorization"].partition(" ")[2]
+        signing = made.emulated.emulator.keys.signing()
+        ended = signing.sign({**signing.check(fresh), "exp": 1})
+        old, new = (
+            Caller(CallerKind.USER, TENANT.tenant_id, ANN.object_id, FLOWS.client_id, assertion=token)
+            for token in (ended, fresh)
+        )
+        with pytest.raises(SignInAgain):
+            made.reach.organization(old).metadata()
+        organization = made.reach.organization(new)
+        made.reach.organization(old)  # which comes in between
+        organization.metadata()
+        made.reach.organization(old).metadata()
+
+
 @pytest.fixture
 def _second_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tenant ask for a second factor, which only a person can give."""
