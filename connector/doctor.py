@@ -238,12 +238,22 @@ def examine_clock(presence: Presence, clock: Clock) -> Check:
     """Compare this machine's clock with the organization's, which says the time to the second."""
     if presence.server_time is None:
         return Check("clock", Verdict.SKIPPED, "The organization did not say what time it is.")
-    skew = abs(clock.now() - presence.server_time)
+    ahead = clock.now() - presence.server_time
+    skew = abs(ahead)
     if skew < SKEW_TO_MENTION:
         return Check("clock", Verdict.OK, "Agrees with the organization's to the minute.")
     verdict = Verdict.FAILED if skew >= SKEW_TOO_LARGE else Verdict.WARNING
-    sentence = f"This machine's clock and the organization's are {skew.total_seconds():.0f} seconds apart."
-    return Check("clock", verdict, sentence, "Set this machine's clock; tokens are refused when it is minutes off.")
+    where = "ahead of" if ahead > timedelta() else "behind"
+    sentence = f"This machine's clock is {_duration(skew)} {where} the organization's."
+    remedy = "Set this machine's clock: what a certificate signs is refused when it is minutes off."
+    return Check("clock", verdict, sentence, remedy)
+
+
+def _duration(span: timedelta) -> str:
+    for unit, name in ((timedelta(days=1), "days"), (timedelta(hours=1), "hours"), (timedelta(minutes=1), "minutes")):
+        if span >= 2 * unit:
+            return f"{span / unit:.0f} {name}"
+    return f"{span.total_seconds():.0f} seconds"
 
 
 def examine_limits(presence: Presence) -> Check:

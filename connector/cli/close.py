@@ -8,11 +8,10 @@ from uuid import UUID
 import click
 
 from connector.cli.connection import read_settings
-from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
+from connector.cli.errand import Errand, carry_out, require_a_way_to_agree, wait_and_tell
 from connector.cli.intent_options import intent_of, intent_options, requested
 from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
-from connector.clock import SystemClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
 from connector.closing.organization import Organization
@@ -47,7 +46,7 @@ def close(
     intent = intent_of(request, settings)
 
     def act(organization: Organization, digest: str | None) -> Report:
-        return close_opportunity(organization, intent, pause=SystemClock().sleep, if_plan=digest)
+        return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
     question = f"Close it as {intent.outcome}?"
     return carry_out(Errand(intent, act, question, agreed, if_plan, as_json), settings)

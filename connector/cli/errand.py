@@ -13,6 +13,7 @@ from connector.cli.connection import connected
 from connector.cli.failures import ExitCode, sentences
 from connector.cli.results import print_json
 from connector.cli.views import show_failure, show_preview, show_report
+from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
 from connector.closing.organization import Organization
@@ -20,6 +21,9 @@ from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing
 from connector.errors import ConnectorError
 from connector.settings import Settings
+
+LONG_WAIT = 5.0
+"""Seconds of waiting from which on somebody who watches is told."""
 
 Act = Callable[[Organization, str | None], Report]
 """Does it, bound to a plan's digest where one is given."""
@@ -47,6 +51,16 @@ def require_a_way_to_agree(agreed: bool) -> None:  # noqa: FBT001 (a fact, not a
             "There is no terminal to ask on, so nothing was changed. Agree with --yes, or with --if-plan and the "
             "digest that `connector plan` prints."
         )
+
+
+def wait_and_tell(seconds: float) -> None:
+    """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
+    if seconds >= LONG_WAIT:
+        click.echo(
+            f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops it: the same command goes on later.",
+            err=True,
+        )
+    SystemClock().sleep(seconds)
 
 
 def carry_out(errand: Errand, settings: Settings) -> int:

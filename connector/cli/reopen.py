@@ -8,10 +8,9 @@ from uuid import UUID
 import click
 
 from connector.cli.connection import read_settings
-from connector.cli.errand import Errand, carry_out, require_a_way_to_agree
+from connector.cli.errand import Errand, carry_out, require_a_way_to_agree, wait_and_tell
 from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
-from connector.clock import SystemClock
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
 from connector.closing.organization import Organization
@@ -33,6 +32,6 @@ def reopen(*, opportunity: UUID, yes: bool, if_plan: str | None, as_json: bool, 
     intent = ReopenIntent(opportunity)
 
     def act(organization: Organization, digest: str | None) -> Report:
-        return reopen_opportunity(organization, intent, pause=SystemClock().sleep, if_plan=digest)
+        return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
     return carry_out(Errand(intent, act, "Reopen it?", agreed, if_plan, as_json), read_settings(env_file))
