@@ -57,8 +57,7 @@ def wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
         click.echo(
-            f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops it: the same command goes on later.",
-            err=True,
+            f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.", err=True
         )
     SystemClock().sleep(seconds)
 
