@@ -32,7 +32,9 @@ from connector.service.operations_wait import Waiting, ended
 from connector.service.options import ServiceOptions
 
 SOON, LATER = 2, RETRY_AFTER
-"""Seconds until a poll: while it runs, and while it waits without saying until when."""
+"""Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
+_AGES = 5
+"""The longer an operation has taken so far, the longer until the next poll: one part of so many."""
 _LOOKED_THROUGH = 1000
 """Operations among which those of one status are looked for."""
 
@@ -135,9 +137,10 @@ class OperationRoutes:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""
         signed = self._links.sign(operation.job.name, operation.expires.timestamp())
         location = self._links.location(signed, headers_of(request), str(request.base_url))
-        seconds = SOON
+        now = self._clock.now()
+        seconds = round(min(LATER, max(SOON, (now - operation.job.created).total_seconds() / _AGES)))
         if waiting_until is not None:
-            seconds = max(SOON, round((waiting_until - self._clock.now()).total_seconds() + 0.499))
+            seconds = max(SOON, round((waiting_until - now).total_seconds() + 0.499))
         seen = view(operation, waiting_until)
         accepted = Accepted(**dict(seen), location=location, retry_after=seconds)
         headers = {"Location": location, "Retry-After": str(seconds), "Operation-Id": operation.job.name}

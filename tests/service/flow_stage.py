@@ -27,6 +27,9 @@ from tests.service.stage import OPTIONS, Stage
 from tests.service.timeline import Timeline
 
 DELIVERIES_WITHIN = 3.5 * 3600
+"""Seconds within which an action is delivered again and again."""
+BETWEEN = 12.0
+"""Seconds between two actions at the least: what eight workers bear who are held up as often as here."""
 TIMEOUT = 120.0
 """Seconds after which the endpoint gives up on an answer of the organization."""
 
@@ -179,10 +182,10 @@ def _schedule(
     keyed = (run, run | {"idempotency-key": f'"action-{number}"'}, {"idempotency-key": f"a{number}"})
     headers = chance.choice((*keyed, {}) if play.keyless else keyed)
     path = f"/opportunities/{opportunity}/close"
-    first = chance.uniform(0, DELIVERIES_WITHIN)
+    first = chance.uniform(0, max(DELIVERIES_WITHIN, play.actions * BETWEEN))
     for delivery in range(play.deliveries):
         # every other one comes within a minute of the first: it overlaps with it, or comes just after its end
-        at = chance.uniform(first, first + 60) if delivery % 2 else chance.uniform(0, DELIVERIES_WITHIN)
+        at = chance.uniform(first, first + 60) if delivery % 2 else first + chance.uniform(0, DELIVERIES_WITHIN)
         timeline.spawn(lambda: engine.deliver(str(number), path, body, headers, schedule), at=at)
 
 
