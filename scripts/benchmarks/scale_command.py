@@ -1,52 +1,79 @@
-"""The command `scripts/bench scale`: the same job with more and more rows, through the command line and its ledger."""
+"""The command `scripts/bench scale`: more and more rows, more processes, more users; and ten million, on paper."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
 
-from scripts.benchmarks import large_job
+from scripts.benchmarks import crews, large_job, ten_million
 from scripts.benchmarks.conditions import conditions
-from scripts.benchmarks.records import keep, markdown
+from scripts.benchmarks.crews import Crew
+from scripts.benchmarks.records import FOLDER, keep, markdown
 
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = (1_000, 10_000, 100_000)
 FEW = (1_000, 10_000)
 HEAD = ("rows", "of them open", "plan, µs per row", "run, µs per row", "memory MB", "store, bytes per row")
-MOST_OPEN = 100_000
-"""Opportunities really closed; in a larger job the rest is closed already, as in a second run of an export."""
+CREW_HEAD = ("worker processes", "users", "closes", "seconds", "closes per second", "their CPU, s", "answered 429")
+SIDE_BY_SIDE = 3
+"""Crews that are measured at the same time, since they mostly wait."""
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run a job of each size; returns 1 when a target is missed."""
+    """Run a job of each size, and one by each crew; returns 1 when a target is missed.
+
+    A million rows are `python -m scripts.benchmarks.large_job --keep`, whose kept result is taken in.
+    """
     before = conditions()
-    jobs = [large_job.measure(rows, min(rows, MOST_OPEN)) for rows in (FEW if options.quick else SIZES)]
-    table = markdown(HEAD, [
-        (f"{job['rows']:,}", f"{job['open']:,}", _per_row(job, "plan"), _per_row(job, "run"), f"{_memory(job):.0f}",
-         str(job["store_bytes_per_row"])) for job in jobs
-    ])  # fmt: skip
-    missed = [f"{job['rows']}: {name}" for job in jobs for name, well in _targets(job).items() if not well]
-    data = {"benchmark": "scale", "conditions": before, "jobs": jobs, "missed": missed}
+    jobs: list[Mapping[str, Any]] = [large_job.measure(rows, rows) for rows in (FEW if options.quick else SIZES)]
+    jobs += _kept(FOLDER / "large_job.json")
+    rows = crews.FEW if options.quick else crews.ROWS_A_USER
+    found = _crews(crews.CREWS[:3] if options.quick else crews.CREWS, rows)
+    missed = [f"{job['rows']}: {name}" for job in jobs for name, well in job["targets"].items() if not well]
+    missed += [f"{crew.processes} processes, {crew.users} users" for crew in found if crew.twice or not crew.whole]
+    data = {
+        "benchmark": "scale",
+        "conditions": before,
+        "conditions_after": conditions(),
+        "jobs": jobs,
+        "crews": [crew.data() for crew in found],
+        "missed": missed,
+    }
+    text = _text(jobs, found)
     if options.keep:
-        keep("scale", data, table)
-    sys.stdout.write(json.dumps(data) + "\n" if options.json else f"{table}\nmissed: {missed or 'nothing'}\n")
+        keep("scale", data, text)
+    sys.stdout.write(json.dumps(data) + "\n" if options.json else f"{text}\nmissed: {missed or 'nothing'}\n")
     return 1 if missed else 0
 
 
-def _part(job: Mapping[str, object], name: str) -> Mapping[str, float]:
-    part = job[name]
-    assert isinstance(part, Mapping)  # noqa: S101 - as `large_job.measure` made it
-    return part
+def _crews(wanted: Sequence[tuple[int, int]], rows: int) -> list[Crew]:
+    with ProcessPoolExecutor(SIDE_BY_SIDE) as pool:
+        return list(pool.map(crews.work, *zip(*wanted, strict=True), [rows] * len(wanted)))
 
 
-def _per_row(job: Mapping[str, object], name: str) -> str:
-    return f"{_part(job, name)['seconds'] / int(str(job['rows'])) * 1e6:,.0f}"
+def _kept(file: Path) -> list[Mapping[str, Any]]:
+    """Return the large job that was measured before, if there is one."""
+    return [json.loads(file.read_text(encoding="utf-8"))] if file.exists() else []
 
 
-def _memory(job: Mapping[str, object]) -> float:
-    return max(_part(job, name)["memory_mb"] for name in ("plan", "run"))
+def _text(jobs: Sequence[Mapping[str, Any]], found: Sequence[Crew]) -> str:
+    sizes = markdown(HEAD, [
+        (f"{job['rows']:,}", f"{job['open']:,}", _per_row(job, "plan"), _per_row(job, "run"),
+         f"{max(job[part]['memory_mb'] for part in ('plan', 'run')):.0f}", str(job["store_bytes_per_row"]))
+        for job in jobs
+    ])  # fmt: skip
+    several = markdown(CREW_HEAD, [
+        (str(one.processes), str(one.users), f"{one.closed:,}", f"{one.seconds:.0f}", f"{one.rate:.1f}",
+         f"{one.cpu_seconds:.1f}", str(one.refused))
+        for one in found
+    ])  # fmt: skip
+    closing = max((job for job in jobs if job["open"] == job["rows"]), key=lambda job: int(job["rows"]))
+    return f"{sizes}\n{ten_million.ABOUT_CREWS}\n{several}\n{ten_million.advice(jobs[-1], closing)}"
 
 
-def _targets(job: Mapping[str, object]) -> Mapping[str, float]:
-    return _part(job, "targets")
+def _per_row(job: Mapping[str, Any], name: str) -> str:
+    return f"{job[name]['seconds'] / job['rows'] * 1e6:,.0f}"
