@@ -19,9 +19,10 @@ OPERATIONS = 3
 POOL, PER_LICENCE, MOST_POOLED = 500_000, 5_000, 10_000_000
 """Requests in 24 hours that all application users of a tenant share: base, for each licence, at most (documented)."""
 
-ABOUT_CREWS = """Several processes and users. The service is modelled here (about 1.2 s of work for a close with two quotes,
-the documented limits), so that the service is what everybody waits for, and not the few processors, which the emulator
-has to share with all of them. What a user may use up does not grow with processes; it grows with users, and with web
+ABOUT_CREWS = """\
+Several processes and users. The service is modelled here (about 1.2 s of work for a close with two quotes, the
+documented limits), so that the service is what everybody waits for, and not the few processors, which the emulator has
+to share with all of them. What a user may use up does not grow with processes; it grows with users, and with web
 servers. A second process is for a machine that may fail, or for more than one machine's worth of work.
 """
 
@@ -38,13 +39,13 @@ execution a second for each user and web server:
 {_days()}
 The tenant's entitlement comes on top: {OPERATIONS} writes a row are {OPERATIONS * ROWS // 10**6} million Power Platform
 requests. All application users together have {POOL:,} in 24 hours, {PER_LICENCE:,} more for each licence, and
-{MOST_POOLED:,} at most: {OPERATIONS * ROWS / MOST_POOLED:.0f} days with the largest pool, {OPERATIONS * ROWS / POOL:.0f}
-with the smallest. More users do not change that.
+{MOST_POOLED:,} at most: {OPERATIONS * ROWS / MOST_POOLED:.0f} days with the largest pool,
+{OPERATIONS * ROWS / POOL:.0f} with the smallest. More users do not change that.
 
-The client's share, from {closing["rows"]:,} rows of which all were closed (which has the emulator's work on the same two
-processors in it): planning {plan * ROWS / 3600:.1f} h, running {run * ROWS / 3600:.1f} h without waiting for the service.
-Memory does not grow with the rows; the store takes {store:.1f} GB. One machine is enough until the service allows more
-than {1 / run:,.0f} closes a second.
+The client's share, from {closing["rows"]:,} rows of which all were closed (which has the emulator's work on the same
+two processors in it): planning {plan * ROWS / 3600:.1f} h, running {run * ROWS / 3600:.1f} h without waiting for the
+service. Memory does not grow with the rows; the store takes {store:.1f} GB. One machine is enough until the service
+allows more than {1 / run:,.0f} closes a second.
 
 What to do:
 
@@ -65,9 +66,6 @@ What to do:
 
 
 def _days() -> str:
-    head = (
-        "| work per close | " + " | ".join(_setup(*one) for one in SETUPS) + " |\n" + "|---" * (len(SETUPS) + 1) + "|\n"
-    )
     lines = []
     for name, seconds in WORK.items():
         days = [ROWS / (PER_SECOND / seconds * servers * users) / 86400 for servers, users in SETUPS]
