@@ -38,8 +38,8 @@ class Links:
 
         Raises Declined (404) when it is signed wrongly or has expired: nothing tells which, or whether it exists.
         """
-        operation_id, _, rest = text.partition(".")
-        if not rest:
+        operation_id, dot, rest = text.partition(".")
+        if not dot:
             return operation_id, False
         expires, _, signature = rest.partition(".")
         right = hmac.compare_digest(self._signature(f"{operation_id}.{expires}").encode(), signature.encode())

@@ -33,6 +33,15 @@ def test_an_address_with_any_other_letter_is_no_address(place: int, letter: str)
     assert not proven
 
 
+@given(st.text().filter(lambda text: text != SIGNED))
+def test_whatever_has_a_dot_is_an_address_or_nothing(text: str) -> None:
+    if "." in text:
+        with pytest.raises(Declined):
+            LINKS.operation_of(text, 0.0)
+    else:
+        assert LINKS.operation_of(text, 0.0) == (text, False)
+
+
 def test_an_address_expires() -> None:
     with pytest.raises(Declined):
         LINKS.operation_of(SIGNED, 1001.0)
