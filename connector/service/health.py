@@ -42,8 +42,8 @@ class Health:
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
         router = APIRouter(include_in_schema=False)
-        router.add_api_route("/healthz", self.alive, methods=["GET"])
-        router.add_api_route("/readyz", self.ready, methods=["GET"])
+        router.add_api_route("/healthz", self.alive, methods=["GET", "HEAD"])
+        router.add_api_route("/readyz", self.ready, methods=["GET", "HEAD"])
         router.add_api_route("/version", self.version, methods=["GET"])
         return router
 
