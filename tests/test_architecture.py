@@ -55,7 +55,7 @@ EMULATOR = {
     "load": ("rules", "wire"),
     "organization": ("seeding", "world", "records", "rules", "identity", "load"),
     "control": ("organization", "seeding", "world", "records", "rules", "identity", "load", "wire"),
-    "faces": ("wire",),
+    "faces": ("identity", "wire"),
 }
 LONGEST_FUNCTION = 60
 LARGEST_FILE = 600

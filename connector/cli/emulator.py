@@ -15,7 +15,6 @@ from connector.emulator.command import serve
 from connector.emulator.load.faults import BadPlan
 from connector.emulator.organization.options import MEMORY, ServeOptions
 from connector.emulator.organization.organization import OrganizationError
-from connector.emulator.records.store import StoreError
 from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
@@ -142,11 +141,23 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
     except BadPlan as error:
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
-    except (sqlite3.DatabaseError, StoreError) as error:
-        raise SettingsError(f"The file {db} is no emulator's: {error}.", remedy="Name another with --db.") from error
+    except sqlite3.DatabaseError as error:
+        raise SettingsError(
+            f"The file {db} cannot be used: {error}.",
+            remedy="Name another with --db, or see who may write there and that the disk has room.",
+        ) from error
     except OSError as error:
-        why = f"The emulator cannot serve on port {port} with the file {db}: {error.strerror or error}."
-        raise SettingsError(why, remedy="Choose another port (0 picks a free one) or other files.") from error
+        raise _not_served(error, host, port) from error
+
+
+def _not_served(error: OSError, host: str, port: int) -> SettingsError:
+    """Say what was in the way: a file, or the address."""
+    why = error.strerror or str(error)
+    if error.filename is not None:
+        remedy = "Name another place, or see who may write there and that the disk has room."
+        return SettingsError(f"The emulator cannot use {error.filename}: {why}.", remedy=remedy)
+    remedy = "Choose another port (0 picks a free one) or another address of this machine."
+    return SettingsError(f"The emulator cannot listen on {host}, port {port}: {why}.", remedy=remedy)
 
 
 emulator.add_command(control)

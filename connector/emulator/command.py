@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
 import shutil
 import signal
 import socket
@@ -21,6 +20,7 @@ from connector.emulator.core import Emulator
 from connector.emulator.faces.server import Server, listening
 from connector.emulator.faces.tls import Certificates, certificates
 from connector.emulator.identity.keys import Keys
+from connector.emulator.identity.private_file import write_private
 from connector.emulator.load.faults import FaultPlan, read_plan
 from connector.emulator.load.latency import LatencyModel
 from connector.emulator.organization.options import MEMORY, EmulatorOptions, ServeOptions
@@ -28,6 +28,9 @@ from connector.emulator.organization.travel import TravelClock
 
 Announce = Callable[[Mapping[str, str]], None]
 """Told what a client needs to know (see `ready_data`), once there is an answer to be had."""
+
+HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - to be told from others, not bound
+"""Addresses under which this machine is `localhost` to itself."""
 
 
 def serve(options: ServeOptions, announce: Announce) -> None:
@@ -100,7 +103,7 @@ def ask(
 
 
 def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certificates, announce: Announce) -> None:
-    host = "localhost" if options.host in ("127.0.0.1", "::1", "localhost") else options.host
+    host = "localhost" if options.host in HERE else options.host
     origin = f"https://{host}:{sock.getsockname()[1]}"
     clock = TravelClock(VirtualClock() if options.clock == "virtual" else SystemClock())
     emulator = Emulator(_emulator_options(options, origin), clock, keys)
@@ -122,15 +125,17 @@ async def _until_stopped(
         loop.add_signal_handler(number, stop.set)
     server = Server(emulator, emulator.options.url, files.server_context())
     await server.start(sock)
-    ready = ready_data(emulator, files)
-    if options.env_file is not None:
-        _write(options.env_file, env_text(ready))
-    if options.ready_file is not None:
-        _write(options.ready_file, json.dumps(ready, indent=2) + "\n")
-    announce(ready)
-    emulator.keys.begin()
-    await stop.wait()
-    await server.stop()
+    try:
+        ready = ready_data(emulator, files)
+        if options.env_file is not None:
+            write_private(options.env_file, env_text(ready).encode())
+        if options.ready_file is not None:
+            write_private(options.ready_file, (json.dumps(ready, indent=2) + "\n").encode())
+        announce(ready)
+        emulator.keys.begin()
+        await stop.wait()
+    finally:
+        await server.stop()  # also when a file could not be written: a loop with a server in it does not end
 
 
 def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
@@ -160,11 +165,3 @@ def _loop_runner() -> Any:  # noqa: ANN401 - asyncio.run or uvloop.run, which ag
     except ImportError:
         return asyncio.run
     return uvloop.run
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that only its owner can read (it holds a secret), all at once."""
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    half.replace(path)

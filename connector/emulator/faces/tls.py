@@ -6,11 +6,12 @@ by default since 3.13.
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from connector.emulator.identity.private_file import write_private
 
 VALID = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
@@ -34,7 +35,7 @@ class Certificates:
 
 
 def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
-    """Return the certificates kept in `folder`, making them when missing or about to expire.
+    """Return the certificates kept in `folder`, making them when missing, unreadable or about to expire.
 
     `now` is the wall-clock time that validity is counted from; clients check against theirs, so it is the machine's
     and not the emulator's. The private key files are readable by their owner only. Raises OSError when the folder
@@ -43,28 +44,31 @@ def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
     today = now if now is not None else datetime.now(UTC)
     kept = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     stamp = folder / "renew-after"
-    if _current(stamp, today) and all(path.exists() for path in (kept.authority, kept.chain, kept.key)):
+    if _current(stamp, today) and _usable(kept):
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     # Loading a cryptography library costs more than the rest of a start; a warm start does not need it.
     from connector.emulator.faces.tls_authority import issue  # noqa: PLC0415 - see above
 
     issued = issue(today, today + VALID)
-    _write(kept.key, issued.server_key)
-    _write(kept.chain, issued.server)
-    _write(kept.authority, issued.authority)
-    _write(stamp, (today + VALID - RENEW_BEFORE).isoformat().encode("ascii"))
+    write_private(kept.key, issued.server_key)
+    write_private(kept.chain, issued.server)
+    write_private(kept.authority, issued.authority)
+    write_private(stamp, (today + VALID - RENEW_BEFORE).isoformat().encode("ascii"))
     return kept
 
 
 def _current(stamp: Path, today: datetime) -> bool:
-    return stamp.exists() and today < datetime.fromisoformat(stamp.read_text(encoding="ascii").strip())
+    try:
+        return today < datetime.fromisoformat(stamp.read_text(encoding="ascii").strip())
+    except (FileNotFoundError, ValueError, TypeError):  # no stamp, no text, no moment, no time zone
+        return False
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, all at once, so that two starts never see half a key."""
-    half = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    half.replace(path)
+def _usable(kept: Certificates) -> bool:
+    """Return whether the files are there and are what they should be; whether they belong together is not looked at."""
+    try:
+        kept.server_context().load_verify_locations(kept.authority)
+    except (FileNotFoundError, ssl.SSLError):
+        return False
+    return True

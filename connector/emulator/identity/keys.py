@@ -19,7 +19,7 @@ class Keys:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._key: SigningKey | None = None
-        self._failure: Exception | None = None
+        self._failure: OSError | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -31,7 +31,7 @@ class Keys:
                 self._thread.start()
 
     def signing(self) -> SigningKey:
-        """Return the key; raises OSError or ValueError when the kept one cannot be read."""
+        """Return the key; raises OSError when the kept one cannot be read or written."""
         if self._key is None:
             self.begin()
             self.wait()
@@ -50,5 +50,5 @@ class Keys:
 
         try:
             self._key = SigningKey.kept(self._path)
-        except (OSError, ValueError) as failure:
+        except OSError as failure:
             self._failure = failure

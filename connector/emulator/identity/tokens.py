@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -26,6 +26,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
+from connector.emulator.identity.private_file import write_private
+
+_LOG = logging.getLogger(__name__)
 
 
 class BadToken(Exception):
@@ -53,20 +57,23 @@ class SigningKey:
 
     @classmethod
     def kept(cls, path: Path | None) -> SigningKey:
-        """Return the key kept at `path`, made and written when there is none; with None, one that is not kept."""
+        """Return the key kept at `path`, made and written when there is none; with None, one that is not kept.
+
+        A file that holds no RSA key is replaced, since no token can be checked with it; the log tells. Raises OSError.
+        """
         if path is not None and path.exists():
-            private = load_pem_private_key(path.read_bytes(), None)
-            if not isinstance(private, rsa.RSAPrivateKey):
-                raise ValueError(f"{path} holds no RSA key; delete it and a new one is made.")
-            return cls(private)
+            try:
+                private = load_pem_private_key(path.read_bytes(), None)
+            except (ValueError, TypeError, UnsupportedAlgorithm):  # no key, an encrypted one, one of another kind
+                private = None
+            if isinstance(private, rsa.RSAPrivateKey):
+                return cls(private)
+            _LOG.warning("%s holds no RSA key: a new one is made, and tokens issued before are no longer good.", path)
         made = rsa.generate_private_key(65537, 2048)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             pem = made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            half = path.with_name(f"{path.name}.{os.getpid()}")
-            with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(pem)
-            half.replace(path)
+            write_private(path, pem)
         return cls(made)
 
     def sign(self, claims: Mapping[str, Any]) -> str:

@@ -62,3 +62,16 @@ def test_certificates_about_to_expire_are_made_anew(tmp_path: Path) -> None:
 
 def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(certificates(tmp_path).key.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "server.pem", "server.key", "renew-after"])
+@pytest.mark.parametrize("content", ["", "garbage", "2026-01-01"])
+def test_certificates_that_cannot_be_read_are_made_anew(tmp_path: Path, name: str, content: str) -> None:
+    certificates(tmp_path)
+    (tmp_path / name).write_text(content)
+    made = certificates(tmp_path)
+    made.server_context().load_verify_locations(made.authority)
+    assert (tmp_path / name).read_text() != content
+    (tmp_path / name).unlink()
+    certificates(tmp_path)
+    assert (tmp_path / name).exists()
