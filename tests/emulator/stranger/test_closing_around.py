@@ -208,3 +208,61 @@ def test_midnight_utc_is_the_day_before_for_a_user_in_the_west(organized: Organi
     )["value"][0]
     assert close["actualend"] == "2026-01-31T00:00:00Z"
     assert close["actualend@OData.Community.Display.V1.FormattedValue"].startswith("1/30/2026")
+
+
+# Currencies, required columns, revisions.
+
+
+def test_revenue_in_another_currency_than_the_opportunitys_is_refused_by_switch(stranger: Stranger) -> None:
+    codes = stranger.read("transactioncurrencies?$select=isocurrencycode")["value"]
+    of = {row["isocurrencycode"]: f"/transactioncurrencies({row['transactioncurrencyid']})" for row in codes}
+    deal = stranger.deal(**{"transactioncurrencyid@odata.bind": of["EUR"]}, estimatedvalue=92)
+    dollars = {"transactioncurrencyid@odata.bind": of["USD"], "actualrevenue": 10}
+    assert error_of(stranger.close("WinOpportunity", deal, 3, **dollars))[:2] == (400, "0x80048cea")
+    assert stranger.close("WinOpportunity", deal, 3, actualrevenue=46).status_code == 204
+    row = stranger.read(f"opportunities({deal})?$select=actualvalue,actualvalue_base,estimatedvalue_base")
+    assert (row["actualvalue_base"], row["estimatedvalue_base"]) == (50, 100)
+    stranger.switch(revenue_currency="off")
+    other = stranger.deal(**{"transactioncurrencyid@odata.bind": of["EUR"]})
+    assert stranger.close("WinOpportunity", other, 3, **dollars).status_code == 204
+
+
+def test_columns_that_the_organization_requires_are_enforced_by_switch(stranger: Stranger) -> None:
+    required = {"LogicalName": "description", "RequiredLevel": {"Value": "ApplicationRequired"}}
+    table = {"LogicalName": "opportunityclose", "Attributes": [required]}
+    stranger.control("POST", "customizations", {"value": [table]})
+    deal = stranger.deal()
+    status, code, words = error_of(stranger.close("LoseOpportunity", deal, 5))
+    assert (status, code) == (400, "0x80040265")
+    assert "description" in words.lower()
+    assert stranger.state("opportunities", deal) == (0, 1)
+    assert stranger.close("LoseOpportunity", deal, 5, description="Too dear").status_code == 204
+    stranger.switch(required_columns="off")
+    assert stranger.close("LoseOpportunity", stranger.deal(), 5).status_code == 204
+
+
+def test_a_closed_quote_is_revised_once_and_an_active_one_becomes_an_order(stranger: Stranger) -> None:
+    offer = stranger.offer(state=1)
+    assert stranger.refused("POST", "ReviseQuote", {"QuoteId": offer})[1] == "0x8004f00e"
+    number = stranger.read(f"quotes({offer})?$select=quotenumber")["quotenumber"]
+    stranger.close("CloseQuote", offer, 7)
+    made = stranger.send("POST", "ReviseQuote", {"QuoteId": offer, "ColumnSet": {"AllColumns": True}}).json()
+    assert (made["quotenumber"], made["revisionnumber"], made["statecode"]) == (number, 1, 0)
+    assert stranger.refused("POST", "ReviseQuote", {"QuoteId": offer})[1] == "0x80048d00"
+    won = stranger.offer(state=1)
+    order = stranger.send("POST", "ConvertQuoteToSalesOrder?$select=name", {"QuoteId": won})
+    assert order.json()["@odata.context"].endswith("#salesorders(name)/$entity")
+    assert stranger.state("quotes", won) == (2, 4)
+
+
+def test_the_rules_and_their_evidence_are_read_from_the_running_server(anywhere: Stranger) -> None:
+    rules = {rule["id"]: rule for rule in anywhere.control("GET", "rules")}
+    assert len(rules) > 80
+    for rule in rules.values():
+        assert rule["evidence"] in ("document", "recording", "forum", "inferred")
+        assert rule["source"]
+    deal = anywhere.deal()
+    anywhere.close("WinOpportunity", deal, 3)
+    anywhere.close("WinOpportunity", deal, 3)
+    last = anywhere.control("GET", "journal")[-1]
+    assert (last["rule"], rules[last["rule"]]["code"]) == ("opportunity.already_closed", "0x80040515")
