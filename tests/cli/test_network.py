@@ -261,7 +261,7 @@ def test_a_host_that_never_answers_is_said(desk: Desk, authority: Authority, tmp
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=_listen_only, args=(listener, context), daemon=True).start()
         given = settings(f"https://localhost:{listener.getsockname()[1]}", authority, tmp_path)
-        said = told(close(desk, **given, DATAVERSE_READ_TIMEOUT="0.2"))
+        said = told(close(desk, **given, DATAVERSE_READ_TIMEOUT="2"))
     assert "localhost did not answer in time" in said
     assert "DATAVERSE_READ_TIMEOUT" in said
     assert "carried out" not in said
