@@ -1,8 +1,8 @@
 """What an emulator of the closing slice must do, point by point: every point is shown by tests that exist.
 
 The points are in `checklist.json`. A check is a test of `tests/emulator` as `folder/module::test` (without their
-`test_`), a test of another folder of `tests` as `clients/test_module.py::test`, or, for figures, the file of the command
-that measures them. The first check of a point is the telling one.
+`test_`), a test of another folder of `tests` as `clients/test_module.py::test`, or, for figures, the file of the
+command that measures them. The first check of a point is the telling one.
 """
 
 from __future__ import annotations
