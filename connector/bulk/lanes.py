@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from connector.closing.organization import Organization
@@ -59,6 +60,12 @@ class Paced(Protocol):
 
     def pace(self) -> Pace:
         """Return what it is doing."""
+
+    def legacy(self) -> Mapping[str, object]:
+        """Return what is known of the user's limits, as plain data, for the next governor of the same user."""
+
+    def begin_with(self, legacy: Mapping[str, object], age: float) -> None:
+        """Begin with what another governor of this user left `age` seconds ago."""
 
     def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so much work takes from now on, at no more than `fastest` requests a second."""

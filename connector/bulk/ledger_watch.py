@@ -21,6 +21,11 @@ from connector.clock import Clock
 _PIECE = 5_000
 
 
+def worker_key(worker: int) -> str:
+    """Return under what name a worker remembers how it is going; that goes with the worker."""
+    return f"worker {worker}"
+
+
 class Watch:
     """What one process has seen of the workers; `lease` is in seconds."""
 
@@ -91,4 +96,5 @@ class Watch:
             rows = [item & ROW_MASK for item in back if item >> ROW_BITS == job]
             note(transaction, job, self._clock.now().timestamp(), why, {"worker": worker, "items": len(rows)})
         transaction.run("DELETE FROM slot WHERE worker = ?", (worker,))
+        transaction.run("DELETE FROM pace WHERE identity = ?", (worker_key(worker),))
         transaction.run("DELETE FROM worker WHERE id = ?", (worker,))

@@ -17,6 +17,7 @@ from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import Item, Job, Wish
+from connector.bulk.ledger_watch import worker_key
 from connector.bulk.ledger_worker import Worker
 from connector.bulk.progress import Ending, Meter, Moment
 from connector.bulk.spread import Crew, Spread
@@ -99,13 +100,13 @@ class Run:
                 lane.drivers.shutdown(cancel_futures=True)
                 lane.crew.executor.shutdown(cancel_futures=True)
             worker.leave()
-        self._remember()
+        self._remember(f"job {self._job.name}")
         self._watch(self._meter.moment())
         counts = self._ledger.counts(self._job.name)
         return Ending(counts, wish, stopped=counts.open > 0, blocked=self._blocked)
 
     def _work(self, worker: Worker) -> Wish:
-        renewed, wish = self._clock.monotonic(), Wish.RUN
+        renewed, wish = float("-inf"), Wish.RUN
         while True:
             wish = worker.wish(self._job)
             if wish is not Wish.RUN:
@@ -117,12 +118,12 @@ class Run:
             if self._clock.monotonic() - renewed > RENEWAL:
                 renewed = self._clock.monotonic()
                 worker.renew()
-                self._remember()
+                self._remember(worker_key(worker.id))
             self._watch(self._meter.moment(wish))
 
-    def _remember(self) -> None:
-        """Let whoever asks for the status of the job see what the governors are doing."""
-        Budgets(self._ledger).remember(f"job {self._job.name}", governor_data(self._meter.moment()))
+    def _remember(self, key: str) -> None:
+        """Let whoever asks for the status of the job see what the governors are doing, or were in the end."""
+        Budgets(self._ledger).remember(key, governor_data(self._meter.moment()))
 
     def _claim(self, worker: Worker) -> float | None:
         """Give chunks to the lanes that want some; return when to ask again, or None when nothing is left to claim."""

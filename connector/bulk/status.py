@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from connector.bulk.lanes import Lane, Pace
 from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets
+from connector.bulk.ledger_budget import Budgets, Learnt
 from connector.bulk.ledger_model import Counts, Job
+from connector.bulk.ledger_watch import worker_key
 from connector.bulk.progress import Moment
 
 
 def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
     """Return the counts of a job, what is wanted of it, who works on it, and what the governors did last.
 
-    `governor` is None before the first run; its `at` says when it was so.
+    `governor` is None before the first run; its `at` says when it was so. While several work on the job it is that of
+    all of them together.
     """
+    present = ledger.present(job.name)
     counts = ledger.counts(job.name)
     data: dict[str, object] = {
         "job": job.name,
@@ -26,11 +29,45 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "reasons": reasons_data(counts),
         "created": job.created.isoformat(),
         "finished": job.finished.isoformat() if job.finished else None,
-        "workers": [worker.name for worker in ledger.present(job.name)],
+        "workers": [worker.name for worker in present],
     }
-    told = Budgets(ledger).recall(f"job {job.name}")
-    data["governor"] = {**told.data, "at": told.at.isoformat()} if told is not None else None
+    budgets = Budgets(ledger)
+    told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]
+    last = budgets.recall(f"job {job.name}")
+    data["governor"] = together(told or ([last] if last else []))
     return data
+
+
+def together(told: Sequence[Learnt]) -> dict[str, object] | None:
+    """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
+
+    The binding is that of the worker with the most requests; None when nobody has told anything.
+    """
+    if not told:
+        return None
+    busiest = max(told, key=lambda one: sum(_number(lane, "requests") for lane in _lanes(one)))
+    ceilings = [_number(one.data, "ceiling") for one in told if one.data["ceiling"] is not None]
+    ends = [_number(one.data, "left") for one in told if one.data["left"] is not None]
+    done_at_once = not all(ends)
+    return {
+        "binding": busiest.data["binding"],
+        "waiting": min(_number(one.data, "waiting") for one in told),
+        "rate": round(sum(_number(one.data, "rate") for one in told), 2),
+        "ceiling": round(sum(ceilings), 2) if ceilings else None,
+        "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
+        "lanes": [lane for one in told for lane in _lanes(one)],
+        "at": max(one.at for one in told).isoformat(),
+    }
+
+
+def _lanes(told: Learnt) -> Sequence[Mapping[str, object]]:
+    lanes = told.data["lanes"]
+    assert isinstance(lanes, list)  # noqa: S101 - as `governor_data` made it
+    return lanes
+
+
+def _number(data: Mapping[str, object], name: str) -> float:
+    return float(str(data[name]))
 
 
 def reasons_data(counts: Counts) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from connector.bulk.distribute import Pulse, Queue, Turn
+from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_budget import Budgets, Slot
@@ -66,6 +67,7 @@ class Machine:
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
         self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
+        self._handovers: dict[str, Handover] = {}
         self._leaving: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._quiet: dict[Turn, float] = {}
@@ -118,6 +120,7 @@ class Machine:
                 await self._take(me, user)
         jobs = await self._thread(self._jobs)
         for user in self._held:
+            await self._thread(self._handovers[user].now_and_then)
             if await self._queue.drop_stalled(user, self._pulse.stalled):
                 self._tell(f"A turn of {self._lanes[user].name} broke off on a machine that is gone; it is taken over.")
             now = self._clock.monotonic()
@@ -133,6 +136,8 @@ class Machine:
         slot = await self._thread(partial(Budgets(self._ledger).take, me, [user]))
         if slot is not None:
             self._tell(f"Working as {self._lanes[user].name}.")
+            self._handovers[user] = Handover(self._ledger, {user: self._lanes[user]}, self._clock)
+            await self._thread(self._handovers[user].begin)
             self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._pulse))
 
     async def _let_go(self, me: Worker, users: Sequence[str]) -> None:
@@ -145,6 +150,7 @@ class Machine:
         for user in users:
             slot, serving = self._held.pop(user)
             await asyncio.gather(serving, return_exceptions=True)
+            await self._thread(self._handovers.pop(user).keep)
             await self._thread(partial(Budgets(self._ledger).give_back, me, slot))
             self._leaving.discard(user)
 

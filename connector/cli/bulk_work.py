@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from connector.assembly import Connection
+from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
 from connector.bulk.ledger import Ledger
 from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import ItemStatus, Job, Wish
-from connector.bulk.progress import Ending
+from connector.bulk.progress import Ending, Moment
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk_views import show_counts, view_on
@@ -59,24 +60,33 @@ def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connectio
     clock = SystemClock()
     view = view_on(sys.stderr, clock)
     with _users(ledger, lanes_by_user(settings, connection), clock) as lanes:
-        running = Run(ledger, job, lanes, clock, view.show)
+        handover = Handover(ledger, lanes, clock)
+        handover.begin()
+
+        def watch(moment: Moment) -> None:
+            view.show(moment)
+            handover.now_and_then()
+
+        running = Run(ledger, job, list(lanes.values()), clock, watch)
         try:
             with stopped_by_keyboard(running.stop):
-                return running.work(who())
+                ending = running.work(who())
         finally:
             view.end()
+        handover.keep()
+        return ending
 
 
 @contextmanager
-def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[list[Lane]]:
-    """Give the lanes of the users that no other process acts as; where there is none, wait for one.
+def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[dict[str, Lane]]:
+    """Give the lanes, by user, of the users that no other process acts as; where there is none, wait for one.
 
     What the service allows a user is counted over all of them, so two governors would spend it twice.
     """
     holder = ledger.enter(f"{who()} for its users")
     try:
         told = False
-        while not (taken := [lanes[user] for user in lanes if Budgets(ledger).take(holder, [user])]):
+        while not (taken := {user: lanes[user] for user in lanes if Budgets(ledger).take(holder, [user])}):
             if not told:
                 told = True
                 click.echo(

@@ -22,6 +22,8 @@ APART = 400
 """Requests answered between two refusals that a search may cause: it costs at most 0.25 % of them."""
 PATIENCE = 20
 """Searches for a limit that was there before; then it is taken as gone."""
+ASSUMED = 10
+"""Horizons for which a limit that was learnt elsewhere is not doubted."""
 NEWS = 0.05
 """A refusal this close to the estimate taught nothing new."""
 
@@ -161,6 +163,11 @@ class Limit:
     def confirmed(self, now: float) -> bool:
         """Return whether the service told the limit within the last five horizons."""
         return now - self._heard_at <= 5 * self._horizon
+
+    def assume(self, now: float, value: float) -> None:
+        """Begin with a `value` that was learnt elsewhere, and do not soon look for more."""
+        self.value = self._learnt = value
+        self._look_again(now, ASSUMED * self._horizon)
 
     def hear(self, now: float, left: float, used: float) -> None:
         """Take the service's word, from its headers, that so much is `left` when we have `used` so much."""

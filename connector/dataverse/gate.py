@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 from connector.clock import Clock
 from connector.dataverse.answers import error_body, retry_after
 from connector.dataverse.budget import DOCUMENTED, Budget
 from connector.dataverse.error_codes import FACETS
+from connector.dataverse.legacy import Legacy
 from connector.dataverse.pacing import Facet, Feedback, Governor, Pace, Permit
 from connector.errors import NotSent
 from connector.handler import Handler, Request, Response
@@ -73,6 +75,19 @@ class Gate:
         """Return how many opportunities one batch of writes should carry."""
         with self._state:
             return self._governor.parts(WRITES)
+
+    def legacy(self) -> dict[str, object]:
+        """Return what is known of this user's limits, as plain data, for the next gate of the same user."""
+        with self._state:
+            return self._governor.legacy(self._clock.monotonic()).data()
+
+    def begin_with(self, legacy: Mapping[str, object], age: float) -> None:
+        """Begin with what another gate of this user left `age` seconds ago; what is not understood is passed over."""
+        read = Legacy.read(legacy)
+        if read is not None:
+            with self._state:
+                self._governor.begin_with(self._clock.monotonic(), read, max(0.0, age))
+                self._state.notify_all()
 
     def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from now on."""

@@ -22,6 +22,7 @@ from enum import StrEnum
 from connector.dataverse.budget import DOCUMENTED, Budget
 from connector.dataverse.crowd import START_IN_FLIGHT, Cost, Crowd
 from connector.dataverse.forecast import Stock, Work, seconds_for
+from connector.dataverse.legacy import Legacy, begin_with, left_by
 from connector.dataverse.servers import NEVER, Server
 
 BATCH_SECONDS = 8.0
@@ -372,6 +373,16 @@ class Governor:
         answered = self._requests - self._in_flight
         elapsed = self._in_flight * now - self._sent_at
         return (self._executed + elapsed) * answered / (answered + self._in_flight / 2) if answered else 0.0
+
+    def legacy(self, now: float) -> Legacy:
+        """Return what the next governor of this user should begin with."""
+        return left_by(self._servers.values(), now, self._held_until - now)
+
+    def begin_with(self, now: float, legacy: Legacy, age: float) -> None:
+        """Begin with what another governor of this user left `age` seconds ago."""
+        self._held_until = max(self._held_until, now + legacy.waiting - age)
+        for server in self._servers.values():
+            begin_with(server, legacy, now, age)
 
     def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.

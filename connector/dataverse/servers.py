@@ -57,6 +57,12 @@ class Server:
         """Return the estimates as they stand, for a server not met before."""
         return Learnt(self.count.value, self.time.value, self.concurrency.value)
 
+    def assume(self, now: float, learnt: Learnt) -> None:
+        """Take over estimates that were made elsewhere; what is higher again is found out with care, and in time."""
+        self.count.assume(now, learnt.requests)
+        self.time.assume(now, learnt.seconds)
+        self.concurrency.assume(now, learnt.concurrency)
+
     def slots(self) -> int:
         """Return how many more requests may be in flight at once, to one below what stops us for minutes."""
         return int(self.concurrency.value) - 1 - self.in_flight

@@ -7,19 +7,30 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import kills
+import pytest
 from dam import Dam, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import rows
 
 from connector.bulk.distribute import Queue
+from connector.bulk.handover import Handover
+from connector.bulk.ledger import Ledger
+from connector.bulk.ledger_budget import Budgets
 from connector.bulk.ledger_model import ItemStatus, JobState, Present, Wish
 from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger_watch import worker_key
+from connector.bulk.status import status_data
 from connector.bulk.worker_share import label, shares
-from connector.clock import SystemClock
+from connector.clock import SystemClock, VirtualClock
+from connector.dataverse.gate import Gate
+from connector.handler import Response
+from tests.bulk.office import Office
 
 WORKER = str(Path(__file__).with_name("quick_worker.py"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,3 +138,40 @@ def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> Non
     )
     assert done.returncode == 2
     assert "postgresql://" in done.stderr
+
+
+def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str, office: Office) -> None:
+    (lane,) = office.connection.lanes
+    office.run(office.job("june", office.open_ids()[:50]))
+    clock = VirtualClock()
+    with open_ledger(postgres_store, clock) as ledger:
+        Handover(ledger, {"user": lane}, clock).keep()
+        clock.sleep(7.0)
+        heir = Gate(lambda _request: Response(200), clock)
+        Handover(ledger, {"user": replace(lane, gate=heir)}, clock).begin()
+    left, found = lane.gate.legacy(), heir.legacy()
+    assert found["sent"] == pytest.approx(float(str(left["sent"])) * (1 - 7 / 300))
+    assert found["requests"] == left["requests"]
+
+
+def test_the_status_of_a_job_is_that_of_all_who_work_on_it(ledger: Ledger) -> None:
+    job = ledger.create("june", rows(10))
+    workers = [ledger.enter(f"host:{number}", "june") for number in range(2)]
+    told = {
+        "binding": "time", "waiting": 3.0, "rate": 10.0, "ceiling": 20.0, "left": 60.0,
+        "lanes": [{"name": "a", "requests": 5}],
+    }  # fmt: skip
+    Budgets(ledger).remember(worker_key(workers[0].id), told)
+    Budgets(ledger).remember(
+        worker_key(workers[1].id),
+        {**told, "binding": "count", "waiting": 0.0, "lanes": [{"name": "b", "requests": 9}]},
+    )
+    governor = status_data(ledger, job)["governor"]
+    assert isinstance(governor, dict)
+    assert {name: governor[name] for name in ("binding", "waiting", "rate", "ceiling", "left")} == {
+        "binding": "count", "waiting": 0.0, "rate": 20.0, "ceiling": 40.0, "left": 30.0,
+    }  # fmt: skip
+    assert [lane["name"] for lane in governor["lanes"]] == ["a", "b"]
+    for worker in workers:
+        worker.leave()
+    assert status_data(ledger, job)["governor"] is None
