@@ -186,8 +186,7 @@ class Progress:
         ours = bool(kinds & self.errand.deciding)
         self._forget_failures()
         notes = dict.fromkeys(result.note for result in self.results.values() if result.note)
-        report = self._report(self.errand.done if ours else self.errand.already)
-        return replace(report, warnings=(*warnings, *notes))
+        return self._report(self.errand.done if ours else self.errand.already, (*warnings, *notes))
 
     def _end_unread(self, error: ConnectorError) -> Report:
         """Return the end when the last look failed: every step answered well is done, even if unseen."""
@@ -195,7 +194,7 @@ class Progress:
             return self._finish((f"All steps were done, but reading back failed: {error.message}",))
         return self.fail(error)
 
-    def _report(self, status: ReportStatus) -> Report:
+    def _report(self, status: ReportStatus, warnings: tuple[str, ...] = ()) -> Report:
         doubted = self.doubts.keys() if self.in_doubt else ()
         return Report(
             opportunity_id=self.errand.opportunity_id,
@@ -203,6 +202,7 @@ class Progress:
             steps=tuple(_doubted(r) if key in doubted else r for key, r in self.results.items()),
             digest=(self.first or make_plan(self.errand.opportunity_id, ())).digest,
             rounds=self.rounds,
+            warnings=warnings,
             before=self.before,
             after=self.now,
         )

@@ -107,10 +107,8 @@ def _snapshot(
     opportunity: Opportunity, quotes: list[Quote], closes: Mapping[UUID, Sequence[CloseActivity]]
 ) -> Snapshot:
     by_id = {quote.id: quote for quote in quotes}  # a row that moves while pages are read may come twice
-    records = (opportunity.id, *by_id)
-    activities = [activity for record in records for activity in closes.get(record, ())]
-    return Snapshot(
-        opportunity,
-        tuple(by_id[quote_id] for quote_id in sorted(by_id)),
-        tuple(sorted(activities, key=lambda activity: activity.id)),
-    )
+    ordered = tuple([by_id[quote_id] for quote_id in sorted(by_id)])
+    if not closes:
+        return Snapshot(opportunity, ordered)
+    activities = [activity for record in (opportunity.id, *by_id) for activity in closes.get(record, ())]
+    return Snapshot(opportunity, ordered, tuple(sorted(activities, key=lambda activity: activity.id)))
