@@ -165,12 +165,12 @@ def retry(
             except (NotSent, Unanswered) as error:
                 trouble = error
             if not _again(request, response, trouble, repeatable):
-                return _outcome(response, trouble, repeatable(request))
+                return _outcome(request, response, trouble, repeatable)
             told = retry_after(response) if response else None
             failures += told is None
             pause = patience.backoff(failures, chance) if told is None else told + chance.random()
             if failures >= patience.tries or (told is not None and waited + told > patience.told):
-                return _outcome(response, trouble, repeatable(request))
+                return _outcome(request, response, trouble, repeatable)
             waited += pause
             level = logging.WARNING if pause >= LONG_PAUSE else logging.INFO
             why = _reason(response, trouble)
@@ -193,10 +193,12 @@ def _again(
     return passing and repeatable(request)
 
 
-def _outcome(response: Response | None, trouble: ConnectorError | None, harmless: bool) -> Response:  # noqa: FBT001 - a fact about the request
+def _outcome(
+    request: Request, response: Response | None, trouble: ConnectorError | None, repeatable: Callable[[Request], bool]
+) -> Response:
     if response is not None:
         return response
-    if isinstance(trouble, Unanswered) and harmless:
+    if isinstance(trouble, Unanswered) and repeatable(request):
         trouble.effect = Effect.NONE
         trouble.remedy = "Try again; check your network and proxy. DATAVERSE_READ_TIMEOUT sets how long to wait."
     raise trouble or AssertionError("a handler returned neither response nor failure")
@@ -218,6 +220,8 @@ def log(handler: Handler, *, clock: Clock) -> Handler:
     """
 
     def logged(request: Request) -> Response:
+        if not _log.isEnabledFor(logging.INFO):  # to describe a request with hundreds of ids takes time
+            return handler(request)
         began = clock.monotonic()
         try:
             response = handler(request)
