@@ -108,8 +108,7 @@ def _run(options: ServeOptions, sock: socket.socket, keys: Keys, files: Certific
     clock = TravelClock(VirtualClock() if options.clock == "virtual" else SystemClock())
     emulator = Emulator(_emulator_options(options, origin), clock, keys)
     emulator.authority_file = files.authority
-    gc.collect()
-    gc.freeze()  # what is there now stays: the collector need not walk it at every turn
+    gc.freeze()  # what is there now stays: the collector need not walk it at every turn, nor once before it serves
     try:
         _loop_runner()(_until_stopped(options, emulator, sock, files, announce))
     finally:
