@@ -70,8 +70,12 @@ def carry_out(errand: Errand, settings: Settings) -> int:
         digest = errand.if_plan
         if not errand.agreed:
             plan = _shown(errand, organization, metadata)
-            if plan is not None and not click.confirm(errand.question, default=False, err=True):
-                return _say_declined(errand)
+            try:
+                if plan is not None and not click.confirm(errand.question, default=False, err=True):
+                    return _say_declined(errand, ExitCode.REFUSED)
+            except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
+                click.echo(err=True)
+                return _say_declined(errand, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
             report = errand.act(organization, digest)
@@ -94,14 +98,14 @@ def _shown(errand: Errand, organization: Organization, metadata: OrganizationMet
     return seen.verdict
 
 
-def _say_declined(errand: Errand) -> ExitCode:
+def _say_declined(errand: Errand, code: ExitCode) -> ExitCode:
     reason = "Not confirmed; nothing was changed."
     if errand.as_json:
         identity = str(errand.intent.opportunity_id)
         print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
     else:
         click.echo(reason)
-    return ExitCode.REFUSED
+    return code
 
 
 def _say_interrupted(errand: Errand, organization: Organization) -> ExitCode:

@@ -152,11 +152,11 @@ def test_on_a_terminal_the_plan_is_shown_and_yes_does_it(desk: Desk) -> None:
     assert seen.index(b"Plan for") < seen.index(b"Close it as won?") < seen.index(b"Closed:")
 
 
-@pytest.mark.parametrize("answer", [b"n\n", b"\n"])
-def test_on_a_terminal_anything_but_yes_changes_nothing(desk: Desk, answer: bytes) -> None:
+@pytest.mark.parametrize(("answer", "ends"), [(b"n\n", 3), (b"\n", 3), (b"\x04", 130)])
+def test_on_a_terminal_anything_but_yes_changes_nothing(desk: Desk, answer: bytes, ends: int) -> None:
     before = desk.rows()
     code, seen = on_a_terminal(desk, answer, "close", desk.opportunity(actives=1), "--won")
-    assert code == 3, seen
+    assert code == ends, seen
     assert b"nothing was changed" in seen
     assert desk.rows() == before
 
