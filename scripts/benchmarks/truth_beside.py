@@ -26,7 +26,9 @@ RUNS = 5
 """How often a script is run, with the rows that failed, before whoever runs it gives up."""
 KILLS = 8
 QUOTES = 2
-PATIENCE = 600.0
+REVOKED_EVERY = 150
+"""Records closed between two revocations of all tokens."""
+PATIENCE, LOOK = 600.0, 0.1
 SHORT = 1.0
 """Seconds of Retry-After here, so that no hours pass."""
 NAMES = [*(name for name in PLANS if not name.startswith("slow")), KILLED, TWICE, EXPIRING]
@@ -155,13 +157,14 @@ def _process(arguments: Sequence[str], surroundings: Mapping[str, str]) -> subpr
 def _work(jobs: Sequence[_Script | _Job], plan: str, server: Served, chance: random.Random) -> int:
     """Run what is left, side by side, until nothing is or nobody would run it again; returns how often."""
     runs = kills = 0
+    revoking = _Revoking(server)
     while runs - kills < RUNS and any(job.left() for job in jobs):
         processes = [job.start() for job in jobs if job.left()]
         runs += 1
         if plan == KILLED and kills < KILLS:
             kills += _kill(processes[0], chance)
         for process in processes:
-            _wait(process, (lambda: _revoke(server)) if plan == EXPIRING else None)
+            _wait(process, revoking if plan == EXPIRING else None)
     return runs
 
 
@@ -176,15 +179,26 @@ def _kill(process: subprocess.Popen[bytes], chance: random.Random) -> int:
     return 0
 
 
-def _revoke(server: Served) -> None:
-    server.control("POST", "revoke")
+class _Revoking:
+    """Makes all tokens worthless each time so many more records have been closed."""
+
+    def __init__(self, server: Served) -> None:
+        self._server = server
+        self._next = REVOKED_EVERY
+
+    def __call__(self) -> None:
+        """Look whether it is time."""
+        closed = len(self._server.control("GET", "closes?more_than=0"))
+        if closed >= self._next:
+            self._server.control("POST", "revoke")
+            self._next = closed + REVOKED_EVERY
 
 
 def _wait(process: subprocess.Popen[bytes], meanwhile: Callable[[], None] | None) -> None:
-    """Wait for the end of a process; once a second something happens meanwhile."""
-    for _ in range(int(PATIENCE)):
+    """Wait for the end of a process; every so often something happens meanwhile."""
+    for _ in range(int(PATIENCE / LOOK)):
         try:
-            process.wait(1.0)
+            process.wait(LOOK)
         except subprocess.TimeoutExpired:
             if meanwhile is not None:
                 meanwhile()

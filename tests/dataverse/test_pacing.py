@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from connector.dataverse.budget import Budget
+from connector.dataverse.budget import Budget, Limit
 from connector.dataverse.pacing import Binding, Facet, Feedback, Governor, Permit, Wait
 from connector.emulator.load.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
@@ -213,3 +213,31 @@ def test_fewer_at_once_than_documented_are_found_by_one_refusal_for_all_servers(
     outcome = run(Service(limits, about(0.2)), 600)
     assert outcome.rate(300, 600) >= 0.95 * ceiling(limits, 0.2)
     assert len(outcome.refused) < 5
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
+    limits = Limits(servers=8, concurrency=10, concurrency_retry_after=(40.0, 60.0))
+    load = Load(Service(limits, mixed), seed=seed)
+    load.run(120)
+    found = len(load.outcome.refused)
+    assert 1 <= found <= 4, "the first crowd meets the limit, on several servers at the same moment"
+    load.run(900)
+    assert len(load.outcome.refused) == found
+
+
+def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed_to_be_under_way() -> None:
+    limit = Limit(52, 0.0, horizon=15, settle=None)
+    for _ in range(2):  # of two servers at the same moment, while requests were under way to either
+        limit.refused(0.0, 23, 60, 10)
+        limit.rumour(0.0, 10, 60)
+    assert limit.value == 10
+
+
+def test_a_limit_is_foreseen_in_the_units_in_which_use_is_measured() -> None:
+    limit = Limit(1200, 0.0, horizon=60, settle=300)
+    for number in range(1, 101):
+        ours = 1.1 * number  # the way there and back, which the service does not count
+        limit.hear(float(number), 1200 - number, ours)
+    assert limit.foreseen(110) == pytest.approx(1320, rel=0.02)
+    assert limit.value < 1215
