@@ -12,13 +12,17 @@ from pathlib import Path
 
 import psycopg
 
-from connector.clock import SystemClock
+from connector.bulk.ledger_store import open_ledger
+from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.load.faults import Fault, FaultPlan
 from connector.emulator.organization.options import EmulatorOptions
+from connector.service.subscriptions import LASTS
 from tests.bulk.conftest import postgres_server, postgres_store
+from tests.closing.small_organization import START
 from tests.service.process import Process, Told, polled, serving, until
+from tests.service.test_subscriptions import CALLBACK, Room
 
 __all__ = ["postgres_server", "postgres_store"]  # pytest finds them here
 
@@ -125,6 +129,36 @@ def test_what_an_instance_had_in_hand_when_it_was_killed_is_finished_by_another(
                 told = polled(heir, answer)
                 assert (told.status, told.json()["result"], told.json()["changed"]) == (200, "closed", True), told.body
         assert effects(emulated, opportunities) == {"once": len(opportunities)}
+
+
+def test_what_is_to_be_told_is_sent_by_one_of_two_instances(postgres_store: str) -> None:
+    clock = VirtualClock(START)
+    with open_ledger(postgres_store, clock) as first, open_ledger(postgres_store, clock) as second:
+        rooms = [Room(first, clock), Room(second, clock)]
+        for number in range(20):
+            rooms[0].subscribe(f"{CALLBACK}{number}")
+        for room in rooms:
+            room.sales.close()
+        together = threading.Barrier(2)
+
+        def act(room: Room) -> None:
+            together.wait(60)
+            room.announce()
+            for _ in range(3):
+                room.courier.round()
+
+        threads = [threading.Thread(target=act, args=(room,)) for room in rooms]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        told = Counter(callback for room in rooms for callback, _ in room.flows.taken)
+        assert set(told.values()) == {1}
+        assert len(told) == 20
+        clock.advance(LASTS)
+        for room in rooms:
+            room.courier.sweep()
+        assert rooms[1].subscriptions.tenants() == []
 
 
 def _held(store: str) -> int:
