@@ -10,10 +10,12 @@ import argparse
 import json
 import os
 import random
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from subprocess import PIPE, Popen
 from uuid import UUID
@@ -24,7 +26,7 @@ from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
-from scripts.benchmarks.served import Served, memory_mb, opportunity_key, opportunity_row, quote_row
+from scripts.benchmarks.served import Served, cpu_seconds, memory_mb, opportunity_key, opportunity_row, quote_row
 
 MOST_MEMORY = 160.0
 """Megabytes that the client may take, whatever the number of rows."""
@@ -57,17 +59,20 @@ def main() -> int:
 def measure(rows: int, opened: int) -> Mapping[str, object]:
     """Return the figures of a job of so many rows, of which so many are open with a quote each."""
     before = conditions()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, Served("--empty") as served:
-        file = Path(folder) / "rows.csv"
-        served.control("PATCH", "limits", NO_LIMITS)
-        began = time.perf_counter()
-        _load(served, rows, opened)
-        _write(file, rows)
-        seeded = time.perf_counter() - began
-        environment = {**os.environ, **served.environment(), "CONNECTOR_STORE": str(Path(folder) / "jobs.db")}
-        plan = _client(["plan", str(file), "--json"], environment, (0, 3))
-        run = _client(["run", str(file), "--job", "big", "--yes", "--json"], environment, (0,))
-        size = (Path(folder) / "jobs.db").stat().st_size
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        file, organization = Path(folder) / "rows.csv", Path(folder) / "organization.db"
+        with Served("--empty", "--db", str(organization)) as served:
+            served.control("PATCH", "limits", NO_LIMITS)
+            began = time.perf_counter()
+            fill(served, rows, opened)
+            _write(file, rows)
+            seeded = time.perf_counter() - began
+            environment = {**os.environ, **served.environment(), "CONNECTOR_STORE": str(Path(folder) / "jobs.db")}
+            plan = _client(["plan", str(file), "--json"], environment, (0, 3))
+            run = _client(["run", str(file), "--job", "big", "--yes", "--json"], environment, (0,))
+            emulator_cpu = round(cpu_seconds(served.pid), 1)
+            size = (Path(folder) / "jobs.db").stat().st_size
+        effects = _effects(organization)
     ledger = ledger_seconds(min(rows, 200_000))
     peak = max(plan["memory_mb"], run["memory_mb"])
     said = run["said"]
@@ -80,6 +85,8 @@ def measure(rows: int, opened: int) -> Mapping[str, object]:
         "seeded_seconds": round(seeded, 1),
         "plan": plan,
         "run": run,
+        "emulator_cpu_seconds": emulator_cpu,
+        "effects": effects,
         "store_bytes_per_row": round(size / rows),
         "ledger_seconds_per_row": ledger,
         "ledger_share": round(ledger * REALISTIC_RATE, 4),
@@ -87,19 +94,35 @@ def measure(rows: int, opened: int) -> Mapping[str, object]:
             "memory": peak < MOST_MEMORY,
             "ledger": ledger * REALISTIC_RATE < MOST_LEDGER_SHARE,
             "accounted for": said["closed"] == opened and said["already_closed"] == rows - opened,
+            "closed once each": set(effects.values()) == {opened},
         },
     }
 
 
+def _effects(organization: Path) -> Mapping[str, int]:
+    """Return what a job left in the organization's database, counted in its tables: one number if all is well."""
+    counted = {
+        "opportunities with a close": "SELECT COUNT(DISTINCT opportunityid) FROM opportunityclose",
+        "closes of opportunities": "SELECT COUNT(*) FROM opportunityclose",
+        "quotes with a close": "SELECT COUNT(DISTINCT quoteid) FROM quoteclose",
+        "closes of quotes": "SELECT COUNT(*) FROM quoteclose",
+        "closed quotes": "SELECT COUNT(*) FROM quote WHERE statecode = 3",
+    }
+    with closing(sqlite3.connect(organization)) as connection:
+        return {name: connection.execute(sql).fetchone()[0] for name, sql in counted.items()}
+
+
 def tables(data: Mapping[str, object]) -> str:
     """Return the figures as a table."""
-    plan, run = data["plan"], data["run"]
+    plan, run, effects = data["plan"], data["run"], data["effects"]
+    assert isinstance(effects, Mapping)  # noqa: S101 - as `measure` made them
     assert isinstance(plan, Mapping)  # noqa: S101 - as `measure` made them
     assert isinstance(run, Mapping)  # noqa: S101 - the same
     lines: Sequence[Sequence[str]] = [
         ("rows (of which open, with a quote each)", f"{data['rows']:,} ({data['open']:,})"),
         ("planned in", f"{plan['seconds']:,.0f} s, memory {plan['memory_mb']:.0f} MB"),
         ("run in", f"{run['seconds']:,.0f} s, memory {run['memory_mb']:.0f} MB"),
+        ("closes counted in the organization", f"{min(effects.values()):,} to {max(effects.values()):,}"),
         ("job store", f"{data['store_bytes_per_row']} bytes per row"),
         ("ledger", f"{float(str(data['ledger_seconds_per_row'])) * 1e6:.0f} µs per row"),
         (f"share of the wall time at {REALISTIC_RATE:.0f} rows/s", f"{float(str(data['ledger_share'])):.2%}"),
@@ -111,7 +134,7 @@ def ledger_seconds(rows: int, chunk: int = 300) -> float:
     """Return the seconds that the ledger takes for a row from loading to its result, alone on a file."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, open_ledger(f"{folder}/j.db", SystemClock()) as ledger:
         began = time.perf_counter()
-        job = ledger.create("big", _rows(rows))
+        job = ledger.create("big", rows_of(rows))
         worker = ledger.enter("bench")
         report = _report(random.Random(1))  # noqa: S311 - made-up ids
         while items := worker.claim(job, chunk):
@@ -120,7 +143,8 @@ def ledger_seconds(rows: int, chunk: int = 300) -> float:
         return (time.perf_counter() - began) / rows
 
 
-def _rows(count: int) -> Iterator[Row]:
+def rows_of(count: int) -> Iterator[Row]:
+    """Yield the rows of a job that wins the first `count` opportunities."""
     for number in range(1, count + 1):
         yield Row(number, Intent(opportunity_key(number), Outcome.WON))
 
@@ -138,7 +162,7 @@ def _report(chance: random.Random) -> dict[str, object]:
     return {"status": "closed", "steps": steps, "rounds": 1}
 
 
-def _load(served: Served, rows: int, opened: int) -> None:
+def fill(served: Served, rows: int, opened: int) -> None:
     """Add the opportunities: the open ones first, each with an active quote, then those that are won already."""
     for low in range(1, rows + 1, SEEDED_AT_ONCE):
         numbers = range(low, min(low + SEEDED_AT_ONCE, rows + 1))
@@ -162,12 +186,12 @@ def _write(file: Path, rows: int) -> None:
 
 def _client(arguments: Sequence[str], environment: Mapping[str, str], well: Sequence[int]) -> dict[str, float]:
     """Run a command of `connector bulk` and return its seconds, the peak of its memory and what it said."""
-    began, peak = time.perf_counter(), 0.0
+    began, peak, cpu = time.perf_counter(), 0.0, 0.0
     command = [sys.executable, "-m", "connector", "bulk", *arguments]
     with tempfile.TemporaryFile() as out, Popen(command, env=environment, stdout=out, stderr=PIPE) as process:  # noqa: S603 - our own command
         while process.poll() is None:
             try:
-                peak = max(peak, memory_mb(process.pid, peak=True))
+                peak, cpu = max(peak, memory_mb(process.pid, peak=True)), cpu_seconds(process.pid)
             except (OSError, StopIteration):
                 break
             time.sleep(0.2)
@@ -177,7 +201,12 @@ def _client(arguments: Sequence[str], environment: Mapping[str, str], well: Sequ
     if process.returncode not in well:
         raise RuntimeError(said_aside.decode() + said.decode())
     seconds = time.perf_counter() - began
-    return {"seconds": round(seconds, 1), "memory_mb": round(peak, 1), "said": json.loads(said)}
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu, 1),
+        "memory_mb": round(peak, 1),
+        "said": json.loads(said),
+    }
 
 
 if __name__ == "__main__":
