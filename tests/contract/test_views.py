@@ -18,7 +18,7 @@ from connector.handler import Request, Response
 
 @pytest.fixture
 def organization() -> DataverseOrganization:
-    emulated = open_embedded(MEMORY, VirtualClock(), EmulatorOptions(seeded=30))
+    emulated = open_embedded(MEMORY, VirtualClock(), EmulatorOptions())
     form = {"grant_type": "client_credentials", "client_id": emulated.client_id}
     form |= {"client_secret": emulated.client_secret, "scope": f"{emulated.url}/.default"}
     asked = Request("POST", f"{emulated.authority}/oauth2/v2.0/token", {}, urlencode(form).encode())
