@@ -89,7 +89,7 @@ ROWS = (
          "routes::a_final_failure_is_no_5xx_at_the_status_address")),
     Row(29, "Retry-After, Dataverse's own passed on",
         ("routes::reading_while_the_organization_is_busy_or_down_says_when_to_come_back",
-         "status_codes::what_the_organization_asks_to_wait_in_the_middle_is_told_to_those_who_ask")),
+         "throttled::the_organizations_own_time_reaches_the_flow_the_reader_and_the_page")),
     Row(30, "error body with code, sentence, details, ids",
         ("routes::a_wrong_request_is_told_what_is_wrong", "deploy::every_error_code_that_is_raised_is_explained")),
     Row(31, "every operation lists its 4xx and 5xx (rule 36)",
