@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,6 +13,7 @@ from rich.text import Text
 from connector.bulk.ledger_model import ItemStatus
 from connector.bulk.progress import Moment
 from connector.cli.bulk_words import BINDS, duration
+from connector.cli.screen import console
 from connector.clock import Clock
 
 REASONS = 5
@@ -25,7 +25,7 @@ class LiveView:
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._clock = clock
-        self._live = Live(console=Console(file=stream), auto_refresh=False, redirect_stdout=False)
+        self._live = Live(console=console(stream), auto_refresh=False, redirect_stdout=False)
 
     def show(self, moment: Moment) -> None:
         """Show a moment."""
