@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from rows import closed, opportunity, rows
@@ -118,6 +120,30 @@ def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(
     worker.record(job, closed([item]))
     clock.advance(25 * 3600)
     assert ledger.delete_older(clock.now()) == ["op2"]
+
+
+def test_counting_what_is_unfinished_takes_no_longer_for_what_is_finished(tmp_path: Path, clock: VirtualClock) -> None:
+    """Counted in steps of the database, of which there are as many on every machine."""
+    with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
+        operations, worker, steps = Operations(ledger), ledger.enter("endpoint"), list[int]()
+        for number in range(1, 401):
+            operations.accept(f"op{number}", asked(clock, key=f"k{number}", number=number))
+            if number in (100, 400):
+                for job, item in operations.claim(worker, 500)[5 if number == 100 else 0 :]:
+                    worker.record(job, closed([item]))
+                steps.append(_steps(ledger, operations.unfinished))
+        assert operations.unfinished() == 5
+    assert steps[1] == steps[0]
+
+
+def _steps(ledger: Ledger, act: Callable[[], object]) -> int:
+    """Return how many steps the database takes for `act`."""
+    taken = list[int]()
+    connection = ledger.database._connection  # type: ignore[attr-defined]
+    connection.set_progress_handler(lambda: taken.append(1), 1)
+    act()
+    connection.set_progress_handler(None, 0)
+    return len(taken)
 
 
 def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger, clock: VirtualClock) -> None:
