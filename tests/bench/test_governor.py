@@ -15,6 +15,7 @@ REDUCED = [
     scenarios.dropping(1, "200 ms", 600),
     scenarios.slowing(1, "1 s", 600),
     scenarios.concurrency(1, "1 s", (2.0, 9.0), 900),
+    scenarios.concurrency(2, "2 s", (363.0, 427.0), 3600),
     scenarios.identities(2, 4, "2 s", 600),
 ]
 
@@ -25,6 +26,7 @@ def test_the_ceiling_is_reached_and_hardly_anything_refused(scenario: Scenario) 
     assert figures.ratio_to_ceiling >= 0.95
     assert figures.share_429 < 0.005
     assert figures.early == 0
+    assert figures.forecast is None or abs(figures.forecast) <= 0.15
     if scenario.recovers is not None:
         assert figures.recovered is not None
         assert figures.recovered <= 60
