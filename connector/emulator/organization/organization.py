@@ -27,6 +27,8 @@ _VERBS = {"Create": "Create", "Delete": "Delete", "Retrieve": "Read", "RetrieveM
 COUNTED = ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "competitor")
 LARGEST_BASELINE = 8 * 1024 * 1024
 """Bytes of the largest database that a copy of is kept in memory for `reset`."""
+_OPENED = "opened"
+"""The note that counts how often the file was opened."""
 _CLOSES = """
 SELECT 'opportunity' AS tbl, opportunityid AS id, COUNT(*) AS closes FROM opportunityclose
 WHERE statecode = 1 AND opportunityid IS NOT NULL GROUP BY opportunityid HAVING COUNT(*) > :more
@@ -48,13 +50,14 @@ class Organization:
         self._options = options
         schema = load_schema()
         self.store = Store(options.path, schema)
-        chance = random.Random(f"{options.seed}:rows")  # noqa: S311 - row ids of a reproducible run
-        self.world = World(schema, self.store, Switches(), clock, chance)
         scenario = _scenario(options)
-        if is_seeded(self.world):
-            self.world.use(Switches().with_values(scenario.switches))
-        else:
-            self._begin(scenario)
+        with self.store.transaction():  # of two that open a new file at once, one fills it
+            chance = random.Random(f"{options.seed}:rows{self._opening()}")  # noqa: S311 - row ids of a reproducible run
+            self.world = World(schema, self.store, Switches(), clock, chance)
+            if is_seeded(self.world):
+                self.world.use(Switches().with_values(scenario.switches))
+            else:
+                self._begin(scenario)
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
         self._baseline = self._copy()
 
@@ -111,8 +114,10 @@ class Organization:
         """
         if name not in SCENARIOS:
             raise OrganizationError(f"There is no scenario {name!r}; there are: {', '.join(SCENARIOS)}.")
+        opened = self.store.note(_OPENED) or "1"
         with self.store.transaction():
             self.world.clear()
+            self.store.keep_note(_OPENED, opened)
             self._begin(SCENARIOS[name])
         self._baseline = self._copy()
 
@@ -144,6 +149,12 @@ class Organization:
             verb = _VERBS.get(invocation.message, "Write")
             raise lacking(invocation.caller, shape, f"prv{verb}{shape.privilege_name}")
         raise operation_refusal(fault, shape.schema_name if shape else table, record_id)
+
+    def _opening(self) -> str:
+        """Count this opening of the file; returns what tells the ids of its rows from those of earlier openings."""
+        before = self.store.note(_OPENED) or "0"
+        self.store.keep_note(_OPENED, str(int(before) + 1))
+        return f":{before}:{self.store.version}" if before != "0" else ""
 
     def _begin(self, scenario: Scenario) -> None:
         seed_organization(self.world, _members(self._options))

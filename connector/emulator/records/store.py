@@ -18,6 +18,9 @@ from connector.emulator.records.schema import ASSOCIATION_KEYS, Column, Kind, Sc
 STORE_VERSION = 2
 """Kept in `PRAGMA user_version`; a file of another version is refused."""
 
+_ATTEMPTS = 50
+"""How often to try to switch a file to a write-ahead log while other processes open it."""
+
 Value = str | int | float | None
 Row = dict[str, Value]
 
@@ -322,23 +325,45 @@ class Store:
         return sql
 
     def _prepare(self, schema: Schema) -> None:
+        self.db.execute("BEGIN")  # both questions of one moment: another process may be making the tables
         found = self.db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self.db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        self.db.execute("COMMIT")
         if found not in (0, STORE_VERSION):
             self.db.close()
             versions = f"store version {found}, wanted {STORE_VERSION}"
             raise StoreError(f"another version of the emulator wrote it ({versions})")
-        if found == 0 and self.db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        if found == 0 and tables:
             self.db.close()
             raise StoreError("it holds the tables of another program")
         if self.path != ":memory:":
-            self.db.execute("PRAGMA journal_mode = WAL")
-            self.db.execute("PRAGMA synchronous = NORMAL")
             self.db.execute("PRAGMA busy_timeout = 5000")
+            self._write_ahead()
+            self.db.execute("PRAGMA synchronous = NORMAL")
         self.db.execute("PRAGMA temp_store = MEMORY")
         for table in schema.tables.values():
             self._keys[table.logical_name] = table.primary_id
         if found == 0:
-            with self.transaction():
+            self._create(schema)
+
+    def _write_ahead(self) -> None:
+        """Switch to a write-ahead log. SQLite does not wait its turn for that, so turns are taken by a transaction."""
+        for _ in range(_ATTEMPTS):
+            try:
+                self.db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                self.db.execute("BEGIN IMMEDIATE")
+                self.db.execute("COMMIT")
+            else:
+                return
+        raise StoreError("other processes keep it locked")
+
+    def _create(self, schema: Schema) -> None:
+        """Make the tables, unless another process that opened the file at the same time was faster."""
+        with self.transaction():
+            if self.db.execute("PRAGMA user_version").fetchone()[0] == 0:
                 for statement in _definition(schema):
                     self.db.execute(statement)
 

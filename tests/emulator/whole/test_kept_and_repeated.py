@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,9 +18,10 @@ import requests
 
 from connector.clock import VirtualClock
 from connector.emulator.background import served
+from connector.emulator.embedded import open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.organization.options import EmulatorOptions
-from tests.emulator.whole.face import Face, MakeFace, session_for
+from tests.emulator.whole.face import Face, MakeFace, embedded_face, session_for
 
 ROOT = Path(__file__).parents[3]
 QUOTE_PLAN = [{"do": "plugin_reverts_quote", "message": "CloseQuote", "nth": 1, "text": "Not this quote."}]
@@ -164,3 +166,54 @@ def test_a_test_of_somebody_else_gets_the_fixtures(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_rows_made_after_a_restart_have_ids_of_their_own(tmp_path: Path, keys: Keys) -> None:
+    made = []
+    for _ in range(4):
+        embedded = open_embedded(tmp_path / "rows.db", VirtualClock(), EmulatorOptions(seeded=5), keys)
+        face = embedded_face(embedded)
+        face.sign_in()
+        for _ in range(3):
+            answer = face.post("opportunities", {"name": "New"})
+            assert answer.status_code == 204, answer.text
+            made.append(answer.headers["OData-EntityId"])
+        face.control("POST", "scenarios", {"name": "first-cases"})
+        answer = face.post("opportunities", {"name": "New"})
+        assert answer.status_code == 204, answer.text
+        made.append(answer.headers["OData-EntityId"])
+        face.session.close()
+        embedded.close()
+    assert len(set(made)) == len(made)
+
+
+def test_the_first_opening_of_a_file_is_repeatable_whatever_its_place(tmp_path: Path, keys: Keys) -> None:
+    ids = set()
+    for path in (":memory:", tmp_path / "one.db", tmp_path / "two.db"):
+        embedded = open_embedded(path, VirtualClock(), EmulatorOptions(seeded=5), keys)
+        face = embedded_face(embedded)
+        face.sign_in()
+        ids.add(face.post("opportunities", {"name": "New"}).headers["OData-EntityId"])
+        face.session.close()
+        embedded.close()
+    assert len(ids) == 1
+
+
+def test_those_who_open_a_new_file_at_once_find_it_filled_once(tmp_path: Path, keys: Keys) -> None:
+    together, opened = threading.Barrier(4), []
+
+    def open_it(path: Path) -> None:
+        together.wait(60)
+        opened.append(open_embedded(path, VirtualClock(), EmulatorOptions(seeded=5), keys))
+
+    for number in range(5):
+        threads = [threading.Thread(target=open_it, args=(tmp_path / f"{number}.db",)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    counts = [one.emulator.organization.row_counts()["opportunity"] for one in opened]
+    for one in opened:
+        one.close()
+    assert len(opened) == 20
+    assert set(counts) == {5}
