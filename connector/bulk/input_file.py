@@ -248,6 +248,9 @@ def _no_number(word: str) -> object:
 # -- spreadsheets and Parquet -----------------------------------------------------------------------------------------
 
 
+_SHEET_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
+
+
 def _open_excel(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every reader
     try:
         import openpyxl  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional library
@@ -255,22 +258,40 @@ def _open_excel(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every r
         raise _missing(path, "Excel", "excel") from None
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        written = openpyxl.load_workbook(path, read_only=True)  # with formulas where the other has what they came to
     except (OSError, ValueError, KeyError, BadZipFile, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise InputError(f"{path} cannot be read as an Excel file: {error}.", remedy="Save it as .xlsx.") from None
-    sheet = book.worksheets[0]
-    rows = sheet.iter_rows(values_only=True)
-    header = next(rows, ())
+    rows, formulas = (each.worksheets[0].iter_rows(values_only=True) for each in (book, written))
+    header, _ = next(rows, ()), next(formulas, ())
     columns = tuple("" if name is None else str(name).strip() for name in header)
-    return Table(tuple(name for name in columns if name), _sheet_lines(book, rows, columns))
+    return Table(
+        tuple(name for name in columns if name),
+        _sheet_lines((book, written), zip(rows, formulas, strict=False), columns),
+    )
 
 
-def _sheet_lines(book: Any, rows: Iterator[tuple[object, ...]], columns: Sequence[str]) -> Iterator[Line]:  # noqa: ANN401 - openpyxl has no types
-    with closing(book):
+def _sheet_lines(
+    books: tuple[Any, Any], rows: Iterator[tuple[tuple[object, ...], tuple[object, ...]]], columns: Sequence[str]
+) -> Iterator[Line]:
+    with closing(books[0]), closing(books[1]):
         number = 0
-        for line, cells in enumerate(rows, 2):
-            if any(cell is not None and str(cell).strip() for cell in cells):
+        for line, (cells, written) in enumerate(rows, 2):
+            if any(cell is not None and str(cell).strip() for cell in written):
                 number += 1
-                yield Line(number, line, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+                values = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+                formulas = {name: cell for name, cell in zip(columns, written, strict=False) if name}
+                yield Line(number, line, values, _unsettled(values, formulas))
+
+
+def _unsettled(values: Mapping[str, object], written: Mapping[str, object]) -> str:
+    """Return what is wrong with cells that hold a formula without a result, or an error; nothing may pass for blank."""
+    for name, value in values.items():
+        formula = str(written.get(name) or "")
+        if value is None and formula.startswith("="):
+            return f"{name}: the formula {formula} has no result; open the file in Excel, save it, and try again"
+        if value in _SHEET_ERRORS:
+            return f"{name}: the cell holds the error {value}"
+    return ""
 
 
 def _open_parquet(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every reader

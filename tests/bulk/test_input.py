@@ -103,6 +103,22 @@ def test_spreadsheets_are_rows(write: Write) -> None:
     ]
 
 
+def test_a_formula_without_a_result_and_an_error_do_not_pass_for_blank_cells(write: Write) -> None:
+    import openpyxl  # noqa: PLC0415 - slow to import
+
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(["opportunityid", "outcome", "actual_revenue", "subject"])
+    sheet.append([str(A), "won", "=1000+250", None])
+    sheet.append([str(B), "won", None, "#N/A"])
+    write("", "rows.xlsx")
+    book.save("rows.xlsx")
+    with pytest.raises(InputError) as caught:
+        list(read(Path("rows.xlsx")))
+    assert "row 1 (line 2): actual_revenue: the formula =1000+250 has no result" in str(caught.value)
+    assert "row 2 (line 3): subject: the cell holds the error #N/A" in str(caught.value)
+
+
 def test_parquet_holds_rows(write: Write) -> None:
     import pyarrow as pa  # noqa: PLC0415 - slow to import
     from pyarrow import parquet  # noqa: PLC0415
