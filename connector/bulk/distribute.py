@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Self
 
 from connector.errors import LedgerError
 
@@ -54,6 +55,11 @@ class Pulse:
     heartbeat: float = 10.0
     stalled: float = 30.0
     look: float = 5.0
+
+    @classmethod
+    def for_death_after(cls, seconds: float) -> Self:
+        """Return the pulse with which a machine is taken for dead when nothing was heard of it for so long."""
+        return cls(heartbeat=seconds / 3, stalled=seconds, look=min(5.0, seconds / 6))
 
 
 Do = Callable[[Turn], Awaitable[None]]

@@ -11,7 +11,7 @@ from types import FrameType
 
 from connector.assembly import Connection
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger import Ledger
+from connector.bulk.ledger import LEASE, Ledger
 from connector.bulk.ledger_store import open_ledger
 from connector.cli.failures import ExitCode
 from connector.clock import SystemClock
@@ -19,9 +19,9 @@ from connector.settings import Settings
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Ledger]:
-    """Give the ledger of the settings; it is closed at the end."""
-    with open_ledger(settings.store, SystemClock()) as ledger:
+def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
+    """Give the ledger of the settings; it is closed at the end. `lease` is in seconds, see `Ledger`."""
+    with open_ledger(settings.store, SystemClock(), lease=lease) as ledger:
         yield ledger
 
 

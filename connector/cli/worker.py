@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.assembly import Connection
-from connector.bulk.ledger import Ledger
+from connector.bulk.ledger import LEASE, Ledger
 from connector.bulk.ledger_model import Job, JobState, Wish
 from connector.bulk.ledger_store import POSTGRES
 from connector.bulk.progress import Ending
@@ -24,6 +24,8 @@ from connector.settings import Settings
 if TYPE_CHECKING:
     from connector.bulk.worker import Machine
 
+SHORTEST_LEASE = 10.0
+"""Seconds: a worker says every five that it lives, and may be late."""
 LONGEST_PAUSE = 60.0
 """Seconds between attempts while the store cannot be reached."""
 TELL_EVERY = 10.0
@@ -36,14 +38,24 @@ def shared(settings: Settings) -> bool:
 
 
 @click.command()
+@click.option(
+    "--dead-after",
+    metavar="SECONDS",
+    type=click.FloatRange(min=SHORTEST_LEASE),
+    default=LEASE,
+    show_default=True,
+    help="A machine not heard of for so long is taken for dead and its rows are done by others.",
+)
 @env_file_option
 @verbose_option
-def worker(*, env_file: Path | None) -> int:
+def worker(*, dead_after: float, env_file: Path | None) -> int:
     """Work on the bulk jobs of a shared store, beside other machines.
 
     Run it on as many machines as you like, with the same settings: CONNECTOR_STORE is a PostgreSQL database, and the
-    application users (DATAVERSE_IDENTITIES) are shared out; when there are more machines than users, some stand by. A
-    machine that vanishes is noticed within a minute and its rows are done by others. `connector bulk` with run, pause,
+    application users (DATAVERSE_IDENTITIES) are shared out; where there are more machines than users, some stand by,
+    since what the service allows a user cannot be spent twice. A machine that vanishes is noticed after --dead-after
+    seconds and its rows are done by others; give the same number everywhere. One that was only cut off does no harm
+    when it comes back: its rows are no longer its own, and nothing is closed twice. `connector bulk` with run, pause,
     resume, cancel and status works from anywhere. Ctrl-C (or SIGTERM) finishes what is in flight; a second one stops at
     once.
     """
@@ -54,9 +66,9 @@ def worker(*, env_file: Path | None) -> int:
             remedy="Set it to postgresql://... on every machine. On one machine, bulk run needs no worker.",
         )
     clock = SystemClock()
-    with opened(settings) as ledger, connected(settings) as connection:
+    with opened(settings, dead_after) as ledger, connected(settings) as connection:
         connection.warm()
-        machine = _machine(settings, ledger, connection, clock)
+        machine = _machine(settings, ledger, connection, clock, dead_after)
         _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.lanes)}.")
         stopped: list[bool] = []
 
@@ -72,7 +84,7 @@ def worker(*, env_file: Path | None) -> int:
 def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
-    machine = _machine(settings, ledger, connection, clock)
+    machine = _machine(settings, ledger, connection, clock, LEASE)
     progress = _Progress(ledger, job, clock)
     with stopped_by_keyboard(machine.stop):
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
@@ -100,11 +112,12 @@ class _Progress:
         return job is None or job.state is not JobState.READY or job.wish is not Wish.RUN
 
 
-def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock) -> Machine:
-    from connector.bulk.worker import Machine  # noqa: PLC0415 - an optional library
+def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:
+    from connector.bulk.distribute import Pulse  # noqa: PLC0415 - an optional library
+    from connector.bulk.worker import Machine  # noqa: PLC0415 - the same
 
-    lanes = lanes_by_user(settings, connection)
-    return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell)
+    lanes, pulse = lanes_by_user(settings, connection), Pulse.for_death_after(dead_after)
+    return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse)
 
 
 def _through_outages(work: Callable[[], None], stopped: Callable[[], bool], clock: Clock) -> None:
