@@ -65,6 +65,11 @@ def _switch(given: str) -> Call:
     return _json("PATCH", "switches", {name: value})
 
 
+def _user(given: str) -> Call:
+    name, role = _named(given)
+    return _json("PATCH", "users", {"user": name, "role": role or None})
+
+
 def _limit(given: str) -> Call:
     name, value = _named(given)
     try:
@@ -73,12 +78,10 @@ def _limit(given: str) -> Call:
         raise ValueError(f"{value!r} is no number, list or truth value in JSON") from None
 
 
+_LOOKS = ("health", "closes", "referee", "rules", "switches", "limits", "faults", "scenarios", "clock", "users")
 ACTS: Mapping[str, Act] = MappingProxyType(
     {
-        **{
-            name: _look(name)
-            for name in ("health", "closes", "referee", "rules", "switches", "limits", "faults", "scenarios", "clock")
-        },
+        **{name: _look(name) for name in _LOOKS},
         "journal": _since("journal"),
         "har": _since("har"),
         "forget": _do("DELETE", "journal"),
@@ -91,6 +94,7 @@ ACTS: Mapping[str, Act] = MappingProxyType(
         "plan": Act("FILE", lambda file: ("PUT", "faults", Path(file).read_bytes(), JSON)),
         "switch": Act("NAME=VALUE", _switch),
         "limit": Act("NAME=VALUE", _limit),
+        "user": Act("ID=ROLE", _user),
         "advance": Act("SECONDS", lambda seconds: _json("POST", "clock", {"advance": float(seconds)})),
         "revoke": _do("POST", "revoke"),
         "device": Act("CODE", lambda code: _json("POST", "device", {"user_code": code})),
@@ -118,7 +122,7 @@ def control(*, action: str, argument: str, ready_file: Path) -> None:
     closes             committed close activities per record
     referee            what the client does that it should not
     rules              every rule with its evidence
-    switches, limits, faults, scenarios, clock
+    switches, limits, faults, scenarios, clock, users
                        what is set, and what there is to choose from
     \b
     forget             empty the journal
@@ -132,6 +136,7 @@ def control(*, action: str, argument: str, ready_file: Path) -> None:
     plan FILE          let the faults of a plan happen
     switch NAME=VALUE  turn a switch
     limit NAME=VALUE   set a service protection limit
+    user ID=ROLE       give a user this role alone (none when ROLE is left empty)
     advance SECONDS    let time pass at once
     revoke             let every token issued so far be refused
     device CODE        confirm the device that shows a code

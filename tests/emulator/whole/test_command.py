@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,38 @@ def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start:
     assert {"table": "opportunity", "id": OPPORTUNITY, "closes": 1} in counted
 
 
+def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged_and_leaves_nothing_half_done(
+    start: Callable[[], Started], tmp_path: Path
+) -> None:
+    asked, acknowledged = set(), set()
+    for first in (1, 101):
+        process, ready = start()
+        with session(ready) as client:
+            for number in range(first, first + 100):
+                key = f"00000003-0000-4000-8000-{number:012d}"
+                asked.add(key)
+                body = {"OpportunityClose": {"opportunityid@odata.bind": f"/opportunities({key})"}, "Status": 4}
+                if len(acknowledged) >= first // 10 + 8:
+                    threading.Timer(0.002, process.kill).start()
+                try:
+                    answer = client.post(f"{ready['url']}/api/data/v9.2/LoseOpportunity", json=body, timeout=60)
+                except requests.RequestException:
+                    break
+                if answer.status_code == 204:
+                    acknowledged.add(key)
+            process.kill()
+            process.wait()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as file:
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        lost = {key for (key,) in file.execute("SELECT opportunityid FROM opportunity WHERE statecode = 2")}
+        closes = dict(
+            file.execute("SELECT opportunityid, COUNT(*) FROM opportunityclose WHERE statecode = 1 GROUP BY 1")
+        )
+    assert len(acknowledged) >= 16
+    assert acknowledged <= lost
+    assert {key: closes.get(key, 0) for key in asked} == {key: int(key in lost) for key in asked}
+
+
 def test_it_is_asked_and_moved_from_another_terminal(start: Callable[[], Started], tmp_path: Path) -> None:
     start()
 
@@ -98,6 +133,8 @@ def test_it_is_asked_and_moved_from_another_terminal(start: Callable[[], Started
     assert (code, json.loads(out)["rows"]["opportunity"]) == (0, 307)
     assert control("restore", "before")[0] == 0
     assert json.loads(control("health")[1])["rows"]["opportunity"] == 306
+    user = json.loads(control("users")[1])[0]["user"]
+    assert json.loads(control("user", f"{user}=Sales Reader")[1])["roles"] == "Sales Reader"
     code, _, said = control("switch", "actual_value_on_lost=maybe")
     assert code == 2
     assert "takes null, zero, keep" in said
