@@ -49,6 +49,9 @@ from dataclasses import asdict, dataclass, fields
 
 from connector.emulator.load.calls import Call, Calls
 
+LONGEST = 10**9
+"""Seconds, some thirty years: who waits longer waits for ever."""
+STATUSES = range(400, 600)
 EXCHANGE_FAULTS = frozenset({"throttle", "status", "challenge", "reset", "truncate", "slow", "hold"})
 OPERATION_FAULTS = frozenset(
     {
@@ -156,6 +159,8 @@ def _fault(number: int, raw: object) -> Fault:
         if not _fits(known[name], value):
             raise BadPlan(f"Fault {number}: {name} is {value!r}, which is not {known[name]}.")
     fault = Fault(**raw)
+    if fault.status not in STATUSES:
+        raise BadPlan(f"Fault {number}: status is {fault.status}; failures are from 400 to 599.")
     if fault.record is not None:
         return Fault(**{**raw, "record": fault.record.lower()})
     return fault
@@ -167,7 +172,7 @@ def _fits(kind: str, value: object) -> bool:
     if isinstance(value, bool):
         return False
     if "float" in kind:
-        return isinstance(value, int | float) and value >= 0
+        return isinstance(value, int | float) and 0 <= value < LONGEST
     if "int" in kind:
         return isinstance(value, int) and value > 0
     return isinstance(value, str)
