@@ -94,6 +94,7 @@ class Progress:
     sent: dict[UUID, Step] = field(default_factory=dict)
     doubts: dict[_Key, Step] = field(default_factory=dict)
     unsure: bool = False
+    unseen: bool = False
     waited: float = 0.0
     moved: bool = False
 
@@ -143,6 +144,7 @@ class Progress:
         """Take what came of performing the plan; a result is one step's, in the plan's order."""
         for result in results:
             self._take_one(result)
+        self.unseen = self.unseen or any(result.status is StepStatus.DONE for result in results)
         self.tried = plan.steps
         self.left = tuple(result.step for result in results if result.status is not StepStatus.DONE)
         self.failure = next((result.error for result in results if result.error is not None), None)
@@ -174,7 +176,8 @@ class Progress:
         if isinstance(error, NotConverged):
             error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
             error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
-        stands = f"When last seen, {standing(self.now)}" if self.now else ""
+        when = "Before the steps that are done" if self.unseen else "When last seen"
+        stands = f"{when}, {standing(self.now)}" if self.now else ""
         return replace(self._report(ReportStatus.FAILED), error=error, reason=stands, partial=self._left_something())
 
     def _refuse(self, refusal: Refusal) -> Report:
@@ -209,7 +212,7 @@ class Progress:
 
     def _see(self, snapshot: Snapshot) -> None:
         """Settle what the snapshot shows: a write without an answer that was ours, or one that others made needless."""
-        self.before, self.now, self.moved = self.before or snapshot, snapshot, False
+        self.before, self.now, self.moved, self.unseen = self.before or snapshot, snapshot, False, False
         for key, step in tuple(self.doubts.items()):
             if shows(step, snapshot):
                 del self.doubts[key]
@@ -295,6 +298,8 @@ class Progress:
                 self.doubts[_key(result.step)], self.waited = result.step, 0.0
 
     def _left_something(self) -> bool:
+        if self.unseen:
+            return True
         before, after = self.before, self.now
         if before is None or after is None:
             return False

@@ -282,6 +282,16 @@ def test_a_refusal_after_some_steps_took_effect_is_partial() -> None:
     assert report.partial
 
 
+def test_steps_that_were_done_but_never_seen_make_a_failure_partial() -> None:
+    small = organization((1,))
+    small.atomic, small.faults = False, [Fault.NONE, Fault.LOST_BEFORE]
+    small.unreadable = set(range(3, 60))
+    report = close(small)
+    assert (report.status, report.partial) == (ReportStatus.FAILED, True)
+    assert report.steps[0].status is StepStatus.DONE
+    assert report.reason == "Before the steps that are done, the opportunity is open, quote QUO-1 is draft."
+
+
 def test_a_quote_that_appears_in_between_is_closed_as_well() -> None:
     small = organization((2,))
     small.meddling = {2: [lambda s: s.add_quote(9, 1)]}
