@@ -24,7 +24,12 @@ class InputChanged(LedgerError):
 
 
 class WorkerLost(LedgerError):
-    """The worker was taken for dead and its items given to another: it must stop, what it records counts no more."""
+    """The worker was taken for dead and its items given to another: what it records counts no more.
+
+    It may begin again as a new one.
+    """
+
+    transient = True
 
 
 class JobKind(StrEnum):

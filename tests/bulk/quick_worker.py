@@ -11,6 +11,7 @@ from connector.bulk.distribute import Pulse
 from connector.bulk.ledger_store import open_ledger
 from connector.bulk.worker import Machine
 from connector.clock import SystemClock
+from connector.errors import LedgerError
 from connector.settings import load
 
 LEASE = 8.0  # above the five seconds after which a run says that it lives
@@ -28,8 +29,20 @@ def main() -> None:
         lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
         pulse = Pulse(heartbeat=1.0, stalled=5.0, look=1.0)
         machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, pulse=pulse)
-        signal.signal(signal.SIGTERM, lambda *_: machine.stop())
-        machine.work(f"worker:{os.getpid()}")
+        stopped: list[bool] = []
+
+        def stop(*_: object) -> None:
+            stopped.append(True)
+            machine.stop()
+
+        signal.signal(signal.SIGTERM, stop)
+        while not stopped:
+            try:
+                machine.work(f"worker:{os.getpid()}")
+            except LedgerError as error:
+                tell(str(error))
+                if not error.transient:
+                    raise
     connection.close()
 
 
