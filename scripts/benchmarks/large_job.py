@@ -120,8 +120,14 @@ def tables(data: Mapping[str, object]) -> str:
     assert isinstance(run, Mapping)  # noqa: S101 - the same
     lines: Sequence[Sequence[str]] = [
         ("rows (of which open, with a quote each)", f"{data['rows']:,} ({data['open']:,})"),
-        ("planned in", f"{plan['seconds']:,.0f} s, memory {plan['memory_mb']:.0f} MB"),
-        ("run in", f"{run['seconds']:,.0f} s, memory {run['memory_mb']:.0f} MB"),
+        (
+            "planned in",
+            f"{plan['seconds']:,.0f} s, {plan['cpu_seconds']:,.0f} s of processor, memory {plan['memory_mb']:.0f} MB",
+        ),
+        (
+            "run in",
+            f"{run['seconds']:,.0f} s, {run['cpu_seconds']:,.0f} s of processor, memory {run['memory_mb']:.0f} MB",
+        ),
         ("closes counted in the organization", f"{min(effects.values()):,} to {max(effects.values()):,}"),
         ("job store", f"{data['store_bytes_per_row']} bytes per row"),
         ("ledger", f"{float(str(data['ledger_seconds_per_row'])) * 1e6:.0f} µs per row"),
