@@ -217,7 +217,10 @@ class _PooledAdapter(HTTPAdapter):
         with self._reading:
             if self._trust is None:
                 context = create_urllib3_context()
-                context.load_verify_locations(self._ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+                try:
+                    context.load_verify_locations(self._ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
+                except ssl.SSLError as error:  # the file is there and holds no certificate
+                    raise _Unconnected(str(error)) from error
                 self._trust = context
             return self._trust
 
@@ -226,7 +229,8 @@ class _PooledAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str) -> PoolManager:  # type: ignore[override] # the same
-        manager: PoolManager = super().proxy_manager_for(proxy)
+        trust = {"proxy_ssl_context": self._context()} if proxy.lower().startswith("https:") else {}
+        manager: PoolManager = super().proxy_manager_for(proxy, **trust)
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
