@@ -27,7 +27,8 @@ class Keys:
         """Load or make the key in the background, if that has not begun yet."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._load, name="signing-key", daemon=True)
+                # No daemon: one that makes a key while Python ends takes the whole process down with SIGABRT.
+                self._thread = threading.Thread(target=self._load, name="signing-key")
                 self._thread.start()
 
     def signing(self) -> SigningKey:
