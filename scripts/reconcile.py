@@ -21,8 +21,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from connector import ConnectorError, load_settings
-from connector.bulk.ledger_model import ItemStatus, Job, JobState, Wish
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import ItemStatus, Job, JobState, Wish
+from connector.bulk.ledger.store import open_ledger
 from connector.cli.program import run
 from connector.clock import SystemClock
 

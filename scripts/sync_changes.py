@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connector import ConnectorError, connect, load_settings
-from connector.bulk.ledger_presence import Presence
+from connector.bulk.ledger.presence import Presence
 from connector.dataverse.changes import Changes, read_changes
 
 

@@ -34,9 +34,9 @@ MAY_IMPORT = {
 FREE = {"assembly", "cli", "doctor", "demo", "__init__", "__main__"}
 OUTSIDE = {
     # library: the only files that may import it
-    "requests": ("dataverse/transport.py", "dataverse/auth.py", "emulator/faces/adapter.py"),
-    "msal": ("dataverse/auth.py",),
-    "msal_extensions": ("dataverse/auth.py",),
+    "requests": ("dataverse/transport.py", "dataverse/sign_in/auth.py", "emulator/faces/adapter.py"),
+    "msal": ("dataverse/sign_in/auth.py",),
+    "msal_extensions": ("dataverse/sign_in/auth.py",),
     "click": ("cli/",),
 }
 EMULATOR = {

@@ -12,7 +12,7 @@ import responses
 
 from connector.assembly import connect
 from connector.clock import SystemClock, VirtualClock
-from connector.dataverse.authority import discover, distrust
+from connector.dataverse.sign_in.authority import discover, distrust
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.organization.options import EmulatorOptions
 from connector.errors import NotSent, SettingsError, SignInError

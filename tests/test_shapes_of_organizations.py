@@ -10,9 +10,9 @@ import pytest
 from connector.clock import VirtualClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent, Outcome, Report, ReportStatus
-from connector.dataverse.auth import Registration, application_tokens, secret
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import authorize
+from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.organization.options import EmulatorOptions
 from connector.handler import Request, Response

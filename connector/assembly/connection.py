@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
-from connector.dataverse import auth
-from connector.dataverse.authority import discover, distrust
-from connector.dataverse.clouds import cloud_of
-from connector.dataverse.gate import Gate
 from connector.dataverse.organization import DataverseOrganization
-from connector.dataverse.pacing import MOST_PARTS
+from connector.dataverse.pacing.gate import Gate
+from connector.dataverse.pacing.governor import MOST_PARTS
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
+from connector.dataverse.sign_in import auth
+from connector.dataverse.sign_in.authority import discover, distrust
+from connector.dataverse.sign_in.clouds import cloud_of
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
 from connector.handler import Handler

@@ -38,7 +38,7 @@ class Endpoint:
 
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
-    from connector.bulk.ledger_store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.bulk.ledger.store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
     from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
     from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
     from connector.service.telemetry import traced  # noqa: PLC0415 - the same
@@ -137,7 +137,7 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
     if wanted.secret:
         return wanted.secret.encode()
-    from connector.bulk.ledger_store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.bulk.ledger.store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
 
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 
 from connector.clock import Clock
-from connector.dataverse import auth
 from connector.dataverse.policies import TokenSource
+from connector.dataverse.sign_in import auth
 from connector.errors import SignInError
 from connector.handler import Handler
 from connector.settings import Identity, Settings

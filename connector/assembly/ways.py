@@ -19,19 +19,19 @@ from connector.assembly.connection import Connection, Lane, Way, connect, lane_o
 from connector.assembly.sign_in import credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import Organization
-from connector.dataverse import auth
-from connector.dataverse.authority import discover
 from connector.dataverse.changes import read_changes
 from connector.dataverse.policies import Patience, anything, retry
+from connector.dataverse.sign_in import auth
+from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.transport import Transport
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
 from connector.settings import Settings
 
 if TYPE_CHECKING:
-    from connector.service.caller import Caller
-    from connector.service.notifications_tracking import Changed
+    from connector.service.callers.caller import Caller
     from connector.service.options import Admission
+    from connector.service.trigger.tracking import Changed
 
 MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
@@ -89,7 +89,7 @@ class Ways:
 
     def stopped(self, caller: Caller) -> float:
         """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
-        from connector.service.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.operations.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
 
         with self._lock:
             if acts_as_user(caller, self._admission.access):
@@ -105,7 +105,7 @@ class Ways:
 
         What the endpoint's own application may not see is not among them. Raises ConnectorError.
         """
-        from connector.service.notifications_tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.trigger.tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
 
         connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
         since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
@@ -137,7 +137,7 @@ class Ways:
             return self._connections[address]
 
     def _lane(self, caller: Caller) -> Lane:
-        from connector.service.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.operations.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
 
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).lanes[0]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.input_columns import FIELDS, RESULT_PREFIX
-from connector.bulk.ledger_model import Record
+from connector.bulk.input.columns import FIELDS, RESULT_PREFIX
+from connector.bulk.ledger.model import Record
 from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX
 

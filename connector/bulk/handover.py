@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets
+from connector.bulk.ledger.budget import Budgets
+from connector.bulk.ledger.ledger import Ledger
 from connector.clock import Clock
 
 EVERY = 5.0

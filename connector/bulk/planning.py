@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger_model import Row
+from connector.bulk.ledger.model import Row
 from connector.bulk.results import request_data
 from connector.closing.close import Preview, preview_many
 from connector.closing.model import Intent, Plan
@@ -26,8 +26,8 @@ from connector.errors import ConnectorError, InputError
 
 CHUNK = 400
 """Rows looked at together."""
-READS = 4 / 300
-"""Requests that a row of a run costs for looking, before and after."""
+READS = 2 / 300
+"""Requests that a row of a run costs for looking, before and after: one `$batch` for 300 rows each time."""
 PLAN_VERSION = 1
 NOT_APPROVED = "refused"
 """What stands for the digest of a plan where there is none to approve: no plan has it."""

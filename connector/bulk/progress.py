@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector.bulk.lanes import Lane, Pace
-from connector.bulk.ledger_model import Counts, ItemStatus, Job, Result, Wish
+from connector.bulk.ledger.model import Counts, ItemStatus, Job, Result, Wish
 from connector.clock import Clock
 from connector.errors import ConnectorError
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from uuid import UUID
 
-from connector.bulk.ledger_model import Row
+from connector.bulk.ledger.model import Row
 from connector.closing.model import Intent
 from connector.closing.organization import Finder, Query
 

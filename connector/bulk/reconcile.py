@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from connector.bulk.ledger_model import ItemStatus, Record
+from connector.bulk.ledger.model import ItemStatus, Record
 from connector.closing import reasons
 from connector.closing.model import Intent, OpportunityState, OrganizationMetadata, Outcome, QuoteState, Snapshot
 from connector.closing.organization import Organization

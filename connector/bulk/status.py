@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from connector.bulk.lanes import Lane, Pace
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets, Learnt
-from connector.bulk.ledger_model import Counts, Job
-from connector.bulk.ledger_watch import worker_key
+from connector.bulk.ledger.budget import Budgets, Learnt
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import Counts, Job
+from connector.bulk.ledger.watch import worker_key
 from connector.bulk.progress import Moment
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import ItemStatus, Job, JobKind, Row
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus, Job, JobKind, Row
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError
 

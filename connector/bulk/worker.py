@@ -18,10 +18,10 @@ from typing import TypeVar
 from connector.bulk.distribute import Pulse, Queue, Turn
 from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets, Slot
-from connector.bulk.ledger_model import Job, JobState, Wish
-from connector.bulk.ledger_worker import Worker
+from connector.bulk.ledger.budget import Budgets, Slot
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import Job, JobState, Wish
+from connector.bulk.ledger.worker import Worker
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.runner import Run
 from connector.bulk.worker_share import label, shares

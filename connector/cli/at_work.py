@@ -11,8 +11,8 @@ from types import FrameType
 
 from connector.assembly import Connection
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger import LEASE, Ledger
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import LEASE, Ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.cli.failures import ExitCode
 from connector.clock import SystemClock
 from connector.settings import Settings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from connector.bulk.ledger_model import ItemStatus, JobKind, Wish
+from connector.bulk.ledger.model import ItemStatus, JobKind, Wish
 from connector.bulk.planning import forecast, write_plan
 from connector.bulk.progress import Ending
 from connector.bulk.results import BAD, write_results

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from connector.bulk.ledger_model import ItemStatus
+from connector.bulk.ledger.model import ItemStatus
 from connector.bulk.progress import Moment
 from connector.cli.bulk_words import BINDS, duration
 from connector.cli.screen import console

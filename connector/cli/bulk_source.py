@@ -11,8 +11,8 @@ from uuid import UUID
 
 import click
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import InputChanged, Job, Row
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import InputChanged, Job, Row
 from connector.bulk.planning import is_plan, read_head, read_plan
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
 from connector.closing.model import Intent
@@ -94,8 +94,8 @@ class Source:
             yield lambda: found.rows(wanted)
 
     def _read(self, file: Path, given: Mapping[str, object], organization: DataverseOrganization) -> Rows:
-        from connector.bulk.input import RowFile, read_rows  # noqa: PLC0415 - brings pydantic
-        from connector.bulk.input_columns import Columns, parse_renames  # noqa: PLC0415 - the same
+        from connector.bulk.input.columns import Columns, parse_renames  # noqa: PLC0415 - the same
+        from connector.bulk.input.input import RowFile, read_rows  # noqa: PLC0415 - brings pydantic
 
         row_file = RowFile(file, self.kind, Columns(parse_renames(self.renames), given))
         return lambda: read_rows(row_file, _checked(organization))

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 import click
 
-from connector.bulk.ledger_model import Counts, ItemStatus, Wish
+from connector.bulk.ledger.model import Counts, ItemStatus, Wish
 from connector.bulk.progress import Moment
 from connector.cli.bulk_words import BINDS, duration
 from connector.clock import Clock

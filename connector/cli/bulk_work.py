@@ -12,9 +12,9 @@ import click
 from connector.assembly import Connection
 from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets
-from connector.bulk.ledger_model import ItemStatus, Job, Wish
+from connector.bulk.ledger.budget import Budgets
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus, Job, Wish
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who

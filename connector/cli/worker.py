@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.assembly import Connection
-from connector.bulk.ledger import LEASE, Ledger
-from connector.bulk.ledger_model import Job, JobState, Wish
-from connector.bulk.ledger_store import POSTGRES
+from connector.bulk.ledger.ledger import LEASE, Ledger
+from connector.bulk.ledger.model import Job, JobState, Wish
+from connector.bulk.ledger.store import POSTGRES
 from connector.bulk.progress import Ending
 from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.connection import connected, read_settings

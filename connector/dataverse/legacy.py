@@ -12,7 +12,7 @@ from math import isfinite
 from operator import ge
 from typing import Self
 
-from connector.dataverse.servers import Learnt, Server
+from connector.dataverse.pacing.servers import Learnt, Server
 
 LEAST = (20.0, 20.0, 2.0)
 """Requests, seconds and concurrency below which no limit is believed: nothing would ever go through."""

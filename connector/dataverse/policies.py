@@ -16,8 +16,8 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.dataverse.answers import retry_after, service_request_id
-from connector.dataverse.challenge import Challenge, parse_challenge
-from connector.dataverse.clouds import origin_of
+from connector.dataverse.sign_in.challenge import Challenge, parse_challenge
+from connector.dataverse.sign_in.clouds import origin_of
 from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from connector.bulk.ledger_model import ItemStatus, JobKind, JobState, Wish
-from connector.bulk.ledger_operations import Operation
+from connector.bulk.ledger.model import ItemStatus, JobKind, JobState, Wish
+from connector.bulk.ledger.operations import Operation
 from connector.closing.model import Outcome
 from connector.service.failures import Failure, challenge
 from connector.service.models_answers import (

@@ -19,9 +19,9 @@ from uuid import uuid4
 from anyio import fail_after
 
 from connector.clock import Clock
-from connector.service.caller import Caller
+from connector.service.callers.caller import Caller
+from connector.service.callers.limits import RateLimit
 from connector.service.failures import Declined, Failure
-from connector.service.limits import RateLimit
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Side, Telemetry
 
 _log = logging.getLogger("connector.service.requests")

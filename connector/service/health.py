@@ -8,10 +8,10 @@ from collections.abc import Callable
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from connector.bulk.ledger_operations import Operations
+from connector.bulk.ledger.operations import Operations
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.service.operations_wait import Waiting
+from connector.service.operations.wait import Waiting
 
 FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""

@@ -16,15 +16,15 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from connector.bulk.ledger_model import Counts, ItemStatus, Job
-from connector.bulk.ledger_operations import Operation
+from connector.bulk.ledger.model import Counts, ItemStatus, Job
+from connector.bulk.ledger.operations import Operation
 from connector.clock import Clock
 from connector.service.answers import stands, view
-from connector.service.caller import Caller
+from connector.service.callers.caller import Caller
 from connector.service.failures import declined
 from connector.service.models_answers import OperationStatus, OperationView
-from connector.service.operations import Desk
-from connector.service.operations_wait import Waiting
+from connector.service.operations.operations import Desk
+from connector.service.operations.wait import Waiting
 from connector.service.page_style import STYLE
 from connector.service.routes import caller_of
 

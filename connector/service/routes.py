@@ -10,16 +10,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from connector.bulk.ledger_operations import Operation
+from connector.bulk.ledger.operations import Operation
 from connector.clock import Clock
 from connector.service.answers import final_answer, is_finished, view
-from connector.service.caller import Caller
+from connector.service.callers.caller import Caller
 from connector.service.failures import RETRY_AFTER
 from connector.service.models import CloseBody, ReopenBody
 from connector.service.models_answers import Accepted, Operations
-from connector.service.operations import Ask, Desk
-from connector.service.operations_links import Links
-from connector.service.operations_table import (
+from connector.service.operations.links import Links
+from connector.service.operations.operations import Ask, Desk
+from connector.service.operations.table import (
     OPERATIONS,
     IdempotencyHeader,
     OperationId,
@@ -28,7 +28,7 @@ from connector.service.operations_table import (
     TopQuery,
     register,
 )
-from connector.service.operations_wait import Waiting, ended
+from connector.service.operations.wait import Waiting, ended
 from connector.service.options import ServiceOptions
 
 SOON, LATER = 2, RETRY_AFTER

@@ -26,7 +26,7 @@ from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
 from connector.service.answers import quote_results, step_results
-from connector.service.caller import Caller
+from connector.service.callers.caller import Caller
 from connector.service.failures import RETRY_AFTER, Declined, Failure, busy
 from connector.service.models import PlanBody
 from connector.service.models_answers import (
@@ -38,8 +38,8 @@ from connector.service.models_answers import (
     StatusReasons,
     StatusReasonView,
 )
-from connector.service.operations import acts_as_user, wish_values
-from connector.service.operations_table import (
+from connector.service.operations.operations import acts_as_user, wish_values
+from connector.service.operations.table import (
     OPERATIONS,
     ColumnsTable,
     OpportunityId,
@@ -47,7 +47,7 @@ from connector.service.operations_table import (
     ReasonsTable,
     register,
 )
-from connector.service.operations_wait import Waiting
+from connector.service.operations.wait import Waiting
 from connector.service.options import ServiceOptions
 from connector.service.reach import Reach
 from connector.service.routes import caller_of, told

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger_model import ItemStatus
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import ItemStatus
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.tenant import Application, Secret, local_tenant

@@ -11,15 +11,15 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from connector.bulk import chunk
-from connector.bulk.ledger_model import Item
+from connector.bulk.ledger.model import Item
 from connector.bulk.spread import Crew, Spread
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report
-from connector.dataverse import auth
-from connector.dataverse.gate import Gate
 from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.policies import Patience, TokenSource, anything, authorize, retry
+from connector.dataverse.sign_in import auth
 from connector.dataverse.transport import Network, Transport
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.organization.options import EmulatorOptions

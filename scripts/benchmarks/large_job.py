@@ -20,8 +20,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from uuid import UUID
 
-from connector.bulk.ledger_model import ItemStatus, Result, Row
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import ItemStatus, Result, Row
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from scripts.benchmarks.conditions import conditions

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connector.assembly import connect
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_database import Database, Found, Transaction, Value
-from connector.bulk.ledger_model import ItemStatus
-from connector.bulk.ledger_sqlite import SqliteDatabase
+from connector.bulk.ledger.database import Database, Found, Transaction, Value
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus
+from connector.bulk.ledger.sqlite import SqliteDatabase
 from connector.bulk.runner import Run
 from connector.clock import SystemClock
 from connector.settings import load

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from connector.bulk.ledger import LEASE, Ledger
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import LEASE, Ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.large_job import NO_LIMITS, fill, rows_of

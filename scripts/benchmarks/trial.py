@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from connector.dataverse.budget import Budget
-from connector.dataverse.pacing import Binding, Governor
+from connector.dataverse.pacing.budget import Budget
+from connector.dataverse.pacing.governor import Binding, Governor
 from scripts.benchmarks.peers import Loop, Sql4Cds, Threads
 from scripts.benchmarks.scenarios import Scenario
 from scripts.benchmarks.virtual_service import Load, Outcome, Rule

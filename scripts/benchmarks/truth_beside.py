@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from connector.bulk.ledger_model import ItemStatus
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import ItemStatus
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from scripts.benchmarks.clients import ROOT, command, environment
 from scripts.benchmarks.served import Served, opportunity_key, quote_key

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from connector.assembly import connect
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock, VirtualClock
 from connector.settings import load
 from tests.bulk.office import Office

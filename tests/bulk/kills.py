@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import ItemStatus, JobState, Row
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus, JobState, Row
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.background import ServedEmulator, served

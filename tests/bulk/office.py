@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import Job, Row
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import Job, Row
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.runner import Run
 from connector.clock import Clock

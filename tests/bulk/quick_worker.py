@@ -8,7 +8,7 @@ import sys
 
 from connector.assembly import connect
 from connector.bulk.distribute import Pulse
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.bulk.worker import Machine
 from connector.clock import SystemClock
 from connector.errors import LedgerError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from connector.bulk.ledger_model import Item, ItemStatus, Result, Row
+from connector.bulk.ledger.model import Item, ItemStatus, Result, Row
 from connector.closing.model import Intent, Outcome
 
 

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.input import RowFile, read_rows
-from connector.bulk.ledger_model import ItemStatus, Job, JobKind, Row
+from connector.bulk.input.input import RowFile, read_rows
+from connector.bulk.ledger.model import ItemStatus, Job, JobKind, Row
 from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import DONE, mismatches
 from connector.bulk.results import BAD, write_results

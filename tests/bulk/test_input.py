@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import opportunity
 
-from connector.bulk import input_file
 from connector.bulk.dead_letters import columns_of, write_dead_letters
-from connector.bulk.input import RowFile, read_rows
-from connector.bulk.input_columns import Columns, parse_renames
-from connector.bulk.ledger_model import ItemStatus, Record, Row
+from connector.bulk.input import file as input_file
+from connector.bulk.input.columns import Columns, parse_renames
+from connector.bulk.input.input import RowFile, read_rows
+from connector.bulk.ledger.model import ItemStatus, Record, Row
 from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import CloseRequest
 from connector.errors import InputError

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from rows import closed, opportunity, rows
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import (
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import (
     InputChanged,
     ItemStatus,
     Job,
@@ -20,8 +20,8 @@ from connector.bulk.ledger_model import (
     Wish,
     WorkerLost,
 )
-from connector.bulk.ledger_store import open_ledger
-from connector.bulk.ledger_worker import LONGEST_WAIT, Worker
+from connector.bulk.ledger.store import open_ledger
+from connector.bulk.ledger.worker import LONGEST_WAIT, Worker
 from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import InputError, LedgerError

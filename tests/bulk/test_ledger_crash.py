@@ -14,10 +14,10 @@ import pytest
 from dam import wait_for
 from rows import closed, rows
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import ItemStatus
-from connector.bulk.ledger_sqlite import SqliteDatabase, network_filesystem
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus
+from connector.bulk.ledger.sqlite import SqliteDatabase, network_filesystem
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.errors import LedgerError
 
@@ -47,8 +47,8 @@ while items := worker.claim(job, 10):
 
 PRELUDE = """
 import sys, time
-from connector.bulk.ledger_model import *
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import *
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 sys.path.insert(0, {here!r})
@@ -187,7 +187,7 @@ except LedgerError as error:
 
 def test_a_locked_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "jobs.db"
-    monkeypatch.setattr("connector.bulk.ledger_sqlite._PATIENCE", 0.1)
+    monkeypatch.setattr("connector.bulk.ledger.sqlite._PATIENCE", 0.1)
     with Ledger(SqliteDatabase(path), SystemClock()) as ledger:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

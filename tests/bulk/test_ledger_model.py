@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rows import opportunity
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_model import Item, ItemStatus, Result, Row, WorkerLost
-from connector.bulk.ledger_sqlite import SqliteDatabase
-from connector.bulk.ledger_worker import Worker
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import Item, ItemStatus, Result, Row, WorkerLost
+from connector.bulk.ledger.sqlite import SqliteDatabase
+from connector.bulk.ledger.worker import Worker
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rows import closed, opportunity, rows
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_budget import Budgets, Slot
-from connector.bulk.ledger_model import ItemStatus, JobKind, JobState
-from connector.bulk.ledger_operations import Asked, KeyReused, Operations
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.budget import Budgets, Slot
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.model import ItemStatus, JobKind, JobState
+from connector.bulk.ledger.operations import Asked, KeyReused, Operations
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
 from connector.errors import LedgerError

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import closed, rows
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_intents import report_bytes, report_from
-from connector.bulk.ledger_sqlite import SqliteDatabase
-from connector.bulk.ledger_worker import PENDING, WAITING
+from connector.bulk.ledger.intents import report_bytes, report_from
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.sqlite import SqliteDatabase
+from connector.bulk.ledger.worker import PENDING, WAITING
 from connector.clock import VirtualClock
 
 

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.ledger_model import ItemStatus, Wish
+from connector.bulk.ledger.model import ItemStatus, Wish
 from connector.bulk.progress import Moment
 from connector.bulk.runner import Run
 from connector.clock import VirtualClock

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from connector.bulk.ledger_budget import Budgets
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.budget import Budgets
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from tests.bulk.dam import PATIENCE
 

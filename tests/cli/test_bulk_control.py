@@ -19,8 +19,8 @@ from typing import IO, Any
 
 import pytest
 
-from connector.bulk.ledger_model import ItemStatus, Wish
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.model import ItemStatus, Wish
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from connector.bulk.ledger_model import Counts, ItemStatus
+from connector.bulk.ledger.model import Counts, ItemStatus
 from connector.bulk.progress import Moment
 from connector.cli.bulk_live import drawn
 from connector.cli.bulk_views import PLAIN_EVERY, PlainView, view_on

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from connector.clock import VirtualClock
-from connector.dataverse import auth
 from connector.dataverse.policies import Patience, anything, retry
-from connector.dataverse.sign_in_errors import explain
+from connector.dataverse.sign_in import auth
+from connector.dataverse.sign_in.errors import explain
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SignInAgain, SignInError
 from connector.handler import Handler

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from connector.dataverse.budget import Budget, Limit
-from connector.dataverse.pacing import Binding, Facet, Feedback, Governor, Permit, Wait
+from connector.dataverse.pacing.budget import Budget, Limit
+from connector.dataverse.pacing.governor import Binding, Facet, Feedback, Governor, Permit, Wait
 from connector.emulator.load.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 

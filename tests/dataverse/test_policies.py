@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.dataverse.answers import retry_after
-from connector.dataverse.challenge import parse_challenge
 from connector.dataverse.policies import Patience, authorize, describe, log, reads_only, retry
+from connector.dataverse.sign_in.challenge import parse_challenge
 from connector.errors import ConnectorError, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 

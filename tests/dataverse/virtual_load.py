@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from connector.dataverse.budget import Budget
-from connector.dataverse.pacing import Facet, Feedback, Governor, Permit, Wait
+from connector.dataverse.pacing.budget import Budget
+from connector.dataverse.pacing.governor import Facet, Feedback, Governor, Permit, Wait
 from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"

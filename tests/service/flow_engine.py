@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from connector.bulk.ledger_operations import Operations
-from connector.bulk.ledger_worker import Worker
-from connector.service.operations_work import Work
+from connector.bulk.ledger.operations import Operations
+from connector.bulk.ledger.worker import Worker
+from connector.service.operations.work import Work
 from tests.service.timeline import Timeline
 
 CUT = 120.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger_operations import Operations
+from connector.bulk.ledger.operations import Operations
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
 from connector.emulator.core import Emulator
@@ -20,8 +20,8 @@ from connector.emulator.load.latency import Latency, LatencyModel
 from connector.errors import Unanswered
 from connector.handler import Request, Response
 from connector.service.app import create_app
-from connector.service.operations import Desk
-from connector.service.operations_work import Work
+from connector.service.operations.operations import Desk
+from connector.service.operations.work import Work
 from tests.service.flow_engine import SCHEDULES, FlowEngine, TimelineWaiting, hands
 from tests.service.stage import OPTIONS, Stage
 from tests.service.timeline import Timeline

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from connector.service.definition import router
+from connector.service.definition.definition import router
+from connector.service.definition.properties import Deployment
 from connector.service.models import CloseBody, PlanBody, ReopenBody, SubscribeBody
-from connector.service.operations_table import (
+from connector.service.operations.table import (
     OPERATIONS,
     ColumnsTable,
     IdempotencyHeader,
@@ -19,7 +20,6 @@ from connector.service.operations_table import (
     TopQuery,
     register,
 )
-from connector.service.properties import Deployment
 
 DEPLOYMENT = Deployment(host="close.contoso.com", audience="api://close.contoso.com")
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import Clock, SystemClock, VirtualClock
 from connector.dataverse.custom_columns import custom_columns
 from connector.dataverse.organization import DataverseOrganization
@@ -29,10 +29,10 @@ from connector.emulator.seeding.files import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 from connector.service.app import create_app
-from connector.service.caller import Caller
-from connector.service.notifications_tracking import Changed, Changes
+from connector.service.callers.caller import Caller
 from connector.service.options import Access, Admission, ServiceOptions, SignIn
 from connector.service.reach import Reach, Surroundings
+from connector.service.trigger.tracking import Changed, Changes
 
 DEVELOPMENT = Admission(sign_in=SignIn.DEVELOPMENT, access=Access.APPLICATION)
 OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from connector.service.caller import Caller, CallerKind
-from connector.service.callers import Callers
+from connector.service.callers.caller import Caller, CallerKind
+from connector.service.callers.callers import Callers
 from connector.service.failures import Declined
 from connector.service.options import Access, Admission, SignIn
 from tests.service.entra import ADMISSION, CONNECTOR, OTHER_TENANT, TENANT, USER

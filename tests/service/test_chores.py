@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from connector.bulk.ledger_operations import Operations
+from connector.bulk.ledger.operations import Operations
 from connector.clock import VirtualClock
 from connector.errors import Broken, LedgerError
 from connector.service.chores import Chore, Chores

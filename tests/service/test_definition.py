@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from connector.service.app import create_app
-from connector.service.definition import (
+from connector.service.definition.definition import (
     ICON_PATH,
     MCP_PATH,
     PROPERTIES_PATH,
@@ -23,11 +23,11 @@ from connector.service.definition import (
     swagger,
     text,
 )
-from connector.service.icon import SIDE, icon_png
-from connector.service.lint import lint
-from connector.service.lint_document import Document
-from connector.service.projection import Unprojectable, project
-from connector.service.properties import BRAND_COLOR, Deployment, api_properties
+from connector.service.definition.icon import SIDE, icon_png
+from connector.service.definition.projection import Unprojectable, project
+from connector.service.definition.properties import BRAND_COLOR, Deployment, api_properties
+from connector.service.lint.document import Document
+from connector.service.lint.lint import lint
 from tests.service.designer import designer_view
 from tests.service.skeleton import DEPLOYMENT, skeleton
 from tests.service.stage import OPTIONS, Stage

@@ -16,7 +16,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from connector.service.lint_document import Document
+from connector.service.lint.document import Document
 from connector.settings_service import ServiceNames
 from tests.service.test_definition import SWAGGER
 

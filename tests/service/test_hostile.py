@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.bulk.ledger_operations import Operations
+from connector.bulk.ledger.operations import Operations
 from connector.clock import SystemClock
 from connector.emulator.identity.keys import Keys
 from tests.service.stage import Stage, unavailable

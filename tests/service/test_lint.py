@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from connector.service.definition import mcp_swagger, swagger, text
-from connector.service.lint import RULES, lint
-from connector.service.lint_document import Document
-from connector.service.properties import api_properties
+from connector.service.definition.definition import mcp_swagger, swagger, text
+from connector.service.definition.properties import api_properties
+from connector.service.lint.document import Document
+from connector.service.lint.lint import RULES, lint
 from tests.service.skeleton import DEPLOYMENT, skeleton
 
 Json = dict[str, Any]

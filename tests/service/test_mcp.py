@@ -11,10 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
 
-from connector.service.mcp import mount
-from connector.service.mcp_tools import TOOLS
+from connector.service.mcp.mount import mount
+from connector.service.mcp.tools import TOOLS
 from connector.service.models import CloseBody, PlanBody, ReopenBody
-from connector.service.operations_table import OPERATIONS, OperationId, OpportunityId, register
+from connector.service.operations.table import OPERATIONS, OperationId, OpportunityId, register
 
 Json = dict[str, Any]
 HOST = "close.contoso.com"

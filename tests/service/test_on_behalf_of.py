@@ -30,7 +30,7 @@ from connector.emulator.identity.tenant import Application, Person, Secret, loca
 from connector.emulator.organization.options import EmulatorOptions
 from connector.errors import SignInAgain
 from connector.service.app import create_app
-from connector.service.caller import Caller, CallerKind
+from connector.service.callers.caller import Caller, CallerKind
 from connector.service.failures import of_error
 from connector.settings import load
 

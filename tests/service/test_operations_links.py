@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.service.failures import Declined
-from connector.service.operations_links import Links, Seal
+from connector.service.operations.links import Links, Seal
 
 LINKS = Links(b"s" * 32, "https://close.contoso.com", (".azure-apim.net",))
 SIGNED = LINKS.sign("abc", 1000.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger_model import Row
+from connector.bulk.ledger.model import Row
 from connector.closing.model import Intent, Outcome
 from connector.service.page_style import STYLE
 from tests.service.stage import Stage

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.bulk.ledger_model import ItemStatus
+from connector.bulk.ledger.model import ItemStatus
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys

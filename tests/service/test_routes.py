@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from connector.handler import Handler, Request, Response
 from connector.service.models_answers import ErrorBody
-from connector.service.operations_table import OPERATIONS
+from connector.service.operations.table import OPERATIONS
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
 DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4

@@ -20,23 +20,31 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.bulk.ledger import Ledger
-from connector.bulk.ledger_store import open_ledger
+from connector.bulk.ledger.ledger import Ledger
+from connector.bulk.ledger.store import open_ledger
 from connector.clock import VirtualClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import CloseActivity, Intent, OpportunityState, Outcome, Snapshot
 from connector.errors import Broken, NotSent, Unanswered
 from connector.handler import Request, Response
-from connector.service.caller import Caller, CallerKind
+from connector.service.callers.caller import Caller, CallerKind
 from connector.service.failures import Declined
 from connector.service.models import SubscribeBody
-from connector.service.notifications import GIVES_UP, PAUSES, REMEMBERS, Courier, Notices, closed_event, event_from
-from connector.service.notifications_tracking import NET, Changed, Tracker
-from connector.service.operations_wait import LoopWaiting
-from connector.service.subscriptions import LASTS, MOST, Subscriptions
-from connector.service.subscriptions_callback import PLATFORM_HOSTS, allowed
-from connector.service.subscriptions_routes import Desk, router
-from connector.service.webhooks import KEY_HEADER
+from connector.service.operations.wait import LoopWaiting
+from connector.service.trigger.callback import PLATFORM_HOSTS, allowed
+from connector.service.trigger.notifications import (
+    GIVES_UP,
+    PAUSES,
+    REMEMBERS,
+    Courier,
+    Notices,
+    closed_event,
+    event_from,
+)
+from connector.service.trigger.routes import Desk, router
+from connector.service.trigger.subscriptions import LASTS, MOST, Subscriptions
+from connector.service.trigger.tracking import NET, Changed, Tracker
+from connector.service.trigger.webhooks import KEY_HEADER
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.service.caller import Caller, CallerKind
+from connector.service.callers.caller import Caller, CallerKind
+from connector.service.callers.keys import PAUSE, SigningKeys
+from connector.service.callers.tokens import Tokens
 from connector.service.failures import Declined, Failure
-from connector.service.keys import PAUSE, SigningKeys
 from connector.service.options import Access, Admission
-from connector.service.tokens import Tokens
 from tests.service.entra import ADMISSION, API, API_URI, CONNECTOR, OTHER_TENANT, TENANT, USER, Entra, unsigned
 
 

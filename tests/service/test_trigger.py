@@ -20,9 +20,9 @@ from connector.closing.model import Intent, Outcome
 from connector.closing.organization import Query
 from connector.handler import Request, Response
 from connector.service.app import create_app
-from connector.service.callers import DEVELOPER
-from connector.service.trigger import Trigger
-from connector.service.webhooks import KEY_HEADER
+from connector.service.callers.callers import DEVELOPER
+from connector.service.trigger.trigger import Trigger
+from connector.service.trigger.webhooks import KEY_HEADER
 from connector.settings import load
 from tests.service.messages import win_message
 

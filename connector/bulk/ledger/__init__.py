@@ -1,0 +1,1 @@
+"""The ledger: what is to be done and what came of it, in one SQL database."""

@@ -1,0 +1,1 @@
+"""Pacing: as fast as the service protection limits allow, and never faster."""

@@ -1,0 +1,171 @@
+"""The gate: a policy that lets one user's requests through as the governor says. Safe for threads.
+
+One gate stands in front of everything that talks as one user to one organization. Requests wait in the order they came;
+only the first of them waits for the time, so a hundred waiting threads cost as much as one.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from connector.clock import Clock
+from connector.dataverse.answers import error_body, retry_after
+from connector.dataverse.error_codes import FACETS
+from connector.dataverse.legacy import Legacy
+from connector.dataverse.pacing.budget import DOCUMENTED, Budget
+from connector.dataverse.pacing.governor import Facet, Feedback, Governor, Pace, Permit
+from connector.errors import NotSent
+from connector.handler import Handler, Request, Response
+
+WRITES = "batch of writes"
+"""The kind of a batch of change sets or single writes, one part per opportunity."""
+
+_LONGEST_NAP = 0.5  # seconds until the first in line looks again whether the gate was closed
+_TOO_MANY = 429
+_AFFINITY = re.compile(r"\s*(ARRAffinity(?:SameSite)?)=([^;\s]+)", re.IGNORECASE)
+_NUMBER = re.compile(r"limit of ([\d,.]+)")
+_BOUNDARY = re.compile(r'boundary="?([^";]+)')
+
+
+class Gate:
+    """A handler that paces `handler`; `closed` turns away what has not been sent yet."""
+
+    def __init__(self, handler: Handler, clock: Clock, budget: Budget = DOCUMENTED) -> None:
+        self._handler = handler
+        self._clock = clock
+        self._governor = Governor(clock.monotonic(), budget)
+        self._turn = threading.Lock()
+        self._state = threading.Condition()
+        self._closed = False
+
+    def __call__(self, request: Request) -> Response:
+        """Send `request` when it may go, to the server that has most room for it.
+
+        Raises NotSent when the gate is closed, and whatever the handler raises.
+        """
+        permit = self._permit(*weigh(request))
+        feedback = Feedback(ok=False)
+        try:
+            response = self._handler(_steered(request, permit.server))
+            feedback = feedback_of(response)
+        except NotSent:
+            feedback = Feedback(ok=False, executed=False)
+            raise
+        finally:
+            with self._state:
+                self._governor.settle(self._clock.monotonic(), permit, feedback)
+                self._state.notify_all()
+        return response
+
+    def close(self) -> None:
+        """Turn away requests that wait, and all that come: what is in flight ends as it will."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+
+    def pace(self) -> Pace:
+        """Return what the governor is doing."""
+        with self._state:
+            return self._governor.pace(self._clock.monotonic(), WRITES, self._governor.parts(WRITES))
+
+    def parts(self) -> int:
+        """Return how many opportunities one batch of writes should carry."""
+        with self._state:
+            return self._governor.parts(WRITES)
+
+    def legacy(self) -> dict[str, object]:
+        """Return what is known of this user's limits, as plain data, for the next gate of the same user."""
+        with self._state:
+            return self._governor.legacy(self._clock.monotonic()).data()
+
+    def begin_with(self, legacy: Mapping[str, object], age: float) -> None:
+        """Begin with what another gate of this user left `age` seconds ago; what is not understood is passed over."""
+        read = Legacy.read(legacy)
+        if read is not None:
+            with self._state:
+                self._governor.begin_with(self._clock.monotonic(), read, max(0.0, age))
+                self._state.notify_all()
+
+    def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
+        """Return how long so many requests, with so many seconds of execution in all, will take from now on."""
+        with self._state:
+            return self._governor.seconds_for(self._clock.monotonic(), requests, seconds, fastest)
+
+    def _permit(self, kind: str, parts: int) -> Permit:
+        with self._turn:
+            while True:
+                with self._state:
+                    if self._closed:
+                        raise NotSent("The run is stopping; this request was not sent.", remedy="Resume the job.")
+                    now = self._clock.monotonic()
+                    leave = self._governor.ask(now, kind, parts)
+                    if isinstance(leave, Permit):
+                        return leave
+                    if leave.until == float("inf"):
+                        self._state.wait(_LONGEST_NAP)
+                        continue
+                self._clock.sleep(min(leave.until - now, _LONGEST_NAP))
+
+
+def weigh(request: Request) -> tuple[str, int]:
+    """Return the kind of a request, for requests that cost alike, and how many parts it has."""
+    boundary = _BOUNDARY.search(request.header("content-type") or "")
+    if boundary is None:
+        return ("read" if request.method == "GET" else "write"), 1
+    parts = max(1, request.body.count(b"--" + boundary[1].encode()) - 1)
+    reads = b"\r\n\r\nGET " in request.body
+    return ("batch of reads" if reads else WRITES), parts
+
+
+def feedback_of(response: Response) -> Feedback:
+    """Return what an answer tells the governor."""
+    refused = response.status == _TOO_MANY
+    body = error_body(response) if refused else None
+    facet = Facet(FACETS.get(body.code, Facet.OTHER)) if body else None
+    return Feedback(
+        server=_affinity(response),
+        ok=response.status < 500,  # noqa: PLR2004 - the HTTP class of server errors
+        facet=facet,
+        retry_after=retry_after(response),
+        number=_limit(body.detail, facet) if body and facet else None,
+        requests_left=_left(response, "x-ms-ratelimit-burst-remaining-xrm-requests"),
+        seconds_left=_left(response, "x-ms-ratelimit-time-remaining-xrm-requests"),
+        hint=int(_left(response, "x-ms-dop-hint") or 0) or None,
+    )
+
+
+def _limit(detail: str, facet: Facet) -> float | None:
+    """Return the number a refusal names, in requests or seconds (its text has milliseconds)."""
+    found = _NUMBER.search(detail)
+    number = _number(found[1].rstrip(".")) if found else None
+    return number / 1000 if number is not None and facet is Facet.TIME else number
+
+
+def _left(response: Response, name: str) -> float | None:
+    return _number(response.header(name) or "")
+
+
+def _number(text: str) -> float | None:
+    """Return a number written with a thousands comma and a point, as the service writes them."""
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def _affinity(response: Response) -> str:
+    for name, value in response.headers:
+        if name.lower() == "set-cookie" and (found := _AFFINITY.match(value)) and found[1].lower() == "arraffinity":
+            return found[2]
+    return ""
+
+
+def _steered(request: Request, server: str) -> Request:
+    if not server:
+        return request
+    return replace(
+        request, headers={**request.headers, "cookie": f"ARRAffinity={server}; ARRAffinitySameSite={server}"}
+    )

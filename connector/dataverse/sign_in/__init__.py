@@ -1,0 +1,1 @@
+"""Signing in: MSAL, authorities, challenges."""

@@ -1,0 +1,357 @@
+"""Token sources made of MSAL, which is imported here and nowhere else, and only when a token is first wanted.
+
+MSAL's own http client is replaced by a Handler, so that signing in trusts, proxies and times out exactly as the data
+requests do. Applications' tokens are kept here and not in MSAL's cache: one place to look, to renew and to let go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from connector.clock import Clock
+from connector.dataverse.sign_in.errors import no_managed_identity, of_authority, unusable_certificate
+from connector.dataverse.sign_in.msal_http import MsalHttp
+from connector.dataverse.sign_in.tokens import Tokens
+from connector.errors import SignInError, TransportError
+from connector.handler import Handler
+
+_log = logging.getLogger("connector.sign_in")
+
+CAPABILITIES = ("CP1",)
+"""Says that claims challenges are understood, which continuous access evaluation asks of a client."""
+
+BROWSER_WAIT = 300
+"""Seconds that a person has to sign in with the browser."""
+
+Credential = str | dict[str, Any]
+"""MSAL's `client_credential`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An app registration as seen by one organization.
+
+    `authority` returns `https://host/tenant`; it may have to ask the organization, so it is called late. Whether it is
+    genuine has been checked (see `dataverse.authority`), so MSAL asks nobody: it would ask the public cloud.
+    """
+
+    client_id: str
+    authority: Callable[[], str]
+    base_url: str
+
+
+# -- the ways to sign in ----------------------------------------------------------------------------------------------
+
+
+def secret(value: str) -> Credential:
+    """Return the credential of a client secret."""
+    return value
+
+
+def certificate(path: Path, password: str = "") -> Credential:
+    """Return the credential of a certificate with its private key, from a PFX or PEM file. Raises SignInError.
+
+    The certificate itself is sent along, as Subject Name + Issuer registrations need.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SignInError(
+            f"The certificate file {path} cannot be read: {error.strerror}.",
+            remedy="Check DATAVERSE_CLIENT_CERTIFICATE.",
+        ) from error
+    _check_pair(content, password)
+    if b"-----BEGIN" not in content:
+        return {"private_key_pfx_path": str(path), "passphrase": password or None, "public_certificate": True}
+    text = content.decode("utf-8", "replace")
+    return {"private_key": text, "passphrase": password or None, "public_certificate": text}
+
+
+def _check_pair(content: bytes, password: str) -> None:
+    """Raise SignInError unless `content` holds a certificate with its private key, to be opened with `password`.
+
+    MSAL would find out as well, but only while it signs in, and in the words of whatever library stumbles first.
+    """
+    from cryptography import x509  # noqa: PLC0415 - heavy, and MSAL is about to bring it anyway
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - the same
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12  # noqa: PLC0415 - the same
+
+    secret_word = password.encode() or None
+    try:
+        if b"-----BEGIN" in content:
+            key, found = load_pem_private_key(content, secret_word), x509.load_pem_x509_certificate(content)
+            fits = key.public_key() == found.public_key()
+        else:
+            pair = pkcs12.load_pkcs12(content, secret_word)
+            fits = pair.key is not None and pair.cert is not None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise unusable_certificate() from error
+    if not fits:
+        raise unusable_certificate()
+
+
+def federated(path: Path) -> Credential:
+    """Return the credential of a federated assertion; the file is read anew each time, since its writer renews it."""
+
+    def assertion() -> str:
+        remedy = "Check DATAVERSE_FEDERATED_TOKEN_FILE, and the workload that writes it."
+        try:
+            text = path.read_bytes().decode("ascii", "replace").strip()
+        except OSError as error:
+            said = f"The federated token file {path} cannot be read: {error.strerror}."
+            raise SignInError(said, remedy=remedy) from error
+        if not text:
+            raise SignInError(f"The federated token file {path} holds no assertion.", remedy=remedy)
+        return text
+
+    return {"client_assertion": assertion}
+
+
+def application_tokens(
+    registration: Registration, credential: Callable[[], Credential], http: Handler, clock: Clock
+) -> Tokens:
+    """Return the token source of an application that signs in as itself; `credential` is called once, late."""
+    application = _Late(lambda: _confidential(registration, credential(), http))
+
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        scopes = [f"{registration.base_url}/.default"]
+        return _asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
+
+    return Tokens(acquire, clock)
+
+
+def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock: Clock) -> Tokens:
+    """Return the token source of an Azure managed identity: the machine's own, or the one with `client_id`."""
+
+    def build() -> Any:  # noqa: ANN401 - MSAL has no types
+        import msal  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+        own = msal.SystemAssignedManagedIdentity()
+        identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
+        return msal.ManagedIdentityClient(
+            identity, http_client=MsalHttp(http), token_cache=_forgetful(), client_capabilities=list(CAPABILITIES)
+        )
+
+    client = _Late(build)
+
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        try:
+            result = _asking(
+                lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None)
+            )
+        except TransportError as error:
+            raise no_managed_identity(error.message, transient=error.transient) from error
+        if isinstance(result, Mapping) and result.get("error") == "invalid_request":
+            raise no_managed_identity(str(result.get("error_description") or "the machine says no more."))
+        return result
+
+    return Tokens(acquire, clock)
+
+
+EXCHANGE = "api://AzureADTokenExchange"
+"""What a federated assertion is for, in the public cloud; other clouds have names of their own."""
+
+
+def managed_assertion(client_id: str, http: Handler, clock: Clock, exchange: str = EXCHANGE) -> Credential:
+    """Return the credential of a managed identity that stands in for a registration as its federated credential.
+
+    Source: *Configure an application to trust a managed identity* (Microsoft Entra workload ID).
+    """
+    return {"client_assertion": managed_identity_tokens(client_id, exchange, http, clock).token}
+
+
+def person_tokens(
+    registration: Registration,
+    http: Handler,
+    clock: Clock,
+    *,
+    cache: Path,
+    tell: Callable[[str], None],
+    ask: Callable[[Any, list[str], str, Callable[[str], None]], Mapping[str, Any]],
+) -> Tokens:
+    """Return the token source of a person, who signs in by `ask` (see `by_device_code`, `by_browser`) when need be.
+
+    What keeps the person signed in is kept in `cache`, encrypted by the operating system where it can do that.
+    """
+    application = _Late(lambda: _public(registration, http, cache))
+
+    def acquire(claims: str, renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+        scopes = [f"{registration.base_url}/user_impersonation"]
+
+        def silently_or_not() -> Mapping[str, Any]:
+            app = application()
+            for account in app.get_accounts()[:1]:
+                kept = app.acquire_token_silent(
+                    scopes, account=account, claims_challenge=claims or None, force_refresh=renew
+                )
+                if kept and "access_token" in kept:
+                    return dict(kept)
+            return ask(app, scopes, claims, tell)
+
+        try:
+            return _asking(silently_or_not)
+        except OSError as error:  # the network's are ConnectorError by now, so this is the file
+            raise SignInError(
+                f"The kept sign-ins in {cache} cannot be read or written: {error.strerror or type(error).__name__}.",
+                remedy="Make room and see who may write there, or name another file in DATAVERSE_TOKEN_CACHE.",
+            ) from error
+
+    return Tokens(acquire, clock)
+
+
+def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - MSAL has no types
+    """Tell the person which page to open and which code to enter, on any device, and wait."""
+    flow: dict[str, Any] = app.initiate_device_flow(scopes=scopes, claims_challenge=claims or None)
+    if "user_code" not in flow:
+        return flow
+    tell(str(flow["message"]))
+    return dict(app.acquire_token_by_device_flow(flow, claims_challenge=claims or None))
+
+
+def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - the same
+    """Open the person's browser and wait for the answer on a port of this machine."""
+    remedy = "On a machine without a browser set DATAVERSE_SIGN_IN=device_code."
+    tell(f"A browser opens for signing in; this waits for it, at most {BROWSER_WAIT // 60} minutes. {remedy}")
+    try:
+        return dict(app.acquire_token_interactive(scopes, claims_challenge=claims or None, timeout=BROWSER_WAIT))
+    except RuntimeError as error:  # MSAL's word for time that is over
+        raise SignInError("Nobody signed in with the browser in time.", remedy=f"Start again. {remedy}") from error
+
+
+class OnBehalfOf:
+    """Token sources for the callers of a hosted endpoint, each acting with their own rights.
+
+    The newest `kept` callers' sources are kept, by a digest of what they presented. Safe from several threads.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        credential: Callable[[], Credential],
+        http: Handler,
+        clock: Clock,
+        kept: int = 1000,
+    ) -> None:
+        self._application = _Late(lambda: _confidential(registration, credential(), http))
+        self._scopes = [f"{registration.base_url}/.default"]
+        self._clock = clock
+        self._kept = kept
+        self._sources: OrderedDict[bytes, Tokens] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def tokens(self, assertion: str) -> Tokens:
+        """Return the token source of the caller who presented the access token `assertion`."""
+        digest = hashlib.sha256(assertion.encode()).digest()
+        with self._lock:
+            source = self._sources.get(digest) or Tokens(
+                lambda claims, _: self._acquire(assertion, claims), self._clock
+            )
+            self._sources[digest] = source
+            self._sources.move_to_end(digest)
+            if len(self._sources) > self._kept:
+                self._sources.popitem(last=False)
+        return source
+
+    def _acquire(self, assertion: str, claims: str) -> Mapping[str, Any]:
+        return _asking(
+            lambda: self._application().acquire_token_on_behalf_of(
+                assertion, self._scopes, claims_challenge=claims or None
+            )
+        )
+
+
+# -- MSAL -------------------------------------------------------------------------------------------------------------
+
+
+class _Late:
+    """Builds something at its first use, once; a failure is not kept."""
+
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._build = build
+        self._lock = threading.Lock()
+        self._built: Any = None
+
+    def __call__(self) -> Any:  # noqa: ANN401 - MSAL has no types
+        with self._lock:
+            if self._built is None:
+                self._built = self._build()
+            return self._built
+
+
+def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
+    """Return what MSAL answers; its exceptions become SignInError."""
+    from msal.exceptions import MsalServiceError  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+    try:
+        return ask()  # type: ignore[no-any-return]  # MSAL has no types
+    except MsalServiceError as error:
+        raise SignInError(
+            "The sign-in service failed, or is too busy.",
+            remedy="Try again in a minute: until then the answer is remembered and the service is not asked.",
+            transient=True,
+        ) from error
+    except (ValueError, KeyError, RuntimeError) as error:  # what MSAL raises for a document it cannot use
+        raise of_authority(error) from error
+
+
+def _confidential(registration: Registration, credential: Credential, http: Handler) -> Any:  # noqa: ANN401 - MSAL has no types
+    import msal  # noqa: PLC0415 - heavy
+
+    return msal.ConfidentialClientApplication(
+        registration.client_id,
+        client_credential=credential,
+        authority=registration.authority(),
+        instance_discovery=False,
+        http_client=MsalHttp(http),
+        token_cache=_forgetful(),
+        client_capabilities=list(CAPABILITIES),
+    )
+
+
+def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # noqa: ANN401 - MSAL has no types
+    import msal  # noqa: PLC0415 - heavy
+
+    return msal.PublicClientApplication(
+        registration.client_id,
+        authority=registration.authority(),
+        instance_discovery=False,
+        http_client=MsalHttp(http),
+        token_cache=_kept_on_disk(cache),
+        client_capabilities=list(CAPABILITIES),
+    )
+
+
+def _forgetful() -> Any:  # noqa: ANN401 - MSAL has no types
+    """Return a token cache of MSAL's that keeps nothing: one token per source is kept in `Tokens`."""
+    import msal  # noqa: PLC0415 - heavy
+
+    class Forgetful(msal.TokenCache):  # type: ignore[misc]  # MSAL has no types
+        def add(self, event: object, now: object = None) -> None:
+            """Keep nothing of `event`."""
+
+    return Forgetful()
+
+
+def _kept_on_disk(path: Path) -> Any:  # noqa: ANN401 - MSAL has no types
+    """Return a cache in a file, encrypted where the operating system can; the file is the user's alone in any case."""
+    import msal_extensions as extensions  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kept = extensions.build_encrypted_persistence(str(path))
+    except (ImportError, RuntimeError, ValueError, OSError):  # no libsecret, or no session to unlock it
+        if not path.exists():  # said when it begins, not at every command
+            _log.warning(
+                "This machine offers no encryption for kept sign-ins (on Linux: PyGObject, libsecret and an unlocked "
+                "keyring), so they are kept unencrypted in %s, which only you can read.",
+                path,
+            )
+        kept = extensions.FilePersistence(str(path))
+    return extensions.PersistedTokenCache(kept)

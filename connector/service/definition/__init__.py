@@ -1,0 +1,1 @@
+"""The connector definition, projected from the running application."""

@@ -1,0 +1,1 @@
+"""The rules a connector definition must keep, as a lint."""

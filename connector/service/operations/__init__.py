@@ -1,0 +1,1 @@
+"""Operations: what was accepted, kept, worked, waited for and answered."""

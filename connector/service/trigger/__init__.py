@@ -1,0 +1,1 @@
+"""The trigger: subscriptions, what feeds them, and their callbacks."""
