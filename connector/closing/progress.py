@@ -75,7 +75,7 @@ class Progress:
 
     `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
     activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
-    answer was lost, or a record was closed more than once.
+    answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
     """
 
     errand: Errand

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from connector.emulator.control.controlled import Controlled
 from connector.emulator.control.page_parts import Column, badge, empty, escape, facts, money, named, table
+from connector.emulator.records.store import Store
 
 SHOWN = 100
 _STATES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -74,30 +75,38 @@ def _opportunity(emulator: Controlled, key: str) -> str:
             ("Changed", escape(row["modifiedon"])),
         )
     )
-    quotes = store.rows(
+    return (
+        f"{back}<h2>{named(row['name'])} {_state('opportunity', row['statecode'])}</h2>{told}"
+        f"{_quotes_of(store, key)}{_closes_of(store, key)}"
+    )
+
+
+def _quotes_of(store: Store, key: str) -> str:
+    found = store.rows(
         "SELECT name, quotenumber, revisionnumber, statecode, totalamount, quoteid FROM quote WHERE opportunityid = ? "
         "ORDER BY quotenumber, revisionnumber",
         (key,),
     )
-    closes = store.rows(
+    listed = [
+        (_titled(name, one), escape(number or ""), escape(revision), _state("quote", state), money(total))
+        for name, number, revision, state, total, one in found
+    ]
+    return table("Quotes", _QUOTES, listed) if listed else empty("It has no quotes.")
+
+
+def _closes_of(store: Store, key: str) -> str:
+    """List the close activities of an opportunity and of its quotes, by when they ended."""
+    found = store.rows(
         "SELECT subject, 'opportunity', statecode, actualend, activityid FROM opportunityclose WHERE opportunityid = ? "
         "UNION ALL SELECT c.subject, 'quote ' || q.name, c.statecode, c.actualend, c.activityid "
         "FROM quoteclose c JOIN quote q ON q.quoteid = c.quoteid WHERE q.opportunityid = ? ORDER BY 4",
         (key, key),
     )
-    quoted = [
-        (_titled(name, one), escape(number or ""), escape(revision), _state("quote", state), money(total))
-        for name, number, revision, state, total, one in quotes
-    ]
-    closed = [
+    listed = [
         (_titled(subject, one), escape(about or ""), _state("close", state), escape(ended or ""))
-        for subject, about, state, ended, one in closes
+        for subject, about, state, ended, one in found
     ]
-    return (
-        f"{back}<h2>{named(row['name'])} {_state('opportunity', row['statecode'])}</h2>{told}"
-        + (table("Quotes", _QUOTES, quoted) if quoted else empty("It has no quotes."))
-        + (table("Close activities", _CLOSES, closed) if closed else empty("Nothing of it was closed."))
-    )
+    return table("Close activities", _CLOSES, listed) if listed else empty("Nothing of it was closed.")
 
 
 def _titled(name: object, key: object) -> str:
