@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
@@ -11,7 +10,6 @@ from uuid import UUID
 from connector.closing.model import ColumnValue, Plan, Step
 
 _HEX_DIGITS = 16
-_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
@@ -20,7 +18,7 @@ def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
     The digest covers what a person approves: every step's kind, record, row version, message, state, status reason,
     competitor and activity columns. It leaves out the caller's key, the activity ids derived from it, and labels.
     """
-    text = _JSON.encode([str(opportunity_id), [_approved(step) for step in steps]])
+    text = ascii((str(opportunity_id), [_approved(step) for step in steps]))  # not repr: it varies with the Python
     return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS])
 
 
@@ -35,18 +33,6 @@ def plan_data(plan: Plan) -> dict[str, object]:
 
 def step_data(step: Step) -> dict[str, object]:
     """Return a step as plain data; what a step does not have is absent."""
-    data = _written(step) | {"label": step.label}
-    if step.activity_id is not None:
-        data["activity_id"] = str(step.activity_id)
-    return data
-
-
-def _approved(step: Step) -> dict[str, object]:
-    return _written(step) | {"version": step.version}
-
-
-def _written(step: Step) -> dict[str, object]:
-    """Return what a step writes, as plain data; what it does not have is absent."""
     data: dict[str, object] = {
         "kind": step.kind.value,
         "record": str(step.record_id),
@@ -61,7 +47,18 @@ def _written(step: Step) -> dict[str, object]:
         data["activity"] = {name: _plain(value) for name, value in step.activity.items()}
     if step.competitor_id is not None:
         data["competitor_id"] = str(step.competitor_id)
+    data["label"] = step.label
+    if step.activity_id is not None:
+        data["activity_id"] = str(step.activity_id)
     return data
+
+
+def _approved(step: Step) -> tuple[object, ...]:
+    """Return what a person approves of a step, in values whose written form is the same everywhere."""
+    state = None if step.state is None else int(step.state)
+    competitor = None if step.competitor_id is None else str(step.competitor_id)
+    columns, kind, record = sorted(step.activity.items()), step.kind.value, str(step.record_id)
+    return kind, record, step.version, step.table, step.message, state, step.status, columns, competitor
 
 
 def _plain(value: ColumnValue) -> str | int | float | bool | None:

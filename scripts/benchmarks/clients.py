@@ -16,7 +16,7 @@ from scripts.benchmarks.served import Served
 
 ROOT = Path(__file__).parents[2]
 CLOSERS = Path(__file__).parent / "closers"
-OPPORTUNITIES, QUOTES = 900, 2
+OPPORTUNITIES, QUOTES = 3000, 2
 ROWS, PAGE = 20_000, 5000
 DYNAMICS_WEB_API = "dynamics-web-api@2.5.0"
 DATAVERSE_API = "dataverse-api==1.4.3"

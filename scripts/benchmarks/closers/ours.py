@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-from connector import Intent, Outcome, close_many, connect, load_settings
+from connector import Intent, Outcome, ReportStatus, close_many, connect, load_settings
 from connector.assembly import Connection
+from connector.bulk.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
 from connector.bulk.spread import Crew, Spread
 from connector.clock import SystemClock
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, Operation
 from scripts.benchmarks.closers.cost import job, tell
-
-CHUNK = 300
 
 
 def main() -> None:
@@ -33,15 +32,17 @@ def main() -> None:
 
 
 def _close(connection: Connection, keys: list[UUID]) -> int:
+    """Close two chunks at a time: one is read while the other is written."""
     lane, clock = connection.lanes[0], SystemClock()
-    closed = 0
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(MOST_BATCHES) as threads, ThreadPoolExecutor(FEWEST_CHUNKS) as chunks:
         crew = Crew(threads, lane.gate.parts, threading.Event(), lambda _change: None)
-        for start in range(0, len(keys), CHUNK):
+
+        def close(start: int) -> int:
             intents = [Intent(key, Outcome.LOST) for key in keys[start : start + CHUNK]]
             reports = close_many(Spread(lane.organization, crew), intents, pause=clock.sleep)
-            closed += sum(report.status.value == "closed" for report in reports)
-    return closed
+            return sum(report.status is ReportStatus.CLOSED for report in reports)
+
+        return sum(chunks.map(close, range(0, len(keys), CHUNK)))
 
 
 def _read(connection: Connection) -> int:
