@@ -38,7 +38,7 @@ class Endpoint:
 
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
-    from connector.bulk.ledger.store import open_ledger  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.bulk.ledger.store import SMALL_CACHE, open_ledger  # noqa: PLC0415 - only the endpoint pays for it
     from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
     from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
     from connector.service.telemetry import traced  # noqa: PLC0415 - the same
@@ -58,7 +58,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
 
         ways = Ways(settings, options.admission, clock, chance, watched, opening)
         ways.open()
-        ledger = open_ledger(settings.store, clock)
+        ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE)
         opening.callback(ledger.close)
         assert settings.service.audit is not None  # noqa: S101 - the settings name a file in any case
         audit = AuditFile(settings.service.audit)

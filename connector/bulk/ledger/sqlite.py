@@ -67,13 +67,17 @@ class SqliteTransaction:
 
 
 class SqliteDatabase:
-    """The `Database` in the file at `path`, which is made if need be, readable by its owner only."""
+    """The `Database` in the file at `path`, which is made if need be, readable by its owner only.
+
+    Up to `cache` kilobytes of it are kept in memory.
+    """
 
     skip_locked = ""
     lock = ""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache: int = 16_000) -> None:
         self.path = path
+        self._cache = cache
         if sqlite3.sqlite_version_info < _OLDEST:
             raise LedgerError(
                 f"The SQLite of this Python is {sqlite3.sqlite_version}; the job store needs 3.33 or newer.",
@@ -145,7 +149,7 @@ class SqliteDatabase:
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute(f"PRAGMA cache_size = -{self._cache}")
         return connection
 
     def _migrate(self) -> None:
