@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from connector.assembly import connect
     from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
-    from connector.closing.model import DraftPolicy, Intent, Outcome, Plan, Refusal, ReopenIntent, Report, ReportStatus
+    from connector.closing.model import DraftPolicy, Intent, Outcome, Plan, Refusal, ReopenIntent, Report
     from connector.errors import ConnectorError
     from connector.settings import load as load_settings
 
@@ -24,7 +24,6 @@ __all__ = [
     "Refusal",
     "ReopenIntent",
     "Report",
-    "ReportStatus",
     "close_many",
     "close_opportunity",
     "connect",
@@ -43,7 +42,6 @@ _HOMES = {
     "Refusal": "connector.closing.model",
     "ReopenIntent": "connector.closing.model",
     "Report": "connector.closing.model",
-    "ReportStatus": "connector.closing.model",
     "close_many": "connector.closing.close",
     "close_opportunity": "connector.closing.close",
     "connect": "connector.assembly",

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
-from connector.dataverse.pacing.governor import Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
 from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
 
 Seconds = Callable[[random.Random, float], float]

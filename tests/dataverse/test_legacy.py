@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.dataverse.legacy import Legacy
-from connector.dataverse.pacing.governor import Binding, Facet, Feedback, Governor, Permit, Wait
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.pacing.model import Binding, Facet, Feedback, Permit, Wait
 from connector.emulator.load.protection import Limits
 from tests.dataverse.virtual_load import Load, Service, ceiling
 

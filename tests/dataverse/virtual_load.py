@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from connector.dataverse.pacing.budget import Budget
-from connector.dataverse.pacing.governor import Facet, Feedback, Governor, Permit, Wait
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
 from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"

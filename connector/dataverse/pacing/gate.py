@@ -16,7 +16,8 @@ from connector.dataverse.answers import error_body, retry_after
 from connector.dataverse.error_codes import FACETS
 from connector.dataverse.legacy import Legacy
 from connector.dataverse.pacing.budget import DOCUMENTED, Budget
-from connector.dataverse.pacing.governor import Facet, Feedback, Governor, Pace, Permit
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.pacing.model import Facet, Feedback, Pace, Permit
 from connector.errors import NotSent
 from connector.handler import Handler, Request, Response
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from connector.emulator.records.schema import ASSOCIATION_KEYS, Column, Kind, Schema, Table
+from connector.emulator.records.schema import Schema
+from connector.emulator.records.tables import tables_of
 
 STORE_VERSION = 2
 """Kept in `PRAGMA user_version`; a file of another version is refused."""
@@ -23,33 +24,6 @@ _ATTEMPTS = 50
 
 Value = str | int | float | None
 Row = dict[str, Value]
-
-_SQL_TYPES = {
-    Kind.INTEGER: "INTEGER",
-    Kind.BIGINT: "INTEGER",
-    Kind.BOOLEAN: "INTEGER",
-    Kind.PICKLIST: "INTEGER",
-    Kind.STATE: "INTEGER",
-    Kind.STATUS: "INTEGER",
-    Kind.DECIMAL: "REAL",
-    Kind.DOUBLE: "REAL",
-    Kind.MONEY: "REAL",
-}
-
-_INDICES = (
-    ("quote", "opportunityid, statecode"),
-    ("opportunityclose", "opportunityid"),
-    ("opportunityclose", "regardingobjectid"),
-    ("quoteclose", "quoteid"),
-    ("quoteclose", "regardingobjectid"),
-    ("opportunity", "customerid"),
-    ("quotedetail", "quoteid"),
-    ("opportunityproduct", "opportunityid"),
-    ("salesorder", "opportunityid"),
-    ("salesorder", "quoteid"),
-    ("systemuser", "applicationid"),
-    ("systemuser", "azureactivedirectoryobjectid"),
-)
 
 
 class StoreError(sqlite3.DatabaseError):
@@ -364,8 +338,9 @@ class Store:
         """Make the tables, unless another process that opened the file at the same time was faster."""
         with self.transaction():
             if self.db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                for statement in _definition(schema):
+                for statement in tables_of(schema):
                     self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {STORE_VERSION}")
 
     def _highest_version(self) -> int:
         names = [
@@ -377,46 +352,3 @@ class Store:
         ]
         highest = [self.db.execute(f'SELECT max(versionnumber) FROM "{name}"').fetchone()[0] or 0 for name in names]
         return int(max(highest, default=0))
-
-
-def _sql_columns(column: Column) -> Iterator[tuple[str, str]]:
-    yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
-    if column.polymorphic:
-        yield f"{column.name}_type", "TEXT"
-
-
-def _definition(schema: Schema) -> Iterator[str]:
-    for table in schema.tables.values():
-        if table.derived_from:
-            yield _union_view(schema, table)
-            continue
-        columns = ", ".join(
-            f'"{name}" {kind}' + (" NOT NULL PRIMARY KEY" if name == table.primary_id else "")
-            for column in table.columns.values()
-            for name, kind in _sql_columns(column)
-        )
-        yield f'CREATE TABLE "{table.logical_name}" ({columns}) WITHOUT ROWID'
-        yield f'CREATE INDEX "{table.logical_name}_version" ON "{table.logical_name}" (versionnumber)'
-    for intersect, keys in ASSOCIATION_KEYS.items():
-        near, far = keys.values()
-        yield (
-            f'CREATE TABLE "{intersect}" ("{near}" TEXT, "{far}" TEXT, versionnumber INTEGER, '
-            f'PRIMARY KEY ("{near}", "{far}")) WITHOUT ROWID'
-        )
-        yield f'CREATE INDEX "{intersect}_back" ON "{intersect}" ("{far}")'
-    for number, (name, wanted) in enumerate(_INDICES):
-        yield f'CREATE INDEX "{name}_{number}" ON "{name}" ({wanted})'
-    yield "CREATE TABLE _deleted (versionnumber INTEGER PRIMARY KEY, tablename TEXT, id TEXT, moment TEXT)"
-    yield "CREATE TABLE _notes (name TEXT PRIMARY KEY, value TEXT)"
-    yield "CREATE TABLE _roleprivileges (roleid TEXT, privilege TEXT, PRIMARY KEY (roleid, privilege)) WITHOUT ROWID"
-    yield f"PRAGMA user_version = {STORE_VERSION}"
-
-
-def _union_view(schema: Schema, table: Table) -> str:
-    wanted = [pair for column in table.columns.values() for pair in _sql_columns(column)]
-    parts = []
-    for source in table.derived_from:
-        present = {name for column in schema.tables[source].columns.values() for name, _ in _sql_columns(column)}
-        names = ", ".join(f'"{name}"' if name in present else f'NULL AS "{name}"' for name, _ in wanted)
-        parts.append(f'SELECT {names} FROM "{source}"')
-    return f'CREATE VIEW "{table.logical_name}" AS ' + " UNION ALL ".join(parts)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-from connector import Intent, Outcome, ReportStatus, close_many, connect, load_settings
+from connector import Intent, Outcome, close_many, connect, load_settings
 from connector.assembly import Connection
 from connector.bulk.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
 from connector.bulk.spread import Crew, Spread
@@ -40,7 +40,7 @@ def _close(connection: Connection, keys: list[UUID]) -> int:
         def close(start: int) -> int:
             intents = [Intent(key, Outcome.LOST) for key in keys[start : start + CHUNK]]
             reports = close_many(Spread(lane.organization, crew), intents, pause=clock.sleep)
-            return sum(report.status is ReportStatus.CLOSED for report in reports)
+            return sum(report.status == "closed" for report in reports)
 
         return sum(chunks.map(close, range(0, len(keys), CHUNK)))
 
