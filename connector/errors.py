@@ -13,6 +13,7 @@
         Stale 412          our picture of the row is old, or the row exists already
         Throttled 429      a service protection limit: it did not happen
         Rejected           any other 4xx: the service will not do this now
+            Malformed      400: it names a column that is not there, or a value that cannot be one
         Broken             5xx: it may have happened
       NotConverged         looked again and again, and the plan did not become empty
       LedgerError          the durable list of a job is unusable or belongs to something else
@@ -131,6 +132,10 @@ class Stale(ServiceError):
 
 class Rejected(ServiceError):
     """Any other 4xx: the service turned this down as it stands."""
+
+
+class Malformed(Rejected):
+    """400: the request names a column that the table does not have, or gives it a value of another type."""
 
 
 class Throttled(ServiceError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.closing.close import Preview
 from connector.closing.digest import step_data
 from connector.closing.model import Refusal, Report, ReportStatus, StepResult, StepStatus
-from connector.errors import ConnectorError, InputError, NotConverged, ServiceError
+from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
 
 DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
 """Exit codes: as wanted, failed, malformed input, refused, ended after some of it took effect."""
@@ -65,7 +65,7 @@ def result_data(result: StepResult) -> dict[str, object]:
 def error_data(error: ConnectorError) -> dict[str, object]:
     """Return an error ready for JSON: `kind`, `message`, `effect`, and where known `remedy`, `code`, `request_id`.
 
-    `effect` is `none` or `unknown`: whether the write may have happened.
+    `effect` is `none` or `unknown`: whether the write may have happened. `claims` is what a new sign-in must have.
     """
     data: dict[str, object] = {
         "kind": type(error).__name__,
@@ -76,6 +76,8 @@ def error_data(error: ConnectorError) -> dict[str, object]:
     service = _service_error(error)
     if service is not None:
         data |= {"code": service.code, "request_id": service.request_id, "http_status": service.status}
+    if isinstance(error, SignInAgain):
+        data["claims"] = error.claims
     return {name: value for name, value in data.items() if value != ""}
 
 

@@ -24,6 +24,7 @@ from connector.errors import (
     ConnectorError,
     Effect,
     Forbidden,
+    Malformed,
     NotFound,
     Rejected,
     ServiceError,
@@ -42,6 +43,11 @@ _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
 _ROW_MISSING = re.compile(r"([a-z][a-z0-9_]{1,100}) With Ids? = ([0-9a-f-]{36}) Do(?:es)? Not Exist", re.IGNORECASE)
+_COLUMN = re.compile(
+    r"\bproperty '([a-z][a-z0-9_.@]{0,99})' (?:was found in entity|does not exist|which only)", re.IGNORECASE
+)
+_LOOKUP = re.compile(r"do not support direct update of Entity Reference properties", re.IGNORECASE)
+_PAYLOAD_CODE, _PAYLOAD_WORDS = "0x80048d19", "An error occurred while validating input parameters"
 _NUMBER = re.compile(r"\d[\d,]*")
 _DEADLOCK = re.compile(r"Sql Number: 1205\b|deadlock", re.IGNORECASE)
 _KINDS: dict[int, type[ServiceError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 412: Stale}
@@ -194,6 +200,9 @@ def _kind(status: int, case: Case) -> type[ServiceError]:
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
+    malformed = _malformed(body) if status == 400 else None  # noqa: PLR2004 - Bad Request
+    if malformed is not None:
+        return malformed
     known = error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
     if known is not None:
         return known
@@ -202,6 +211,19 @@ def _case(status: int, body: ErrorBody) -> Case:
     if 300 <= status < 400:  # noqa: PLR2004 - the HTTP class of redirects
         return Case(f"the answer was a redirect (HTTP {status}), which is not followed.", "Check DATAVERSE_URL.")
     return Case(f"the service turned it down (HTTP {status}).")
+
+
+def _malformed(body: ErrorBody) -> Case | None:
+    """Return the case of a body that the service does not understand; the name of a column is nobody's secret."""
+    if column := _COLUMN.search(body.detail):
+        sentence, remedy = f"the table has no column {column[1]}.", "Check the logical names of the columns."
+    elif _LOOKUP.search(body.detail):
+        sentence, remedy = "a lookup was given a plain value.", "Set a lookup as NAME@odata.bind: table(id)."
+    elif body.code == _PAYLOAD_CODE or body.detail.startswith(_PAYLOAD_WORDS):
+        sentence, remedy = "it does not understand a value.", "Check that each column is given a value of its type."
+    else:
+        return None
+    return Case(sentence, remedy, Effect.NONE, transient=False, kind=Malformed)
 
 
 def _sentence(response: Response, body: ErrorBody, case: Case) -> str:

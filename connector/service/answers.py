@@ -15,7 +15,7 @@ from uuid import UUID
 from connector.bulk.ledger.model import ItemStatus, JobKind, JobState, Wish
 from connector.bulk.ledger.operations import Operation
 from connector.closing.model import Outcome
-from connector.service.failures import Failure, challenge
+from connector.service.failures import SIGN_IN_AGAIN, Failure, challenge
 from connector.service.models_answers import (
     ErrorDetail,
     OperationStatus,
@@ -47,6 +47,7 @@ _FINAL: Mapping[str, tuple[int, str]] = {
     "SignInAgain": (401, "sign_in_again"),
     "SignInError": (403, "organization_sign_in_failed"),
     "Stale": (412, "changed_meanwhile"),
+    "Malformed": (400, "invalid_request"),
     "Rejected": (409, "organization_refused"),
 }
 CANCELED_SENTENCE = "The operation was canceled before it changed anything."
@@ -56,6 +57,10 @@ _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.ALREADY_CLOSED: "The opportunity was closed as asked before; nothing was left to do.",
     ItemStatus.REOPENED: "The opportunity was opened again.",
     ItemStatus.ALREADY_OPEN: "The opportunity was open before; nothing was left to do.",
+}
+_QUOTE_SENTENCES = {
+    "not_run": "Nothing was done to this quote.",
+    "unknown": "What became of this quote is not known.",
 }
 _CHANGED = frozenset({"closed", "won", "deleted", "reopened"})
 _VIEW = {
@@ -172,21 +177,25 @@ def _failure(operation: Operation, report: Mapping[str, Any]) -> Failure:
     if was_canceled(operation):
         return Failure(409, "canceled", CANCELED_SENTENCE, operation_id=operation.job.name)
     details = tuple(
-        ErrorDetail(
-            code=quote.result, message=quote.message or f"The quote is {quote.result}.", target=str(quote.quote_id)
-        )
-        for quote in quote_results(list(report.get("steps", ())))
+        ErrorDetail(code=quote.result, message=quote.message or _plainly(quote.result), target=str(quote.quote_id))
+        for quote in quote_results(_steps(report))
     )
-    error = report.get("error")
-    if isinstance(error, dict):
+    error: Mapping[str, object] = report.get("error") or {}
+    if error:
         status, code = _FINAL.get(str(error.get("kind")), (409, "not_finished"))
         ids = (("organization_code", error.get("code")), ("organization_request", error.get("request_id")))
         details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids if text)
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
         status = 412 if code == "plan_changed" else 409
-    asks = challenge() if code == "sign_in_again" else {}
-    return Failure(status, code, _message(operation), details, asks, operation_id=operation.job.name)
+    message, asks = _message(operation), dict[str, str]()
+    if code == "sign_in_again":
+        message, asks = f"{message} {SIGN_IN_AGAIN}", challenge(_text(error, "claims"))
+    return Failure(status, code, message, details, asks, operation_id=operation.job.name)
+
+
+def _plainly(result: str) -> str:
+    return _QUOTE_SENTENCES.get(result, f"The quote is {result}.")
 
 
 def _message(operation: Operation) -> str:

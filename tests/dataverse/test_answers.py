@@ -13,6 +13,7 @@ from connector.errors import (
     ConnectorError,
     Effect,
     Forbidden,
+    Malformed,
     NotFound,
     Rejected,
     ServiceError,
@@ -51,7 +52,7 @@ def refusal(status: int, code: object = "", message: str = "", **annotations: st
         ("unknown-segment", NotFound, "0x8006088a"),
         ("unknown-select-property", Rejected, ""),
         ("wrong-verb-on-function", NotFound, ""),
-        ("unknown-bind", Rejected, "0x80048d19"),
+        ("unknown-bind", Malformed, "0x80048d19"),
         ("plugin-error-annotated", Rejected, "0x80040265"),
         ("throttle-count", Throttled, "0x80072322"),
         ("throttle-time", Throttled, "0x80072321"),
@@ -95,6 +96,34 @@ def test_a_row_that_does_not_exist_is_named_though_the_request_was_about_another
     said = "competitor With Id = 00000003-0000-4000-8000-000000000007 Does Not Exist"
     error = error_from(refusal(404, "0x80040217", said), SUBJECT)
     assert "there is no competitor 00000003-0000-4000-8000-000000000007" in error.message
+
+
+_VALIDATING = "An error occurred while validating input parameters: Microsoft.Crm.CrmException: "
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "told"),
+    [
+        ("0x0", f"{_VALIDATING}Invalid property 'new_x' was found in entity 'x.quoteclose'.", "has no column new_x."),
+        (
+            "0x80048d19",
+            "The property 'new_x' does not exist on type 'x.quoteclose'.",
+            "has no column new_x (0x80048d19).",
+        ),
+        ("0x80048d19", "Cannot convert the literal 'Acme secret' to the expected type 'Edm.Decimal'.", "a value"),
+        ("0x0", f"{_VALIDATING}Cannot convert the literal 'Acme secret'.", "a value"),
+        (
+            "0x80060888",
+            "CRM do not support direct update of Entity Reference properties, Use ...",
+            "a lookup was given",
+        ),
+    ],
+)
+def test_what_the_service_does_not_understand_is_named_without_its_value(code: str, said: str, told: str) -> None:
+    error = error_from(refusal(400, code, said), SUBJECT)
+    assert (type(error), error.effect, error.transient) == (Malformed, Effect.NONE, False)
+    assert told in error.message
+    assert "secret" not in str(error)
 
 
 def test_of_repeated_request_ids_the_last_is_taken() -> None:

@@ -194,6 +194,7 @@ def test_who_must_give_a_second_factor_is_told_to_sign_in_again(tmp_path: Path, 
             assert answer.status_code == 401
             assert answer.json()["error"]["code"] == "sign_in_again"
             assert 'error="insufficient_claims"' in answer.headers["www-authenticate"]
+            assert answer.json()["error"]["message"].endswith("Repair the connection: sign in to it again.")
             assert not answer.json()["retryable"]
         again = made.client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}, headers=headers)
         assert again.json()["operationId"] != closed.json()["operationId"], "it does not stand"

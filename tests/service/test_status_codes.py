@@ -52,6 +52,9 @@ CASES = [
     Case("accepted, running", 202, "queued", body={"mode": "accept"}),
     Case("malformed", 400, "invalid_request", body={"outcome": "sold"}),
     Case("unknown status reason", 400, "invalid_request", body={"status": 4711}),
+    Case("a column that is not there", 400, "invalid_request", body={"columns": {"new_nothing": 1}}),
+    Case("a quote's column that is not there", 400, "invalid_request", body={"quoteColumns": {"new_nothing": 1}}),
+    Case("a lookup as a plain value", 400, "invalid_request", body={"columns": {"ownerid": "x"}}),
     Case("not allowed by the organization", 403, "organization_forbids", troubles=(forbidden,)),
     Case("no such opportunity", 404, "not_found", elsewhere=True),
     Case("closed with the other outcome", 409, "closed_with_other_outcome", before=(({"outcome": "lost"}, None),)),
@@ -79,6 +82,8 @@ def test_each_situation_has_the_status_that_the_engine_treats_rightly(stage: Sta
     assert answer.status_code == case.status
     assert (told["error"]["code"] if case.status >= 400 else told.get("result") or told["status"]) == case.code
     assert ("Retry-After" in answer.headers) == ("Location" in answer.headers) == (case.status == 202)
+    if "not there" in case.name:
+        assert "the table has no column new_nothing." in told["error"]["message"]
     if case.status >= 400:
         assert answer.status_code not in RETRIED, "nothing will be better the next time"
         assert told["retryable"] is False
