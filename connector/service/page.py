@@ -13,7 +13,7 @@ from datetime import datetime
 from html import escape
 from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from connector.bulk.ledger.model import Counts, ItemStatus, Job
@@ -21,7 +21,7 @@ from connector.bulk.ledger.operations import Operation
 from connector.clock import Clock
 from connector.service.answers import stands, view
 from connector.service.callers.caller import Caller
-from connector.service.failures import declined
+from connector.service.failures import Declined, declined
 from connector.service.models_answers import OperationStatus, OperationView
 from connector.service.operations.operations import Desk
 from connector.service.operations.wait import Waiting
@@ -62,50 +62,57 @@ class OperationsPage:
         caller = caller_of(request)
         return HTMLResponse(await self._waiting.apart(lambda: self._page(caller)), headers=_HEADERS)
 
-    async def cancel(self, request: Request, operation: str) -> RedirectResponse:
+    async def cancel(self, request: Request, operation: str) -> Response:
         """Cancel an operation, and show the page again."""
-        caller = await self._pressed(request)
-        await self._waiting.apart(lambda: self._desk.cancel(operation, caller))
-        return RedirectResponse(PATH, 303)
+        return await self._pressed(request, lambda caller: self._desk.cancel(operation, caller))
 
-    async def retry(self, request: Request, operation: str) -> RedirectResponse:
+    async def retry(self, request: Request, operation: str) -> Response:
         """Try a failed operation again, and show the page again."""
-        caller = await self._pressed(request)
-        await self._waiting.apart(lambda: self._desk.retry(operation, caller))
+        answer = await self._pressed(request, lambda caller: self._desk.retry(operation, caller))
         self._wake()
+        return answer
+
+    async def _pressed(self, request: Request, act: Callable[[Caller], object]) -> Response:
+        """Do what a button says and show the page again; what is declined is said above it, with its status."""
+        caller, form = caller_of(request), parse_qs((await request.body()).decode("latin-1"))
+        try:
+            self._check(form.get("token", [""])[0], caller)
+            await self._waiting.apart(lambda: act(caller))
+        except Declined as error:
+            failure = error.failure
+            page = await self._waiting.apart(lambda: self._page(caller, failure.message))
+            return HTMLResponse(page, failure.status, _HEADERS)
         return RedirectResponse(PATH, 303)
 
-    async def _pressed(self, request: Request) -> Caller:
-        """Return who pressed a button of this page; raises Declined (403) when it was another page's."""
-        caller = caller_of(request)
-        form = parse_qs((await request.body()).decode("latin-1"))
-        given = form.get("token", [""])[0]
+    def _check(self, given: str, caller: Caller) -> None:
+        """Raise Declined (403) when the button was on another site's page, or on one of yesterday."""
         if not hmac.compare_digest(given.encode(), self._token(caller).encode()):
-            raise declined(403, "page_outdated", "The page is outdated. Load it again, then press the button.")
-        return caller
+            raise declined(403, "page_outdated", "The page was outdated. This one is not: press the button again.")
 
     def _token(self, caller: Caller) -> str:
         day = self._clock.now().date().isoformat()
         return hmac.new(self._secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
-    def _page(self, caller: Caller) -> str:
+    def _page(self, caller: Caller, notice: str = "") -> str:
         token = self._token(caller)
         found = self._desk.newest(caller, SHOWN)
         cards = [_operation(one, view(one, self._desk.waiting_until(one)), token) for one in found]
         jobs = [_job(job, self._desk.ledger.counts(job.name)) for job in self._desk.ledger.jobs()[:SHOWN]]
-        return _document(self._clock.now(), cards, jobs if caller.operator else [])
+        return _document(self._clock.now(), notice, cards, jobs if caller.operator else [])
 
 
-def _document(now: datetime, operations: Sequence[str], jobs: Sequence[str]) -> str:
+def _document(now: datetime, notice: str, operations: Sequence[str], jobs: Sequence[str]) -> str:
     shown = "".join(operations) or "<p>No operation has been asked for yet.</p>"
+    said = f"<p class=notice role=alert>{escape(notice)}</p>" if notice else ""
     bulk = f"<h2>Bulk jobs</h2>{''.join(jobs)}" if jobs else ""
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         '<meta name=color-scheme content="light dark">'
-        f"<meta http-equiv=refresh content={_RENEWED}><title>Operations</title><style>{STYLE}</style></head>"
+        f'<meta http-equiv=refresh content="{_RENEWED};url={PATH}">'
+        f"<title>Operations</title><style>{STYLE}</style></head>"
         f"<body><main><h1>Operations</h1><p class=quiet>As of {_moment(now)}, renewed every {_RENEWED} seconds.</p>"
-        f"{shown}{bulk}</main></body></html>"
+        f"{said}{shown}{bulk}</main></body></html>"
     )
 
 

@@ -13,7 +13,9 @@ article{background:var(--card);border:1px solid var(--line);border-left:.3rem so
 padding:.75rem 1rem;margin:0 0 .75rem}
 article.failed{border-left-color:var(--bad)}article.canceled{border-left-color:var(--quiet)}
 article.waiting,article.queued{border-left-color:var(--wait)}
-p{margin:.25rem 0}code{font-size:.85em;overflow-wrap:anywhere}.quiet{color:var(--quiet)}
+.failed .badge,.notice{color:var(--bad)}.waiting .badge,.queued .badge{color:var(--wait)}.done .badge{color:var(--main)}
+.notice{border:1px solid currentColor;border-radius:.4rem;padding:.5rem 1rem;margin:0 0 .75rem}
+p{margin:.25rem 0}code{font-size:.85em;overflow-wrap:anywhere}.quiet{color:var(--quiet);margin-bottom:.75rem}
 .badge{border:1px solid currentColor;border-radius:1rem;padding:0 .5rem;font-size:.85rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:.5rem 0;color:var(--quiet);font-size:.9rem}
 dd{margin:0;overflow-wrap:anywhere}progress{width:100%;accent-color:var(--main)}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from pathlib import Path
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger.model import Row
+from connector.bulk.ledger.model import ItemStatus, Row
+from connector.bulk.ledger.operations import Operations
 from connector.closing.model import Intent, Outcome
+from connector.service.app import create_app
 from connector.service.page_style import STYLE
-from tests.service.stage import Stage
+from tests.service.browser import CHROMIUM, Browser, browsing
+from tests.service.process import free_port, until
+from tests.service.stage import OPTIONS, Stage
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 PAGE = "/operations-page"
 
 
@@ -72,22 +77,94 @@ def test_what_failed_can_be_tried_again_when_the_reason_is_gone(stage: Stage) ->
     assert (answer.status_code, answer.json()["operationId"]) == (200, operation)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed here")
-@pytest.mark.parametrize("width", [360, 390, 1280])
-def test_a_browser_shows_it_on_a_phone_and_a_desk_without_scrolling_sideways(
-    stage: Stage, tmp_path: Path, width: int
-) -> None:
-    opportunity = stage.opportunity(1)
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed here")
+    with browsing(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@contextmanager
+def served(stage: Stage) -> Iterator[str]:
+    """Serve the endpoint on a port of this machine, and give its address."""
+    app = create_app(OPTIONS, stage.around())
+    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield f"http://127.0.0.1:{server.config.port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def troubled(stage: Stage) -> tuple[UUID, UUID]:
+    """Have one operation fail for a draft quote, and one put off for ten minutes."""
+    failed, waiting = stage.opportunity(1), stage.opportunity(2)
     with stage.client() as client:
-        client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"})
-        html = client.get(PAGE).text.replace("<meta http-equiv=refresh content=5>", "")
-    measuring = "<script>document.title=document.documentElement.scrollWidth<=innerWidth</script>"
-    (tmp_path / "page.html").write_text(html + measuring, encoding="utf-8")
-    assert BROWSER is not None
-    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},800",
-               f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout  # noqa: S603 - found on the path
-    assert "<title>true</title>" in shown
+        client.post(f"/opportunities/{failed}/close", json={"outcome": "won", "drafts": "leave"})
+    with stage.client(workers=0) as client:
+        client.post(f"/opportunities/{waiting}/close", json={"outcome": "won", "mode": "accept"})
+    worker = stage.ledger.enter("another instance")
+    for job, item in Operations(stage.ledger).claim(worker, 1):
+        worker.requeue(job, [item], 600)
+    worker.leave()
+    return failed, waiting
+
+
+def test_its_buttons_are_pressed_in_a_browser(stage: Stage, browser: Browser) -> None:
+    failed, waiting = troubled(stage)
+    with served(stage) as url:
+        browser.look_like(360, "light")
+
+        def shown(kind: str) -> bool:
+            browser.open(f"{url}{PAGE}")
+            return bool(browser.value(f"document.querySelector('article.{kind}') !== null"))
+
+        assert shown("waiting")
+        browser.press("article.waiting button")
+        until(lambda: browser.value("document.querySelector('article.canceled') !== null"))
+        words = browser.value("document.querySelector('article.canceled').innerText")
+        assert "The operation was canceled before it changed anything." in words
+        assert str(waiting) in words
+        assert browser.value("document.querySelector('article.canceled button')") is None
+
+        stage.delete_quotes(failed)
+        browser.press("article.failed button")
+        until(lambda: shown("done"))
+        assert str(failed) in browser.value("document.querySelector('article.done').innerText")
+        assert browser.value("document.querySelector('article.failed')") is None
+    assert (stage.state(failed)[0], stage.state(waiting)[0]) == (1, 0)
+
+
+def test_a_button_that_comes_too_late_says_so_and_the_page_goes_on(stage: Stage, browser: Browser) -> None:
+    failed, _ = troubled(stage)
+    with served(stage) as url:
+        browser.look_like(1280, "dark")
+        browser.open(f"{url}{PAGE}")
+        stage.delete_quotes(failed)
+        name = next(one.job.name for one in Operations(stage.ledger).newest(9) if one.record.opportunity_id == failed)
+        stage.ledger.retry(name, (ItemStatus.FAILED, ItemStatus.REFUSED))
+        browser.press("article.failed button")
+        until(lambda: browser.value("document.querySelector('.notice') !== null"))
+        assert "has not failed" in browser.value("document.querySelector('.notice').innerText")
+        until(lambda: browser.value(f"location.pathname === '{PAGE}' && !document.querySelector('.notice')"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_it_fits_a_phone_a_tablet_and_a_desk(stage: Stage, browser: Browser, width: int, scheme: str) -> None:
+    troubled(stage)
+    with served(stage) as url:
+        browser.look_like(width, scheme)
+        browser.open(f"{url}{PAGE}")
+        assert browser.value("document.documentElement.scrollWidth <= innerWidth")
+        assert browser.value("[...document.querySelectorAll('button')].every(b => b.offsetHeight >= 44)")
+        ground = browser.value("getComputedStyle(document.body).backgroundColor")
+        dark = sum(int(part) for part in re.findall(r"\d+", ground)[:3]) < 384
+        assert dark == (scheme == "dark")
 
 
 def luminance(colour: str) -> float:
