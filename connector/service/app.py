@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -43,7 +43,15 @@ FORGETTING = 600.0
 """Seconds between looks for operations that have expired."""
 FORGOTTEN_AT_ONCE = 200
 _CODES = {404: "no_such_path", 405: "no_such_method", 415: "not_json"}
+_CHECKS = {400: "the body cannot be read; send JSON in UTF-8, nested no deeper than the fields ask for"}
 _UNPROCESSABLE = 422
+_NO_OBJECT = "Send a JSON object, with Content-Type: application/json"
+_BODY_SENTENCES = {
+    "json_invalid": "It is not JSON; look for a missing quote, comma or bracket",
+    "missing": _NO_OBJECT,
+    "model_attributes_type": _NO_OBJECT,
+}
+"""What is told of a body that is none; of its fields, the sentences of pydantic."""
 
 
 def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
@@ -187,7 +195,7 @@ def _answer_failures(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
         status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
-        sentence = f"{TITLES.get(status, 'Failed')}: check the method and the address."
+        sentence = f"{TITLES.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
         return _failed(request, Failure(status, code, sentence, headers=dict(error.headers or {})))
 
     app.add_exception_handler(Declined, of_declined)
@@ -203,10 +211,14 @@ def _failed(request: Request, failure: Failure) -> JSONResponse:
 
 def _malformed(error: RequestValidationError) -> Failure:
     """Return every field that is wrong, by name; never what was sent."""
-    details = []
-    for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        target = "/".join(place[1:] if len(place) > 1 else place)
-        details.append(ErrorDetail(code=str(problem["type"]), message=str(problem["msg"]), target=target))
+    details = [_detail(str(problem["type"]), problem["loc"], str(problem["msg"])) for problem in error.errors()]
     named = "; ".join(f"{detail.target}: {detail.message}" for detail in details)
     return Failure(400, "invalid_request", f"The request is malformed. {named}.", tuple(details))
+
+
+def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:
+    place = [str(part) for part in loc]
+    whole = place == ["body"] or code == "json_invalid"  # for this the place is a number of characters
+    if whole:
+        return ErrorDetail(code=code, message=_BODY_SENTENCES.get(code, message), target="body")
+    return ErrorDetail(code=code, message=message, target="/".join(place[1:] or place))

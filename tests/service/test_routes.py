@@ -202,6 +202,32 @@ def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, obj
     assert stage.state(opportunity) == (0, [0], 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "told"),
+    [
+        (b'{"outcome":', "application/json", "body: It is not JSON; look for a missing quote, comma or bracket."),
+        (b"", "application/json", "body: Send a JSON object, with Content-Type: application/json."),
+        (b"[]", "application/json", "body: Send a JSON object, with Content-Type: application/json."),
+        (b'{"outcome":"won"}', "text/plain", "body: Send a JSON object, with Content-Type: application/json."),
+        (
+            b"outcome=won",
+            "application/x-www-form-urlencoded",
+            "Send a JSON object, with Content-Type: application/json.",
+        ),
+        (b'{"outcome":"won","subject":"\xe9"}', "application/json", "the body cannot be read; send JSON in UTF-8"),
+        (b"[" * 30_000, "application/json", "nested no deeper than the fields ask for."),
+    ],
+)
+def test_a_body_that_is_none_is_told_what_to_send(stage: Stage, body: bytes, kind: str, told: str) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        path = f"/opportunities/{opportunity}/close"
+        answer = client.post(path, content=body, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+    assert told in answer.json()["error"]["message"]
+    assert stage.state(opportunity)[0] == 0
+
+
 def test_an_opportunity_that_is_not_there_is_404(stage: Stage) -> None:
     with stage.client() as client:
         for answer in (
