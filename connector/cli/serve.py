@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -14,6 +15,8 @@ import click
 from connector.assembly.endpoint import Endpoint, open_endpoint
 from connector.cli.connection import read_settings
 from connector.cli.options import env_file_option, verbose_option
+
+_log = logging.getLogger("connector.service")
 
 CONNECTIONS = 2000
 """Connections at a time; one more is answered 503."""
@@ -52,8 +55,10 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
     from connector.service.options import SignIn  # noqa: PLC0415 (the same)
     from connector.service.wire import Wire  # noqa: PLC0415 (the same)
 
-    if endpoint.options.admission.sign_in is SignIn.DEVELOPMENT and not _is_loopback(host):
+    development = endpoint.options.admission.sign_in is SignIn.DEVELOPMENT
+    if development and not _is_loopback(host):
         raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
+    who = "nobody signs in, and only this machine is answered." if development else "callers sign in."
 
     class Server(uvicorn.Server):
         """Answers those who wait before it stops: a poll of theirs reaches another instance, or the next start."""
@@ -62,6 +67,14 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
             endpoint.around.waiting.drain()
             self.force_exit = self.should_exit  # who asks twice means at once
             self.should_exit = True
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Listen, and say where: the port may have been left to the system."""
+            await super().startup(sockets)
+            for listening in (one for server in self.servers for one in server.sockets):
+                address, chosen = listening.getsockname()[:2]
+                shown = f"[{address}]" if ":" in address else address
+                _log.info("Listening on http://%s:%d; %s", shown, chosen, who)
 
     # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
     config = uvicorn.Config(

@@ -58,6 +58,12 @@ def closes(file: Path, opportunity: str) -> int:
         return int(connection.execute(query, (opportunity,)).fetchone()[0])
 
 
+def test_it_says_where_it_listens_and_who_may_call(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        told = f"Listening on http://127.0.0.1:{process.port}; nobody signs in, and only this machine is answered."
+        assert told in process.log.read_text()
+
+
 # -- stopping ---------------------------------------------------------------------------------------------------------
 
 
