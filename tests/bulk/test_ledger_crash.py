@@ -101,6 +101,19 @@ def test_a_load_killed_half_way_is_thrown_away_by_the_next(store: str) -> None:
         assert ledger.database.rows("SELECT COUNT(*) FROM item")[0][0] == 3
 
 
+def test_a_job_that_a_killed_process_left_half_loaded_is_not_there_for_who_looks_for_it(store: str) -> None:
+    process = start(store, LOADING, "loading")
+    with open_store(store) as ledger:
+        with pytest.raises(LedgerError, match="is being loaded or deleted by another process"):
+            ledger.same_rows("half", rows(3))
+        kill(process)
+        wait_for(lambda: ledger.present() == [])
+        assert ledger.find("half") is None
+        assert ledger.database.rows("SELECT COUNT(*) FROM item")[0][0] == 0
+        with pytest.raises(LedgerError, match="There is no job 'half'"):
+            ledger.whole("half")
+
+
 def test_what_a_killed_worker_held_goes_to_the_next_and_its_results_stay(store: str) -> None:
     with open_store(store) as ledger:
         job = ledger.create("j", rows(100))

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from connector.bulk.ledger.database import Database, Found
 from connector.bulk.ledger.intents import report_from, wanted_from
-from connector.bulk.ledger.load import Beginning, digest_of, discard, load
+from connector.bulk.ledger.load import Beginning, being_loaded, digest_of, discard, load, sweep
 from connector.bulk.ledger.model import (
     Counts,
     Event,
@@ -111,7 +111,14 @@ class Ledger:
         return self.job(name)
 
     def find(self, name: str) -> Job | None:
-        """Return the job of this name, or None."""
+        """Return the job of this name, or None; one that a dead process left half loaded is thrown away first."""
+        job = self._find(name)
+        if job is not None and job.state is JobState.LOADING:
+            sweep(self.database, self.watch)
+            job = self._find(name)
+        return job
+
+    def _find(self, name: str) -> Job | None:
         found = self.database.rows(f"{_JOB} WHERE name = ?", (name,))
         return job_from(found[0]) if found else None
 
@@ -125,13 +132,20 @@ class Ledger:
             raise LedgerError(f"There is no job {name!r} in this store.", remedy=known)
         return job
 
+    def whole(self, name: str) -> Job:
+        """Return the job of this name; raises LedgerError as `job`, and while another process loads or deletes it."""
+        job = self.job(name)
+        if job.state is JobState.LOADING:
+            raise being_loaded(name)
+        return job
+
     def jobs(self) -> list[Job]:
         """Return all jobs, the newest first; operations of the hosted endpoint are not among them."""
         return [job_from(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
 
     def same_rows(self, name: str, rows: Iterable[Row]) -> Job:
         """Return the job if it was made of exactly these rows; raises InputChanged, or what reading raises."""
-        job = self.job(name)
+        job = self.whole(name)
         if digest_of(rows) != job.digest:
             raise InputChanged(
                 f"The job {name!r} was made of other rows than these; nothing was touched.",

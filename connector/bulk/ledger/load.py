@@ -44,7 +44,7 @@ def load(database: Database, clock: Clock, watch: Watch, start: Beginning, rows:
     """Load the rows as a new job; raises what reading them raises, LedgerError, or InputError on duplicates."""
     if not start.name.strip():
         raise LedgerError("A job needs a name.", remedy="Give one with --job.")
-    _sweep(database, watch)
+    sweep(database, watch)
     job, loader = _begin(database, clock, watch, start)
     try:
         items = _Items(job, rows)
@@ -89,6 +89,24 @@ def discard(database: Database, job: int) -> None:
         for table in ("tally", "event"):
             transaction.run(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - our own names
         transaction.run("DELETE FROM job WHERE id = ?", (job,))
+
+
+def sweep(database: Database, watch: Watch) -> None:
+    """Throw away what dead processes left half loaded or half deleted."""
+    watch.bury()
+    left = database.rows(
+        "SELECT id FROM job WHERE state = 'loading' AND (loader IS NULL OR loader NOT IN (SELECT id FROM worker))"
+    )
+    for (job,) in left:
+        discard(database, job)
+
+
+def being_loaded(name: str) -> LedgerError:
+    """Return what to tell who wants a job that is not yet, or no longer, whole."""
+    return LedgerError(
+        f"The job {name!r} is being loaded or deleted by another process.",
+        remedy="Wait until that is done, or choose another name.",
+    )
 
 
 class _Items:
@@ -164,10 +182,7 @@ def _begin(database: Database, clock: Clock, watch: Watch, start: Beginning) -> 
 
 def _taken(name: str, state: JobState) -> LedgerError:
     if state is JobState.LOADING:
-        return LedgerError(
-            f"The job {name!r} is being loaded or deleted by another process.",
-            remedy="Wait until that is done, or choose another name.",
-        )
+        return being_loaded(name)
     return LedgerError(
         f"There is a job {name!r} already.", remedy="Resume it, delete it, or choose another name with --job."
     )
@@ -199,13 +214,3 @@ def _complete(database: Database, clock: Clock, job: int, items: _Items) -> None
             (state.value, finished, items.count, items.digest(), job),
         )
         note(transaction, job, now, "created", {"items": items.count})
-
-
-def _sweep(database: Database, watch: Watch) -> None:
-    """Throw away what dead processes left half loaded or half deleted."""
-    watch.bury()
-    left = database.rows(
-        "SELECT id FROM job WHERE state = 'loading' AND (loader IS NULL OR loader NOT IN (SELECT id FROM worker))"
-    )
-    for (job,) in left:
-        discard(database, job)

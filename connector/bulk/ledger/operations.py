@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from connector.bulk.ledger.database import Found, Transaction
 from connector.bulk.ledger.intents import wanted_text
 from connector.bulk.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
-from connector.bulk.ledger.model import Item, ItemStatus, Job, JobKind, JobState, Record, Wanted
+from connector.bulk.ledger.model import Item, ItemStatus, Job, JobKind, JobState, Record, Wanted, Wish
 from connector.bulk.ledger.schema import item_id
 from connector.bulk.ledger.tally import add_to_tally, note
 from connector.bulk.ledger.worker import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
@@ -91,8 +91,8 @@ class Operations:
                     )
                 name = found[0][0]
             else:
-                self._insert(transaction, name, key, asked)
-        return self.get(name), not found or expired
+                made = self._insert(transaction, name, key, asked)
+        return (made, True) if expired or not found else (self.get(name), False)
 
     def get(self, name: str) -> Operation:
         """Return the operation of this name; raises LedgerError when there is none."""
@@ -189,7 +189,8 @@ class Operations:
             worker.beat(transaction)
         return [(job, claimed(item, job.kind, job.name)) for job, item in chosen]
 
-    def _insert(self, transaction: Transaction, name: str, key: str, asked: Asked) -> None:
+    def _insert(self, transaction: Transaction, name: str, key: str, asked: Asked) -> Operation:
+        """Write the operation down, and return it as it would be read."""
         now = self._ledger.now()
         job = transaction.insert(
             "INSERT INTO job (name, kind, state, wish, total, digest, options, created, owner, key, content, expires)"
@@ -211,6 +212,7 @@ class Operations:
         transaction.append_items([(item_id(job, _ROW), job, 0, opportunity, None, 0, 0, 0, None, wanted)])
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
         note(transaction, job, now, "created", {"items": 1})
+        return _made(job, name, now, asked)
 
 
 _JOB_WIDTH = 11
@@ -234,6 +236,26 @@ def _operation(found: Found) -> Operation:
         answer=json.loads(answer) if answer else None,
         expires=datetime.fromtimestamp(expires, UTC),
     )
+
+
+def _made(id_: int, name: str, now: float, asked: Asked) -> Operation:
+    job = Job(
+        id=id_,
+        name=name,
+        kind=asked.kind,
+        state=JobState.READY,
+        wish=Wish.RUN,
+        total=1,
+        digest=asked.content,
+        options=dict(asked.options),
+        undoes="",
+        created=datetime.fromtimestamp(now, UTC),
+        finished=None,
+    )
+    wanted = asked.wanted if asked.wanted.key else replace(asked.wanted, key=name)
+    record = Record(_ROW, wanted.opportunity_id, wanted, None, "", ItemStatus.PENDING, "", 0, None, None)
+    expires = datetime.fromtimestamp(asked.expires.timestamp(), UTC)
+    return Operation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires)
 
 
 def _key(owner: str, key: str) -> str:
