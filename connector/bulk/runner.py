@@ -191,6 +191,6 @@ class Run:
             at_work.under_way(change)
             self._meter.performed(-change)
 
-        crew = Crew(executor, lane.gate.parts, self._stopping, under_way)
+        crew = Crew(executor, lane.gate.parts, lambda: lane.gate.pace().most_in_flight, self._stopping, under_way)
         at_work = _LaneAtWork(lane, crew, ThreadPoolExecutor(MOST_CHUNKS, thread_name_prefix="chunk"))
         return at_work

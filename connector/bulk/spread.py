@@ -10,12 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
 from uuid import UUID
 
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult, StepStatus
 from connector.closing.organization import Organization
 from connector.errors import ConnectorError
+
+AHEAD = 2
+"""Batches made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
+_LONGEST_NAP = 0.5  # seconds until those who wait for their turn look again
 
 Results = tuple[StepResult, ...]
 
@@ -24,17 +28,42 @@ class HeldBack(ConnectorError):
     """The run was stopping before this was sent: nothing was done, and the row is still to be done."""
 
 
-@dataclass(frozen=True, slots=True)
 class Crew:
-    """Who performs: an executor with a thread for each batch in flight, how many plans a batch takes, whether to stop.
+    """Who performs: an executor with a thread for each batch in flight; shared by the chunks of one user.
 
-    `under_way` is told how many plans were given to the executor (positive) and have come back (negative).
+    `batch_size` says how many plans a batch should take, `width` how many batches may be in flight; both change while
+    it works. `under_way` is told how many plans were given to the crew (positive) and have come back (negative).
     """
 
-    executor: Executor
-    batch_size: Callable[[], int]
-    stopping: threading.Event
-    under_way: Callable[[int], None]
+    def __init__(
+        self,
+        executor: Executor,
+        batch_size: Callable[[], int],
+        width: Callable[[], int],
+        stopping: threading.Event,
+        under_way: Callable[[int], None],
+    ) -> None:
+        self.executor = executor
+        self.batch_size = batch_size
+        self.stopping = stopping
+        self.under_way = under_way
+        self._width = width
+        self._busy = 0
+        self._free = threading.Condition()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait until a batch could soon be sent: what goes into it is decided then, by what is known then."""
+        with self._free:
+            while self._busy >= self._width() + AHEAD and not self.stopping.is_set():
+                self._free.wait(_LONGEST_NAP)
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._busy -= 1
+                self._free.notify(AHEAD)  # the width may have grown, too
 
 
 class Spread:
@@ -62,10 +91,10 @@ class Spread:
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[Results]:
         """See `Organization`."""
-        size = self._crew.batch_size()
-        sequences = list(_sequences(self._by_account(plans), size))
+        left = _Left(self._by_account(plans))
         self._crew.under_way(len(plans))
-        futures = [self._crew.executor.submit(self._perform, sequence, size) for sequence in sequences]
+        batches = -(-len(plans) // self._crew.batch_size())
+        futures = [self._crew.executor.submit(self._perform, left) for _ in range(batches)]
         results: dict[UUID, Results] = {}
         for future in futures:
             results |= future.result()
@@ -79,15 +108,22 @@ class Spread:
             accounts.setdefault(account or plan.opportunity_id, []).append(plan)
         return list(accounts.values())
 
-    def _perform(self, plans: Sequence[Plan], size: int) -> dict[UUID, Results]:
-        """Perform the plans, a batch after the other."""
+    def _perform(self, left: _Left) -> dict[UUID, Results]:
+        """Perform what is left, a batch after the other, beside others who do the same."""
         results: dict[UUID, Results] = {}
-        for start in range(0, len(plans), size):
-            batch = plans[start : start + size]
-            performed = self._hold_back(batch) if self._crew.stopping.is_set() else self._organization.perform(batch)
+        plans: list[Plan] = []
+        while True:
+            with self._crew.turn():
+                size = self._crew.batch_size()
+                plans = plans or left.take(size)
+                if not plans:
+                    return results
+                batch, plans = plans[:size], plans[size:]
+                performed = (
+                    self._hold_back(batch) if self._crew.stopping.is_set() else self._organization.perform(batch)
+                )
             results |= {plan.opportunity_id: result for plan, result in zip(batch, performed, strict=True)}
             self._crew.under_way(-len(batch))
-        return results
 
     def _hold_back(self, plans: Sequence[Plan]) -> list[Results]:
         self.held_back.update(plan.opportunity_id for plan in plans)
@@ -95,11 +131,17 @@ class Spread:
         return [tuple(StepResult(step, StepStatus.NOT_RUN, error) for step in plan.steps) for plan in plans]
 
 
-def _sequences(accounts: Sequence[list[Plan]], size: int) -> Iterator[list[Plan]]:
-    """Yield lists of plans that may go side by side: no account is in two of them, and most fill one batch."""
-    left = deque(sorted(accounts, key=len, reverse=True))
-    while left:
-        plans = left.popleft()
-        while left and len(plans) + len(left[-1]) <= size:
-            plans = plans + left.pop()
-        yield plans
+class _Left:
+    """The plans of a chunk that nobody performs yet, by account. Safe for threads."""
+
+    def __init__(self, accounts: Sequence[list[Plan]]) -> None:
+        self._accounts = deque(sorted(accounts, key=len, reverse=True))
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> list[Plan]:
+        """Return all plans of one account or of several, as many as fill a batch; empty: there are none."""
+        with self._lock:
+            plans = list(self._accounts.popleft()) if self._accounts else []
+            while self._accounts and len(plans) + len(self._accounts[-1]) <= size:
+                plans += self._accounts.pop()
+        return plans

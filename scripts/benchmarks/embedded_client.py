@@ -112,7 +112,7 @@ class Client:
 
     def work_off(self, items: Sequence[Item]) -> chunk.Outcome:
         """Work a chunk of a bulk job off as the job does, but one batch after the other."""
-        crew = Crew(_AtOnce(), lambda: self._batch, threading.Event(), lambda _change: None)
+        crew = Crew(_AtOnce(), lambda: self._batch, lambda: 1, threading.Event(), lambda _change: None)
         return chunk.work_off(items, Spread(self.organization, crew), self._clock.sleep, self._chance.random)
 
     def close(self, keys: Sequence[UUID]) -> list[Report]:
