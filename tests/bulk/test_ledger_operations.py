@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from rows import closed, opportunity, rows
@@ -14,7 +17,7 @@ from connector.bulk.ledger.model import ItemStatus, JobKind, JobState
 from connector.bulk.ledger.operations import Asked, KeyReused, Operations
 from connector.bulk.ledger.store import open_ledger
 from connector.clock import VirtualClock
-from connector.closing.model import Intent, Outcome
+from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
 
 
@@ -38,6 +41,26 @@ def test_an_operation_exists_once_however_often_it_is_asked_for(operations: Oper
     assert (new, other.job.name) == (True, "op3")
     assert [one.job.name for one in operations.newest(10)] == ["op3", "op1"]
     assert [one.job.name for one in operations.newest(10, "ann")] == ["op1"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        (JobKind.CLOSE, Intent(UUID(int=7), Outcome.LOST)),
+        (JobKind.CLOSE, Intent(UUID(int=7), Outcome.WON, key="own", status="3", closed_on=date(2026, 1, 31),
+                               actual_revenue=Decimal("10.50"), winning_quote_id=UUID(int=9),
+                               opportunity_columns={"new_price": Decimal("1.10")})),
+        (JobKind.REOPEN, ReopenIntent(UUID(int=7), key="", closed_under="that")),
+    ],
+    ids=["bare", "full", "reopening"],
+)  # fmt: skip
+def test_what_is_returned_at_once_is_what_is_read_later(
+    operations: Operations, clock: VirtualClock, kind: JobKind, wanted: Intent | ReopenIntent
+) -> None:
+    wish = replace(asked(clock), kind=kind, wanted=wanted, options={"plan": "", "caller": {"tenant": "t"}})
+    made, new = operations.accept("op", wish)
+    assert new
+    assert made == operations.get("op")
 
 
 def test_a_key_used_for_something_else_is_refused(operations: Operations, clock: VirtualClock) -> None:
