@@ -1,6 +1,7 @@
 """Workers are killed at random moments; every row is closed once all the same, counted in the organization.
 
-A few kills here; `scripts/crash-bulk` does 200 on SQLite and 50 on PostgreSQL.
+A few kills here, and a death around some of a run's commits, in full all of them; `scripts/crash-bulk` kills 200 times on
+SQLite and 50 times on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import dying_run
 import kills
 import psycopg
 import pytest
+
+from connector.bulk.ledger.store import open_ledger
+from connector.clock import SystemClock
 
 FULL = os.environ.get("CRASH_BULK") == "full"
 SEED = int(os.environ.get("CRASH_SEED", "1"))
@@ -46,3 +51,23 @@ def test_workers_on_many_machines_killed_again_and_again_close_every_row_once(
     print(score.line())  # noqa: T201 - the figures of a full run
     assert score.problems == []
     assert score.rows >= (2000 if FULL else 300)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_run_that_dies_at_any_of_its_commits_is_finished_by_the_same_command(tmp_path: Path, side: str) -> None:
+    """Every commit of the loading, the claims, the results and the end; all of them in the full form."""
+    step = 1 if FULL else 3
+    for commit in itertools.count(1 + SEED % step, step):
+        place = tmp_path / str(commit)
+        with kills.scene(place, str(place / "jobs.db"), 3, seed=SEED, trouble=()) as at:
+            run = ["bulk", "run", str(at.write_rows()), "--job", "killed", "--yes", "--json"]
+            moment = commit if side == "after" else -commit
+            died = at.start("tests/bulk/dying_run.py", str(moment), *run).wait(kills.PATIENCE) == dying_run.DEAD
+            again = at.start("-m", "connector", *run).wait(kills.PATIENCE)
+            score = kills.Score()
+            with open_ledger(at.store, SystemClock()) as ledger:
+                at.judge(ledger, "killed", score)
+        assert (again, score.problems, score.rows) == (0, [], 3), f"{side} commit {commit}"
+        if not died:
+            return
+    raise AssertionError
