@@ -1,7 +1,7 @@
 """Workers are killed at random moments; every row is closed once all the same, counted in the organization.
 
-A few kills here, and a death around some of a run's commits, in full all of them; `scripts/crash-bulk` kills 200 times on
-SQLite and 50 times on PostgreSQL.
+A few kills here, and deaths around some of a run's commits. In full they are 200 kills on SQLite and 50 on PostgreSQL,
+and deaths around all commits: `scripts/crash-bulk`.
 """
 
 from __future__ import annotations
