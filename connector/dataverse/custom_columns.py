@@ -29,24 +29,38 @@ _KINDS: Mapping[str, Mapping[str, str]] = {
 """What a value of each type is in JSON; lookups and other types cannot be given as a plain value."""
 
 
+_DATE: Mapping[str, str] = {"type": "string", "format": "date"}
+"""What a column of dates alone takes; a time of day is refused there (the type Edm.Date)."""
+
+
 def custom_columns(handler: Handler, base_url: str, table: str) -> dict[str, Any]:
     """Return the schema of the custom columns of `table` which may be set on creation; raises ConnectorError."""
-    query = "$select=LogicalName,AttributeType,IsCustomAttribute,IsValidForCreate,DisplayName,Description"
-    operation = Operation("GET", f"EntityDefinitions(LogicalName='{table}')/Attributes?{query}")
-    rows = read_rows(handler, Endpoint(base_url), operation, _SUBJECT)
+    attributes = f"EntityDefinitions(LogicalName='{table}')/Attributes"
+    query = "?$select=LogicalName,AttributeType,IsCustomAttribute,IsValidForCreate,DisplayName,Description"
+    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _SUBJECT)
     with decoding(_SUBJECT):
-        properties = {
-            str(row["LogicalName"]): _property(row)
+        own = [
+            row
             for row in sorted(rows, key=lambda row: str(row["LogicalName"]))
             if row["IsCustomAttribute"] and row["IsValidForCreate"] and row["AttributeType"] in _KINDS
-        }
-    return {"type": "object", "properties": properties}
+        ]
+        timed = any(row["AttributeType"] == "DateTime" for row in own)
+        dates = _dates(handler, base_url, attributes) if timed else frozenset()
+        return {"type": "object", "properties": {str(row["LogicalName"]): _property(row, dates) for row in own}}
 
 
-def _property(row: Mapping[str, Any]) -> dict[str, str]:
+def _dates(handler: Handler, base_url: str, attributes: str) -> frozenset[str]:
+    """Return the names of the columns whose behavior is a date alone: only their own type of definition tells."""
+    query = "/Microsoft.Dynamics.CRM.DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior"
+    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _SUBJECT)
+    return frozenset(str(row["LogicalName"]) for row in rows if row["DateTimeBehavior"]["Value"] == "DateOnly")
+
+
+def _property(row: Mapping[str, Any], dates: frozenset[str]) -> dict[str, str]:
     label = _label(row.get("DisplayName")) or str(row["LogicalName"])
     described = _label(row.get("Description")) or f"The column {row['LogicalName']}."
-    return {**_KINDS[row["AttributeType"]], "title": label, "x-ms-summary": label, "description": described}
+    kind = _DATE if row["LogicalName"] in dates else _KINDS[row["AttributeType"]]
+    return {**kind, "title": label, "x-ms-summary": label, "description": described}
 
 
 def _label(label: Mapping[str, Any] | None) -> str:

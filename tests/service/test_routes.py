@@ -334,6 +334,31 @@ def test_a_custom_column_is_described_as_the_field_it_becomes(stage: Stage) -> N
     }
 
 
+def test_a_custom_column_of_dates_alone_asks_for_a_date(stage: Stage) -> None:
+    """The organization's columns are made its own on the way: the second answer tells how they behave."""
+
+    def owned(request: Request, pass_on: Handler) -> Response:
+        answer = json.loads(pass_on(request).body)
+        for row in answer["value"]:
+            row["IsCustomAttribute"] = row["IsValidForCreate"] = row["LogicalName"] in {"actualend", "new_day"}
+        answer["value"].append(answer["value"][0] | {"LogicalName": "new_day", "AttributeType": "DateTime"})
+        answer["value"][-1] |= {"IsCustomAttribute": True, "IsValidForCreate": True}
+        return Response(200, (("Content-Type", "application/json"),), json.dumps(answer).encode())
+
+    def behaving(request: Request, pass_on: Handler) -> Response:
+        answer = json.loads(pass_on(request).body)
+        answer["value"].append({"LogicalName": "new_day", "DateTimeBehavior": {"Value": "DateOnly"}})
+        return Response(200, (("Content-Type", "application/json"),), json.dumps(answer).encode())
+
+    stage.troubles.extend([owned, behaving])
+    with stage.client() as client:
+        properties = client.get("/close-columns").json()["schema"]["properties"]
+    assert {name: field["format"] for name, field in properties.items()} == {
+        "actualend": "date-time",
+        "new_day": "date",
+    }
+
+
 def test_the_connection_names_the_organization(stage: Stage) -> None:
     with stage.client() as client:
         answer = client.get("/connection").json()
