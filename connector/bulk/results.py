@@ -15,16 +15,24 @@ from connector.errors import InputError
 
 BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
 """What a dead-letter file holds."""
+_JSON_LINES = {".jsonl", ".ndjson"}
+_ENDINGS = _JSON_LINES | {".csv", ""}
 
 
 def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[ItemStatus] = ()) -> int:
     """Write the rows of a job, or those with these statuses, and return how many. Raises InputError.
 
-    A name that ends in `.jsonl` gets a JSON object for each row, with every step and id; any other a file of commas
+    A name that ends in `.jsonl` gets a JSON object for each row, with every step and id; `.csv`, or no ending, commas
     that can be used as input: what came of a row stands in columns that are not read.
     """
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS:
+        raise InputError(
+            f"The results cannot be written to {path}: it would not be a {ending} file. Nothing was written.",
+            remedy="End its name in .csv or .jsonl.",
+        )
     try:
-        if path.suffix.lower() in {".jsonl", ".ndjson"}:
+        if ending in _JSON_LINES:
             with path.open("w", encoding="utf-8") as file:
                 return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
         return write_dead_letters(path, lambda: ledger.records(name, statuses))

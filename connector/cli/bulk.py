@@ -15,14 +15,33 @@ from connector.cli.at_work import opened, who
 from connector.cli.bulk_source import source_of, source_options
 from connector.cli.bulk_views import show_counts
 from connector.cli.bulk_words import duration
-from connector.cli.bulk_work import agree, code, may_begin, same_organization, say_wish, work
+from connector.cli.bulk_words import rows as rows_of
+from connector.cli.bulk_work import (
+    agree,
+    checked_name,
+    code,
+    may_begin,
+    may_go_on,
+    may_undo,
+    same_organization,
+    say_wish,
+    work,
+)
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import run_options, yes_option
 from connector.cli.results import print_json
 
 
-@click.group()
+class InOrder(click.Group):
+    """A group that lists its commands in the order in which they stand here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
+        """Return the names in the order of their first use by somebody new."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder)
 def bulk() -> None:
     """Close many opportunities, of a file or a query: durable, paced, resumable.
 
@@ -49,7 +68,11 @@ def plan(
     as_json: bool,
     env_file: Path | None,
 ) -> int:
-    """Write a plan file of FILE or of a query: what would happen to each row, why some are refused. Changes nothing."""
+    """Show what would happen to each row, and write a plan file.
+
+    The rows are those of FILE or of a query. Nothing is changed in the organization; `run` carries the plan file out,
+    and refuses the rows of which something else is true by then.
+    """
     source = source_of(context)
     settings = read_settings(env_file)
     target = out or source.plan_file()
@@ -63,9 +86,12 @@ def plan(
     if as_json:
         print_json(data)
     else:
-        click.echo(f"{target}: {summary.rows:,} rows, {', '.join(f'{n:,} {s}' for s, n in summary.by_status.items())}.")
+        told_status = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in summary.by_status.items())
+        click.echo(f"{target}: {rows_of(summary.rows)}, {told_status}.")
         for reason, count in summary.reasons.most_common():
             click.echo(f"  {count:>8,}  {reason}")
+        if summary.reasons:
+            click.echo("Which rows these are, and why, stands in the plan file.")
         click.echo(
             f"To carry it out takes about {told.requests:,} requests, {told.operations:,} operations of the "
             f"entitlement, and {duration(told.seconds)} if a write takes {seconds_per_step} s."
@@ -89,13 +115,14 @@ def run(
     as_json: bool,
     env_file: Path | None,
 ) -> int:
-    """Close the opportunities of FILE (rows, or a plan file) or of a query as a job.
+    """Close the opportunities of FILE or of a query, as a job.
 
-    The same command again goes on with the same job. A query is asked once, when its job begins.
+    FILE has rows, or is a plan file. The same command again goes on with the same job. A query is asked once, when its
+    job begins.
     """
     source = source_of(context)
     settings = read_settings(env_file)
-    job_name = name or source.job_name()
+    job_name = checked_name(name or source.job_name())
     with opened(settings) as ledger:
         may_begin(ledger, job_name, join=join)
         with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
@@ -103,9 +130,14 @@ def run(
             job = ledger.find(job_name)
             if job is not None:
                 source.must_be_of(job, ledger, rows)
+                may_go_on(ledger, job, ledger.counts(job_name).open)
             else:
                 count = sum(1 for _ in rows())
-                agree(f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?", agreed=yes)
+                agree(
+                    f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?",
+                    agreed=yes,
+                    as_json=as_json,
+                )
                 options = {"organization": connection.base_url, **source.data()}
                 ledger.create(job_name, rows(), options=options, who=who())
         return work(ledger, ledger.job(job_name), settings, as_json=as_json)
@@ -117,13 +149,17 @@ def run(
 @yes_option
 @run_options
 def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
-    """Go on with a job: after a pause, a stop, a crash or on another machine."""
+    """Go on with a job that was paused, stopped or broken off.
+
+    It may have been begun on another machine, if the store is one that machines share.
+    """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         may_begin(ledger, name, join=join)
         left = ledger.counts(name).open
+        may_go_on(ledger, ledger.job(name), left)
         if left:
-            agree(f"Go on with the {left:,} rows of job {name} that are left?", agreed=yes)
+            agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
         if ledger.job(name).wish is not Wish.RUN:
             ledger.wish(name, Wish.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json)
@@ -133,7 +169,10 @@ def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | 
 @click.argument("name")
 @run_options
 def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Let the workers of a job finish what is in flight and stop, wherever they run."""
+    """Stop a job for a while, wherever it is worked on.
+
+    What is in flight is finished; `resume` goes on.
+    """
     return say_wish(name, Wish.PAUSE, as_json=as_json, env_file=env_file)
 
 
@@ -176,8 +215,9 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
     with opened(settings) as ledger:
         may_begin(ledger, name, join=False)
         rows = sum(ledger.counts(name).of(each) for each in statuses)
+        may_go_on(ledger, ledger.job(name), rows)
         if rows:
-            agree(f"Try {rows:,} rows of job {name} again?", agreed=yes)
+            agree(f"Try {rows_of(rows)} of job {name} again?", agreed=yes, as_json=as_json)
             ledger.retry(name, statuses)
         ledger.wish(name, Wish.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json)
@@ -204,6 +244,8 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
             print_json(data)
         else:
             show_counts(name, counts, data)
+            for path, count in files.items():
+                click.echo(f"{path}: {rows_of(count)} written.")
     return code(Ending(counts, Wish.RUN, stopped=counts.open > 0, blocked=None))
 
 
@@ -211,7 +253,10 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
 @click.argument("name")
 @run_options
 def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Read back what a job has done and compare it with what was intended; exit code 1 on any mismatch."""
+    """Compare what a job says it did with what the organization has.
+
+    Exit code 1 on any mismatch.
+    """
     from connector.bulk.reconcile import DONE, mismatches  # noqa: PLC0415
 
     settings = read_settings(env_file)
@@ -226,7 +271,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
     else:
         for each in found:
             click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
-        click.echo(f"{checked:,} rows checked, {len(found):,} are not as the job says.")
+        click.echo(f"{rows_of(checked)} checked, {len(found):,} of them not as the job says.")
     return ExitCode.FAILED if found else ExitCode.DONE
 
 
@@ -235,7 +280,10 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 @yes_option
 @run_options
 def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
-    """Open again what a job closed, and only that, as a job of its own."""
+    """Open again what a job closed, and only that.
+
+    It is done as a job of its own, NAME.undo, once the other is finished or cancelled.
+    """
     from connector.bulk.undo import undo_name, undo_rows  # noqa: PLC0415
 
     settings = read_settings(env_file)
@@ -244,8 +292,9 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
         undoing = undo_name(job)
         may_begin(ledger, undoing, join=False)
         if ledger.find(undoing) is None:
+            may_undo(ledger, job)
             closed = ledger.counts(name).of(ItemStatus.CLOSED)
-            agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes)
+            agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
             rows = undo_rows(ledger, job)
             ledger.create(undoing, rows, kind=JobKind.REOPEN, options=job.options, undoes=name, who=who())
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)

@@ -70,8 +70,10 @@ class Source:
 
     def must_belong(self, base_url: str) -> None:
         """Raise InputError for a plan that was made for another organization."""
-        if self.file is not None and is_plan(self.file) and read_head(self.file).get("organization") != base_url:
-            made = read_head(self.file).get("organization")
+        if self.file is None or not is_plan(self.file):
+            return
+        made = read_head(self.file).get("organization", "no organization")
+        if made != base_url:
             raise InputError(f"{self.file} was planned for {made}, not for {base_url}.", remedy="Plan again.")
 
     def must_be_of(self, job: Job, ledger: Ledger, rows: Rows) -> None:
@@ -129,10 +131,10 @@ _OPTIONS = (
     click.option(
         "--format",
         "kind",
-        default="",
+        type=click.Choice(["csv", "jsonl", "excel", "parquet"]),
         expose_value=False,
         callback=_keep,
-        help="csv, jsonl, excel or parquet; else by the file's name.",
+        help="How FILE is written; default: as the end of its name says.",
     ),
     click.option(
         "--map",
@@ -183,7 +185,9 @@ def source_of(context: click.Context) -> Source:
     """Return what the options of this command line say. Raises click.UsageError."""
     kept = context.meta[_KEPT]
     query = Query(kept["where"].strip(), kept["older_than"], kept["view"].strip())
-    if (kept["file"] is None) == (query == Query()):
+    if kept["file"] is not None and query != Query():
+        raise click.UsageError("Rows come from a file or from a query (--older-than, --where, --view), not from both.")
+    if kept["file"] is None and query == Query():
         raise click.UsageError("Name a file of rows, or say what to look for: --older-than, --where or --view.")
     if query.view and query != Query(view=query.view):
         raise click.UsageError("A view goes without --where and --older-than: it has conditions of its own.")
@@ -192,4 +196,4 @@ def source_of(context: click.Context) -> Source:
     given = given_to_all(context)
     if kept["file"] is None and "outcome" not in given:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
-    return Source(kept["file"], kept["kind"], kept["renames"], query, given)
+    return Source(kept["file"], kept["kind"] or "", kept["renames"], query, given)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 import click
 
-from connector.bulk.ledger.model import Counts, ItemStatus, Wish
+from connector.bulk.ledger.model import Counts, ItemStatus, JobState, Wish
 from connector.bulk.progress import Moment
-from connector.cli.bulk_words import BINDS, duration
+from connector.cli.bulk_words import BINDS, duration, rows
+from connector.cli.screen import legible
 from connector.clock import Clock
 
 PLAIN_EVERY = 10.0
@@ -67,7 +69,8 @@ def line_of(moment: Moment) -> str:
     parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})", f"{moment.rate:.1f}/s"]
     if moment.ceiling:
         parts.append(f"ceiling {moment.ceiling:.1f}/s")
-    parts.append(f"bound by {BINDS.get(moment.binding, moment.binding)}")
+    if counts.open:
+        parts.append(f"bound by {BINDS.get(moment.binding, moment.binding)}")
     if moment.waiting:
         parts.append(f"waiting {duration(moment.waiting)} more")
     if moment.left is not None and moment.left < float("inf"):
@@ -80,8 +83,8 @@ def line_of(moment: Moment) -> str:
 
 
 def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
-    """Write where a job stands."""
-    lines = [f"Job {name}: {counts.total:,} rows, {data['state']}."]
+    """Write where a job stands, and what to look at next."""
+    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}."]
     lines += [
         f"  {counts.of(status):>10,}  {status.word.replace('_', ' ')}: {status.sentence}"
         for status in ItemStatus
@@ -94,5 +97,30 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     ]
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
-        lines.append(f"Being worked on by {', '.join(map(str, workers))}.")
+        lines.append(f"Being worked on by {', '.join(map(str, workers))}{_pace(data)}.")
+    if counts.reasons and not data.get("files"):
+        command = f"connector bulk report {shlex.quote(name)} --dead-letters FILE.csv"
+        lines.append(f"Which rows were not done, why, and what to do about each: {command}")
     click.echo("\n".join(lines))
+
+
+def _stands(data: Mapping[str, object]) -> str:
+    """Return how far a job is: what has come of it, who is at it, or what is wanted of it."""
+    if data["state"] != JobState.READY:
+        return str(data["state"])
+    if data.get("workers"):
+        return "being worked on"
+    return _LEFT_TO_LIE.get(str(data.get("wish")), "not finished, and nobody works on it")
+
+
+_LEFT_TO_LIE = {Wish.PAUSE.value: "paused", Wish.CANCEL.value: "cancelled"}
+
+
+def _pace(data: Mapping[str, object]) -> str:
+    """Return how fast those who work on a job are, as they last said."""
+    governor = data.get("governor")
+    if not isinstance(governor, Mapping):
+        return ""
+    left = governor["left"]
+    end = f", about {duration(left)} left" if isinstance(left, float) else ""
+    return f", {governor['rate']} rows/s{end}"

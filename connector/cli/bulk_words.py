@@ -12,6 +12,11 @@ BINDS = {
 """What holds the rate, for people."""
 
 
+def rows(count: int) -> str:
+    """Return so many rows for people."""
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
+
+
 def duration(seconds: float) -> str:
     """Return seconds for people."""
     whole = round(seconds)

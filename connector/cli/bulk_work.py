@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
 from connector.bulk.ledger.budget import Budgets
 from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, Job, Wish
+from connector.bulk.ledger.model import ItemStatus, Job, JobState, Wish
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.status import lanes_data, status_data
+from connector.bulk.undo import undo_name
 from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk_views import show_counts, view_on
+from connector.cli.bulk_words import rows
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode, describe, sentences
 from connector.cli.results import print_json
@@ -27,6 +30,8 @@ from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
 from connector.settings import Settings
 
+LONGEST_NAME = 200
+"""Characters in the name of a job."""
 USER_LOOK = 0.5
 """Seconds between looks whether a user is free."""
 
@@ -47,7 +52,8 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     else:
         show_counts(job.name, ending.counts, data)
         if ending.stopped:
-            click.echo(f"{ending.counts.open:,} rows are left. Go on with: connector bulk resume {job.name}")
+            command = f"connector bulk resume {shlex.quote(job.name)}"
+            click.echo(f"{rows(ending.counts.open)} to do. Go on with: {command}")
     return code(ending)
 
 
@@ -114,23 +120,58 @@ def say_wish(name: str, wish: Wish, *, as_json: bool, env_file: Path | None) -> 
     """Say to the workers of a job what is wanted, and to the person what that means. Returns the exit code."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
-        ledger.wish(name, wish)
+        finished = ledger.job(name).state is JobState.FINISHED
+        if not finished:
+            ledger.wish(name, wish)
         data = status_data(ledger, ledger.job(name))
     if as_json:
         print_json(data)
     else:
-        click.echo(wish.sentence)
+        click.echo("It is finished: every row has its result, and nothing was changed." if finished else wish.sentence)
     return ExitCode.DONE
 
 
 def may_begin(ledger: Ledger, name: str, *, join: bool) -> None:
-    """Raise LedgerError when somebody works on the job and this run shall not join."""
-    there = [worker.name for worker in ledger.present(name)] if ledger.find(name) else []
+    """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it."""
+    if ledger.find(name) is None:
+        return
+    there = [worker.name for worker in ledger.present(ledger.whole(name).name)]
     if there and not join:
         raise LedgerError(
             f"The job {name} is being worked on by {', '.join(there)}.",
             remedy="Watch it with bulk status, or work beside it with --join.",
         )
+
+
+def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
+    """Raise LedgerError when rows are left of a job that was undone: what it closed now would not be undone again."""
+    if left and ledger.find(undo_name(job)):
+        raise LedgerError(
+            f"The job {job.name} was undone, so {rows(left)} of it that are not closed stay as they are.",
+            remedy="Give them to a job of another name.",
+        )
+
+
+def may_undo(ledger: Ledger, job: Job) -> None:
+    """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
+    there = [worker.name for worker in ledger.present(job.name)]
+    left = ledger.counts(job.name).open
+    if there or (left and job.wish is not Wish.CANCEL):
+        state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"
+        raise LedgerError(
+            f"The job {job.name} {state}, and what it closes from now on would not be undone; nothing was changed.",
+            remedy=f"Let it finish, or stop it for good (connector bulk cancel {shlex.quote(job.name)}), then undo it.",
+        )
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a new job if it can be shown and typed; raises click.UsageError."""
+    if not name.isprintable() or name != name.strip() or name.startswith("-") or len(name) > LONGEST_NAME:
+        raise click.UsageError(
+            f"{name!r} cannot be the name of a job: it needs 1 to {LONGEST_NAME} printable characters, no spaces at its"
+            " ends and no hyphen first. Give it another with --job."
+        )
+    return name
 
 
 def same_organization(job: Job, base_url: str) -> None:
@@ -142,11 +183,25 @@ def same_organization(job: Job, base_url: str) -> None:
         )
 
 
-def agree(question: str, *, agreed: bool) -> None:
-    """Ask, unless somebody `agreed` already. Raises click.UsageError where there is no terminal to ask on."""
+def agree(question: str, *, agreed: bool, as_json: bool) -> None:
+    """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
+
+    Raises click.UsageError where there is no terminal to ask on.
+    """
     if agreed:
         return
     if not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
-    if not click.confirm(question, err=True):
-        raise click.Abort
+    code = ExitCode.REFUSED
+    try:
+        if click.confirm(question, default=False, err=True):
+            return
+    except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
+        click.echo(err=True)
+        code = ExitCode.INTERRUPTED
+    reason = "Not confirmed; nothing was changed."
+    if as_json:
+        print_json({"status": "refused", "reason": reason})
+    else:
+        click.echo(reason)
+    raise click.exceptions.Exit(code)

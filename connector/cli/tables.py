@@ -53,26 +53,38 @@ def _draw(table: Table, stream: TextIO) -> None:
     columns = [(name, *(row[index] for row in table.rows)) for index, name in enumerate(table.columns)]
     whole = [max(cell_len(cell) for cell in column) for column in columns]
     broken = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in columns]
-    widths, room = list(whole), target.width - len(_GAP) * (len(columns) - 1)
-    for index in sorted(range(len(columns)), key=lambda index: -whole[index]):
-        if sum(widths) <= room:
-            break
-        widths[index] = broken[index]
-    if sum(widths) > room:
+    widths = _fitted(whole, broken, target.width - len(_GAP) * (len(columns) - 1))
+    if widths is None:
         click.echo(plain(table), file=stream)  # the terminal breaks the lines where it must, and nothing is lost
         return
     click.echo(table.title, file=stream)
     target.print(_rich_table(table, widths, whole))
 
 
-def _rich_table(table: Table, least: Sequence[int], most: Sequence[int]) -> RichTable:
-    """Return the table for rich, each column at least and at most so wide, if there is room."""
+def _fitted(whole: Sequence[int], broken: Sequence[int], room: int) -> list[int] | None:
+    """Return a width for each column, the widest broken before the others; None where there is not room even so."""
+    widths, narrowed = list(whole), []
+    for index in sorted(range(len(whole)), key=lambda index: -whole[index]):
+        if sum(widths) <= room:
+            break
+        widths[index] = broken[index]
+        narrowed.append(index)
+    if sum(widths) > room:
+        return None
+    for left, index in enumerate(reversed(narrowed)):  # what is over is shared among them
+        share = (room - sum(widths)) // (len(narrowed) - left)
+        widths[index] += min(share, whole[index] - widths[index])
+    return widths
+
+
+def _rich_table(table: Table, widths: Sequence[int], whole: Sequence[int]) -> RichTable:
+    """Return the table for rich, each column just so wide; those that are narrower than `whole` are broken."""
     from rich.table import Table as RichTable  # noqa: PLC0415 (only a terminal pays for it)
     from rich.text import Text  # noqa: PLC0415 (the same)
 
     drawn = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for column, narrowest, widest in zip(table.columns, least, most, strict=True):
-        drawn.add_column(Text(column), min_width=narrowest, no_wrap=narrowest == widest, overflow="fold")
+    for column, width, most in zip(table.columns, widths, whole, strict=True):
+        drawn.add_column(Text(column), width=width, no_wrap=width == most, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in a customer's words are no markup
     return drawn

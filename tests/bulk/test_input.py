@@ -226,6 +226,13 @@ HEAD = "opportunityid,outcome\n"
             'rows.csv, line 3: a quote that begins here is never closed. Quote cells as "...", with "" for a quote.',
         ),
         (
+            f"opportunityid,outcome,description\n{A},won,{'x' * 140_000}\n",
+            (
+                "rows.csv, line 2: a cell is longer than 131,072 characters, or a quote that begins here is never closed."
+                ' Quote cells as "...", with "" for a quote.'
+            ),
+        ),
+        (
             f'{HEAD}"{A}"x,won\n',
             'rows.csv, line 2: a quote ends before the cell does. Quote cells as "...", with "" for a quote.',
         ),

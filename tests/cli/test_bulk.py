@@ -189,3 +189,55 @@ def bulk_url(desk: Desk) -> set[str]:
     """The address of the embedded organization, as a plan of no rows names it."""
     bulk(desk, "plan", "--where", "estimatedvalue lt -1", "--won", "--out", "none.plan.jsonl")
     return {json.loads(Path("none.plan.jsonl").read_text(encoding="utf-8").splitlines()[0])["organization"]}
+
+
+@pytest.mark.parametrize("verb", ["pause", "cancel"])
+def test_there_is_nothing_to_stop_of_a_finished_job(desk: Desk, verb: str) -> None:
+    write(desk, count=1)
+    bulk(desk, "run", "rows.csv", "--yes")
+    assert bulk(desk, verb, "rows").out == "It is finished: every row has its result, and nothing was changed.\n"
+    assert bulk(desk, "status", "rows", "--json").data["wish"] == "run"
+
+
+def test_a_person_is_told_where_to_read_why_rows_were_not_done(desk: Desk) -> None:
+    Path("none.csv").write_text(f"opportunityid,outcome\n{uuid4()},won\n", encoding="utf-8")
+    said = bulk(desk, "run", "none.csv", "--job", "our june", "--yes")
+    assert "Job our june: 1 row, finished." in said.out
+    assert "what to do about each: connector bulk report 'our june' --dead-letters FILE.csv" in said.out
+    said = bulk(desk, "report", "our june", "--dead-letters", "again.csv")
+    assert said.out.endswith("again.csv: 1 row written.\n")
+    said = bulk(desk, "plan", "none.csv")
+    assert "1 row, 1 failed." in said.out
+    assert "Which rows these are, and why, stands in the plan file." in said.out
+
+
+@pytest.mark.parametrize("name", ["-x", "two\nlines", "bell\a", " ", "x" * 201])
+def test_a_job_gets_no_name_that_cannot_be_shown_and_typed(desk: Desk, name: str) -> None:
+    write(desk, count=1)
+    said = bulk(desk, "run", "rows.csv", "--job", name, "--yes")
+    assert said.code == 2
+    assert "cannot be the name of a job" in said.err
+    assert bulk(desk, "status", "--json").data == {"jobs": []}
+
+
+def test_results_are_not_written_under_the_name_of_another_kind_of_file(desk: Desk) -> None:
+    write(desk, count=1)
+    bulk(desk, "run", "rows.csv", "--yes")
+    said = bulk(desk, "report", "rows", "--out", "june.xlsx")
+    assert said.code == 2
+    assert "it would not be a .xlsx file. Nothing was written." in said.err
+    assert not Path("june.xlsx").exists()
+
+
+def test_what_begins_as_a_plan_but_is_for_no_organization_is_refused(desk: Desk) -> None:
+    Path("odd.plan").write_text('{"plan": 1}\n', encoding="utf-8")
+    said = bulk(desk, "run", "odd.plan", "--yes")
+    assert said.code == 2
+    assert "odd.plan was planned for no organization, not for" in said.err
+
+
+def test_the_commands_stand_in_the_order_of_their_use_and_say_a_whole_sentence(desk: Desk) -> None:
+    said = bulk(desk, "--help").out
+    listed = [line.split()[0] for line in said.partition("Commands:")[2].splitlines() if line.strip()]
+    assert listed[:3] == ["plan", "run", "resume"]
+    assert "..." not in said.partition("Commands:")[2]

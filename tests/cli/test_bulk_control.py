@@ -214,3 +214,48 @@ def test_a_run_that_joins_waits_for_a_user_and_spends_no_budget_twice(shop: Shop
     assert (first.returncode, second.returncode) == (0, 0)
     assert all_closed_once(shop, json.loads(out))
     assert all_closed_once(shop, json.loads(again))
+
+
+def test_a_job_that_is_under_way_is_undone_only_after_it_was_cancelled_and_all_of_it(shop: Shop) -> None:
+    with shop.bulk(*RUN) as process:
+        shop.dam.wait()
+        code, data = shop.say("undo", "june", "--yes")
+        assert code == 1
+        assert "what it closes from now on would not be undone; nothing was changed" in data["error"]["message"]
+        assert shop.say("cancel", "june")[0] == 0
+        wait_for_line(process.stderr, Wish.CANCEL.seen)
+        shop.dam.open()
+        process.communicate(timeout=PATIENCE)
+    closed = sum(shop.closes())
+    code, data = shop.say("undo", "june", "--yes")
+    assert (code, data["reopened"]) == (0, closed)
+    code, data = shop.say("resume", "june", "--yes")
+    assert code == 1
+    assert "The job june was undone" in data["error"]["message"]
+
+
+def test_a_job_that_stopped_half_way_is_not_undone_while_it_may_be_resumed(shop: Shop) -> None:
+    with shop.bulk(*RUN) as process:
+        shop.dam.wait()
+        process.kill()
+        process.wait(PATIENCE)
+    code, data = shop.say("undo", "june", "--yes")
+    assert code == 1
+    assert "rows to do, and what it closes from now on would not be undone" in data["error"]["message"]
+    assert data["error"]["remedy"].endswith("stop it for good (connector bulk cancel june), then undo it.")
+
+
+def test_somebody_who_looks_on_sees_that_a_job_is_worked_on_and_then_that_it_is_paused(shop: Shop) -> None:
+    def seen() -> str:
+        command = [sys.executable, "-m", "connector", "bulk", "status"]
+        environment, folder = shop.environment, shop.folder
+        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
+
+    with shop.bulk(*RUN) as process:
+        shop.dam.wait()
+        assert "Job june: 1,200 rows, being worked on." in seen()
+        assert shop.say("pause", "june")[0] == 0
+        wait_for_line(process.stderr, Wish.PAUSE.seen)
+        shop.dam.open()
+        process.communicate(timeout=PATIENCE)
+    assert "Job june: 1,200 rows, paused." in seen()

@@ -60,7 +60,7 @@ def test_a_filter_finds_the_open_ones_that_fit_it(desk: Desk) -> None:
     ("arguments", "sentence"),
     [
         ([], "Name a file of rows, or say what to look for"),
-        (["rows.csv", "--where", "statecode eq 0"], "Name a file of rows, or say what to look for"),
+        (["rows.csv", "--where", "statecode eq 0"], "from a file or from a query"),
         (["--older-than", "3"], "--won or --lost"),
         (["--older-than", "3", "--won"], "needs a name"),
         (["--older-than", "-3", "--won"], "-3"),

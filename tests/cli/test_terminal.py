@@ -42,10 +42,24 @@ def test_a_plan_and_its_report_fit_the_terminal_and_states_stay_in_one_piece(des
     assert seen.code == 0, seen.text
     table = [line for line in seen.lines if not line.startswith(("Closed:", "Digest:"))]
     assert max(len(line) for line in table) <= columns
+    assert any(line.rstrip().endswith("  result") for line in table)
     whole = columns >= 80
     assert sum("Active, In Progress" in line for line in table) == (6 if whole else 0)
     assert sum("Closed, Canceled" in line for line in table) == (4 if whole else 0)
     assert len([line for line in table if re.search(r"\bWon\b", line)]) == 2
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 3), ("\x04", 130)], ids=["no", "Ctrl-D"])
+@pytest.mark.parametrize("command", ["close", "bulk"])
+def test_who_does_not_agree_is_told_that_nothing_was_changed(desk: Desk, command: str, answer: str, code: int) -> None:
+    opportunity, folder, before = desk.opportunity(actives=1), desk.file.parent, desk.rows()
+    (folder / "rows.csv").write_text(f"opportunityid,outcome\n{opportunity},won\n", encoding="utf-8")
+    arguments = ["close", opportunity, "--won"] if command == "close" else ["bulk", "run", "rows.csv"]
+    store, url = str(folder / "jobs.db"), f"emulator:{desk.file}"
+    seen = on_terminal(*arguments, columns=80, folder=folder, answer=answer, DATAVERSE_URL=url, CONNECTOR_STORE=store)
+    assert seen.code == code
+    assert seen.lines[-1] == "Not confirmed; nothing was changed."
+    assert desk.rows() == before
 
 
 def test_on_a_very_narrow_terminal_nothing_is_left_out(desk: Desk) -> None:

@@ -200,8 +200,12 @@ def _csv_line(number: int, line: int, cells: Sequence[str], columns: Sequence[st
 
 def _csv_problem(error: csv.Error) -> str:
     said = str(error)
-    if "unexpected end" in said or "field larger" in said:
+    if "unexpected end" in said:
         return "a quote that begins here is never closed"
+    if "field larger" in said:
+        return (
+            f"a cell is longer than {csv.field_size_limit():,} characters, or a quote that begins here is never closed"
+        )
     if "expected after" in said:
         return "a quote ends before the cell does"
     return f"this is no table of commas ({said})"
