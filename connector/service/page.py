@@ -87,7 +87,7 @@ class OperationsPage:
     def _check(self, given: str, caller: Caller) -> None:
         """Raise Declined (403) when the button was on another site's page, or on one of yesterday."""
         if not hmac.compare_digest(given.encode(), self._token(caller).encode()):
-            raise declined(403, "page_outdated", "The page was outdated. This one is not: press the button again.")
+            raise declined(403, "page_outdated", "The page was outdated, and is loaded anew. Press the button again.")
 
     def _token(self, caller: Caller) -> str:
         day = self._clock.now().date().isoformat()
