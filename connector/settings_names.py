@@ -45,6 +45,12 @@ def _url(value: str) -> str:
     return f"https://{host}{f':{port}' if port and port != 443 else ''}"  # noqa: PLR2004 - the port of https
 
 
+def _store(value: str) -> str:
+    if "://" in value and not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be the path of a file, or an address that begins with postgresql://")
+    return value
+
+
 def _file(value: Path) -> Path:
     if not value.is_file():
         raise ValueError(f"names the file {value}, which does not exist or is not a file")
@@ -209,7 +215,7 @@ class Names(ServiceNames):
         description="Where the encrypted tokens of a person who signed in are kept; when absent, in the user's state "
         "folder.",
     )
-    store: str = Field(
+    store: Annotated[str, AfterValidator(_store)] = Field(
         "",
         alias="CONNECTOR_STORE",
         description="Where bulk jobs are kept: a file, or postgresql://...; when absent, a file in the user's state "

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from connector.assembly import Connection, connect
 from connector.cli.options import LOG_FORMAT
+from connector.cli.record_id import check_addresses
 from connector.settings import Settings, load
 
 
 def read_settings(env_file: Path | None) -> Settings:
-    """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong."""
+    """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong.
+
+    Raises click.UsageError when the command line names a record by the address of another organization.
+    """
     settings = load(env_file=env_file)
+    check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return settings
 

@@ -71,3 +71,20 @@ def make_streams_safe() -> None:
         reconfigure = getattr(stream, "reconfigure", None)  # other programs put streams of their own there
         if reconfigure is not None:
             reconfigure(errors="replace")
+
+
+def written_out() -> bool:
+    """Return whether all that was said has been written; what has not is dropped, lest Python fails on it in the end.
+
+    The failure itself was told when it happened.
+    """
+    whole = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # a full disk, or nobody reads on
+            whole = False
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return whole

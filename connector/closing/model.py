@@ -14,7 +14,7 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, InputError
 
 ColumnValue = str | int | float | bool | Decimal | None
 """A value of an extra column, as it goes into JSON."""
@@ -169,6 +169,12 @@ class Intent:
     opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
     quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
 
+    def __post_init__(self) -> None:
+        """Raise InputError for text in the place of an id or an outcome, which would fit no record and no rule."""
+        _check_id(self.opportunity_id)
+        if not isinstance(self.outcome, Outcome):
+            raise InputError(f"outcome is {self.outcome!r}.", remedy="Give Outcome.WON or Outcome.LOST.")
+
 
 @dataclass(frozen=True, slots=True)
 class ReopenIntent:
@@ -182,6 +188,15 @@ class ReopenIntent:
     key: str = ""
     activity_ids: frozenset[UUID] | None = None
     closed_under: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError for text in the place of an id, which would fit no record."""
+        _check_id(self.opportunity_id)
+
+
+def _check_id(value: object) -> None:
+    if not isinstance(value, UUID):
+        raise InputError(f"opportunity_id is {value!r}, which is no UUID.", remedy="Give uuid.UUID('...').")
 
 
 class StepKind(StrEnum):

@@ -1,6 +1,10 @@
 """Whatever is wrong is one clear sentence with what to do about it, and changes nothing."""
 
+import os
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 from desk import Desk
@@ -113,3 +117,49 @@ def test_what_should_not_happen_is_a_sentence_and_a_traceback_only_on_request(de
     quiet = desk.run("plan", NOT_THERE, "--won")
     assert quiet.code in {1, 2}
     assert "Traceback" not in quiet.err
+
+
+def test_the_address_of_a_record_of_another_organization_is_refused_as_copies_have_the_same_ids(desk: Desk) -> None:
+    address = f"https://sandbox.crm4.dynamics.com/main.aspx?etn=opportunity&id={desk.opportunity(actives=1)}"
+    ours = {
+        "DATAVERSE_URL": "https://ours.crm4.dynamics.com",
+        "DATAVERSE_CLIENT_ID": str(uuid.uuid4()),
+        "DATAVERSE_CLIENT_SECRET": "made-up",
+    }
+    said = desk.run("close", address, "--won", "--yes", **ours)
+    assert said.code == 2
+    assert (
+        "is of sandbox.crm4.dynamics.com, but DATAVERSE_URL names ours.crm4.dynamics.com; nothing was done" in said.err
+    )
+
+
+def test_an_endpoint_without_its_libraries_says_what_to_install(desk: Desk) -> None:
+    desk.monkeypatch.setitem(sys.modules, "mcp", None)
+    said = desk.run("serve")
+    assert said.code == 2
+    assert "The endpoint needs libraries that are not installed (mcp)." in said.err
+    assert "pip install 'dataverse-close-connector[service]'" in said.err
+
+
+def test_a_job_store_that_belongs_to_another_program_is_left_alone(desk: Desk) -> None:
+    url = f"emulator:{desk.file}"
+    said = desk.run("bulk", "status", DATAVERSE_URL=url, CONNECTOR_STORE=str(desk.file))
+    assert said.code == 1
+    assert "holds the tables of another program" in said.err
+    said = desk.run("bulk", "status", DATAVERSE_URL=url, CONNECTOR_STORE="mysql://user:pass-word@host/jobs")
+    assert said.code == 2
+    assert "CONNECTOR_STORE must be the path of a file, or an address that begins with postgresql://" in said.err
+    assert "pass-word" not in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device stands in for a full disk")
+def test_a_result_that_cannot_be_written_is_a_failure_told_once(desk: Desk) -> None:
+    environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "connector", "plan", desk.opportunity(actives=1), "--won"],
+            stdout=full, stderr=subprocess.PIPE, check=False, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert b"No space left on device" in done.stderr
+    assert b"Exception ignored" not in done.stderr

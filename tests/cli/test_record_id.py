@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.cli.record_id import opportunity_id, quote_id
+from connector.cli.record_id import check_addresses, opportunity_id, quote_id
 
 SOME_ID = "6f2c1f0a-5b7d-4a53-9a3e-0c6f3f2f9b11"
 PAGE = f"https://org.crm4.dynamics.com/main.aspx?appid=11111111-2222-3333-4444-555555555555&pagetype=entityrecord&etn=opportunity&id={SOME_ID}"
@@ -56,3 +56,17 @@ def test_the_address_of_another_table_is_named_as_such() -> None:
 def test_anything_else_is_answered_with_a_sentence(text: str) -> None:
     with pytest.raises(click.BadParameter, match="does not name one opportunity"):
         opportunity_id(text)
+
+
+@pytest.mark.parametrize("url", ["https://org.crm4.dynamics.com", "https://ORG.api.crm4.dynamics.com", "emulator:file"])
+def test_the_address_of_a_record_may_be_of_this_organization_by_either_name(url: str) -> None:
+    with click.Context(click.Command("close")):
+        opportunity_id(PAGE)
+        check_addresses(url)
+
+
+def test_a_record_is_not_looked_for_in_another_organization_than_its_address_names() -> None:
+    with click.Context(click.Command("close")):
+        opportunity_id(PAGE)
+        with pytest.raises(click.UsageError, match=r"is of org\.crm4\.dynamics\.com, but DATAVERSE_URL names other"):
+            check_addresses("https://other.crm4.dynamics.com")

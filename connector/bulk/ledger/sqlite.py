@@ -154,6 +154,7 @@ class SqliteDatabase:
 
     def _migrate(self) -> None:
         """Bring the tables to our version; only ever one process at a time."""
+        self._refuse_another_program()
         if self._version() == VERSION:
             return
         with self.transaction() as transaction:
@@ -166,6 +167,15 @@ class SqliteDatabase:
             for statement in (statement for step in MIGRATIONS[version:] for statement in step):
                 transaction.run(statement.format_map(_SPELLING))
             transaction.run(f"PRAGMA user_version = {VERSION}")
+
+    def _refuse_another_program(self) -> None:
+        """Raise LedgerError when there are tables and ours are not among them."""
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "job" not in tables:
+            raise LedgerError(
+                f"The job store {self.path} holds the tables of another program.",
+                remedy="Set CONNECTOR_STORE to another file.",
+            )
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
