@@ -6,6 +6,7 @@ import hashlib
 import logging
 import secrets
 import socket
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ import click
 from connector.assembly.endpoint import Endpoint, open_endpoint
 from connector.cli.connection import read_settings
 from connector.cli.options import env_file_option, verbose_option
+from connector.errors import SettingsError
 
 _log = logging.getLogger("connector.service")
 
@@ -40,12 +42,23 @@ def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> Non
         _print_key()
         return
     settings = read_settings(env_file)
+    _require_libraries()
     logging.getLogger("connector.service").setLevel(logging.INFO)
     endpoint = open_endpoint(settings)
     try:
         _serve(endpoint, host, port)
     finally:
         endpoint.close()
+
+
+def _require_libraries() -> None:
+    """Raise SettingsError when the libraries of the endpoint, which are an extra, are not all there."""
+    missing = [name for name in ("anyio", "fastapi", "jwt", "mcp", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"The endpoint needs libraries that are not installed ({', '.join(missing)}).",
+            remedy="Install them: pip install 'dataverse-close-connector[service]'.",
+        )
 
 
 def _serve(endpoint: Endpoint, host: str, port: int) -> None:
