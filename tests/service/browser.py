@@ -54,12 +54,14 @@ class Browser:
         return answer.get("result", {}).get("value")
 
     def press(self, selector: str) -> None:
-        """Press the middle of what the selector finds, with the mouse."""
+        """Press the middle of what the selector finds, with the mouse, and wait for the page that it leads to."""
+        self.value("window.here = true")
         place = f"document.querySelector({json.dumps(selector)})"
         self.value(f"{place}.scrollIntoView({{block: 'center'}})")
         x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place}.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):
             self._do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        until(lambda: self.value("!window.here && document.readyState === 'complete'"))
 
     def picture(self) -> bytes:
         """Return a picture of the whole page, as PNG."""

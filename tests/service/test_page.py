@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger.model import ItemStatus, Row
+from connector.bulk.ledger.model import Row
 from connector.bulk.ledger.operations import Operations
 from connector.closing.model import Intent, Outcome
 from connector.service.app import create_app
@@ -114,43 +114,63 @@ def troubled(stage: Stage) -> tuple[UUID, UUID]:
     return failed, waiting
 
 
+def pressed(browser: Browser, url: str, button: str, shows: str) -> None:
+    """Press a button until the page shows something: once, or again when the page was renewed at that moment."""
+
+    def shown() -> bool:
+        browser.open(f"{url}{PAGE}")
+        if browser.value(f"document.querySelector('{button}') !== null"):
+            browser.press(button)
+        return bool(browser.value(f"document.querySelector('{shows}') !== null"))
+
+    until(shown)
+
+
 def test_its_buttons_are_pressed_in_a_browser(stage: Stage, browser: Browser) -> None:
     failed, waiting = troubled(stage)
     with served(stage) as url:
         browser.look_like(360, "light")
-
-        def shown(kind: str) -> bool:
-            browser.open(f"{url}{PAGE}")
-            return bool(browser.value(f"document.querySelector('article.{kind}') !== null"))
-
-        assert shown("waiting")
-        browser.press("article.waiting button")
-        until(lambda: browser.value("document.querySelector('article.canceled') !== null"))
+        pressed(browser, url, "article.waiting button", shows="article.canceled")
         words = browser.value("document.querySelector('article.canceled').innerText")
         assert "The operation was canceled before it changed anything." in words
         assert str(waiting) in words
         assert browser.value("document.querySelector('article.canceled button')") is None
 
         stage.delete_quotes(failed)
-        browser.press("article.failed button")
-        until(lambda: shown("done"))
+        pressed(browser, url, "article.failed button", shows="article.done")
         assert str(failed) in browser.value("document.querySelector('article.done').innerText")
         assert browser.value("document.querySelector('article.failed')") is None
     assert (stage.state(failed)[0], stage.state(waiting)[0]) == (1, 0)
 
 
-def test_a_button_that_comes_too_late_says_so_and_the_page_goes_on(stage: Stage, browser: Browser) -> None:
-    failed, _ = troubled(stage)
+def test_a_button_of_an_outdated_page_says_so_and_the_page_goes_on(stage: Stage, browser: Browser) -> None:
+    troubled(stage)
     with served(stage) as url:
         browser.look_like(1280, "dark")
-        browser.open(f"{url}{PAGE}")
-        stage.delete_quotes(failed)
-        name = next(one.job.name for one in Operations(stage.ledger).newest(9) if one.record.opportunity_id == failed)
-        stage.ledger.retry(name, (ItemStatus.FAILED, ItemStatus.REFUSED))
-        browser.press("article.failed button")
-        until(lambda: browser.value("document.querySelector('.notice') !== null"))
-        assert "has not failed" in browser.value("document.querySelector('.notice').innerText")
+
+        def declined() -> bool:
+            browser.open(f"{url}{PAGE}")
+            browser.value("document.querySelector('article.failed input[name=token]').value = 'of yesterday'")
+            browser.press("article.failed button")
+            return "was outdated" in str(browser.value("document.querySelector('.notice')?.innerText"))
+
+        until(declined)
         until(lambda: browser.value(f"location.pathname === '{PAGE}' && !document.querySelector('.notice')"))
+        assert browser.value("document.querySelector('article.failed button') !== null")
+
+
+def test_a_button_that_comes_too_late_is_declined_on_the_page(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        done = client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}).json()["operationId"]
+        refused = {"outcome": "won", "drafts": "leave"}  # its button gives the token
+        client.post(f"/opportunities/{stage.opportunity(1)}/close", json=refused)
+        form = {"token": token(client.get(PAGE).text)}
+        for action, said in (("retry", "has not failed"), ("cancel", "cannot be canceled")):
+            answer = client.post(f"{PAGE}/{done}/{action}", data=form, follow_redirects=False)
+            assert answer.status_code == 409
+            assert said in answer.text
+            assert "class=notice" in answer.text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
