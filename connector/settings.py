@@ -335,8 +335,12 @@ def _file_values(env_file: Path | None, problems: list[str]) -> dict[str, str]:
         return {}
     try:
         values, wrong = parse_env(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        problems.append(f"The settings file {path} cannot be read: {error}.")
-        return {}
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"The settings file {path} cannot be read: it is not UTF-8.",
+            remedy="Save it as UTF-8; `>` of Windows PowerShell writes UTF-16.",
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from None
     problems += [f"Line {number} of {path} is not NAME=value; quote a value with spaces or quotes." for number in wrong]
     return {name: value for name, value in values.items() if name.startswith(_OURS)}

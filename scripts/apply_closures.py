@@ -40,6 +40,7 @@ def main() -> int:
         return 2
     if not given.apply:
         sys.stdout.write("Nothing is changed without --apply.\n")
+        sys.stdout.flush()
         return run(["bulk", "plan", str(given.file), *options])
     return run(["bulk", "run", str(given.file), "--job", job_name(given.file, options), "--yes", *options])
 

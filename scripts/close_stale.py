@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 r"""Close stale opportunities: those that are open and whose estimated close date is long past.
 
-    scripts/close_stale.py --days 180                       what would be closed; changes nothing
+    scripts/close_stale.py --days 180                       what would be closed, into stale.plan.jsonl
     scripts/close_stale.py --days 180 --apply               closes them as lost, with their quotes
 
 It may run twice, and at the same time as another: what is closed already is found so and left alone. Every run with
@@ -17,14 +17,12 @@ By Windows Task Scheduler:
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import UUID, uuid4
 
 from connector import ConnectorError, connect, load_settings
+from connector.cli.failures import describe, sentences
 from connector.cli.program import run
 from connector.closing.organization import Query
 
@@ -40,23 +38,21 @@ def main() -> int:
     try:
         ids = stale(given.days)
     except ConnectorError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
+        failure = describe(error)
+        sys.stderr.write(f"{sentences(failure.error)}\n")
+        return failure.exit_code
     if not ids:
         sys.stdout.write(f"No open opportunity has an estimated close date more than {given.days} days ago.\n")
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "stale.csv"
-        with file.open("w", newline="", encoding="utf-8") as stream:
-            rows = csv.writer(stream)
-            rows.writerow(["opportunityid", "outcome", "status", "description"])
-            said = f"Closed by a schedule: more than {given.days} days past its estimated close date."
-            rows.writerows([id_, given.outcome, given.status, said] for id_ in ids)
-        if not given.apply:
-            sys.stdout.write(f"{len(ids):,} opportunities are stale. Nothing is changed without --apply.\n")
-            return run(["bulk", "plan", str(file)])
-        name = f"stale-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
-        return run(["bulk", "run", str(file), "--job", name, "--yes"])
+    said = f"Closed by a schedule: more than {given.days} days past its estimated close date."
+    wanted = ["--older-than", str(given.days), f"--{given.outcome}", "--description", said]
+    wanted += ["--status", given.status] if given.status else []
+    if not given.apply:
+        sys.stdout.write(f"{len(ids):,} opportunities are stale. Nothing is changed without --apply.\n")
+        sys.stdout.flush()
+        return run(["bulk", "plan", "--out", "stale.plan.jsonl", *wanted])
+    name = f"stale-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
+    return run(["bulk", "run", "--job", name, "--yes", *wanted])
 
 
 def stale(days: int) -> list[UUID]:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from connector import ConnectorError, load_settings
 from connector.bulk.ledger.model import ItemStatus, Job, JobState, Wish
 from connector.bulk.ledger.store import open_ledger
+from connector.cli.failures import describe, sentences
 from connector.cli.program import run
 from connector.clock import SystemClock
 
@@ -38,8 +39,9 @@ def main() -> int:
     try:
         found = jobs(datetime.now(UTC) - timedelta(days=given.days))
     except ConnectorError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
+        failure = describe(error)
+        sys.stderr.write(f"{sentences(failure.error)}\n")
+        return failure.exit_code
     if not found:
         sys.stdout.write(f"There are no jobs of the last {given.days} days.\n")
     codes = [0]

@@ -229,6 +229,12 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.log_level == "INFO"
 
 
+def test_a_file_in_another_encoding_is_said_and_nothing_else_is_taken_for_missing(tmp_path: Path) -> None:
+    (tmp_path / "wide.env").write_text("DATAVERSE_URL=emulator:x.db\n", encoding="utf-16")
+    (said,) = problems({}, tmp_path / "wide.env")
+    assert said.endswith("wide.env cannot be read: it is not UTF-8.")
+
+
 def test_a_file_named_that_is_not_there_or_not_readable_is_said(tmp_path: Path) -> None:
     assert "cannot be read" in problems(REAL, tmp_path / "gone.env")[0]
     (tmp_path / "half.env").write_text('DATAVERSE_URL="emulator:x\n')

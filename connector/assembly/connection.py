@@ -212,16 +212,19 @@ def _check_reach(settings: Settings) -> None:
         if identity.sign_in is not SignIn.SECRET:
             continue
         emulated = EMULATOR_MARK in identity.secret
+        secret = f"The client secret of {identity.name}" if identity.name != "default" else "DATAVERSE_CLIENT_SECRET"
         if real and emulated:
-            problems.append(
-                f"The client secret of {identity.name} is an emulator's, but {host} is a real organization."
-            )
+            problems.append(f"{secret} is an emulator's, but {host} is a real organization.")
         if not real and not emulated:
             problems.append(
-                f"{host} is no organization of a known cloud: the client secret of {identity.name} is not sent there."
+                f"{secret} was not sent: {host} is no organization of a known cloud, and the secret is not the one that"
+                " an emulator made known."
             )
-    if not real and settings.ca_file is None:
-        problems.append(f"{host} is an emulator by its name: set DATAVERSE_CA_FILE to its certificate authority.")
+    if not real and settings.ca_file is None and not problems:
+        problems.append(
+            f"{host} is no organization of a known cloud; if it is an emulator, set DATAVERSE_CA_FILE to its"
+            " certificate authority."
+        )
     if settings.authority and (problem := distrust(settings.url, settings.authority)):
         problems.append(f"DATAVERSE_AUTHORITY: {problem}")
     if problems:

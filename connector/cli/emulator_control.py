@@ -113,7 +113,7 @@ ACTS: Mapping[str, Act] = MappingProxyType(
     help="The file that the emulator wrote when it was ready.",
 )
 def control(*, action: str, argument: str, ready_file: Path) -> None:
-    """Ask a running emulator, or have it do something; prints its answer as JSON.
+    """Ask a running emulator, or have it do something.
 
     \b
     health             is it up, and how much is in it

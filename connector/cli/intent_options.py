@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from connector.cli.record_id import competitor_id, quote_id
 from connector.closing.model import Intent
 from connector.closing.request import CloseRequest, parse_request
+from connector.errors import InputError
 from connector.settings import Settings
 
 _GIVEN = "connector.cli.intent_options"
@@ -132,7 +134,18 @@ def requested(context: click.Context, opportunity_id: UUID) -> CloseRequest:
     given = _given(context)
     if "outcome" not in given:
         raise click.UsageError("Say how it ends: --won or --lost.")
-    return parse_request({**given, "opportunityid": opportunity_id})
+    try:
+        return parse_request({**given, "opportunityid": opportunity_id})
+    except InputError as error:
+        raise InputError(_FIELD.sub(_as_option, error.message), remedy=error.remedy) from None
+
+
+_FIELD = re.compile(r"(?:^|(?<=; ))[a-z_]+(?=: )")
+"""A field that is wrong, where a sentence about it begins."""
+
+
+def _as_option(field: re.Match[str]) -> str:
+    return f"--{field[0].replace('_', '-')}"
 
 
 def given_to_all(context: click.Context) -> dict[str, object]:

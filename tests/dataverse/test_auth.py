@@ -457,6 +457,13 @@ def test_a_refusal_is_a_sentence_with_what_to_do(
     assert "abc8Q~notreal" not in str(failure.value)
 
 
+def test_long_words_of_the_service_break_off_between_words_and_visibly() -> None:
+    words = {**refused(700016), "error_description": f"AADSTS700016: {'not found ' * 40}\r\nTrace ID: t"}
+    said = explain(words).message
+    assert said.endswith("not found not ... (attempt c-1).")
+    assert len(said) < 400
+
+
 def test_a_tenant_that_does_not_exist_is_named_as_such(http: Handler) -> None:
     with responses.RequestsMock() as wire:
         wire.get(

@@ -192,3 +192,21 @@ def test_two_syncs_at_the_same_time_do_not_meet(office: Office) -> None:
     assert numbers == ["opportunities-000001.jsonl"]
     for process in both:
         process.communicate()
+
+
+def test_a_status_reason_that_is_not_there_is_said_once_and_nothing_is_closed(office: Office) -> None:
+    make_stale(office, 3)
+    before = office.states()
+    for apply in ([], ["--apply"]):
+        said = office.run("close_stale.py", "--days", "180", "--status", "Forgotten", *apply)
+        assert said.returncode == 2
+        assert said.stderr.count("The opportunity has no status reason 'Forgotten'") == 1
+    assert office.states() == before
+
+
+@pytest.mark.parametrize("script", ["close_stale.py --days 5", "reconcile.py"])
+def test_missing_settings_end_a_script_as_they_end_the_commands(office: Office, script: str) -> None:
+    del office.env["DATAVERSE_URL"]
+    said = office.run(*script.split())
+    assert said.returncode == 2
+    assert said.stderr.startswith("Error: DATAVERSE_URL is missing;")

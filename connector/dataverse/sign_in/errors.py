@@ -168,6 +168,13 @@ def _numbers(answer: Mapping[str, Any]) -> list[int]:
 def _quoted(answer: Mapping[str, Any]) -> str:
     """Return the service's own first sentence and the id of the attempt, for whoever looks further."""
     description = str(answer.get("error_description") or "").strip()
-    first = re.split(r"\r|\n| Trace ID:", description)[0].strip()[:300] or str(answer.get("error") or "")[:80]
+    first = _shortened(re.split(r"\r|\n| Trace ID:", description)[0].strip()) or str(answer.get("error") or "")[:80]
     correlation = re.sub(r"[^\w-]", "", str(answer.get("correlation_id") or ""))[:64]
-    return (f" The service says: {first}" if first else "") + (f" (attempt {correlation})" if correlation else "")
+    attempt = f" (attempt {correlation})" if correlation else ""
+    words = first if first.endswith("...") else first.removesuffix(".")
+    return f" The service says: {words}{attempt}." if first else attempt
+
+
+def _shortened(text: str, most: int = 300) -> str:
+    """Return `text`, broken off between words and visibly so when it is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[:most].rsplit(' ', 1)[0]} ..."
