@@ -17,7 +17,7 @@ import azure.functions as func
 import pytest
 
 from connector.service.lint.document import Document
-from connector.settings_service import ServiceNames
+from connector.settings_service import COLLECTORS, ServiceNames
 from tests.service.test_definition import SWAGGER
 
 Json = dict[str, Any]
@@ -290,6 +290,15 @@ def test_there_are_alerts_and_probes() -> None:
         assert "actionGroupId: actionGroupId" in BICEP[name]
     probes = re.findall(r"type: '(\w+)'\n\s+httpGet: \{ path: '(/\w+)'", BICEP["container_app.bicep"])
     assert probes == [("Startup", "/healthz"), ("Liveness", "/healthz"), ("Readiness", "/readyz")]
+
+
+def test_traces_go_to_the_collector_that_is_named_and_what_sends_them_is_installed() -> None:
+    assert "empty(collector) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: collector }" in BICEP["main.bicep"]
+    assert COLLECTORS[0] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+    wheel = (DEPLOY / "functions" / "requirements.txt").read_text(encoding="utf-8")
+    assert "[service,postgres,telemetry]" in wheel
+    locked = (DEPLOY.parent / "requirements" / "serve.txt").read_text(encoding="utf-8")
+    assert "opentelemetry-exporter-otlp-proto-http==" in locked
 
 
 def test_every_setting_that_is_set_exists() -> None:

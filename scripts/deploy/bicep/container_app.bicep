@@ -10,7 +10,6 @@ param settings object
 param storeSecretUri string
 param serviceSecretUri string
 param workspaceName string
-param insightsName string
 param actionGroupId string
 param apiClientId string
 param audience string
@@ -18,16 +17,11 @@ param connectorClientId string
 param platformSignIn bool
 
 var pullImages = '7f951dda-4ed3-4680-a7ca-43fe172d538d' // AcrPull
-var sendMetrics = '3913510d-42f4-4e42-8a64-420c390055eb' // Monitoring Metrics Publisher
 var host = empty(publicHost) ? '${name}.${environmentOfApps.properties.defaultDomain}' : publicHost
 var registryServer = '${registry}${environment().suffixes.acrLoginServer}'
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
   name: workspaceName
-}
-
-resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
-  name: insightsName
 }
 
 resource images 'Microsoft.ContainerRegistry/registries@2023-07-01' existing = {
@@ -41,16 +35,6 @@ resource mayPull 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: identityPrincipalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', pullImages)
-  }
-}
-
-resource mayTell 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(insights.id, identityPrincipalId, sendMetrics)
-  scope: insights
-  properties: {
-    principalId: identityPrincipalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', sendMetrics)
   }
 }
 
@@ -122,7 +106,6 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
               { name: 'CONNECTOR_SERVICE_PUBLIC_URL', value: 'https://${host}' }
               { name: 'CONNECTOR_STORE', secretRef: 'store' }
               { name: 'CONNECTOR_SERVICE_SECRET', secretRef: 'service' }
-              { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: insights.properties.ConnectionString }
             ]
           )
           probes: [

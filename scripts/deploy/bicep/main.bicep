@@ -41,6 +41,9 @@ param connectorSubject string = ''
 @description('Where alerts are sent.')
 param alertEmail string
 
+@description('The address of a collector that takes OTLP over HTTP, for traces and measures; empty: none are sent.')
+param collector string = ''
+
 @description('True puts the platform\'s own sign-in in front as well; it answers 401, never a redirect.')
 param platformSignIn bool = false
 
@@ -90,7 +93,9 @@ module watch 'watch.bicep' = {
   }
 }
 
-var settings = {
+var watched = empty(collector) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: collector }
+
+var settings = union(watched, {
   DATAVERSE_URL: organization
   DATAVERSE_CLIENT_ID: entra.outputs.apiClientId
   DATAVERSE_MANAGED_IDENTITY: identity.properties.clientId
@@ -100,7 +105,7 @@ var settings = {
   CONNECTOR_SERVICE_AUDIENCES: '${entra.outputs.apiClientId},${entra.outputs.audience}'
   CONNECTOR_SERVICE_CLIENTS: entra.outputs.connectorClientId
   CONNECTOR_SERVICE_GATEWAY_HOSTS: '*.azure-apim.net,*.azure-apihub.net'
-}
+})
 
 module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
   name: 'containerApp'
@@ -116,7 +121,6 @@ module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
     storeSecretUri: store.outputs.storeSecretUri
     serviceSecretUri: store.outputs.serviceSecretUri
     workspaceName: watch.outputs.workspaceName
-    insightsName: watch.outputs.insightsName
     actionGroupId: watch.outputs.actionGroupId
     apiClientId: entra.outputs.apiClientId
     audience: entra.outputs.audience
