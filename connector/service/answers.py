@@ -51,6 +51,9 @@ _FINAL: Mapping[str, tuple[int, str]] = {
     "Rejected": (409, "organization_refused"),
 }
 CANCELED_SENTENCE = "The operation was canceled before it changed anything."
+CANCELED_LATER = (
+    "The operation was canceled between two attempts. Look at the opportunity: some of it may have been done."
+)
 _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.CLOSED: "The opportunity was closed{outcome}.",
     ItemStatus.UNDONE: "The opportunity was closed{outcome}.",
@@ -175,7 +178,7 @@ def _result(operation: Operation, report: Mapping[str, Any]) -> Result:
 
 def _failure(operation: Operation, report: Mapping[str, Any]) -> Failure:
     if was_canceled(operation):
-        return Failure(409, "canceled", CANCELED_SENTENCE, operation_id=operation.job.name)
+        return Failure(409, "canceled", _message(operation), operation_id=operation.job.name)
     details = tuple(
         ErrorDetail(code=quote.result, message=quote.message or _plainly(quote.result), target=str(quote.quote_id))
         for quote in quote_results(_steps(report))
@@ -202,7 +205,7 @@ def _message(operation: Operation) -> str:
     """Return one sentence that a maker can act on."""
     report = operation.record.report or {}
     if was_canceled(operation):
-        return CANCELED_SENTENCE
+        return CANCELED_LATER if operation.taken_up else CANCELED_SENTENCE
     if not operation.record.status.final:
         return operation.record.status.sentence
     sentence = _SENTENCES.get(operation.record.status)

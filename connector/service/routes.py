@@ -95,7 +95,7 @@ class OperationRoutes:
         return told(Operations(value=chosen))
 
     async def cancel(self, request: Request, operation: OperationId) -> JSONResponse:
-        """Cancel an operation that has not begun."""
+        """Cancel an operation that nobody works on."""
         caller = caller_of(request)
         operation_id, _ = self._links.operation_of(operation, self._clock.now().timestamp())
         return told(view(await self._waiting.apart(lambda: self._desk.cancel(operation_id, caller))))

@@ -132,7 +132,7 @@ def test_its_buttons_are_pressed_in_a_browser(stage: Stage, browser: Browser) ->
         browser.look_like(360, "light")
         pressed(browser, url, "article.waiting button", shows="article.canceled")
         words = browser.value("document.querySelector('article.canceled').innerText")
-        assert "The operation was canceled before it changed anything." in words
+        assert "The operation was canceled between two attempts. Look at the opportunity" in words
         assert str(waiting) in words
         assert browser.value("document.querySelector('article.canceled button')") is None
 

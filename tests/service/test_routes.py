@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -12,6 +13,11 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
+from connector.bulk.ledger.model import Item, Job
+from connector.bulk.ledger.operations import Operations
+from connector.bulk.ledger.worker import Worker
+from connector.closing.close import close_opportunity
+from connector.closing.model import Intent
 from connector.handler import Handler, Request, Response
 from connector.service.models_answers import ErrorBody
 from connector.service.operations.table import OPERATIONS
@@ -272,10 +278,47 @@ def test_an_operation_that_nobody_has_begun_can_be_canceled(stage: Stage) -> Non
         canceled = client.post(f"/operations/{accepted['operationId']}/cancel")
         assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
         assert client.post(f"/operations/{accepted['operationId']}/cancel").status_code == 409
-        assert client.get(f"/operations/{accepted['operationId']}").json()["error"]["code"] == "canceled"
+        error = client.get(f"/operations/{accepted['operationId']}").json()["error"]
+        assert error["code"] == "canceled"
+        assert error["message"] == "The operation was canceled before it changed anything."
         again = close(client, opportunity, "k", mode="accept")
         assert again.json()["operationId"] != accepted["operationId"]
     assert stage.state(opportunity) == (0, [1], 0, 0)
+
+
+def taken_up(stage: Stage, act: Callable[[Worker, Job, Item], object]) -> None:
+    """Have the one operation claimed by another instance, which does something with it and goes."""
+    worker = stage.ledger.enter("another instance")
+    ((job, item),) = Operations(stage.ledger).claim(worker, 1)
+    act(worker, job, item)
+    worker.leave()
+
+
+def test_a_cancel_between_two_attempts_does_not_claim_that_nothing_was_done(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client(workers=0) as client:
+        accepted = close(client, opportunity, "k", mode="accept").json()
+        taken_up(stage, lambda worker, job, item: worker.release(job, [item]))
+        client.post(f"/operations/{accepted['operationId']}/cancel")
+        error = client.get(f"/operations/{accepted['operationId']}").json()["error"]
+    assert "some of it may have been done" in error["message"]
+
+
+def test_what_an_instance_did_before_it_gave_the_operation_back_is_told_as_done(stage: Stage) -> None:
+    opportunity = stage.opportunity(ACTIVE)
+    with stage.client(workers=0) as client:
+        close(client, opportunity, "k", mode="accept")
+
+    def closed_and_given_back(worker: Worker, job: Job, item: Item) -> None:
+        assert isinstance(item.wanted, Intent)
+        close_opportunity(stage.organization, item.wanted, pause=lambda _: None)
+        worker.release(job, [item])
+
+    taken_up(stage, closed_and_given_back)
+    with stage.client() as client:
+        answer = close(client, opportunity, "k").json()
+    assert (answer["result"], answer["changed"]) == ("closed", True)
+    assert stage.state(opportunity) == (1, [3], 1, 1)
 
 
 def test_operations_are_listed_by_status_latest_first(stage: Stage) -> None:

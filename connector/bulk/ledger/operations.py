@@ -25,7 +25,7 @@ from connector.errors import LedgerError
 MOST_COUNTED = 100_000
 _ROW = 1
 _OPERATION = (
-    f"SELECT {JOB_COLUMNS}, {RECORD_COLUMNS}, job.owner, job.key, job.content, job.answer, job.expires"
+    f"SELECT {JOB_COLUMNS}, {RECORD_COLUMNS}, job.owner, job.key, job.content, job.answer, job.expires, item.epoch"
     " FROM job JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL"
 )
 _SEPARATOR = "\n"
@@ -53,7 +53,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation as the ledger has it: its job, whose name is the operation's, and its single item."""
+    """An operation as the ledger has it: its job, whose name is the operation's, and its single item.
+
+    `taken_up` is how often somebody has begun to work on it; at 0 nothing can have been changed.
+    """
 
     job: Job
     record: Record
@@ -62,6 +65,7 @@ class Operation:
     content: str
     answer: Mapping[str, object] | None
     expires: datetime
+    taken_up: int
 
 
 class Operations:
@@ -226,7 +230,7 @@ def _prefixed(query: str) -> str:
 
 def _operation(found: Found) -> Operation:
     job = job_from(found[:_JOB_WIDTH])
-    owner, key, content, answer, expires = found[_JOB_WIDTH + _RECORD_WIDTH :]
+    owner, key, content, answer, expires, epoch = found[_JOB_WIDTH + _RECORD_WIDTH :]
     return Operation(
         job=job,
         record=record_from(found[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job),
@@ -235,6 +239,7 @@ def _operation(found: Found) -> Operation:
         content=content,
         answer=json.loads(answer) if answer else None,
         expires=datetime.fromtimestamp(expires, UTC),
+        taken_up=epoch,
     )
 
 
@@ -255,7 +260,7 @@ def _made(id_: int, name: str, now: float, asked: Asked) -> Operation:
     wanted = asked.wanted if asked.wanted.key else replace(asked.wanted, key=name)
     record = Record(_ROW, wanted.opportunity_id, wanted, None, "", ItemStatus.PENDING, "", 0, None, None)
     expires = datetime.fromtimestamp(asked.expires.timestamp(), UTC)
-    return Operation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires)
+    return Operation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires, taken_up=0)
 
 
 def _key(owner: str, key: str) -> str:

@@ -268,7 +268,7 @@ _TABLE = (
         "POST",
         "/operations/{id}/cancel",
         "Cancel an operation",
-        "This operation cancels an operation that has not begun to change anything.",
+        "This operation cancels an operation that waits for its turn, or to be tried again.",
         OperationView,
         failures=(400, 404, 409),
         extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True},

@@ -108,7 +108,7 @@ class Work:
         try:
             organization = self.organization_for(caller)
             report = self._act(organization, job, wanted)
-            return _ours(organization, report, wanted) if item.attempts > 1 else report
+            return _ours(organization, report, wanted) if item.epoch > 1 else report  # it was in other hands before
         except ConnectorError as error:  # what keeps this caller out altogether
             return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
 
