@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from connector import ConnectorError, load_settings
 from connector.bulk.ledger.model import ItemStatus, Job, JobState, Wish
 from connector.bulk.ledger.store import open_ledger
+from connector.bulk.undo import undo_name
 from connector.cli.failures import describe, sentences
 from connector.cli.program import run
 from connector.clock import SystemClock
@@ -57,10 +58,10 @@ def main() -> int:
 
 
 def jobs(since: datetime) -> list[tuple[Job, int]]:
-    """Return the jobs that were made or finished since then, with how many of their rows failed."""
+    """Return the jobs that were made or finished since then, with how many of their rows may be tried again."""
     with open_ledger(load_settings().store, SystemClock()) as ledger:
         return [
-            (job, ledger.counts(job.name).of(ItemStatus.FAILED))
+            (job, 0 if ledger.find(undo_name(job)) else ledger.counts(job.name).of(ItemStatus.FAILED))
             for job in reversed(ledger.jobs())
             if job.state is not JobState.LOADING and max(job.created, job.finished or job.created) >= since
         ]

@@ -147,7 +147,7 @@ def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
     """Raise LedgerError when rows are left of a job that was undone: what it closed now would not be undone again."""
     if left and ledger.find(undo_name(job)):
         raise LedgerError(
-            f"The job {job.name} was undone, so {rows(left)} of it that are not closed stay as they are.",
+            f"The job {job.name} was undone, so what is left of it ({rows(left)}) stays as it is.",
             remedy="Give them to a job of another name.",
         )
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -210,3 +211,15 @@ def test_missing_settings_end_a_script_as_they_end_the_commands(office: Office, 
     said = office.run(*script.split())
     assert said.returncode == 2
     assert said.stderr.startswith("Error: DATAVERSE_URL is missing;")
+
+
+def test_a_job_that_was_undone_is_compared_but_not_tried_again(office: Office) -> None:
+    (office.folder / "rows.csv").write_text(
+        f"opportunityid,outcome\n{make_stale(office, 1)[0]},won\n{UUID(int=42)},won\n", encoding="utf-8"
+    )
+    assert office.run("-m", "connector", "bulk", "run", "rows.csv", "--yes").returncode == 1
+    assert office.run("-m", "connector", "bulk", "undo", "rows", "--yes").returncode == 0
+    before = office.states()
+    said = office.run("reconcile.py", "--apply")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert office.states() == before
