@@ -12,6 +12,7 @@ from uuid import UUID
 from connector.bulk.ledger.model import Row
 from connector.closing.model import Intent
 from connector.closing.organization import Finder, Query
+from connector.errors import Rejected
 
 _PIECE = 5_000
 
@@ -41,7 +42,12 @@ class Found:
         database = sqlite3.connect("", isolation_level=None)  # a temporary file that is gone with the connection
         with ExitStack() as unless_found:
             unless_found.callback(database.close)
-            self._fill(database)
+            try:
+                self._fill(database)
+            except Rejected as error:
+                if self._query.where and not error.remedy:
+                    error.remedy = "Nothing was changed. Correct the filter: it is put to opportunities as OData."
+                raise
             unless_found.pop_all()
         return database
 

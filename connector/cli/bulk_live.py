@@ -57,11 +57,12 @@ def _lines(moment: Moment, now: datetime) -> list[tuple[str, str]]:
     ceiling = f", at most {moment.ceiling:,.1f} for long" if moment.ceiling else ""
     paces = [pace for _, pace in moment.paces]
     at_once = f"{sum(p.in_flight for p in paces)} of {sum(p.most_in_flight for p in paces)} requests"
-    lines = [
-        ("Rate", f"{moment.rate:,.1f} rows/s{ceiling}"),
-        ("Bound by", BINDS.get(moment.binding, moment.binding)),
-        ("In flight", at_once if len(paces) == 1 else f"{at_once}, {len(paces)} users"),
-    ]
+    lines = [("Rate", f"{moment.rate:,.1f} rows/s{ceiling}")]
+    if moment.counts.open:
+        lines += [
+            ("Bound by", BINDS.get(moment.binding, moment.binding)),
+            ("In flight", at_once if len(paces) == 1 else f"{at_once}, {len(paces)} users"),
+        ]
     if moment.wish.seen:
         lines.append(("Wanted", moment.wish.seen))
     if moment.waiting:

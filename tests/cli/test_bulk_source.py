@@ -138,3 +138,14 @@ def test_a_plan_says_itself_what_is_wanted(desk: Desk) -> None:
     request = json.loads(Path("rows.plan.jsonl").read_text(encoding="utf-8").splitlines()[1])["request"]
     assert (request["opportunityid"], request["outcome"]) == (ids[0], "lost")
     assert bulk(desk, "run", "rows.plan.jsonl", "--won", "--yes").code == 2
+
+
+@pytest.mark.parametrize("where", ["estimatedvalue ltt 1000", "nosuch lt 1000"])
+def test_a_filter_that_the_organization_does_not_understand_is_said_to_be_what_is_wrong(desk: Desk, where: str) -> None:
+    before = desk.rows()
+    said = bulk(desk, "run", "--where", where, "--lost", "--job", "june", "--yes")
+    assert said.code == 1
+    assert "The organization said: " in said.err
+    assert "Nothing was changed. Correct the filter: it is put to opportunities as OData." in said.err
+    assert desk.rows() == before
+    assert bulk(desk, "status", "--json").data == {"jobs": []}

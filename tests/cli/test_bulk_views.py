@@ -11,7 +11,7 @@ from rich.console import Console
 from connector.bulk.ledger.model import Counts, ItemStatus
 from connector.bulk.progress import Moment
 from connector.cli.bulk_live import drawn
-from connector.cli.bulk_views import PLAIN_EVERY, PlainView, view_on
+from connector.cli.bulk_views import PLAIN_EVERY, PlainView, line_of, view_on
 from connector.clock import VirtualClock
 
 
@@ -50,6 +50,14 @@ def test_a_picture_says_how_far_how_fast_what_binds_and_when_it_ends() -> None:
     assert "about 2026-07-01 01:00 (in 2 h 00 min)" in said
     assert "Waiting" not in said
     assert "Not done" not in said
+
+
+def test_nothing_binds_a_job_that_is_finished() -> None:
+    counts = Counts({ItemStatus.CLOSED: 2}, {})
+    finished = Moment("june", counts, 2, 31.25, 40.0, 0.0, (("user 1", Pace()),))
+    assert "Bound by" not in picture(finished)
+    assert "bound by" not in line_of(finished)
+    assert "bound by the limit of execution time" in line_of(moment())
 
 
 def test_a_picture_says_until_when_all_users_wait() -> None:
