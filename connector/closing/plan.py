@@ -209,7 +209,7 @@ def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     if not standing:
         return None
     reason = (
-        f"Draft quotes are to be left alone, and {len(standing)} of them block the close: "
+        "Draft quotes are to be left alone, but while they stand the opportunity cannot be closed: "
         f"{', '.join(_label(quote) for quote in standing)}. Settle them, or choose another policy for drafts."
     )
     return _refuse(snapshot, "drafts_stand", reason)
