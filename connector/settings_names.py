@@ -16,6 +16,8 @@ from connector.settings_service import ServiceNames
 
 EMULATOR_SCHEME = "emulator:"
 """What DATAVERSE_URL begins with when it names a file for the embedded emulator."""
+EMULATOR_FILE = ".state/emulator.db"
+"""The file when it names none."""
 
 
 class SignIn(StrEnum):
@@ -31,9 +33,7 @@ class SignIn(StrEnum):
 
 def _url(value: str) -> str:
     if value.startswith(EMULATOR_SCHEME):
-        if not value.removeprefix(EMULATOR_SCHEME).strip():
-            raise ValueError("names no file; write emulator: and the path of a file, as in emulator:.state/emulator.db")
-        return value
+        return value if value.removeprefix(EMULATOR_SCHEME).strip() else f"{EMULATOR_SCHEME}{EMULATOR_FILE}"
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -103,7 +103,7 @@ class Names(ServiceNames):
     url: Annotated[str, AfterValidator(_url)] = Field(
         alias="DATAVERSE_URL",
         description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
-        "emulator inside this process that keeps its records in that file.",
+        "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",
     )
     tenant_id: Annotated[str, AfterValidator(_tenant)] = Field(
         "",
