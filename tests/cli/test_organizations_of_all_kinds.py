@@ -151,7 +151,7 @@ def test_the_winning_quote_is_won_and_the_others_are_closed(
 
 def test_all_that_is_said_of_a_lost_opportunity_is_in_the_records(desk: Desk, emulator: ServedEmulator) -> None:
     ((competitor, name), *_) = found(emulator, "SELECT competitorid, name FROM competitor ORDER BY 1")
-    address = f"https://contoso.crm4.dynamics.com/main.aspx?etn=competitor&id={competitor}&pagetype=entityrecord"
+    address = f"{emulator.url}/main.aspx?etn=competitor&id={competitor}&pagetype=entityrecord"
     said = close(
         desk, emulator, "--lost", "--status", "Out-Sold", "--quote-status", "Revised", "--competitor", address,
         "--closed-on", "2026-01-31", "--subject", "Too dear", "--description", "They said so.",
