@@ -173,7 +173,9 @@ def _identify(options: ServiceOptions, around: Surroundings) -> Identify:
     callers = Callers(admission, Tokens(admission, keys, around.clock).caller)
 
     async def identify(headers: Mapping[str, str], peer: str) -> Caller:
-        return await around.waiting.apart(lambda: callers.identify(headers, peer))
+        if callers.asks_afar(headers):
+            return await around.waiting.apart(lambda: callers.identify(headers, peer))
+        return callers.identify(headers, peer)
 
     return identify
 

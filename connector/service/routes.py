@@ -108,7 +108,7 @@ class OperationRoutes:
         caller, headers = caller_of(request), headers_of(request)
         state = request.state
         ask = Ask(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace)
-        operation, new = await self._waiting.apart(lambda: self._desk.accept(ask))
+        operation, new, waiting_until = await self._waiting.apart(lambda: self._accept_now(ask))
         if new:
             self._wake()
         replayed = not new and is_finished(operation)
@@ -117,14 +117,26 @@ class OperationRoutes:
             operation = await ended(
                 self._waiting, lambda: self._desk.find(operation_id, None), operation_id, until, self._clock
             )
-        answer = await self._answer(request, operation)
+            answer = await self._answer(request, operation)
+        else:
+            answer = self._answer_now(request, operation, waiting_until)
         if replayed:
             answer.headers["Idempotency-Replayed"] = "true"
         return answer
 
+    def _accept_now(self, ask: Ask) -> tuple[Operation, bool, datetime | None]:
+        """Do all that accepting asks of the store at once: each change of threads costs as much as a look there."""
+        operation, new = self._desk.accept(ask)
+        return operation, new, self._desk.waiting_until(operation)
+
     async def _answer(self, request: Request, operation: Operation) -> JSONResponse:
+        waiting_until = None
         if not is_finished(operation):
             waiting_until = await self._waiting.apart(lambda: self._desk.waiting_until(operation))
+        return self._answer_now(request, operation, waiting_until)
+
+    def _answer_now(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
+        if not is_finished(operation):
             return self._accepted(request, operation, waiting_until)
         done = final_answer(operation)
         if done.result is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 
 from connector.service.callers.caller import Caller, CallerKind
 from connector.service.callers.callers import Callers
-from connector.service.failures import Declined
+from connector.service.failures import Declined, Failure
 from connector.service.options import Access, Admission, SignIn
 from tests.service.entra import ADMISSION, CONNECTOR, OTHER_TENANT, TENANT, USER
 
@@ -115,3 +116,20 @@ def test_development_answers_this_machine(host: str, peer: str) -> None:
 )
 def test_development_answers_nobody_else(headers: dict[str, str], peer: str) -> None:
     assert refused(DEVELOPMENT, headers, peer) == "development_only"
+
+
+@pytest.mark.parametrize("sign_in", SignIn)
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": "old"}, {"authorization": "Bearer x"}])
+def test_only_a_bearer_token_is_looked_at_where_that_may_take_its_time(
+    sign_in: SignIn, headers: dict[str, str]
+) -> None:
+    looked: list[str] = []
+
+    def look(token: str) -> Caller:
+        looked.append(token)
+        raise Declined(Failure(401, "not_signed_in", "No."))
+
+    callers = Callers(replace(KEYS, sign_in=sign_in), look)
+    with contextlib.suppress(Declined):
+        callers.identify(headers, "127.0.0.1")
+    assert callers.asks_afar(headers) or not looked
