@@ -85,6 +85,14 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
     "--seed", metavar="N", type=int, default=1, show_default=True, help="Decides everything that is left to chance."
 )
 @click.option(
+    "--journal",
+    metavar="N",
+    type=click.IntRange(1),
+    default=5000,
+    show_default=True,
+    help="How many of the latest requests the journal keeps.",
+)
+@click.option(
     "--folder",
     metavar="FOLDER",
     type=click.Path(file_okay=False, path_type=Path),
@@ -109,6 +117,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     clock: str,
     latency: str,
     seed: int,
+    journal: int,
     folder: Path | None,
     as_json: bool,
 ) -> None:
@@ -133,6 +142,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         clock=clock,
         latency=latency,
         seed=seed,
+        journal=journal,
         folder=folder,
     )
     try:

@@ -148,6 +148,7 @@ def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
         seed=options.seed,
         seeded=0 if options.empty else options.opportunities,
         scenario=options.scenario,
+        journal_size=options.journal,
     )
     return replace(made, limits=replace(made.limits, servers=options.servers))
 

@@ -16,8 +16,9 @@ from scripts.benchmarks.served import Served
 
 ROOT = Path(__file__).parents[2]
 CLOSERS = Path(__file__).parent / "closers"
-OPPORTUNITIES, QUOTES = 1200, 2
-"""As many as the emulator's journal can hold all requests of, at four for each."""
+OPPORTUNITIES, QUOTES = 3000, 2
+REQUESTS = 5 * OPPORTUNITIES
+"""More than any client sends: the journal keeps them all, to be counted."""
 ROWS, PAGE = 20_000, 5000
 DYNAMICS_WEB_API = "dynamics-web-api@2.5.0"
 DATAVERSE_API = "dataverse-api==1.4.3"
@@ -28,7 +29,11 @@ CLIENTS: Mapping[str, str] = {
     "Microsoft's Python SDK 1.1.0 (private request path)": "microsoft_sdk.py",
     "requests, 16 threads": "plain_requests.py",
 }
-READERS: Mapping[str, str] = {**CLIENTS, "dataverse-api 1.4.3 (PyPI)": "python_dataverse_api.py"}
+READERS: Mapping[str, str] = {
+    **CLIENTS,
+    "this connector": "ours_reading.py",
+    "dataverse-api 1.4.3 (PyPI)": "python_dataverse_api.py",
+}
 """Those that can read: dataverse-api has no way to call an action, so it closes nothing."""
 _WRITES = frozenset({"CloseQuote", "WinQuote", "WinOpportunity", "LoseOpportunity", "Update", "Create"})
 
@@ -61,10 +66,10 @@ def dataverse_api() -> Path | str:
 
 def close_once(client: str) -> Mapping[str, float]:
     """Let a client close everything on a fresh emulator; its cost per opportunity, and what the server counted."""
-    with Served("--empty") as server:
+    with Served("--empty", "--journal", str(REQUESTS)) as server:
         keys = [str(key) for key in server.load(OPPORTUNITIES, QUOTES)]
         token = server.token()
-        told = _run(client, server, {"what": "close", "opportunities": keys, "token": token})
+        told = _run(CLIENTS[client], server, {"what": "close", "opportunities": keys, "token": token})
         _check_effects(server)
         reads, writes = _requests(server)
     return {
@@ -78,7 +83,7 @@ def close_once(client: str) -> Mapping[str, float]:
 
 def read_once(client: str, server: Served, token: str, first: str) -> Mapping[str, float]:
     """Let a client read every opportunity by pages; its cost per row."""
-    told = _run(client, server, {"what": "read", "opportunities": [first], "page": PAGE, "token": token})
+    told = _run(READERS[client], server, {"what": "read", "opportunities": [first], "page": PAGE, "token": token})
     if told["rows"] != ROWS:
         raise RuntimeError(f"{client} read {told['rows']} rows, not {ROWS}.")
     return {
@@ -95,9 +100,8 @@ def reading(use: Callable[[Served, str, str], None]) -> None:
         use(server, server.token(), str(keys[0]))
 
 
-def command(client: str, file: Path) -> list[str]:
-    """Return the command that lets a client do the job in a file."""
-    program = READERS[client]
+def command(program: str, file: Path) -> list[str]:
+    """Return the command that lets a client's program do the job in a file."""
     if program.endswith(".js"):
         return ["node", str(CLOSERS / program), str(file)]
     python = str(dataverse_api()) if program == "python_dataverse_api.py" else sys.executable
@@ -109,14 +113,14 @@ def environment(server: Served) -> Mapping[str, str]:
     return {**os.environ, "NODE_EXTRA_CA_CERTS": str(server.ca_file), "NODE_PATH": str(node_modules())}
 
 
-def _run(client: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
+def _run(program: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
     file = server.folder / "job.json"
     file.write_text(json.dumps({**wanted, "environment": dict(server.environment())}))
     done = subprocess.run(  # noqa: S603 - our own programs
-        command(client, file), env=environment(server), cwd=ROOT, capture_output=True, text=True, check=False
+        command(program, file), env=environment(server), cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{client}: {done.stderr.strip()[-1500:]}")
+        raise RuntimeError(f"{program}: {done.stderr.strip()[-1500:]}")
     told: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
     return told
 
@@ -133,7 +137,7 @@ def _requests(server: Served) -> tuple[int, int]:
     """Return how many requests read and how many wrote, signing in left out."""
     reads = writes = after = 0
     if server.control("GET", "journal?limit=1")[0]["number"] > 1:
-        raise RuntimeError("The journal has lost the first requests: ask for fewer.")
+        raise RuntimeError("The journal has lost the first requests.")
     while entries := server.control("GET", f"journal?limit=500&after={after}"):
         after = entries[-1]["number"]
         for entry in entries:

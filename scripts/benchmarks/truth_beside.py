@@ -17,7 +17,7 @@ from pathlib import Path
 from connector.bulk.ledger.model import ItemStatus
 from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
-from scripts.benchmarks.clients import ROOT, command, environment
+from scripts.benchmarks.clients import CLIENTS, ROOT, command, environment
 from scripts.benchmarks.served import Served, opportunity_key, quote_key
 from scripts.benchmarks.trial import OURS
 from scripts.benchmarks.truth import EXPIRING, KILLED, PLANS, TWICE
@@ -112,7 +112,7 @@ class _Script:
             "environment": dict(self._server.environment()),
         }
         file.write_text(json.dumps(wanted))
-        return _process(command(self._client, file), environment(self._server))
+        return _process(command(CLIENTS[self._client], file), environment(self._server))
 
 
 class _Job:

@@ -60,5 +60,6 @@ class ServeOptions:
     clock: str = "real"
     latency: str = "none"
     seed: int = 1
+    journal: int = 5000
     folder: Path | None = None
     """Where certificates and the signing key are kept; beside the database when absent."""

@@ -12,21 +12,18 @@ from connector.assembly import Connection
 from connector.bulk.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
 from connector.bulk.spread import Crew, Spread
 from connector.clock import SystemClock
-from connector.dataverse.reading import read_rows
-from connector.dataverse.webapi import Endpoint, Operation
 from scripts.benchmarks.closers.cost import job, tell
 
 
 def main() -> None:
-    """Close or read."""
+    """Close."""
     wanted = job()
-    clock = SystemClock()
-    connection = connect(load_settings(wanted["environment"], Path("/dev/null")), clock)
+    connection = connect(load_settings(wanted["environment"], Path("/dev/null")), SystemClock())
     try:
         connection.warm()
         connection.organization.metadata()
         keys = [UUID(key) for key in wanted["opportunities"]]
-        tell(lambda: _close(connection, keys) if wanted["what"] == "close" else _read(connection))
+        tell(lambda: _close(connection, keys))
     finally:
         connection.close()
 
@@ -44,12 +41,6 @@ def _close(connection: Connection, keys: list[UUID]) -> int:
             return sum(report.status == "closed" for report in reports)
 
         return sum(chunks.map(close, range(0, len(keys), CHUNK)))
-
-
-def _read(connection: Connection) -> int:
-    """Read as the connector always does: in the pages of 5,000 that the service gives unasked."""
-    operation = Operation("GET", "opportunities?$select=name,statecode,statuscode")
-    return len(read_rows(connection.handler, Endpoint(connection.base_url), operation, "rows"))
 
 
 main()

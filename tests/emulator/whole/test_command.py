@@ -23,18 +23,19 @@ from connector.emulator.command import ask
 ROOT = Path(__file__).parents[3]
 OPPORTUNITY = "00000003-0000-4000-8000-000000000004"
 Started = tuple[subprocess.Popen[bytes], dict[str, str]]
+Start = Callable[..., Started]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Started]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """A function that starts the emulator on one file and waits until it is ready."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def begin() -> Started:
+    def begin(*options: str) -> Started:
         ready = tmp_path / "ready.json"
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "connector", "emulator", "--db", str(tmp_path / "a.db"), "--port", "0"]
-        command += ["--ready-file", str(ready), "--env-file", str(tmp_path / "settings.env")]
+        command += ["--ready-file", str(ready), "--env-file", str(tmp_path / "settings.env"), *options]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
         running.append(process)
         while not ready.exists():
@@ -58,7 +59,7 @@ def session(ready: dict[str, str]) -> requests.Session:
     return made
 
 
-def test_it_says_where_it_is_and_ends_cleanly(start: Callable[[], Started], tmp_path: Path) -> None:
+def test_it_says_where_it_is_and_ends_cleanly(start: Start, tmp_path: Path) -> None:
     process, ready = start()
     assert set(ready) == {"url", "authority", "tenant_id", "client_id", "client_secret", "ca_file", "control_url"}
     settings = (tmp_path / "settings.env").read_text(encoding="utf-8")
@@ -70,7 +71,18 @@ def test_it_says_where_it_is_and_ends_cleanly(start: Callable[[], Started], tmp_
     assert process.wait(20) == 0
 
 
-def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start: Callable[[], Started]) -> None:
+def test_the_journal_keeps_as_many_requests_as_was_said(start: Start) -> None:
+    _, ready = start("--journal", "2")
+    with session(ready) as client:
+        for _ in range(3):
+            client.get(f"{ready['url']}/api/data/v9.2/WhoAmI()", timeout=20).raise_for_status()
+    assert [entry["number"] > 1 for entry in ask(ready["control_url"], Path(ready["ca_file"]), "GET", "journal")] == [
+        True,
+        True,
+    ]
+
+
+def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start: Start) -> None:
     process, ready = start()
     with session(ready) as client:
         body = {"OpportunityClose": {"opportunityid@odata.bind": f"/opportunities({OPPORTUNITY})"}, "Status": 4}
@@ -87,7 +99,7 @@ def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start:
 
 
 def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged_and_leaves_nothing_half_done(
-    start: Callable[[], Started], tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     asked, acknowledged = set(), set()
     for first in (1, 101):
@@ -118,7 +130,7 @@ def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged_and_leaves_n
     assert {key: closes.get(key, 0) for key in asked} == {key: int(key in lost) for key in asked}
 
 
-def test_it_is_asked_and_moved_from_another_terminal(start: Callable[[], Started], tmp_path: Path) -> None:
+def test_it_is_asked_and_moved_from_another_terminal(start: Start, tmp_path: Path) -> None:
     start()
 
     def control(*arguments: str) -> tuple[int, str, str]:
