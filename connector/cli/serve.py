@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import socket
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -17,8 +15,6 @@ from connector.assembly.endpoint import Endpoint, open_endpoint
 from connector.cli.connection import read_settings
 from connector.cli.options import env_file_option, verbose_option
 from connector.errors import SettingsError
-
-_log = logging.getLogger("connector.service")
 
 CONNECTIONS = 2000
 """Connections at a time; one more is answered 503."""
@@ -66,28 +62,13 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
 
     from connector.service.app import create_app  # noqa: PLC0415 (heavy)
     from connector.service.options import SignIn  # noqa: PLC0415 (the same)
+    from connector.service.server import Server  # noqa: PLC0415 (the same)
     from connector.service.wire import Wire  # noqa: PLC0415 (the same)
 
     development = endpoint.options.admission.sign_in is SignIn.DEVELOPMENT
     if development and not _is_loopback(host):
         raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
     who = "nobody signs in, and only this machine is answered." if development else "callers sign in."
-
-    class Server(uvicorn.Server):
-        """Answers those who wait before it stops: a poll of theirs reaches another instance, or the next start."""
-
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals are handled
-            endpoint.around.waiting.drain()
-            self.force_exit = self.should_exit  # who asks twice means at once
-            self.should_exit = True
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            """Listen, and say where: the port may have been left to the system."""
-            await super().startup(sockets)
-            for listening in (one for server in self.servers for one in server.sockets):
-                address, chosen = listening.getsockname()[:2]
-                shown = f"[{address}]" if ":" in address else address
-                _log.info("Listening on http://%s:%d; %s", shown, chosen, who)
 
     # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
     config = uvicorn.Config(
@@ -102,7 +83,7 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING,
     )
-    Server(config).run()
+    Server(config, endpoint.around.waiting.drain, who).run()
 
 
 def _is_loopback(host: str) -> bool:

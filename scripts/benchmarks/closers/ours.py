@@ -32,7 +32,10 @@ def _close(connection: Connection, keys: list[UUID]) -> int:
     """Close two chunks at a time: one is read while the other is written."""
     lane, clock = connection.lanes[0], SystemClock()
     with ThreadPoolExecutor(MOST_BATCHES) as threads, ThreadPoolExecutor(FEWEST_CHUNKS) as chunks:
-        width = lambda: lane.gate.pace().most_in_flight  # noqa: E731 - as short as it is there
+
+        def width() -> int:
+            return lane.gate.pace().most_in_flight
+
         crew = Crew(threads, lane.gate.parts, width, threading.Event(), lambda _change: None)
 
         def close(start: int) -> int:
