@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
     from connector.closing.model import DraftPolicy, Intent, Outcome, Plan, Refusal, ReopenIntent, Report
     from connector.errors import ConnectorError
-    from connector.settings import load as load_settings
+    from connector.settings.environment import load as load_settings
 
 __all__ = [
     "ConnectorError",
@@ -45,7 +45,7 @@ _HOMES = {
     "close_many": "connector.closing.close",
     "close_opportunity": "connector.closing.close",
     "connect": "connector.assembly",
-    "load_settings": "connector.settings:load",
+    "load_settings": "connector.settings.environment:load",
     "preview": "connector.closing.close",
     "reopen_many": "connector.closing.close",
     "reopen_opportunity": "connector.closing.close",

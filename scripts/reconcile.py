@@ -21,12 +21,12 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from connector import ConnectorError, load_settings
-from connector.bulk.ledger.model import ItemStatus, Job, JobState, Wish
-from connector.bulk.ledger.store import open_ledger
 from connector.bulk.undo import undo_name
 from connector.cli.failures import describe, sentences
 from connector.cli.program import run
 from connector.clock import SystemClock
+from connector.ledger.model import ItemStatus, Job, JobState, Wish
+from connector.ledger.store import open_ledger
 
 
 def main() -> int:

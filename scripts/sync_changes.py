@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connector import ConnectorError, connect, load_settings
-from connector.bulk.ledger.presence import Presence
 from connector.dataverse.changes import Changes, read_changes
+from connector.ledger.presence import Presence
 
 
 def main() -> int:

@@ -14,10 +14,10 @@ from connector.assembly import connect
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.sign_in.authority import discover, distrust
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
-from connector.settings import Settings, load
+from connector.settings.environment import Settings, load
 
 ORG = "https://contoso.crm4.dynamics.com"
 ROOT = f"{ORG}/api/data/v9.2/"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
-from connector.settings import load
-from connector.settings_file import parse_env
-from connector.settings_names import Names, SignIn
+from connector.settings.env_file import parse_env
+from connector.settings.environment import load
+from connector.settings.names import Names, SignIn
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = "11111111-2222-3333-4444-555555555555"

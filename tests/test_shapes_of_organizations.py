@@ -14,7 +14,7 @@ from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import authorize
 from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Request, Response
 
 OPPORTUNITY = UUID("0c000000-0000-4000-8000-000000000001")

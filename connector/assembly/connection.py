@@ -22,8 +22,8 @@ from connector.dataverse.sign_in.clouds import cloud_of
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
 from connector.handler import Handler
-from connector.settings import Settings
-from connector.settings_names import SignIn
+from connector.settings.environment import Settings
+from connector.settings.names import SignIn
 
 EMULATOR_MARK = "emulator"
 """What the secrets of emulators have in them; no secret of a real application does."""

@@ -16,8 +16,8 @@ from connector.assembly.ways import Ways
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.handler import Handler
-from connector.settings import Settings
-from connector.settings_service import ServiceSettings, service_problems
+from connector.settings.environment import Settings
+from connector.settings.hosting import ServiceSettings, service_problems
 
 if TYPE_CHECKING:
     from connector.service.options import ServiceOptions
@@ -38,7 +38,7 @@ class Endpoint:
 
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
-    from connector.bulk.ledger.store import SMALL_CACHE, open_ledger  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.ledger.store import SMALL_CACHE, open_ledger  # noqa: PLC0415 - only the endpoint pays for it
     from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
     from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
     from connector.service.telemetry import traced  # noqa: PLC0415 - the same
@@ -137,7 +137,7 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
     if wanted.secret:
         return wanted.secret.encode()
-    from connector.bulk.ledger.store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.ledger.store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
 
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")

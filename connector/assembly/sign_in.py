@@ -10,8 +10,8 @@ from connector.dataverse.policies import TokenSource
 from connector.dataverse.sign_in import auth
 from connector.errors import SignInError
 from connector.handler import Handler
-from connector.settings import Identity, Settings
-from connector.settings_names import SignIn
+from connector.settings.environment import Identity, Settings
+from connector.settings.names import SignIn
 
 
 def identity_tokens(

@@ -26,12 +26,12 @@ from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.transport import Transport
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
-from connector.settings import Settings
+from connector.settings.environment import Settings
 
 if TYPE_CHECKING:
-    from connector.service.callers.caller import Caller
+    from connector.service.auth.caller import Caller
     from connector.service.options import Admission
-    from connector.service.trigger.tracking import Changed
+    from connector.service.webhooks.tracking import Changed
 
 MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
@@ -105,7 +105,7 @@ class Ways:
 
         What the endpoint's own application may not see is not among them. Raises ConnectorError.
         """
-        from connector.service.trigger.tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.webhooks.tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
 
         connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
         since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()

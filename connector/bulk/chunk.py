@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from connector.bulk.ledger.model import STATUS_BY_WORD, Item, ItemStatus, Result
 from connector.bulk.spread import HeldBack, Spread
 from connector.closing.close import close_many, reopen_many
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus, StepStatus
 from connector.closing.report import report_data
 from connector.errors import ConnectorError, NotConverged, NotSent, ServiceError, SignInError, Throttled, Unauthorized
+from connector.ledger.model import STATUS_BY_WORD, Item, ItemStatus, Result
 
 MOST_ATTEMPTS = 6
 """Claims of a row that fails for passing reasons before it counts as failed."""

@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.input.columns import FIELDS, RESULT_PREFIX
-from connector.bulk.ledger.model import Record
 from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX
+from connector.ledger.model import Record
 
 RESULTS = tuple(RESULT_PREFIX + name for name in ("row", "status", "reason", "message", "remedy", "request_id"))
 """What is told of each row, in columns that a reader of input passes over."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger.budget import Budgets
-from connector.bulk.ledger.ledger import Ledger
 from connector.clock import Clock
+from connector.ledger.budget import Budgets
+from connector.ledger.ledger import Ledger
 
 EVERY = 5.0
 """Seconds between the times it is written down."""

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TextIO
 
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger.model import Row
 from connector.bulk.results import request_data
 from connector.closing.close import Preview, preview_many
 from connector.closing.model import Intent, Plan
 from connector.closing.organization import Organization
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
+from connector.ledger.model import Row
 
 CHUNK = 400
 """Rows looked at together."""

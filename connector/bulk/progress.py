@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector.bulk.lanes import Lane, Pace
-from connector.bulk.ledger.model import Counts, ItemStatus, Job, Result, Wish
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.ledger.model import Counts, ItemStatus, Job, Result, Wish
 
 RECENT = 30.0
 """Seconds over which the present rate is measured."""

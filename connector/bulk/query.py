@@ -9,10 +9,10 @@ from dataclasses import replace
 from itertools import islice
 from uuid import UUID
 
-from connector.bulk.ledger.model import Row
 from connector.closing.model import Intent
 from connector.closing.organization import Finder, Query
 from connector.errors import Rejected
+from connector.ledger.model import Row
 
 _PIECE = 5_000
 

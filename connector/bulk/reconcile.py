@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from uuid import UUID
 
-from connector.bulk.ledger.model import ItemStatus, Record
 from connector.closing import reasons
 from connector.closing.model import Intent, OpportunityState, OrganizationMetadata, Outcome, QuoteState, Snapshot
 from connector.closing.organization import Organization
 from connector.errors import InputError
+from connector.ledger.model import ItemStatus, Record
 
 CHUNK = 400
 """Rows read together."""

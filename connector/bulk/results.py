@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.dead_letters import columns_of, write_dead_letters
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, Record
 from connector.closing.model import Intent
 from connector.errors import InputError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, Record
 
 BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
 """What a dead-letter file holds."""

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 from connector.bulk.chunk import Outcome, work_off
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger.budget import Budgets
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Item, Job, Wish
-from connector.bulk.ledger.watch import worker_key
-from connector.bulk.ledger.worker import Worker
 from connector.bulk.progress import Ending, Meter, Moment
 from connector.bulk.spread import Crew, Spread
 from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.ledger.budget import Budgets
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Item, Job, Wish
+from connector.ledger.watch import worker_key
+from connector.ledger.worker import Worker
 
 CHUNK = 300
 """Rows looked at together: one read before and one after, about 0.007 per row."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from connector.bulk.lanes import Lane, Pace
-from connector.bulk.ledger.budget import Budgets, Learnt
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Counts, Job
-from connector.bulk.ledger.watch import worker_key
 from connector.bulk.progress import Moment
+from connector.ledger.budget import Budgets, Learnt
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Counts, Job
+from connector.ledger.watch import worker_key
 
 
 def status_data(ledger: Ledger, job: Job) -> dict[str, object]:

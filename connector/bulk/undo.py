@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, Job, JobKind, Row
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, Job, JobKind, Row
 
 
 def undo_name(job: Job) -> str:

@@ -18,15 +18,15 @@ from typing import TypeVar
 from connector.bulk.distribute import Pulse, Queue, Turn
 from connector.bulk.handover import Handover
 from connector.bulk.lanes import Lane
-from connector.bulk.ledger.budget import Budgets, Slot
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Job, JobState, Wish
-from connector.bulk.ledger.worker import Worker
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.runner import Run
 from connector.bulk.worker_share import label, shares
 from connector.clock import Clock
 from connector.errors import ConnectorError, LedgerError
+from connector.ledger.budget import Budgets, Slot
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Job, JobState, Wish
+from connector.ledger.worker import Worker
 
 TURN = 120.0
 """Seconds after which a turn begins nothing more: so that jobs alternate and users can change hands."""

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from connector.bulk.ledger.model import Present
+from connector.ledger.model import Present
 
 _LABEL = re.compile(r"machine (?P<who>.+) as (?P<users>\S+(?:, \S+)*)")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from connector.assembly import Connection, connect
 from connector.cli.options import LOG_FORMAT
 from connector.cli.record_id import check_addresses
-from connector.settings import Settings, load
+from connector.settings.environment import Settings, load
 
 
 def read_settings(env_file: Path | None) -> Settings:

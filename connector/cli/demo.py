@@ -19,7 +19,7 @@ from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Report
 from connector.closing.report import preview_data, report_data
 from connector.demo import Fact, Scene, Witness, choose, is_verified, play, running_emulator
-from connector.settings import load
+from connector.settings.environment import load
 
 
 @click.command()

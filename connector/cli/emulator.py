@@ -12,9 +12,9 @@ from connector.cli.emulator_control import control
 from connector.cli.options import json_option, verbose_option
 from connector.cli.results import print_json
 from connector.emulator.command import serve
-from connector.emulator.load.faults import BadPlan
-from connector.emulator.organization.options import MEMORY, ServeOptions
-from connector.emulator.organization.organization import OrganizationError
+from connector.emulator.limits.faults import BadPlan
+from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
+from connector.emulator.seeding.open_organization import OrganizationError
 from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)

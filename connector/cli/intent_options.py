@@ -14,7 +14,7 @@ from connector.cli.record_id import competitor_id, quote_id
 from connector.closing.model import Intent
 from connector.closing.request import CloseRequest, parse_request
 from connector.errors import InputError
-from connector.settings import Settings
+from connector.settings.environment import Settings
 
 _GIVEN = "connector.cli.intent_options"
 

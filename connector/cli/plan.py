@@ -18,7 +18,7 @@ from connector.cli.views import show_preview
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
-from connector.settings import Settings
+from connector.settings.environment import Settings
 
 
 @click.command()

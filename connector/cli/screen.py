@@ -37,7 +37,7 @@ def _shown(character: str) -> str:
 
 def colored(stream: TextIO) -> bool:
     """Return whether escape codes may be written to `stream`: it is a terminal, and nobody asked for none."""
-    from connector.settings import wants_colors  # noqa: PLC0415 (help needs none)
+    from connector.settings.environment import wants_colors  # noqa: PLC0415 (help needs none)
 
     return stream.isatty() and wants_colors()
 

@@ -62,8 +62,8 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
 
     from connector.service.app import create_app  # noqa: PLC0415 (heavy)
     from connector.service.options import SignIn  # noqa: PLC0415 (the same)
+    from connector.service.schemas.wire import Wire  # noqa: PLC0415 (the same)
     from connector.service.server import Server  # noqa: PLC0415 (the same)
-    from connector.service.wire import Wire  # noqa: PLC0415 (the same)
 
     development = endpoint.options.admission.sign_in is SignIn.DEVELOPMENT
     if development and not _is_loopback(host):

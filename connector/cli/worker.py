@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.assembly import Connection
-from connector.bulk.ledger.ledger import LEASE, Ledger
-from connector.bulk.ledger.model import Job, JobState, Wish
-from connector.bulk.ledger.store import POSTGRES
 from connector.bulk.progress import Ending
-from connector.cli.at_work import lanes_by_user, opened, stopped_by_keyboard, who
+from connector.cli.bulk.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
 from connector.cli.options import env_file_option, verbose_option
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError, SettingsError
-from connector.settings import Settings
+from connector.ledger.ledger import LEASE, Ledger
+from connector.ledger.model import Job, JobState, Wish
+from connector.ledger.store import POSTGRES
+from connector.settings.environment import Settings
 
 if TYPE_CHECKING:
     from connector.bulk.worker import Machine

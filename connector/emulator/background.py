@@ -11,11 +11,11 @@ from pathlib import Path
 
 from connector.clock import Clock
 from connector.emulator.core import Emulator
-from connector.emulator.faces.server import Server, listening
-from connector.emulator.faces.tls import certificates
+from connector.emulator.http.server import Server, listening
+from connector.emulator.http.tls import certificates
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.organization.travel import TravelClock
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.travel_clock import TravelClock
 
 
 @dataclass(frozen=True, slots=True)

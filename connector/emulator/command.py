@@ -17,14 +17,14 @@ from typing import Any
 
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.core import Emulator
-from connector.emulator.faces.server import Server, listening
-from connector.emulator.faces.tls import Certificates, certificates
+from connector.emulator.http.private_file import write_private
+from connector.emulator.http.server import Server, listening
+from connector.emulator.http.tls import Certificates, certificates
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.private_file import write_private
-from connector.emulator.load.faults import FaultPlan, read_plan
-from connector.emulator.load.latency import LatencyModel
-from connector.emulator.organization.options import MEMORY, EmulatorOptions, ServeOptions
-from connector.emulator.organization.travel import TravelClock
+from connector.emulator.limits.faults import FaultPlan, read_plan
+from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions, ServeOptions
+from connector.emulator.seeding.travel_clock import TravelClock
 
 Announce = Callable[[Mapping[str, str]], None]
 """Told what a client needs to know (see `ready_data`), once there is an answer to be had."""

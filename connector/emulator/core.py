@@ -14,31 +14,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from connector.emulator.api.api import Answer, Api, ApiOptions
 from connector.emulator.control.control import Control
 from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept_answer, kept_request
 from connector.emulator.control.referee import Referee
 from connector.emulator.discovery import PREFIX as DISCOVERY
 from connector.emulator.discovery import Discovery
+from connector.emulator.http.exchange import Begun, Exchange
+from connector.emulator.http.responses import redirect, split_url, text_response
 from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
 from connector.emulator.identity.entra import Entra
 from connector.emulator.identity.grants import Grants
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.keys import Keys
-from connector.emulator.load.answers import failure, refused, throttled, token_failure
-from connector.emulator.load.calls import Call, Calls, calls_of
-from connector.emulator.load.faults import Fault, Faults
-from connector.emulator.load.headers import CommonHeaders
-from connector.emulator.load.latency import Latency
-from connector.emulator.load.protection import Admission, Protection, Throttle
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.organization.organization import Organization
-from connector.emulator.organization.travel import TravelClock
-from connector.emulator.records.callers import Caller
+from connector.emulator.limits.calls import Call, Calls, calls_of
+from connector.emulator.limits.faults import Fault, Faults
+from connector.emulator.limits.headers import CommonHeaders
+from connector.emulator.limits.latency import Latency
+from connector.emulator.limits.limit_answers import failure, refused, throttled, token_failure
+from connector.emulator.limits.protection import Admission, Protection, Throttle
 from connector.emulator.rules.faults import STORE_FAILED
 from connector.emulator.rules.rule import Refused
-from connector.emulator.webapi.api import Answer, Api, ApiOptions
-from connector.emulator.wire.answers import redirect, split_url, text_response
-from connector.emulator.wire.exchange import Begun, Exchange
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.open_organization import Organization
+from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import Invocation
 from connector.handler import Request, Response
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from connector.emulator.metadata.definitions import ATTRIBUTE_TYPES, LISTS
+from connector.emulator.api import payload, preferences, routing
+from connector.emulator.api.batch import MOST_OPERATIONS
+from connector.emulator.api.definitions import ATTRIBUTE_TYPES, LISTS
+from connector.emulator.api.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
+from connector.emulator.api.preferences import LARGEST_PAGE
+from connector.emulator.api.reading import MOST_COUNTED
 from connector.emulator.odata import functions as odata_functions
 from connector.emulator.odata import options as odata_options
 from connector.emulator.odata import parse as odata_parse
-from connector.emulator.operations import payload, preferences
-from connector.emulator.operations.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
-from connector.emulator.operations.preferences import LARGEST_PAGE
-from connector.emulator.operations.reading import MOST_COUNTED
-from connector.emulator.records.schema import load_schema
 from connector.emulator.rules.protocol import PROTOCOL_RULES
 from connector.emulator.rules.switches import Switches
-from connector.emulator.webapi import routing
-from connector.emulator.webapi.batch import MOST_OPERATIONS
+from connector.emulator.world.schema import load_schema
 
 PAGE = Path(__file__).with_name("COVERAGE.md")
 

@@ -11,18 +11,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from connector.clock import Clock
+from connector.emulator.api.ask import ok
+from connector.emulator.api.filtering import holds, no_such_property
+from connector.emulator.api.plans import read_query
+from connector.emulator.http.responses import split_url
 from connector.emulator.identity.bearer import Bearer, Unauthorized
-from connector.emulator.metadata.filtering import holds, no_such_property
 from connector.emulator.odata.options import options
 from connector.emulator.odata.path import Segment, segments, text_of
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import Query
-from connector.emulator.operations.ask import ok
-from connector.emulator.operations.plans import read_query
-from connector.emulator.organization.organization import Organization
 from connector.emulator.rules.protocol import QUERY, UNKNOWN_PATH, WRONG_VERB
 from connector.emulator.rules.rule import Refused
-from connector.emulator.wire.answers import split_url
+from connector.emulator.seeding.open_organization import Organization
 from connector.handler import Request, Response
 
 PREFIX = "/api/discovery/v2.0/"

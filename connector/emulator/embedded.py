@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from connector.clock import Clock
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EMBEDDED_LOGIN, EMBEDDED_URL, MEMORY, EmulatorOptions
-from connector.emulator.organization.travel import TravelClock
+from connector.emulator.seeding.emulator_options import EMBEDDED_LOGIN, EMBEDDED_URL, MEMORY, EmulatorOptions
+from connector.emulator.seeding.travel_clock import TravelClock
 from connector.handler import Handler
 
 if TYPE_CHECKING:
-    from connector.emulator.faces.adapter import EmulatorAdapter
+    from connector.emulator.http.adapter import EmulatorAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class EmbeddedEmulator:
 
     def adapter(self) -> EmulatorAdapter:
         """Return an adapter for requests' sessions; mount it on `url` and on the authority's origin."""
-        from connector.emulator.faces.adapter import EmulatorAdapter  # noqa: PLC0415 - brings requests
+        from connector.emulator.http.adapter import EmulatorAdapter  # noqa: PLC0415 - brings requests
 
         return EmulatorAdapter(self.emulator, self.emulator.clock.sleep)
 

@@ -18,7 +18,7 @@ from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 
 
 @pytest.fixture(scope="session")

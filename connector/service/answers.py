@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from connector.bulk.ledger.model import ItemStatus, JobKind, JobState, Wish
-from connector.bulk.ledger.operations import Operation
 from connector.closing.model import Outcome
+from connector.ledger.model import ItemStatus, JobKind, JobState, Wish
+from connector.ledger.operations import Operation
 from connector.service.failures import SIGN_IN_AGAIN, Failure, challenge
-from connector.service.models_answers import (
+from connector.service.schemas.views import (
     ErrorDetail,
     OperationStatus,
     OperationView,

@@ -12,32 +12,32 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from connector.bulk.ledger.operations import Operations
 from connector.errors import ConnectorError
+from connector.ledger.operations import Operations
+from connector.service.auth.caller import Caller
+from connector.service.auth.callers import Callers
+from connector.service.auth.keys import SigningKeys
+from connector.service.auth.limits import RateLimit
+from connector.service.auth.tokens import Tokens
 from connector.service.border import Border, Identify
-from connector.service.callers.caller import Caller
-from connector.service.callers.callers import Callers
-from connector.service.callers.keys import SigningKeys
-from connector.service.callers.limits import RateLimit
-from connector.service.callers.tokens import Tokens
 from connector.service.chores import Chore, Chores
-from connector.service.definition import definition
-from connector.service.definition.properties import Deployment
+from connector.service.connector_definition import definition
+from connector.service.connector_definition.properties import Deployment
 from connector.service.failures import TITLES, Declined, Failure, of_error
 from connector.service.health import Health
 from connector.service.mcp import mount as mcp
-from connector.service.models_answers import ErrorDetail
 from connector.service.operations.crew import Crew
 from connector.service.operations.operations import Desk
 from connector.service.operations.work import Stopping, Work
 from connector.service.options import ServiceOptions
-from connector.service.page import OperationsPage
 from connector.service.reach import Surroundings
-from connector.service.routes import OperationRoutes
-from connector.service.routes_read import ReadingRoutes
+from connector.service.routes.closing_routes import OperationRoutes
+from connector.service.routes.reading_routes import ReadingRoutes
+from connector.service.schemas.views import ErrorDetail
 from connector.service.telemetry import UNFINISHED
-from connector.service.trigger.notifications import Notices
-from connector.service.trigger.trigger import Trigger
+from connector.service.templates.page import OperationsPage
+from connector.service.webhooks.notifications import Notices
+from connector.service.webhooks.trigger import Trigger
 
 FORGETTING = 600.0
 """Seconds between looks for operations that have expired."""

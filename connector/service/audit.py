@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from connector.bulk.ledger.model import Item, Job
 from connector.clock import Clock
 from connector.closing.model import Intent, Quote, Report, Snapshot, StepStatus
 from connector.errors import LedgerError
-from connector.service.callers.caller import Caller
+from connector.ledger.model import Item, Job
+from connector.service.auth.caller import Caller
 
 
 class AuditTrail(Protocol):

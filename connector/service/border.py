@@ -19,8 +19,8 @@ from uuid import uuid4
 from anyio import fail_after
 
 from connector.clock import Clock
-from connector.service.callers.caller import Caller
-from connector.service.callers.limits import RateLimit
+from connector.service.auth.caller import Caller
+from connector.service.auth.limits import RateLimit
 from connector.service.failures import Declined, Failure
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Side, Telemetry
 

@@ -25,7 +25,7 @@ from connector.errors import (
     TransportError,
     Unauthorized,
 )
-from connector.service.models_answers import ErrorDetail
+from connector.service.schemas.views import ErrorDetail
 
 SIGN_IN_AGAIN = "Repair the connection: sign in to it again."
 """What a maker does when the user's sign-in no longer suffices."""

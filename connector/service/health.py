@@ -8,9 +8,9 @@ from collections.abc import Callable
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from connector.bulk.ledger.operations import Operations
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.ledger.operations import Operations
 from connector.service.operations.wait import Waiting
 
 FRESH = 10.0

@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from connector.bulk.ledger.ledger import Ledger
 from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.handler import Handler
+from connector.ledger.ledger import Ledger
 from connector.service.audit import AuditTrail
-from connector.service.callers.caller import Caller
+from connector.service.auth.caller import Caller
 from connector.service.operations.wait import LoopWaiting, Waiting
 from connector.service.telemetry import Silent, Telemetry
-from connector.service.trigger.tracking import Changes, never_asked
+from connector.service.webhooks.tracking import Changes, never_asked
 
 
 def never_stopped(_caller: Caller) -> float:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger.model import ItemStatus
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.load.latency import LatencyModel
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.model import ItemStatus
+from connector.ledger.store import open_ledger
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
 
 CREWS: Sequence[tuple[int, int]] = ((1, 1), (2, 1), (4, 1), (1, 2), (1, 4), (2, 2), (4, 4))

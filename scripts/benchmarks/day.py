@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from connector.emulator.identity.tenant import local_tenant
-from connector.emulator.load.faults import FaultPlan, Faults, plan_of
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import FaultPlan, Faults, plan_of
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Handler, Request, Response
 from scripts.benchmarks.embedded_client import Stage
 from scripts.benchmarks.rows_of_a_job import TAKINGS, Rows

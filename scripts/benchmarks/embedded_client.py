@@ -11,7 +11,6 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from connector.bulk import chunk
-from connector.bulk.ledger.model import Item
 from connector.bulk.spread import Crew, Spread
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
@@ -22,9 +21,10 @@ from connector.dataverse.policies import Patience, TokenSource, anything, author
 from connector.dataverse.sign_in import auth
 from connector.dataverse.transport import Network, Transport
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInError
 from connector.handler import Handler
+from connector.ledger.model import Item
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
 
 P = ParamSpec("P")

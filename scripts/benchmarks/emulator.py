@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from connector.clock import SystemClock
+from connector.emulator.api.batch import read_batch
 from connector.emulator.embedded import open_embedded
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.webapi.batch import read_batch
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Request
 from scripts.benchmarks.records import Spread
 from scripts.benchmarks.rivals import Rival

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from connector.assembly.endpoint import open_endpoint
 from connector.service.app import create_app
-from connector.settings import load
+from connector.settings.environment import load
 from scripts.benchmarks.endpoint import bare_app
 
 

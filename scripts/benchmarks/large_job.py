@@ -20,10 +20,10 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from uuid import UUID
 
-from connector.bulk.ledger.model import ItemStatus, Result, Row
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.model import ItemStatus, Result, Row
+from connector.ledger.store import open_ledger
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
 from scripts.benchmarks.served import Served, cpu_seconds, memory_mb, opportunity_key, opportunity_row, quote_row

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connector.assembly import connect
-from connector.bulk.ledger.database import Database, Found, Transaction, Value
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus
-from connector.bulk.ledger.sqlite import SqliteDatabase
 from connector.bulk.runner import Run
 from connector.clock import SystemClock
-from connector.settings import load
+from connector.ledger.database import Database, Found, Transaction, Value
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus
+from connector.ledger.sqlite import SqliteDatabase
+from connector.settings.environment import load
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.large_job import MOST_LEDGER_SHARE, NO_LIMITS, fill, rows_of
 from scripts.benchmarks.records import keep, markdown

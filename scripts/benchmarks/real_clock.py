@@ -18,9 +18,9 @@ from connector.dataverse.pacing.budget import Budget
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import Governor
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.load.latency import LatencyModel
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Request
 from scripts.benchmarks.scenarios import drawn
 from scripts.benchmarks.virtual_service import Load, Service

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from connector.bulk.chunk import Outcome
-from connector.bulk.ledger.model import Item, ItemStatus
 from connector.clock import Clock
 from connector.closing.model import Intent
 from connector.closing.model import Outcome as Wanted
+from connector.ledger.model import Item, ItemStatus
 from scripts.benchmarks.embedded_client import Client
 
 CHUNK = 100

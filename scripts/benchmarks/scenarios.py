@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from connector.emulator.load.protection import Limits
+from connector.emulator.limits.protection import Limits
 from scripts.benchmarks.virtual_service import Seconds, Service
 
 MIXED = (0.05, 0.2, 1.0, 2.0)

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from connector.bulk.ledger.ledger import LEASE, Ledger
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
+from connector.ledger.ledger import LEASE, Ledger
+from connector.ledger.store import open_ledger
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.large_job import NO_LIMITS, fill, rows_of
 from scripts.benchmarks.records import keep, markdown

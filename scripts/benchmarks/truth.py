@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
 
-from connector.emulator.load.faults import Faults, plan_of
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import Faults, plan_of
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Handler, Request, Response
 from scripts.benchmarks.embedded_client import Around, Stage, untouched
 from scripts.benchmarks.rows_of_a_job import Rows

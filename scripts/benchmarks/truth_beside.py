@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from connector.bulk.ledger.model import ItemStatus
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
+from connector.ledger.model import ItemStatus
+from connector.ledger.store import open_ledger
 from scripts.benchmarks.clients import CLIENTS, ROOT, command, environment
 from scripts.benchmarks.served import Served, opportunity_key, quote_key
 from scripts.benchmarks.trial import OURS

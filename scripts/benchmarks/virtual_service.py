@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
-from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
+from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
 Seconds = Callable[[random.Random, float], float]
 _NUMBER = re.compile(r"limit of ([\d,]+)")

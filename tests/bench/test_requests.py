@@ -7,8 +7,8 @@ import sys
 from collections import Counter
 
 from connector.closing.model import ReportStatus
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Handler, Request, Response
 from scripts.benchmarks.embedded_client import Stage
 

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from scripts.benchmarks import day, truth
 from scripts.benchmarks.embedded_client import Stage
 

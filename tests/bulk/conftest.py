@@ -14,10 +14,10 @@ import psycopg
 import pytest
 
 from connector.assembly import connect
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock, VirtualClock
-from connector.settings import load
+from connector.ledger.ledger import Ledger
+from connector.ledger.store import open_ledger
+from connector.settings.environment import load
 from tests.bulk.office import Office
 
 sys.path.insert(0, str(Path(__file__).parent))

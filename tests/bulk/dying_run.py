@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from connector.bulk.ledger.sqlite import SqliteDatabase, SqliteTransaction
 from connector.cli import main
+from connector.ledger.sqlite import SqliteDatabase, SqliteTransaction
 
 DEAD = 137
 """The exit code of a process that SIGKILL ended, as shells have it."""

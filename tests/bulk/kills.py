@@ -19,16 +19,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, JobState, Row
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.load.faults import plan_of
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import plan_of
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, JobState, Row
+from connector.ledger.store import open_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 TROUBLE: Sequence[Mapping[str, object]] = (

@@ -9,12 +9,12 @@ from pathlib import Path
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Job, Row
 from connector.bulk.progress import Ending, Moment
 from connector.bulk.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Job, Row
 
 
 @dataclass(frozen=True, slots=True)

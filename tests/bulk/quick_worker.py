@@ -8,11 +8,11 @@ import sys
 
 from connector.assembly import connect
 from connector.bulk.distribute import Pulse
-from connector.bulk.ledger.store import open_ledger
 from connector.bulk.worker import Machine
 from connector.clock import SystemClock
 from connector.errors import LedgerError
-from connector.settings import load
+from connector.ledger.store import open_ledger
+from connector.settings.environment import load
 
 LEASE = 8.0  # above the five seconds after which a run says that it lives
 

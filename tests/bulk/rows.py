@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from connector.bulk.ledger.model import Item, ItemStatus, Result, Row
 from connector.closing.model import Intent, Outcome
+from connector.ledger.model import Item, ItemStatus, Result, Row
 
 
 def opportunity(number: int) -> UUID:

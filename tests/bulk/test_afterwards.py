@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from connector.bulk.input.input import RowFile, read_rows
-from connector.bulk.ledger.model import ItemStatus, Job, JobKind, Row
 from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import DONE, mismatches
 from connector.bulk.results import BAD, write_results
@@ -18,6 +17,7 @@ from connector.bulk.undo import undo_name, undo_rows
 from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError
+from connector.ledger.model import ItemStatus, Job, JobKind, Row
 from tests.bulk.office import Office
 
 

@@ -18,10 +18,10 @@ from connector.bulk.dead_letters import columns_of, write_dead_letters
 from connector.bulk.input import file as input_file
 from connector.bulk.input.columns import Columns, parse_renames
 from connector.bulk.input.input import RowFile, read_rows
-from connector.bulk.ledger.model import ItemStatus, Record, Row
 from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import CloseRequest
 from connector.errors import InputError
+from connector.ledger.model import ItemStatus, Record, Row
 
 A, B, C = opportunity(1), opportunity(2), opportunity(3)
 Write = Callable[..., Path]

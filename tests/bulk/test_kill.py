@@ -16,8 +16,8 @@ import kills
 import psycopg
 import pytest
 
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
+from connector.ledger.store import open_ledger
 
 FULL = os.environ.get("CRASH_BULK") == "full"
 SEED = int(os.environ.get("CRASH_SEED", "1"))

@@ -9,8 +9,11 @@ from uuid import UUID
 import pytest
 from rows import closed, opportunity, rows
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import (
+from connector.clock import VirtualClock
+from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
+from connector.errors import InputError, LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import (
     InputChanged,
     ItemStatus,
     Job,
@@ -20,11 +23,8 @@ from connector.bulk.ledger.model import (
     Wish,
     WorkerLost,
 )
-from connector.bulk.ledger.store import open_ledger
-from connector.bulk.ledger.worker import LONGEST_WAIT, Worker
-from connector.clock import VirtualClock
-from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
-from connector.errors import InputError, LedgerError
+from connector.ledger.store import open_ledger
+from connector.ledger.worker import LONGEST_WAIT, Worker
 
 
 class Broke(Exception):

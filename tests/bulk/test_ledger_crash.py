@@ -14,12 +14,12 @@ import pytest
 from dam import wait_for
 from rows import closed, rows
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus
-from connector.bulk.ledger.sqlite import SqliteDatabase, network_filesystem
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.errors import LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus
+from connector.ledger.sqlite import SqliteDatabase, network_filesystem
+from connector.ledger.store import open_ledger
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -47,8 +47,8 @@ while items := worker.claim(job, 10):
 
 PRELUDE = """
 import sys, time
-from connector.bulk.ledger.model import *
-from connector.bulk.ledger.store import open_ledger
+from connector.ledger.model import *
+from connector.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 sys.path.insert(0, {here!r})
@@ -200,7 +200,7 @@ except LedgerError as error:
 
 def test_a_locked_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "jobs.db"
-    monkeypatch.setattr("connector.bulk.ledger.sqlite._PATIENCE", 0.1)
+    monkeypatch.setattr("connector.ledger.sqlite._PATIENCE", 0.1)
     with Ledger(SqliteDatabase(path), SystemClock()) as ledger:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rows import opportunity
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Item, ItemStatus, Result, Row, WorkerLost
-from connector.bulk.ledger.sqlite import SqliteDatabase
-from connector.bulk.ledger.worker import Worker
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Item, ItemStatus, Result, Row, WorkerLost
+from connector.ledger.sqlite import SqliteDatabase
+from connector.ledger.worker import Worker
 
 LEASE = 30.0
 SHARED = 6

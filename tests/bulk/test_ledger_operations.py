@@ -11,14 +11,14 @@ from uuid import UUID
 import pytest
 from rows import closed, opportunity, rows
 
-from connector.bulk.ledger.budget import Budgets, Slot
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, JobKind, JobState
-from connector.bulk.ledger.operations import Asked, KeyReused, Operations
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
+from connector.ledger.budget import Budgets, Slot
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, JobKind, JobState
+from connector.ledger.operations import Asked, KeyReused, Operations
+from connector.ledger.store import open_ledger
 
 
 @pytest.fixture

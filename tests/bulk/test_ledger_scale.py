@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import closed, rows
 
-from connector.bulk.ledger.intents import report_bytes, report_from
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.sqlite import SqliteDatabase
-from connector.bulk.ledger.worker import PENDING, WAITING
 from connector.clock import VirtualClock
+from connector.ledger.intents import report_bytes, report_from
+from connector.ledger.ledger import Ledger
+from connector.ledger.sqlite import SqliteDatabase
+from connector.ledger.worker import PENDING, WAITING
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.ledger.model import ItemStatus, Wish
 from connector.bulk.progress import Moment
 from connector.bulk.runner import Run
 from connector.clock import VirtualClock
@@ -15,6 +14,7 @@ from connector.closing.close import close_many
 from connector.closing.model import OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
 from connector.closing.organization import Organization
 from connector.errors import ConnectorError, NotSent, SignInError
+from connector.ledger.model import ItemStatus, Wish
 from tests.bulk.dam import PATIENCE
 from tests.bulk.office import Office
 

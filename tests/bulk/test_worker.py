@@ -20,16 +20,16 @@ from rows import rows
 
 from connector.bulk.distribute import Queue
 from connector.bulk.handover import Handover
-from connector.bulk.ledger.budget import Budgets
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, JobState, Present, Wish
-from connector.bulk.ledger.store import open_ledger
-from connector.bulk.ledger.watch import worker_key
 from connector.bulk.status import status_data
 from connector.bulk.worker_share import label, shares
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import Gate
 from connector.handler import Response
+from connector.ledger.budget import Budgets
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, JobState, Present, Wish
+from connector.ledger.store import open_ledger
+from connector.ledger.watch import worker_key
 from tests.bulk.office import Office
 
 WORKER = str(Path(__file__).with_name("quick_worker.py"))

@@ -10,7 +10,7 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.emulator.embedded import open_embedded
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 sys.path.insert(0, str(Path(__file__).parent))
 

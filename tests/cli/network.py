@@ -23,10 +23,10 @@ from cryptography.x509.oid import NameOID
 
 from connector.clock import SystemClock
 from connector.emulator.core import Emulator
-from connector.emulator.faces.server import Server, listening
+from connector.emulator.http.server import Server, listening
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.organization.travel import TravelClock
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.travel_clock import TravelClock
 
 NAME = "org.emulator.test"
 """Known to no name server: whoever reaches it came through a proxy."""

@@ -25,7 +25,7 @@ from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import Federation, Tenant, local_tenant
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 TABLES = ("opportunity", "quote", "opportunityclose", "quoteclose")
 

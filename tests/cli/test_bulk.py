@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from connector.bulk.ledger.budget import Budgets
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
+from connector.ledger.budget import Budgets
+from connector.ledger.store import open_ledger
 from tests.bulk.dam import PATIENCE
 
 from desk import Desk, Said  # isort: skip

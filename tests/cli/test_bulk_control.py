@@ -19,12 +19,12 @@ from typing import IO, Any
 
 import pytest
 
-from connector.bulk.ledger.model import ItemStatus, Wish
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.model import ItemStatus, Wish
+from connector.ledger.store import open_ledger
 from tests.bulk.dam import PATIENCE, Dam
 
 ROWS = 1200

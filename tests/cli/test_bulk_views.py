@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from connector.bulk.ledger.model import Counts, ItemStatus
 from connector.bulk.progress import Moment
-from connector.cli.bulk_live import drawn
-from connector.cli.bulk_views import PLAIN_EVERY, PlainView, line_of, view_on
+from connector.cli.bulk.job_views import PLAIN_EVERY, PlainView, line_of, view_on
+from connector.cli.bulk.live import drawn
 from connector.clock import VirtualClock
+from connector.ledger.model import Counts, ItemStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from connector.cli.emulator import emulator
-from connector.emulator.faces.tls import certificates
-from connector.emulator.identity.private_file import write_private
+from connector.emulator.http.private_file import write_private
+from connector.emulator.http.tls import certificates
 from connector.emulator.identity.tokens import SigningKey
-from connector.emulator.records.schema import load_schema
-from connector.emulator.records.store import Store
+from connector.emulator.world.schema import load_schema
+from connector.emulator.world.store import Store
 from connector.errors import SettingsError
 
 

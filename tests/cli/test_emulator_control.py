@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from connector.cli.emulator_control import ACTS, control
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SettingsError
 
 

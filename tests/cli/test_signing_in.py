@@ -15,7 +15,7 @@ from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import Secret, local_tenant
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 CLOSE = ("close", str(uuid.UUID(int=42)), "--won", "--yes")
 

@@ -35,9 +35,9 @@ from connector.closing.model import (
     Snapshot,
 )
 from connector.emulator.background import served
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Request
-from connector.settings import load
+from connector.settings.environment import load
 
 REAL = "CONTRACT_ENV_FILE"
 

@@ -11,7 +11,7 @@ from connector.clock import VirtualClock
 from connector.closing.organization import Query
 from connector.dataverse.organization import DataverseOrganization
 from connector.emulator.embedded import open_embedded
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from connector.errors import InputError
 from connector.handler import Request, Response
 

@@ -22,7 +22,7 @@ from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
 from connector.emulator.core import Emulator
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 

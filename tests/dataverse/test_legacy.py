@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connector.dataverse.legacy import Legacy
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.model import Binding, Facet, Feedback, Permit, Wait
-from connector.emulator.load.protection import Limits
+from connector.emulator.limits.protection import Limits
 from tests.dataverse.virtual_load import Load, Service, ceiling
 
 MOVED_AT = 900.0

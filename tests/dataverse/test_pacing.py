@@ -8,7 +8,7 @@ import pytest
 from connector.dataverse.pacing.budget import Budget, Limit
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.model import Binding, Facet, Feedback, Permit, Wait
-from connector.emulator.load.protection import Admission, Limits
+from connector.emulator.limits.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 
 

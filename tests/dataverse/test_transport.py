@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
 from connector.dataverse.transport import Network, Transport, bypasses_proxy
-from connector.emulator.faces.tls import Certificates, certificates
+from connector.emulator.http.tls import Certificates, certificates
 from connector.errors import Effect, NotSent, Unanswered
 from connector.handler import Request, Response
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from connector.dataverse.pacing.budget import Budget
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
-from connector.emulator.load.protection import Admission, Limits, Protection, Throttle
+from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"
 

@@ -7,11 +7,11 @@ import random
 import pytest
 
 from connector.clock import VirtualClock
-from connector.emulator.records.callers import Caller
-from connector.emulator.records.schema import load_schema
-from connector.emulator.records.store import Store
 from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.organization import Member, seed_organization, seed_parties
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.schema import load_schema
+from connector.emulator.world.store import Store
 from connector.emulator.world.world import World
 
 APPLICATION = "11111111-aaaa-4000-8000-000000000001"

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from connector.bulk.ledger.operations import Operations
-from connector.bulk.ledger.worker import Worker
+from connector.ledger.operations import Operations
+from connector.ledger.worker import Worker
 from connector.service.operations.work import Work
 from tests.service.timeline import Timeline
 

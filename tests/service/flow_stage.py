@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.bulk.ledger.operations import Operations
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
-from connector.emulator.load.faults import Fault, FaultPlan, Faults
-from connector.emulator.load.latency import Latency, LatencyModel
+from connector.emulator.limits.faults import Fault, FaultPlan, Faults
+from connector.emulator.limits.latency import Latency, LatencyModel
 from connector.errors import Unanswered
 from connector.handler import Request, Response
+from connector.ledger.operations import Operations
 from connector.service.app import create_app
 from connector.service.operations.operations import Desk
 from connector.service.operations.work import Work

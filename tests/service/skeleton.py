@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from connector.service.definition.definition import router
-from connector.service.definition.properties import Deployment
-from connector.service.models import CloseBody, PlanBody, ReopenBody, SubscribeBody
+from connector.service.connector_definition.definition import router
+from connector.service.connector_definition.properties import Deployment
 from connector.service.operations.table import (
     OPERATIONS,
     ColumnsTable,
@@ -20,6 +19,7 @@ from connector.service.operations.table import (
     TopQuery,
     register,
 )
+from connector.service.schemas.bodies import CloseBody, PlanBody, ReopenBody, SubscribeBody
 
 DEPLOYMENT = Deployment(host="close.contoso.com", audience="api://close.contoso.com")
 

@@ -17,22 +17,22 @@ from uuid import UUID
 
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import Clock, SystemClock, VirtualClock
 from connector.dataverse.custom_columns import custom_columns
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.policies import Patience, retry
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.files import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
+from connector.ledger.store import open_ledger
 from connector.service.app import create_app
-from connector.service.callers.caller import Caller
+from connector.service.auth.caller import Caller
 from connector.service.options import Access, Admission, ServiceOptions, SignIn
 from connector.service.reach import Reach, Surroundings
-from connector.service.trigger.tracking import Changed, Changes
+from connector.service.webhooks.tracking import Changed, Changes
 
 DEVELOPMENT = Admission(sign_in=SignIn.DEVELOPMENT, access=Access.APPLICATION)
 OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from connector.service.callers.caller import Caller, CallerKind
-from connector.service.callers.callers import Callers
+from connector.service.auth.caller import Caller, CallerKind
+from connector.service.auth.callers import Callers
 from connector.service.failures import Declined, Failure
 from connector.service.options import Access, Admission, SignIn
 from tests.service.entra import ADMISSION, CONNECTOR, OTHER_TENANT, TENANT, USER

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from connector.bulk.ledger.operations import Operations
 from connector.clock import VirtualClock
 from connector.errors import Broken, LedgerError
+from connector.ledger.operations import Operations
 from connector.service.chores import Chore, Chores
 from tests.service.stage import Stage
 

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from connector.service.app import create_app
-from connector.service.definition.definition import (
+from connector.service.connector_definition.definition import (
     ICON_PATH,
     MCP_PATH,
     PROPERTIES_PATH,
@@ -23,11 +23,11 @@ from connector.service.definition.definition import (
     swagger,
     text,
 )
-from connector.service.definition.icon import SIDE, icon_png
-from connector.service.definition.projection import Unprojectable, project
-from connector.service.definition.properties import BRAND_COLOR, Deployment, api_properties
-from connector.service.lint.document import Document
-from connector.service.lint.lint import lint
+from connector.service.connector_definition.icon import SIDE, icon_png
+from connector.service.connector_definition.projection import Unprojectable, project
+from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
+from tests.service.definition_lint.document import Document
+from tests.service.definition_lint.lint import lint
 from tests.service.designer import designer_view
 from tests.service.skeleton import DEPLOYMENT, skeleton
 from tests.service.stage import OPTIONS, Stage

@@ -16,8 +16,8 @@ from typing import Any
 import azure.functions as func
 import pytest
 
-from connector.service.lint.document import Document
-from connector.settings_service import COLLECTORS, ServiceNames
+from connector.settings.hosting import COLLECTORS, ServiceNames
+from tests.service.definition_lint.document import Document
 from tests.service.test_definition import SWAGGER
 
 Json = dict[str, Any]
@@ -302,7 +302,7 @@ def test_traces_go_to_the_collector_that_is_named_and_what_sends_them_is_install
 
 
 def test_every_setting_that_is_set_exists() -> None:
-    from connector.settings_names import Names  # noqa: PLC0415 - only this test needs it
+    from connector.settings.names import Names  # noqa: PLC0415 - only this test needs it
 
     known = {field.alias for model in (Names, ServiceNames) for field in model.model_fields.values()}
     said = {name for text in BICEP.values() for name in re.findall(r"\b((?:DATAVERSE|CONNECTOR)_[A-Z_]+)\b", text)}

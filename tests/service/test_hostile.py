@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from connector.bulk.ledger.operations import Operations
 from connector.clock import SystemClock
 from connector.emulator.identity.keys import Keys
+from connector.ledger.operations import Operations
 from tests.service.stage import Stage, unavailable
 
 WON = {"outcome": "won"}

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import psycopg
 
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.load.faults import Fault, FaultPlan
-from connector.emulator.organization.options import EmulatorOptions
-from connector.service.trigger.subscriptions import LASTS
+from connector.emulator.limits.faults import Fault, FaultPlan
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.store import open_ledger
+from connector.service.webhooks.subscriptions import LASTS
 from tests.bulk.conftest import postgres_server, postgres_store
 from tests.closing.small_organization import START
 from tests.service.process import Process, Told, polled, serving, until

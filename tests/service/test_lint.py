@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from connector.service.definition.definition import mcp_swagger, swagger, text
-from connector.service.definition.properties import api_properties
-from connector.service.lint.document import Document
-from connector.service.lint.lint import RULES, lint
+from connector.service.connector_definition.definition import mcp_swagger, swagger, text
+from connector.service.connector_definition.properties import api_properties
+from tests.service.definition_lint.document import Document
+from tests.service.definition_lint.lint import RULES, lint
 from tests.service.skeleton import DEPLOYMENT, skeleton
 
 Json = dict[str, Any]

@@ -19,7 +19,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import validator_for
 
 from connector.service.app import create_app
-from connector.service.definition.definition import MCP_PATH, PROPERTIES_PATH, SWAGGER_PATH
+from connector.service.connector_definition.definition import MCP_PATH, PROPERTIES_PATH, SWAGGER_PATH
 from connector.service.options import Access, Admission, SignIn
 from tests.service.stage import DEVELOPMENT, OPTIONS, Stage
 

@@ -27,12 +27,12 @@ from connector.emulator.identity.errors import EntraError
 from connector.emulator.identity.grants import Grants
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import Application, Person, Secret, local_tenant
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInAgain
 from connector.service.app import create_app
-from connector.service.callers.caller import Caller, CallerKind
+from connector.service.auth.caller import Caller, CallerKind
 from connector.service.failures import of_error
-from connector.settings import load
+from connector.settings.environment import load
 
 FLOWS = Application("66666666-6666-4666-8666-666666666666", "66666666-0000-4666-8666-666666666666", "Flows")
 ANN = Person("aaaaaaaa-0000-4000-8000-000000000001", "ann@emulator.invalid", "Ann")

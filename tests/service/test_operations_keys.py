@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.service.callers.caller import Caller, CallerKind
+from connector.service.auth.caller import Caller, CallerKind
 from connector.service.failures import Declined
-from connector.service.models import CloseBody, ReopenBody
-from connector.service.operations.keys import KeyKind, OperationKey, key_of
+from connector.service.operations.operation_keys import KeyKind, OperationKey, key_of
+from connector.service.schemas.bodies import CloseBody, ReopenBody
 
 ID = UUID("0f3c0000-0000-4000-8000-000000000001")
 USER = Caller(CallerKind.USER, "tenant", "user", "app")

@@ -12,11 +12,11 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger.model import Row
-from connector.bulk.ledger.operations import Operations
 from connector.closing.model import Intent, Outcome
+from connector.ledger.model import Row
+from connector.ledger.operations import Operations
 from connector.service.app import create_app
-from connector.service.page_style import STYLE
+from connector.service.templates.page_style import STYLE
 from tests.service.browser import CHROMIUM, Browser, browsing
 from tests.service.process import free_port, until
 from tests.service.stage import OPTIONS, Stage

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from connector.bulk.ledger.model import ItemStatus
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.load.faults import Fault, FaultPlan
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import Fault, FaultPlan
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.model import ItemStatus
 from tests.service.process import Told, polled, serving, until
 
 WON = {"outcome": "won"}

@@ -13,14 +13,14 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
-from connector.bulk.ledger.model import Item, Job
-from connector.bulk.ledger.operations import Operations
-from connector.bulk.ledger.worker import Worker
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent
 from connector.handler import Handler, Request, Response
-from connector.service.models_answers import ErrorBody
+from connector.ledger.model import Item, Job
+from connector.ledger.operations import Operations
+from connector.ledger.worker import Worker
 from connector.service.operations.table import OPERATIONS
+from connector.service.schemas.views import ErrorBody
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
 DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4

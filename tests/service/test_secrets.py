@@ -11,7 +11,7 @@ from uuid import UUID
 from connector.clock import SystemClock
 from connector.emulator.background import served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.service.messages import win_message
 from tests.service.process import polled, serving
 from tests.service.test_kill import OPEN, found

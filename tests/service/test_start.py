@@ -19,7 +19,7 @@ from starlette.testclient import TestClient  # the tests' own, before the counti
 before = set(sys.modules)
 from connector.assembly.endpoint import open_endpoint
 from connector.service.app import create_app
-from connector.settings import load
+from connector.settings.environment import load
 endpoint = open_endpoint(load())
 app = create_app(endpoint.options, endpoint.around)
 with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 1)) as client:

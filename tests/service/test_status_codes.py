@@ -17,7 +17,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from connector.dataverse.organization import DataverseOrganization
-from connector.emulator.load.faults import Fault, FaultPlan, Faults
+from connector.emulator.limits.faults import Fault, FaultPlan, Faults
 from connector.handler import Handler, Request, Response
 from tests.service.flow_engine import RETRIED
 from tests.service.stage import Stage, Trouble, busy

@@ -20,19 +20,20 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.store import open_ledger
 from connector.clock import VirtualClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import CloseActivity, Intent, OpportunityState, Outcome, Snapshot
 from connector.errors import Broken, NotSent, Unanswered
 from connector.handler import Request, Response
-from connector.service.callers.caller import Caller, CallerKind
+from connector.ledger.ledger import Ledger
+from connector.ledger.store import open_ledger
+from connector.service.auth.caller import Caller, CallerKind
 from connector.service.failures import Declined
-from connector.service.models import SubscribeBody
 from connector.service.operations.wait import LoopWaiting
-from connector.service.trigger.callback import PLATFORM_HOSTS, allowed
-from connector.service.trigger.notifications import (
+from connector.service.routes.subscriptions_routes import Desk, router
+from connector.service.schemas.bodies import SubscribeBody
+from connector.service.webhooks.callback import PLATFORM_HOSTS, allowed
+from connector.service.webhooks.notifications import (
     GIVES_UP,
     PAUSES,
     REMEMBERS,
@@ -41,10 +42,9 @@ from connector.service.trigger.notifications import (
     closed_event,
     event_from,
 )
-from connector.service.trigger.routes import Desk, router
-from connector.service.trigger.subscriptions import LASTS, MOST, Subscriptions
-from connector.service.trigger.tracking import NET, Changed, Tracker
-from connector.service.trigger.webhooks import KEY_HEADER
+from connector.service.webhooks.subscriptions import LASTS, MOST, Subscriptions
+from connector.service.webhooks.tracking import NET, Changed, Tracker
+from connector.service.webhooks.webhooks import KEY_HEADER
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 

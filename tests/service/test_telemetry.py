@@ -28,8 +28,8 @@ from connector.handler import Request, Response
 from connector.service.app import create_app
 from connector.service.telemetry import Side, Silent, call_name, traced
 from connector.service.telemetry_otel import OpenTelemetry
-from connector.settings import load
-from connector.settings_service import ServiceSettings
+from connector.settings.environment import load
+from connector.settings.hosting import ServiceSettings
 from tests.service.stage import OPTIONS, Stage, unavailable
 
 WON = {"outcome": "won"}

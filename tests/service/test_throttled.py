@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from connector.clock import SystemClock
 from connector.emulator.background import served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.load.faults import Fault, FaultPlan
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import Fault, FaultPlan
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.service.process import Told, serving, until
 from tests.service.test_kill import OPEN, found
 from tests.service.test_process import KEY, keyed

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.service.callers.caller import Caller, CallerKind
-from connector.service.callers.keys import PAUSE, SigningKeys
-from connector.service.callers.tokens import Tokens
+from connector.service.auth.caller import Caller, CallerKind
+from connector.service.auth.keys import PAUSE, SigningKeys
+from connector.service.auth.tokens import Tokens
 from connector.service.failures import Declined, Failure
 from connector.service.options import Access, Admission
 from tests.service.entra import ADMISSION, API, API_URI, CONNECTOR, OTHER_TENANT, TENANT, USER, Entra, unsigned

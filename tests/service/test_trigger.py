@@ -20,10 +20,10 @@ from connector.closing.model import Intent, Outcome
 from connector.closing.organization import Query
 from connector.handler import Request, Response
 from connector.service.app import create_app
-from connector.service.callers.callers import DEVELOPER
-from connector.service.trigger.trigger import Trigger
-from connector.service.trigger.webhooks import KEY_HEADER
-from connector.settings import load
+from connector.service.auth.callers import DEVELOPER
+from connector.service.webhooks.trigger import Trigger
+from connector.service.webhooks.webhooks import KEY_HEADER
+from connector.settings.environment import load
 from tests.service.messages import win_message
 
 KEYS = ("the-key-in-use", "its-successor")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.service.failures import Declined
-from connector.service.trigger.webhooks import LARGEST_BODY, SIZE_HEADER, Told, read_message, tenant_of
+from connector.service.webhooks.webhooks import LARGEST_BODY, SIZE_HEADER, Told, read_message, tenant_of
 from tests.service.messages import KEY, KEYS, win_message
 
 ID = UUID("6f2c1f0a-0000-4000-8000-000000000001")

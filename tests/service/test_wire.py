@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 import uvicorn
 
-from connector.service.wire import Wire
+from connector.service.schemas.wire import Wire
 from tests.service.process import until
 from tests.service.stage import Stage
 

@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from connector.bulk.input.columns import Columns, unknown
 from connector.bulk.input.file import Line, open_table
 from connector.bulk.input.sieve import Duplicate, Sieve
-from connector.bulk.ledger.intents import wanted_text
-from connector.bulk.ledger.model import Row
 from connector.closing.model import Intent
 from connector.closing.request import CloseRequest, problems_of
 from connector.errors import InputError
+from connector.ledger.intents import wanted_text
+from connector.ledger.model import Row
 
 MOST_PROBLEMS = 20
 """How many problems are told; the others are counted."""

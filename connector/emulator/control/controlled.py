@@ -9,11 +9,11 @@ from connector.emulator.control.journal import Journal
 from connector.emulator.control.referee import Referee
 from connector.emulator.identity.bearer import Bearer
 from connector.emulator.identity.grants import Grants
-from connector.emulator.load.faults import Faults
-from connector.emulator.load.protection import Protection
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.organization.organization import Organization
-from connector.emulator.organization.travel import TravelClock
+from connector.emulator.limits.faults import Faults
+from connector.emulator.limits.protection import Protection
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.open_organization import Organization
+from connector.emulator.seeding.travel_clock import TravelClock
 
 
 class Controlled(Protocol):

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from connector.emulator.control.journal import Entry, masked, masked_url
-from connector.emulator.wire.answers import split_url
+from connector.emulator.http.responses import split_url
 from connector.handler import Response
 
 _UNKNOWN = -1

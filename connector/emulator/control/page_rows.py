@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from connector.emulator.control.controlled import Controlled
 from connector.emulator.control.page_parts import Column, badge, empty, escape, facts, money, named, table
-from connector.emulator.records.store import Store
+from connector.emulator.world.store import Store
 
 SHOWN = 100
 _STATES: Mapping[str, tuple[tuple[str, str], ...]] = {

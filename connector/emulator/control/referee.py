@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from connector.emulator.control.journal import OperationNote
-from connector.emulator.load.calls import Call, Calls
+from connector.emulator.limits.calls import Call, Calls
 
 EXAMPLES = 10
 N_PLUS_ONE = 12

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from connector.clock import Clock
+from connector.emulator.http.responses import split_url
 from connector.emulator.identity.grants import DATAVERSE_APPLICATION
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.tenant import Tenant
-from connector.emulator.records.callers import Caller
-from connector.emulator.wire.answers import split_url
+from connector.emulator.world.callers import Caller
 from connector.handler import Request, Response
 
 REMEMBERED = 2000

@@ -10,9 +10,7 @@ import html
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from connector.emulator.identity.errors import EntraError, Form, required
-from connector.emulator.identity.grants import Grants
-from connector.emulator.wire.answers import (
+from connector.emulator.http.responses import (
     form_fields,
     html_response,
     json_response,
@@ -21,6 +19,8 @@ from connector.emulator.wire.answers import (
     split_url,
     text_response,
 )
+from connector.emulator.identity.errors import EntraError, Form, required
+from connector.emulator.identity.grants import Grants
 from connector.handler import Request, Response
 
 NO_STORE = (("Cache-Control", "no-store, no-cache"), ("Pragma", "no-cache"))

@@ -10,7 +10,7 @@ from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import L, Literal, QueryFunction
 from connector.emulator.odata.values import ID_KINDS, TEXT, day_text, fold, loosely, moment_text
 from connector.emulator.odata.when import COUNTED, FIXED, ON, Asker, Range, as_day, as_moment, counted, fixed
-from connector.emulator.records.schema import Column, Kind
+from connector.emulator.world.schema import Column, Kind
 
 Value = str | int | float | None
 Late = Callable[[Asker], Value]

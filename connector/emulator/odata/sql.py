@@ -28,7 +28,7 @@ from connector.emulator.odata.tree import (
 )
 from connector.emulator.odata.values import EDM, ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
 from connector.emulator.odata.when import Asker
-from connector.emulator.records.schema import Collection, Column, Kind, Lookup, Schema, Table
+from connector.emulator.world.schema import Collection, Column, Kind, Lookup, Schema, Table
 
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import L, Literal
-from connector.emulator.records.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind
+from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind
 
 GUID = re.compile(r"\{?[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\}?\Z")
 ID_KINDS = LOOKUP_KINDS | {Kind.UUID}

@@ -9,12 +9,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from connector.emulator.records.callers import Caller
-from connector.emulator.records.records import Given, Ref
-from connector.emulator.records.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind, Table
-from connector.emulator.records.store import Row
 from connector.emulator.rules.rule import Refused
 from connector.emulator.seeding.organization import BUSINESS_UNIT_ID, SALES_USER_ID
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.records import Given, Ref
+from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind, Table
+from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
 
 _SEEDER = Caller(SALES_USER_ID, "", "", frozenset(), business_unit_id=BUSINESS_UNIT_ID)

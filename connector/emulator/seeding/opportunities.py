@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from connector.emulator.records.store import Value
 from connector.emulator.seeding.organization import (
     ACCOUNTS,
     BUSINESS_UNIT_ID,
@@ -19,6 +18,7 @@ from connector.emulator.seeding.organization import (
     US_DOLLAR_ID,
     row_id,
 )
+from connector.emulator.world.store import Value
 from connector.emulator.world.world import World
 
 ITEM_BASED, WORK_BASED = 192350000, 192350001

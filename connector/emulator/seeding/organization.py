@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from connector.emulator.records.callers import CLOSING_PRIVILEGES, all_privileges
-from connector.emulator.records.importing import Customization, StatusReason
-from connector.emulator.records.store import Row
 from connector.emulator.seeding.views import seed_views
+from connector.emulator.world.callers import CLOSING_PRIVILEGES, all_privileges
+from connector.emulator.world.importing import Customization, StatusReason
+from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
 
 ORGANIZATION_ID = "00001019-0000-4000-8000-000000000001"

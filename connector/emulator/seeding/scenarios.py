@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from connector.emulator.records.importing import Customization
 from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.opportunities import FIRST_CASES, seed_opportunities
 from connector.emulator.seeding.organization import seed_parties
+from connector.emulator.world.importing import Customization
 from connector.emulator.world.world import World
 
 

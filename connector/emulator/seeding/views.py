@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector.emulator.records.store import Row
+from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
 
 

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from connector.emulator.messages.opportunity import LOST, OPEN, WON, close_opportunity, reopen
-from connector.emulator.messages.quote import ACTIVE, CLOSED, DRAFT, new_quote
-from connector.emulator.messages.quote import WON as QUOTE_WON
-from connector.emulator.records.callers import Access, Caller
-from connector.emulator.records.records import Given, Records, Ref, Values
-from connector.emulator.records.schema import Table
-from connector.emulator.records.store import Row
 from connector.emulator.rules.platform import MESSAGE_UNSUPPORTED
 from connector.emulator.rules.sales import (
     CLOSED_COLUMNS,
@@ -21,6 +14,13 @@ from connector.emulator.rules.sales import (
     QUOTE_STATE_BY_UPDATE,
     STATE_BY_UPDATE,
 )
+from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportunity, reopen
+from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
+from connector.emulator.world.quote import WON as QUOTE_WON
+from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.schema import Table
+from connector.emulator.world.store import Row
 
 STATE_COLUMNS = frozenset({"statecode", "statuscode"})
 SYSTEM_TABLES = frozenset({"activitypointer", "sdkmessage", "sdkmessagefilter", "organization", "role", "businessunit"})

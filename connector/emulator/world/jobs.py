@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from connector.emulator.messages.catalogue import HANDLERS
-from connector.emulator.messages.opportunity import Arguments
-from connector.emulator.records.callers import Access, Caller
-from connector.emulator.records.records import Records, Ref
 from connector.emulator.rules.rule import Refused
 from connector.emulator.rules.sales import PROJECT_BUSY
+from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.catalogue import HANDLERS
+from connector.emulator.world.opportunity import Arguments
+from connector.emulator.world.records import Records, Ref
 
 DELAY = timedelta(seconds=30)
 """How long a job waits. The real time is not documented, only that it is long (long-running-jobs page)."""

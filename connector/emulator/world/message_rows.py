@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID, uuid5
 
-from connector.emulator.records.records import Records
-from connector.emulator.records.schema import Message
-from connector.emulator.records.store import Row
+from connector.emulator.world.records import Records
+from connector.emulator.world.schema import Message
+from connector.emulator.world.store import Row
 
 _IDS = UUID("9b1b4a3c-53ef-5c12-8e0d-3a60d4cf9a77")
 _PLATFORM = {

@@ -7,13 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connector.clock import Clock
-from connector.emulator.messages.catalogue import HANDLERS, available
-from connector.emulator.messages.opportunity import Arguments
-from connector.emulator.records.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
-from connector.emulator.records.importing import Customization
-from connector.emulator.records.records import Records, Ref, Values
-from connector.emulator.records.schema import Collection, Message, Schema, Table
-from connector.emulator.records.store import Snapshot, Store
 from connector.emulator.rules.platform import (
     ACT_ON_BEHALF,
     CANNOT_ACT,
@@ -25,7 +18,14 @@ from connector.emulator.rules.platform import (
 from connector.emulator.rules.rule import Refused
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world import changes, jobs
+from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
+from connector.emulator.world.catalogue import HANDLERS, available
+from connector.emulator.world.importing import Customization
 from connector.emulator.world.message_rows import write_message_rows
+from connector.emulator.world.opportunity import Arguments
+from connector.emulator.world.records import Records, Ref, Values
+from connector.emulator.world.schema import Collection, Message, Schema, Table
+from connector.emulator.world.store import Snapshot, Store
 
 __all__ = ["Answer", "Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
 

@@ -8,11 +8,11 @@ import threading
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import Item, Job, WorkerLost
-from connector.bulk.ledger.operations import Operations
-from connector.bulk.ledger.worker import Worker
 from connector.errors import LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Item, Job, WorkerLost
+from connector.ledger.operations import Operations
+from connector.ledger.worker import Worker
 from connector.service.operations.work import Stopping, Work
 
 _log = logging.getLogger("connector.service")

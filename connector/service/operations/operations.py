@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from connector.bulk.ledger.ledger import Ledger
-from connector.bulk.ledger.model import ItemStatus, JobKind, Wanted
-from connector.bulk.ledger.operations import Asked, KeyReused, Operation, Operations
 from connector.clock import Clock
 from connector.closing.model import ReopenIntent
 from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, parse_request
 from connector.errors import LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, JobKind, Wanted
+from connector.ledger.operations import Asked, KeyReused, Operation, Operations
 from connector.service.answers import is_finished, stands
 from connector.service.audit import AuditTrail, of_request
-from connector.service.callers.caller import Caller, CallerKind
+from connector.service.auth.caller import Caller, CallerKind
 from connector.service.failures import Declined, Failure, busy, declined
-from connector.service.models import CloseBody, CloseWish, ReopenBody
-from connector.service.operations.keys import KeyKind, key_of, run_of
 from connector.service.operations.links import Seal
+from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.options import Access, ServiceOptions
 from connector.service.reach import never_stopped
+from connector.service.schemas.bodies import CloseBody, CloseWish, ReopenBody
 
 Entropy = Callable[[int], bytes]
 """Returns so many bytes that nobody can guess."""

@@ -17,8 +17,16 @@ from pydantic import BaseModel
 from pydantic.config import JsonDict
 
 from connector.closing.model import Outcome
-from connector.service.models import ADVANCED, IMPORTANT, LONGEST_KEY, CloseBody, PlanBody, ReopenBody, SubscribeBody
-from connector.service.models_answers import (
+from connector.service.schemas.bodies import (
+    ADVANCED,
+    IMPORTANT,
+    LONGEST_KEY,
+    CloseBody,
+    PlanBody,
+    ReopenBody,
+    SubscribeBody,
+)
+from connector.service.schemas.views import (
     CloseColumns,
     ConnectionView,
     ErrorBody,

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from connector.bulk.ledger.operations import Operation
 from connector.clock import Clock
+from connector.ledger.operations import Operation
 from connector.service.answers import is_finished
 
 T = TypeVar("T")

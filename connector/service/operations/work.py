@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from connector.bulk.ledger.model import STATUS_BY_WORD, Item, Job, Result, Wanted
-from connector.bulk.ledger.worker import Worker
 from connector.clock import Clock
 from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.identity import is_made_under
@@ -19,9 +17,11 @@ from connector.closing.model import Intent, Report, ReportStatus
 from connector.closing.organization import Organization
 from connector.closing.report import report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
+from connector.ledger.model import STATUS_BY_WORD, Item, Job, Result, Wanted
+from connector.ledger.worker import Worker
 from connector.service.answers import GAVE_UP, SIGN_IN
 from connector.service.audit import AuditTrail, of_end
-from connector.service.callers.caller import Caller
+from connector.service.auth.caller import Caller
 from connector.service.operations.operations import Desk
 from connector.service.options import ServiceOptions
 from connector.service.telemetry import OPERATION_SECONDS, Fact, Side, Silent, Span, Telemetry

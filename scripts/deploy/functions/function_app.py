@@ -15,7 +15,7 @@ import azure.functions as func
 
 from connector.assembly.endpoint import open_endpoint
 from connector.service.app import create_app
-from connector.settings import load
+from connector.settings.environment import load
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

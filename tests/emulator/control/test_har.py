@@ -14,7 +14,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from connector.handler import Request
 
 PAIR = {"name": str, "value": str}

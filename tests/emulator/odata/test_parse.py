@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.emulator.api.preferences import preferences
 from connector.emulator.odata.options import options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select
 from connector.emulator.odata.path import segments
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import Comparison, L, Lambda, Literal, Logical, Not, Path, QueryFunction
-from connector.emulator.operations.preferences import preferences
 
 PIECES = st.sampled_from(
     [

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.emulator.records.callers import Caller
-from connector.emulator.webapi.api import Answer, Api
+from connector.emulator.api.api import Answer, Api
+from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import World
 from connector.handler import Request, Response
 

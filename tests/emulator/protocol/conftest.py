@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.emulator.records.callers import Caller
-from connector.emulator.webapi.api import Api
+from connector.emulator.api.api import Api
+from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import World
 from tests.emulator.protocol.client import ROOT, Client
 

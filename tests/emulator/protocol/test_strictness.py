@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connector.emulator.operations import preferences as headers_of
+from connector.emulator.api import preferences as headers_of
 from tests.emulator.protocol.client import Client
 
 TOKEN = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|@?[\w.]+|[^\w\s]")

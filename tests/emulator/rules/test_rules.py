@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.emulator.records.callers import Caller, all_privileges
-from connector.emulator.records.schema import load_schema
-from connector.emulator.records.store import Store
 from connector.emulator.rules.registry import all_rules, rules_data
 from connector.emulator.rules.rule import Evidence
 from connector.emulator.rules.switches import Switches, UnknownSwitch
+from connector.emulator.world.callers import Caller, all_privileges
+from connector.emulator.world.schema import load_schema
+from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
 
 CODES = Path(__file__).parents[2] / "fixtures" / "error_codes.csv"

@@ -13,7 +13,7 @@ from connector.clock import VirtualClock
 from connector.emulator.background import served
 from connector.emulator.embedded import open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from tests.emulator.stranger.wire import Stranger
 
 Organized = Callable[[EmulatorOptions], Stranger]

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from connector.emulator.organization.options import EMBEDDED_URL
+from connector.emulator.seeding.emulator_options import EMBEDDED_URL
 from tests.emulator.stranger.samples import Sample, samples, send
 from tests.emulator.stranger.wire import Stranger
 

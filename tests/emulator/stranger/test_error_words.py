@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.wire import Stranger, error_of
 

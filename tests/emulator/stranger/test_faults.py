@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.wire import Json, Stranger, error_of
 

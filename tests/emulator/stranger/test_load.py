@@ -14,8 +14,8 @@ import requests
 from connector.emulator.embedded import open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.load.latency import LatencyModel
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.held import HeldClock
 from tests.emulator.stranger.wire import Stranger, error_of

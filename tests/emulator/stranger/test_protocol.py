@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.wire import Stranger, error_of, fresh_id
 

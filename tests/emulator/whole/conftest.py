@@ -11,7 +11,7 @@ from connector.clock import Clock, SystemClock
 from connector.emulator.background import served
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import MEMORY, EmulatorOptions
+from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace, embedded_face, session_for
 
 

@@ -11,7 +11,7 @@ import requests
 from connector.clock import Clock
 from connector.emulator.core import Emulator
 from connector.emulator.embedded import EmbeddedEmulator
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 
 @dataclass

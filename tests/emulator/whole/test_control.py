@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector.clock import VirtualClock
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
 OPPORTUNITY = "00000003-0000-4000-8000-000000000004"
@@ -242,7 +242,7 @@ def test_a_close_is_found_with_the_quotes_and_activities_it_left(face: Face) -> 
 
 def test_importing_the_emulators_options_is_light() -> None:
     code = (
-        "import sys, connector.emulator.organization.options; "
+        "import sys, connector.emulator.seeding.emulator_options; "
         "print([m for m in ('requests', 'cryptography', 'msal', 'asyncio') if m in sys.modules])"
     )
     root = Path(__file__).parents[3]

@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from connector.clock import VirtualClock
-from connector.emulator.load.faults import read_plan
-from connector.emulator.load.latency import LatencyModel
-from connector.emulator.load.protection import Limits
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.limits.faults import read_plan
+from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.limits.protection import Limits
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
 ACTIVE_QUOTE = "00001084-0000-4000-8000-000000000012"

@@ -11,11 +11,11 @@ import pytest
 
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.faces import server as server_module
+from connector.emulator.http import server as server_module
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
-from connector.emulator.records.schema import load_schema
-from connector.emulator.records.store import Store, StoreError
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.world.schema import load_schema
+from connector.emulator.world.store import Store, StoreError
 from connector.emulator.world.world import Invocation
 from tests.emulator.whole.face import Face, session_for
 from tests.emulator.whole.test_wire import HEALTH, answers, connected

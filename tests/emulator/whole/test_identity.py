@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from connector.clock import VirtualClock
 from connector.emulator.identity.tenant import CLIENT_ID, Application, Federation, Secret, local_tenant
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
 FIELDS = {"error", "error_description", "error_codes", "timestamp", "trace_id", "correlation_id", "error_uri"}

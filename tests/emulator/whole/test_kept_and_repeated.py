@@ -20,7 +20,7 @@ from connector.clock import VirtualClock
 from connector.emulator.background import served
 from connector.emulator.embedded import open_embedded
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace, embedded_face, session_for
 
 ROOT = Path(__file__).parents[3]

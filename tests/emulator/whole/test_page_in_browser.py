@@ -10,7 +10,7 @@ import requests
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.organization.options import EmulatorOptions
+from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.browser import Browser, browser, chromium
 
 VIEWS = ("journal", "data", "referee", "rules", "settings")

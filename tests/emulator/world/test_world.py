@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from connector.emulator.records.callers import Caller
-from connector.emulator.records.records import Given
 from connector.emulator.seeding.organization import EURO_ID, US_DOLLAR_ID, row_id
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.records import Given
 from connector.emulator.world.world import Invocation, Ref, Refused, World, plugin_abort
 
 ACTIVITY = "99999999-0000-4000-8000-000000000001"

@@ -1,0 +1,300 @@
+"""`connector bulk`: closes many opportunities, as a job that survives anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from connector.bulk.planning import forecast, write_plan
+from connector.bulk.progress import Ending
+from connector.bulk.results import BAD, write_results
+from connector.bulk.status import status_data
+from connector.cli.bulk.at_work import opened, who
+from connector.cli.bulk.job_views import show_counts
+from connector.cli.bulk.source import source_of, source_options
+from connector.cli.bulk.words import duration
+from connector.cli.bulk.words import rows as rows_of
+from connector.cli.bulk.work import (
+    agree,
+    checked_name,
+    code,
+    may_begin,
+    may_go_on,
+    may_undo,
+    same_organization,
+    say_wish,
+    work,
+)
+from connector.cli.connection import connected, read_settings
+from connector.cli.failures import ExitCode
+from connector.cli.options import run_options, yes_option
+from connector.cli.results import print_json
+from connector.ledger.model import ItemStatus, JobKind, Wish
+
+
+class InOrder(click.Group):
+    """A group that lists its commands in the order in which they stand here."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
+        """Return the names in the order of their first use by somebody new."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder)
+def bulk() -> None:
+    """Close many opportunities, of a file or a query: durable, paced, resumable.
+
+    A job has a name and a list of rows in the store (CONNECTOR_STORE). It can be stopped and killed at any moment:
+    `resume` goes on where it was, and nothing is done twice.
+    """
+
+
+@bulk.command()
+@source_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The plan file; else FILE with .plan.jsonl. A query needs one.",
+)
+@click.option("--seconds-per-step", default=0.3, show_default=True, help="Execution time assumed for the forecast.")
+@run_options
+@click.pass_context
+def plan(
+    context: click.Context,
+    *,
+    out: Path | None,
+    seconds_per_step: float,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Show what would happen to each row, and write a plan file.
+
+    The rows are those of FILE or of a query. Nothing is changed in the organization; `run` carries the plan file out,
+    and refuses the rows of which something else is true by then.
+    """
+    source = source_of(context)
+    settings = read_settings(env_file)
+    target = out or source.plan_file()
+    with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+        for _ in rows():  # every problem is told before anything is written
+            pass
+        head = {"organization": connection.base_url, **source.data()}
+        summary = write_plan(target, head, rows(), connection.organization)
+        told = forecast(summary, connection.lanes, seconds_per_step)
+    data = {"plan": str(target), **summary.data(), "forecast": told.data()}
+    if as_json:
+        print_json(data)
+    else:
+        told_status = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in summary.by_status.items())
+        click.echo(f"{target}: {rows_of(summary.rows)}, {told_status}.")
+        for reason, count in summary.reasons.most_common():
+            click.echo(f"  {count:>8,}  {reason}")
+        if summary.reasons:
+            click.echo("Which rows these are, and why, stands in the plan file.")
+        click.echo(
+            f"To carry it out takes about {told.requests:,} requests, {told.operations:,} operations of the "
+            f"entitlement, and {duration(told.seconds)} if a write takes {seconds_per_step} s."
+        )
+    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+
+
+@bulk.command()
+@source_options
+@click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
+@click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@yes_option
+@run_options
+@click.pass_context
+def run(
+    context: click.Context,
+    *,
+    name: str | None,
+    join: bool,
+    yes: bool,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Close the opportunities of FILE or of a query, as a job.
+
+    FILE has rows, or is a plan file. The same command again goes on with the same job. A query is asked once, when its
+    job begins.
+    """
+    source = source_of(context)
+    settings = read_settings(env_file)
+    job_name = checked_name(name or source.job_name())
+    with opened(settings) as ledger:
+        may_begin(ledger, job_name, join=join)
+        with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+            source.must_belong(connection.base_url)
+            job = ledger.find(job_name)
+            if job is not None:
+                source.must_be_of(job, ledger, rows)
+                may_go_on(ledger, job, ledger.counts(job_name).open)
+            else:
+                count = sum(1 for _ in rows())
+                agree(
+                    f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?",
+                    agreed=yes,
+                    as_json=as_json,
+                )
+                options = {"organization": connection.base_url, **source.data()}
+                ledger.create(job_name, rows(), options=options, who=who())
+        return work(ledger, ledger.job(job_name), settings, as_json=as_json)
+
+
+@bulk.command()
+@click.argument("name")
+@click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@yes_option
+@run_options
+def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
+    """Go on with a job that was paused, stopped or broken off.
+
+    It may have been begun on another machine, if the store is one that machines share.
+    """
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        may_begin(ledger, name, join=join)
+        left = ledger.counts(name).open
+        may_go_on(ledger, ledger.job(name), left)
+        if left:
+            agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
+        if ledger.job(name).wish is not Wish.RUN:
+            ledger.wish(name, Wish.RUN)
+        return work(ledger, ledger.job(name), settings, as_json=as_json)
+
+
+@bulk.command()
+@click.argument("name")
+@run_options
+def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
+    """Stop a job for a while, wherever it is worked on.
+
+    What is in flight is finished; `resume` goes on.
+    """
+    return say_wish(name, Wish.PAUSE, as_json=as_json, env_file=env_file)
+
+
+@bulk.command()
+@click.argument("name")
+@run_options
+def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
+    """Stop a job for good; what is done stays done. Only `resume` takes it up again."""
+    return say_wish(name, Wish.CANCEL, as_json=as_json, env_file=env_file)
+
+
+@bulk.command()
+@click.argument("name", required=False)
+@run_options
+def status(*, name: str | None, as_json: bool, env_file: Path | None) -> int:
+    """Show where a job stands, or list the jobs."""
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        names = [name] if name else [job.name for job in ledger.jobs()]
+        found = [status_data(ledger, ledger.job(each)) for each in names]
+        if as_json:
+            print_json(found[0] if name else {"jobs": found})
+            return ExitCode.DONE
+        for data in found:
+            show_counts(str(data["job"]), ledger.counts(str(data["job"])), data)
+        if not found:
+            click.echo("There are no jobs in this store.")
+    return ExitCode.DONE
+
+
+@bulk.command()
+@click.argument("name")
+@click.option("--refused", is_flag=True, help="The refused rows too, not only those that failed.")
+@yes_option
+@run_options
+def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
+    """Do the failed rows of a job again."""
+    settings = read_settings(env_file)
+    statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
+    with opened(settings) as ledger:
+        may_begin(ledger, name, join=False)
+        rows = sum(ledger.counts(name).of(each) for each in statuses)
+        may_go_on(ledger, ledger.job(name), rows)
+        if rows:
+            agree(f"Try {rows_of(rows)} of job {name} again?", agreed=yes, as_json=as_json)
+            ledger.retry(name, statuses)
+        ledger.wish(name, Wish.RUN)
+        return work(ledger, ledger.job(name), settings, as_json=as_json)
+
+
+@bulk.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Every row with what came of it.")
+@click.option(
+    "--dead-letters",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The refused and failed rows, as input for another run.",
+)
+@run_options
+def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
+    """Write what came of the rows to files (.csv or .jsonl). The exit code says whether all is well."""
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        asked = ((out, ()), (dead_letters, BAD))
+        files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in asked if path}
+        data = status_data(ledger, ledger.job(name)) | {"files": files}
+        counts = ledger.counts(name)
+        if as_json:
+            print_json(data)
+        else:
+            show_counts(name, counts, data)
+            for path, count in files.items():
+                click.echo(f"{path}: {rows_of(count)} written.")
+    return code(Ending(counts, Wish.RUN, stopped=counts.open > 0, blocked=None))
+
+
+@bulk.command()
+@click.argument("name")
+@run_options
+def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
+    """Compare what a job says it did with what the organization has.
+
+    Exit code 1 on any mismatch.
+    """
+    from connector.bulk.reconcile import DONE, mismatches  # noqa: PLC0415
+
+    settings = read_settings(env_file)
+    with opened(settings) as ledger, connected(settings) as connection:
+        job = ledger.job(name)
+        same_organization(job, connection.base_url)
+        counts = ledger.counts(name)
+        found = [each.data() for each in mismatches(ledger.records(name, DONE), connection.organization)]
+    checked = sum(counts.of(each) for each in DONE)
+    if as_json:
+        print_json({"job": name, "checked": checked, "mismatches": found, "open": counts.open})
+    else:
+        for each in found:
+            click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
+        click.echo(f"{rows_of(checked)} checked, {len(found):,} of them not as the job says.")
+    return ExitCode.FAILED if found else ExitCode.DONE
+
+
+@bulk.command()
+@click.argument("name")
+@yes_option
+@run_options
+def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
+    """Open again what a job closed, and only that.
+
+    It is done as a job of its own, NAME.undo, once the other is finished or cancelled.
+    """
+    from connector.bulk.undo import undo_name, undo_rows  # noqa: PLC0415
+
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        job = ledger.job(name)
+        undoing = undo_name(job)
+        may_begin(ledger, undoing, join=False)
+        if ledger.find(undoing) is None:
+            may_undo(ledger, job)
+            closed = ledger.counts(name).of(ItemStatus.CLOSED)
+            agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
+            rows = undo_rows(ledger, job)
+            ledger.create(undoing, rows, kind=JobKind.REOPEN, options=job.options, undoes=name, who=who())
+        return work(ledger, ledger.job(undoing), settings, as_json=as_json)

@@ -1,0 +1,126 @@
+"""Bulk jobs as people see them: a live picture on a terminal, plain lines elsewhere, a summary in the end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Protocol, TextIO
+
+import click
+
+from connector.bulk.progress import Moment
+from connector.cli.bulk.words import BINDS, duration, rows
+from connector.cli.screen import legible
+from connector.clock import Clock
+from connector.ledger.model import Counts, ItemStatus, JobState, Wish
+
+PLAIN_EVERY = 10.0
+"""Seconds between lines where there is no terminal."""
+
+
+class View(Protocol):
+    """Shows how a run goes."""
+
+    def show(self, moment: Moment) -> None:
+        """Show a moment."""
+
+    def end(self) -> None:
+        """Show no more."""
+
+
+class PlainView:
+    """Writes a line every so often, where there is no terminal."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._told_at = float("-inf")
+        self._told_wish = Wish.RUN
+
+    def show(self, moment: Moment) -> None:
+        """Show a moment, if it is time to, and what is newly wanted at once."""
+        if moment.wish is not self._told_wish:
+            self._told_wish = moment.wish
+            self._stream.write(moment.wish.seen + "\n")
+            self._stream.flush()
+        if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
+            self._told_at = self._clock.monotonic()
+            self._stream.write(line_of(moment) + "\n")
+            self._stream.flush()
+
+    def end(self) -> None:
+        """Show no more."""
+
+
+def view_on(stream: TextIO, clock: Clock) -> View:
+    """Return the view for `stream`."""
+    if not stream.isatty():
+        return PlainView(stream, clock)
+    from connector.cli.bulk.live import LiveView  # noqa: PLC0415 - only a terminal pays for it
+
+    return LiveView(stream, clock)
+
+
+def line_of(moment: Moment) -> str:
+    """Return a moment as one line."""
+    counts = moment.counts
+    total = counts.total
+    done = total - counts.open
+    parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})", f"{moment.rate:.1f}/s"]
+    if moment.ceiling:
+        parts.append(f"ceiling {moment.ceiling:.1f}/s")
+    if counts.open:
+        parts.append(f"bound by {BINDS.get(moment.binding, moment.binding)}")
+    if moment.waiting:
+        parts.append(f"waiting {duration(moment.waiting)} more")
+    if moment.left is not None and moment.left < float("inf"):
+        parts.append(f"about {duration(moment.left)} left")
+    bad = counts.of(ItemStatus.REFUSED) + counts.of(ItemStatus.FAILED)
+    if bad:
+        worst = max(counts.reasons.items(), key=lambda pair: pair[1], default=((None, ""), 0))
+        parts.append(f"{bad:,} not done (most: {worst[0][1]})" if worst[1] else f"{bad:,} not done")
+    return ", ".join(parts)
+
+
+def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
+    """Write where a job stands, and what to look at next."""
+    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}."]
+    lines += [
+        f"  {counts.of(status):>10,}  {status.word.replace('_', ' ')}: {status.sentence}"
+        for status in ItemStatus
+        if counts.of(status)
+    ]
+    lines += [
+        f"  {count:>10,}  {status.word}, {reason}"
+        for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
+        if count
+    ]
+    workers = data.get("workers")
+    if isinstance(workers, list) and workers:
+        lines.append(f"Being worked on by {', '.join(map(str, workers))}{_pace(data)}.")
+    if counts.reasons and not data.get("files"):
+        command = f"connector bulk report {shlex.quote(name)} --dead-letters FILE.csv"
+        lines.append(f"Which rows were not done, why, and what to do about each: {command}")
+    click.echo("\n".join(lines))
+
+
+def _stands(data: Mapping[str, object]) -> str:
+    """Return how far a job is: what has come of it, who is at it, or what is wanted of it."""
+    if data["state"] != JobState.READY:
+        return str(data["state"])
+    if data.get("workers"):
+        return "being worked on"
+    return _LEFT_TO_LIE.get(str(data.get("wish")), "not finished, and nobody works on it")
+
+
+_LEFT_TO_LIE = {Wish.PAUSE.value: "paused", Wish.CANCEL.value: "cancelled"}
+
+
+def _pace(data: Mapping[str, object]) -> str:
+    """Return how fast those who work on a job are, as they last said."""
+    governor = data.get("governor")
+    if not isinstance(governor, Mapping):
+        return ""
+    left = governor["left"]
+    end = f", about {duration(left)} left" if isinstance(left, float) else ""
+    return f", {governor['rate']} rows/s{end}"

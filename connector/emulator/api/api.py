@@ -1,0 +1,204 @@
+"""The Web API of the emulated organization: takes a request of a known caller, gives its answer.
+
+Who calls and whether they may call is decided before; limits, latency and faults are somebody else's too. What is
+answered here depends on the world, the request and the caller, and on nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from urllib.parse import unquote
+
+from connector.emulator.api.ask import Answer, Ask, Operation, error_response
+from connector.emulator.api.batch import Batch, References, read_batch
+from connector.emulator.api.multipart import InnerRequest
+from connector.emulator.api.preferences import NONE, Preferences, check_headers, preferences
+from connector.emulator.api.routing import Routing
+from connector.emulator.http.responses import split_url
+from connector.emulator.odata.options import EMPTY, options
+from connector.emulator.odata.path import ROOT
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.values import fold
+from connector.emulator.rules.protocol import CONTENT_ID, PAYLOAD, QUERY, UNKNOWN_PATH, WRONG_VERB
+from connector.emulator.rules.rule import Refused
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.world import World
+from connector.handler import Request, Response
+
+LONGEST_URL = 32_768
+LONGEST_INNER_URL = 65_536
+"""Characters of a URL, alone and inside a batch (query overview, execute-batch-operations)."""
+
+_CLOSE_ACTIONS = frozenset({"WinOpportunity", "LoseOpportunity", "CloseQuote", "WinQuote", "CloseOpportunity"})
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """What the Web API tells of the organization besides its rows; `seed` decides boundaries and ids of answers."""
+
+    tenant_id: str = "00000000-0000-0000-0000-000000000000"
+    version: str = "9.2.26104.160"
+    seed: int = 1
+
+
+class Api:
+    """Answers requests below `/api/data/v9.0`, `v9.1` and `v9.2`."""
+
+    def __init__(self, world: World, api_options: ApiOptions | None = None) -> None:
+        self._world = world
+        self._options = api_options or ApiOptions()
+        self._batch = Batch(world.store, random.Random(f"{self._options.seed}:batch"))  # noqa: S311 - ids of a reproducible run
+        self._made: Routing | None = None
+        world.store.db.create_function("fold", 1, fold, deterministic=True)
+
+    def handle(self, request: Request, caller: Caller) -> Answer:
+        """Return the answer to `request` and the operations it was made of."""
+        origin, path, query = split_url(request.url)
+        match = ROOT.match(path)
+        if match is None or unquote(path[match.end() :]).strip("/") != "$batch":
+            response, operation = self._one(origin, path, query, request, caller)
+            return Answer(response, (operation,))
+        root = origin + path[: match.end()].rstrip("/")
+        return self._many(request, caller, root, query)
+
+    # --- one operation ----------------------------------------------------------------------------------------------
+
+    def _one(
+        self, origin: str, path: str, query: str, request: Request, caller: Caller, longest: int = LONGEST_URL
+    ) -> tuple[Response, Operation]:
+        match = ROOT.match(path)
+        root = origin + path[: match.end()].rstrip("/") if match else origin
+        below = path[match.end() :] if match else path
+        ask = Ask(request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference)
+        if match is None:
+            return self._refused(ask, UNKNOWN_PATH.refuse(path.rstrip("/").rpartition("/")[2]))
+        return self._executed(ask, longest)
+
+    def _executed(self, ask: Ask, longest: int) -> tuple[Response, Operation]:
+        """Read headers and options, execute, and turn what is raised into the answer of a refusal."""
+        try:
+            ask.preferences = preferences(ask.headers.get("prefer"))
+            check_headers(ask.headers, ask.path)
+            if len(ask.query) + len(ask.path) > longest:
+                raise ODataError(f"The URL is longer than {longest} characters.")  # noqa: TRY301 - refused as all are
+            ask.options = options(ask.query)
+            if ask.body:
+                _check_json(ask)
+            response = self._routing().answer(ask)
+            if ask.method == "GET":
+                self._world.note_read(ask.caller, ask.message, ask.table or "", ask.row_id or "")
+        except ODataError as error:
+            return self._refused(ask, QUERY.refuse_as(self._world.switches.query_error_code, error))
+        except Refused as error:
+            return self._refused(ask, error)
+        return response, Operation(ask.message, ask.table, ask.row_id, None, response.status)
+
+    def _refused(self, ask: Ask, error: Refused) -> tuple[Response, Operation]:
+        response = error_response(error, ask.preferences, error_names())
+        return response, Operation(ask.message, ask.table, ask.row_id, error.rule, error.status)
+
+    def _routing(self) -> Routing:
+        """Return what answers for the schema as it is now."""
+        schema = self._world.schema
+        if self._made is None or self._made.schema is not schema:
+            self._made = Routing(self._world, schema, self._options.version, self._options.tenant_id)
+        return self._made
+
+    # --- many operations --------------------------------------------------------------------------------------------
+
+    def _many(self, request: Request, caller: Caller, root: str, query: str) -> Answer:
+        asked = NONE
+        try:
+            asked = preferences(request.header("prefer"))
+            check_headers(request.headers)
+            if request.method != "POST":
+                raise WRONG_VERB.refuse(request.url)
+            options(query).allow()
+            strict = self._world.switches.batch_line_ends == "strict"
+            items = read_batch(request.header("content-type"), request.body, strict=strict)
+        except ODataError as error:
+            return self._batch_refused(QUERY.refuse_as(self._world.switches.query_error_code, error), asked)
+        except Refused as error:
+            return self._batch_refused(error, asked)
+
+        def execute(inner: InnerRequest, references: References, together: bool) -> tuple[Response, Operation]:  # noqa: FBT001 - see batch.Execute
+            return self._part(inner, references, root, caller, together=together)
+
+        return self._batch.answer(items, execute, go_on=asked.continue_on_error)
+
+    def _batch_refused(self, error: Refused, asked: Preferences) -> Answer:
+        response = error_response(error, asked, error_names())
+        return Answer(response, (Operation("$batch", None, None, error.rule, error.status),))
+
+    def _part(
+        self, inner: InnerRequest, references: References, root: str, caller: Caller, *, together: bool
+    ) -> tuple[Response, Operation]:
+        path, _, query = inner.target.partition("?")
+        ask = Ask(inner.method, root, path, query, inner.headers, inner.body, caller, NONE, EMPTY, references.resolve)
+        try:
+            ask.preferences = preferences(inner.headers.get("prefer"))
+            ask.root, ask.path = _placed(path, root, references)
+            ask.caller = self._acting(caller, inner.headers)
+            name = ask.path.partition("?")[0]
+            if together and name in _CLOSE_ACTIONS and self._world.switches.actions_in_change_set == "refuse":
+                raise ODataError(f"The action '{name}' is not allowed in a change set.")  # noqa: TRY301 - refused as all are
+        except ODataError as error:
+            return self._refused(ask, QUERY.refuse_as(self._world.switches.query_error_code, error))
+        except Refused as error:
+            return self._refused(ask, error)
+        return self._executed(ask, LONGEST_INNER_URL)
+
+    def _acting(self, caller: Caller, headers: Mapping[str, str]) -> Caller:
+        """Return whom a part of a batch acts as: impersonation headers may stand in each part."""
+        object_id, user_id = headers.get("callerobjectid"), headers.get("mscrmcallerid")
+        if object_id is None and user_id is None:
+            return caller
+        if object_id is not None:
+            return self._world.impersonate(caller, object_id=object_id.strip().lower())
+        return self._world.impersonate(caller, user_id=str(user_id).strip().lower())
+
+
+def _no_reference(written: str) -> str:
+    raise CONTENT_ID.refuse(written)
+
+
+def _check_json(ask: Ask) -> None:
+    content_type = ask.headers.get("content-type")
+    if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
+        raise PAYLOAD.refuse(
+            ask.path.partition("(")[0],
+            f"A supported MIME type could not be found that matches the content type of the request: '{content_type}'.",
+        )
+
+
+def _placed(target: str, root: str, references: References) -> tuple[str, str]:
+    """Return service root and path of a part's target: absolute, an absolute path, relative to the root, or `$1`."""
+    if target.startswith("$") and target[1:2].isdigit():
+        target = references.resolve(target[1:])
+    origin = root[: root.index("/api/data/")]
+    if "://" in target:
+        other, target, _ = split_url(target)
+        if other.lower() != origin.lower():
+            raise ODataError(f"The request URI '{other}{target}' is not below the service root '{root}/'.")
+    match = ROOT.match(target)
+    if match is not None:
+        return origin + target[: match.end()].rstrip("/"), target[match.end() :]
+    if target.startswith("/"):
+        raise UNKNOWN_PATH.refuse(target.rpartition("/")[2])
+    return root, target
+
+
+@cache
+def error_names() -> Mapping[str, str]:
+    """Return the names of the error codes that rules use, by code in lower case."""
+    text = (resources.files("connector.emulator") / "data" / "error_names.json").read_text("utf-8")
+    names: dict[str, str] = json.loads(text)
+    return names
+
+
+__all__ = ["Answer", "Api", "ApiOptions", "Operation"]

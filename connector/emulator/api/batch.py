@@ -1,0 +1,223 @@
+"""`$batch`: reads a multipart body into operations and change sets, has them executed in order, and answers in kind."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from connector.emulator.api.ask import VERSION, Answer, Operation
+from connector.emulator.api.multipart import (
+    InnerRequest,
+    MultipartError,
+    Part,
+    boundary_of,
+    inner_request,
+    join,
+    split,
+)
+from connector.emulator.rules.protocol import BATCH_BODY, BATCH_CONTENT, CONTENT_ID
+from connector.emulator.world.store import Store
+from connector.handler import Response
+
+MOST_OPERATIONS = 1000
+"""Operations in one batch, those inside change sets included (execute-batch-operations)."""
+
+_STREAMING = "application/json; odata.metadata=minimal; odata.streaming=true"
+_FAILED = 400
+
+_ENCODING = (
+    "A missing or invalid 'Content-Transfer-Encoding' header was found. The 'Content-Transfer-Encoding' header must be "
+    "specified for each batch operation, and its value must be 'binary'."
+)
+"""The words of OData.NET, which the service is built on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One operation outside a change set."""
+
+    request: InnerRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """Operations that happen together or not at all, each with its Content-ID."""
+
+    requests: tuple[tuple[str, InnerRequest], ...]
+
+
+@dataclass(slots=True)
+class References:
+    """The rows that the operations of one change set have made or named so far, by Content-ID."""
+
+    paths: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, written: str) -> str:
+        """Return the path that `$written` stands for, `/more` kept; raises Refused for an unknown Content-ID."""
+        content_id, slash, rest = written.partition("/")
+        if content_id not in self.paths:
+            raise CONTENT_ID.refuse(content_id)
+        return self.paths[content_id] + slash + rest
+
+
+Execute = Callable[[InnerRequest, References, bool], tuple[Response, Operation]]
+"""Executes one operation; the last argument tells whether it stands in a change set."""
+
+
+def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[Single | ChangeSet]:
+    """Return what a batch asks for; raises Refused (400) when any part of it cannot be understood."""
+    boundary = boundary_of(content_type)
+    if boundary is None:
+        raise BATCH_BODY.refuse(f"The Content-Type '{content_type}' is not multipart/mixed with a boundary.")
+    try:
+        if strict and not body.endswith(b"\r\n"):
+            raise MultipartError("Stream was not readable.")  # noqa: TRY301 - one wording for every wrong line end
+        items = [_item(part, strict=strict) for part in split(body, boundary, strict=strict)]
+    except MultipartError as error:
+        raise BATCH_BODY.refuse(str(error)) from None
+    count = sum(1 if isinstance(item, Single) else len(item.requests) for item in items)
+    if count > MOST_OPERATIONS:
+        raise BATCH_CONTENT.refuse(
+            "The current change set contains too many operations. Only change sets with a maximum number of "
+            f"'{MOST_OPERATIONS}' operations are allowed."
+        )
+    if not items:
+        raise BATCH_BODY.refuse("The batch has no parts.")
+    return items
+
+
+def _item(part: Part, *, strict: bool) -> Single | ChangeSet:
+    content_type = part.headers.get("content-type")
+    inner = boundary_of(content_type)
+    if inner is None:
+        return Single(_request(part))
+    unknown = set(part.headers) - {"content-type", "content-length", "content-transfer-encoding"}
+    if unknown:
+        raise MultipartError(f"The header '{min(unknown)}' is not known for a change set.")
+    requests: dict[str, InnerRequest] = {}
+    for one in split(part.body, inner, strict=strict):
+        request = _request(one)
+        content_id = one.headers.get("content-id") or request.headers.get("content-id") or ""
+        _check_member(request, content_id, requests)
+        requests[content_id] = request
+    if not requests:
+        raise MultipartError("A change set has no parts.")
+    return ChangeSet(tuple(requests.items()))
+
+
+def _request(part: Part) -> InnerRequest:
+    content_type = part.headers.get("content-type", "")
+    if boundary_of(content_type) is not None:
+        raise BATCH_CONTENT.refuse("A change set cannot be nested in a change set.")
+    if content_type.partition(";")[0].strip().lower() != "application/http":
+        raise MultipartError(f"The Content-Type '{content_type}' of a part is not application/http.")
+    unknown = set(part.headers) - {"content-type", "content-transfer-encoding", "content-id", "content-length"}
+    if unknown:
+        raise MultipartError(f"The header '{min(unknown)}' is not known for a part.")
+    if part.headers.get("content-transfer-encoding", "").lower() != "binary":
+        raise MultipartError(_ENCODING)
+    request = inner_request(part)
+    if request.target.partition("?")[0].rstrip("/").endswith("$batch"):
+        raise BATCH_CONTENT.refuse("A batch cannot be nested in a batch.")
+    return request
+
+
+def _check_member(request: InnerRequest, content_id: str, known: Container[str]) -> None:
+    if request.method == "GET":
+        raise BATCH_CONTENT.refuse("An invalid HTTP method 'GET' was detected for a request in a change set.")
+    if not content_id:
+        raise BATCH_CONTENT.refuse("A request in a change set has no Content-ID header.")
+    if content_id in known:
+        raise BATCH_CONTENT.refuse(
+            f"The content ID '{content_id}' was found more than once in the same change set or same batch request."
+        )
+
+
+class _Undo(Exception):
+    """Leaves the transaction of a change set, undoing it, with the status of the operation that failed."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _go_on(response: Response) -> None:
+    if response.status >= _FAILED:
+        raise _Undo(response.status)
+
+
+class Batch:
+    """Executes what `read_batch` returned; `chance` gives the boundaries and the request ids of failures."""
+
+    def __init__(self, store: Store, chance: random.Random) -> None:
+        self._store = store
+        self._chance = chance
+
+    def answer(self, items: list[Single | ChangeSet], execute: Execute, *, go_on: bool) -> Answer:
+        """Execute in order; without `go_on` stop at the first failure, whose status is then that of the whole."""
+        parts: list[bytes] = []
+        operations: list[Operation] = []
+        status = 200
+        for item in items:
+            if isinstance(item, Single):
+                response, operation = execute(item.request, References(), False)  # noqa: FBT003 - see Execute
+                operations.append(operation)
+                parts.append(self._part(response, item.request.headers.get("content-id")))
+                failed = response.status
+            else:
+                part, failed = self._change_set(item, execute, operations)
+                parts.append(part)
+            if failed >= _FAILED and not go_on:
+                status = failed
+                break
+        boundary = f"batchresponse_{self._guid()}"
+        headers = (("Content-Type", f"multipart/mixed; boundary={boundary}"), VERSION)
+        return Answer(Response(status, headers, join(parts, boundary)), tuple(operations))
+
+    def _change_set(self, change_set: ChangeSet, execute: Execute, operations: list[Operation]) -> tuple[bytes, int]:
+        """Return the part of a change set and the status it failed with, 200 when it did not; one part if it failed."""
+        references, done = References(), list[bytes]()
+        status = 200
+        try:
+            with self._store.transaction():
+                for content_id, request in change_set.requests:
+                    response, operation = execute(request, references, True)  # noqa: FBT003 - see Execute
+                    operations.append(operation)
+                    done.append(self._part(response, content_id))
+                    _go_on(response)
+                    _remember(references, content_id, request, response)
+        except _Undo as failed:
+            status = failed.status
+            del done[:-1]
+        boundary = f"changesetresponse_{self._guid()}"
+        head = f"Content-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode()
+        return head + join(done, boundary).removesuffix(b"\r\n"), status
+
+    def _part(self, response: Response, content_id: str | None) -> bytes:
+        lines = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
+        if content_id:
+            lines.append(f"Content-ID: {content_id}")
+        lines += ["", f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        if response.status >= _FAILED:
+            lines.append(f"REQ_ID: {self._guid()}")
+        for name, value in response.headers:
+            if name == "OData-EntityId":
+                lines.append(f"Location: {value}")
+            streaming = name == "Content-Type" and response.status < _FAILED and "json" in value
+            lines.append(f"{name}: {_STREAMING if streaming else value}")
+        return "\r\n".join([*lines, "", ""]).encode() + response.body
+
+    def _guid(self) -> str:
+        digits = f"{self._chance.getrandbits(128):032x}"
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
+
+
+def _remember(references: References, content_id: str, request: InnerRequest, response: Response) -> None:
+    """Note which row a Content-ID stands for: the one that was made, else the one that the request named."""
+    made = response.header("OData-EntityId")
+    if made is not None:
+        references.paths[content_id] = made
+    elif request.method in ("PATCH", "PUT") and not request.target.startswith("$"):
+        references.paths[content_id] = request.target.partition("?")[0]

@@ -1,0 +1,250 @@
+"""Table definitions as JSON: tables, attributes with their choices, relationships.
+
+Shapes: query-metadata-web-api.md and recorded definitions. Ids are the emulator's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid5
+
+from connector.emulator.api.writing import NOT_CONCURRENT
+from connector.emulator.world.schema import FRACTION_KINDS, Collection, Column, Kind, Lookup, Schema, Table
+
+Json = dict[str, Any]
+PREFIX = "Microsoft.Dynamics.CRM."
+_IDS = UUID("0d6fd7b1-8a3c-5b0e-9a4f-6b7c1b9f2d10")
+_ENGLISH = 1033
+
+METADATA_TYPES = {
+    Kind.UUID: ("UniqueIdentifierAttributeMetadata", "Uniqueidentifier", "UniqueidentifierType"),
+    Kind.STRING: ("StringAttributeMetadata", "String", "StringType"),
+    Kind.MEMO: ("MemoAttributeMetadata", "Memo", "MemoType"),
+    Kind.INTEGER: ("IntegerAttributeMetadata", "Integer", "IntegerType"),
+    Kind.BIGINT: ("BigIntAttributeMetadata", "BigInt", "BigIntType"),
+    Kind.DECIMAL: ("DecimalAttributeMetadata", "Decimal", "DecimalType"),
+    Kind.DOUBLE: ("DoubleAttributeMetadata", "Double", "DoubleType"),
+    Kind.MONEY: ("MoneyAttributeMetadata", "Money", "MoneyType"),
+    Kind.BOOLEAN: ("BooleanAttributeMetadata", "Boolean", "BooleanType"),
+    Kind.DATEONLY: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
+    Kind.DATETIME: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
+    Kind.PICKLIST: ("PicklistAttributeMetadata", "Picklist", "PicklistType"),
+    Kind.STATE: ("StateAttributeMetadata", "State", "StateType"),
+    Kind.STATUS: ("StatusAttributeMetadata", "Status", "StatusType"),
+    Kind.LOOKUP: ("LookupAttributeMetadata", "Lookup", "LookupType"),
+    Kind.CUSTOMER: ("LookupAttributeMetadata", "Customer", "CustomerType"),
+    Kind.OWNER: ("LookupAttributeMetadata", "Owner", "OwnerType"),
+    Kind.ENTITYNAME: ("EntityNameAttributeMetadata", "EntityName", "EntityNameType"),
+}
+"""By kind of column: type of the definition, AttributeType, AttributeTypeName."""
+
+OPTION_KINDS = frozenset({Kind.PICKLIST, Kind.STATE, Kind.STATUS, Kind.BOOLEAN})
+
+
+def definition_id(*names: str) -> str:
+    """Return the id under which a definition is known here."""
+    return str(uuid5(_IDS, ".".join(names)))
+
+
+def label(text: str) -> Json:
+    """Return a Label in the one language there is."""
+    one = {
+        "Label": text,
+        "LanguageCode": _ENGLISH,
+        "IsManaged": True,
+        "MetadataId": definition_id("label", text),
+        "HasChanged": None,
+    }
+    return {"LocalizedLabels": [one], "UserLocalizedLabel": one} if text else _NO_LABEL
+
+
+_NO_LABEL: Json = {"LocalizedLabels": [], "UserLocalizedLabel": None}
+
+
+def table_definition(table: Table) -> Json:
+    """Return the EntityMetadata of a table."""
+    return {
+        "MetadataId": definition_id(table.logical_name),
+        "HasChanged": None,
+        "LogicalName": table.logical_name,
+        "LogicalCollectionName": table.entity_set,
+        "SchemaName": table.schema_name,
+        "CollectionSchemaName": table.plural_label.replace(" ", ""),
+        "EntitySetName": table.entity_set,
+        "ObjectTypeCode": table.type_code,
+        "PrimaryIdAttribute": table.primary_id,
+        "PrimaryNameAttribute": table.primary_name,
+        "OwnershipType": "UserOwned" if table.ownership == "user" else "OrganizationOwned",
+        "IsActivity": "activitytypecode" in table.columns,
+        "IsCustomEntity": False,
+        "IsManaged": True,
+        "IsLogicalEntity": False,
+        "IsIntersect": False,
+        "TableType": "Standard",
+        "DataProviderId": None,
+        "IsOptimisticConcurrencyEnabled": table.logical_name not in NOT_CONCURRENT,
+        "ChangeTrackingEnabled": table.change_tracking,
+        "EnforceStateTransitions": False,
+        "IsKnowledgeManagementEnabled": False,
+        "CanCreateAttributes": {
+            "Value": True,
+            "CanBeChanged": False,
+            "ManagedPropertyLogicalName": "cancreateattributes",
+        },
+        "DisplayName": label(table.label),
+        "DisplayCollectionName": label(table.plural_label),
+        "Description": _NO_LABEL,
+    }
+
+
+def attribute_definition(table: Table, column: Column) -> Json:
+    """Return the AttributeMetadata of a column; `OptionSet` and `GlobalOptionSet` are only shown when expanded."""
+    kind, code, type_name = METADATA_TYPES[column.kind]
+    found: Json = {
+        "@odata.type": f"#{PREFIX}{kind}",
+        "MetadataId": definition_id(table.logical_name, column.name),
+        "HasChanged": None,
+        "LogicalName": column.name,
+        "SchemaName": column.schema_name,
+        "EntityLogicalName": table.logical_name,
+        "AttributeOf": None,
+        "AttributeType": code,
+        "AttributeTypeName": {"Value": type_name},
+        "DisplayName": label(column.label),
+        "Description": _NO_LABEL,
+        "RequiredLevel": {
+            "Value": str(column.required),
+            "CanBeChanged": False,
+            "ManagedPropertyLogicalName": "canmodifyrequirementlevelsettings",
+        },
+        "IsPrimaryId": column.name == table.primary_id,
+        "IsPrimaryName": column.name == table.primary_name,
+        "IsValidForCreate": column.creatable,
+        "IsValidForUpdate": column.updatable,
+        "IsValidForRead": column.readable,
+        "IsCustomAttribute": False,
+        "IsManaged": True,
+        "IsLogical": False,
+    }
+    if column.kind in (Kind.STRING, Kind.MEMO):
+        found["MaxLength"] = column.max_length or None
+    if column.is_lookup:
+        found["Targets"] = list(column.targets)
+    if column.kind in FRACTION_KINDS:
+        found["Precision"] = 2
+    if column.kind in (Kind.DATEONLY, Kind.DATETIME):
+        only = column.kind is Kind.DATEONLY
+        found["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
+        found["DateTimeBehavior"] = {"Value": "DateOnly" if only else "UserLocal"}
+    if column.kind in OPTION_KINDS:
+        found["OptionSet"] = option_set(table, column)
+        found["GlobalOptionSet"] = None
+    return found
+
+
+def option_set(table: Table, column: Column) -> Json:
+    """Return the choices of a column; states carry DefaultStatus and InvariantName, status reasons their State."""
+    shared = {
+        "MetadataId": definition_id("optionset", table.logical_name, column.name),
+        "HasChanged": None,
+        "Name": f"{table.logical_name}_{column.name}",
+        "IsGlobal": False,
+        "IsCustomOptionSet": False,
+        "IsManaged": True,
+        "DisplayName": label(column.label),
+        "Description": _NO_LABEL,
+        "OptionSetType": METADATA_TYPES[column.kind][1],
+    }
+    if column.kind is Kind.BOOLEAN:
+        texts = dict(column.options) or {0: "No", 1: "Yes"}
+        return {**shared, "TrueOption": _option(1, texts[1]), "FalseOption": _option(0, texts[0])}
+    return {**shared, "Options": list(_options(table, column))}
+
+
+def _options(table: Table, column: Column) -> Iterator[Json]:
+    if column.kind is Kind.STATE:
+        for state in table.states:
+            yield {
+                "@odata.type": f"#{PREFIX}StateOptionMetadata",
+                **_option(state.value, state.label),
+                "DefaultStatus": state.default_status,
+                "InvariantName": state.invariant_name,
+            }
+    elif column.kind is Kind.STATUS:
+        for status in table.statuses:
+            yield {
+                "@odata.type": f"#{PREFIX}StatusOptionMetadata",
+                **_option(status.value, status.label),
+                "State": status.state,
+                "TransitionData": status.transition_data,
+            }
+    else:
+        for value, text in column.options:
+            yield _option(value, text)
+
+
+def _option(value: int, text: str) -> Json:
+    return {
+        "Value": value,
+        "Label": label(text),
+        "Description": _NO_LABEL,
+        "Color": None,
+        "IsManaged": True,
+        "ExternalValue": None,
+        "ParentValues": [],
+        "Tag": None,
+        "MetadataId": None,
+        "HasChanged": None,
+    }
+
+
+def lookup_definition(schema: Schema, table: Table, lookup: Lookup) -> Json:
+    """Return the OneToManyRelationshipMetadata behind a single-valued navigation property."""
+    target = schema.tables[lookup.target]
+    return _relationship(table.logical_name, lookup.column, lookup.name, target, lookup.partner)
+
+
+def collection_definition(table: Table, one: Collection) -> Json:
+    """Return the OneToManyRelationshipMetadata behind a collection-valued navigation property."""
+    return _relationship(one.table, one.column, one.partner, table, one.name)
+
+
+def _relationship(table: str, column: str, navigation: str, target: Table, partner: str) -> Json:
+    name = partner or f"{target.logical_name}_{table}_{column}"
+    return {
+        "MetadataId": definition_id("relationship", name, table),
+        "HasChanged": None,
+        "SchemaName": name,
+        "RelationshipType": "OneToManyRelationship",
+        "ReferencedAttribute": target.primary_id,
+        "ReferencedEntity": target.logical_name,
+        "ReferencingAttribute": column,
+        "ReferencingEntity": table,
+        "ReferencedEntityNavigationPropertyName": partner or None,
+        "ReferencingEntityNavigationPropertyName": navigation,
+        "IsCustomRelationship": False,
+        "IsManaged": True,
+    }
+
+
+def many_to_many_definition(table: Table, one: Collection) -> Json:
+    """Return the ManyToManyRelationshipMetadata of an N:N navigation property."""
+    link = one.association
+    if link is None:
+        raise AssertionError(one.name)  # asked for N:N relationships only
+    return {
+        "MetadataId": definition_id("relationship", one.name),
+        "HasChanged": None,
+        "SchemaName": one.name,
+        "RelationshipType": "ManyToManyRelationship",
+        "Entity1LogicalName": table.logical_name,
+        "Entity1IntersectAttribute": link.near,
+        "Entity1NavigationPropertyName": one.name,
+        "Entity2LogicalName": one.table,
+        "Entity2IntersectAttribute": link.far,
+        "Entity2NavigationPropertyName": one.partner,
+        "IntersectEntityName": link.table,
+        "IsCustomRelationship": False,
+        "IsManaged": True,
+    }

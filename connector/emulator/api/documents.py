@@ -1,0 +1,176 @@
+"""The service document and `$metadata`: what there is, as lists and as CSDL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from connector.emulator.api.ask import VERSION, Ask, ok
+from connector.emulator.api.rows import wire_name
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.values import EDM
+from connector.emulator.world.schema import Column, Kind, Message, Schema, Table
+from connector.emulator.world.world import World
+from connector.handler import Response
+
+NAMESPACE = "Microsoft.Dynamics.CRM"
+_ACTIVITY = "activitypointer"
+_PRINCIPAL = "principal"
+"""What an owner is: a user or a team."""
+_PRINCIPAL_TYPE = (
+    f'<EntityType Name="{_PRINCIPAL}" BaseType="mscrm.crmbaseentity" Abstract="true">'
+    '<Key><PropertyRef Name="ownerid" /></Key><Property Name="ownerid" Type="Edm.Guid" /></EntityType>'
+)
+_EDMX = "http://docs.oasis-open.org/odata/ns/edmx"
+_EDM = "http://docs.oasis-open.org/odata/ns/edm"
+_TRACKED = (
+    '<Annotation Term="Org.OData.Capabilities.V1.ChangeTracking"><Record><PropertyValue Property="Supported" '
+    'Bool="true" /></Record></Annotation>'
+)
+"""What marks a set with change tracking (use-change-tracking-synchronize-data-external-systems)."""
+_RESPONSES = {
+    "WhoAmIResponse": (("BusinessUnitId", "Edm.Guid"), ("UserId", "Edm.Guid"), ("OrganizationId", "Edm.Guid")),
+    "RetrieveVersionResponse": (("Version", "Edm.String"),),
+    "CalculateActualValueOpportunityResponse": (("Value", "Edm.Decimal"),),
+    "IsValidStateTransitionResponse": (("IsValid", "Edm.Boolean"),),
+    "ColumnSet": (("AllColumns", "Edm.Boolean"), ("Columns", "Collection(Edm.String)")),
+}
+"""Complex types that messages take or return."""
+
+
+class Documents:
+    """Answers the service document and `$metadata` for the schema and the messages that exist now."""
+
+    def __init__(self, schema: Schema, world: World) -> None:
+        self._schema = schema
+        self._world = world
+
+    def service(self, ask: Ask) -> Response:
+        """Answer GET of the service root: every entity set."""
+        ask.about("ServiceDocument")
+        ask.options.allow()
+        sets = sorted(table.entity_set for table in self._schema.tables.values())
+        value = [{"name": name, "kind": "EntitySet", "url": name} for name in [*sets, "EntityDefinitions"]]
+        return ok({"@odata.context": f"{ask.root}/$metadata", "value": value})
+
+    def metadata(self, ask: Ask) -> Response:
+        """Answer GET of `$metadata`; `annotations=true` marks the entity sets that track changes."""
+        ask.about("Metadata")
+        ask.options.allow("annotations")
+        annotations = ask.options.values.get("annotations", "false")
+        if annotations not in ("true", "false"):
+            raise ODataError("The value of 'annotations' must be true or false.")
+        mark = _TRACKED if annotations == "true" else ""
+        return Response(200, (("Content-Type", "application/xml"), VERSION), self.csdl(mark).encode())
+
+    def csdl(self, tracked: str = "") -> str:
+        """Return the schema as CSDL; `tracked` stands in every entity set that tracks changes."""
+        lines = [
+            '<?xml version="1.0" encoding="utf-8"?>',
+            f'<edmx:Edmx Version="4.0" xmlns:edmx="{_EDMX}">',
+            "<edmx:DataServices>",
+            f'<Schema Namespace="{NAMESPACE}" Alias="mscrm" xmlns="{_EDM}">',
+            '<EntityType Name="crmbaseentity" Abstract="true" />',
+            _PRINCIPAL_TYPE,
+            *(line for table in self._schema.tables.values() for line in self._entity_type(table)),
+            *_complex_types(),
+            *(line for message in self._messages() for line in _message(message)),
+            *self._container(tracked),
+            "</Schema>",
+            "</edmx:DataServices>",
+            "</edmx:Edmx>",
+        ]
+        return "\n".join(lines)
+
+    def _messages(self) -> list[Message]:
+        known = [*self._world.messages.values()]
+        return [
+            *known,
+            Message("WhoAmI", is_function=True, returns="WhoAmIResponse"),
+            Message("RetrieveVersion", is_function=True, returns="RetrieveVersionResponse"),
+        ]
+
+    def _entity_type(self, table: Table) -> Iterator[str]:
+        base = self._schema.tables.get(_ACTIVITY)
+        derived = base is not None and table.logical_name in base.derived_from
+        parent = _ACTIVITY if derived else "crmbaseentity"
+        yield f'<EntityType Name="{table.logical_name}" BaseType="mscrm.{parent}">'
+        if not derived:
+            yield f'<Key><PropertyRef Name="{table.primary_id}" /></Key>'
+        inherited = base.columns if derived and base is not None else {}
+        for column in table.columns.values():
+            if column.name not in inherited:
+                yield _property(column)
+        for lookup in table.lookups.values():
+            if lookup.target in self._schema.tables:
+                kind, key = lookup.target, self._schema.tables[lookup.target].primary_id
+                if table.columns[lookup.column].kind is Kind.OWNER:
+                    kind, key = _PRINCIPAL, "ownerid"
+                yield (
+                    f'<NavigationProperty Name="{lookup.name}" Type="mscrm.{kind}" Nullable="false"'
+                    f'{_partner(lookup.partner)}><ReferentialConstraint Property="_{lookup.column}_value" '
+                    f'ReferencedProperty="{key}" /></NavigationProperty>'
+                )
+        for one in table.collections.values():
+            yield (
+                f'<NavigationProperty Name="{one.name}" Type="Collection(mscrm.{one.table})"{_partner(one.partner)} />'
+            )
+        yield "</EntityType>"
+
+    def _container(self, tracked: str) -> Iterator[str]:
+        yield '<EntityContainer Name="System">'
+        for table in sorted(self._schema.tables.values(), key=lambda one: one.entity_set):
+            yield f'<EntitySet Name="{table.entity_set}" EntityType="{NAMESPACE}.{table.logical_name}">'
+            owners = {one.name for one in table.columns.values() if one.kind is Kind.OWNER}
+            targets = {one.name: one.target for one in table.lookups.values() if one.column not in owners}
+            targets |= {one.name: one.table for one in table.collections.values()}
+            for name, target in targets.items():
+                if target in self._schema.tables:
+                    entity_set = self._schema.tables[target].entity_set
+                    yield f'<NavigationPropertyBinding Path="{name}" Target="{entity_set}" />'
+            if tracked and table.change_tracking:
+                yield tracked
+            yield "</EntitySet>"
+        for message in self._messages():
+            if not message.bound_to:
+                kind = "Function" if message.is_function else "Action"
+                yield f'<{kind}Import Name="{message.name}" {kind}="{NAMESPACE}.{message.name}" />'
+        yield "</EntityContainer>"
+
+
+def _partner(name: str) -> str:
+    return f' Partner="{name}"' if name else ""
+
+
+def _property(column: Column) -> str:
+    kind = EDM[column.kind]
+    facets = ' Unicode="false"' if kind == "Edm.String" else ' Scale="Variable"' if kind == "Edm.Decimal" else ""
+    return f'<Property Name="{wire_name(column)}" Type="{kind}"{facets} />'
+
+
+def _type(name: str) -> str:
+    if name.startswith("entity:"):
+        return f"mscrm.{name.removeprefix('entity:')}"
+    return name if name.startswith(("Edm.", "mscrm.")) else f"mscrm.{name}"
+
+
+def _message(message: Message) -> Iterator[str]:
+    kind = "Function" if message.is_function else "Action"
+    bound = ' IsBound="true"' if message.bound_to else ""
+    yield f'<{kind} Name="{escape(message.name)}"{bound}>'
+    if message.bound_to:
+        yield f'<Parameter Name="entity" Type="mscrm.{message.bound_to}" Nullable="false" />'
+    for one in message.parameters:
+        nullable = ' Nullable="false"' if one.required else ""
+        yield f'<Parameter Name="{one.name}" Type="{_type(one.type)}"{nullable} />'
+    if message.returns:
+        yield f'<ReturnType Type="{_type(message.returns)}" Nullable="false" />'
+    yield f"</{kind}>"
+
+
+def _complex_types() -> Iterator[str]:
+    for name, members in _RESPONSES.items():
+        yield f'<ComplexType Name="{name}">'
+        for member, kind in members:
+            yield f'<Property Name="{member}" Type="{kind}" />'
+        yield "</ComplexType>"

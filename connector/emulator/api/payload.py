@@ -1,0 +1,257 @@
+"""Reads JSON bodies: properties by the columns of their table, lookups bound in every form that clients use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from connector.emulator.odata.path import ROOT, segments
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.values import GUID
+from connector.emulator.rules.protocol import (
+    DIRECT_LOOKUP,
+    EMPTY_BODY,
+    INVALID_INPUT,
+    NOT_IMPLEMENTED,
+    PAYLOAD,
+    UNKNOWN_PROPERTY,
+)
+from connector.emulator.world.records import Given, Ref
+from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
+
+TYPE_PREFIX = "Microsoft.Dynamics.CRM."
+IGNORABLE = (
+    "@odata.context",
+    "@odata.etag",
+    "@odata.editLink",
+    "@OData.Community.Display.V1.FormattedValue",
+    "@Microsoft.Dynamics.CRM.lookuplogicalname",
+    "@Microsoft.Dynamics.CRM.associatednavigationproperty",
+    "@odata.type",
+)
+"""Annotations in a body that change nothing: what reads answer with may be sent back."""
+
+_BIND = "@odata.bind"
+_INTEGERS = {Kind.BIGINT: 2**63}
+
+
+def read_json(body: bytes, entity: str) -> dict[str, Any]:
+    """Return the JSON object in `body`; raises Refused for anything else."""
+    if not body.strip():
+        raise EMPTY_BODY.refuse()
+    try:
+        found = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
+        if b"\\u" in body:
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise PAYLOAD.refuse(entity, str(error) if isinstance(error, _Twice) else "Invalid JSON.") from None
+    if not isinstance(found, dict):
+        raise PAYLOAD.refuse(entity, "A JSON object was expected.")
+    return found
+
+
+class _Twice(ValueError):
+    pass
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Twice(
+            f"Multiple properties with the name '{twice}' were detected in a resource or a complex value. "
+            "In OData, duplicate property names are not allowed."
+        )
+    return found
+
+
+def _no_constant(_name: str) -> float:
+    raise ValueError("not JSON")
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadReader:
+    """Turns JSON objects into typed values.
+
+    `origin` is the scheme and host this service answers at. `references` resolves `$1` (and `$1/...` is refused) to the
+    path of the row that the Content-ID made, within a change set; it raises Refused for unknown ones.
+    """
+
+    schema: Schema
+    origin: str
+    references: Callable[[str], str]
+
+    def row(self, table: Table, data: Mapping[str, Any]) -> dict[str, Given]:
+        """Return the values of a row of `table`, lookups as Ref, by column name. Raises Refused."""
+        self._check_type(table, data)
+        values: dict[str, Given] = {}
+        for name, value in data.items():
+            if "@" in name:
+                if name.endswith(_BIND):
+                    self._bind(table, name.removesuffix(_BIND), value, values)
+                elif not name.endswith(IGNORABLE):
+                    raise PAYLOAD.refuse(table.entity_set, f"The annotation '{name}' is not supported.")
+                continue
+            column = table.columns.get(name)
+            if column is None or column.is_lookup:
+                self._not_plain(table, name, value, values)
+            else:
+                values[name] = plain(table, column, value)
+        return values
+
+    def _check_type(self, table: Table, data: Mapping[str, Any]) -> None:
+        written = data.get("@odata.type")
+        if written is None:
+            return
+        if not isinstance(written, str) or written.removeprefix("#") != TYPE_PREFIX + table.logical_name:
+            raise PAYLOAD.refuse(
+                table.entity_set,
+                f"The type '{str(written).removeprefix('#')}' is not the type "
+                f"'{TYPE_PREFIX}{table.logical_name}' that is expected here.",
+            )
+
+    def _not_plain(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
+        if name.startswith("_") and name.endswith("_value") and name[1:-6] in table.columns:
+            raise DIRECT_LOOKUP.refuse()
+        lookup = table.lookups.get(name)
+        if lookup is not None and value is None:
+            self._set(table, values, lookup.column, None)
+        elif lookup is not None and isinstance(value, dict):
+            if set(value) != {"@odata.id"}:
+                raise NOT_IMPLEMENTED.refuse(f"deep inserts ('{name}' with a row inside)")
+            self._bind(table, name, value["@odata.id"], values)
+        elif name in table.collections:
+            raise NOT_IMPLEMENTED.refuse(f"deep inserts ('{name}' with rows inside)")
+        elif lookup is not None or name in table.columns:
+            raise DIRECT_LOOKUP.refuse()
+        else:
+            raise UNKNOWN_PROPERTY.refuse(name, table.logical_name)
+
+    def _bind(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
+        lookup = table.lookups.get(name)
+        if lookup is None:
+            if name in table.collections:
+                raise NOT_IMPLEMENTED.refuse(f"binding a collection ('{name}') in a body")
+            raise PAYLOAD.refuse(table.entity_set, _undeclared(name))
+        if value is None:
+            self._set(table, values, lookup.column, None)
+            return
+        if not isinstance(value, str):
+            raise PAYLOAD.refuse(table.entity_set, f"The value of '{name}{_BIND}' must be the address of a row.")
+        target = self.reference(value)
+        if target.table != lookup.target:
+            raise INVALID_INPUT.refuse(
+                f"Microsoft.OData.ODataException: The navigation property '{name}' leads to '{lookup.target}', "
+                f"not to '{target.table}'."
+            )
+        self._set(table, values, lookup.column, target)
+
+    @staticmethod
+    def _set(table: Table, values: dict[str, Given], column: str, value: Ref | None) -> None:
+        if column in values and values[column] != value and value is not None and values[column] is not None:
+            raise PAYLOAD.refuse(table.entity_set, f"The lookup '{column}' is set twice.")
+        if values.get(column) is None:
+            values[column] = value
+
+    def reference(self, written: str) -> Ref:
+        """Return the row that an address means: absolute, `/set(id)`, `set(id)` or `$1`. Raises Refused."""
+        text = written.strip()
+        if text.startswith("$"):
+            text = self.references(text[1:])
+        path = self._below_root(text)
+        try:
+            steps = segments(path)
+        except ODataError as error:
+            raise INVALID_INPUT.refuse(f"Microsoft.OData.ODataException: {error}") from None
+        if len(steps) != 1 or steps[0].key is None:
+            if len(steps) == 1 and steps[0].pairs and steps[0].name in self.schema.by_entity_set:
+                raise NOT_IMPLEMENTED.refuse("alternate keys in references")
+            raise INVALID_INPUT.refuse(f"Microsoft.OData.ODataException: '{written}' is not the address of a row.")
+        table = self.schema.by_entity_set.get(steps[0].name)
+        if table is None:
+            raise INVALID_INPUT.refuse(
+                f"Microsoft.OData.ODataException: Resource not found for the segment '{steps[0].name}'."
+            )
+        return Ref(table.logical_name, steps[0].key)
+
+    def _below_root(self, text: str) -> str:
+        if "://" in text:
+            if not text.lower().startswith(self.origin.lower() + "/"):
+                raise INVALID_INPUT.refuse(
+                    "System.ArgumentException: The absoluteUri must be an address below the serviceRootUri "
+                    f"'{self.origin}/api/data/'."
+                )
+            text = text[len(self.origin) :]
+        match = ROOT.match(text)
+        return text[match.end() :] if match else text.removeprefix("/")
+
+
+def _undeclared(name: str) -> str:
+    return (
+        f"An undeclared property '{name}' which only has property annotations in the payload but no property value was "
+        "found in the payload. In OData, only declared navigation properties and declared named streams can be "
+        "represented as properties without values"
+    )
+
+
+def plain(table: Table, column: Column, value: object) -> Given:
+    """Return a JSON value as the column takes it; raises Refused when it does not fit."""
+    if value is None:
+        return None
+    kind = column.kind
+    if isinstance(value, str):
+        found = _from_text(kind, value)
+        if found is not None:
+            return found
+    elif isinstance(value, bool):
+        if kind is Kind.BOOLEAN:
+            return value
+    elif isinstance(value, int | float) and value - value == 0:  # not infinite
+        if kind in FRACTION_KINDS:
+            return value  # as it is: a whole number may be too large for a float, which is for the rules to say
+        if kind in WHOLE_KINDS and value == int(value) and abs(value) < _INTEGERS.get(kind, 2**31):
+            return int(value)
+    raise PAYLOAD.refuse(
+        table.entity_set,
+        f"Cannot convert the literal '{json.dumps(value)[:80]}' to the expected type of '{column.name}'.",
+    )
+
+
+def _from_text(kind: Kind, text: str) -> Given:
+    if kind is Kind.UUID:
+        return text.strip("{}").lower() if GUID.match(text) else None
+    if kind in (Kind.STRING, Kind.MEMO, Kind.ENTITYNAME):
+        return text
+    if kind is Kind.DATEONLY:
+        return day(text)
+    if kind is Kind.DATETIME:
+        return moment(text)
+    return None
+
+
+_DAY = len("2026-01-31")
+
+
+def day(text: str) -> date | None:
+    """Return a date; None when the text is none."""
+    try:
+        return date.fromisoformat(text) if len(text) == _DAY else None
+    except ValueError:
+        return None
+
+
+def moment(text: str) -> date | None:
+    """Return a moment with its offset, UTC where none is written, or a bare date; None when the text is neither."""
+    if len(text) == _DAY:
+        return day(text)
+    if len(text) < len("2026-01-31T10:00") or text[_DAY] not in "Tt":
+        return None
+    try:
+        found = datetime.fromisoformat(text.upper())
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,191 @@
+"""Turns the options of a read into a plan: what to fetch, under which condition, in which order, what to expand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from connector.emulator.api.paging import Sorted
+from connector.emulator.api.rows import Annotations, Projection
+from connector.emulator.odata.options import Options
+from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
+from connector.emulator.odata.sql import Compiled, compile_filter, compile_order, no_property, related
+from connector.emulator.odata.sql import Place as SqlPlace
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.tree import Expand, Order, Query
+from connector.emulator.odata.values import EDM
+from connector.emulator.world.schema import Collection, Lookup, Schema, Table
+
+MOST_EXPANDS = 15
+"""Expand options in one query (join-tables.md)."""
+
+READ_OPTIONS = ("$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken")
+ROW_OPTIONS = ("$select", "$expand")
+_TEXT_TYPES = frozenset({"Edm.String", "Edm.Guid", "Edm.Date", "Edm.DateTimeOffset"})
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """One expanded navigation property: what leads to it, and the plan of its rows.
+
+    `at` and `type_at` say where the fetched parent row holds the lookup's id and table (or its own id, for a
+    collection). `reference` asks for addresses only. `options` is the query string of a next link.
+    """
+
+    name: str
+    lookup: Lookup | None
+    collection: Collection | None
+    plan: Plan
+    at: int
+    type_at: int
+    reference: bool
+    options: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to answer one read of rows of `table`.
+
+    `scope` is what a context address says in parentheses. `order` ends with the primary key, so that it is total;
+    `sort_at` says where a fetched row holds what it is sorted by.
+    """
+
+    table: Table
+    projection: Projection
+    condition: Compiled | None
+    order: tuple[Sorted, ...]
+    sort_at: tuple[int, ...]
+    expansions: tuple[Expansion, ...]
+    top: int | None
+    count: bool
+    scope: str
+
+    @property
+    def select(self) -> str:
+        """The SELECT list."""
+        return ", ".join(self.projection.expressions)
+
+    @property
+    def order_by(self) -> str:
+        """The ORDER BY list."""
+        return ", ".join(f"{one.sql} DESC" if one.descending else one.sql for one in self.order)
+
+
+def read_query(options: Options, allowed: tuple[str, ...]) -> Query:
+    """Return the parsed options of a read; raises ODataError unless every option and alias was understood and used."""
+    options.allow(*allowed)
+    values, used = options.values, set[str]()
+    query = Query(
+        select=parse_select(values["$select"]) if "$select" in values else None,
+        filter=parse_filter(values["$filter"], options.aliases, used) if "$filter" in values else None,
+        orderby=parse_orderby(values["$orderby"], options.aliases, used) if "$orderby" in values else (),
+        expand=parse_expand(values["$expand"], options.aliases, used) if "$expand" in values else (),
+        top=whole_number("$top", values["$top"]) if "$top" in values else None,
+        count=_true_or_false(values["$count"]) if "$count" in values else False,
+        given=frozenset(values),
+    )
+    options.allow_aliases(used)
+    return query
+
+
+def _true_or_false(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ODataError(f"Invalid value '{text}' for $count query option found. Valid values are 'true' and 'false'.")
+    return text == "true"
+
+
+def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotations, alias: str = "t") -> Plan:
+    """Return the plan of a parsed query over `table`. Raises ODataError for what the table does not have."""
+    projection = Projection(schema, table, query.select, annotations, alias)
+    condition = compile_filter(schema, table, query.filter, alias) if query.filter is not None else None
+    order = _order(schema, table, query.orderby, alias)
+    sort_at = tuple(projection.fetch_also(one.sql) for one in order)
+    if _expands(query) > MOST_EXPANDS:
+        raise ODataError(f"The number of $expand options exceeds the limit of {MOST_EXPANDS}.")
+    names = [one.navigation for one in query.expand]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ODataError(f"The navigation property '{twice[0]}' is expanded more than once.")
+    expansions = tuple(_expansion(schema, projection, one, annotations, alias) for one in query.expand)
+    return Plan(
+        table, projection, condition, order, sort_at, expansions, query.top, query.count, _scope(query, expansions)
+    )
+
+
+def _expands(query: Query) -> int:
+    return sum(1 + _expands(one.query) for one in query.expand)
+
+
+def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str) -> tuple[Sorted, ...]:
+    found: list[Sorted] = []
+    for term, (sql, descending) in zip(terms, compile_order(schema, table, terms, alias), strict=True):
+        text = sql.startswith("fold(") or _is_text(schema, table, term.path.segments)
+        found.append(Sorted(".".join(term.path.segments), sql, descending, text))
+    key = f'{alias}."{table.primary_id}"'
+    if not any(one.sql == key for one in found):
+        found.append(Sorted(table.primary_id, key, descending=False, text=True))
+    return tuple(found)
+
+
+def _is_text(schema: Schema, table: Table, segments: tuple[str, ...]) -> bool:
+    for name in segments[:-1]:
+        table = schema.tables[table.lookups[name].target]
+    last = segments[-1]
+    name = last[1:-6] if last.startswith("_") and last.endswith("_value") else last
+    return EDM[table.columns[name].kind] in _TEXT_TYPES
+
+
+def _scope(query: Query, expansions: tuple[Expansion, ...]) -> str:
+    parts = [] if query.select is None else list(query.select)
+    for one in expansions:
+        parts.append(one.name if one.reference else f"{one.name}({one.plan.scope[1:-1]})")
+    return f"({','.join(parts)})" if parts else ""
+
+
+def _expansion(
+    schema: Schema, projection: Projection, expand: Expand, annotations: Annotations, alias: str
+) -> Expansion:
+    table = projection.table
+    lookup, collection = table.lookups.get(expand.navigation), table.collections.get(expand.navigation)
+    target = lookup.target if lookup else collection.table if collection else ""
+    if target not in schema.tables:
+        raise no_property(expand.navigation, table)
+    if lookup is not None:
+        _only_columns(expand)
+        at = projection.fetch_also(f'{alias}."{lookup.column}"')
+        polymorphic = table.columns[lookup.column].polymorphic
+        type_at = projection.fetch_also(f'{alias}."{lookup.column}_type"') if polymorphic else 0
+    else:
+        at, type_at = projection.fetch_also(f'{alias}."{table.primary_id}"'), 0
+    plan = make_plan(schema, schema.tables[target], expand.query, annotations, "x")
+    options = "&".join(quote(part, safe="$=,()'/:@*") for part in _split_options(expand.options))
+    return Expansion(expand.navigation, lookup, collection, plan, at, type_at, expand.reference, options)
+
+
+def _only_columns(expand: Expand) -> None:
+    wrong = sorted(expand.query.given - {"$select", "$expand"})
+    if wrong:
+        raise ODataError(
+            f"The query option '{wrong[0]}' is only supported for collection-valued navigation properties, "
+            f"not for '{expand.navigation}'."
+        )
+
+
+def _split_options(text: str) -> list[str]:
+    """Split `$select=a;$filter=contains(b,';')` at its top-level semicolons."""
+    parts, depth, quoted, begin = [], 0, False, 0
+    for position, character in enumerate(text):
+        if character == "'":
+            quoted = not quoted
+        elif not quoted and character in "()":
+            depth += 1 if character == "(" else -1
+        elif character == ";" and not quoted and depth == 0:
+            parts.append(text[begin:position])
+            begin = position + 1
+    return [part for part in [*parts, text[begin:]] if part]
+
+
+def related_rows(schema: Schema, parent: Table, collection: Collection, alias: str = "t") -> str:
+    """Return FROM and WHERE of the rows of a collection, the parent's id bound as the first parameter."""
+    sql = related(schema, SqlPlace("parent", parent), collection, alias)
+    return sql.replace(f'parent."{parent.primary_id}"', "?")

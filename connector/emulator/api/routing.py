@@ -1,0 +1,240 @@
+"""Finds what a path names and who answers it; what is not found is refused in the service's words."""
+
+from __future__ import annotations
+
+from connector.emulator.api.ask import Ask
+from connector.emulator.api.definitions import Definitions
+from connector.emulator.api.documents import Documents
+from connector.emulator.api.invoking import USER_PRIVILEGES, Invoking, bound_message
+from connector.emulator.api.payload import TYPE_PREFIX
+from connector.emulator.api.plans import related_rows
+from connector.emulator.api.reading import Reading, check_read
+from connector.emulator.api.tracking import Tracking, follows_changes
+from connector.emulator.api.writing import Writing
+from connector.emulator.odata.path import Segment, segments
+from connector.emulator.odata.sql import no_property
+from connector.emulator.odata.tokens import ODataError
+from connector.emulator.rules.platform import ROW_MISSING
+from connector.emulator.rules.protocol import (
+    NO_SUCH_KEY,
+    NOT_IMPLEMENTED,
+    UNKNOWN_PATH,
+    UNKNOWN_PATH_NEWER,
+    WRONG_VERB,
+)
+from connector.emulator.world.records import Ref
+from connector.emulator.world.schema import Schema, Table
+from connector.emulator.world.world import Refused, World
+from connector.handler import Response
+
+NOT_HERE = {
+    "GlobalOptionSetDefinitions": "global choices",
+    "RelationshipDefinitions": "RelationshipDefinitions (see EntityDefinitions(...)/ManyToOneRelationships)",
+    "ManagedPropertyDefinitions": "managed properties",
+    "ExecuteAsync": "background operations",
+    "asyncoperations": "background operations",
+    "sdkmessageprocessingsteps": "plug-in registration",
+    "pluginassemblies": "plug-in registration",
+    "plugintypes": "plug-in registration",
+    "serviceendpoints": "webhooks and service endpoints",
+    "workflows": "workflows",
+    "BulkDelete": "BulkDelete",
+    "Merge": "Merge",
+    "GrantAccess": "sharing",
+    "RetrievePrincipalAccess": "sharing",
+    "InitializeFrom": "InitializeFrom",
+    "Grant": "sharing",
+}
+"""First segments that exist in every organization and are refused by name here, and what they stand for."""
+
+_PAIR = 2
+_TRIPLE = 3
+MULTIPLE = ("CreateMultiple", "UpdateMultiple")
+NOT_MULTIPLE = ("DeleteMultiple", "UpsertMultiple")
+
+
+class Routing:
+    """Everything that answers below one service root, for one state of the schema."""
+
+    def __init__(self, world: World, schema: Schema, version: str, tenant_id: str) -> None:
+        self._world = world
+        self.schema = schema
+        self.reading = Reading(world, schema)
+        self.writing = Writing(world, schema, self.reading)
+        self.invoking = Invoking(world, schema, self.reading, version, tenant_id)
+        self.definitions = Definitions(schema)
+        self.documents = Documents(schema, world)
+        self.tracking = Tracking(world, self.reading)
+
+    def answer(self, ask: Ask) -> Response:
+        """Return the answer to one operation. Raises Refused and ODataError."""
+        if ask.method == "GET":
+            check_read(ask)
+        steps = segments(ask.path)
+        if not steps:
+            return self.documents.service(ask) if ask.method == "GET" else self._wrong_verb(ask)
+        first = steps[0]
+        table = self.schema.by_entity_set.get(first.name)
+        if table is not None:
+            return self._rows(ask, table, steps)
+        if first.name == "$metadata" and len(steps) == 1 and not first.called:
+            return self.documents.metadata(ask) if ask.method == "GET" else self._wrong_verb(ask)
+        if first.name == "EntityDefinitions":
+            return self.definitions.answer(ask, steps) if ask.method == "GET" else self._no_metadata_writes()
+        if len(steps) == 1:
+            return self._message(ask, first)
+        raise self.unknown(first.name)
+
+    def unknown(self, name: str) -> Refused:
+        """Return the refusal of a segment that names nothing."""
+        if name in NOT_HERE:
+            return NOT_IMPLEMENTED.refuse(NOT_HERE[name])
+        newer = self._world.switches.unknown_path == UNKNOWN_PATH_NEWER.code
+        return (UNKNOWN_PATH_NEWER if newer else UNKNOWN_PATH).refuse(name)
+
+    @staticmethod
+    def _wrong_verb(ask: Ask) -> Response:
+        raise WRONG_VERB.refuse(ask.url)
+
+    @staticmethod
+    def _no_metadata_writes() -> Response:
+        raise NOT_IMPLEMENTED.refuse("changes of table definitions")
+
+    # --- messages -------------------------------------------------------------------------------------------------
+
+    def _message(self, ask: Ask, segment: Segment) -> Response:
+        message = self._world.messages.get(segment.name)
+        reader = self.writing.reader(ask)
+        if segment.name in self.invoking.functions or (message is not None and message.is_function):
+            return self.invoking.function(ask, segment, reader) if ask.method == "GET" else self._wrong_verb(ask)
+        if message is None or message.bound_to:
+            raise self.unknown(segment.name)
+        if ask.method != "POST":
+            return self._wrong_verb(ask)
+        if segment.called:
+            raise ODataError(f"The action '{segment.name}' takes its parameters in the body.")
+        return self.invoking.action(ask, message, reader)
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, ask: Ask, table: Table, steps: tuple[Segment, ...]) -> Response:
+        first = steps[0]
+        if first.called and first.key is None:
+            if not first.pairs:
+                raise ODataError(f"The key of a row expected in '{first.name}()'.")
+            if first.pairs[0][0] != table.primary_id or len(first.pairs) > 1:
+                raise NO_SUCH_KEY.refuse(table.logical_name)
+            raise ODataError(f"The key of a row of '{first.name}' is written without its name.")
+        if first.key is None:
+            return self._set(ask, table, steps)
+        if len(steps) == 1:
+            return self._row(ask, table, first.key)
+        return self._below(ask, table, first.key, steps)
+
+    def _set(self, ask: Ask, table: Table, steps: tuple[Segment, ...]) -> Response:
+        if len(steps) == 1:
+            if ask.method == "GET":
+                return self._collection(ask, table)
+            return self.writing.create(ask, table) if ask.method == "POST" else self._wrong_verb(ask)
+        second = steps[1]
+        if len(steps) == _PAIR and second.name == "$count" and not second.called:
+            if ask.method != "GET":
+                return self._wrong_verb(ask)
+            if "$deltatoken" in ask.options.values:
+                return self.tracking.count(ask, table)
+            return self.reading.count(ask, table)
+        name = second.name.removeprefix(TYPE_PREFIX)
+        if len(steps) == _PAIR and name != second.name and not second.called:
+            if name in MULTIPLE:
+                return self.writing.multiple(ask, table, name) if ask.method == "POST" else self._wrong_verb(ask)
+            if name in NOT_MULTIPLE:
+                raise NOT_IMPLEMENTED.refuse(f"{name}")
+        raise self.unknown(second.name)
+
+    def _collection(self, ask: Ask, table: Table) -> Response:
+        if follows_changes(ask):
+            return self.tracking.answer(ask, table)
+        return self.reading.collection(ask, table)
+
+    def _row(self, ask: Ask, table: Table, key: str) -> Response:
+        if ask.method == "GET":
+            return self.reading.row(ask, table, key)
+        if ask.method == "PATCH":
+            return self.writing.update(ask, table, key)
+        if ask.method == "DELETE":
+            return self.writing.delete(ask, table, key)
+        return self._wrong_verb(ask)
+
+    def _below(self, ask: Ask, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
+        second, rest = steps[1], steps[2:]
+        if second.name in table.lookups or second.name in table.collections:
+            return self._navigation(ask, table, key, second, rest)
+        if second.name.startswith(TYPE_PREFIX):
+            return self._bound(ask, table, key, second, rest)
+        raw = len(rest) == 1 and rest[0].name == "$value" and not rest[0].called
+        if second.called or (rest and not raw):
+            raise self.unknown(rest[0].name if rest else second.name)
+        if second.name not in table.columns and not second.name.startswith("_"):
+            raise self.unknown(second.name) if second.name.startswith("$") else no_property(second.name, table)
+        if ask.method == "GET":
+            return self.reading.property(ask, table, key, second.name, raw=raw)
+        if ask.method == "PUT" and not raw:
+            return self.writing.put_property(ask, table, key, second.name)
+        if ask.method == "DELETE" and not raw:
+            return self.writing.delete_property(ask, table, key, second.name)
+        return self._wrong_verb(ask)
+
+    def _bound(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
+        if table.logical_name == "systemuser" and second.name == TYPE_PREFIX + USER_PRIVILEGES and not rest:
+            return self._user_privileges(ask, table, key, second)
+        message = bound_message(self._world, table, second.name)
+        if message is None or rest:
+            raise self.unknown(second.name)
+        if ask.method != "POST":
+            return self._wrong_verb(ask)
+        if second.pairs or second.key:
+            raise ODataError(f"The action '{second.name}' takes its parameters in the body.")
+        if not self._world.store.exists(table.logical_name, key):
+            ask.about(message.name, table.logical_name, key)
+            raise ROW_MISSING.refuse(table.schema_name, key)
+        return self.invoking.action(ask, message, self.writing.reader(ask), Ref(table.logical_name, key))
+
+    def _user_privileges(self, ask: Ask, table: Table, key: str, function: Segment) -> Response:
+        if ask.method != "GET":
+            return self._wrong_verb(ask)
+        if function.pairs or function.key:
+            raise ODataError(f"The function '{USER_PRIVILEGES}' has no parameters.")
+        if not self._world.store.exists(table.logical_name, key):
+            raise ROW_MISSING.refuse(table.schema_name, key)
+        return self.invoking.user_privileges(ask, key)
+
+    def _navigation(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
+        last = rest[0].name if len(rest) == 1 and not rest[0].called else ""
+        if rest and last not in ("$ref", "$count"):
+            raise NOT_IMPLEMENTED.refuse(f"paths beyond '{second.name}'")
+        if second.pairs or (second.called and second.key is None):
+            raise NO_SUCH_KEY.refuse(table.logical_name)
+        if last == "$ref" and ask.method in ("POST", "PUT") and second.key is None:
+            return self.writing.relate(ask, table, key, second.name)
+        if last == "$ref" and ask.method == "DELETE":
+            return self.writing.unrelate(ask, table, key, second.name, second.key)
+        if ask.method != "GET":
+            return self._wrong_verb(ask)
+        if second.key is not None:
+            raise NOT_IMPLEMENTED.refuse(f"reading one row through '{second.name}'")
+        return self._navigated(ask, table, key, second.name, last)
+
+    def _navigated(self, ask: Ask, table: Table, key: str, name: str, last: str) -> Response:
+        lookup = table.lookups.get(name)
+        if lookup is not None:
+            if last == "$count" or lookup.target not in self.schema.tables:
+                raise self.unknown(last or name)
+            return self.reading.single(ask, table, key, lookup, reference=last == "$ref")
+        collection = table.collections[name]
+        if last == "$count":
+            target = self.schema.tables[collection.table]
+            return self.reading.count(ask, target, related_rows(self.schema, table, collection), [key])
+        return self.reading.related(ask, table, key, collection, reference=last == "$ref")
+
+
+__all__ = ["MULTIPLE", "NOT_HERE", "Routing"]

@@ -1,0 +1,168 @@
+"""Which columns a read fetches, and how a fetched row becomes JSON: properties, annotations, ETag."""
+
+# ruff: noqa: S608 - every name in a statement comes from the schema, never from a request; values are always bound
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connector.emulator.api.formatting import formatter, money
+from connector.emulator.api.preferences import FORMATTED, LOOKUP_NAME, LOOKUP_NAVIGATION, Preferences
+from connector.emulator.odata.sql import Place, column_of, name_of
+from connector.emulator.world.schema import Column, Kind, Lookup, Schema, Table
+from connector.emulator.world.store import Value
+
+Fetched = Sequence[Value]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Which annotations of values a client asked for."""
+
+    formatted: bool = False
+    lookup_name: bool = False
+    lookup_navigation: bool = False
+
+    @classmethod
+    def of(cls, preferences: Preferences) -> Annotations:
+        """Return what the Prefer header asks for."""
+        if not preferences.annotations:
+            return cls()
+        return cls(preferences.wants(FORMATTED), preferences.wants(LOOKUP_NAME), preferences.wants(LOOKUP_NAVIGATION))
+
+    @property
+    def any(self) -> bool:
+        """Whether any was asked for."""
+        return self.formatted or self.lookup_name or self.lookup_navigation
+
+
+def wire_name(column: Column) -> str:
+    """Return the property a column appears as: `_x_value` for a lookup."""
+    return f"_{column.name}_value" if column.is_lookup else column.name
+
+
+def navigation_of(table: Table, column: Column, target: str) -> Lookup | None:
+    """Return the navigation property that a lookup column is set by when it points at `target`."""
+    found = [one for one in table.lookups.values() if one.column == column.name and one.target == target]
+    exact = [one for one in found if one.name == column.name]
+    return (exact or found)[0] if found else None
+
+
+def wanted_columns(table: Table, select: tuple[str, ...] | None) -> list[Column]:
+    """Return the columns of a read in the order of the answer: those selected, the key, the currency.
+
+    The key always comes, and money brings `_transactioncurrencyid_value` (select-columns.md). Raises ODataError.
+    """
+    if select is None or "*" in select:
+        return [column for column in table.columns.values() if column.readable and column.name != "versionnumber"] + [
+            table.columns["versionnumber"]
+        ]
+    chosen = {column.name: column for column in (column_of(table, name) for name in select)}
+    key = table.columns[table.primary_id]
+    chosen.setdefault(key.name, key)
+    currency = table.columns.get("transactioncurrencyid")
+    if currency is not None and any(column.kind is Kind.MONEY for column in chosen.values()):
+        chosen.setdefault(currency.name, currency)
+    return list(chosen.values())
+
+
+Annotate = Callable[[Fetched, Json, int], None]
+
+
+class Projection:
+    """The columns of one table that a read fetches; `expressions` go into SELECT, `render` makes JSON of what comes.
+
+    The first expression is the ETag. `fetch_also` adds expressions fetched besides, and `place_of` says where they are.
+    """
+
+    __slots__ = ("_booleans", "_keys", "_steps", "expressions", "table")
+
+    def __init__(
+        self, schema: Schema, table: Table, select: tuple[str, ...] | None, annotations: Annotations, alias: str = "t"
+    ) -> None:
+        self.table = table
+        columns = wanted_columns(table, select)
+        self._keys = ("@odata.etag", *(wire_name(column) for column in columns))
+        self._booleans = tuple(column.name for column in columns if column.kind is Kind.BOOLEAN)
+        version = f"'W/\"' || {alias}.versionnumber || '\"'"
+        self.expressions = [version, *(f'{alias}."{column.name}"' for column in columns)]
+        self._steps: list[Annotate] = []
+        if annotations.any:
+            place = Place(alias, table)
+            for index, column in enumerate(columns, 1):
+                self._steps.append(self._step(schema, place, column, index, annotations))
+
+    def fetch_also(self, expression: str) -> int:
+        """Fetch one more expression; return where it stands in a fetched row."""
+        self.expressions.append(expression)
+        return len(self.expressions) - 1
+
+    def render(self, row: Fetched, offset: int) -> Json:
+        """Return the JSON of a fetched row; `offset` is the user's distance from UTC in minutes."""
+        if self._steps:
+            out: Json = {"@odata.etag": row[0]}
+            for step in self._steps:
+                step(row, out, offset)
+            return out
+        out = dict(zip(self._keys, row, strict=False))
+        for name in self._booleans:
+            if out[name] is not None:
+                out[name] = bool(out[name])
+        return out
+
+    def _step(self, schema: Schema, place: Place, column: Column, index: int, annotations: Annotations) -> Annotate:
+        if column.is_lookup:
+            return self._lookup_step(schema, place, column, index, annotations)
+        key = column.name
+        label = f"{key}@{FORMATTED}"
+        boolean = column.kind is Kind.BOOLEAN
+        show = formatter(place.table, column) if annotations.formatted else None
+        if annotations.formatted and column.kind is Kind.MONEY:
+            symbol = self.fetch_also(_symbol(place, base=column.name.endswith("_base")))
+
+            def amount(row: Fetched, out: Json, _offset: int) -> None:
+                if row[index] is not None:
+                    out[label] = money(row[index], row[symbol])
+                out[key] = row[index]
+
+            return amount
+
+        def step(row: Fetched, out: Json, offset: int) -> None:
+            value = row[index]
+            text = show(value, offset) if show is not None and value is not None else None
+            if text is not None:
+                out[label] = text
+            out[key] = bool(value) if boolean and value is not None else value
+
+        return step
+
+    def _lookup_step(
+        self, schema: Schema, place: Place, column: Column, index: int, annotations: Annotations
+    ) -> Annotate:
+        key = wire_name(column)
+        name = self.fetch_also(name_of(schema, place, column)) if annotations.formatted else 0
+        kind = self.fetch_also(f'{place.alias}."{column.name}_type"') if column.polymorphic else 0
+        navigation = {target: navigation_of(place.table, column, target) for target in column.targets}
+
+        def step(row: Fetched, out: Json, _offset: int) -> None:
+            if row[index] is not None:
+                target = str(row[kind]) if kind else (column.targets or ("",))[0]
+                found = navigation.get(target)
+                if annotations.lookup_navigation and found is not None:
+                    out[f"{key}@{LOOKUP_NAVIGATION}"] = found.name
+                if annotations.lookup_name:
+                    out[f"{key}@{LOOKUP_NAME}"] = target
+                if name and row[name] is not None:
+                    out[f"{key}@{FORMATTED}"] = row[name]
+            out[key] = row[index]
+
+        return step
+
+
+def _symbol(place: Place, *, base: bool) -> str:
+    own = "transactioncurrencyid" in place.table.columns and not base
+    which = f"{place.alias}.transactioncurrencyid" if own else "(SELECT basecurrencyid FROM organization)"
+    return f"(SELECT c.currencysymbol FROM transactioncurrency c WHERE c.transactioncurrencyid = {which})"

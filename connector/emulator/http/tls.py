@@ -1,0 +1,74 @@
+"""The emulator's own certificate authority and the certificate of its server, kept in a folder and reused.
+
+Both hold elliptic-curve keys, are valid for about a year and pass OpenSSL's strict X.509 checks, which Python turns on
+by default since 3.13.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from connector.emulator.http.private_file import write_private
+
+VALID = timedelta(days=365)
+RENEW_BEFORE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Where the PEM files of one emulator are: the authority to trust, and the server's chain and key."""
+
+    authority: Path
+    chain: Path
+    key: Path
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return the TLS settings of the server side (TLS 1.2 or newer, HTTP/1.1)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.chain, self.key)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
+    """Return the certificates kept in `folder`, making them when missing, unreadable or about to expire.
+
+    `now` is the wall-clock time that validity is counted from; clients check against theirs, so it is the machine's
+    and not the emulator's. The private key files are readable by their owner only. Raises OSError when the folder
+    cannot be written.
+    """
+    today = now if now is not None else datetime.now(UTC)
+    kept = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    stamp = folder / "renew-after"
+    if _current(stamp, today) and _usable(kept):
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    # Loading a cryptography library costs more than the rest of a start; a warm start does not need it.
+    from connector.emulator.http.tls_authority import issue  # noqa: PLC0415 - see above
+
+    issued = issue(today, today + VALID)
+    write_private(kept.key, issued.server_key)
+    write_private(kept.chain, issued.server)
+    write_private(kept.authority, issued.authority)
+    write_private(stamp, (today + VALID - RENEW_BEFORE).isoformat().encode("ascii"))
+    return kept
+
+
+def _current(stamp: Path, today: datetime) -> bool:
+    try:
+        return today < datetime.fromisoformat(stamp.read_text(encoding="ascii").strip())
+    except (FileNotFoundError, ValueError, TypeError):  # no stamp, no text, no moment, no time zone
+        return False
+
+
+def _usable(kept: Certificates) -> bool:
+    """Return whether the files are there and are what they should be; whether they belong together is not looked at."""
+    try:
+        kept.server_context().load_verify_locations(kept.authority)
+    except (FileNotFoundError, ssl.SSLError):
+        return False
+    return True

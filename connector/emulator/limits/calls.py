@@ -1,0 +1,93 @@
+"""What a request asks for, read from outside: the messages it names and the rows it mentions.
+
+Latency, planned faults, locks and the referee need this before the Web API takes a request apart, and also for requests
+that it will refuse. It is a reading, not a judgement: whatever does not look like a call of a known kind has the
+message `Unknown`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+
+from connector.emulator.http.responses import split_url
+from connector.handler import Request
+
+_GUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_INNER = re.compile(rb"^(GET|POST|PATCH|PUT|DELETE) +(\S+) +HTTP/1\.1\r?$", re.MULTILINE)
+_API = re.compile(r"^(?:https?://[^/]+)?/api/data/v\d+\.\d+/?")
+_VERBS = {"POST": "Create", "PATCH": "Update", "PUT": "Update", "DELETE": "Delete"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation: its message (Retrieve, Create, CloseQuote, ...), entity set if any, and the rows it mentions."""
+
+    method: str
+    message: str
+    entity_set: str
+    records: tuple[str, ...]
+    target: str
+    """Path and query after the service root."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The operations of one request, and whether they came as a batch."""
+
+    inner: tuple[Call, ...]
+    batch: bool
+
+    @property
+    def title(self) -> str:
+        """Return a short name: the message, or the messages of the batch with their numbers."""
+        if not self.batch:
+            return self.inner[0].message
+        counts: dict[str, int] = {}
+        for call in self.inner:
+            counts[call.message] = counts.get(call.message, 0) + 1
+        return "$batch: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "empty")
+
+
+def calls_of(request: Request, entity_sets: Container[str]) -> Calls:
+    """Return what `request` asks for."""
+    _, path, query = split_url(request.url)
+    target = _API.sub("", path)
+    if target.lower() == "$batch":
+        return Calls(_inner(request.body, entity_sets), batch=True)
+    full = f"{target}?{query}" if query else target
+    return Calls((_call(request.method, full, request.body, entity_sets),), batch=False)
+
+
+def _inner(body: bytes, entity_sets: Container[str]) -> tuple[Call, ...]:
+    found = list(_INNER.finditer(body))
+    ends = [*(match.start() for match in found[1:]), len(body)][: len(found)]
+    return tuple(
+        _call(
+            match[1].decode(),
+            _API.sub("", match[2].decode(errors="replace")),
+            body[match.end() : end],
+            entity_sets,
+        )
+        for match, end in zip(found, ends, strict=True)
+    )
+
+
+def _call(method: str, target: str, body: bytes, entity_sets: Container[str]) -> Call:
+    path = target.partition("?")[0].strip("/")
+    segment, _, rest = path.partition("/")
+    name, parenthesis, _ = segment.partition("(")
+    records = tuple(
+        dict.fromkeys(found.decode().lower() for found in _GUID.findall(path.encode() + b" " + body[:8192]))
+    )
+    if name in entity_sets:
+        bound = rest.rpartition("/")[2].partition("(")[0]
+        if bound.startswith("Microsoft.Dynamics.CRM."):
+            message = bound.removeprefix("Microsoft.Dynamics.CRM.")
+        elif method == "GET":
+            message = "Retrieve" if parenthesis else "RetrieveMultiple"
+        else:
+            message = _VERBS.get(method, "Unknown")
+        return Call(method, message, name, records, target)
+    return Call(method, name or "Unknown", "", records, target)

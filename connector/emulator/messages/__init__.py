@@ -1,1 +1,0 @@
-"""The close messages: what winning, losing, closing, revising and reopening do to rows."""

@@ -1,1 +1,0 @@
-"""What an organization says of itself: service document, `$metadata`, table definitions."""

@@ -1,1 +1,0 @@
-"""The rows: the shape of the organization, the SQLite file, who may touch what, values checked and converted."""

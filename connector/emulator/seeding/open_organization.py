@@ -1,0 +1,184 @@
+"""The emulated organization as one thing: schema, store, world, its first rows, and questions about all of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from connector.clock import Clock
+from connector.emulator.limits.faults import Fault
+from connector.emulator.limits.limit_answers import operation_refusal
+from connector.emulator.rules.switches import Switches
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.files import seed_json
+from connector.emulator.seeding.opportunities import seed_opportunities
+from connector.emulator.seeding.organization import Member, is_seeded, seed_organization
+from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
+from connector.emulator.world.callers import Caller, lacking
+from connector.emulator.world.importing import read_metadata
+from connector.emulator.world.schema import load_schema
+from connector.emulator.world.store import Store
+from connector.emulator.world.world import Invocation, World, WorldSnapshot
+
+_VERBS = {"Create": "Create", "Delete": "Delete", "Retrieve": "Read", "RetrieveMultiple": "Read"}
+"""The privilege that a planned missing privilege is about, by message; Write for every other."""
+COUNTED = ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "competitor")
+LARGEST_BASELINE = 8 * 1024 * 1024
+"""Bytes of the largest database that a copy of is kept in memory for `reset`."""
+_OPENED = "opened"
+"""The note that counts how often the file was opened."""
+_CLOSES = """
+SELECT 'opportunity' AS tbl, opportunityid AS id, COUNT(*) AS closes FROM opportunityclose
+WHERE statecode = 1 AND opportunityid IS NOT NULL GROUP BY opportunityid HAVING COUNT(*) > :more
+UNION ALL
+SELECT 'quote', quoteid, COUNT(*) FROM quoteclose
+WHERE statecode = 1 AND quoteid IS NOT NULL GROUP BY quoteid HAVING COUNT(*) > :more ORDER BY 3 DESC, 1, 2
+"""
+"""Completed close activities per record: canceled ones belong to closes that were undone by reopening."""
+
+
+class OrganizationError(ValueError):
+    """Rows that cannot be loaded, or a reset that cannot be done; the message says why."""
+
+
+class Organization:
+    """One organization's data and rules, opened from a file or made in memory."""
+
+    def __init__(self, options: EmulatorOptions, clock: Clock) -> None:
+        self._options = options
+        schema = load_schema()
+        self.store = Store(options.path, schema)
+        scenario = _scenario(options)
+        with self.store.transaction():  # of two that open a new file at once, one fills it
+            chance = random.Random(f"{options.seed}:rows{self._opening()}")  # noqa: S311 - row ids of a reproducible run
+            self.world = World(schema, self.store, Switches(), clock, chance)
+            if is_seeded(self.world):
+                self.world.use(Switches().with_values(scenario.switches))
+            else:
+                self._begin(scenario)
+        self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
+        self._baseline = self._copy()
+
+    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return the caller behind a token; raises Refused (403)."""
+        return self.world.caller_for(application_id=application_id, object_id=object_id)
+
+    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return `caller` acting as another user; raises Refused (403)."""
+        return self.world.impersonate(caller, user_id=user_id, object_id=object_id)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    # Looking.
+
+    def row_counts(self) -> dict[str, int]:
+        """Return how many rows the tables of the job have."""
+        return {table: _number(self.store.rows(f'SELECT COUNT(*) FROM "{table}"')[0][0]) for table in COUNTED}  # noqa: S608 - fixed names
+
+    def closes(self, more_than: int) -> list[Mapping[str, Any]]:
+        """Return `{table, id, closes}` of records with more than `more_than` completed close activities."""
+        found = self.store.rows(_CLOSES, {"more": more_than})
+        return [{"table": table, "id": key, "closes": number} for table, key, number in found]
+
+    def accounts_of(self, records: Iterable[str]) -> list[str]:
+        """Return the customers whose rows these ids are (opportunities, quotes, accounts), each once, in order."""
+        customers: dict[str, None] = {}
+        for key in records:
+            for table in ("opportunity", "quote"):
+                row = self.store.get(table, key, ("customerid",))
+                if row is not None and row["customerid"] is not None:
+                    customers[str(row["customerid"])] = None
+            if self.store.exists("account", key):
+                customers[key] = None
+        return sorted(customers)
+
+    # Changing.
+
+    def reset(self) -> None:
+        """Put rows, customizations and switches back as they were; raises OrganizationError for a large database."""
+        if self._baseline is None:
+            raise OrganizationError(
+                f"The database was larger than {LARGEST_BASELINE // 2**20} MB at the start, so no copy is kept of it; "
+                "copy the file yourself, or keep a snapshot."
+            )
+        self.world.restore(self._baseline)
+
+    def start(self, name: str) -> None:
+        """Throw everything away and begin with a named scenario, which `reset` returns to from now on.
+
+        Raises OrganizationError when there is no such scenario.
+        """
+        if name not in SCENARIOS:
+            raise OrganizationError(f"There is no scenario {name!r}; there are: {', '.join(SCENARIOS)}.")
+        opened = self.store.note(_OPENED) or "1"
+        with self.store.transaction():
+            self.world.clear()
+            self.store.keep_note(_OPENED, opened)
+            self._begin(SCENARIOS[name])
+        self._baseline = self._copy()
+
+    def customize(self, document: Mapping[str, Any], table: str) -> None:
+        """Take status reasons and required columns from exported metadata (see importing); raises ImportRefused."""
+        self.world.customize(read_metadata(document, self.world.schema, table))
+
+    def generate(self, opportunities: int, seed: int) -> None:
+        """Replace all opportunities, quotes and close activities by generated ones."""
+        if opportunities < 0:
+            raise OrganizationError("The number of opportunities is negative.")
+        with self.store.transaction():
+            for table in ("opportunitycompetitors", "opportunityclose", "quoteclose", "quote", "opportunity"):
+                self.store.execute(f'DELETE FROM "{table}"')  # noqa: S608 - fixed names
+            seed_opportunities(self.world, opportunities, seed)
+
+    def load_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add rows of one table as they stand, all or nothing (see seed_files); raises SeedRefused."""
+        seed_json(self.world, {table: list(rows)})
+
+    def fail(self, fault: Fault, invocation: Invocation) -> None:
+        """Do what an operation fault does and raise its Refused."""
+        table, record_id = invocation.table, invocation.record_id
+        if fault.do == "plugin_reverts_quote" and self.store.exists("quote", record_id):
+            self.store.update("quote", record_id, {"statecode": 0, "statuscode": 1})
+        shape = self.world.schema.tables.get(table)
+        if fault.do == "missing_privilege":
+            shape = shape or self.world.schema.tables["organization"]
+            verb = _VERBS.get(invocation.message, "Write")
+            raise lacking(invocation.caller, shape, f"prv{verb}{shape.privilege_name}")
+        raise operation_refusal(fault, shape.schema_name if shape else table, record_id)
+
+    def _opening(self) -> str:
+        """Count this opening of the file; returns what tells the ids of its rows from those of earlier openings."""
+        before = self.store.note(_OPENED) or "0"
+        self.store.keep_note(_OPENED, str(int(before) + 1))
+        return f":{before}:{self.store.version}" if before != "0" else ""
+
+    def _begin(self, scenario: Scenario) -> None:
+        seed_organization(self.world, _members(self._options))
+        start_scenario(self.world, scenario, self._options.seed)
+
+    def _copy(self) -> WorldSnapshot | None:
+        pages = _number(self.store.rows("PRAGMA page_count")[0][0])
+        size = _number(self.store.rows("PRAGMA page_size")[0][0])
+        return self.world.snapshot() if pages * size <= LARGEST_BASELINE else None
+
+
+def _members(options: EmulatorOptions) -> Sequence[Member]:
+    applications = [Member(one.object_id, one.name, one.client_id) for one in options.tenant.applications]
+    return applications + [Member(one.object_id, one.name) for one in options.tenant.people]
+
+
+def _scenario(options: EmulatorOptions) -> Scenario:
+    """Return the named scenario, or the default one with the wanted number of opportunities."""
+    if options.scenario:
+        if options.scenario not in SCENARIOS:
+            raise OrganizationError(f"There is no scenario {options.scenario!r}; there are: {', '.join(SCENARIOS)}.")
+        return SCENARIOS[options.scenario]
+    return replace(SCENARIOS["default"], opportunities=options.seeded)
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

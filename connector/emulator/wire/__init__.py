@@ -1,1 +1,0 @@
-"""HTTP as the emulator answers it: small responses, and how a face talks to the core."""

@@ -1,0 +1,184 @@
+"""Who calls: user rows of applications and people, roles as sets of privileges, impersonation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid5
+
+from connector.emulator.rules.platform import (
+    MISSING_PRIVILEGE,
+    NOT_A_MEMBER,
+    USER_DISABLED,
+    USER_WITHOUT_ROLES,
+)
+from connector.emulator.rules.rule import Refused
+from connector.emulator.world.schema import Schema, Table
+from connector.emulator.world.store import Store
+
+ACT_ON_BEHALF_PRIVILEGE = "prvActOnBehalfOfAnotherUser"
+BYPASS_PLUGINS_PRIVILEGE = "prvBypassCustomPlugins"
+VERBS = ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
+
+CLOSING_PRIVILEGES = frozenset(
+    {
+        *(f"prv{verb}Opportunity" for verb in ("Read", "Write", "Append", "AppendTo")),
+        *(f"prv{verb}Quote" for verb in ("Read", "Write", "Append", "AppendTo", "Delete")),
+        *(f"prv{verb}Activity" for verb in ("Create", "Read", "Append", "AppendTo")),
+        *(f"prvRead{table}" for table in ("TransactionCurrency", "Competitor", "Account", "Contact", "Product")),
+        *(f"prvRead{table}" for table in ("User", "UserSettings", "Organization", "BusinessUnit", "SdkMessage")),
+        *(f"prvRead{table}" for table in ("Query", "UserQuery")),
+        "prvAppendToCompetitor",
+    }
+)  # fmt: skip
+"""What closing needs, from the SDK's privilege tables of WinOpportunity, LoseOpportunity, CloseQuote and WinQuote."""
+
+_SECURITY_TABLES = ("systemuser", "systemuserroles", "role", "usersettings")
+_PRIVILEGE_IDS = UUID("6e0a1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a11")
+_USER = "systemuserid, azureactivedirectoryobjectid, applicationid, isdisabled, accessmode, businessunitid"
+_ACCESS_MODES = ("Read-Write", "Administrative", "Read", "Support User", "Non-interactive", "Delegated Admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user an operation runs as.
+
+    `user_id` is the user whose name is on the rows; under impersonation `impersonating_user_id` is the user who really
+    calls, and `privileges` are those that both have. `utc_offset_minutes` is what to add to UTC for the user's clock.
+    """
+
+    user_id: str
+    azure_object_id: str
+    application_id: str
+    privileges: frozenset[str]
+    impersonating_user_id: str | None = None
+    utc_offset_minutes: int = 0
+    business_unit_id: str = ""
+    role_count: int = 0
+    access_mode: str = "0 Read-Write"
+
+
+def all_privileges(schema: Schema) -> frozenset[str]:
+    """Return every privilege of the slice: what a system administrator holds."""
+    names = {table.privilege_name for table in schema.tables.values()}
+    return frozenset(
+        {ACT_ON_BEHALF_PRIVILEGE, BYPASS_PLUGINS_PRIVILEGE} | {f"prv{verb}{name}" for verb in VERBS for name in names}
+    )
+
+
+def privilege_id(name: str) -> str:
+    """Return the id under which the emulator knows a privilege (its own: the real ids differ)."""
+    return str(uuid5(_PRIVILEGE_IDS, name))
+
+
+class Access:
+    """Finds callers and checks what they may do; what it found is remembered until a security table changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[tuple[str, str], Caller] = {}
+        self._seen = (-1, -1)
+
+    def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return the caller behind a token's application or object id.
+
+        Raises Refused: no user row (0x80072560), disabled (0x80040225), no roles (0x80042f09), all 403.
+        """
+        if application_id is not None and self._find("applicationid", application_id):
+            return self._caller("applicationid", application_id)
+        if object_id is not None:
+            return self._caller("azureactivedirectoryobjectid", object_id)
+        raise NOT_A_MEMBER.refuse()
+
+    def user(self, user_id: str) -> Caller:
+        """Return the caller that a user row stands for; raises Refused as `caller_for` does."""
+        return self._caller("systemuserid", user_id)
+
+    def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
+        """Return `caller` acting as another user, named by user id or by directory object id.
+
+        Who names himself acts for nobody (powerapps-docs issue 2088). Raises Refused (403) when the other user cannot
+        act; whether the caller may act for others is for the world to say.
+        """
+        other = self.user(user_id) if user_id is not None else self.caller_for(object_id=object_id)
+        if other.user_id == caller.user_id:
+            return caller
+        return replace(other, privileges=other.privileges & caller.privileges, impersonating_user_id=caller.user_id)
+
+    def require(self, caller: Caller, table: Table, verbs: Iterable[str]) -> None:
+        """Raise Refused unless the caller holds the privilege for each verb on `table`."""
+        for verb in verbs:
+            self.require_named(caller, table, f"prv{verb}{table.privilege_name}")
+
+    def require_named(self, caller: Caller, table: Table, privilege: str) -> None:
+        """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
+        if privilege not in caller.privileges:
+            raise lacking(caller, table, privilege)
+
+    def _find(self, column: str, value: str) -> bool:
+        key = (column, value)
+        return self._remembered(key) is not None or bool(
+            self._store.rows(f"SELECT 1 FROM systemuser WHERE {column} = ?", (value,))  # noqa: S608 - a fixed name
+        )
+
+    def _remembered(self, key: tuple[str, str]) -> Caller | None:
+        writes = self._store.writes
+        seen = (sum(writes[table] for table in _SECURITY_TABLES), self._store.undone)
+        if seen != self._seen:
+            self._seen = seen
+            self._known.clear()
+        return self._known.get(key)
+
+    def _caller(self, column: str, value: str) -> Caller:
+        key = (column, value)
+        known = self._remembered(key)
+        if known is None:
+            known = self._known[key] = self._load(column, value)
+        return known
+
+    def _load(self, column: str, value: str) -> Caller:
+        found = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))  # noqa: S608 - fixed names
+        if not found:
+            raise NOT_A_MEMBER.refuse()
+        user_id, object_id, application_id, disabled, mode, unit = found[0]
+        if disabled:
+            raise USER_DISABLED.refuse(user_id, "User IsDisabled=True")
+        roles = self._store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user_id,))
+        if not roles:
+            raise USER_WITHOUT_ROLES.refuse()
+        privileges = self._store.rows(
+            "SELECT DISTINCT privilege FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
+            "WHERE r.systemuserid = ?",
+            (user_id,),
+        )
+        bias = self._store.rows("SELECT timezonebias FROM usersettings WHERE systemuserid = ?", (user_id,))
+        return Caller(
+            user_id=str(user_id),
+            azure_object_id=str(object_id or ""),
+            application_id=str(application_id or ""),
+            privileges=frozenset(str(one[0]) for one in privileges),
+            utc_offset_minutes=-int(bias[0][0] or 0) if bias else 0,
+            business_unit_id=str(unit or ""),
+            role_count=len(roles),
+            access_mode=f"{mode or 0} {_ACCESS_MODES[int(mode or 0)]}",
+        )
+
+
+def lacking(caller: Caller, table: Table, privilege: str) -> Refused:
+    """Return the refusal of what `caller` may not do to `table` without `privilege`."""
+    held = len(caller.privileges)
+    return MISSING_PRIVILEGE.refuse(
+        caller.user_id,
+        caller.role_count,
+        held,
+        caller.access_mode,
+        caller.azure_object_id,
+        held,
+        caller.business_unit_id,
+        privilege,
+        privilege_id(privilege),
+        table.type_code,
+        table.logical_name,
+        table.label,
+        caller.user_id,
+    )

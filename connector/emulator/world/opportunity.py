@@ -1,0 +1,189 @@
+"""Winning, losing and reopening opportunities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from connector.emulator.rules.platform import KEY_TAKEN, PARAMETER_MISSING, PARAMETER_UNKNOWN, VALUE_TYPE
+from connector.emulator.rules.sales import (
+    ALREADY_OPEN,
+    OPEN_QUOTES,
+    OPPORTUNITY_CLOSED,
+    OPPORTUNITY_ID,
+    REVENUE_CURRENCY,
+)
+from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.store import Row
+
+Arguments = Mapping[str, "Given | Values"]
+"""The parameters of a message; an entity parameter is a mapping of its columns, with its table as `@table`."""
+
+OPEN, WON, LOST = 0, 1, 2
+_FORECAST = {OPEN: 100000001, WON: 100000005, LOST: 100000006}
+_NEEDED = (
+    "opportunityid",
+    "statecode",
+    "estimatedvalue",
+    "actualvalue",
+    "transactioncurrencyid",
+)
+_BLOCKING = {
+    "active_and_draft": "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) LIMIT 1",
+    "active": "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode = 1 LIMIT 1",
+}
+
+
+def entity_argument(arguments: Arguments, name: str, message: str) -> Values:
+    """Return the columns of an entity parameter; raises Refused when it is absent or something else."""
+    value = arguments.get(name)
+    if value is None:
+        raise PARAMETER_MISSING.refuse(name, message)
+    if not isinstance(value, Mapping):
+        raise VALUE_TYPE.refuse(message, name, "entity")
+    return {key: one for key, one in value.items() if key != "@table"}
+
+
+def status_argument(arguments: Arguments, message: str, name: str = "Status") -> int:
+    """Return the status reason asked for; raises Refused when it is absent or no whole number."""
+    value = arguments.get(name)
+    if value is None:
+        raise PARAMETER_MISSING.refuse(name, message)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise VALUE_TYPE.refuse(message, name, "Edm.Int32")
+    return value
+
+
+def win(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+    """WinOpportunity: close as won. Raises Refused."""
+    _check_caller_parameter(records, arguments, "WinOpportunity")
+    close = entity_argument(arguments, "OpportunityClose", "WinOpportunity")
+    close_opportunity(records, access, caller, close, WON, status_argument(arguments, "WinOpportunity"))
+
+
+def lose(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+    """LoseOpportunity: close as lost. Raises Refused."""
+    _check_caller_parameter(records, arguments, "LoseOpportunity")
+    close = entity_argument(arguments, "OpportunityClose", "LoseOpportunity")
+    close_opportunity(records, access, caller, close, LOST, status_argument(arguments, "LoseOpportunity"))
+
+
+def close_by_status(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+    """CloseOpportunity, a message of the organization's own: won or lost by the state of the status reason."""
+    close = entity_argument(arguments, "OpportunityClose", "CloseOpportunity")
+    status = status_argument(arguments, "CloseOpportunity")
+    option = records.schema.tables["opportunity"].status(status)
+    state = option.state if option is not None and option.state != OPEN else LOST
+    close_opportunity(records, access, caller, close, state, status)
+
+
+def _check_caller_parameter(records: Records, arguments: Arguments, message: str) -> None:
+    if arguments.get("Caller") is not None and records.switches.caller_parameter == "refuse":
+        raise PARAMETER_UNKNOWN.refuse("Caller", message)
+
+
+def close_opportunity(records: Records, access: Access, caller: Caller, close: Values, state: int, status: int) -> str:
+    """Close an opportunity as `state` and create its close activity, whose id is returned. Raises Refused."""
+    target = close.get("opportunityid")
+    if not isinstance(target, Ref) or target.table != "opportunity":
+        raise OPPORTUNITY_ID.refuse()
+    _check_privileges(records, access, caller, close)
+    row = records.get("opportunity", target.id, _NEEDED)
+    if records.switches.close_repeat_check == "key_first" and _stands(records, close):
+        raise KEY_TAKEN.refuse()
+    if row["statecode"] != OPEN:
+        raise OPPORTUNITY_CLOSED.refuse()
+    table = records.schema.tables["opportunity"]
+    status = table.default_status(state) if status == -1 else status
+    records.check_status(table, state, status, target.id)
+    blocking = _BLOCKING.get(records.switches.open_quotes_block_close)
+    if blocking is not None and records.store.rows(blocking, (target.id,)):
+        raise OPEN_QUOTES.refuse()
+    activity = _create_activity(records, caller, close, row, state, status)
+    _close(records, caller, target.id, row, activity, state, status)
+    return str(activity["activityid"])
+
+
+def _check_privileges(records: Records, access: Access, caller: Caller, close: Values) -> None:
+    tables = records.schema.tables
+    access.require(caller, tables["opportunity"], ("Write", "AppendTo"))
+    access.require(caller, tables["opportunityclose"], ("Create", "Append"))
+    if close.get("competitorid") is not None:
+        access.require(caller, tables["competitor"], ("AppendTo",))
+
+
+def _stands(records: Records, close: Values) -> bool:
+    key = close.get("activityid")
+    return isinstance(key, str) and records.store.exists("opportunityclose", key)
+
+
+def _create_activity(records: Records, caller: Caller, close: Values, row: Row, state: int, status: int) -> Row:
+    currency = close.get("transactioncurrencyid")
+    other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
+    if other and records.switches.revenue_currency == "enforce":
+        raise REVENUE_CURRENCY.refuse("opportunityclose", "opportunity")
+    given = {**close, "opportunitystatecode": state, "opportunitystatuscode": status}
+    given.pop("statecode", None)
+    given.pop("statuscode", None)
+    defaults: Row = {
+        "statecode": 1,
+        "statuscode": 2,
+        "actualend": records.now(),
+        "regardingobjectid": row["opportunityid"],
+        "regardingobjectid_type": "opportunity",
+        "activitytypecode": "opportunityclose",
+        "transactioncurrencyid": row["transactioncurrencyid"],
+    }
+    key = records.create(caller, records.schema.tables["opportunityclose"], given, defaults)
+    return records.get("opportunityclose", key, ("activityid", "actualend", "actualrevenue"))
+
+
+def _close(records: Records, caller: Caller, key: str, row: Row, activity: Row, state: int, status: int) -> None:
+    records.write(
+        caller,
+        records.schema.tables["opportunity"],
+        key,
+        {
+            "statecode": state,
+            "statuscode": status,
+            "actualvalue": _actual_value(records, row, activity, state),
+            "actualclosedate": records.local_date(caller, str(activity["actualend"])),
+            "msdyn_forecastcategory": _FORECAST[state],
+        },
+    )
+
+
+def _actual_value(records: Records, row: Row, activity: Row, state: int) -> float | None:
+    revenue = activity["actualrevenue"]
+    if revenue is None and state == WON:
+        revenue = row["estimatedvalue"]
+    elif revenue is None:
+        revenue = {"null": None, "zero": 0.0, "keep": row["actualvalue"]}[records.switches.actual_value_on_lost]
+    return None if revenue is None else float(revenue)
+
+
+def reopen(records: Records, key: str, was: int) -> Row:
+    """Return what reopening sets on an opportunity in state `was`, and cancel its close activities; raises Refused."""
+    if was == OPEN:
+        if records.switches.reopen_open_opportunity == "refuse":
+            raise ALREADY_OPEN.refuse()
+        return {}
+    if records.switches.close_activities_on_reopen == "cancel":
+        standing = records.store.rows(
+            "SELECT activityid FROM opportunityclose WHERE opportunityid = ? AND statecode = 1", (key,)
+        )
+        for (activity,) in standing:
+            records.store.update(
+                "opportunityclose", str(activity), {"statecode": 2, "statuscode": 3, "modifiedon": records.now()}
+            )
+    changed: Row = {"msdyn_forecastcategory": _FORECAST[OPEN]}
+    if records.switches.actuals_on_reopen == "clear":
+        changed |= {"actualvalue": None, "actualclosedate": None}
+    return changed
+
+
+def calculate_actual_value(records: Records, access: Access, caller: Caller, target: Ref) -> float:
+    """CalculateActualValueOpportunity: the actual value of a won opportunity, 0 when it has none. Raises Refused."""
+    access.require(caller, records.schema.tables["opportunity"], ("Read",))
+    row = records.get("opportunity", target.id, ("statecode", "actualvalue"))
+    return float(row["actualvalue"] or 0) if row["statecode"] == WON else 0.0

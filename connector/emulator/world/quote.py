@@ -1,0 +1,206 @@
+"""Closing, winning and revising quotes, and making quotes and orders out of other rows."""
+
+from __future__ import annotations
+
+from connector.emulator.rules.platform import KEY_TAKEN, PARAMETER_MISSING
+from connector.emulator.rules.sales import QUOTE_ID, QUOTE_NOT_ACTIVE, REVISE_EXISTS, REVISE_NOT_CLOSED
+from connector.emulator.world.callers import Access, Caller
+from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument
+from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.store import Row
+
+DRAFT, ACTIVE, WON, CLOSED = 0, 1, 2, 3
+LOST_STATUS, WON_STATUS = 5, 4
+WORK_BASED = 192350001
+_NEEDED = ("quoteid", "statecode", "msdyn_ordertype", "quotenumber", "revisionnumber", "opportunityid")
+_COPIED = (
+    "name",
+    "quotenumber",
+    "opportunityid",
+    "customerid",
+    "customerid_type",
+    "accountid",
+    "contactid",
+    "pricelevelid",
+    "transactioncurrencyid",
+    "totalamount",
+    "totallineitemamount",
+    "totalamountlessfreight",
+    "discountamount",
+    "discountpercentage",
+    "freightamount",
+    "totaltax",
+    "effectivefrom",
+    "effectiveto",
+    "expireson",
+    "description",
+    "msdyn_ordertype",
+)
+_LINE_COPIED = (
+    "quotedetailname",
+    "productdescription",
+    "quantity",
+    "priceperunit",
+    "baseamount",
+    "extendedamount",
+    "manualdiscountamount",
+    "tax",
+    "isproductoverridden",
+    "ispriceoverridden",
+    "lineitemnumber",
+    "transactioncurrencyid",
+)
+
+
+def close(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+    """CloseQuote: close an active quote under a status reason of state Closed. Raises Refused."""
+    activity = entity_argument(arguments, "QuoteClose", "CloseQuote")
+    close_quote(records, access, caller, activity, CLOSED, status_argument(arguments, "CloseQuote"))
+
+
+def win(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
+    """WinQuote: mark an active quote as won. Raises Refused."""
+    activity = entity_argument(arguments, "QuoteClose", "WinQuote")
+    close_quote(records, access, caller, activity, WON, status_argument(arguments, "WinQuote"))
+
+
+def close_quote(records: Records, access: Access, caller: Caller, activity: Values, state: int, status: int) -> str:
+    """Close a quote as `state` and create its close activity, whose id is returned. Raises Refused."""
+    target = activity.get("quoteid")
+    if not isinstance(target, Ref) or target.table != "quote":
+        raise QUOTE_ID.refuse()
+    tables = records.schema.tables
+    access.require(caller, tables["quote"], ("Write", "AppendTo"))
+    access.require(caller, tables["quoteclose"], ("Create", "Append"))
+    row = records.get("quote", target.id, _NEEDED)
+    if records.switches.close_repeat_check == "key_first":
+        key = activity.get("activityid")
+        if isinstance(key, str) and records.store.exists("quoteclose", key):
+            raise KEY_TAKEN.refuse()
+    if not _may_close(records, row):
+        raise QUOTE_NOT_ACTIVE.refuse_as(records.switches.quote_not_active_code)
+    status = _default_status(records, state) if status == -1 else status
+    records.check_status(tables["quote"], state, status, target.id)
+    return finish_quote(records, caller, activity, row, state, status)
+
+
+def _may_close(records: Records, row: Row) -> bool:
+    if row["statecode"] != DRAFT:
+        return row["statecode"] == ACTIVE
+    drafts = records.switches.draft_quote_close
+    return drafts == "accept" or (drafts == "work_based" and row["msdyn_ordertype"] == WORK_BASED)
+
+
+def _default_status(records: Records, state: int) -> int:
+    if state == CLOSED and records.switches.default_closed_quote_status == "lost":
+        return LOST_STATUS
+    return records.schema.tables["quote"].default_status(state)
+
+
+def finish_quote(records: Records, caller: Caller, activity: Values, row: Row, state: int, status: int) -> str:
+    """Write the new state of a quote and its close activity, unchecked; returns the activity's id."""
+    given = {name: value for name, value in activity.items() if name not in ("statecode", "statuscode")}
+    defaults: Row = {
+        "statecode": 1,
+        "statuscode": 2,
+        "actualend": records.now(),
+        "quotenumber": row["quotenumber"],
+        "revision": row["revisionnumber"],
+        "regardingobjectid": row["quoteid"],
+        "regardingobjectid_type": "quote",
+        "activitytypecode": "quoteclose",
+    }
+    key = records.create(caller, records.schema.tables["quoteclose"], given, defaults)
+    changed: Row = {"statecode": state, "statuscode": status}
+    if records.switches.quote_closedon == "set":
+        ended = records.get("quoteclose", key, ("actualend",))["actualend"]
+        changed["closedon"] = records.local_date(caller, str(ended))
+    records.write(caller, records.schema.tables["quote"], str(row["quoteid"]), changed)
+    return key
+
+
+def guid_argument(arguments: Arguments, name: str, message: str) -> str:
+    """Return an id parameter; raises Refused when it is absent."""
+    value = arguments.get(name)
+    if isinstance(value, Ref):
+        return value.id
+    if not isinstance(value, str) or not value:
+        raise PARAMETER_MISSING.refuse(name, message)
+    return value
+
+
+def revise(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+    """ReviseQuote: a new draft with the lines and number of a closed quote, one revision later. Raises Refused."""
+    tables = records.schema.tables
+    access.require(caller, tables["quote"], ("Read", "Create", "Append"))
+    key = guid_argument(arguments, "QuoteId", "ReviseQuote")
+    row = records.get("quote", key, (*_NEEDED, *_COPIED))
+    if row["statecode"] != CLOSED:
+        state = tables["quote"].state(int(row["statecode"] or 0))
+        raise REVISE_NOT_CLOSED.refuse(key, state.label if state else row["statecode"])
+    open_ones = "SELECT 1 FROM quote WHERE quotenumber = ? AND statecode IN (0, 1) LIMIT 1"
+    if records.store.rows(open_ones, (row["quotenumber"],)):
+        raise REVISE_EXISTS.refuse()
+    defaults: Row = {name: row[name] for name in _COPIED}
+    defaults["revisionnumber"] = int(row["revisionnumber"] or 0) + 1
+    revised = records.create(caller, tables["quote"], {}, defaults)
+    _copy_lines(records, caller, key, revised)
+    return Ref("quote", revised)
+
+
+def _copy_lines(records: Records, caller: Caller, source: str, target: str) -> None:
+    names = ", ".join(_LINE_COPIED)
+    lines = records.store.rows(f"SELECT {names} FROM quotedetail WHERE quoteid = ?", (source,))  # noqa: S608 - fixed names
+    for line in lines:
+        defaults: Row = dict(zip(_LINE_COPIED, line, strict=True))
+        records.create(caller, records.schema.tables["quotedetail"], {}, {**defaults, "quoteid": target})
+
+
+def generate(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+    """GenerateQuoteFromOpportunity: a new draft with the opportunity's name, customer and currency. Raises Refused."""
+    tables = records.schema.tables
+    access.require(caller, tables["opportunity"], ("Read",))
+    access.require(caller, tables["quote"], ("Create", "Append"))
+    key = guid_argument(arguments, "OpportunityId", "GenerateQuoteFromOpportunity")
+    copied = ("name", "customerid", "customerid_type", "accountid", "contactid", "pricelevelid")
+    row = records.get("opportunity", key, (*copied, "transactioncurrencyid", "totalamount", "msdyn_ordertype"))
+    return Ref(
+        "quote", records.create(caller, tables["quote"], {}, {**new_quote(records), **row, "opportunityid": key})
+    )
+
+
+def new_quote(records: Records) -> Row:
+    """Return what the server sets on every new quote."""
+    return {
+        "quotenumber": f"QUO-{records.chance.randrange(100000):05d}-{records.new_id()[:6].upper()}",
+        "revisionnumber": 0,
+        "msdyn_ordertype": 192350000,
+        "pricingerrorcode": 0,
+    }
+
+
+def to_order(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
+    """ConvertQuoteToSalesOrder: an order out of an active quote, which is won by that. Raises Refused."""
+    tables = records.schema.tables
+    access.require(caller, tables["salesorder"], ("Create", "Append"))
+    key = guid_argument(arguments, "QuoteId", "ConvertQuoteToSalesOrder")
+    status = arguments.get("QuoteCloseStatus")
+    activity: dict[str, Given] = {"quoteid": Ref("quote", key)}
+    for parameter, column in (
+        ("QuoteCloseDate", "actualend"),
+        ("QuoteCloseSubject", "subject"),
+        ("QuoteCloseDescription", "description"),
+    ):
+        value = arguments.get(parameter)
+        if value is not None and not isinstance(value, dict):
+            activity[column] = value  # type: ignore[assignment]
+    close_quote(records, access, caller, activity, WON, status if isinstance(status, int) else -1)
+    row = records.get("quote", key, _COPIED)
+    wanted: Row = {name: value for name, value in row.items() if _fits(records, name)}
+    wanted |= {"quoteid": key, "ordernumber": f"ORD-{records.new_id()[:8].upper()}", "pricingerrorcode": 0}
+    return Ref("salesorder", records.create(caller, tables["salesorder"], {}, wanted))
+
+
+def _fits(records: Records, name: str) -> bool:
+    columns = records.schema.tables["salesorder"].columns
+    return name in columns or (name.endswith("_type") and name.removesuffix("_type") in columns)

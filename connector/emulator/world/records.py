@@ -1,0 +1,311 @@
+"""Rows as the platform treats them: values checked and converted, audit columns, base amounts, states."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from connector.clock import Clock
+from connector.emulator.rules.platform import (
+    CHOICE_UNKNOWN,
+    COLUMN_UNKNOWN,
+    DATE_RANGE,
+    KEY_TAKEN,
+    LOOKUP_TARGET,
+    NUMBER_RANGE,
+    READ_ONLY_COLUMN,
+    REQUIRED_MISSING,
+    ROW_MISSING,
+    STATE_ON_CREATE,
+    STATE_UNKNOWN,
+    STATUS_OF_STATE,
+    TEXT_TOO_LONG,
+    VALUE_TYPE,
+)
+from connector.emulator.rules.switches import Switches
+from connector.emulator.world.callers import Caller
+from connector.emulator.world.schema import (
+    FRACTION_KINDS,
+    LOOKUP_KINDS,
+    TEXT_KINDS,
+    WHOLE_KINDS,
+    Column,
+    Kind,
+    Schema,
+    Table,
+)
+from connector.emulator.world.store import DuplicateKey, Row, Store, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A row, named by table and id."""
+
+    table: str
+    id: str
+
+
+Given = Ref | str | int | float | bool | date | None
+"""A typed value as it comes from the wire; `datetime` is a `date` too, and must carry its offset."""
+
+Values = Mapping[str, Given]
+
+_MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
+
+
+class Records:
+    """The rows of the organization, with the rules that hold for every table and none of the sales rules.
+
+    `required` names, by table, the columns that the organization's imported metadata requires. `chance` gives new ids.
+    """
+
+    def __init__(self, schema: Schema, store: Store, switches: Switches, clock: Clock, chance: random.Random) -> None:
+        self.schema = schema
+        self.store = store
+        self.switches = switches
+        self.clock = clock
+        self.chance = chance
+        self.required: dict[str, frozenset[str]] = {}
+        self._rates: dict[str, float] = {}
+        self._rates_seen = (-1, -1)
+        self._second = (0, "")
+
+    # --- small facts ------------------------------------------------------------------------------------------------
+
+    def now(self) -> str:
+        """Return this moment as it is stored."""
+        moment = self.clock.now()
+        second = int(moment.timestamp())
+        if second != self._second[0]:
+            self._second = (second, moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        return self._second[1]
+
+    def new_id(self) -> str:
+        """Return a fresh random (version 4) id."""
+        digits = f"{self.chance.getrandbits(128):032x}"
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+    def rate(self, currency: Value) -> float:
+        """Return how many units of the currency one unit of the base currency is worth; 1 for the base currency."""
+        seen = (self.store.writes["transactioncurrency"], self.store.undone)
+        if seen != self._rates_seen:
+            found = self.store.rows("SELECT transactioncurrencyid, exchangerate FROM transactioncurrency")
+            self._rates = {str(key): float(value or 1) for key, value in found}
+            self._rates_seen = seen
+        return self._rates.get(str(currency), 1.0)
+
+    def base_currency(self) -> Value:
+        """Return the id of the organization's base currency."""
+        found = self.store.rows("SELECT basecurrencyid FROM organization")
+        return found[0][0] if found else None
+
+    def get(self, table: str, key: str, columns: Sequence[str]) -> Row:
+        """Return these columns of a row; raises Refused (404) when it does not exist."""
+        row = self.store.get(table, key, columns)
+        if row is None:
+            raise ROW_MISSING.refuse(table, key)
+        return row
+
+    def local_date(self, caller: Caller, moment: str) -> str:
+        """Return the day of a stored moment on the caller's calendar, or on that of UTC by switch `close_date_zone`."""
+        if self.switches.close_date_zone == "utc" or not caller.utc_offset_minutes:
+            return moment[:10]
+        there = datetime.fromisoformat(moment) + timedelta(minutes=caller.utc_offset_minutes)
+        return there.date().isoformat()
+
+    # --- values -----------------------------------------------------------------------------------------------------
+
+    def convert(self, caller: Caller, table: Table, values: Values) -> Row:
+        """Return the values as they are stored; raises Refused for unknown columns and values that do not fit."""
+        row: Row = {}
+        for name, value in values.items():
+            column = table.columns.get(name)
+            if column is None:
+                raise COLUMN_UNKNOWN.refuse(table.logical_name, name)
+            if value is None:
+                row[name] = None
+            elif column.kind in LOOKUP_KINDS:
+                row[name] = self._target(table, column, value)
+            else:
+                row[name] = self._plain(caller, table, column, value)
+            if column.polymorphic:
+                row[f"{name}_type"] = value.table if isinstance(value, Ref) else None
+        return row
+
+    def _target(self, table: Table, column: Column, value: Given) -> str:
+        if not isinstance(value, Ref):
+            raise VALUE_TYPE.refuse(table.logical_name, column.name, column.kind)
+        if value.table not in column.targets:
+            raise LOOKUP_TARGET.refuse()
+        if not self.store.exists(value.table, value.id):
+            raise ROW_MISSING.refuse(value.table, value.id)
+        return value.id
+
+    def _plain(self, caller: Caller, table: Table, column: Column, value: Given) -> Value:
+        kind = column.kind
+        if kind in TEXT_KINDS and isinstance(value, str):
+            if column.max_length and len(value) > column.max_length:
+                raise TEXT_TOO_LONG.refuse(column.name, table.logical_name, column.max_length)
+            return value
+        if kind in FRACTION_KINDS and isinstance(value, int | float) and not isinstance(value, bool):
+            if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
+                raise NUMBER_RANGE.refuse(column.name, table.logical_name)
+            return float(value)
+        if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
+            if column.options and all(value != option for option, _ in column.options):
+                accepted = ",".join(str(option) for option, _ in column.options)
+                raise CHOICE_UNKNOWN.refuse(value, column.name, table.logical_name, accepted)
+            return value
+        if kind is Kind.BOOLEAN and isinstance(value, bool):
+            return int(value)
+        if isinstance(value, date) and (kind is Kind.DATETIME or not isinstance(value, datetime)):
+            return self._date(caller, table, column, value)
+        raise VALUE_TYPE.refuse(table.logical_name, column.name, kind)
+
+    def _date(self, caller: Caller, table: Table, column: Column, value: date) -> str:
+        if value.year < _FIRST_YEAR:
+            raise DATE_RANGE.refuse()
+        if column.kind is Kind.DATETIME:
+            return self.moment(caller, value)
+        if column.kind is Kind.DATEONLY:
+            return value.isoformat()
+        raise VALUE_TYPE.refuse(table.logical_name, column.name, column.kind)
+
+    def moment(self, caller: Caller, value: date) -> str:
+        """Return a date or an aware datetime as a stored moment; a bare date follows switch `bare_date`."""
+        if not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+            if self.switches.bare_date == "user":
+                value -= timedelta(minutes=caller.utc_offset_minutes)
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # --- creating and updating ----------------------------------------------------------------------------------------
+
+    def create(self, caller: Caller, table: Table, values: Values, defaults: Row | None = None) -> str:
+        """Add a row with its audit columns, state and base amounts, and return its id.
+
+        `defaults` are stored values that are used where `values` names none; they may set columns that callers cannot.
+        Raises Refused.
+        """
+        allowed = self._allowed(table, values, creating=True)
+        row = self.convert(caller, table, allowed)
+        for name, value in (defaults or {}).items():
+            if row.get(name) is None:
+                row[name] = value
+        key = str(row.get(table.primary_id) or self.new_id())
+        row[table.primary_id] = key
+        self._born(table, row, key)
+        self._check_required(table, row)
+        self._audit_new(caller, table, row)
+        self._amounts(table, row, row)
+        try:
+            self.store.insert(table.logical_name, row)
+        except DuplicateKey as error:
+            raise KEY_TAKEN.refuse() from error
+        return key
+
+    def _allowed(self, table: Table, values: Values, *, creating: bool) -> Values:
+        columns = table.columns
+        refused = [
+            name
+            for name in values
+            if (column := columns.get(name)) is not None and not (column.creatable if creating else column.updatable)
+        ]
+        if not refused:
+            return values
+        for name in refused:
+            state = name == "statecode"
+            if state and self.switches.statecode_on_create == "refuse":
+                raise STATE_ON_CREATE.refuse(values[name], table.logical_name)
+            if not state and self.switches.read_only_columns == "refuse":
+                raise READ_ONLY_COLUMN.refuse()
+        return {name: value for name, value in values.items() if name not in refused}
+
+    def _born(self, table: Table, row: Row, key: str) -> None:
+        if not table.states:
+            return
+        state = row.setdefault("statecode", 0)
+        if row.get("statuscode") is None:
+            row["statuscode"] = table.default_status(int(state or 0))
+        else:
+            self.check_status(table, int(state or 0), int(row["statuscode"] or 0), key)
+
+    def check_status(self, table: Table, state: int, status: int, key: str) -> None:
+        """Raise Refused (0x80048408) unless `status` is a status reason of `state`."""
+        wanted = table.state(state)
+        if wanted is None:
+            raise STATE_UNKNOWN.refuse(state, table.logical_name, key)
+        option = table.status(status)
+        if option is None or option.state != state:
+            raise STATUS_OF_STATE.refuse(status, table.schema_name, wanted.invariant_name, table.logical_name, key)
+
+    def _check_required(self, table: Table, row: Row) -> None:
+        required = self.required.get(table.logical_name)
+        if not required or self.switches.required_columns == "off":
+            return
+        for name in sorted(required):
+            if row.get(name) in (None, ""):
+                raise REQUIRED_MISSING.refuse(table.columns[name].label, table.label)
+
+    def _audit_new(self, caller: Caller, table: Table, row: Row) -> None:
+        columns = table.columns
+        moment = self.now()
+        row["createdon"] = row["modifiedon"] = moment
+        if row.get("overriddencreatedon") is not None:
+            row["createdon"], row["overriddencreatedon"] = row["overriddencreatedon"], moment
+        if "createdby" in columns:
+            row["createdby"] = row["modifiedby"] = caller.user_id
+            if caller.impersonating_user_id:
+                row["createdonbehalfby"] = row["modifiedonbehalfby"] = caller.impersonating_user_id
+        if table.ownership == "user":
+            if row.get("ownerid") is None:
+                row["ownerid"], row["ownerid_type"] = caller.user_id, "systemuser"
+            row["owninguser"] = row["ownerid"] if row["ownerid_type"] == "systemuser" else None
+            row["owningbusinessunit"] = caller.business_unit_id or None
+        if "createdon" not in columns:
+            del row["createdon"], row["modifiedon"]
+
+    def update(self, caller: Caller, table: Table, key: str, values: Values, extra: Row | None = None) -> None:
+        """Change a row; `extra` are stored values that callers cannot set. Raises Refused (404 when it is missing)."""
+        row = self.convert(caller, table, self._allowed(table, values, creating=False))
+        if extra:
+            row.update(extra)
+        self.write(caller, table, key, row)
+
+    def write(self, caller: Caller, table: Table, key: str, row: Row) -> None:
+        """Change stored values of a row, with audit columns and base amounts; raises Refused when it is missing."""
+        if "modifiedon" in table.columns:
+            row["modifiedon"] = self.now()
+        if "modifiedby" in table.columns:
+            row["modifiedby"] = caller.user_id
+            if caller.impersonating_user_id:
+                row["modifiedonbehalfby"] = caller.impersonating_user_id
+        if "ownerid" in row:
+            row["owninguser"] = row["ownerid"] if row.get("ownerid_type") == "systemuser" else None
+        if "transactioncurrencyid" in row:
+            self._amounts(table, row, self.get(table.logical_name, key, self._money_columns(table)) | row)
+        elif any(f"{name}_base" in table.columns for name in row):
+            whole = self.get(table.logical_name, key, ("transactioncurrencyid",))
+            self._amounts(table, row, whole | row)
+        if not self.store.update(table.logical_name, key, row):
+            raise ROW_MISSING.refuse(table.logical_name, key)
+
+    def _money_columns(self, table: Table) -> tuple[str, ...]:
+        amounts = (name for name in table.columns if f"{name}_base" in table.columns)
+        return ("transactioncurrencyid", *amounts)
+
+    def _amounts(self, table: Table, row: Row, whole: Row) -> None:
+        columns = table.columns
+        if "exchangerate" not in columns or table.logical_name == "transactioncurrency":
+            return
+        if whole.get("transactioncurrencyid") is None:
+            row["transactioncurrencyid"] = whole["transactioncurrencyid"] = self.base_currency()
+        rate = self.rate(whole["transactioncurrencyid"])
+        row["exchangerate"] = rate
+        for name, value in list(whole.items()):
+            base = f"{name}_base"
+            if base in columns:
+                row[base] = None if value is None else round(float(value) / rate, 4)

@@ -1,0 +1,77 @@
+"""The tables that hold the records in SQLite, made from the schema: real columns, their indices, views over tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from connector.emulator.world.schema import ASSOCIATION_KEYS, Column, Kind, Schema, Table
+
+_SQL_TYPES = {
+    Kind.INTEGER: "INTEGER",
+    Kind.BIGINT: "INTEGER",
+    Kind.BOOLEAN: "INTEGER",
+    Kind.PICKLIST: "INTEGER",
+    Kind.STATE: "INTEGER",
+    Kind.STATUS: "INTEGER",
+    Kind.DECIMAL: "REAL",
+    Kind.DOUBLE: "REAL",
+    Kind.MONEY: "REAL",
+}
+
+_INDICES = (
+    ("quote", "opportunityid, statecode"),
+    ("opportunityclose", "opportunityid"),
+    ("opportunityclose", "regardingobjectid"),
+    ("quoteclose", "quoteid"),
+    ("quoteclose", "regardingobjectid"),
+    ("opportunity", "customerid"),
+    ("quotedetail", "quoteid"),
+    ("opportunityproduct", "opportunityid"),
+    ("salesorder", "opportunityid"),
+    ("salesorder", "quoteid"),
+    ("systemuser", "applicationid"),
+    ("systemuser", "azureactivedirectoryobjectid"),
+)
+
+
+def tables_of(schema: Schema) -> Iterator[str]:
+    """Yield the statements that make the tables, views and indices of a schema, and the store's own."""
+    for table in schema.tables.values():
+        if table.derived_from:
+            yield _union_view(schema, table)
+            continue
+        columns = ", ".join(
+            f'"{name}" {kind}' + (" NOT NULL PRIMARY KEY" if name == table.primary_id else "")
+            for column in table.columns.values()
+            for name, kind in _sql_columns(column)
+        )
+        yield f'CREATE TABLE "{table.logical_name}" ({columns}) WITHOUT ROWID'
+        yield f'CREATE INDEX "{table.logical_name}_version" ON "{table.logical_name}" (versionnumber)'
+    for intersect, keys in ASSOCIATION_KEYS.items():
+        near, far = keys.values()
+        yield (
+            f'CREATE TABLE "{intersect}" ("{near}" TEXT, "{far}" TEXT, versionnumber INTEGER, '
+            f'PRIMARY KEY ("{near}", "{far}")) WITHOUT ROWID'
+        )
+        yield f'CREATE INDEX "{intersect}_back" ON "{intersect}" ("{far}")'
+    for number, (name, wanted) in enumerate(_INDICES):
+        yield f'CREATE INDEX "{name}_{number}" ON "{name}" ({wanted})'
+    yield "CREATE TABLE _deleted (versionnumber INTEGER PRIMARY KEY, tablename TEXT, id TEXT, moment TEXT)"
+    yield "CREATE TABLE _notes (name TEXT PRIMARY KEY, value TEXT)"
+    yield "CREATE TABLE _roleprivileges (roleid TEXT, privilege TEXT, PRIMARY KEY (roleid, privilege)) WITHOUT ROWID"
+
+
+def _sql_columns(column: Column) -> Iterator[tuple[str, str]]:
+    yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
+    if column.polymorphic:
+        yield f"{column.name}_type", "TEXT"
+
+
+def _union_view(schema: Schema, table: Table) -> str:
+    wanted = [pair for column in table.columns.values() for pair in _sql_columns(column)]
+    parts = []
+    for source in table.derived_from:
+        present = {name for column in schema.tables[source].columns.values() for name, _ in _sql_columns(column)}
+        names = ", ".join(f'"{name}"' if name in present else f'NULL AS "{name}"' for name, _ in wanted)
+        parts.append(f'SELECT {names} FROM "{source}"')  # noqa: S608 - names of the schema
+    return f'CREATE VIEW "{table.logical_name}" AS ' + " UNION ALL ".join(parts)

@@ -1,0 +1,324 @@
+"""The durable list of what a job shall do and what came of it; the only truth about a job.
+
+An item goes pending -> claimed -> a result, or from claimed back to waiting or pending. Every claim raises the item's
+epoch, and a result counts only under the epoch it was claimed with. One opportunity is in one worker's hands at most,
+whatever jobs it appears in: the database itself holds that (`item_claimed`).
+
+No lease is measured by the wall clock, so a jump of it takes nothing from anybody. See `ledger_watch` for how a worker
+is known to be dead. The wall clock only dates things, and decides when what failed for a passing reason is due again.
+"""
+
+# ruff: noqa: S608 - what is put into statements are our own names and numbers; values are always bound
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Self
+from uuid import UUID
+
+from connector.clock import Clock
+from connector.errors import LedgerError
+from connector.ledger.database import Database, Found
+from connector.ledger.intents import report_from, wanted_from
+from connector.ledger.load import Beginning, being_loaded, digest_of, discard, load, sweep
+from connector.ledger.model import (
+    Counts,
+    Event,
+    InputChanged,
+    ItemStatus,
+    Job,
+    JobKind,
+    JobState,
+    Present,
+    Record,
+    Row,
+    Wish,
+)
+from connector.ledger.schema import ROW_MASK, item_id
+from connector.ledger.tally import add_to_tally, note
+from connector.ledger.watch import Watch
+from connector.ledger.worker import Worker
+
+LEASE = 30.0
+"""Seconds without a sign of life after which a worker on another machine is taken for dead."""
+
+_NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
+JOB_COLUMNS = (
+    "job.id, job.name, job.kind, job.state, job.wish, job.total, job.digest, job.options,"
+    " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished"
+)
+"""What `job_from` takes."""
+RECORD_COLUMNS = (
+    "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
+    " item.wanted, item.report"
+)
+"""What `record_from` takes."""
+_JOB = f"SELECT {JOB_COLUMNS} FROM job"
+_RECORD = f"SELECT {RECORD_COLUMNS} FROM item"
+_PIECE = 5_000
+
+
+class Ledger:
+    """The jobs of one store. Methods may be called from any thread; what is wrong with the store is a LedgerError.
+
+    `lease` is in seconds; it matters only where the death of a process cannot be proven (PostgreSQL).
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, lease: float = LEASE) -> None:
+        self.database = database
+        self.clock = clock
+        self.watch = Watch(database, clock, lease)
+
+    def __enter__(self) -> Self:
+        """Return the ledger."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.database.close()
+
+    # -- jobs -----------------------------------------------------------------------------------------------------
+
+    def create(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        *,
+        kind: JobKind = JobKind.CLOSE,
+        options: Mapping[str, object] = _NO_OPTIONS,
+        undoes: str = "",
+        who: str = "",
+    ) -> Job:
+        """Load `rows` as a new job: whole, or, whatever happens, not at all.
+
+        Rows are read once, as they come. What reading them raises is passed on and nothing remains. A job that a dead
+        process left half loaded is thrown away first. With `undoes`, the name of a closing job, a row that is opened
+        again becomes `undone` there too, under the same row number. Raises LedgerError when the name is taken, and
+        InputError when an opportunity appears twice.
+        """
+        source = self.job(undoes).id if undoes else None
+        start = Beginning(name, kind, options, source, who)
+        load(self.database, self.clock, self.watch, start, rows)
+        return self.job(name)
+
+    def find(self, name: str) -> Job | None:
+        """Return the job of this name, or None; one that a dead process left half loaded is thrown away first."""
+        job = self._find(name)
+        if job is not None and job.state is JobState.LOADING:
+            sweep(self.database, self.watch)
+            job = self._find(name)
+        return job
+
+    def _find(self, name: str) -> Job | None:
+        found = self.database.rows(f"{_JOB} WHERE name = ?", (name,))
+        return job_from(found[0]) if found else None
+
+    def job(self, name: str) -> Job:
+        """Return the job of this name; raises LedgerError naming the ones there are."""
+        job = self.find(name)
+        if job is None:
+            names = [found[0] for found in self.database.rows("SELECT name FROM job WHERE key IS NULL ORDER BY name")]
+            near = difflib.get_close_matches(name, names, n=3) or names[:10]
+            known = f"There is {', '.join(near)}." if near else "There is none yet; begin one with bulk run."
+            raise LedgerError(f"There is no job {name!r} in this store.", remedy=known)
+        return job
+
+    def whole(self, name: str) -> Job:
+        """Return the job of this name; raises LedgerError as `job`, and while another process loads or deletes it."""
+        job = self.job(name)
+        if job.state is JobState.LOADING:
+            raise being_loaded(name)
+        return job
+
+    def jobs(self) -> list[Job]:
+        """Return all jobs, the newest first; operations of the hosted endpoint are not among them."""
+        return [job_from(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
+
+    def same_rows(self, name: str, rows: Iterable[Row]) -> Job:
+        """Return the job if it was made of exactly these rows; raises InputChanged, or what reading raises."""
+        job = self.whole(name)
+        if digest_of(rows) != job.digest:
+            raise InputChanged(
+                f"The job {name!r} was made of other rows than these; nothing was touched.",
+                remedy=f"Resume it without a file, or give these rows a job name of their own (not {name!r}).",
+            )
+        return job
+
+    def delete(self, name: str) -> None:
+        """Delete a job with all its items and events; raises LedgerError while somebody works on it."""
+        job = self.job(name)
+        present = self.present(name)
+        if present:
+            raise LedgerError(
+                f"The job {name!r} is being worked on by {', '.join(worker.name for worker in present)}.",
+                remedy="Pause or cancel it first.",
+            )
+        discard(self.database, job.id)
+
+    def delete_older(self, moment: datetime) -> list[str]:
+        """Delete the jobs that finished before `moment`, and the operations that expired by now; return their names."""
+        found = self.database.rows(
+            "SELECT id, name FROM job WHERE state = 'finished' AND (key IS NULL AND finished < ? OR expires < ?)",
+            (moment.timestamp(), self.now()),
+        )
+        for job, _ in found:
+            discard(self.database, job)
+        return [name for _, name in found]
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def wish(self, name: str, wish: Wish) -> None:
+        """Say what is wanted of a job; who works on it sees it at the next commit or sign of life."""
+        job = self.job(name)
+        with self.database.transaction() as transaction:
+            transaction.run("UPDATE job SET wish = ? WHERE id = ?", (wish.value, job.id))
+            note(transaction, job.id, self.now(), wish.value)
+
+    def retry(self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,)) -> int:
+        """Put the items with these results back to be done, their attempts forgotten; return how many."""
+        if not statuses or not all(status.final for status in statuses):
+            raise ValueError("only items that have a result can be tried again")
+        job = self.job(name)
+        changed, last = 0, item_id(job.id, 0)
+        while piece := self._retry_piece(job.id, statuses, last):
+            changed, last = changed + len(piece), piece[-1][0]
+        with self.database.transaction() as transaction:
+            note(transaction, job.id, self.now(), "retry", {"items": changed})
+        return changed
+
+    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int) -> list[Found]:
+        with self.database.transaction() as transaction:
+            piece = transaction.rows(
+                f"SELECT id, status, reason FROM item WHERE id > ? AND id <= ? AND status IN ({_numbers(statuses)})"
+                f" ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
+                (after, item_id(job, ROW_MASK)),
+            )
+            if piece:
+                marks = ", ".join("?" * len(piece))
+                transaction.run(
+                    f"UPDATE item SET status = 0, attempts = 0, reason = NULL WHERE id IN ({marks})",
+                    [found[0] for found in piece],
+                )
+                changes = Counter((ItemStatus(status), reason or "") for _, status, reason in piece)
+                changes = Counter({key: -count for key, count in changes.items()})
+                changes[ItemStatus.PENDING, ""] += len(piece)
+                add_to_tally(transaction, job, changes)
+                transaction.run("UPDATE job SET state = 'ready', finished = NULL WHERE id = ?", (job,))
+        return piece
+
+    # -- what there is to see -------------------------------------------------------------------------------------
+
+    def counts(self, name: str) -> Counts:
+        """Return how many items have which status; kept with every commit, so asking is cheap at any size."""
+        found = self.database.rows(
+            "SELECT status, reason, n FROM tally WHERE n <> 0 AND job = (SELECT id FROM job WHERE name = ?)", (name,)
+        )
+        by_status: dict[ItemStatus, int] = {}
+        reasons: dict[tuple[ItemStatus, str], int] = {}
+        for number, reason, count in found:
+            status = ItemStatus(number)
+            by_status[status] = by_status.get(status, 0) + count
+            if reason:
+                reasons[status, reason] = count
+        return Counts(by_status, reasons)
+
+    def records(self, name: str, statuses: Sequence[ItemStatus] = (), after: int = 0) -> Iterator[Record]:
+        """Return the items of a job, or those with these statuses, from row `after` on, in the order of the input.
+
+        They stream: memory stays flat, and the job may go on meanwhile.
+        """
+        job = self.job(name)
+        chosen = f" AND status IN ({_numbers(statuses)})" if statuses else ""
+        found = self.database.stream(
+            f"{_RECORD} WHERE id > ? AND id <= ?{chosen} ORDER BY id",
+            (item_id(job.id, after), item_id(job.id, ROW_MASK)),
+        )
+        return (record_from(item, job) for item in found)
+
+    def events(self, name: str) -> list[Event]:
+        """Return what happened to a job, in order."""
+        job = self.job(name)
+        found = self.database.rows("SELECT at, kind, data FROM event WHERE job = ? ORDER BY id", (job.id,))
+        return [Event(_moment(at), kind, json.loads(data) if data else {}) for at, kind, data in found]
+
+    def note(self, name: str, kind: str, data: Mapping[str, object] = _NO_OPTIONS) -> None:
+        """Add an event to a job."""
+        job = self.job(name)
+        with self.database.transaction() as transaction:
+            note(transaction, job.id, self.now(), kind, data)
+
+    def present(self, name: str = "") -> list[Present]:
+        """Return who works in this store, or on this job, after clearing away whoever is known to be dead."""
+        self.watch.bury()
+        found = self.database.rows(
+            "SELECT worker.id, worker.name, COALESCE(job.name, ''), worker.started, worker.seen"
+            " FROM worker LEFT JOIN job ON job.id = worker.job ORDER BY worker.id"
+        )
+        workers = [Present(id_, who, job, _moment(start), _moment(seen)) for id_, who, job, start, seen in found]
+        return [worker for worker in workers if name in ("", worker.job)]
+
+    # -- work -----------------------------------------------------------------------------------------------------
+
+    def enter(self, who: str, job: str = "") -> Worker:
+        """Begin to work, on one job or, without a name, on any; `who` tells people where this is, as `host:1234`.
+
+        Leave by `Worker.leave`. Others are not refused: ask `present` first where only one shall work.
+        """
+        return Worker.enter(self.database, self.clock, self.watch, who, self.job(job) if job else None)
+
+    def now(self) -> float:
+        """Return the wall-clock time as the tables have it: seconds since 1970 in UTC."""
+        return self.clock.now().timestamp()
+
+
+def _numbers(statuses: Sequence[ItemStatus]) -> str:
+    return ", ".join(str(int(status)) for status in statuses)
+
+
+def job_from(found: Found) -> Job:
+    """Return the job that JOB_COLUMNS were read of."""
+    id_, name, kind, state, wish, total, digest, options, undoes, created, finished = found
+    return Job(
+        id=id_,
+        name=name,
+        kind=JobKind(kind),
+        state=JobState(state),
+        wish=Wish(wish),
+        total=total,
+        digest=digest,
+        options=json.loads(options),
+        undoes=undoes or "",
+        created=_moment(created),
+        finished=None if finished is None else _moment(finished),
+    )
+
+
+def record_from(found: Found, job: Job) -> Record:
+    """Return the item of a job that RECORD_COLUMNS were read of."""
+    id_, opportunity, account, plan, status, reason, attempts, ended, wanted, report = found
+    opportunity_id = UUID(bytes=bytes(opportunity))
+    return Record(
+        row=id_ & ROW_MASK,
+        opportunity_id=opportunity_id,
+        wanted=wanted_from(wanted, opportunity_id, job.kind, job.name),
+        account=None if account is None else UUID(bytes=bytes(account)),
+        plan=plan or "",
+        status=ItemStatus(status),
+        reason=reason or "",
+        attempts=attempts,
+        ended=None if ended is None else _moment(ended),
+        report=None if report is None else report_from(report),
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,216 @@
+"""Loading a job: whole, or not at all, without keeping anybody else from writing for long.
+
+Rows land in pieces under a job that is `loading`, which nobody works on; the last transaction makes it `ready`. What a
+dead process left half loaded is thrown away by whoever loads next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from uuid import UUID
+
+from connector.clock import Clock
+from connector.errors import InputError, LedgerError
+from connector.ledger.database import Database, Value
+from connector.ledger.intents import wanted_text
+from connector.ledger.model import MOST_ROWS, ItemStatus, JobKind, JobState, Row
+from connector.ledger.schema import ROW_MASK, item_id
+from connector.ledger.tally import add_to_tally, note
+from connector.ledger.watch import Watch
+
+_PIECE = 5_000
+_SPREAD_BITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known of a job before its rows; `undoes` is the id of the job whose closes it takes back."""
+
+    name: str
+    kind: JobKind
+    options: Mapping[str, object]
+    undoes: int | None
+    who: str
+
+
+def load(database: Database, clock: Clock, watch: Watch, start: Beginning, rows: Iterable[Row]) -> None:
+    """Load the rows as a new job; raises what reading them raises, LedgerError, or InputError on duplicates."""
+    if not start.name.strip():
+        raise LedgerError("A job needs a name.", remedy="Give one with --job.")
+    sweep(database, watch)
+    job, loader = _begin(database, clock, watch, start)
+    try:
+        items = _Items(job, rows)
+        for piece in _pieces(items):
+            with database.transaction() as transaction:
+                transaction.append_items(piece)
+                watch.beat(transaction, loader)
+        _refuse_duplicates(database, job)
+        _complete(database, clock, job, items)
+    except BaseException:
+        with suppress(LedgerError):  # the first failure is the one to tell; the rest is thrown away by the next load
+            discard(database, job)
+        raise
+    finally:
+        with suppress(LedgerError):
+            watch.remove(loader)
+
+
+def digest_of(rows: Iterable[Row]) -> str:
+    """Return the name of these rows: the same rows in the same order have the same one, whatever file they came in."""
+    items = _Items(0, rows)
+    for _ in items:
+        pass
+    return items.digest()
+
+
+def discard(database: Database, job: int) -> None:
+    """Delete a job and all that belongs to it, in pieces, so that others can write in between."""
+    with database.transaction() as transaction:
+        transaction.run("UPDATE job SET state = 'loading', loader = NULL WHERE id = ?", (job,))
+    last, end = item_id(job, 0), item_id(job, ROW_MASK)
+    while last is not None:
+        with database.transaction() as transaction:
+            found = transaction.rows(
+                "SELECT MAX(id) FROM (SELECT id FROM item WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) AS piece",
+                (last, end, _PIECE),
+            )
+            start, last = last, found[0][0]
+            if last is not None:
+                transaction.run("DELETE FROM item WHERE id > ? AND id <= ?", (start, last))
+    with database.transaction() as transaction:
+        for table in ("tally", "event"):
+            transaction.run(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - our own names
+        transaction.run("DELETE FROM job WHERE id = ?", (job,))
+
+
+def sweep(database: Database, watch: Watch) -> None:
+    """Throw away what dead processes left half loaded or half deleted."""
+    watch.bury()
+    left = database.rows(
+        "SELECT id FROM job WHERE state = 'loading' AND (loader IS NULL OR loader NOT IN (SELECT id FROM worker))"
+    )
+    for (job,) in left:
+        discard(database, job)
+
+
+def being_loaded(name: str) -> LedgerError:
+    """Return what to tell who wants a job that is not yet, or no longer, whole."""
+    return LedgerError(
+        f"The job {name!r} is being loaded or deleted by another process.",
+        remedy="Wait until that is done, or choose another name.",
+    )
+
+
+class _Items:
+    """The rows as items, one by one, and what they add up to; `turn` spreads the rows of an account over the job.
+
+    The n-th row of an account has turn n. Accounts are counted in a table of fixed size: two that share a place only
+    get turns that are further apart than need be.
+    """
+
+    def __init__(self, job: int, rows: Iterable[Row]) -> None:
+        self.count = 0
+        self._job = job
+        self._rows = rows
+        self._digest = hashlib.sha256()
+        self._turns = array("L")
+
+    def __iter__(self) -> Iterator[tuple[Value, ...]]:
+        last = 0
+        for row in self._rows:
+            if not last < row.number <= MOST_ROWS:
+                raise LedgerError(f"Row {row.number} follows row {last}; row numbers must rise, up to {MOST_ROWS:,}.")
+            last = row.number
+            self.count += 1
+            yield self._item(row)
+
+    def digest(self) -> str:
+        """Return the name of the rows seen so far."""
+        return self._digest.hexdigest()
+
+    def _item(self, row: Row) -> tuple[Value, ...]:
+        opportunity, wanted = row.wanted.opportunity_id.bytes, wanted_text(row.wanted)
+        self._digest.update(b"%d %s %s %s\n" % (row.number, opportunity, row.plan.encode(), wanted.encode()))
+        account = row.account.bytes if row.account else None
+        turn = self._turn(account) if account else 0
+        key = item_id(self._job, row.number)
+        return key, self._job, turn, opportunity, account, int(ItemStatus.PENDING), 0, 0, row.plan or None, wanted
+
+    def _turn(self, account: bytes) -> int:
+        if not self._turns:
+            self._turns = array("L", bytes(array("L").itemsize << _SPREAD_BITS))
+        place = zlib.crc32(account) & ((1 << _SPREAD_BITS) - 1)
+        self._turns[place] += 1
+        return self._turns[place]
+
+
+def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
+    going = iter(items)
+    while piece := list(islice(going, _PIECE)):
+        yield piece
+
+
+def _begin(database: Database, clock: Clock, watch: Watch, start: Beginning) -> tuple[int, int]:
+    """Write down the job as loading, and this process as its loader."""
+    with database.transaction() as transaction:
+        taken = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
+        if taken:
+            raise _taken(start.name, JobState(taken[0][0]))
+        loader = watch.add(transaction, start.who, None)
+        job = transaction.insert(
+            "INSERT INTO job (name, kind, state, wish, total, digest, options, undoes, created, loader)"
+            " VALUES (?, ?, 'loading', 'run', 0, '', ?, ?, ?, ?)",
+            (
+                start.name,
+                start.kind.value,
+                json.dumps(dict(start.options)),
+                start.undoes,
+                clock.now().timestamp(),
+                loader,
+            ),
+        )
+    return job, loader
+
+
+def _taken(name: str, state: JobState) -> LedgerError:
+    if state is JobState.LOADING:
+        return being_loaded(name)
+    return LedgerError(
+        f"There is a job {name!r} already.", remedy="Resume it, delete it, or choose another name with --job."
+    )
+
+
+def _refuse_duplicates(database: Database, job: int) -> None:
+    """Raise InputError when an opportunity has two rows; sorted on disk, so that memory stays flat."""
+    found = database.rows(
+        "SELECT opportunity, MIN(id), MAX(id) FROM item WHERE id > ? AND id <= ?"
+        " GROUP BY opportunity HAVING COUNT(*) > 1 ORDER BY 2 LIMIT 1",
+        (item_id(job, 0), item_id(job, ROW_MASK)),
+    )
+    for opportunity, first, second in found:
+        raise InputError(
+            f"The opportunity {UUID(bytes=bytes(opportunity))} is in row {first & ROW_MASK} and again in row"
+            f" {second & ROW_MASK}; nothing was loaded.",
+            remedy="Keep one of them.",
+        )
+
+
+def _complete(database: Database, clock: Clock, job: int, items: _Items) -> None:
+    """Make the job ready."""
+    now = clock.now().timestamp()
+    state, finished = (JobState.READY, None) if items.count else (JobState.FINISHED, now)
+    with database.transaction() as transaction:
+        add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): items.count})
+        transaction.run(
+            "UPDATE job SET state = ?, finished = ?, total = ?, digest = ?, loader = NULL WHERE id = ?",
+            (state.value, finished, items.count, items.digest(), job),
+        )
+        note(transaction, job, now, "created", {"items": items.count})

@@ -1,0 +1,208 @@
+"""The ledger in a PostgreSQL database, for workers on many machines.
+
+The tables are in the schema `connector`, so that they mix with nobody's. Needs the extra `postgres`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from connector.errors import LedgerError
+from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, Found, Value
+from connector.ledger.schema import MIGRATIONS, VERSION
+
+try:
+    import psycopg
+except ImportError as error:
+    raise LedgerError(
+        "A job store in PostgreSQL needs a library that is not installed.",
+        remedy="Install it: pip install 'dataverse-close-connector[postgres]'.",
+    ) from error
+
+_SPELLING = {
+    "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+    "key": "BIGINT PRIMARY KEY",
+    "integer": "BIGINT",
+    "small": "SMALLINT",
+    "real": "DOUBLE PRECISION",
+    "bytes": "BYTEA",
+    # Every item is written twice; what the first version leaves behind is cleared away as a job goes on.
+    "upkeep": " WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)",
+}
+_OURS = 0x636C6F73  # the first number of our advisory locks
+_MIGRATING, _CLAIMING = 1, 2
+_TYPES = {"status": "smallint", "reason": "text", "report": "bytea", "due": "float8", "ended": "float8", "id": "bigint"}
+_GIVEN = (*RESULT_COLUMNS, "id")
+_APPEND = f"COPY item ({', '.join(ITEM_COLUMNS)}) FROM STDIN"
+_UPDATE = (
+    f"UPDATE item SET {', '.join(f'{name} = new.{name}' for name in RESULT_COLUMNS)}"  # noqa: S608 - our own names
+    f" FROM unnest({', '.join(f'%s::{_TYPES[name]}[]' for name in _GIVEN)}) AS new ({', '.join(_GIVEN)})"
+    " WHERE item.id = new.id"
+)
+
+Connection = psycopg.Connection[Any]
+
+
+class PostgresTransaction:
+    """A `Transaction` on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+        """Return all rows of a query."""
+        return self._execute(statement, values).fetchall()
+
+    def run(self, statement: str, values: Sequence[Value] = ()) -> int:
+        """Execute a statement and return how many rows it changed."""
+        return self._execute(statement, values).rowcount
+
+    def insert(self, statement: str, values: Sequence[Value]) -> int:
+        """Insert one row and return its id."""
+        found = self._execute(f"{statement} RETURNING id", values).fetchone()
+        return int(found[0]) if found else 0
+
+    def append_items(self, items: Iterable[Sequence[Value]]) -> None:
+        """Add items by COPY."""
+        with self._connection.cursor() as cursor, cursor.copy(_APPEND) as copy:
+            for item in items:
+                copy.write_row(item)
+
+    def update_items(self, results: Sequence[Sequence[Value]]) -> None:
+        """Give items their result, all in one statement."""
+        if results:
+            self._connection.execute(_UPDATE, [list(column) for column in zip(*results, strict=True)])
+
+    def exclude_claims(self) -> None:
+        """Take the lock of claiming; the end of the transaction gives it back."""
+        self._execute("SELECT pg_advisory_xact_lock(?, ?)", (_OURS, _CLAIMING))
+
+    def _execute(self, statement: str, values: Sequence[Value]) -> psycopg.Cursor[Any]:
+        return self._connection.execute(_marks(statement), values)
+
+
+class PostgresDatabase:
+    """The `Database` at a `postgresql://` address; its tables are made if need be.
+
+    A connection that was lost is made anew by the next call; the call during which it is lost fails, and may be
+    repeated: nothing the ledger writes counts twice.
+    """
+
+    skip_locked = " FOR UPDATE OF item SKIP LOCKED"
+    lock = " FOR UPDATE OF item"
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        with self._sentences():
+            self._migrate()
+
+    @contextmanager
+    def transaction(self) -> Iterator[PostgresTransaction]:
+        """Return a context manager around one transaction."""
+        with self._lock, self._sentences():
+            connection = self._connected()
+            with connection.transaction():
+                yield PostgresTransaction(connection)
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+        """Return all rows of a query."""
+        with self._lock, self._sentences():
+            return self._connected().execute(_marks(statement), values).fetchall()
+
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+        """Return the rows of a query through a cursor of the server, over a connection of its own."""
+        with (
+            self._sentences(),
+            self._connect() as connection,
+            connection.transaction(),
+            connection.cursor(name="records") as cursor,
+        ):
+            cursor.itersize = 2000
+            cursor.execute(_marks(statement), values)
+            yield from cursor
+
+    def hold(self, worker: int) -> None:
+        """Do nothing: between machines only the beat shows who lives."""
+
+    def let_go(self, worker: int) -> None:
+        """Do nothing."""
+
+    def is_dead(self, worker: int) -> bool | None:  # noqa: ARG002 - as the protocol has it
+        """Return None: the machine may be another one."""
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _connect(self) -> Connection:
+        connection = psycopg.connect(self._address, autocommit=True, application_name="connector")
+        connection.execute("SET search_path TO connector")
+        return connection
+
+    def _migrate(self) -> None:
+        """Bring the tables to our version; only ever one process at a time."""
+        connection = self._connected()
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_OURS, _MIGRATING))
+            connection.execute("CREATE SCHEMA IF NOT EXISTS connector")
+            connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
+            found = connection.execute("SELECT number FROM version").fetchone()
+            version = found[0] if found else 0
+            if version > VERSION:
+                raise LedgerError(
+                    "The job store was written by a newer version of the connector.",
+                    remedy="Use that version on every machine, or set CONNECTOR_STORE to another database.",
+                )
+            if version < VERSION:
+                for statement in (statement for step in MIGRATIONS[version:] for statement in step):
+                    connection.execute(statement.format_map(_SPELLING))
+                connection.execute("DELETE FROM version")
+                connection.execute("INSERT INTO version VALUES (%s)", (VERSION,))
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Say what went wrong to the person who must act; never the address, which may hold a password."""
+        try:
+            yield
+        except psycopg.errors.DiskFull as error:
+            raise LedgerError(
+                "The job store cannot be written: the disk of its PostgreSQL server is full.",
+                remedy="Nothing that was recorded is lost: make room, then resume the job.",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise LedgerError(
+                "The job store's PostgreSQL user may not do this.",
+                remedy="Give it the right to create the schema connector, or to use it and its tables.",
+            ) from error
+        except psycopg.OperationalError as error:
+            failure = LedgerError(
+                f"The job store's PostgreSQL server cannot be reached or broke off: {_first_line(error)}.",
+                remedy="Check that it runs and that CONNECTOR_STORE is right, then resume the job.",
+            )
+            failure.transient = True
+            raise failure from error
+        except psycopg.Error as error:
+            raise LedgerError(
+                f"The job store in PostgreSQL failed: {_first_line(error)}.", remedy="If it happens again, report it."
+            ) from error
+
+
+def _marks(statement: str) -> str:
+    return statement.replace("?", "%s")
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")

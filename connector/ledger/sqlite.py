@@ -1,0 +1,252 @@
+"""The ledger in one SQLite file: nothing to install, nothing to start, true after any crash of this machine.
+
+Write-ahead log with `synchronous=FULL`: what is committed has reached the disk. One connection writes, and every
+transaction takes the right to write when it begins, so that it never has to give up half-way.
+Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/lang_transaction.html.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from connector.errors import LedgerError
+from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, Found, Value
+from connector.ledger.presence import Presence
+from connector.ledger.schema import MIGRATIONS, VERSION
+
+_OLDEST = (3, 33, 0)  # UPDATE ... FROM
+_PATIENCE = 30.0
+_SPELLING = {
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "key": "INTEGER PRIMARY KEY",
+    "integer": "INTEGER",
+    "small": "INTEGER",
+    "real": "REAL",
+    "bytes": "BLOB",
+    "upkeep": "",
+}
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs"}
+_APPEND = f"INSERT INTO item ({', '.join(ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(ITEM_COLUMNS))})"  # noqa: S608 - our own names
+_UPDATE = f"UPDATE item SET {', '.join(f'{name} = ?' for name in RESULT_COLUMNS)} WHERE id = ?"  # noqa: S608 - our own names
+
+
+class SqliteTransaction:
+    """A `Transaction` on the one connection that writes."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+        """Return all rows of a query."""
+        return self._connection.execute(statement, values).fetchall()
+
+    def run(self, statement: str, values: Sequence[Value] = ()) -> int:
+        """Execute a statement and return how many rows it changed."""
+        return self._connection.execute(statement, values).rowcount
+
+    def insert(self, statement: str, values: Sequence[Value]) -> int:
+        """Insert one row and return its id."""
+        return self._connection.execute(statement, values).lastrowid or 0
+
+    def append_items(self, items: Iterable[Sequence[Value]]) -> None:
+        """Add items."""
+        self._connection.executemany(_APPEND, items)
+
+    def update_items(self, results: Sequence[Sequence[Value]]) -> None:
+        """Give items their result."""
+        self._connection.executemany(_UPDATE, results)
+
+    def exclude_claims(self) -> None:
+        """Do nothing: one transaction writes at a time here."""
+
+
+class SqliteDatabase:
+    """The `Database` in the file at `path`, which is made if need be, readable by its owner only.
+
+    Up to `cache` kilobytes of it are kept in memory.
+    """
+
+    skip_locked = ""
+    lock = ""
+
+    def __init__(self, path: Path, cache: int = 16_000) -> None:
+        self.path = path
+        self._cache = cache
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise LedgerError(
+                f"The SQLite of this Python is {sqlite3.sqlite_version}; the job store needs 3.33 or newer.",
+                remedy="Use a newer Python, or set CONNECTOR_STORE to a postgresql:// address.",
+            )
+        _refuse_network_drive(path)
+        self._lock = threading.RLock()
+        self._presence = Presence(path)
+        self._create_file()
+        with self._sentences():
+            self._connection = self._connect()
+            try:
+                self._migrate()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteTransaction]:
+        """Return a context manager around one transaction."""
+        with self._lock, self._sentences():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield SqliteTransaction(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+        """Return all rows of a query."""
+        with self._lock, self._sentences():
+            return self._connection.execute(statement, values).fetchall()
+
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+        """Return the rows of a query, read over a connection of its own."""
+        with self._sentences(), closing(self._connect()) as connection:
+            yield from connection.execute(statement, values)
+
+    def hold(self, worker: int) -> None:
+        """Lock the file of the worker."""
+        with self._sentences():
+            self._presence.hold(worker)
+
+    def let_go(self, worker: int) -> None:
+        """Unlock and remove the file of the worker."""
+        self._presence.let_go(worker)
+
+    def is_dead(self, worker: int) -> bool | None:
+        """Return whether no process holds the file of the worker."""
+        return self._presence.is_dead(worker)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._presence.close()
+            self._connection.close()
+
+    def _create_file(self) -> None:
+        with self._sentences():
+            if not self.path.parent.exists():
+                self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{self._cache}")
+        return connection
+
+    def _migrate(self) -> None:
+        """Bring the tables to our version; only ever one process at a time."""
+        self._refuse_another_program()
+        if self._version() == VERSION:
+            return
+        with self.transaction() as transaction:
+            version = self._version()
+            if version > VERSION:
+                raise LedgerError(
+                    f"The job store {self.path} was written by a newer version of the connector.",
+                    remedy="Use that version, or set CONNECTOR_STORE to another file.",
+                )
+            for statement in (statement for step in MIGRATIONS[version:] for statement in step):
+                transaction.run(statement.format_map(_SPELLING))
+            transaction.run(f"PRAGMA user_version = {VERSION}")
+
+    def _refuse_another_program(self) -> None:
+        """Raise LedgerError when there are tables and ours are not among them."""
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "job" not in tables:
+            raise LedgerError(
+                f"The job store {self.path} holds the tables of another program.",
+                remedy="Set CONNECTOR_STORE to another file.",
+            )
+
+    def _version(self) -> int:
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Say what went wrong with the file to the person who must act."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
+        except OSError as error:
+            raise LedgerError(
+                f"The job store {self.path} cannot be used: {error.strerror or error}.", remedy=_ELSEWHERE
+            ) from error
+
+
+_ELSEWHERE = "Make the folder writable, or set CONNECTOR_STORE to another file."
+_FAILURES = {
+    sqlite3.SQLITE_FULL: (
+        "cannot be written: the disk is full",
+        "Nothing that was recorded is lost: make room, then resume the job.",
+    ),
+    sqlite3.SQLITE_BUSY: (
+        f"has been locked by another program for {_PATIENCE:.0f} seconds",
+        "Close whatever has the file open (a database browser, a backup), then try again.",
+    ),
+    sqlite3.SQLITE_READONLY: ("cannot be written: it is read-only", _ELSEWHERE),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _ELSEWHERE),
+    sqlite3.SQLITE_IOERR: (
+        "cannot be written or read: the disk reports an error or is full",
+        "Nothing that was recorded is lost: check the disk, then resume the job.",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "Restore it from a backup, or set CONNECTOR_STORE to another file."),
+    sqlite3.SQLITE_NOTADB: ("is a file of another kind", "Set CONNECTOR_STORE to another file."),
+}
+
+
+def _failure(path: Path, error: sqlite3.Error) -> LedgerError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    said, remedy = _FAILURES.get(code, (f"failed: {error}", "If it happens again, report it."))
+    return LedgerError(f"The job store {path} {said}.", remedy=remedy)
+
+
+def _refuse_network_drive(path: Path) -> None:
+    """Raise LedgerError for a file on another machine: the write-ahead log needs memory shared by all who open it."""
+    kind = network_filesystem(path, _mounts())
+    if kind:
+        raise LedgerError(
+            f"The job store {path} is on a network drive ({kind}), where SQLite may lose or damage it.",
+            remedy="Set CONNECTOR_STORE to a file on a disk of this machine, or to a postgresql:// address.",
+        )
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def network_filesystem(path: Path, mounts: str) -> str:
+    """Return the kind of network file system `path` is on, by Linux's list of mounts or a Windows share, or ""."""
+    if sys.platform == "win32" and str(path.absolute()).startswith("\\\\"):
+        return "a share"
+    place = path.absolute()
+    best, found = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        mount = Path(fields[1].replace("\\040", " "))
+        if place.is_relative_to(mount) and len(mount.parts) >= best:
+            best, found = len(mount.parts), fields[2]
+    return found if found in _REMOTE else ""

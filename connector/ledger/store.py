@@ -1,0 +1,26 @@
+"""From the setting CONNECTOR_STORE to a ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connector.clock import Clock
+from connector.ledger.ledger import LEASE, Ledger
+
+POSTGRES = ("postgresql://", "postgres://")
+CACHE, SMALL_CACHE = 16_000, 1_000
+"""Kilobytes that SQLite keeps of its file in memory: for jobs of millions of rows, and for one row at a time."""
+
+
+def open_ledger(store: str, clock: Clock, *, lease: float = LEASE, cache: int = CACHE) -> Ledger:
+    """Return the ledger in the SQLite file or the PostgreSQL database that `store` names; raises LedgerError.
+
+    `cache` is how many kilobytes of the file are kept in memory; PostgreSQL keeps its own.
+    """
+    if store.startswith(POSTGRES):
+        from connector.ledger.postgres import PostgresDatabase  # noqa: PLC0415 - an optional library
+
+        return Ledger(PostgresDatabase(store), clock, lease=lease)
+    from connector.ledger.sqlite import SqliteDatabase  # noqa: PLC0415 - sqlite3 is slow to import
+
+    return Ledger(SqliteDatabase(Path(store).expanduser(), cache), clock, lease=lease)

@@ -1,0 +1,167 @@
+"""The connector definition, served by the deployment that it describes: Swagger 2.0, properties, icon. No sign-in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+
+from connector.service.connector_definition.icon import icon_png
+from connector.service.connector_definition.projection import project
+from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
+from connector.service.operations.table import OPERATIONS
+from connector.service.schemas.views import ClosedEvent
+
+TITLE = "Opportunity Close"
+DESCRIPTION = (
+    "Closes Dynamics 365 opportunities as won or lost together with their draft and active quotes. A request may be "
+    "sent again: nothing happens twice, and the answer is the same."
+)
+TRIGGERS: Mapping[str, str] = {"SubscribeOpportunityClosed": "OpportunityClosed"}
+"""The webhook that each trigger subscribes to, by operation."""
+
+SWAGGER_PATH, PROPERTIES_PATH = "/connector/apiDefinition.swagger.json", "/connector/apiProperties.json"
+MCP_PATH, ICON_PATH = "/connector/mcpDefinition.swagger.json", "/connector/icon.png"
+_SIGN_IN = "oauth2_auth"
+_DESIGNER = "x-ms-"
+
+
+def openapi(app: FastAPI, deployment: Deployment) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of the connector's operations in `app`, with sign-in, trigger and contact."""
+    known = [route for route in app.routes if getattr(route, "operation_id", None) in OPERATIONS]
+    document = get_openapi(
+        title=TITLE,
+        version=metadata.version("dataverse-close-connector"),
+        description=DESCRIPTION,
+        routes=known,
+        webhooks=_webhooks().routes,
+        servers=[{"url": f"https://{deployment.host}"}],
+    )
+    document["info"]["contact"] = {"name": deployment.contact_name, "url": deployment.site, "email": deployment.email}
+    document["info"]["x-ms-api-annotation"] = {"status": "Production"}
+    document["components"]["securitySchemes"] = {_SIGN_IN: _sign_in(deployment)}
+    document["security"] = [{_SIGN_IN: [deployment.full_scope]}]
+    return document | _metadata(deployment)
+
+
+def swagger(app: FastAPI, deployment: Deployment) -> dict[str, Any]:
+    """Return `apiDefinition.swagger.json` of `app` as `deployment` serves it."""
+    return project(openapi(app, deployment), deployment.host, TRIGGERS)
+
+
+def mcp_swagger(deployment: Deployment) -> dict[str, Any]:
+    """Return the definition of the second connector, which offers the tools of `/mcp` to agents."""
+    return {
+        "swagger": "2.0",
+        "info": {
+            "title": "Opportunity Close Tools",
+            "description": DESCRIPTION,
+            "version": metadata.version("dataverse-close-connector"),
+            "contact": {"name": deployment.contact_name, "url": deployment.site, "email": deployment.email},
+        },
+        "host": deployment.host,
+        "basePath": "/",
+        "schemes": ["https"],
+        "consumes": ["application/json"],
+        "produces": ["application/json"],
+        "paths": {"/mcp": {"post": _invoke()}},
+        "definitions": {},
+        "securityDefinitions": {
+            _SIGN_IN: {
+                "type": "oauth2",
+                "flow": "accessCode",
+                **_sign_in(deployment)["flows"]["authorizationCode"],
+            }
+        },
+        "security": [{_SIGN_IN: [deployment.full_scope]}],
+        "x-ms-connector-metadata": _metadata(deployment)["x-ms-connector-metadata"],
+    }
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """Return `document` as a file of the connector: UTF-8 JSON, four spaces, a line end at the end."""
+    return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+
+
+def router(deployment: Deployment) -> APIRouter:
+    """Return the routes that serve the connector's files for `deployment`; they need no sign-in."""
+    routes = APIRouter(prefix="", include_in_schema=False)
+
+    def definition(request: Request) -> Response:
+        return _file(swagger(request.app, deployment))
+
+    def properties() -> Response:
+        return _file(api_properties(deployment))
+
+    def tools() -> Response:
+        return _file(mcp_swagger(deployment))
+
+    def icon() -> Response:
+        return Response(icon_png(BRAND_COLOR), media_type="image/png")
+
+    served: Mapping[str, Callable[..., Response]] = {
+        SWAGGER_PATH: definition,
+        PROPERTIES_PATH: properties,
+        MCP_PATH: tools,
+        ICON_PATH: icon,
+    }
+    for path, endpoint in served.items():
+        routes.add_api_route(path, endpoint, methods=["GET"])
+    return routes
+
+
+def _file(document: Mapping[str, Any]) -> Response:
+    return Response(text(document), media_type="application/json", headers={"cache-control": "no-cache"})
+
+
+def _webhooks() -> APIRouter:
+    """Return what a flow is told, as the webhook of the document."""
+    webhooks = APIRouter()
+
+    @webhooks.post("OpportunityClosed", description="An opportunity was closed.", summary="Opportunity closed")
+    def opportunity_closed(event: ClosedEvent) -> None: ...
+
+    return webhooks
+
+
+def _sign_in(deployment: Deployment) -> dict[str, Any]:
+    base = f"{deployment.authority}/{deployment.tenant}/oauth2/v2.0"
+    flow = {
+        "authorizationUrl": f"{base}/authorize",
+        "tokenUrl": f"{base}/token",
+        "scopes": {deployment.full_scope: "Close opportunities as the signed-in user."},
+    }
+    return {"type": "oauth2", "flows": {"authorizationCode": flow}}
+
+
+def _metadata(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "x-ms-connector-metadata": [
+            {"propertyName": "Website", "propertyValue": deployment.site},
+            {"propertyName": "Privacy policy", "propertyValue": deployment.privacy or deployment.site},
+            {"propertyName": "Categories", "propertyValue": "Sales and CRM"},
+        ],
+        "x-ms-capabilities": {"testConnection": {"operationId": "TestConnection", "parameters": {}}},
+    }
+
+
+def _invoke() -> dict[str, Any]:
+    return {
+        "operationId": "InvokeServer",
+        "summary": "Close opportunities with their quotes",
+        "description": "This operation gives an agent tools that plan, close, reopen and read opportunities.",
+        "x-ms-agentic-protocol": "mcp-streamable-1.0",
+        "parameters": [],
+        "responses": {
+            "200": {"description": "The answer of the tool."},
+            "401": {"description": "The token is missing, expired or not for this endpoint."},
+            "403": {"description": "The tenant, application or user is not allowed to do this."},
+            "429": {"description": "Too many requests. Send it again after the seconds in Retry-After."},
+            "503": {"description": "The organization or the endpoint is unavailable."},
+            "default": {"description": "The request failed."},
+        },
+    }

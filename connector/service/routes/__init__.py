@@ -1,0 +1,1 @@
+"""The routes of the endpoint: one request in, one answer out."""

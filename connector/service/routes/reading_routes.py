@@ -1,0 +1,217 @@
+"""The operations that only read: plan, opportunity, status reasons, custom columns, connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from connector.clock import Clock
+from connector.closing.close import preview
+from connector.closing.model import (
+    OpportunityState,
+    OrganizationMetadata,
+    Outcome,
+    Quote,
+    QuoteState,
+    Refusal,
+    Snapshot,
+    StatusReason,
+)
+from connector.closing.progress import missing
+from connector.closing.reasons import REVISED, closed_quote_default
+from connector.closing.report import preview_data
+from connector.closing.request import parse_request
+from connector.service.answers import quote_results, step_results
+from connector.service.auth.caller import Caller
+from connector.service.failures import RETRY_AFTER, Declined, Failure, busy
+from connector.service.operations.operations import acts_as_user, wish_values
+from connector.service.operations.table import (
+    OPERATIONS,
+    ColumnsTable,
+    OpportunityId,
+    OutcomeQuery,
+    ReasonsTable,
+    register,
+)
+from connector.service.operations.wait import Waiting
+from connector.service.options import ServiceOptions
+from connector.service.reach import Reach
+from connector.service.routes.closing_routes import caller_of, told
+from connector.service.schemas.bodies import PlanBody
+from connector.service.schemas.views import (
+    CloseColumns,
+    ConnectionView,
+    OpportunityView,
+    PlanResult,
+    QuoteView,
+    StatusReasons,
+    StatusReasonView,
+)
+
+T = TypeVar("T")
+
+_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+
+
+class ReadingRoutes:
+    """The operations that change nothing."""
+
+    def __init__(self, reach: Reach, options: ServiceOptions, waiting: Waiting, clock: Clock) -> None:
+        self._reach = reach
+        self._options = options
+        self._waiting = waiting
+        self._clock = clock
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter()
+        for name, endpoint in (
+            ("PlanClose", self.plan),
+            ("GetOpportunity", self.opportunity),
+            ("ListStatusReasons", self.reasons),
+            ("GetCloseColumns", self.columns),
+            ("TestConnection", self.connection),
+        ):
+            register(router, OPERATIONS[name], endpoint)
+        return router
+
+    async def plan(self, request: Request, opportunity: OpportunityId, body: PlanBody) -> JSONResponse:
+        """Tell what closing would do."""
+        caller = caller_of(request)
+        return told(await self._asked(request, lambda: self._planned(caller, opportunity, body)))
+
+    async def opportunity(self, request: Request, opportunity: OpportunityId) -> JSONResponse:
+        """Return an opportunity with its quotes."""
+        caller = caller_of(request)
+        return told(await self._asked(request, lambda: self._seen(caller, opportunity)))
+
+    async def reasons(
+        self, request: Request, outcome: OutcomeQuery, table: ReasonsTable = "opportunity"
+    ) -> JSONResponse:
+        """List the status reasons that fit an outcome."""
+        caller = caller_of(request)
+        metadata = await self._asked(request, lambda: self._reach.organization(caller).metadata())
+        return told(fitting_reasons(metadata, outcome, table))
+
+    async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> JSONResponse:
+        """Return the custom columns of a close activity as a schema."""
+        caller = caller_of(request)
+        schema = await self._asked(request, lambda: self._reach.columns(caller, table))
+        return told(CloseColumns(schema=dict(schema)))
+
+    async def connection(self, request: Request) -> JSONResponse:
+        """Reach the organization as this caller, and say which it is."""
+        caller = caller_of(request)
+        await self._asked(request, lambda: self._reach.organization(caller).metadata())
+        as_user = acts_as_user(caller, self._options.admission.access)
+        address = self._reach.address(caller)
+        return told(
+            ConnectionView(
+                organization=address, access="user" if as_user else "application", version=self._options.version
+            )
+        )
+
+    async def _asked(self, request: Request, call: Callable[[], T]) -> T:
+        """Return what the organization says, which is asked unless it has asked for more time than there is.
+
+        Raises Declined when it has not said anything by the deadline: 429 with its own time, else 503.
+        """
+        caller = caller_of(request)
+        left = request.state.began + self._options.deadline - self._clock.monotonic()
+        stopped = self._reach.stopped(caller)
+        if stopped > left:
+            raise Declined(_late(stopped))
+        try:
+            return await self._waiting.afar(call, left)
+        except TimeoutError:
+            raise Declined(_late(self._reach.stopped(caller))) from None
+
+    def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
+        intent = parse_request(wish_values(opportunity_id, body)).to_intent()
+        seen = preview(self._reach.organization(caller), intent)
+        data = preview_data(seen)
+        steps: list[dict[str, object]] = data["steps"]  # type: ignore[assignment]  # as `preview_data` has it
+        refused = isinstance(seen.verdict, Refusal)
+        return PlanResult(
+            opportunity_id=opportunity_id,
+            result=str(data["status"]),  # type: ignore[arg-type]  # the same words
+            digest=str(data.get("digest", "")),
+            message=seen.verdict.reason if isinstance(seen.verdict, Refusal) else _planned_sentence(steps),
+            reason_code=str(data["reason_code"]) if refused else None,
+            quotes=quote_results(steps),
+            steps=step_results(steps),
+        )
+
+    def _seen(self, caller: Caller, opportunity_id: UUID) -> OpportunityView:
+        organization = self._reach.organization(caller)
+        snapshot = organization.observe([opportunity_id]).get(opportunity_id)
+        if snapshot is None:
+            raise missing(opportunity_id)
+        return _view(snapshot, organization.metadata())
+
+
+def _late(stopped: float) -> Failure:
+    if stopped:
+        sentence = "The organization limits requests; nothing was changed. Send it again."
+        return busy(429, "organization_busy", sentence, stopped)
+    slow = "The organization has not answered in time; nothing was changed. Send it again."
+    return busy(503, "organization_slow", slow, RETRY_AFTER)
+
+
+def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome, table: str) -> StatusReasons:
+    """Return the status reasons that a close with this outcome may give, the default first.
+
+    For quotes never Revised, which says that a revision follows.
+    """
+    if table == "quote":
+        found = [s for s in metadata.quote_statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
+        default = closed_quote_default(metadata.quote_statuses, outcome) if found else None
+    else:
+        found = [s for s in metadata.opportunity_statuses if s.state == _STATES[outcome]]
+        default = next((s.value for s in found if s.default), None)
+    found.sort(key=lambda s: (s.value != default, s.value))
+    return StatusReasons(
+        value=[StatusReasonView(value=s.value, label=_label(s), default=s.value == default) for s in found]
+    )
+
+
+def _view(snapshot: Snapshot, metadata: OrganizationMetadata) -> OpportunityView:
+    seen = snapshot.opportunity
+    status = next((s for s in metadata.opportunity_statuses if s.value == seen.status), None)
+    return OpportunityView(
+        opportunity_id=seen.id,
+        name=seen.name,
+        state=seen.state.name.lower(),  # type: ignore[arg-type]  # the same words
+        status=seen.status,
+        status_label=_label(status) if status else "",
+        estimated_value=None if seen.estimated_value is None else float(seen.estimated_value),
+        actual_value=None if seen.actual_value is None else float(seen.actual_value),
+        closed_on=seen.actual_close_date,
+        open_quotes=sum(quote.state in (QuoteState.DRAFT, QuoteState.ACTIVE) for quote in snapshot.quotes),
+        quotes=[_quote_view(quote) for quote in snapshot.quotes],
+    )
+
+
+def _quote_view(quote: Quote) -> QuoteView:
+    return QuoteView(
+        quote_id=quote.id,
+        name=quote.name,
+        number=quote.number,
+        state=quote.state.name.lower(),  # type: ignore[arg-type]  # the same words
+        status=quote.status,
+    )
+
+
+def _label(status: StatusReason) -> str:
+    return status.labels[0] if status.labels else str(status.value)
+
+
+def _planned_sentence(steps: list[dict[str, object]]) -> str:
+    if not steps:
+        return "The opportunity is closed as asked already; nothing is left to do."
+    quotes = len({step["record"] for step in steps if step["table"] == "quote"})
+    return f"The opportunity would be closed, and {quotes} quote{'s' if quotes != 1 else ''} with it."

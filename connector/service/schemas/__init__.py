@@ -1,0 +1,1 @@
+"""What the endpoint takes and answers, as pydantic models: the published schemas."""

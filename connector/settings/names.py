@@ -1,0 +1,226 @@
+"""The settings by their names in the environment: the type of each, and the sentence that explains it to people."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+
+from connector.closing.model import DraftPolicy
+from connector.settings.hosting import ServiceNames
+
+EMULATOR_SCHEME = "emulator:"
+"""What DATAVERSE_URL begins with when it names a file for the embedded emulator."""
+EMULATOR_FILE = ".state/emulator.db"
+"""The file when it names none."""
+
+
+class SignIn(StrEnum):
+    """How a token is had."""
+
+    SECRET = "secret"  # noqa: S105 - the name of a way, not one
+    CERTIFICATE = "certificate"
+    FEDERATED = "federated"
+    MANAGED_IDENTITY = "managed_identity"
+    DEVICE_CODE = "device_code"
+    INTERACTIVE = "interactive"
+
+
+def _url(value: str) -> str:
+    if value.startswith(EMULATOR_SCHEME):
+        return value if value.removeprefix(EMULATOR_SCHEME).strip() else f"{EMULATOR_SCHEME}{EMULATOR_FILE}"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("is not an address; write it as https://ORG.crm4.dynamics.com") from None
+    if parts.scheme != "https" or not parts.hostname or parts.username or re.search(r"[\s\\]", value):
+        raise ValueError("must be the organization's own address, as in https://ORG.crm4.dynamics.com")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"https://{host}{f':{port}' if port and port != 443 else ''}"  # noqa: PLR2004 - the port of https
+
+
+def _store(value: str) -> str:
+    if "://" in value and not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be the path of a file, or an address that begins with postgresql://")
+    return value
+
+
+def _file(value: Path) -> Path:
+    if not value.is_file():
+        raise ValueError(f"names the file {value}, which does not exist or is not a file")
+    return value
+
+
+def _tenant(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", value) or value.lower() in ("common", "organizations"):
+        raise ValueError("must be the tenant's id or one of its domains, as in contoso.onmicrosoft.com")
+    return value.lower()
+
+
+def _client(value: str) -> str:
+    return str(UUID(value))
+
+
+def _managed(value: str) -> str:
+    return "" if value.lower() == "system" else _client(value)
+
+
+def _https(value: str) -> str:
+    if not re.fullmatch(r"https://[^/\s@]+/[\w.-]+/?", value):
+        raise ValueError("must be an https address with a tenant, as in https://login.microsoftonline.com/TENANT")
+    return value.rstrip("/")
+
+
+def _proxy_url(value: str) -> str:
+    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+        raise ValueError("must be an address such as http://proxy.example.com:8080")
+    return value
+
+
+def _action(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w{0,127}", value, re.ASCII):
+        raise ValueError("must be the unique name of an action: letters, digits and _")
+    return value
+
+
+FilePath = Annotated[Path, AfterValidator(_file)]
+ClientId = Annotated[str, AfterValidator(_client)]
+ManagedIdentity = Annotated[str, AfterValidator(_managed)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+
+
+class Names(ServiceNames):
+    """The settings by their names in the environment, each with the sentence that explains it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: Annotated[str, AfterValidator(_url)] = Field(
+        alias="DATAVERSE_URL",
+        description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
+        "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",
+    )
+    tenant_id: Annotated[str, AfterValidator(_tenant)] = Field(
+        "",
+        alias="DATAVERSE_TENANT_ID",
+        description="The Entra tenant (id or domain); when absent, what the organization itself announces.",
+    )
+    client_id: ClientId = Field(
+        "", alias="DATAVERSE_CLIENT_ID", description="The application (client) id of the app registration."
+    )
+    client_secret: SecretStr = Field(
+        SecretStr(""), alias="DATAVERSE_CLIENT_SECRET", description="A client secret of it: the value, not its id."
+    )
+    client_certificate: FilePath | None = Field(
+        None,
+        alias="DATAVERSE_CLIENT_CERTIFICATE",
+        description="Instead of a secret: a file with a certificate and its private key, PFX or PEM.",
+    )
+    client_certificate_password: SecretStr = Field(
+        SecretStr(""), alias="DATAVERSE_CLIENT_CERTIFICATE_PASSWORD", description="The password of that file."
+    )
+    federated_token_file: FilePath | None = Field(
+        None,
+        alias="DATAVERSE_FEDERATED_TOKEN_FILE",
+        description="Instead of a secret: a file with an assertion of a federated credential; read again each time.",
+    )
+    managed_identity: ManagedIdentity | None = Field(
+        None,
+        alias="DATAVERSE_MANAGED_IDENTITY",
+        description="Instead of a secret, on Azure: system, or the client id of a user-assigned managed identity.",
+    )
+    sign_in: SignIn | Literal["auto"] = Field(
+        "auto",
+        alias="DATAVERSE_SIGN_IN",
+        description="How to sign in: auto (by what is given above), secret, certificate, federated, managed_identity, "
+        "or, for a person, device_code or interactive.",
+    )
+    authority: Annotated[str, AfterValidator(_https)] = Field(
+        "",
+        alias="DATAVERSE_AUTHORITY",
+        description="Where to sign in, as in https://login.microsoftonline.com/TENANT; when absent, found out from "
+        "the organization.",
+    )
+    identities: FilePath | None = Field(
+        None,
+        alias="DATAVERSE_IDENTITIES",
+        description="A TOML file with more application users that share bulk work: [[identity]] tables with name, "
+        "client_id, and client_secret, client_certificate, client_certificate_password, federated_token_file or "
+        "managed_identity.",
+    )
+    caller_object_id: UUID | None = Field(
+        None,
+        alias="DATAVERSE_CALLER_OBJECT_ID",
+        description="The Entra object id of a user to act as; needs prvActOnBehalfOfAnotherUser (role Delegate).",
+    )
+    close_action: Annotated[str, AfterValidator(_action)] = Field(
+        "",
+        alias="DATAVERSE_CLOSE_ACTION",
+        description="The unique name of an action of the organization's own that closes opportunities, called instead "
+        "of WinOpportunity and LoseOpportunity with OpportunityClose and Status.",
+    )
+    drafts: DraftPolicy = Field(
+        DraftPolicy.ACTIVATE,
+        alias="DATAVERSE_DRAFTS",
+        description="What becomes of draft quotes: activate (then close), delete, direct (close as they are) or leave "
+        "(refuse the close).",
+    )
+    atomic: Literal["auto", "off"] = Field(
+        "auto",
+        alias="DATAVERSE_ATOMIC",
+        description="auto performs each plan as one transaction where the organization allows it; off goes step by "
+        "step.",
+    )
+    ca_file: FilePath | None = Field(
+        None,
+        alias="DATAVERSE_CA_FILE",
+        description="A PEM file of certificate authorities to trust instead of the public ones; it wins over "
+        "REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.",
+    )
+    proxy: Annotated[str, AfterValidator(_proxy_url)] = Field(
+        "",
+        alias="DATAVERSE_PROXY",
+        description="The proxy to go through, as in http://proxy.example.com:8080; it wins over HTTPS_PROXY. NO_PROXY "
+        "lists hosts that need none.",
+    )
+    connect_timeout: Seconds = Field(
+        10.0, alias="DATAVERSE_CONNECT_TIMEOUT", description="Seconds to wait for a connection."
+    )
+    read_timeout: Seconds = Field(
+        150.0,
+        alias="DATAVERSE_READ_TIMEOUT",
+        description="Seconds to wait for an answer; the service ends an operation after 120.",
+    )
+    retry_seconds: Annotated[float, Field(ge=0, le=86400)] = Field(
+        900.0,
+        alias="DATAVERSE_RETRY_SECONDS",
+        description="Seconds to wait in total when the service says that it is too busy (429); 0 never waits.",
+    )
+    metadata_seconds: Annotated[float, Field(ge=0, le=604800)] = Field(
+        3600.0,
+        alias="DATAVERSE_METADATA_SECONDS",
+        description="Seconds for which the organization's status reasons and messages are kept.",
+    )
+    connections: Annotated[int, Field(ge=1, le=1024)] = Field(
+        64, alias="DATAVERSE_CONNECTIONS", description="How many connections to the organization are kept open at most."
+    )
+    token_cache: Path | None = Field(
+        None,
+        alias="DATAVERSE_TOKEN_CACHE",
+        description="Where the encrypted tokens of a person who signed in are kept; when absent, in the user's state "
+        "folder.",
+    )
+    store: Annotated[str, AfterValidator(_store)] = Field(
+        "",
+        alias="CONNECTOR_STORE",
+        description="Where bulk jobs are kept: a file, or postgresql://...; when absent, a file in the user's state "
+        "folder.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", alias="CONNECTOR_LOG_LEVEL", description="How much is logged: DEBUG, INFO, WARNING or ERROR."
+    )
