@@ -145,6 +145,11 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         journal=journal,
         folder=folder,
     )
+    _serve(options, as_json=as_json)
+
+
+def _serve(options: ServeOptions, *, as_json: bool) -> None:
+    """Serve until stopped, and turn what keeps the emulator from starting into a settings error."""
     try:
         serve(options, print_json if as_json else _announce)
     except OrganizationError as error:
@@ -153,11 +158,11 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
     except sqlite3.DatabaseError as error:
         raise SettingsError(
-            f"The file {db} cannot be used: {error}.",
+            f"The file {options.db} cannot be used: {error}.",
             remedy="Name another with --db, or see who may write there and that the disk has room.",
         ) from error
     except OSError as error:
-        raise _not_served(error, host, port) from error
+        raise _not_served(error, options.host, options.port) from error
 
 
 def _not_served(error: OSError, host: str, port: int) -> SettingsError:
