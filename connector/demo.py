@@ -99,7 +99,7 @@ class Witness:
             "client_secret": ready.client_secret,
             "scope": f"{ready.url}/.default",
         }
-        request = Request(f"{ready.authority}/oauth2/v2.0/token", urlencode(form).encode(), method="POST")  # noqa: S310 (https)
+        request = Request(f"{ready.authority}/oauth2/v2.0/token", urlencode(form).encode(), method="POST")
         self._token = self._answer(request)["access_token"]
 
     def rows(self, entity_set: str, select: str, where: str = "") -> list[dict[str, Any]]:
@@ -108,7 +108,7 @@ class Witness:
         link: str | None = f"{self._url}/api/data/v9.2/{entity_set}{query}"
         rows: list[dict[str, Any]] = []
         while link:
-            page = self._answer(Request(link, headers={"Authorization": f"Bearer {self._token}"}))  # noqa: S310 (https)
+            page = self._answer(Request(link, headers={"Authorization": f"Bearer {self._token}"}))
             rows += page["value"]
             link = page.get("@odata.nextLink")
         return rows

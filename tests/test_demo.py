@@ -77,7 +77,7 @@ def test_it_is_not_verified_when_a_fact_does_not_hold_or_there_is_none(
 
 
 def run_script(folder: Path, tools: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own script
+    return subprocess.run(
         ["/bin/sh", str(ROOT / "scripts" / "demo")],
         capture_output=True,
         text=True,

@@ -93,7 +93,7 @@ def test_missing_messages_are_named() -> None:
 
 
 @pytest.mark.parametrize(("has_it", "verdict"), [(True, Verdict.OK), (False, Verdict.FAILED)])
-def test_the_configured_close_action_must_be_there(has_it: bool, verdict: Verdict) -> None:  # noqa: FBT001
+def test_the_configured_close_action_must_be_there(has_it: bool, verdict: Verdict) -> None:
     names = frozenset({*STANDARD_MESSAGES, *(["CloseOpportunity"] if has_it else [])})
     assert verdicts(list(examine_messages(names, "CloseOpportunity")))["close action"] is verdict
 

@@ -97,7 +97,7 @@ def connect(
     SettingsError when settings of an emulator would reach a real host, or the other way round.
     """
     clock = clock or SystemClock()
-    chance = chance or random.Random()  # noqa: S311 - jitter and ids of requests, no secrets
+    chance = chance or random.Random()
     with ExitStack() as opening:
         if settings.emulator is not None:
             way = _embedded(settings, clock, opening)
@@ -154,12 +154,12 @@ def network_of(settings: Settings) -> Network:
 
 def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Way:
     """Open the emulator in this process; its hosts exist nowhere, so nothing of it can leave the machine."""
-    import sqlite3  # noqa: PLC0415 - only who uses the emulator pays for it
+    import sqlite3
 
-    from connector.emulator.embedded import open_embedded  # noqa: PLC0415 - the same
+    from connector.emulator.embedded import open_embedded
 
     path = settings.emulator
-    assert path is not None  # noqa: S101 - the caller has looked
+    assert path is not None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         emulator = open_embedded(path, clock)

@@ -38,10 +38,10 @@ class Endpoint:
 
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
-    from connector.ledger.store import SMALL_CACHE, open_ledger  # noqa: PLC0415 - only the endpoint pays for it
-    from connector.service.audit import AuditFile  # noqa: PLC0415 - the same
-    from connector.service.reach import Reach, Surroundings  # noqa: PLC0415 - the same
-    from connector.service.telemetry import traced  # noqa: PLC0415 - the same
+    from connector.ledger.store import SMALL_CACHE, open_ledger
+    from connector.service.audit import AuditFile
+    from connector.service.reach import Reach, Surroundings
+    from connector.service.telemetry import traced
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
     if problems:
@@ -60,7 +60,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
         ways.open()
         ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE)
         opening.callback(ledger.close)
-        assert settings.service.audit is not None  # noqa: S101 - the settings name a file in any case
+        assert settings.service.audit is not None
         audit = AuditFile(settings.service.audit)
         opening.callback(audit.close)
         around = Surroundings(
@@ -79,12 +79,12 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
 
 def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
     """Return where spans and measures go. Raises SettingsError when what sends them is not installed."""
-    from connector.service.telemetry import Silent  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.service.telemetry import Silent
 
     if not wanted.telemetry:
         return Silent()
     try:
-        from connector.service.telemetry_otel import to_collector  # noqa: PLC0415 - an optional library
+        from connector.service.telemetry_otel import to_collector
     except ImportError as error:
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed.",
@@ -96,10 +96,10 @@ def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
 
 def service_options(settings: Settings) -> ServiceOptions:
     """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
-    from importlib import metadata  # noqa: PLC0415 - only the endpoint pays
+    from importlib import metadata
 
-    from connector.service.options import Access, Admission, ServiceOptions  # noqa: PLC0415 - the same
-    from connector.service.options import SignIn as CallerSignIn  # noqa: PLC0415 - the same
+    from connector.service.options import Access, Admission, ServiceOptions
+    from connector.service.options import SignIn as CallerSignIn
 
     wanted = settings.service
     automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA
@@ -137,7 +137,7 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
     if wanted.secret:
         return wanted.secret.encode()
-    from connector.ledger.store import POSTGRES  # noqa: PLC0415 - only the endpoint pays for it
+    from connector.ledger.store import POSTGRES
 
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")

@@ -79,7 +79,7 @@ class Ways:
 
     def columns(self, caller: Caller, table: str) -> dict[str, Any]:
         """Return the custom columns of a table; raises ConnectorError."""
-        from connector.dataverse.custom_columns import custom_columns  # noqa: PLC0415 - only who asks pays for it
+        from connector.dataverse.custom_columns import custom_columns
 
         return custom_columns(self._lane(caller).handler, self.address(caller), table)
 
@@ -89,7 +89,7 @@ class Ways:
 
     def stopped(self, caller: Caller) -> float:
         """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
-        from connector.service.operations.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.operations.operations import acts_as_user
 
         with self._lock:
             if acts_as_user(caller, self._admission.access):
@@ -105,7 +105,7 @@ class Ways:
 
         What the endpoint's own application may not see is not among them. Raises ConnectorError.
         """
-        from connector.service.webhooks.tracking import Changed  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.webhooks.tracking import Changed
 
         connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
         since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
@@ -137,7 +137,7 @@ class Ways:
             return self._connections[address]
 
     def _lane(self, caller: Caller) -> Lane:
-        from connector.service.operations.operations import acts_as_user  # noqa: PLC0415 - only the endpoint pays for it
+        from connector.service.operations.operations import acts_as_user
 
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).lanes[0]

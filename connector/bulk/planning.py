@@ -147,7 +147,7 @@ def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
 
 def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
     """Return the line of a row and count it."""
-    assert isinstance(row.wanted, Intent)  # noqa: S101 - rows of a plan to close
+    assert isinstance(row.wanted, Intent)
     data: dict[str, object] = {"row": row.number, "request": request_data(row.wanted)}
     if isinstance(found, ConnectorError):
         data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}

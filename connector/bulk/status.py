@@ -62,7 +62,7 @@ def together(told: Sequence[Learnt]) -> dict[str, object] | None:
 
 def _lanes(told: Learnt) -> Sequence[Mapping[str, object]]:
     lanes = told.data["lanes"]
-    assert isinstance(lanes, list)  # noqa: S101 - as `governor_data` made it
+    assert isinstance(lanes, list)
     return lanes
 
 

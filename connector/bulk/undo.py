@@ -24,5 +24,5 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
     if job.kind is not JobKind.CLOSE:
         raise InputError(f"The job {job.name} opens opportunities; there is nothing to undo.")
     for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
-        assert isinstance(record.wanted, Intent)  # noqa: S101 - the rows of a job that closes
+        assert isinstance(record.wanted, Intent)
         yield Row(record.row, ReopenIntent(record.opportunity_id, closed_under=record.wanted.key), record.account)

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command line (None: this process's own) and exit with its code."""
-    from connector.cli.program import run  # noqa: PLC0415 (importing connector.cli alone must stay cheap)
-    from connector.cli.screen import make_streams_safe, written_out  # noqa: PLC0415 (the same)
+    from connector.cli.program import run
+    from connector.cli.screen import make_streams_safe, written_out
 
     make_streams_safe()
     code = run(sys.argv[1:] if arguments is None else arguments)

@@ -174,12 +174,12 @@ def _addresses(ready_file: Path) -> tuple[str, Path]:
         ) from error
 
 
-def _answer(call: Call, control_url: str, ca_file: Path) -> Any:  # noqa: ANN401 - JSON
+def _answer(call: Call, control_url: str, ca_file: Path) -> Any:
     """Return what the emulator answers; raises SettingsError."""
-    from http.client import HTTPException  # noqa: PLC0415 - the HTTP client is loaded when something is asked
-    from urllib.error import HTTPError  # noqa: PLC0415 - the same
+    from http.client import HTTPException
+    from urllib.error import HTTPError
 
-    from connector.emulator.command import ask  # noqa: PLC0415 - the same
+    from connector.emulator.command import ask
 
     try:
         return ask(control_url, ca_file, *call)

@@ -44,7 +44,7 @@ class Errand:
     as_json: bool
 
 
-def require_a_way_to_agree(agreed: bool) -> None:  # noqa: FBT001 (a fact, not a mode)
+def require_a_way_to_agree(agreed: bool) -> None:
     """Raise click.UsageError when nobody agreed and there is no terminal to ask on."""
     if not agreed and not sys.stdin.isatty():
         raise click.UsageError(

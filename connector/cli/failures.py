@@ -76,7 +76,7 @@ def said_by_service(error: Exception | None) -> str:
 
 
 def _of_connector(error: ConnectorError) -> Failure:
-    from connector.closing.report import error_data  # noqa: PLC0415 (only a failing program pays for it)
+    from connector.closing.report import error_data
 
     usage = isinstance(error, InputError | SettingsError)
     return Failure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))

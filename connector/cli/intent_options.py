@@ -21,13 +21,13 @@ _GIVEN = "connector.cli.intent_options"
 Function = Callable[..., Any]
 
 
-def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:  # noqa: ANN401 (any option's value)
+def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
     """Keep what was given under the option's name, so that no command has to list them all as arguments."""
     if value is not None:
         _given(context)[str(option.name)] = value
 
 
-def _keep_outcome(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: FBT001 (click's)
+def _keep_outcome(context: click.Context, option: click.Parameter, value: bool) -> None:
     if value and _given(context).setdefault("outcome", option.name) != option.name:
         raise click.UsageError("An opportunity is closed with --won or with --lost, not with both.")
 

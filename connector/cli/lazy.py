@@ -20,11 +20,11 @@ class LazyGroup(click.Group):
         self._package = package
         self._summaries = summaries
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of their first use by somebody new."""
         return list(self._summaries)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (the signature is click's)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command, or None when there is no such command."""
         if cmd_name not in self._summaries:
             return None
@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
             raise TypeError(f"{self._package}.{cmd_name}.{cmd_name} is not a command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (the signature is click's)
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands from the summaries."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self._summaries.items()))

@@ -23,10 +23,10 @@ env_file_option = click.option(
 )
 
 
-def _start_logging(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 (click's)
+def _start_logging(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
-    import logging  # noqa: PLC0415 (only those who ask for it pay for it)
+    import logging
 
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
     logging.getLogger("connector").setLevel(logging.DEBUG)

@@ -63,6 +63,6 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
 
 
 def _print_traceback(error: Exception) -> None:
-    import traceback  # noqa: PLC0415 (only a failing program pays for it)
+    import traceback
 
     traceback.print_exception(error, file=sys.stderr)

@@ -37,14 +37,14 @@ def _shown(character: str) -> str:
 
 def colored(stream: TextIO) -> bool:
     """Return whether escape codes may be written to `stream`: it is a terminal, and nobody asked for none."""
-    from connector.settings.environment import wants_colors  # noqa: PLC0415 (help needs none)
+    from connector.settings.environment import wants_colors
 
     return stream.isatty() and wants_colors()
 
 
 def console(stream: TextIO) -> Console:
     """Return what draws on `stream`; without colors it writes no escape code at all, where rich would still bolden."""
-    from rich.console import Console  # noqa: PLC0415 (only a terminal pays for it)
+    from rich.console import Console
 
     return Console(file=stream, color_system="auto" if colored(stream) else None, highlight=False)
 
@@ -53,7 +53,7 @@ def room(stream: TextIO) -> int:
     """Return how many columns `stream` has; a stream that is no terminal has no end of them."""
     if not stream.isatty():
         return sys.maxsize
-    import shutil  # noqa: PLC0415 (only a terminal pays for it)
+    import shutil
 
     return shutil.get_terminal_size().columns
 
@@ -64,9 +64,9 @@ def make_streams_safe() -> None:
     A narrow encoding (LANG=C, an old Windows console) gets `?` for what it lacks; a stream that was closed before the
     program began leads nowhere.
     """
-    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 (for as long as the process)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (the same)
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (the same)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)  # other programs put streams of their own there
         if reconfigure is not None:

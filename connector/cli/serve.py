@@ -58,12 +58,12 @@ def _require_libraries() -> None:
 
 
 def _serve(endpoint: Endpoint, host: str, port: int) -> None:
-    import uvicorn  # noqa: PLC0415 (heavy)
+    import uvicorn
 
-    from connector.service.app import create_app  # noqa: PLC0415 (heavy)
-    from connector.service.options import SignIn  # noqa: PLC0415 (the same)
-    from connector.service.schemas.wire import Wire  # noqa: PLC0415 (the same)
-    from connector.service.server import Server  # noqa: PLC0415 (the same)
+    from connector.service.app import create_app
+    from connector.service.options import SignIn
+    from connector.service.schemas.wire import Wire
+    from connector.service.server import Server
 
     development = endpoint.options.admission.sign_in is SignIn.DEVELOPMENT
     if development and not _is_loopback(host):

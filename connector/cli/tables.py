@@ -47,7 +47,7 @@ def plain(table: Table) -> str:
 
 def _draw(table: Table, stream: TextIO) -> None:
     """Draw with rich; where there is not room for all, the widest columns are broken into lines and the others not."""
-    from rich.cells import cell_len  # noqa: PLC0415 (only a terminal pays for it)
+    from rich.cells import cell_len
 
     target = console(stream)
     columns = [(name, *(row[index] for row in table.rows)) for index, name in enumerate(table.columns)]
@@ -79,8 +79,8 @@ def _fitted(whole: Sequence[int], broken: Sequence[int], room: int) -> list[int]
 
 def _rich_table(table: Table, widths: Sequence[int], whole: Sequence[int]) -> RichTable:
     """Return the table for rich, each column just so wide; those that are narrower than `whole` are broken."""
-    from rich.table import Table as RichTable  # noqa: PLC0415 (only a terminal pays for it)
-    from rich.text import Text  # noqa: PLC0415 (the same)
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     drawn = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
     for column, width, most in zip(table.columns, widths, whole, strict=True):

@@ -113,8 +113,8 @@ class _Progress:
 
 
 def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:
-    from connector.bulk.distribute import Pulse  # noqa: PLC0415 - an optional library
-    from connector.bulk.worker import Machine  # noqa: PLC0415 - the same
+    from connector.bulk.distribute import Pulse
+    from connector.bulk.worker import Machine
 
     lanes, pulse = lanes_by_user(settings, connection), Pulse.for_death_after(dead_after)
     return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse)

@@ -107,7 +107,7 @@ def _drafts(value: object) -> DraftPolicy:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")  # noqa: TRY004 - pydantic makes a ValidationError of a ValueError
+        raise ValueError(f"{value!r} is not text")
     return value
 
 
@@ -145,7 +145,7 @@ class CloseRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_blanks(cls, values: Any) -> Any:  # noqa: ANN401 - whatever a caller sent
+    def _without_blanks(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
         return {
@@ -233,7 +233,7 @@ def _column_value(full_name: str, name: str, kind: str, value: object) -> Column
     if isinstance(value, bool | int | float | Decimal):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{full_name}: {value!r} is neither text, a number, true nor false")  # noqa: TRY004 - as above
+        raise ValueError(f"{full_name}: {value!r} is neither text, a number, true nor false")
     if name.endswith("@odata.bind") and not _ROW.fullmatch(value.strip()):
         raise ValueError(f"{full_name}: {value!r} is not a row; write table(id), as competitors(0f3c…)")
     return _typed(full_name, kind, value)

@@ -78,7 +78,7 @@ class ErrorBody:
 
 def expect(response: Response, subject: str) -> Response:
     """Return `response` if it is a success; else raise what `error_from` makes of it."""
-    if 200 <= response.status < 300:  # noqa: PLR2004 - the HTTP class of success
+    if 200 <= response.status < 300:
         return response
     raise error_from(response, subject)
 
@@ -93,7 +93,7 @@ def error_from(response: Response, subject: str) -> ServiceError:
     case = _case(response.status, body)
     request_id = service_request_id(response)
     facet = error_codes.FACETS.get(body.code)
-    if facet is not None or response.status == 429:  # noqa: PLR2004 - Too Many Requests
+    if facet is not None or response.status == 429:  # Too Many Requests
         return _throttled(response, body, facet or "other", subject)
     kind = _kind(response.status, case)
     error = kind(
@@ -137,7 +137,7 @@ def retry_after(response: Response) -> float | None:
     """
     value = (response.header("retry-after") or "").strip()
     number = value.replace(",", "")
-    if number.isascii() and number.isdigit() and len(number) < 10:  # noqa: PLR2004 - longer is not a wait
+    if number.isascii() and number.isdigit() and len(number) < 10:  # longer is not a wait
         return float(number)
     until, now = http_date(value), http_date(response.header("date") or "")
     if until is None or now is None:
@@ -192,7 +192,7 @@ def json_object(response: Response, subject: str) -> dict[str, Any]:
 
 
 def _kind(status: int, case: Case) -> type[ServiceError]:
-    if status >= 500:  # noqa: PLR2004 - the HTTP class of server errors
+    if status >= 500:
         return Broken
     return _KINDS.get(status) or case.kind or Rejected
 
@@ -200,15 +200,15 @@ def _kind(status: int, case: Case) -> type[ServiceError]:
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
-    malformed = _malformed(body) if status == 400 else None  # noqa: PLR2004 - Bad Request
+    malformed = _malformed(body) if status == 400 else None
     if malformed is not None:
         return malformed
     known = error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
     if known is not None:
         return known
-    if status >= 500:  # noqa: PLR2004 - the HTTP class of server errors
+    if status >= 500:
         return Case(f"the service failed (HTTP {status}).", "Try again later.")
-    if 300 <= status < 400:  # noqa: PLR2004 - the HTTP class of redirects
+    if 300 <= status < 400:
         return Case(f"the answer was a redirect (HTTP {status}), which is not followed.", "Check DATAVERSE_URL.")
     return Case(f"the service turned it down (HTTP {status}).")
 
@@ -233,13 +233,13 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
         return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}."
     if body.code == "0x80040217" and (row := _ROW_MISSING.match(body.detail)):
         return f"there is no {row[1].lower()} {row[2]}{code}."
-    if response.status == 401 and (tenant := _AUTHORITY.search(response.header("www-authenticate") or "")):  # noqa: PLR2004 - Unauthorized
+    if response.status == 401 and (tenant := _AUTHORITY.search(response.header("www-authenticate") or "")):
         return f"the organization did not accept the token; it signs in with tenant {tenant[1]}."
     return f"{case.sentence[:-1]}{code}."
 
 
 def _remedy(response: Response, case: Case) -> str:
-    if response.status != 401 or case.remedy:  # noqa: PLR2004 - Unauthorized
+    if response.status != 401 or case.remedy:
         return case.remedy
     return "Check that DATAVERSE_TENANT_ID is the organization's tenant and DATAVERSE_URL its address."
 

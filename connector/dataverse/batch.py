@@ -42,7 +42,7 @@ class Part:
 
     def succeeds_as(self, number: int) -> bool:
         """Return whether this is the success of the operation that was sent with that number."""
-        return 200 <= self.response.status < 300 and self.content_id in (None, number)  # noqa: PLR2004 - HTTP success
+        return 200 <= self.response.status < 300 and self.content_id in (None, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _fate(answer: Part | SetAnswer, first: int, size: int) -> Applied | Refused 
     if any(index is not None and not 0 <= index < size for index in indexes):
         return Missing()
     for part, index in zip(parts, indexes, strict=True):
-        if part.response.status >= 400:  # noqa: PLR2004 - the HTTP classes of failure
+        if part.response.status >= 400:
             return Refused(part.response, index)
     return Missing()
 
@@ -209,7 +209,7 @@ def _part(head: bytes, content: bytes) -> Part | None:
     status = _STATUS.match(line)
     found = _CONTENT_ID.search(head)
     number = found[1] if found else b""
-    if status is None or (number and not (number.isdigit() and len(number) <= 6)):  # noqa: PLR2004 - far beyond a batch
+    if status is None or (number and not (number.isdigit() and len(number) <= 6)):  # far beyond a batch
         return None
     headers = () if status[1] == b"204" else _headers(rest)
     return Part(Response(int(status[1]), headers, body), int(number) if number else None)

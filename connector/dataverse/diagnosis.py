@@ -136,4 +136,4 @@ def headroom_of(response: Response) -> Headroom:
 def _number(value: str | None) -> float | None:
     digits = (value or "").replace(",", "").strip()
     plain = digits.replace(".", "", 1)
-    return float(digits) if plain.isascii() and plain.isdigit() and len(plain) < 20 else None  # noqa: PLR2004 - a sane number
+    return float(digits) if plain.isascii() and plain.isdigit() and len(plain) < 20 else None  # a sane number

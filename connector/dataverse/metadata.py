@@ -141,7 +141,7 @@ def named_messages(names: tuple[str, ...]) -> Operation:
 
 def _is_hidden(answer: Response) -> bool:
     """Tell whether this user may not read the list of messages: then none of them is used, which is the Sales way."""
-    return answer.status == 403  # noqa: PLR2004 - as HTTP has it
+    return answer.status == 403
 
 
 def _names(body: Mapping[str, Any]) -> frozenset[str]:
@@ -161,7 +161,7 @@ def _labels(label: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _offset(response: Response) -> int:
-    if 400 <= response.status < 500 and response.status not in (401, 429):  # noqa: PLR2004 - not there, or not for this user
+    if 400 <= response.status < 500 and response.status not in (401, 429):  # not there, or not for this user
         return 0
     with decoding(_SUBJECT):
         bias = json_object(expect(response, _SUBJECT), _SUBJECT).get("timezonebias")

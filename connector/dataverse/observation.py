@@ -43,7 +43,7 @@ class Observation:
         subject = f"Reading opportunity {opportunity_id}"
         operation = webapi.read_opportunity(opportunity_id, work_based=work_based)
         response = self._handler(self._endpoint.request(operation, opportunity_id))
-        if response.status == 404:  # noqa: PLR2004 - Not Found: the row, or something about the address
+        if response.status == 404:
             error = error_from(response, subject)
             if error.code == _NO_SUCH_ROW:
                 return []

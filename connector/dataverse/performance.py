@@ -127,7 +127,7 @@ class Performance:
             half = len(work) // 2
             return self._performed(work[:half]) + self._performed(work[half:])
         error: ConnectorError = error_from(response, "Sending a batch")
-        if 200 <= response.status < 300:  # noqa: PLR2004 - the HTTP class of success
+        if 200 <= response.status < 300:
             error = _no_answer("Sending a batch")
         return [_spread(plan, error, _sent_as(request)) for plan in plans]
 

@@ -65,10 +65,10 @@ def authorize(handler: Handler, tokens: TokenSource, base_url: str) -> Handler:
             )
         token = tokens.token()
         response = handler(_bearing(request, token))
-        if response.status == 401:  # noqa: PLR2004 - the status has a name only in words: unauthorized
+        if response.status == 401:  # the status has a name only in words: unauthorized
             token = tokens.renew(token, parse_challenge(response).claims)
             response = handler(_bearing(request, token))
-        if response.status == 401:  # noqa: PLR2004 - the same
+        if response.status == 401:
             raise _unauthorized(response, parse_challenge(response))
         if response.status in _REDIRECTS:
             raise _redirected(response, home)

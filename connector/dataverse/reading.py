@@ -60,7 +60,7 @@ def read_sets(handler: Handler, endpoint: Endpoint, operations: Sequence[Operati
     """
     sets = []
     for operation, answer in zip(operations, read_several(handler, endpoint, operations, subject), strict=True):
-        failed = answer.status >= 400  # noqa: PLR2004 - the HTTP classes of failure
+        failed = answer.status >= 400
         page = read_object(handler, endpoint, operation, subject) if failed else json_object(answer, subject)
         sets.append(rows_of(page, subject) + read_on(handler, endpoint, page.get("@odata.nextLink"), subject))
     return sets

@@ -132,7 +132,7 @@ def bypasses_proxy(host: str, port: int | None, no_proxy: str) -> bool:
     return False
 
 
-def _address(host: str) -> Any:  # noqa: ANN401 - ipaddress has two unrelated address types
+def _address(host: str) -> Any:
     try:
         return ip_address(host)
     except ValueError:
@@ -201,7 +201,7 @@ class _PooledAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self,
         request: requests.PreparedRequest,
-        verify: bool | str,  # noqa: FBT001 - the signature is theirs
+        verify: bool | str,
         cert: tuple[str, str] | str | None = None,
     ) -> tuple[Any, Any]:
         """Return what tells pools apart, with the one TLS context among it."""
@@ -224,7 +224,7 @@ class _PooledAdapter(HTTPAdapter):
                 self._trust = context
             return self._trust
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]  # noqa: FBT001, FBT002 - the signature is theirs, less what is passed through unnamed
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]
         super().init_poolmanager(connections, maxsize, block)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
@@ -361,7 +361,7 @@ def _no_way(causes: list[BaseException], host: str) -> NotSent:
             f"Nothing was sent: the proxy gave no way to {host} (it answered {status}).",
             remedy="Have the proxy let this host through, or list it in NO_PROXY if it can be reached directly.",
         )
-        return failure if status >= 500 else _lasting(failure)  # noqa: PLR2004 - the HTTP class of server errors
+        return failure if status >= 500 else _lasting(failure)
     return NotSent(
         f"Nothing was sent: the proxy on the way to {host} could not be reached.",
         remedy="Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY).",

@@ -82,7 +82,7 @@ def env_text(ready: Mapping[str, str]) -> str:
 
 def ask(
     control_url: str, ca_file: Path, method: str, what: str, body: bytes = b"", content_type: str = "application/json"
-) -> Any:  # noqa: ANN401 - JSON
+) -> Any:
     """Ask a running emulator's control interface (see control); returns the JSON of the answer.
 
     Raises urllib's HTTPError for a refusal (its body says why) and URLError when nothing answers.
@@ -90,9 +90,9 @@ def ask(
     url = control_url.rstrip("/") + "/" + what.lstrip("/")
     if not url.startswith("https://"):
         raise ValueError(f"The control address is https, not {control_url}.")
-    import urllib.request  # noqa: PLC0415 - serving does without the HTTP client, and starts sooner for it
+    import urllib.request
 
-    request = urllib.request.Request(url, data=body or None, method=method)  # noqa: S310 - https, see above
+    request = urllib.request.Request(url, data=body or None, method=method)
     request.add_header("Content-Type", content_type)
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}),
@@ -159,9 +159,9 @@ def _folder(options: ServeOptions) -> Path | None:
     return None if options.db == MEMORY else Path(f"{options.db}-keys")
 
 
-def _loop_runner() -> Any:  # noqa: ANN401 - asyncio.run or uvloop.run, which agree on what they take
+def _loop_runner() -> Any:
     try:
-        import uvloop  # noqa: PLC0415 - an optional accelerator that not every system has
+        import uvloop
     except ImportError:
         return asyncio.run
     return uvloop.run

@@ -119,7 +119,7 @@ class Emulator:
 
     def holds(self, begun: Begun) -> bool:
         """Return whether a request is kept waiting by the plan at work."""
-        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        assert isinstance(begun, Pending)
         return begun.fault is not None and begun.fault.do == "hold" and begun.fault in self.faults.plan.faults
 
     def begin(self, request: Request) -> Pending:
@@ -145,17 +145,17 @@ class Emulator:
 
     def finish(self, begun: Begun) -> Exchange:
         """Execute a request and answer it."""
-        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        assert isinstance(begun, Pending)
         with self.lock:
             if begun.face == "control":
-                assert begun.response is not None  # noqa: S101 - set in begin
+                assert begun.response is not None
                 return Exchange(begun.response)
             response = begun.response if begun.response is not None else self._stored(begun)
             return self._close(begun, self._spoil(begun, response))
 
     def abandon(self, begun: Begun) -> None:
         """Execute later, when the emulator's time has come, what a client no longer waits for."""
-        assert isinstance(begun, Pending)  # noqa: S101 - faces hand back what begin gave them
+        assert isinstance(begun, Pending)
         with self.lock:
             heapq.heappush(self._late, (self.clock.monotonic() + begun.delay, begun.number, begun))
 
@@ -267,8 +267,8 @@ class Emulator:
             return self.entra.handle(pending.request)
         if pending.face == "discovery":
             return self.discovery.answer(pending.request)
-        assert pending.caller is not None  # noqa: S101 - admitted requests have a caller
-        assert pending.identity is not None  # noqa: S101 - the same
+        assert pending.caller is not None
+        assert pending.identity is not None
         self._callers_names, self._struck = pending.identity.names, pending.struck
         answer: Answer = self.api.handle(pending.request, pending.caller)
         pending.operations = [

@@ -39,7 +39,7 @@ class EmbeddedEmulator:
 
     def adapter(self) -> EmulatorAdapter:
         """Return an adapter for requests' sessions; mount it on `url` and on the authority's origin."""
-        from connector.emulator.http.adapter import EmulatorAdapter  # noqa: PLC0415 - brings requests
+        from connector.emulator.http.adapter import EmulatorAdapter
 
         return EmulatorAdapter(self.emulator, self.emulator.clock.sleep)
 

@@ -103,7 +103,7 @@ def _columns_data(columns: Mapping[str, ColumnValue]) -> dict[str, object]:
 
 
 def _columns_from(data: object) -> dict[str, ColumnValue]:
-    assert isinstance(data, dict)  # noqa: S101 - written above
+    assert isinstance(data, dict)
     return {name: Decimal(value[_DECIMAL]) if isinstance(value, dict) else value for name, value in data.items()}
 
 

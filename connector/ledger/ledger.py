@@ -8,8 +8,6 @@ No lease is measured by the wall clock, so a jump of it takes nothing from anybo
 is known to be dead. The wall clock only dates things, and decides when what failed for a passing reason is due again.
 """
 
-# ruff: noqa: S608 - what is put into statements are our own names and numbers; values are always bound
-
 from __future__ import annotations
 
 import difflib

@@ -87,7 +87,7 @@ def discard(database: Database, job: int) -> None:
                 transaction.run("DELETE FROM item WHERE id > ? AND id <= ?", (start, last))
     with database.transaction() as transaction:
         for table in ("tally", "event"):
-            transaction.run(f"DELETE FROM {table} WHERE job = ?", (job,))  # noqa: S608 - our own names
+            transaction.run(f"DELETE FROM {table} WHERE job = ?", (job,))
         transaction.run("DELETE FROM job WHERE id = ?", (job,))
 
 

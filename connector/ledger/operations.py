@@ -4,8 +4,6 @@ An operation is asked for once or many times under one key; it exists once. Its 
 status address carries. It is worked off as any item is, and stays, answer and all, until it expires.
 """
 
-# ruff: noqa: S608 - what is put into statements are our own names; values are always bound
-
 from __future__ import annotations
 
 import json

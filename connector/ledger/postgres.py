@@ -38,7 +38,7 @@ _TYPES = {"status": "smallint", "reason": "text", "report": "bytea", "due": "flo
 _GIVEN = (*RESULT_COLUMNS, "id")
 _APPEND = f"COPY item ({', '.join(ITEM_COLUMNS)}) FROM STDIN"
 _UPDATE = (
-    f"UPDATE item SET {', '.join(f'{name} = new.{name}' for name in RESULT_COLUMNS)}"  # noqa: S608 - our own names
+    f"UPDATE item SET {', '.join(f'{name} = new.{name}' for name in RESULT_COLUMNS)}"
     f" FROM unnest({', '.join(f'%s::{_TYPES[name]}[]' for name in _GIVEN)}) AS new ({', '.join(_GIVEN)})"
     " WHERE item.id = new.id"
 )

@@ -32,8 +32,8 @@ _SPELLING = {
     "upkeep": "",
 }
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs"}
-_APPEND = f"INSERT INTO item ({', '.join(ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(ITEM_COLUMNS))})"  # noqa: S608 - our own names
-_UPDATE = f"UPDATE item SET {', '.join(f'{name} = ?' for name in RESULT_COLUMNS)} WHERE id = ?"  # noqa: S608 - our own names
+_APPEND = f"INSERT INTO item ({', '.join(ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(ITEM_COLUMNS))})"
+_UPDATE = f"UPDATE item SET {', '.join(f'{name} = ?' for name in RESULT_COLUMNS)} WHERE id = ?"
 
 
 class SqliteTransaction:

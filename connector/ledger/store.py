@@ -18,9 +18,9 @@ def open_ledger(store: str, clock: Clock, *, lease: float = LEASE, cache: int = 
     `cache` is how many kilobytes of the file are kept in memory; PostgreSQL keeps its own.
     """
     if store.startswith(POSTGRES):
-        from connector.ledger.postgres import PostgresDatabase  # noqa: PLC0415 - an optional library
+        from connector.ledger.postgres import PostgresDatabase
 
         return Ledger(PostgresDatabase(store), clock, lease=lease)
-    from connector.ledger.sqlite import SqliteDatabase  # noqa: PLC0415 - sqlite3 is slow to import
+    from connector.ledger.sqlite import SqliteDatabase
 
     return Ledger(SqliteDatabase(Path(store).expanduser(), cache), clock, lease=lease)

@@ -84,12 +84,12 @@ class Watch:
 
     def _give_back(self, transaction: Transaction, worker: int, why: str) -> None:
         order = f" ORDER BY id{self._database.lock}"
-        held = transaction.rows(f"SELECT id FROM item WHERE status = 1 AND holder = ?{order}", (worker,))  # noqa: S608 - our own words
+        held = transaction.rows(f"SELECT id FROM item WHERE status = 1 AND holder = ?{order}", (worker,))
         back = [item for (item,) in held]
         for start in range(0, len(back), _PIECE):
             piece = back[start : start + _PIECE]
             marks = ", ".join("?" * len(piece))
-            transaction.run(f"UPDATE item SET status = 0, holder = NULL WHERE id IN ({marks})", piece)  # noqa: S608 - our own words
+            transaction.run(f"UPDATE item SET status = 0, holder = NULL WHERE id IN ({marks})", piece)
         jobs = Counter(item >> ROW_BITS for item in back)
         for job, count in sorted(jobs.items()):
             add_to_tally(transaction, job, {(ItemStatus.CLAIMED, ""): -count, (ItemStatus.PENDING, ""): count})

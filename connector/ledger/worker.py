@@ -1,7 +1,5 @@
 """One worker at the ledger: claims items, says that it lives, records what came of them."""
 
-# ruff: noqa: S608 - what is put into statements are our own names and numbers; values are always bound
-
 from __future__ import annotations
 
 from collections import Counter

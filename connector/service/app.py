@@ -182,19 +182,19 @@ def _identify(options: ServiceOptions, around: Surroundings) -> Identify:
 
 def _answer_failures(app: FastAPI) -> None:
     async def of_declined(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Declined)  # noqa: S101 - registered for it below
+        assert isinstance(error, Declined)
         return _failed(request, error.failure)
 
     async def of_connector(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ConnectorError)  # noqa: S101 - registered for it below
+        assert isinstance(error, ConnectorError)
         return _failed(request, of_error(error))
 
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it below
+        assert isinstance(error, RequestValidationError)
         return _failed(request, _malformed(error))
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it below
+        assert isinstance(error, HTTPException)
         status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
         sentence = f"{TITLES.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."

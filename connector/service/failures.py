@@ -65,7 +65,7 @@ class Failure:
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status in {408, 429} or self.status >= 500  # noqa: PLR2004 - the classes of HTTP
+        return self.status in {408, 429} or self.status >= 500
 
     def body(self, instance: str, correlation_id: str) -> dict[str, object]:
         """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorBody`."""

@@ -91,10 +91,10 @@ class Silent:
     @contextmanager
     def span(
         self,
-        name: str,  # noqa: ARG002 - nobody is told
-        side: Side,  # noqa: ARG002 - the same
-        parent: str = "",  # noqa: ARG002 - the same
-        facts: Mapping[str, Fact] = _NO_FACTS,  # noqa: ARG002 - the same
+        name: str,
+        side: Side,
+        parent: str = "",
+        facts: Mapping[str, Fact] = _NO_FACTS,
     ) -> Iterator[Span]:
         """Return a span that tells nobody."""
         yield _NO_SPAN

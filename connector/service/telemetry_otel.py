@@ -113,8 +113,8 @@ def _resource(version: str) -> Resource:
 
 def to_collector(version: str) -> OpenTelemetry:
     """Return what sends to the collector that OTEL_EXPORTER_OTLP_ENDPOINT and its like name, by OTLP over HTTP."""
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - heavy
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - the same
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OpenTelemetry(
         version, BatchSpanProcessor(OTLPSpanExporter()), PeriodicExportingMetricReader(OTLPMetricExporter())

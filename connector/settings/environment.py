@@ -141,7 +141,7 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
     for name in sorted(given):
         if name in known or (name in environ and not name.startswith("DATAVERSE_")):
             continue
-        import difflib  # noqa: PLC0415 - only who has misspelt something pays for it
+        import difflib
 
         close = difflib.get_close_matches(name, known, n=1)
         problems.append(f"{name} is no setting of the connector{f'; did you mean {close[0]}?' if close else '.'}")
@@ -230,7 +230,7 @@ def _identities(names: Names, problems: list[str]) -> tuple[Identity, ...]:
 
 
 def _rows(path: Path, problems: list[str]) -> list[_Row]:
-    import tomllib  # noqa: PLC0415 - only who has such a file pays for it
+    import tomllib
 
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -42,7 +42,7 @@ def _url(value: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.username or re.search(r"[\s\\]", value):
         raise ValueError("must be the organization's own address, as in https://ORG.crm4.dynamics.com")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"https://{host}{f':{port}' if port and port != 443 else ''}"  # noqa: PLR2004 - the port of https
+    return f"https://{host}{f':{port}' if port and port != 443 else ''}"  # the port of https
 
 
 def _store(value: str) -> str:

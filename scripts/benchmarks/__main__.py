@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
     options = parser.parse_args()
     if options.what == "plots":
-        from scripts.benchmarks.plots import draw  # noqa: PLC0415 - needs matplotlib
+        from scripts.benchmarks.plots import draw
 
         draw(FOLDER)
         return 0

@@ -46,7 +46,7 @@ def node_modules() -> Path | str:
     if not (folder / "node_modules" / "dynamics-web-api").exists():
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), DYNAMICS_WEB_API]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - npm
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{DYNAMICS_WEB_API}: npm could not install it"
     return folder / "node_modules"
@@ -58,7 +58,7 @@ def dataverse_api() -> Path | str:
     if not list(folder.glob("lib/*/site-packages/dataverse_api")):
         for command in (["-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "-q", DATAVERSE_API]):
             program = [sys.executable, *command] if command[0] == "-m" else command
-            done = subprocess.run(program, capture_output=True, text=True, check=False)  # noqa: S603 - venv and pip
+            done = subprocess.run(program, capture_output=True, text=True, check=False)
             if done.returncode:
                 return f"{DATAVERSE_API}: pip could not install it"
     return folder / "bin" / "python"
@@ -116,7 +116,7 @@ def environment(server: Served) -> Mapping[str, str]:
 def _run(program: str, server: Served, wanted: Mapping[str, Any]) -> Mapping[str, float]:
     file = server.folder / "job.json"
     file.write_text(json.dumps({**wanted, "environment": dict(server.environment())}))
-    done = subprocess.run(  # noqa: S603 - our own programs
+    done = subprocess.run(
         command(program, file), env=environment(server), cwd=ROOT, capture_output=True, text=True, check=False
     )
     if done.returncode:

@@ -49,7 +49,7 @@ def play(hours: float, seed: int, takings: int = TAKINGS) -> Day:
     rounds = int(hours * 3600 / EVERY)
     tenant = replace(local_tenant(), token_lifetime=TOKEN_LIFETIME)
     stage = Stage(rounds * AT_ONCE, EmulatorOptions(seeded=0, journal_size=10, tenant=tenant), quotes=1)
-    outages = _outages(hours, random.Random(seed))  # noqa: S311 - a reproducible story
+    outages = _outages(hours, random.Random(seed))
     weather = _Weather(stage, outages)
     client, rows = stage.client(seed, weather.around), Rows(takings)
     for number in range(rounds):

@@ -85,7 +85,7 @@ class Client:
     """The connector as `connector.assembly` joins it, on the emulator's clock."""
 
     def __init__(self, stage: Stage, seed: int, around: Around) -> None:
-        chance = random.Random(seed)  # noqa: S311 - jitter and request ids
+        chance = random.Random(seed)
         embedded, clock = stage.embedded, stage.clock
         adapter = embedded.adapter()
         login = embedded.authority.rpartition("/")[0]

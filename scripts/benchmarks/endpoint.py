@@ -152,7 +152,7 @@ def _serving(what: str, own: Mapping[str, str], folder: Path) -> Iterator[Proces
     command = [sys.executable, "-m", "scripts.benchmarks.endpoint_served", what, str(port)]
     with (folder / f"{what}.log").open("wb") as log:
         began = time.perf_counter()
-        process = subprocess.Popen(command, env=clean | dict(own), stdout=log, stderr=log)  # noqa: S603 - our own command
+        process = subprocess.Popen(command, env=clean | dict(own), stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         while not _is_ready(url):
@@ -168,8 +168,8 @@ def _serving(what: str, own: Mapping[str, str], folder: Path) -> Iterator[Proces
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:  # noqa: S310 - this machine's own
-            return int(answer.status) == 200  # noqa: PLR2004 - OK
+        with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
+            return int(answer.status) == 200
     except (urllib.error.URLError, OSError):
         return False
 

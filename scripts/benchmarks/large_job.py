@@ -76,7 +76,7 @@ def measure(rows: int, opened: int) -> Mapping[str, object]:
     ledger = ledger_seconds(min(rows, 200_000))
     peak = max(plan["memory_mb"], run["memory_mb"])
     said = run["said"]
-    assert isinstance(said, Mapping)  # noqa: S101 - JSON of our own
+    assert isinstance(said, Mapping)
     return {
         "benchmark": "large_job",
         "conditions": before,
@@ -115,9 +115,9 @@ def _effects(organization: Path) -> Mapping[str, int]:
 def tables(data: Mapping[str, object]) -> str:
     """Return the figures as a table."""
     plan, run, effects = data["plan"], data["run"], data["effects"]
-    assert isinstance(effects, Mapping)  # noqa: S101 - as `measure` made them
-    assert isinstance(plan, Mapping)  # noqa: S101 - as `measure` made them
-    assert isinstance(run, Mapping)  # noqa: S101 - the same
+    assert isinstance(effects, Mapping)
+    assert isinstance(plan, Mapping)
+    assert isinstance(run, Mapping)
     lines: Sequence[Sequence[str]] = [
         ("rows (of which open, with a quote each)", f"{data['rows']:,} ({data['open']:,})"),
         (
@@ -142,7 +142,7 @@ def ledger_seconds(rows: int, chunk: int = 300) -> float:
         began = time.perf_counter()
         job = ledger.create("big", rows_of(rows))
         worker = ledger.enter("bench")
-        report = _report(random.Random(1))  # noqa: S311 - made-up ids
+        report = _report(random.Random(1))
         while items := worker.claim(job, chunk):
             worker.record(job, [Result(item.row, item.epoch, ItemStatus.CLOSED, "", report) for item in items])
         worker.leave()
@@ -194,7 +194,7 @@ def _client(arguments: Sequence[str], environment: Mapping[str, str], well: Sequ
     """Run a command of `connector bulk` and return its seconds, the peak of its memory and what it said."""
     began, peak, cpu = time.perf_counter(), 0.0, 0.0
     command = [sys.executable, "-m", "connector", "bulk", *arguments]
-    with tempfile.TemporaryFile() as out, Popen(command, env=environment, stdout=out, stderr=PIPE) as process:  # noqa: S603 - our own command
+    with tempfile.TemporaryFile() as out, Popen(command, env=environment, stdout=out, stderr=PIPE) as process:
         while process.poll() is None:
             try:
                 peak, cpu = max(peak, memory_mb(process.pid, peak=True)), cpu_seconds(process.pid)

@@ -33,11 +33,11 @@ def draw(folder: Path) -> list[Path]:
     return [*made, _bars(plt, clients["closing"], folder / "clients.svg")]
 
 
-def _matplotlib() -> Any:  # noqa: ANN401 - a module without types here
-    import matplotlib as mpl  # noqa: PLC0415 - only here
+def _matplotlib() -> Any:
+    import matplotlib as mpl
 
     mpl.use("svg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415 - after the choice of what draws
+    from matplotlib import pyplot as plt
 
     mpl.rcParams["svg.hashsalt"] = "connector"  # the same data, the same file
     mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
@@ -51,7 +51,7 @@ def _file(name: str) -> str:
     return next(file for start, file in _FILES.items() if name.startswith(start))
 
 
-def _curves(plt: Any, shown: Sequence[Mapping[str, Any]], file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+def _curves(plt: Any, shown: Sequence[Mapping[str, Any]], file: Path) -> Path:
     """Draw how many requests were answered by when, a line for each rule, below what the ceiling allows."""
     picture, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     allowed = _sums(shown[0]["ceiling"])
@@ -66,7 +66,7 @@ def _curves(plt: Any, shown: Sequence[Mapping[str, Any]], file: Path) -> Path:  
     return _save(plt, picture, file)
 
 
-def _bars(plt: Any, closing: Mapping[str, Any], file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+def _bars(plt: Any, closing: Mapping[str, Any], file: Path) -> Path:
     """Draw closes per second and processor time per close of each client, with the spread of the rounds."""
     picture, both = plt.subplots(1, 2, figsize=(8, 1.9), layout="constrained", sharey=True)
     names = list(closing)[::-1]
@@ -78,7 +78,7 @@ def _bars(plt: Any, closing: Mapping[str, Any], file: Path) -> Path:  # noqa: AN
         bars = axes.barh(
             [_short(name) for name in names], medians, xerr=spread, color=colours, ecolor=_INK, capsize=2, height=0.6
         )
-        digits = 0 if medians[0] > 10 else 2  # noqa: PLR2004 - so that three figures are shown
+        digits = 0 if medians[0] > 10 else 2
         axes.bar_label(bars, [f"{one:,.{digits}f}" for one in medians], padding=9, fontsize=8, color=_INK)
         axes.set_title(what, fontsize=10)
         axes.set_xlim(0, 1.25 * max(one["most"] for one in figures))
@@ -86,7 +86,7 @@ def _bars(plt: Any, closing: Mapping[str, Any], file: Path) -> Path:  # noqa: AN
     return _save(plt, picture, file)
 
 
-def _save(plt: Any, picture: Any, file: Path) -> Path:  # noqa: ANN401 - see `_matplotlib`
+def _save(plt: Any, picture: Any, file: Path) -> Path:
     picture.savefig(file, metadata={"Date": None}, transparent=True)
     plt.close(picture)
     return file

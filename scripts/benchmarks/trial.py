@@ -122,7 +122,7 @@ def _figures(scenario: Scenario, rule: str, outcome: Outcome, forecast: float | 
 
 def _recovered(scenario: Scenario, outcome: Outcome) -> float | None:
     """Return the seconds after which the rate of the following minute is the ceiling again; None if it never is."""
-    assert scenario.recovers is not None  # noqa: S101 - asked for only then
+    assert scenario.recovers is not None
     for late in range(0, int(scenario.seconds - scenario.recovers - SPAN), 5):
         start = scenario.recovers + late
         if outcome.count(start, start + SPAN) >= REACHED * SPAN * scenario.service.ceiling(start):

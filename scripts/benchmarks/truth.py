@@ -103,7 +103,7 @@ def play(plan: str, rows: int, seed: int) -> Count:
 def forever(rows: int, seed: int) -> Iterator[Count]:
     """Yield plan after plan, each a random mixture from its own seed, with a manner of going wrong beside it."""
     for number in count(seed):
-        chance = random.Random(number)  # noqa: S311 - a reproducible story
+        chance = random.Random(number)
         chosen = chance.sample(sorted(PLANS), chance.randint(2, len(PLANS)))
         faults = [{**fault, "probability": chance.uniform(0.001, 0.1)} for name in chosen for fault in PLANS[name]]
         manner = chance.choice(["", *_MANNERS])
@@ -113,7 +113,7 @@ def forever(rows: int, seed: int) -> Iterator[Count]:
 def _play(name: str, manner: str, faults: Sequence[Mapping[str, object]], rows: int, seed: int) -> Count:
     stage = Stage(rows, EmulatorOptions(seeded=0, journal_size=10, seed=seed, limits=Limits(enforced=False)))
     stage.embedded.emulator.set_faults(Faults(plan_of({"seed": seed, "faults": list(faults)})))
-    told = _MANNERS.get(manner, _run)(stage, random.Random(seed))  # noqa: S311 - a reproducible story
+    told = _MANNERS.get(manner, _run)(stage, random.Random(seed))
     return _count(name, stage, told)
 
 
@@ -141,10 +141,10 @@ def _killed(stage: Stage, chance: random.Random) -> Told:
 def _deadly(handler: Handler, chance: random.Random) -> Handler:
     def wire(request: Request) -> Response:
         fate = chance.random()
-        if fate < 0.02:  # noqa: PLR2004 - one request in fifty is never sent
+        if fate < 0.02:
             raise Died
         response = handler(request)
-        if fate > 0.98:  # noqa: PLR2004 - the answer of another is never taken in
+        if fate > 0.98:
             raise Died
         return response
 
@@ -158,7 +158,7 @@ def _revoked(stage: Stage, chance: random.Random) -> Told:
     def around(handler: Handler) -> Handler:
         def wire(request: Request) -> Response:
             nonlocal times
-            if chance.random() < 0.05:  # noqa: PLR2004 - often
+            if chance.random() < 0.05:
                 times += 1
                 stage.clock.sleep(1.0)  # tokens are dated in whole seconds
                 stage.embedded.emulator.control.revoke()

@@ -61,7 +61,7 @@ def play(plan: str, client: str, rows: int, seed: int) -> Beside:
         workers = 2 if plan == TWICE else 1
         kind = _Job if client == OURS else _Script
         jobs = [kind(client, server, keys, server.folder / f"worker{number}") for number in range(workers)]
-        runs = _work(jobs, plan, server, random.Random(seed))  # noqa: S311 - a story to repeat
+        runs = _work(jobs, plan, server, random.Random(seed))
         closes = {one["id"]: one["closes"] for one in server.control("GET", "closes?more_than=0")}
         done = {key: _whole(number, closes) for number, key in enumerate(keys, 1)}
         told = [job.told() for job in jobs]
@@ -149,7 +149,7 @@ class _Job:
 
 
 def _process(arguments: Sequence[str], surroundings: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own programs
+    return subprocess.Popen(
         list(arguments), env=dict(surroundings), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 

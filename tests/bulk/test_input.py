@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - the sentences stand as they are told
 from __future__ import annotations
 
 import json
@@ -87,12 +86,12 @@ def test_json_lines_are_rows(write: Write) -> None:
 
 
 def test_spreadsheets_are_rows(write: Write) -> None:
-    import openpyxl  # noqa: PLC0415 - slow to import
+    import openpyxl
 
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.append(["opportunityid", "outcome", "closed_on", "actual_revenue", "status", None])
-    sheet.append([str(A), "won", datetime(2026, 1, 31), 1250.5, 3])  # noqa: DTZ001 - as spreadsheets have it
+    sheet.append([str(A), "won", datetime(2026, 1, 31), 1250.5, 3])
     sheet.append([None, None])
     sheet.append([f"{{{B}}}", "Lost"])
     write("", "rows.xlsx")
@@ -104,7 +103,7 @@ def test_spreadsheets_are_rows(write: Write) -> None:
 
 
 def test_a_formula_without_a_result_and_an_error_do_not_pass_for_blank_cells(write: Write) -> None:
-    import openpyxl  # noqa: PLC0415 - slow to import
+    import openpyxl
 
     book = openpyxl.Workbook()
     sheet = book.active
@@ -120,8 +119,8 @@ def test_a_formula_without_a_result_and_an_error_do_not_pass_for_blank_cells(wri
 
 
 def test_parquet_holds_rows(write: Write) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - slow to import
-    from pyarrow import parquet  # noqa: PLC0415
+    import pyarrow as pa
+    from pyarrow import parquet
 
     write("", "rows.parquet")
     table = pa.table({

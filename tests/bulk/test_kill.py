@@ -39,7 +39,7 @@ def new_store(postgres_server: str) -> Callable[[], str]:
 
 def test_a_run_killed_again_and_again_closes_every_row_once(tmp_path: Path) -> None:
     score = kills.kill_runs(tmp_path, kills=200 if FULL else 5, rows=2000 if FULL else 300, seed=SEED)
-    print(score.line())  # noqa: T201 - the figures of a full run
+    print(score.line())
     assert score.problems == []
     assert score.rows >= (2000 if FULL else 300)
 
@@ -48,7 +48,7 @@ def test_workers_on_many_machines_killed_again_and_again_close_every_row_once(
     tmp_path: Path, new_store: Callable[[], str]
 ) -> None:
     score = kills.kill_workers(tmp_path, new_store, kills=50 if FULL else 3, rows=2000 if FULL else 300, seed=SEED)
-    print(score.line())  # noqa: T201 - the figures of a full run
+    print(score.line())
     assert score.problems == []
     assert score.rows >= (2000 if FULL else 300)
 

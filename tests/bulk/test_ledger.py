@@ -301,7 +301,7 @@ def test_a_job_that_is_worked_on_cannot_be_deleted(ledger: Ledger) -> None:
     ledger.delete("j")
     assert ledger.jobs() == []
     for table in ("item", "tally", "event"):
-        assert ledger.database.rows(f"SELECT COUNT(*) FROM {table}")[0][0] == 0  # noqa: S608 - our own names
+        assert ledger.database.rows(f"SELECT COUNT(*) FROM {table}")[0][0] == 0
 
 
 def test_old_jobs_are_deleted_and_others_kept(ledger: Ledger, clock: VirtualClock) -> None:

@@ -60,7 +60,7 @@ ledger = open_ledger({store!r}, SystemClock(), lease=1.0)
 def start(store: str, script: str, said: str) -> subprocess.Popen[str]:
     """Run `script` in a process of its own until it has said so."""
     code = PRELUDE.format(here=str(HERE), store=store) + script
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
+    process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -74,7 +74,7 @@ def start(store: str, script: str, said: str) -> subprocess.Popen[str]:
 
 def output_of(store: str, script: str) -> str:
     code = PRELUDE.format(here=str(HERE), store=store) + script
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 

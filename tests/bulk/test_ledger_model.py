@@ -26,7 +26,7 @@ SHARED = 6
 class Elsewhere(SqliteDatabase):
     """A store whose workers may be on other machines, so that only their beat tells whether they live."""
 
-    def is_dead(self, worker: int) -> bool | None:  # noqa: ARG002 - as the protocol has it
+    def is_dead(self, worker: int) -> bool | None:
         return None
 
 

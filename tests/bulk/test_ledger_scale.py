@@ -38,7 +38,7 @@ def test_claiming_looks_at_nothing_but_what_can_be_claimed(database: SqliteDatab
 
 def test_a_row_takes_little_room(database: SqliteDatabase) -> None:
     ledger = Ledger(database, VirtualClock())
-    chance = random.Random(5)  # noqa: S311 - made-up ids
+    chance = random.Random(5)
     job = ledger.create("j", rows(5000))
     worker = ledger.enter("w")
     while items := worker.claim(job, 500):

@@ -100,7 +100,7 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
 
 def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, postgres_store: str) -> None:
     with kills.scene(tmp_path, postgres_store, rows=100, seed=1, users=2, trouble=()) as at:
-        done = subprocess.run(  # noqa: S603 - our own program
+        done = subprocess.run(
             [
                 sys.executable,
                 "-m",

@@ -23,7 +23,7 @@ class Said:
     err: str
 
     @property
-    def data(self) -> Any:  # noqa: ANN401 - JSON
+    def data(self) -> Any:
         return json.loads(self.out)
 
 
@@ -48,7 +48,7 @@ class Desk:
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows that a close can touch."""
-        return {table: sorted(self.sql(f'SELECT * FROM "{table}"'), key=repr) for table in TABLES}  # noqa: S608
+        return {table: sorted(self.sql(f'SELECT * FROM "{table}"'), key=repr) for table in TABLES}
 
     def opportunity(self, *, drafts: int = 0, actives: int = 0, state: int = 0) -> str:
         """The id of an opportunity in this state with just so many draft and active quotes."""

@@ -93,7 +93,7 @@ def by_secret(emulator: ServedEmulator) -> dict[str, str]:
 def rows(emulator: ServedEmulator) -> dict[str, list[Any]]:
     """Everything that a close can touch."""
     store = emulator.emulator.organization.store
-    return {table: sorted(map(str, store.rows(f'SELECT * FROM "{table}"'))) for table in TABLES}  # noqa: S608
+    return {table: sorted(map(str, store.rows(f'SELECT * FROM "{table}"'))) for table in TABLES}
 
 
 def an_open_opportunity(emulator: ServedEmulator) -> str:

@@ -28,7 +28,7 @@ def on_terminal(*arguments: str, columns: int, folder: Path, answer: str = "", *
     mine, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(  # noqa: S603 - our own program
+    process = subprocess.Popen(
         [sys.executable, "-m", "connector", *arguments],
         stdin=its,
         stdout=its,

@@ -156,7 +156,7 @@ def test_a_job_store_that_belongs_to_another_program_is_left_alone(desk: Desk) -
 def test_a_result_that_cannot_be_written_is_a_failure_told_once(desk: Desk) -> None:
     environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}"}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(  # noqa: S603 - our own program
+        done = subprocess.run(
             [sys.executable, "-m", "connector", "plan", desk.opportunity(actives=1), "--won"],
             stdout=full, stderr=subprocess.PIPE, check=False, env=environment,
         )  # fmt: skip

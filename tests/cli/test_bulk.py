@@ -149,7 +149,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(desk: Desk) -> None:
     store = desk.file.parent / "jobs.db"
     environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": str(store)}
     command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--job", "june", "--yes", "--json"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         while not store.exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -177,7 +177,7 @@ def test_a_user_is_in_one_process_at_a_time(desk: Desk) -> None:
         command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--yes", "--json"]
         environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": store}
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
+        with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
             assert process.stderr is not None
             assert any(line.startswith("Waiting: every user") for line in process.stderr)
             worker.leave()

@@ -58,9 +58,7 @@ class Shop:
         """A command of `connector bulk` in a process of its own."""
         command = [sys.executable, "-m", "connector", "bulk", *arguments, "--json"]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            command, env=self.environment, cwd=self.folder, stdout=pipe, stderr=pipe, text=True
-        )
+        process = subprocess.Popen(command, env=self.environment, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
         with process:
             try:
                 yield process
@@ -77,7 +75,7 @@ class Shop:
     def say(self, *arguments: str) -> tuple[int, Any]:
         """Run a command of `connector bulk` to its end, beside what is held."""
         command = [sys.executable, "-m", "connector", "bulk", *arguments, "--json"]
-        done = subprocess.run(  # noqa: S603 - our own command
+        done = subprocess.run(
             command, env=self.environment, cwd=self.folder, capture_output=True, text=True, check=False,
             timeout=PATIENCE,
         )  # fmt: skip
@@ -249,7 +247,7 @@ def test_somebody_who_looks_on_sees_that_a_job_is_worked_on_and_then_that_it_is_
     def seen() -> str:
         command = [sys.executable, "-m", "connector", "bulk", "status"]
         environment, folder = shop.environment, shop.folder
-        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
+        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True).stdout
 
     with shop.bulk(*RUN) as process:
         shop.dam.wait()

@@ -35,7 +35,7 @@ def start(emulator: ServedEmulator, *arguments: str) -> subprocess.Popen[str]:
         "DATAVERSE_CA_FILE": str(emulator.ca_file),
         "DATAVERSE_ATOMIC": "off",
     }
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(
         [sys.executable, "-m", "connector", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -22,7 +22,7 @@ def name_it(desk: Desk, opportunity: str, name: str) -> None:
 
 
 def program(desk: Desk, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(  # noqa: S603 - our own program
+    return subprocess.run(
         [sys.executable, "-m", "connector", *arguments],
         capture_output=True,
         check=False,
@@ -143,7 +143,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(desk: Desk) -> None:
 def test_a_result_that_cannot_be_written_is_said_and_nothing_is_done_twice(desk: Desk, shape: list[str]) -> None:
     opportunity = desk.opportunity(drafts=1, actives=1)
     with Path("/dev/full").open("wb") as full:
-        process = subprocess.run(  # noqa: S603 - our own program
+        process = subprocess.run(
             [sys.executable, "-m", "connector", "close", opportunity, "--won", "--yes", *shape],
             stdout=full,
             stderr=subprocess.PIPE,
@@ -159,9 +159,9 @@ def test_a_result_that_cannot_be_written_is_said_and_nothing_is_done_twice(desk:
 
 def without_streams(desk: Desk, *arguments: str) -> int:
     """Run the program as a shell does for `<&- >&- 2>&-`."""
-    code = f"import os, sys\nfor n in (0, 1, 2): os.close(n)\nos.execv({sys.executable!r}, {[sys.executable, '-m', 'connector', *arguments]!r})"  # noqa: E501
+    code = f"import os, sys\nfor n in (0, 1, 2): os.close(n)\nos.execv({sys.executable!r}, {[sys.executable, '-m', 'connector', *arguments]!r})"
     environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}"}
-    return subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode  # noqa: S603 - ours
+    return subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode
 
 
 def test_closed_streams_are_no_reason_to_fail(desk: Desk) -> None:

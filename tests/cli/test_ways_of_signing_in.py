@@ -48,9 +48,9 @@ def emulator(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory)
 def assertion_file(emulator: ServedEmulator, path: Path) -> Path:
     """Write what a workload gets for its federated credential: here the managed identity's own token."""
     url = f"{emulator.url}/msi/token?resource=api://AzureADTokenExchange"
-    request = urllib.request.Request(url, headers={"X-IDENTITY-HEADER": "any"})  # noqa: S310 - https
+    request = urllib.request.Request(url, headers={"X-IDENTITY-HEADER": "any"})
     context = ssl.create_default_context(cafile=str(emulator.ca_file))
-    with urllib.request.urlopen(request, context=context, timeout=60) as answer:  # noqa: S310 - the same
+    with urllib.request.urlopen(request, context=context, timeout=60) as answer:
         token = re.search(rb'"access_token":\s*"([^"]+)"', answer.read())
     assert token
     path.write_bytes(token[1])
@@ -224,7 +224,7 @@ def test_a_disabled_application_is_said_to_be_disabled(desk: Desk, tmp_path: Pat
 
 
 def start(settings: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(
         [sys.executable, "-m", "connector", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -1,4 +1,3 @@
-# ruff: noqa: FBT001 - what hypothesis and pytest hand in is handed in by name
 from __future__ import annotations
 
 from collections.abc import Callable

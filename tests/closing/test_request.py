@@ -50,7 +50,7 @@ def test_a_row_of_text_becomes_an_intent() -> None:
 
 
 def test_typed_values_of_json_and_spreadsheets_are_taken_as_they_are() -> None:
-    row = request(status=3.0, closed_on=datetime(2026, 1, 31), actual_revenue=12.5)  # noqa: DTZ001 - as a sheet has it
+    row = request(status=3.0, closed_on=datetime(2026, 1, 31), actual_revenue=12.5)
     intent = parse_request(row | {"opportunityclose.new_flag": True}).to_intent()
     assert (intent.status, intent.closed_on, intent.actual_revenue) == (3, date(2026, 1, 31), Decimal("12.5"))
     assert dict(intent.opportunity_columns) == {"new_flag": True}

@@ -129,7 +129,7 @@ class Stage:
         return report, other[0]
 
     def _run(self, case: Case, opportunity: UUID, wire: _Wire) -> tuple[Report, int]:
-        chance = random.Random(7)  # noqa: S311 - jitter and request ids
+        chance = random.Random(7)
         handler = retry(wire, clock=self.clock, chance=chance, patience=Patience())
         organization = DataverseOrganization(
             handler, self.embedded.url, clock=self.clock, atomic=case.atomic, new_id=lambda: _random_id(chance)
@@ -167,8 +167,8 @@ class Stage:
         return signed
 
     def _sign_in(self) -> str:
-        import json  # noqa: PLC0415 - only here
-        from urllib.parse import urlencode  # noqa: PLC0415 - only here
+        import json
+        from urllib.parse import urlencode
 
         form = urlencode({
             "grant_type": "client_credentials", "client_id": self.embedded.client_id,

@@ -70,7 +70,7 @@ def test_a_lost_answer_is_never_reported_as_a_failure(stage: Stage, case: Case) 
 def test_two_writers_with_opposite_outcomes_never_make_a_mixture(
     stage: Stage,
     quotes: Statuses,
-    atomic: bool,  # noqa: FBT001 - a parameter of the test
+    atomic: bool,
 ) -> None:
     """The second writer acts, from beginning to end, before each of the requests of the first in turn."""
     won, lost = Case(quotes, Outcome.WON, atomic), Case(quotes, Outcome.LOST, atomic)

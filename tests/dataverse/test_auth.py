@@ -56,7 +56,7 @@ def wire() -> Iterator[responses.RequestsMock]:
 @pytest.fixture
 def http() -> Iterator[Handler]:
     transport = Transport(Network())
-    chance = random.Random(1)  # noqa: S311 - jitter
+    chance = random.Random(1)
     yield retry(transport, clock=VirtualClock(), chance=chance, patience=Patience(told=60), repeatable=anything)
     transport.close()
 
@@ -64,7 +64,7 @@ def http() -> Iterator[Handler]:
 REGISTRATION = auth.Registration(CLIENT, lambda: AUTHORITY, ORG)
 
 
-def granted(token: str = "token-1", **more: object) -> dict[str, object]:  # noqa: S107 - made up
+def granted(token: str = "token-1", **more: object) -> dict[str, object]:
     return {"token_type": "Bearer", "expires_in": 3599, "access_token": token, **more}
 
 
@@ -507,7 +507,7 @@ def test_what_says_nothing_lasting_may_be_tried_again(answer: Mapping[str, objec
 
 
 def test_a_person_who_does_not_come_back_from_the_browser_is_told_so() -> None:
-    from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError  # type: ignore[import-untyped] # noqa: PLC0415
+    from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError  # type: ignore[import-untyped]
 
     class Waiting:
         def acquire_token_interactive(self, *_: object, **__: object) -> None:

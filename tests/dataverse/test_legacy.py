@@ -91,7 +91,7 @@ def test_what_is_not_understood_is_passed_over(data: Mapping[str, object]) -> No
 
 @given(st.lists(legacies, min_size=1, max_size=4), st.floats(0, 1e4), st.integers(0, 1 << 30))
 def test_whatever_was_left_a_governor_lets_something_through_in_time(left: list[Legacy], age: float, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - a story to repeat
+    chance = random.Random(seed)
     governor, now = Governor(0.0), 0.0
     for legacy in left:
         governor.begin_with(now, legacy, age)

@@ -194,7 +194,7 @@ PATIENCE = Patience()
 
 
 def retrying(script: Handler, clock: VirtualClock, patience: Patience = PATIENCE) -> Handler:
-    chance = random.Random(7)  # noqa: S311 - jitter, the same each time
+    chance = random.Random(7)
     return retry(script, clock=clock, chance=chance, patience=patience)
 
 

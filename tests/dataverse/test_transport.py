@@ -253,7 +253,7 @@ def test_an_environment_variable_does_not_change_whom_to_trust(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import certifi  # noqa: PLC0415 - what the variable would usually name
+    import certifi
 
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.setenv(name, certifi.where())

@@ -55,7 +55,7 @@ class Load:
         self.protection = Protection(service.limits, seed=seed)
         self.governor = Governor(0.0, budget or Budget(window=service.limits.window_seconds))
         self.outcome = Outcome()
-        self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
+        self._random = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
         self.now = 0.0

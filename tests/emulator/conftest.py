@@ -31,7 +31,7 @@ MEMBERS = (
 @pytest.fixture
 def world() -> World:
     schema = load_schema()
-    made = World(schema, Store(":memory:", schema), Switches(), VirtualClock(), random.Random(7))  # noqa: S311 - row ids of a test
+    made = World(schema, Store(":memory:", schema), Switches(), VirtualClock(), random.Random(7))
     seed_organization(made, MEMBERS)
     seed_parties(made)
     return made

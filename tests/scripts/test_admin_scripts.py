@@ -32,7 +32,7 @@ class Office:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         place = [str(ROOT / "scripts" / command[0])] if command[0].endswith(".py") else list(command[:1])
-        return subprocess.Popen(  # noqa: S603 - our own scripts
+        return subprocess.Popen(
             [sys.executable, *place, *command[1:]],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -48,7 +48,7 @@ class Browser:
         self._do("Page.navigate", url=url)
         until(lambda: self.value("location.href !== 'about:blank' && document.readyState === 'complete'"))
 
-    def value(self, expression: str) -> Any:  # noqa: ANN401 - any JSON
+    def value(self, expression: str) -> Any:
         """Return the value of an expression in the page; None while another page is on its way."""
         answer = self._do("Runtime.evaluate", expression=expression, returnByValue=True)
         return answer.get("result", {}).get("value")
@@ -67,7 +67,7 @@ class Browser:
         """Return a picture of the whole page, as PNG."""
         return base64.b64decode(self._do("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
-    def _do(self, method: str, **parameters: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    def _do(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
         order = {"id": number, "method": method, "params": parameters, **self._session}
         self._orders.write(json.dumps(order).encode() + b"\0")
@@ -95,7 +95,7 @@ def browsing(folder: Path) -> Iterator[Browser]:
                 f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
     command = [sys.executable, "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), *chromium]
     with (folder / "browser.log").open("wb") as log:
-        process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdout=log, stderr=log)  # noqa: S603 - found on the path
+        process = subprocess.Popen(command, pass_fds=(theirs_in, theirs_out), stdout=log, stderr=log)
     os.close(theirs_in)
     os.close(theirs_out)
     with os.fdopen(ours_out, "wb") as orders, os.fdopen(ours_in, "rb") as answers:

@@ -54,7 +54,7 @@ class Entra:
         ]
         return Response(self.status, (), json.dumps({"keys": entries}).encode())
 
-    def claims(self, version: str = "2.0", **changed: Any) -> dict[str, Any]:  # noqa: ANN401 - claims are anything
+    def claims(self, version: str = "2.0", **changed: Any) -> dict[str, Any]:
         now = int(self.clock.now().timestamp())
         claims: dict[str, Any] = {
             "ver": version, "tid": TENANT, "oid": USER, "sub": "pairwise", "iat": now, "nbf": now, "exp": now + 3600,
@@ -67,7 +67,7 @@ class Entra:
         claims |= changed
         return {name: value for name, value in claims.items() if value is not None}
 
-    def token(self, version: str = "2.0", kid: str = "k1", signer: str = "", **changed: Any) -> str:  # noqa: ANN401
+    def token(self, version: str = "2.0", kid: str = "k1", signer: str = "", **changed: Any) -> str:
         """Return a token; a claim that is None is left out."""
         return jwt.encode(self.claims(version, **changed), key(signer or kid), algorithm="RS256", headers={"kid": kid})
 

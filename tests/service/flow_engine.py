@@ -67,7 +67,7 @@ class Answer:
     body: bytes
 
     @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever came
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
@@ -215,7 +215,7 @@ async def call(
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": content, "more_body": False}
 
-    async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's own
+    async def send(message: Any) -> None:
         told.append(message)
 
     await app(scope, receive, send)

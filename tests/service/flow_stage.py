@@ -115,17 +115,17 @@ class _Rows:
         closes: Counter[str] = Counter()
         with emulator.lock:
             for table in ("opportunity", "quote"):
-                found = emulator.organization.store.rows(f"SELECT {table}id, statecode FROM {table}")  # noqa: S608 - two names
+                found = emulator.organization.store.rows(f"SELECT {table}id, statecode FROM {table}")
                 states |= {str(key): int(str(state)) for key, state in found}
             for table in ("opportunity", "quote"):
-                found = emulator.organization.store.rows(f"SELECT {table}id FROM {table}close")  # noqa: S608 - the same
+                found = emulator.organization.store.rows(f"SELECT {table}id FROM {table}close")
                 closes.update(str(key) for (key,) in found)
         return cls(states, closes)
 
 
 def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
     """Play to the end."""
-    chance, timeline = random.Random(play.seed), Timeline()  # noqa: S311 - a play that can be played again
+    chance, timeline = random.Random(play.seed), Timeline()
     stage = Stage(folder, clock=timeline, keys=keys, journal_size=1)
     emulator = stage.embedded.emulator
     witness = Witness(emulator)

@@ -1,7 +1,5 @@
 """The endpoint as a process of its own, and the requests of its callers over a real connection."""
 
-# ruff: noqa: S603 - our own program
-
 from __future__ import annotations
 
 import http.client
@@ -30,7 +28,7 @@ class Told:
     headers: Mapping[str, str]
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401 - any JSON
+    def json(self) -> Any:
         return json.loads(self.body)
 
 

@@ -106,7 +106,7 @@ class Stage:
             EmulatorOptions(seeded=0, journal_size=self.journal_size),
             self.keys,
         )
-        chance = random.Random(7)  # noqa: S311 - jitter and ids of requests
+        chance = random.Random(7)
         again = retry(self._wire, clock=self.clock, chance=chance, patience=Patience(told=0.0, tries=1))
         self.handler = again
         self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
@@ -135,7 +135,7 @@ class Stage:
         return self.organization
 
     @contextmanager
-    def client(self, **changed: Any) -> Iterator[TestClient]:  # noqa: ANN401 - fields of the options
+    def client(self, **changed: Any) -> Iterator[TestClient]:
         """Serve the endpoint and give a client of it, which is on this machine."""
         app = create_app(replace(OPTIONS, **changed), self.around())
         with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:

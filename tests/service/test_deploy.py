@@ -70,7 +70,7 @@ def test_the_build_sees_only_what_it_needs() -> None:
 @pytest.mark.skipif(not (Path(sys.executable).parent / "hadolint").exists(), reason="hadolint has no wheel here")
 def test_the_linter_of_dockerfiles_has_nothing_to_say() -> None:
     linter = Path(sys.executable).parent / "hadolint"
-    run = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)  # noqa: S603 - our own file
+    run = subprocess.run([linter, DEPLOY / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (0, "")
 
 
@@ -97,7 +97,7 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
     module._endpoint.close()
 
 
-def handler(functions: ModuleType, name: str) -> Any:  # noqa: ANN401 - whatever the library keeps
+def handler(functions: ModuleType, name: str) -> Any:
     found = {built.get_function_name(): built for built in functions.app.get_functions()}
     return found[name].get_user_function()
 
@@ -126,7 +126,7 @@ def test_the_function_answers_as_the_endpoint_does(functions: ModuleType) -> Non
 def test_first_requests_that_come_together_start_the_app_once() -> None:
     started: Counter[str] = Counter()
 
-    async def app(scope: Json, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+    async def app(scope: Json, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await receive()
             started["starts"] += 1
@@ -210,7 +210,7 @@ def test_a_parser_of_bicep_understands_every_line(name: str) -> None:
     grammar = pytest.importorskip("tree_sitter_bicep")
     parser = parsing.Parser(parsing.Language(grammar.language()))
 
-    def wrong(node: Any) -> Iterator[str]:  # noqa: ANN401 - the library's own
+    def wrong(node: Any) -> Iterator[str]:
         if node.is_error or node.is_missing:
             yield node.text.decode()
         for below in node.children:
@@ -302,7 +302,7 @@ def test_traces_go_to_the_collector_that_is_named_and_what_sends_them_is_install
 
 
 def test_every_setting_that_is_set_exists() -> None:
-    from connector.settings.names import Names  # noqa: PLC0415 - only this test needs it
+    from connector.settings.names import Names
 
     known = {field.alias for model in (Names, ServiceNames) for field in model.model_fields.values()}
     said = {name for text in BICEP.values() for name in re.findall(r"\b((?:DATAVERSE|CONNECTOR)_[A-Z_]+)\b", text)}
@@ -312,7 +312,7 @@ def test_every_setting_that_is_set_exists() -> None:
 @pytest.mark.skipif(shutil.which("bicep") is None, reason="the Bicep compiler is not here")
 def test_the_compiler_accepts_it() -> None:
     bicep = shutil.which("bicep")
-    run = subprocess.run([str(bicep), "build", "--stdout", DEPLOY / "bicep" / "main.bicep"], check=False)  # noqa: S603 - our own file
+    run = subprocess.run([str(bicep), "build", "--stdout", DEPLOY / "bicep" / "main.bicep"], check=False)
     assert run.returncode == 0
 
 

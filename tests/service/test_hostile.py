@@ -102,7 +102,7 @@ def test_an_idempotency_key_of_any_text_is_taken_or_refused(stage: Stage, key: s
         None,
     ],
 )
-def test_a_body_of_the_wrong_shape_is_refused(stage: Stage, body: Any) -> None:  # noqa: ANN401 - any JSON
+def test_a_body_of_the_wrong_shape_is_refused(stage: Stage, body: Any) -> None:
     opportunity = stage.opportunity(1)
     with stage.client() as client:
         answer = client.post(f"/opportunities/{opportunity}/close", json=body)

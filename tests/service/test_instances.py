@@ -1,7 +1,5 @@
 """Several instances on one PostgreSQL store: a request may reach any of them, and any of them may die."""
 
-# ruff: noqa: S608 - our own words
-
 from __future__ import annotations
 
 import hashlib

@@ -39,7 +39,7 @@ class Endpoint:
         self.running = mount(self.app, hosts=[HOST], version="1.0")
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG002 - FastAPI passes it
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         async with self.running():
             yield
 
@@ -75,7 +75,7 @@ def agent(endpoint: Endpoint) -> Iterator[TestClient]:
         yield client
 
 
-def send(agent: TestClient, method: str, params: Json | None = None, **headers: str) -> Any:  # noqa: ANN401 - a response
+def send(agent: TestClient, method: str, params: Json | None = None, **headers: str) -> Any:
     message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
     return agent.post("/mcp", json=message, headers={"accept": "application/json, text/event-stream", **headers})
 

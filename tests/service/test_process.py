@@ -97,7 +97,7 @@ def test_what_is_being_sent_is_finished_before_it_stops(tmp_path: Path, emulator
         with serving(tmp_path, **keyed(emulated)) as process:
             path, body = f"/opportunities/{opportunity}/close", WON | {"mode": "accept"}
             assert process.ask("POST", path, body, {"x-api-key": KEY}).status == 202
-            state = f"SELECT statecode FROM opportunity WHERE opportunityid = '{opportunity}'"  # noqa: S608 - ours
+            state = f"SELECT statecode FROM opportunity WHERE opportunityid = '{opportunity}'"
             until(lambda: found(emulated, state) == ["1"])  # it is done, and its answer is on the way
             process.popen.send_signal(signal.SIGTERM)
             assert process.popen.wait(60) == 0

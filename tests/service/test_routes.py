@@ -26,12 +26,12 @@ from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4
 
 
-def close(client: TestClient, opportunity: UUID, key: str | None = None, **body: object) -> Any:  # noqa: ANN401 - httpx's own
+def close(client: TestClient, opportunity: UUID, key: str | None = None, **body: object) -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won", **body}, headers=headers)
 
 
-def polled(client: TestClient, location: str) -> Any:  # noqa: ANN401 - httpx's own
+def polled(client: TestClient, location: str) -> Any:
     """Ask at a status address until there is an answer, as a flow does: without signing in."""
     path, patience = urlsplit(location).path, time.monotonic() + 60
     while (answer := client.get(path)).status_code == 202:

@@ -31,7 +31,7 @@ def test_a_day_at_the_endpoint_leaves_no_secret_behind(tmp_path: Path, emulator_
             "CONNECTOR_LOG_LEVEL": "DEBUG",
         }
         secrets |= {emulated.client_secret, *found(emulated, "SELECT quotenumber FROM quote")}
-        secrets |= set(found(emulated, f"SELECT name FROM opportunity WHERE opportunityid = '{first}'"))  # noqa: S608 - ours
+        secrets |= set(found(emulated, f"SELECT name FROM opportunity WHERE opportunityid = '{first}'"))
         signed = {"x-api-key": KEY}
         with serving(tmp_path, **settings) as process:
             close = f"/opportunities/{first}/close"

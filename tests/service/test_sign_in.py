@@ -23,7 +23,7 @@ SOMEBODY = "66666666-6666-4666-8666-666666666666"
 
 
 @contextmanager
-def served(stage: Stage, entra: Entra, **changed: Any) -> Iterator[TestClient]:  # noqa: ANN401 - fields of the options
+def served(stage: Stage, entra: Entra, **changed: Any) -> Iterator[TestClient]:
     """Serve an endpoint that asks for tokens and uses the organization as its application."""
     admission = replace(ADMISSION, access=Access.APPLICATION)
     options = replace(OPTIONS, admission=admission, public_url=URL, **changed)
@@ -94,7 +94,7 @@ def test_a_token_of_another_tenant_is_turned_away_before_anything_is_asked(stage
     assert (entra.asked, stage.sent) == ([], 0)
 
 
-def tool(client: TestClient, headers: dict[str, str], name: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+def tool(client: TestClient, headers: dict[str, str], name: str, **arguments: object) -> Any:
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
     answer = client.post("/mcp", json=message, headers={"accept": "application/json", **headers})
     assert answer.status_code == 200, answer.text

@@ -1,7 +1,5 @@
 """The start is light: what only some callers need comes in when the first of them calls."""
 
-# ruff: noqa: S603 - our own program
-
 from __future__ import annotations
 
 import os

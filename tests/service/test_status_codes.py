@@ -64,7 +64,7 @@ CASES = [
 ]
 
 
-def close(client: TestClient, opportunity: UUID, key: str | None = None, **body: object) -> Any:  # noqa: ANN401 - httpx's own
+def close(client: TestClient, opportunity: UUID, key: str | None = None, **body: object) -> Any:
     headers = {"Idempotency-Key": key} if key else {}
     return client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won", **body}, headers=headers)
 
@@ -196,7 +196,7 @@ def test_reads_that_hang_do_not_keep_closes_from_being_accepted(stage: Stage) ->
     assert accepted.status_code == 202
 
 
-def until(ask: Callable[[], Any], so: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - httpx's own
+def until(ask: Callable[[], Any], so: Callable[[Any], bool]) -> Any:
     """Ask until it is so, for a minute at most."""
     patience = time.monotonic() + 60
     while not so(answer := ask()):

@@ -96,7 +96,7 @@ class Room:
     """Subscriptions, notices and courier over one store."""
 
     def __init__(self, ledger: Ledger, clock: VirtualClock) -> None:
-        secret, entropy = b"a secret of at least some bytes", Random(7).randbytes  # noqa: S311 - the same each time, in a test
+        secret, entropy = b"a secret of at least some bytes", Random(7).randbytes
         self.clock, self.database = clock, ledger.database
         self.sales, self.flows = Sales(), Flows()
         self.subscriptions = Subscriptions(self.database, secret, clock, entropy, PLATFORM_HOSTS)
@@ -110,11 +110,11 @@ class Room:
         self.asked.append((tenant, token))
         return self.changed.pop(0)
 
-    def subscribe(self, callback: str = CALLBACK, **wish: Any) -> Any:  # noqa: ANN401 - fields of a request
+    def subscribe(self, callback: str = CALLBACK, **wish: Any) -> Any:
         body = SubscribeBody.model_validate({"callbackUrl": callback, **wish})
         return self.subscriptions.subscribe(OWNER, TENANT, body)
 
-    def announce(self, source: Any = "dataverse_webhook") -> int:  # noqa: ANN401 - a literal
+    def announce(self, source: Any = "dataverse_webhook") -> int:
         return self.notices.announce(TENANT, [OPPORTUNITY_ID], source)
 
     def events(self) -> list[Any]:
@@ -327,7 +327,7 @@ def test_a_callback_of_the_platform_is_allowed(url: str) -> None:
 
 @given(st.text(alphabet="ahtps:/@.\\#?[]%0 1evil-logic.azure.com\t\n", max_size=60))
 def test_whatever_is_allowed_is_at_an_allowed_host_for_other_readers_too(text: str) -> None:
-    from requests.models import PreparedRequest  # noqa: PLC0415 - the reader that counts
+    from requests.models import PreparedRequest
 
     url = f"https://{text}"
     if allowed(url, PLATFORM_HOSTS):
@@ -526,12 +526,12 @@ def client_of(room: Room, base: Callable[[Mapping[str, str], str], str] = lambda
     app.include_router(router(desk))
 
     @app.middleware("http")
-    async def sign_in(request: Any, call_next: Any) -> Any:  # noqa: ANN401 - Starlette's own types
+    async def sign_in(request: Any, call_next: Any) -> Any:
         request.state.caller = Caller(CallerKind.USER, TENANT, "1", "app")
         return await call_next(request)
 
     @app.exception_handler(Declined)
-    async def declined(_: Any, error: Declined) -> JSONResponse:  # noqa: ANN401 - Starlette's own types
+    async def declined(_: Any, error: Declined) -> JSONResponse:
         return JSONResponse({"error": {"code": error.failure.code}}, error.failure.status)
 
     return TestClient(app, base_url="https://close.contoso.com")

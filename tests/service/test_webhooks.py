@@ -17,7 +17,7 @@ from tests.service.messages import KEY, KEYS, win_message
 ID = UUID("6f2c1f0a-0000-4000-8000-000000000001")
 
 
-def read(message: Any, **headers: str) -> Told | None:  # noqa: ANN401 - any JSON
+def read(message: Any, **headers: str) -> Told | None:
     return read_message(headers, json.dumps(message).encode())
 
 

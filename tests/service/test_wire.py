@@ -17,7 +17,7 @@ from tests.service.process import until
 from tests.service.stage import Stage
 
 
-async def greeting(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's own
+async def greeting(scope: Any, receive: Any, send: Any) -> None:
     """Read the body and say how long it was."""
     assert scope["type"] == "http"
     length, more = 0, True
@@ -139,10 +139,10 @@ def test_a_body_that_does_not_come_is_not_waited_for(stage: Stage) -> None:
         told: list[Any] = []
         pieces = [{"type": "http.request", "body": b'{"outcome', "more_body": True}]
 
-        async def receive() -> Any:  # noqa: ANN401 - ASGI's own
+        async def receive() -> Any:
             return pieces.pop() if pieces else await asyncio.Event().wait()
 
-        async def send(message: Any) -> None:  # noqa: ANN401 - ASGI's own
+        async def send(message: Any) -> None:
             told.append(message)
 
         asyncio.run(client.app(scope, receive, send))

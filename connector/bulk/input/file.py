@@ -214,7 +214,7 @@ def _csv_problem(error: csv.Error) -> str:
 # -- JSON Lines -------------------------------------------------------------------------------------------------------
 
 
-def _open_jsonl(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every reader
+def _open_jsonl(path: Path, known: Known) -> Table:
     return Table(None, _json_lines(path))
 
 
@@ -255,9 +255,9 @@ def _no_number(word: str) -> object:
 _SHEET_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
 
 
-def _open_excel(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every reader
+def _open_excel(path: Path, known: Known) -> Table:
     try:
-        import openpyxl  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional library
+        import openpyxl  # type: ignore[import-untyped]
     except ImportError:
         raise _missing(path, "Excel", "excel") from None
     try:
@@ -298,9 +298,9 @@ def _unsettled(values: Mapping[str, object], written: Mapping[str, object]) -> s
     return ""
 
 
-def _open_parquet(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every reader
+def _open_parquet(path: Path, known: Known) -> Table:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
         raise _missing(path, "Parquet", "parquet") from None
     try:
@@ -310,7 +310,7 @@ def _open_parquet(path: Path, known: Known) -> Table:  # noqa: ARG001 - as every
     return Table(tuple(file.schema_arrow.names), _parquet_lines(file))
 
 
-def _parquet_lines(file: Any) -> Iterator[Line]:  # noqa: ANN401 - pyarrow has no types
+def _parquet_lines(file: Any) -> Iterator[Line]:
     with closing(file):
         number = 0
         for batch in file.iter_batches(batch_size=2000):

@@ -100,7 +100,7 @@ def _values(line: Line, names: Mapping[str, str] | None, columns: Columns) -> di
 
 def _plain(value: object) -> object:
     """Return an id that a file holds as sixteen bytes, as Parquet may, as an id."""
-    return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else value  # noqa: PLR2004 - a GUID
+    return UUID(bytes=value) if isinstance(value, bytes) and len(value) == 16 else value  # a GUID
 
 
 def _content(intent: Intent) -> bytes:

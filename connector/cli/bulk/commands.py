@@ -36,7 +36,7 @@ from connector.ledger.model import ItemStatus, JobKind, Wish
 class InOrder(click.Group):
     """A group that lists its commands in the order in which they stand here."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (the signature is click's)
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of their first use by somebody new."""
         return list(self.commands)
 
@@ -257,7 +257,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
     Exit code 1 on any mismatch.
     """
-    from connector.bulk.reconcile import DONE, mismatches  # noqa: PLC0415
+    from connector.bulk.reconcile import DONE, mismatches
 
     settings = read_settings(env_file)
     with opened(settings) as ledger, connected(settings) as connection:
@@ -284,7 +284,7 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
 
     It is done as a job of its own, NAME.undo, once the other is finished or cancelled.
     """
-    from connector.bulk.undo import undo_name, undo_rows  # noqa: PLC0415
+    from connector.bulk.undo import undo_name, undo_rows
 
     settings = read_settings(env_file)
     with opened(settings) as ledger:

@@ -56,7 +56,7 @@ def view_on(stream: TextIO, clock: Clock) -> View:
     """Return the view for `stream`."""
     if not stream.isatty():
         return PlainView(stream, clock)
-    from connector.cli.bulk.live import LiveView  # noqa: PLC0415 - only a terminal pays for it
+    from connector.cli.bulk.live import LiveView
 
     return LiveView(stream, clock)
 

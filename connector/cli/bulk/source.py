@@ -87,8 +87,8 @@ class Source:
             )
 
     def _found(self, given: Mapping[str, object], organization: DataverseOrganization) -> Iterator[Rows]:
-        from connector.bulk.query import Found  # noqa: PLC0415 - who has a file does not need it
-        from connector.closing.request import parse_request  # noqa: PLC0415 - brings pydantic
+        from connector.bulk.query import Found
+        from connector.closing.request import parse_request
 
         wanted = parse_request({**given, "opportunityid": UUID(int=0)}).to_intent()
         _checked(organization)(wanted)
@@ -96,8 +96,8 @@ class Source:
             yield lambda: found.rows(wanted)
 
     def _read(self, file: Path, given: Mapping[str, object], organization: DataverseOrganization) -> Rows:
-        from connector.bulk.input.columns import Columns, parse_renames  # noqa: PLC0415 - the same
-        from connector.bulk.input.input import RowFile, read_rows  # noqa: PLC0415 - brings pydantic
+        from connector.bulk.input.columns import Columns, parse_renames
+        from connector.bulk.input.input import RowFile, read_rows
 
         row_file = RowFile(file, self.kind, Columns(parse_renames(self.renames), given))
         return lambda: read_rows(row_file, _checked(organization))

@@ -20,8 +20,8 @@ def rows(count: int) -> str:
 def duration(seconds: float) -> str:
     """Return seconds for people."""
     whole = round(seconds)
-    if whole < 90:  # noqa: PLR2004 - a minute and a half reads best in seconds
+    if whole < 90:  # a minute and a half reads best in seconds
         return f"{whole} s"
-    if whole < 5400:  # noqa: PLR2004 - an hour and a half in minutes
+    if whole < 5400:  # an hour and a half in minutes
         return f"{round(whole / 60)} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

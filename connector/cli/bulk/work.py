@@ -59,7 +59,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
 
 def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
     """Work alone, or where the store is shared beside whoever works there."""
-    from connector.bulk.runner import Run  # noqa: PLC0415 - brings the closing loop
+    from connector.bulk.runner import Run
 
     if shared(settings):
         return work_beside(ledger, job, settings, connection)

@@ -128,7 +128,7 @@ def feedback_of(response: Response) -> Feedback:
     facet = Facet(FACETS.get(body.code, Facet.OTHER)) if body else None
     return Feedback(
         server=_affinity(response),
-        ok=response.status < 500,  # noqa: PLR2004 - the HTTP class of server errors
+        ok=response.status < 500,
         facet=facet,
         retry_after=retry_after(response),
         number=_limit(body.detail, facet) if body and facet else None,

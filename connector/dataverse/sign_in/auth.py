@@ -79,9 +79,9 @@ def _check_pair(content: bytes, password: str) -> None:
 
     MSAL would find out as well, but only while it signs in, and in the words of whatever library stumbles first.
     """
-    from cryptography import x509  # noqa: PLC0415 - heavy, and MSAL is about to bring it anyway
-    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - the same
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12  # noqa: PLC0415 - the same
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
     secret_word = password.encode() or None
     try:
@@ -120,7 +120,7 @@ def application_tokens(
     """Return the token source of an application that signs in as itself; `credential` is called once, late."""
     application = _Late(lambda: _confidential(registration, credential(), http))
 
-    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/.default"]
         return _asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
 
@@ -130,8 +130,8 @@ def application_tokens(
 def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock: Clock) -> Tokens:
     """Return the token source of an Azure managed identity: the machine's own, or the one with `client_id`."""
 
-    def build() -> Any:  # noqa: ANN401 - MSAL has no types
-        import msal  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+    def build() -> Any:
+        import msal  # type: ignore[import-untyped]
 
         own = msal.SystemAssignedManagedIdentity()
         identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
@@ -141,7 +141,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
 
     client = _Late(build)
 
-    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+    def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         try:
             result = _asking(
                 lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None)
@@ -182,7 +182,7 @@ def person_tokens(
     """
     application = _Late(lambda: _public(registration, http, cache))
 
-    def acquire(claims: str, renew: bool) -> Mapping[str, Any]:  # noqa: FBT001 - the shape of Acquire
+    def acquire(claims: str, renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/user_impersonation"]
 
         def silently_or_not() -> Mapping[str, Any]:
@@ -206,7 +206,7 @@ def person_tokens(
     return Tokens(acquire, clock)
 
 
-def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - MSAL has no types
+def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:
     """Tell the person which page to open and which code to enter, on any device, and wait."""
     flow: dict[str, Any] = app.initiate_device_flow(scopes=scopes, claims_challenge=claims or None)
     if "user_code" not in flow:
@@ -215,7 +215,7 @@ def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str
     return dict(app.acquire_token_by_device_flow(flow, claims_challenge=claims or None))
 
 
-def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ANN401 - the same
+def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:
     """Open the person's browser and wait for the answer on a port of this machine."""
     remedy = "On a machine without a browser set DATAVERSE_SIGN_IN=device_code."
     tell(f"A browser opens for signing in; this waits for it, at most {BROWSER_WAIT // 60} minutes. {remedy}")
@@ -278,7 +278,7 @@ class _Late:
         self._lock = threading.Lock()
         self._built: Any = None
 
-    def __call__(self) -> Any:  # noqa: ANN401 - MSAL has no types
+    def __call__(self) -> Any:
         with self._lock:
             if self._built is None:
                 self._built = self._build()
@@ -287,7 +287,7 @@ class _Late:
 
 def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
     """Return what MSAL answers; its exceptions become SignInError."""
-    from msal.exceptions import MsalServiceError  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+    from msal.exceptions import MsalServiceError  # type: ignore[import-untyped]
 
     try:
         return ask()  # type: ignore[no-any-return]  # MSAL has no types
@@ -301,8 +301,8 @@ def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
         raise of_authority(error) from error
 
 
-def _confidential(registration: Registration, credential: Credential, http: Handler) -> Any:  # noqa: ANN401 - MSAL has no types
-    import msal  # noqa: PLC0415 - heavy
+def _confidential(registration: Registration, credential: Credential, http: Handler) -> Any:
+    import msal
 
     return msal.ConfidentialClientApplication(
         registration.client_id,
@@ -315,8 +315,8 @@ def _confidential(registration: Registration, credential: Credential, http: Hand
     )
 
 
-def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # noqa: ANN401 - MSAL has no types
-    import msal  # noqa: PLC0415 - heavy
+def _public(registration: Registration, http: Handler, cache: Path) -> Any:
+    import msal
 
     return msal.PublicClientApplication(
         registration.client_id,
@@ -328,9 +328,9 @@ def _public(registration: Registration, http: Handler, cache: Path) -> Any:  # n
     )
 
 
-def _forgetful() -> Any:  # noqa: ANN401 - MSAL has no types
+def _forgetful() -> Any:
     """Return a token cache of MSAL's that keeps nothing: one token per source is kept in `Tokens`."""
-    import msal  # noqa: PLC0415 - heavy
+    import msal
 
     class Forgetful(msal.TokenCache):  # type: ignore[misc]  # MSAL has no types
         def add(self, event: object, now: object = None) -> None:
@@ -339,9 +339,9 @@ def _forgetful() -> Any:  # noqa: ANN401 - MSAL has no types
     return Forgetful()
 
 
-def _kept_on_disk(path: Path) -> Any:  # noqa: ANN401 - MSAL has no types
+def _kept_on_disk(path: Path) -> Any:
     """Return a cache in a file, encrypted where the operating system can; the file is the user's alone in any case."""
-    import msal_extensions as extensions  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
+    import msal_extensions as extensions  # type: ignore[import-untyped]
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -30,7 +30,7 @@ def discover(handler: Handler, base_url: str, tenant_id: str = "") -> str:
             f"{base_url} does not say where to sign in (status {response.status}): it is no Dataverse organization, or "
             "something stands before it.",
             remedy="Check DATAVERSE_URL; the address of an organization is in the Power Platform admin center.",
-            transient=response.status >= 500 or response.status == 429,  # noqa: PLR2004 - busy or broken for now
+            transient=response.status >= 500 or response.status == 429,  # busy or broken for now
         )
     if problem := distrust(base_url, challenge.authority):
         raise SignInError(problem, remedy="Check DATAVERSE_URL; nothing secret was sent.")

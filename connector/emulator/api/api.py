@@ -52,7 +52,7 @@ class Api:
     def __init__(self, world: World, api_options: ApiOptions | None = None) -> None:
         self._world = world
         self._options = api_options or ApiOptions()
-        self._batch = Batch(world.store, random.Random(f"{self._options.seed}:batch"))  # noqa: S311 - ids of a reproducible run
+        self._batch = Batch(world.store, random.Random(f"{self._options.seed}:batch"))
         self._made: Routing | None = None
         world.store.db.create_function("fold", 1, fold, deterministic=True)
 

@@ -131,7 +131,7 @@ def _details(refused: Refused, names: Mapping[str, str]) -> dict[str, str]:
         f"{_PREFIX}ErrorDetails.OperationStatus": "0",
         f"{_PREFIX}ErrorDetails.SubErrorCode": "-2146233088",
         f"{_PREFIX}ErrorDetails.ApiExceptionSourceKey": "Plugin/Microsoft.Crm.Common.ObjectModel",
-        f"{_PREFIX}ErrorDetails.ApiExceptionCategory": "ClientError" if refused.status < 500 else "ServiceError",  # noqa: PLR2004 - HTTP
+        f"{_PREFIX}ErrorDetails.ApiExceptionCategory": "ClientError" if refused.status < 500 else "ServiceError",
         f"{_PREFIX}ErrorDetails.ApiExceptionMessageName": names.get(refused.code, ""),
         f"{_PREFIX}ErrorDetails.ApiExceptionHttpStatusCode": str(refused.status),
         f"{_PREFIX}HelpLink": "http://go.microsoft.com/fwlink/?LinkID=398563&error=Microsoft.Crm.CrmException%3a"

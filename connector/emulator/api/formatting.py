@@ -34,7 +34,7 @@ def _local_day(value: object, offset: int) -> str:
 
 def _moment(value: object, offset: int) -> str:
     there = _local(value, offset)
-    half = "AM" if there.hour < 12 else "PM"  # noqa: PLR2004 - noon
+    half = "AM" if there.hour < 12 else "PM"  # noon
     return f"{_day(there.isoformat(), 0)} {there.hour % 12 or 12}:{there.minute:02d} {half}"
 
 

@@ -87,7 +87,7 @@ class Invoking:
                 raise PARAMETER_MISSING.refuse(one.name, message.name)
         return arguments
 
-    def _argument(self, message: Message, parameter: Parameter, value: Any, reader: PayloadReader) -> object:  # noqa: ANN401 - JSON
+    def _argument(self, message: Message, parameter: Parameter, value: Any, reader: PayloadReader) -> object:
         kind = parameter.type
         if kind.startswith("entity:") and isinstance(value, dict):
             table = self._schema.tables[kind.removeprefix("entity:")]
@@ -224,7 +224,7 @@ class Invoking:
             if table is None:
                 raise QUERY.refuse(f"The entity with a name = '{name}' was not found.")
             self._world.check_read(ask.caller, name)
-            counts.append(int(str(self._world.store.rows(f'SELECT count(*) FROM "{name}"')[0][0])))  # noqa: S608 - from the schema
+            counts.append(int(str(self._world.store.rows(f'SELECT count(*) FROM "{name}"')[0][0])))
         context = ask.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")
         collection = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
         return ok({"@odata.context": context, "EntityRecordCountCollection": collection})

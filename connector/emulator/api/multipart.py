@@ -55,7 +55,7 @@ def split(body: bytes, boundary: str, *, strict: bool) -> list[Part]:
         body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     delimiter = b"--" + boundary.encode("latin-1", "replace")
     chunks = (b"\r\n" + body).split(b"\r\n" + delimiter)
-    if len(chunks) < 2:  # noqa: PLR2004 - a preamble and one part at the least
+    if len(chunks) < 2:  # a preamble and one part at the least
         raise MultipartError(f"The boundary '{boundary}' does not occur in the body.")
     parts: list[Part] = []
     for chunk in chunks[1:]:
@@ -102,7 +102,7 @@ def inner_request(part: Part) -> InnerRequest:
     words = line_bytes.decode("latin-1").split(" ")
     if not end or "\n" in words[-1]:
         raise MultipartError("Stream was not readable.")
-    if len(words) < 3 or words[-1] != "HTTP/1.1" or words[0] not in _METHODS:  # noqa: PLR2004 - method, target, version
+    if len(words) < 3 or words[-1] != "HTTP/1.1" or words[0] not in _METHODS:  # method, target, version
         raise MultipartError(f"The request line '{line_bytes.decode('latin-1')[:200]}' could not be read.")
     target = " ".join(words[1:-1])
     if rest.startswith(b"\r\n"):

@@ -1,7 +1,5 @@
 """Reads: one row, a property, addresses, collections with paging and counts, and what is expanded in them."""
 
-# ruff: noqa: S608 - every name in a statement comes from the schema, never from a request; values are always bound
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -118,7 +118,7 @@ def _scope(table: Table, query: Query) -> str:
 
 def read_fetch(table: Table, text: str) -> Query:
     """Return what the FetchXML of a view asks of `table`. Raises ODataError and Refused for what is not understood."""
-    import xml.etree.ElementTree as ET  # noqa: PLC0415 - views are few, and starting is quicker without
+    import xml.etree.ElementTree as ET
 
     try:
         fetch = ET.fromstring(text)  # noqa: S314 - one's own organization, on one's own machine
@@ -178,7 +178,7 @@ def _filter(table: Table, node: ET.Element) -> list[Expression]:
     operands: list[Expression] = []
     for child in node:
         operands += _filter(table, child) if child.tag == "filter" else [_condition(table, child)]
-    return operands if len(operands) < 2 else [Logical(operator, tuple(operands))]  # noqa: PLR2004 - one needs no operator
+    return operands if len(operands) < 2 else [Logical(operator, tuple(operands))]  # one needs no operator
 
 
 def _condition(table: Table, node: ET.Element) -> Expression:

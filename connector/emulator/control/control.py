@@ -300,7 +300,7 @@ class Control:
         return text_response(200, path.read_text(encoding="ascii"), "application/x-pem-file")
 
     def _page(self, query: Mapping[str, str]) -> Response:
-        from connector.emulator.control.page import render  # noqa: PLC0415 - only people ask for it
+        from connector.emulator.control.page import render
 
         return html_response(200, render(self._emulator, query), (("Cache-Control", "no-store"),))
 

@@ -110,7 +110,7 @@ def _pairs(query: str) -> list[Json]:
 
 def _version() -> str:
     """Return the version of the installed package; a checkout that is not installed has none."""
-    from importlib import metadata  # noqa: PLC0415 - only who fetches an archive pays for it
+    from importlib import metadata
 
     try:
         return metadata.version("dataverse-close-connector")

@@ -154,7 +154,7 @@ class Journal:
         self._entries.append(entry)
         self.statuses[entry.status] = self.statuses.get(entry.status, 0) + 1
         title = entry.title.partition(":")[0]
-        if title in self.titles or len(self.titles) < 200:  # noqa: PLR2004 - bounds memory against made-up names
+        if title in self.titles or len(self.titles) < 200:  # bounds memory against made-up names
             self.titles[title] = self.titles.get(title, 0) + 1
 
     def clear(self) -> None:
@@ -211,7 +211,7 @@ def masked_url(url: str) -> str:
 
 def error_of(response: Response) -> str:
     """Return code and message of an error answer in any of the shapes the service uses, or an empty text."""
-    if response.status < 400 or not response.body:  # noqa: PLR2004 - HTTP: errors start at 400
+    if response.status < 400 or not response.body:
         return ""
     try:
         data = json.loads(response.body)

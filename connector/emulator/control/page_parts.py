@@ -36,7 +36,7 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def status_badge(status: int) -> str:
     """Return an HTTP status: good, to wait for, or bad."""
-    kind = "good" if status < 400 else ("wait" if status == 429 else "bad")  # noqa: PLR2004 - HTTP statuses
+    kind = "good" if status < 400 else ("wait" if status == 429 else "bad")
     return badge(str(status), kind)
 
 

@@ -68,7 +68,7 @@ class Referee:
     ) -> tuple[str, ...]:
         """Look at one request as it arrives; returns the kinds of what was found in it."""
         found: list[str] = ["early_retry"] if early else []
-        if calls.batch and len(calls.inner) > 100:  # noqa: PLR2004 - ten times the advised start
+        if calls.batch and len(calls.inner) > 100:  # ten times the advised start
             found.append("large_batch")
         for call in calls.inner:
             if call.message in SELECTING and call.entity_set and "$select" not in unquote(call.target):
@@ -92,9 +92,9 @@ class Referee:
             if key in self._closed:
                 found = True
                 self._note("repeated_close", user, f"#{number} {key}")
-            elif one.status < 300:  # noqa: PLR2004 - HTTP: success
+            elif one.status < 300:
                 self._closed[key] = None
-                if len(self._closed) > 10_000:  # noqa: PLR2004 - bounds memory
+                if len(self._closed) > 10_000:  # bounds memory
                     del self._closed[next(iter(self._closed))]
         return ("repeated_close",) if found else ()
 

@@ -32,9 +32,9 @@ class EmulatorAdapter(BaseAdapter):
     def send(
         self,
         request: requests.PreparedRequest,
-        stream: bool = False,  # noqa: FBT001, FBT002 - the signature of requests
+        stream: bool = False,
         timeout: float | tuple[float, float] | tuple[float, None] | None = None,
-        verify: bool | str = True,  # noqa: FBT001, FBT002 - the signature of requests
+        verify: bool | str = True,
         cert: bytes | str | tuple[bytes | str, bytes | str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
@@ -99,7 +99,7 @@ def _response(exchange: Exchange, request: requests.PreparedRequest) -> requests
     response.url = request.url or ""
     response.encoding = requests.utils.get_encoding_from_headers(response.headers)
     response.raw = _raw(answer, body)
-    response._content = body  # noqa: SLF001 - what requests itself sets once a body is read
+    response._content = body
     if any(name == "Set-Cookie" for name, _ in answer.headers):
         extract_cookies_to_jar(response.cookies, request, response.raw)  # type: ignore[no-untyped-call]  # no stubs
     return response
@@ -121,7 +121,7 @@ def _raw(answer: Response, body: bytes) -> HTTPResponse:
     raw = HTTPResponse(
         io.BytesIO(body), headers=HTTPHeaderDict(answer.headers), status=answer.status, preload_content=False
     )
-    raw._original_response = _Original(message)  # type: ignore[assignment]  # noqa: SLF001 - where requests looks
+    raw._original_response = _Original(message)  # type: ignore[assignment]
     return raw
 
 

@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
                 return
             self._task = self._spawned(self._rest(exchange, request, keep=keep))
             return
-        assert begun is not None  # noqa: S101 - what failed is not waited for
+        assert begun is not None
         self._task = self._spawned(self._later(begun, delay, request, keep=keep))
 
     def _spawned(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -48,7 +48,7 @@ def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     # Loading a cryptography library costs more than the rest of a start; a warm start does not need it.
-    from connector.emulator.http.tls_authority import issue  # noqa: PLC0415 - see above
+    from connector.emulator.http.tls_authority import issue
 
     issued = issue(today, today + VALID)
     write_private(kept.key, issued.server_key)

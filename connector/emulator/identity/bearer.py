@@ -120,7 +120,7 @@ class Bearer:
         return origin if origin in self._audiences else self._url
 
     def _read(self, token: str) -> Identity:
-        from connector.emulator.identity.tokens import BadToken  # noqa: PLC0415 - loaded in the background
+        from connector.emulator.identity.tokens import BadToken
 
         try:
             claims = self._issuer.check(token)

@@ -88,7 +88,7 @@ class Credentials:
             )
 
     def _assertion(self, form: Form) -> Application:
-        from connector.emulator.identity.tokens import BadToken, take_apart  # noqa: PLC0415 - loaded in the background
+        from connector.emulator.identity.tokens import BadToken, take_apart
 
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise missing("client_assertion_type")
@@ -103,7 +103,7 @@ class Credentials:
         return application
 
     def _check_assertion(self, application: Application, token: str, claims: Mapping[str, Any]) -> None:
-        from connector.emulator.identity.tokens import check_assertion  # noqa: PLC0415 - loaded in the background
+        from connector.emulator.identity.tokens import check_assertion
 
         base = f"{self._issuer.login_url}/{self._tenant.tenant_id}"
         own = (f"{base}/oauth2/v2.0/token", f"{base}/oauth2/token", f"{base}/v2.0", f"{base}/", base)

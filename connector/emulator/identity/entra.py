@@ -41,7 +41,7 @@ class Entra:
             return True
         segments = path.split("/")
         first = segments[1].lower()
-        inside = len(segments) > 2 and segments[2] in ("v2.0", "oauth2", ".well-known", "discovery")  # noqa: PLR2004
+        inside = len(segments) > 2 and segments[2] in ("v2.0", "oauth2", ".well-known", "discovery")
         return first == self.grants.tenant.tenant_id.lower() or first in ROOTS or inside
 
     def handle(self, request: Request) -> Response:

@@ -206,7 +206,7 @@ class Grants:
         return self._for_person(application, strength, grant)
 
     def _on_behalf_of(self, form: Form, authorization: str | None) -> dict[str, Any]:
-        from connector.emulator.identity.tokens import BadToken  # noqa: PLC0415 - tokens is loaded in the background
+        from connector.emulator.identity.tokens import BadToken
 
         application, strength = self.credentials.authenticate(form, authorization)
         if form.get("requested_token_use") != "on_behalf_of":
@@ -263,7 +263,7 @@ class Grants:
     # What they get.
 
     def _for_person(self, application: Application, strength: str, grant: Grant) -> dict[str, Any]:
-        assert grant.person is not None  # noqa: S101 - every caller has checked it
+        assert grant.person is not None
         scopes = " ".join(name for name in grant.scope.split() if name not in OIDC_SCOPES)
         answer = self._answer(self.issuer.access(application, strength, grant.person, grant.resource, scopes))
         answer["scope"] = scopes

@@ -24,7 +24,7 @@ class Issuer:
         self._tenant = tenant
         self._keys = keys
         self._clock = clock
-        self._random = random.Random(f"{seed}:entra")  # noqa: S311 - reproducible; it guards an emulator only
+        self._random = random.Random(f"{seed}:entra")
 
     def name(self, version: str) -> str:
         """Return the issuer claim of tokens and discovery documents of this version ("1.0" or "2.0")."""

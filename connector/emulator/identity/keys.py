@@ -38,7 +38,7 @@ class Keys:
             self.wait()
             if self._failure is not None:
                 raise self._failure
-        assert self._key is not None  # noqa: S101 - the thread leaves a key or a failure
+        assert self._key is not None
         return self._key
 
     def wait(self) -> None:
@@ -47,7 +47,7 @@ class Keys:
             self._thread.join()
 
     def _load(self) -> None:
-        from connector.emulator.identity.tokens import SigningKey  # noqa: PLC0415 - loading it here is the purpose
+        from connector.emulator.identity.tokens import SigningKey
 
         try:
             self._key = SigningKey.kept(self._path)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 TENANT_ID = "0b4b5d3e-6a52-4c07-9d7f-2c5f0e6a1d10"
 CLIENT_ID = "5a1f6f0c-9a3e-4d0b-8f51-7f1c3d2e4b60"
-CLIENT_SECRET = "local-emulator-secret"  # noqa: S105 - opens nothing but an emulator
+CLIENT_SECRET = "local-emulator-secret"
 CLIENT_OBJECT_ID = "c2a9f4d1-3b7e-4e58-9a06-1d8e5f7b2c30"
 USER_OBJECT_ID = "e7d0b6a2-4f1c-4b93-8c25-6a9f3e1d5b40"
 
@@ -58,7 +58,7 @@ class Tenant:
     applications: tuple[Application, ...]
     people: tuple[Person, ...]
     token_lifetime: int = 3599
-    token_version: str = "1.0"  # noqa: S105 - a version; Dataverse's own tokens are of version 1.0
+    token_version: str = "1.0"
     device_interval: int = 5
     managed_identity: str = CLIENT_ID
     """The client id that managed-identity endpoints sign in."""

@@ -185,7 +185,7 @@ class Faults:
         self.plan = plan
         self.acted = [0] * len(plan.faults)
         self._fitted = [0] * len(plan.faults)
-        self._chance = [random.Random(f"{plan.seed}:{index}") for index in range(len(plan.faults))]  # noqa: S311
+        self._chance = [random.Random(f"{plan.seed}:{index}") for index in range(len(plan.faults))]
         self.operational = any(fault.do in OPERATION_FAULTS for fault in plan.faults)
 
     def on_request(self, calls: Calls, users: Sequence[str]) -> Fault | None:

@@ -24,7 +24,7 @@ class CommonHeaders:
         self._protection = protection
         self._clock = clock
         self._seed = seed
-        self._random = random.Random(f"{seed}:headers")  # noqa: S311 - ids of a reproducible run
+        self._random = random.Random(f"{seed}:headers")
         self._second = 0
         self._dates = ("", "")
 

@@ -43,7 +43,7 @@ class Latency:
 
     def __init__(self, model: LatencyModel, seed: int) -> None:
         self.model = model
-        self._random = random.Random(f"{seed}:latency")  # noqa: S311 - a reproducible simulation
+        self._random = random.Random(f"{seed}:latency")
 
     def seconds(self, calls: Calls) -> float:
         """Return the seconds of work for one request; a batch is the sum of its operations."""

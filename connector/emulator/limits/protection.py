@@ -175,7 +175,7 @@ class Protection:
     def __init__(self, limits: Limits | None = None, seed: int = 0) -> None:
         self.limits = limits if limits is not None else Limits()
         self._seed = seed
-        self._random = random.Random(seed)  # noqa: S311 - a reproducible simulation, not a secret
+        self._random = random.Random(seed)
         self._accounts: dict[tuple[str, int], Account] = {}
         self._workers: dict[int, list[float]] = {}
         self._locks: dict[str, float] = {}
@@ -336,7 +336,7 @@ class Protection:
         return starts, ends
 
     def _hold(self, locks: Sequence[str], now: float, until: float) -> None:
-        if len(self._locks) > 10_000:  # noqa: PLR2004 - only bounds memory: free locks need no entry
+        if len(self._locks) > 10_000:  # only bounds memory: free locks need no entry
             self._locks = {name: end for name, end in self._locks.items() if end > now}
         for name in locks:
             self._locks[name] = until

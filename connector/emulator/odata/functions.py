@@ -112,7 +112,7 @@ def _list(node: QueryFunction, sql: str, column: Column, into: list[Value | Late
         sql, values = f"fold({sql})", [fold(str(one)) for one in values]
     opposite = negated != node.name.startswith("Not")
     if node.name.endswith("Between"):
-        if len(values) != 2:  # noqa: PLR2004 - a between has two ends
+        if len(values) != 2:  # a between has two ends
             raise ODataError(f"The query function '{node.name}' needs exactly two values.")
         into += values
         return _unless(f"({sql} BETWEEN ? AND ?)", sql, negated=opposite)
@@ -149,7 +149,7 @@ def _count(node: QueryFunction) -> int:
     value = node.values[0].value
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:12])
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1_000_000:  # noqa: PLR2004 - far enough
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 1_000_000:  # far enough
         raise ODataError(f"The query function '{node.name}' needs a whole number from 1 up.")
     return value
 

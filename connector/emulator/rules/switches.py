@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
-def _switch(default: str, *values: str, text: str, evidence: str, source: str) -> Any:  # noqa: ANN401 - a dataclass field
+def _switch(default: str, *values: str, text: str, evidence: str, source: str) -> Any:
     return field(
         default=default,
         metadata={"values": (default, *values), "text": text, "evidence": evidence, "source": source},

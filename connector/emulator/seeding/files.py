@@ -92,7 +92,7 @@ def _add(world: World, table: Table, raw: Mapping[str, Any], number: int) -> Non
         raise SeedRefused(f"{place}: {refusal.message}") from refusal
 
 
-def _value(table: Table, name: str, value: Any, place: str) -> Given:  # noqa: ANN401 - from a file
+def _value(table: Table, name: str, value: Any, place: str) -> Given:
     column = table.columns.get(name)
     if column is None:
         raise SeedRefused(f"{place}: there is no column {name}.")
@@ -104,7 +104,7 @@ def _value(table: Table, name: str, value: Any, place: str) -> Given:  # noqa: A
         raise SeedRefused(f"{place}: {value!r:.80} is no value for {name} ({column.kind}).") from error
 
 
-def _typed(column: Column, value: Any) -> Given:  # noqa: ANN401 - from a file
+def _typed(column: Column, value: Any) -> Given:
     kind = column.kind
     if kind in LOOKUP_KINDS:
         table, _, key = str(value).rpartition(":")

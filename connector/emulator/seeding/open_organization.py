@@ -52,7 +52,7 @@ class Organization:
         self.store = Store(options.path, schema)
         scenario = _scenario(options)
         with self.store.transaction():  # of two that open a new file at once, one fills it
-            chance = random.Random(f"{options.seed}:rows{self._opening()}")  # noqa: S311 - row ids of a reproducible run
+            chance = random.Random(f"{options.seed}:rows{self._opening()}")
             self.world = World(schema, self.store, Switches(), clock, chance)
             if is_seeded(self.world):
                 self.world.use(Switches().with_values(scenario.switches))
@@ -77,7 +77,7 @@ class Organization:
 
     def row_counts(self) -> dict[str, int]:
         """Return how many rows the tables of the job have."""
-        return {table: _number(self.store.rows(f'SELECT COUNT(*) FROM "{table}"')[0][0]) for table in COUNTED}  # noqa: S608 - fixed names
+        return {table: _number(self.store.rows(f'SELECT COUNT(*) FROM "{table}"')[0][0]) for table in COUNTED}
 
     def closes(self, more_than: int) -> list[Mapping[str, Any]]:
         """Return `{table, id, closes}` of records with more than `more_than` completed close activities."""
@@ -131,7 +131,7 @@ class Organization:
             raise OrganizationError("The number of opportunities is negative.")
         with self.store.transaction():
             for table in ("opportunitycompetitors", "opportunityclose", "quoteclose", "quote", "opportunity"):
-                self.store.execute(f'DELETE FROM "{table}"')  # noqa: S608 - fixed names
+                self.store.execute(f'DELETE FROM "{table}"')
             seed_opportunities(self.world, opportunities, seed)
 
     def load_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:

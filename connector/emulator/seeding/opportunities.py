@@ -150,7 +150,7 @@ def seed_opportunities(world: World, count: int, seed: int = 1) -> int:
     organization has been set up, parties included.
     """
     first = 1 + _taken(world)
-    chance = random.Random(f"{seed}:{first}:opportunities")  # noqa: S311 - data, no secrets
+    chance = random.Random(f"{seed}:{first}:opportunities")
     start = world.clock.now().astimezone(UTC)
     last = first + count + count // 50
     total = 0
@@ -177,7 +177,7 @@ def _add_block(world: World, chance: random.Random, start: datetime, numbers: ra
             _add_quotes(chance, deal, _quote_statuses(chance, number), rows)
         else:
             _add_closed(chance, deal, rows)
-        if chance.random() < 0.25 or number == 2:  # noqa: PLR2004 - the second example has a competitor
+        if chance.random() < 0.25 or number == 2:  # the second example has a competitor
             rivals.append((deal.key, row_id(123, 1 + number % COMPETITORS)))
     columns = {
         "opportunity": _OPPORTUNITY,
@@ -202,7 +202,7 @@ def _deal(chance: random.Random, start: datetime, number: int) -> _Deal:
     created = start - timedelta(minutes=chance.randrange(60, 400 * 1440))
     moment = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     euro = number % 4 == 0
-    if number % 10 == 9:  # noqa: PLR2004 - every tenth customer is a person
+    if number % 10 == 9:  # every tenth customer is a person
         contact = row_id(2, 1 + number % CONTACTS)
         customer: tuple[Value, ...] = (contact, "contact", None, contact)
     else:
@@ -212,13 +212,13 @@ def _deal(chance: random.Random, start: datetime, number: int) -> _Deal:
     currency = (EURO_ID if euro else US_DOLLAR_ID, rate, row_id(1022, 2 if euro else 1))
     owner = SALES_USER_ID
     audit = (moment, moment, owner, owner, owner, "systemuser", owner, BUSINESS_UNIT_ID)
-    work = WORK_BASED if number % 12 == 11 else ITEM_BASED  # noqa: PLR2004 - some projects among the deals
+    work = WORK_BASED if number % 12 == 11 else ITEM_BASED  # some projects among the deals
     return _Deal(number, opportunity_id(number), customer, currency, work, audit, moment[:10], rate)
 
 
 def _open_row(chance: random.Random, deal: _Deal) -> tuple[Value, ...]:
     value = float(chance.randrange(500, 250_000))
-    status = 2 if chance.random() < 0.15 else 1  # noqa: PLR2004 - some are on hold
+    status = 2 if chance.random() < 0.15 else 1  # some are on hold
     category = chance.choice((100000001, 100000001, 100000002, 100000003))
     return _opportunity(deal, (0, status), value, (None, None, None), (chance.randrange(5, 96), category))
 

@@ -118,7 +118,7 @@ class Access:
     def _find(self, column: str, value: str) -> bool:
         key = (column, value)
         return self._remembered(key) is not None or bool(
-            self._store.rows(f"SELECT 1 FROM systemuser WHERE {column} = ?", (value,))  # noqa: S608 - a fixed name
+            self._store.rows(f"SELECT 1 FROM systemuser WHERE {column} = ?", (value,))
         )
 
     def _remembered(self, key: tuple[str, str]) -> Caller | None:
@@ -137,7 +137,7 @@ class Access:
         return known
 
     def _load(self, column: str, value: str) -> Caller:
-        found = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))  # noqa: S608 - fixed names
+        found = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))
         if not found:
             raise NOT_A_MEMBER.refuse()
         user_id, object_id, application_id, disabled, mode, unit = found[0]

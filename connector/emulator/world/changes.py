@@ -192,7 +192,7 @@ def _check_currency(records: Records, key: str, values: Values, row: Row) -> Non
     if not isinstance(wanted, Ref) or wanted.id == row["transactioncurrencyid"]:
         return
     for table in ("quote", "salesorder", "opportunityproduct"):
-        if records.store.rows(f"SELECT 1 FROM {table} WHERE opportunityid = ? LIMIT 1", (key,)):  # noqa: S608 - fixed names
+        if records.store.rows(f"SELECT 1 FROM {table} WHERE opportunityid = ? LIMIT 1", (key,)):
             raise CURRENCY_LOCKED.refuse()
 
 
@@ -234,12 +234,12 @@ def delete_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name == "quotedetail":
         _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
     for child, column, child_key in _CASCADES.get(name, ()):
-        for (found,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):  # noqa: S608 - fixed names
+        for (found,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):
             records.store.delete(child, str(found), records.now())
     for child, column in _EMPTIED.get(name, ()):
-        records.store.execute(f"UPDATE {child} SET {column} = NULL WHERE {column} = ?", (key,))  # noqa: S608 - fixed names
+        records.store.execute(f"UPDATE {child} SET {column} = NULL WHERE {column} = ?", (key,))
     if name in ("opportunity", "competitor"):
-        records.store.execute(f"DELETE FROM opportunitycompetitors WHERE {table.primary_id} = ?", (key,))  # noqa: S608 - fixed names
+        records.store.execute(f"DELETE FROM opportunitycompetitors WHERE {table.primary_id} = ?", (key,))
     records.store.delete(name, key, records.now())
 
 

@@ -59,7 +59,7 @@ def _open_quote(records: Records, key: str) -> Row:
 def _open_quotes(records: Records, opportunity: str) -> list[Row]:
     names = ", ".join(_NEEDED)
     found = records.store.rows(
-        f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid",  # noqa: S608 - fixed names
+        f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid",
         (opportunity,),
     )
     return [dict(zip(_NEEDED, row, strict=True)) for row in found]

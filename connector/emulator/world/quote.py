@@ -150,7 +150,7 @@ def revise(records: Records, access: Access, caller: Caller, arguments: Argument
 
 def _copy_lines(records: Records, caller: Caller, source: str, target: str) -> None:
     names = ", ".join(_LINE_COPIED)
-    lines = records.store.rows(f"SELECT {names} FROM quotedetail WHERE quoteid = ?", (source,))  # noqa: S608 - fixed names
+    lines = records.store.rows(f"SELECT {names} FROM quotedetail WHERE quoteid = ?", (source,))
     for line in lines:
         defaults: Row = dict(zip(_LINE_COPIED, line, strict=True))
         records.create(caller, records.schema.tables["quotedetail"], {}, {**defaults, "quoteid": target})

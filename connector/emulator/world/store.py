@@ -1,7 +1,5 @@
 """The records, in SQLite: real columns, one transaction per request, whole-database snapshots."""
 
-# ruff: noqa: S608 - every name in a statement comes from the schema, never from a request; values are always bound
-
 from __future__ import annotations
 
 import sqlite3
@@ -57,7 +55,7 @@ class Transaction:
 
     def __enter__(self) -> Self:
         """Begin, or set a savepoint inside a transaction that is under way."""
-        self._store._begin()  # noqa: SLF001 - the two classes are one thing
+        self._store._begin()
         return self
 
     def __exit__(
@@ -65,9 +63,9 @@ class Transaction:
     ) -> None:
         """Commit or roll back."""
         if kind is None:
-            self._store._commit()  # noqa: SLF001
+            self._store._commit()
         else:
-            self._store._rollback()  # noqa: SLF001
+            self._store._rollback()
 
 
 class Store:

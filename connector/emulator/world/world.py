@@ -82,7 +82,7 @@ class World:
         self.store = store
         self.clock = clock
         self.access = Access(store)
-        self.records = Records(schema, store, switches, clock, chance or random.Random())  # noqa: S311 - row ids, no secrets
+        self.records = Records(schema, store, switches, clock, chance or random.Random())
         self.plugins: list[Plugin] = []
         self._plain_schema = schema
         self.customization = Customization()

@@ -69,7 +69,7 @@ class SigningKeys:
 
     def _fetch(self, tenant_id: str) -> dict[str, PyJWK]:
         """Return the keys for signing by id; raises ValueError for a document that is none."""
-        from jwt import PyJWK, PyJWKError  # noqa: PLC0415 - only who checks tokens pays for it
+        from jwt import PyJWK, PyJWKError
 
         answer = self._http(Request("GET", f"{self._authority}/{tenant_id}/discovery/v2.0/keys", timeout=10.0))
         if answer.status != _OK:

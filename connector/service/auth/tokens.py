@@ -42,7 +42,7 @@ class Tokens:
 
     def caller(self, token: str) -> Caller:
         """Return who the token is about; raises Declined: 401 for a bad token, 403 for one that may not call."""
-        import jwt  # noqa: PLC0415 - only who checks tokens pays for it
+        import jwt
 
         if len(token) > LARGEST:
             raise unauthorized("token_malformed", "The token is larger than any of Entra's.")

@@ -146,7 +146,7 @@ def _schema(node: Mapping[str, Any], schemas: Json, *, labelled: bool = True) ->
     return found
 
 
-def _keyword(key: str, value: Any, schemas: Json, *, labelled: bool) -> Json:  # noqa: ANN401, PLR0911 - any JSON; a table
+def _keyword(key: str, value: Any, schemas: Json, *, labelled: bool) -> Json:  # noqa: PLR0911 - any JSON; a table
     """Return what a keyword that cannot be kept as it is becomes."""
     match key:
         case "title":
@@ -216,7 +216,7 @@ def _reachable(paths: Json, schemas: Json) -> Json:
     return dict(sorted(found.items()))
 
 
-def _references(node: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+def _references(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if isinstance(node.get("$ref"), str):
             yield node["$ref"].removeprefix("#/definitions/")

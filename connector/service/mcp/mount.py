@@ -74,6 +74,6 @@ class _Endpoint:
             await self._over.wait()
 
     def _make(self) -> StreamableHTTPSessionManager:
-        from connector.service.mcp.server import sessions  # noqa: PLC0415 - half of the start-up, for agents alone
+        from connector.service.mcp.server import sessions
 
         return sessions(self._app, self._hosts, self._version)

@@ -49,8 +49,8 @@ def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
     """Return the protocol's server for the tools, each asked of `app`."""
 
     async def listed(
-        context: ServerRequestContext[dict[str, Any]],  # noqa: ARG001 - the protocol's shape
-        params: mcp_types.PaginatedRequestParams | None,  # noqa: ARG001 - they fit on one page
+        context: ServerRequestContext[dict[str, Any]],
+        params: mcp_types.PaginatedRequestParams | None,
     ) -> mcp_types.ListToolsResult:
         return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
 

@@ -141,7 +141,7 @@ class OperationRoutes:
         done = final_answer(operation)
         if done.result is not None:
             return told(done.result, headers={"Operation-Id": operation.job.name})
-        assert done.failure is not None  # noqa: S101 - it is one or the other
+        assert done.failure is not None
         body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
         return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
 
@@ -167,7 +167,7 @@ def told(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None 
 def caller_of(request: Request) -> Caller:
     """Return who calls; the border lets nobody else through to routes that ask for it."""
     caller = caller_or_none(request)
-    assert caller is not None  # noqa: S101 - see `border.OPEN`
+    assert caller is not None
     return caller
 
 

@@ -23,7 +23,7 @@ class Wire(HttpToolsProtocol):
     """Bytes of the head that is coming; None while a body is."""
     _timer: TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - asyncio's
+    def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first head."""
         super().connection_made(transport)
         self._await_head()

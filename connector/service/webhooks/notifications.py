@@ -250,7 +250,7 @@ class Courier:
     def _settle(self, number: int, name: str, attempts: int, answer: Response | None) -> bool:
         """Note that it was taken, or when to try again, or that nobody waits for it any more."""
         status = answer.status if answer is not None else 0
-        if 200 <= status < 300:  # noqa: PLR2004 - the class of success
+        if 200 <= status < 300:
             with self._database.transaction() as transaction:
                 transaction.run("UPDATE delivery SET due = NULL, body = NULL WHERE id = ?", (number,))
                 transaction.run("UPDATE subscription SET failing = NULL WHERE id = ?", (name,))

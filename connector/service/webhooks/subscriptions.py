@@ -100,7 +100,7 @@ class Subscriptions:
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (fresh, twin, owner, tenant, callback, wish.outcome, minimum, now, now + LASTS),
                 )
-            found = transaction.rows(f"SELECT {_COLUMNS} FROM subscription WHERE twin = ?", (twin,))  # noqa: S608 - our own names
+            found = transaction.rows(f"SELECT {_COLUMNS} FROM subscription WHERE twin = ?", (twin,))
         return _subscription(found[0])
 
     def address(self, subscription: Subscription) -> str:
@@ -123,7 +123,7 @@ class Subscriptions:
     def of_tenant(self, tenant: str) -> list[Subscription]:
         """Return the subscriptions of a tenant that have not expired."""
         found = self._database.rows(
-            f"SELECT {_COLUMNS} FROM subscription WHERE tenant = ? AND expires > ? ORDER BY id",  # noqa: S608 - our own names
+            f"SELECT {_COLUMNS} FROM subscription WHERE tenant = ? AND expires > ? ORDER BY id",
             (tenant, self._now()),
         )
         return [_subscription(row) for row in found]

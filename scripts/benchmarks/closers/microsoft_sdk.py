@@ -17,14 +17,14 @@ THREADS = 16
 WANTED = job()
 os.environ["REQUESTS_CA_BUNDLE"] = WANTED["environment"]["DATAVERSE_CA_FILE"]  # before its requests are set up
 
-from azure.core.credentials import AccessToken  # noqa: E402 - after the authority is known
-from PowerPlatform.Dataverse.client import DataverseClient  # noqa: E402 - the same
+from azure.core.credentials import AccessToken
+from PowerPlatform.Dataverse.client import DataverseClient
 
 
 class _Token:
     """A credential that has its token."""
 
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # noqa: ANN401 - azure's own signature
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         del scopes, options
         return AccessToken(WANTED["token"], int(time.time()) + 3000)
 
@@ -62,8 +62,8 @@ def _close_one(client: DataverseClient, url: str, key: str) -> int:
 
 
 def _act(client: DataverseClient, url: str, body: dict[str, object]) -> None:
-    with client._scoped_odata() as odata:  # noqa: SLF001 - see the module's docstring
-        odata._request("post", url, json=body)  # noqa: SLF001 - the same
+    with client._scoped_odata() as odata:
+        odata._request("post", url, json=body)
 
 
 def _read(client: DataverseClient) -> int:

@@ -21,12 +21,12 @@ _DEFINITION = {"EntitySetName": "opportunities", "PrimaryIdAttribute": "opportun
 class _Definitions(HTTPAdapter):
     """Answers what is asked about the table."""
 
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:  # noqa: ANN401 - see `HTTPAdapter`
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
         """See `HTTPAdapter`."""
         del arguments, named
         answer = requests.Response()
         answer.status_code, answer.request, answer.url = 200, request, request.url or ""
-        answer._content = json.dumps(_DEFINITION).encode()  # noqa: SLF001 - the usual way to make one up
+        answer._content = json.dumps(_DEFINITION).encode()
         return answer
 
 

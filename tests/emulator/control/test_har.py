@@ -59,7 +59,7 @@ SHAPE: Mapping[str, Any] = {
 }
 
 
-def faults_of(found: object, shape: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - a type, a list or an object
+def faults_of(found: object, shape: Any, where: str = "") -> Iterator[str]:
     """Say where `found` has not the shape; names that begin with an underscore are free."""
     if isinstance(shape, dict):
         yield from faults_of_object(found, shape, where)

@@ -38,7 +38,7 @@ class Client:
     def send(self, method: str, path: str, body: object = None, **headers: str) -> Response:
         return self.ask(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}).response
 
-    def get(self, path: str, **headers: str) -> Any:  # noqa: ANN401 - JSON
+    def get(self, path: str, **headers: str) -> Any:
         response = self.send("GET", path, **headers)
         assert response.status == 200, response.body
         return json.loads(response.body)

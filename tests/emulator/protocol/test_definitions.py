@@ -90,7 +90,7 @@ def test_what_is_not_there_is_refused(client: Client, path: str) -> None:
 
 def test_the_service_document_lists_what_metadata_defines(client: Client) -> None:
     listed = {one["name"] for one in client.get("")["value"]}
-    document = ET.fromstring(client.send("GET", "$metadata").body)  # noqa: S314 - made by the code under test
+    document = ET.fromstring(client.send("GET", "$metadata").body)
     edm = "{http://docs.oasis-open.org/odata/ns/edm}"
     assert {one.get("Name") for one in document.iter(f"{edm}EntitySet")} | {"EntityDefinitions"} == listed
     types = {one.get("Name") for one in document.iter(f"{edm}EntityType")}
@@ -115,7 +115,7 @@ NOT_KEPT = {
 
 def test_metadata_agrees_with_a_live_document(client: Client) -> None:
     live = json.loads((FIXTURES / "live_csdl_slice.json").read_text("utf-8"))
-    document = ET.fromstring(client.send("GET", "$metadata").body)  # noqa: S314 - made by the code under test
+    document = ET.fromstring(client.send("GET", "$metadata").body)
     types = {str(one.get("Name")): one for one in document.iter(f"{EDM}EntityType")}
     for name, wanted in live["types"].items():
         one = types[name]

@@ -79,7 +79,7 @@ def plain(value: object) -> object:
     return "".join(one for one in decomposed if not unicodedata.combining(one))
 
 
-def value_of(node: Any, row: dict[str, Any]) -> Any:  # noqa: ANN401 - untyped tree
+def value_of(node: Any, row: dict[str, Any]) -> Any:
     if isinstance(node, ast.Identifier):
         return plain(row[node.name])
     if isinstance(node, ast.Null):
@@ -87,7 +87,7 @@ def value_of(node: Any, row: dict[str, Any]) -> Any:  # noqa: ANN401 - untyped t
     return plain(node.py_val)
 
 
-def compared(operator: Any, left: Any, right: Any) -> bool:  # noqa: ANN401 - untyped tree
+def compared(operator: Any, left: Any, right: Any) -> bool:
     if isinstance(operator, ast.Eq):
         return bool(left == right)
     if isinstance(operator, ast.NotEq):
@@ -98,7 +98,7 @@ def compared(operator: Any, left: Any, right: Any) -> bool:  # noqa: ANN401 - un
     return bool(tests[type(operator)])
 
 
-def holds(node: Any, row: dict[str, Any]) -> bool:  # noqa: ANN401 - untyped tree
+def holds(node: Any, row: dict[str, Any]) -> bool:
     match node:
         case ast.BoolOp(op=ast.And()):
             return holds(node.left, row) and holds(node.right, row)

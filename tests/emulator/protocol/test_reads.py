@@ -110,7 +110,7 @@ def test_filters_find_and_leave_out(
     opportunity: str,
     quotes: list[str],
     filter_text: str,
-    expected: bool,  # noqa: FBT001 - a table
+    expected: bool,
 ) -> None:
     found = client.get(f"opportunities?$select=name&$filter=opportunityid eq {opportunity} and {filter_text}")["value"]
     assert bool(found) == expected

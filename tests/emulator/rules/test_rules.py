@@ -127,7 +127,7 @@ class Pair:
 
     def __init__(self) -> None:
         schema = load_schema()
-        self.world = World(schema, Store(":memory:", schema), Switches(), VirtualClock(), random.Random(3))  # noqa: S311
+        self.world = World(schema, Store(":memory:", schema), Switches(), VirtualClock(), random.Random(3))
         self.caller = Caller("00000008-0000-4000-8000-000000000001", "", "", all_privileges(schema))
         self.model = Model()
         self.deals: list[Ref] = []
@@ -173,7 +173,7 @@ class Pair:
         assert found is not None
         counts = dict(
             self.world.store.rows(
-                f"SELECT statecode, count(*) FROM {close_table} WHERE {row.table}id = ? GROUP BY 1",  # noqa: S608
+                f"SELECT statecode, count(*) FROM {close_table} WHERE {row.table}id = ? GROUP BY 1",
                 (row.id,),
             )
         )
@@ -209,7 +209,7 @@ def test_a_refused_step_changes_nothing_and_an_undone_transaction_neither(
 
     def everything() -> list[object]:
         tables = ("opportunity", "quote", "opportunityclose", "quoteclose")
-        return [pair.world.store.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables]  # noqa: S608
+        return [pair.world.store.rows(f"SELECT * FROM {table} ORDER BY 1") for table in tables]
 
     for step in steps:
         before = everything()

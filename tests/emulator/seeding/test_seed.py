@@ -37,7 +37,7 @@ METADATA = {
 
 def fresh(path: str = ":memory:") -> World:
     schema = load_schema()
-    world = World(schema, Store(path, schema), Switches(), VirtualClock(), random.Random(7))  # noqa: S311 - row ids
+    world = World(schema, Store(path, schema), Switches(), VirtualClock(), random.Random(7))
     seed_organization(world, [ADMIN])
     return world
 
@@ -79,7 +79,7 @@ def test_seeded_rows_obey_the_rules(world: World, admin: Caller) -> None:
     seed_opportunities(world, 60)
     for table in ("opportunity", "quote", "quoteclose", "opportunityclose"):
         shape = world.schema.tables[table]
-        for key, state, status in world.store.rows(f"SELECT {shape.primary_id}, statecode, statuscode FROM {table}"):  # noqa: S608
+        for key, state, status in world.store.rows(f"SELECT {shape.primary_id}, statecode, statuscode FROM {table}"):
             world.records.check_status(shape, int(state), int(status), str(key))
     closed = "SELECT count(*) FROM quote WHERE statecode > 1 AND quoteid NOT IN (SELECT quoteid FROM quoteclose)"
     assert world.store.rows(closed) == [(0,)]

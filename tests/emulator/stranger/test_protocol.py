@@ -376,7 +376,7 @@ def test_the_service_document_and_the_metadata_name_the_same_sets(anywhere: Stra
     listed = {(one["name"], one["kind"], one["url"]) for one in anywhere.read("")["value"]}
     document = anywhere.send("GET", "$metadata", Accept="application/xml")
     assert document.headers["Content-Type"].startswith("application/xml")
-    sets = {one.get("Name") for one in ET.fromstring(document.content).iter() if one.tag.endswith("}EntitySet")}  # noqa: S314 - made here
+    sets = {one.get("Name") for one in ET.fromstring(document.content).iter() if one.tag.endswith("}EntitySet")}
     assert {name for name, _, _ in listed} == sets | {"EntityDefinitions"}
     assert all(kind == "EntitySet" and url == name for name, kind, url in listed)
 
@@ -458,7 +458,7 @@ def test_an_application_user_is_absent_disabled_without_roles_or_short_of_a_priv
     colleagues: tuple[Stranger, Stranger, str, str],
 ) -> None:
     client, other, user_id, _ = colleagues
-    change = lambda **values: client.control("PATCH", "users", {"user": other.client_id} | values)  # noqa: E731
+    change = lambda **values: client.control("PATCH", "users", {"user": other.client_id} | values)
     assert other.send("GET", "opportunities?$select=name").status_code == 200
     change(role=None)
     assert other.refused("GET", "WhoAmI")[:2] == (403, "0x80042f09")

@@ -147,7 +147,7 @@ def meddle(client: Stranger, chance: random.Random, alive: dict[str, str]) -> No
 def test_whoever_follows_the_links_knows_the_table_whatever_happens_meanwhile(
     stranger: Stranger, seed: int, size: int
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 - a story to be told again
+    chance = random.Random(seed)
     for row in stranger.read("competitors?$select=name")["value"]:
         stranger.send("DELETE", f"competitors({row['competitorid']})")
     copy, alive = Copy(stranger, size), dict[str, str]()

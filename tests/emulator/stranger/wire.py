@@ -114,7 +114,7 @@ class Stranger:
 
     # The control interface.
 
-    def control(self, method: str, what: str, data: object = None) -> Any:  # noqa: ANN401 - JSON
+    def control(self, method: str, what: str, data: object = None) -> Any:
         """Ask or move the emulator itself."""
         answer = self.session.request(method, f"{self.url}/_emulator/{what}", json=data, timeout=60)
         assert answer.status_code == 200, answer.text

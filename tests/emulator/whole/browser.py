@@ -49,7 +49,7 @@ class Browser:
         while not any(one.get("method") == "Page.loadEventFired" for one in self.events):
             self.events.append(self._next())
 
-    def value(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page says
+    def value(self, expression: str) -> Any:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
     def _next(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def browser(profile: Path, width: int, height: int) -> Iterator[Browser]:
 
     # The browser reads commands from descriptor 3 and answers on descriptor 4.
     wrapped = ["sh", "-c", f'exec "$@" 3</proc/self/fd/{to_read} 4>/proc/self/fd/{back_write}', "sh", *command]
-    with subprocess.Popen(wrapped, pass_fds=(to_read, back_write), stderr=subprocess.DEVNULL) as process:  # noqa: S603
+    with subprocess.Popen(wrapped, pass_fds=(to_read, back_write), stderr=subprocess.DEVNULL) as process:
         os.close(to_read)
         os.close(back_write)
         try:

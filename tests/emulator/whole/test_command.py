@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "connector", "emulator", "--db", str(tmp_path / "a.db"), "--port", "0"]
         command += ["--ready-file", str(ready), "--env-file", str(tmp_path / "settings.env"), *options]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         running.append(process)
         while not ready.exists():
             assert process.poll() is None, "the emulator ended before it was ready"
@@ -136,7 +136,7 @@ def test_it_is_asked_and_moved_from_another_terminal(start: Start, tmp_path: Pat
     def control(*arguments: str) -> tuple[int, str, str]:
         command = [sys.executable, "-m", "connector", "emulator", "control", *arguments]
         command += ["--ready-file", str(tmp_path / "ready.json")]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     (tmp_path / "opportunity.csv").write_text("name,statecode,statuscode\nFrom a file,0,1\n", encoding="utf-8")

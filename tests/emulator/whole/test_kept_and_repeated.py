@@ -95,7 +95,7 @@ def test_another_process_reads_the_file_while_it_is_served(on_file: OnFile, tmp_
         for number in range(1, 30):
             closed = lose(face, number) == 204
             if closed and number % 4 == 0:
-                done = subprocess.run(  # noqa: S603 - our own interpreter
+                done = subprocess.run(
                     [sys.executable, "-c", code, str(tmp_path / "shared.db")],
                     capture_output=True,
                     text=True,
@@ -157,7 +157,7 @@ def test_a_test_of_somebody_else_gets_the_fixtures(tmp_path: Path) -> None:
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     plugin = project["entry-points"]["pytest11"]["dataverse_emulator"]
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", plugin, str(tmp_path)],
         capture_output=True,
         text=True,

@@ -122,7 +122,7 @@ def test_what_was_committed_survives_the_death_of_the_process(tmp_path: Path) ->
         "store.insert('account', {'accountid': 'not committed'})\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    died = subprocess.run([sys.executable, "-c", program, str(path)], check=False, cwd=Path(__file__).parents[3])  # noqa: S603 - our own interpreter
+    died = subprocess.run([sys.executable, "-c", program, str(path)], check=False, cwd=Path(__file__).parents[3])
     assert died.returncode == -9
     again = Store(path, load_schema())
     assert again.rows("SELECT count(*) FROM account") == [(50,)]

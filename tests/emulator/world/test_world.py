@@ -54,7 +54,7 @@ def column(world: World, row: Ref, name: str) -> object:
 def activities(world: World, row: Ref) -> list[tuple[object, ...]]:
     table = "opportunityclose" if row.table == "opportunity" else "quoteclose"
     return world.store.rows(
-        f"SELECT activityid, statecode, statuscode FROM {table} WHERE {row.table}id = ? ORDER BY versionnumber",  # noqa: S608
+        f"SELECT activityid, statecode, statuscode FROM {table} WHERE {row.table}id = ? ORDER BY versionnumber",
         (row.id,),
     )
 

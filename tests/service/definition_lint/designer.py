@@ -67,7 +67,7 @@ def _feed(document: Document, op: Op, key: str, feed: Json) -> Iterator[str]:
     yield from _answer(document, key, feed, document.success(source) or {})
 
 
-def _argument(document: Document, op: Op, value: Any, taken: Json) -> Iterator[str]:  # noqa: ANN401 - any JSON
+def _argument(document: Document, op: Op, value: Any, taken: Json) -> Iterator[str]:
     """Check a fixed value against what is taken, or that a reference names a visible input."""
     if not isinstance(value, dict):
         value = {"value": value}

@@ -161,7 +161,7 @@ class Document:
             yield from self.leaves(f"{place}[]", self.resolve(schema["items"]), (*above, id(schema)))
 
 
-def _within(place: str, schema: Any) -> Iterator[tuple[str, Json]]:  # noqa: ANN401 - any JSON
+def _within(place: str, schema: Any) -> Iterator[tuple[str, Json]]:
     if not isinstance(schema, dict):
         return
     yield place, schema
@@ -190,7 +190,7 @@ def rule(number: int, text: str, origin: str) -> Callable[[Check], Rule]:
     return lambda check: Rule(number, text, origin, check)
 
 
-def matches(kind: object, value: Any) -> bool:  # noqa: ANN401 - any JSON
+def matches(kind: object, value: Any) -> bool:
     """Return whether `value` is of the JSON type `kind`; an unknown type matches everything."""
     expected: Mapping[object, tuple[type, ...]] = {
         "string": (str,),

@@ -85,7 +85,7 @@ def properties(document: Document) -> Iterator[str]:
             yield from _sign_in(document, name, parameter.get("oAuthSettings", {}))
 
 
-def _secrets(place: str, node: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON
+def _secrets(place: str, node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
             if _SECRET.search(key) and value not in ({}, None, ""):
