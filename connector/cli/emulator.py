@@ -12,6 +12,7 @@ from connector.cli.emulator_control import control
 from connector.cli.options import json_option, verbose_option
 from connector.cli.results import print_json
 from connector.emulator.command import serve
+from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import BadPlan
 from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
 from connector.emulator.seeding.open_organization import OrganizationError
@@ -152,6 +153,8 @@ def _serve(options: ServeOptions, *, as_json: bool) -> None:
     """Serve until stopped, and turn what keeps the emulator from starting into a settings error."""
     try:
         serve(options, print_json if as_json else _announce)
+    except ExtraMissing as error:
+        raise SettingsError(str(error), remedy=error.remedy) from error
     except OrganizationError as error:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
     except BadPlan as error:

@@ -1,7 +1,7 @@
 """The emulator's own certificate authority and the certificate of its server, kept in a folder and reused.
 
-Both hold elliptic-curve keys, are valid for about a year and pass OpenSSL's strict X.509 checks, which Python turns on
-by default since 3.13.
+Both hold elliptic-curve keys and pass OpenSSL's strict X.509 checks, which Python turns on by default since 3.13. The
+authority's own key is not kept: nobody can sign another certificate that its users would trust.
 """
 
 from __future__ import annotations
@@ -15,6 +15,20 @@ from connector.emulator.http.private_file import write_private
 
 VALID = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
+NAMES = ("localhost", "127.0.0.1", "::1")
+"""What a client may call the server."""
+
+
+class ExtraMissing(Exception):
+    """A library of the extra `emulator` is not installed; the message says which, `remedy` what to do."""
+
+    remedy = (
+        "Install it: pip install 'dataverse-close-connector[emulator]', or use DATAVERSE_URL=emulator:, which needs no "
+        "socket."
+    )
+
+    def __init__(self, error: ModuleNotFoundError) -> None:
+        super().__init__(f"The emulator's socket needs {error.name}, which is not installed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
 
     `now` is the wall-clock time that validity is counted from; clients check against theirs, so it is the machine's
     and not the emulator's. The private key files are readable by their owner only. Raises OSError when the folder
-    cannot be written.
+    cannot be written, ExtraMissing without trustme.
     """
     today = now if now is not None else datetime.now(UTC)
     kept = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
@@ -47,15 +61,21 @@ def certificates(folder: Path, *, now: datetime | None = None) -> Certificates:
     if _current(stamp, today) and _usable(kept):
         return kept
     folder.mkdir(parents=True, exist_ok=True)
-    # Loading a cryptography library costs more than the rest of a start; a warm start does not need it.
-    from connector.emulator.http.tls_authority import issue
-
-    issued = issue(today, today + VALID)
-    write_private(kept.key, issued.server_key)
-    write_private(kept.chain, issued.server)
-    write_private(kept.authority, issued.authority)
+    _issue(kept, today + VALID)
     write_private(stamp, (today + VALID - RENEW_BEFORE).isoformat().encode("ascii"))
     return kept
+
+
+def _issue(files: Certificates, until: datetime) -> None:
+    try:
+        import trustme
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(error) from error
+    authority = trustme.CA(organization_name="Dataverse emulator", organization_unit_name="local authority")
+    server = authority.issue_cert(*NAMES, common_name=NAMES[0], not_after=until)
+    write_private(files.key, server.private_key_pem.bytes())
+    write_private(files.chain, b"".join(pem.bytes() for pem in server.cert_chain_pems))
+    write_private(files.authority, authority.cert_pem.bytes())
 
 
 def _current(stamp: Path, today: datetime) -> bool:
