@@ -13,7 +13,7 @@ from connector.assembly import Connection
 from connector.clock import Clock
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
 from connector.closing.organization import Organization
-from connector.dataverse.diagnosis import Diagnosis, Presence
+from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
 from connector.settings.environment import Settings
 
@@ -107,17 +107,17 @@ def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connecti
 def _examine_organization(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
     diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
     try:
-        presence = diagnosis.who_am_i()
+        signed_in = diagnosis.who_am_i()
     except ConnectorError as error:
         yield from kept_out(error)
         return
     yield Check("sign-in", Verdict.OK, "A token was given and accepted.")
-    yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {presence.organization_id}.")
-    yield Check("application user", Verdict.OK, f"Known there as user {presence.user_id}.")
-    yield from examine_privileges(diagnosis, impersonating=presence.user_id if settings.impersonate else None)
+    yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {signed_in.organization_id}.")
+    yield Check("application user", Verdict.OK, f"Known there as user {signed_in.user_id}.")
+    yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
     yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
-    yield examine_clock(presence, clock)
-    yield examine_limits(presence)
+    yield examine_clock(signed_in, clock)
+    yield examine_limits(signed_in)
 
 
 def kept_out(error: ConnectorError) -> Iterator[Check]:
@@ -234,11 +234,11 @@ def examine_messages(found: frozenset[str], close_action: str) -> Iterator[Check
         yield Check("close action", Verdict.OK, f"Has the action {close_action}.")
 
 
-def examine_clock(presence: Presence, clock: Clock) -> Check:
+def examine_clock(signed_in: SignedInUser, clock: Clock) -> Check:
     """Compare this machine's clock with the organization's, which says the time to the second."""
-    if presence.server_time is None:
+    if signed_in.server_time is None:
         return Check("clock", Verdict.SKIPPED, "The organization did not say what time it is.")
-    ahead = clock.now() - presence.server_time
+    ahead = clock.now() - signed_in.server_time
     skew = abs(ahead)
     if skew < SKEW_TO_MENTION:
         return Check("clock", Verdict.OK, "Agrees with the organization's to the minute.")
@@ -256,22 +256,22 @@ def _duration(span: timedelta) -> str:
     return f"{span.total_seconds():.0f} seconds"
 
 
-def examine_limits(presence: Presence) -> Check:
+def examine_limits(signed_in: SignedInUser) -> Check:
     """Say what the organization's headers say is left of its service protection limits."""
-    headroom = presence.headroom
+    limits = signed_in.limits
     facts = [
         f"{number:g} {what}"
         for number, what in (
-            (headroom.requests, "requests left"),
-            (headroom.seconds, "seconds of execution left"),
-            (headroom.parallelism, "requests at once recommended"),
+            (limits.requests, "requests left"),
+            (limits.seconds, "seconds of execution left"),
+            (limits.parallelism, "requests at once recommended"),
         )
         if number is not None
     ]
     if not facts:
         return Check("limits", Verdict.SKIPPED, "The organization said nothing about its limits.")
     sentence = f"{', '.join(facts)}."
-    if headroom.requests is not None and headroom.requests < LOW_ON_REQUESTS:
+    if limits.requests is not None and limits.requests < LOW_ON_REQUESTS:
         remedy = "Something else uses this application user: wait five minutes, or give each program a user of its own."
         return Check("limits", Verdict.WARNING, sentence, remedy)
     return Check("limits", Verdict.OK, sentence)

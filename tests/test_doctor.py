@@ -8,7 +8,7 @@ import pytest
 
 from connector.clock import VirtualClock
 from connector.closing.model import OrganizationMetadata, StatusReason
-from connector.dataverse.diagnosis import Headroom, Presence
+from connector.dataverse.diagnosis import RemainingLimits, SignedInUser
 from connector.doctor import (
     PROJECT_MESSAGES,
     STANDARD_MESSAGES,
@@ -23,7 +23,7 @@ from connector.doctor import (
 from connector.errors import ConnectorError, Forbidden, NotSent, SignInError, Unauthorized
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-PRESENCE = Presence(UUID(int=1), UUID(int=2), UUID(int=3), NOW, Headroom(4, 5999, 1199.5))
+SIGNED_IN = SignedInUser(UUID(int=1), UUID(int=2), UUID(int=3), NOW, RemainingLimits(4, 5999, 1199.5))
 
 
 def reason(value: int, state: int, label: str) -> StatusReason:
@@ -103,19 +103,19 @@ def test_the_configured_close_action_must_be_there(has_it: bool, verdict: Verdic
     [(0, Verdict.OK), (59, Verdict.OK), (61, Verdict.WARNING), (-299, Verdict.WARNING), (300, Verdict.FAILED)],
 )
 def test_clocks_may_be_a_minute_apart_and_not_five(seconds: int, verdict: Verdict) -> None:
-    check = examine_clock(replace(PRESENCE, server_time=NOW + timedelta(seconds=seconds)), VirtualClock(NOW))
+    check = examine_clock(replace(SIGNED_IN, server_time=NOW + timedelta(seconds=seconds)), VirtualClock(NOW))
     assert check.verdict is verdict
 
 
 def test_limits_are_told_as_the_organization_tells_them() -> None:
-    check = examine_limits(PRESENCE)
+    check = examine_limits(SIGNED_IN)
     assert check.sentence == "5999 requests left, 1199.5 seconds of execution left, 4 requests at once recommended."
     assert check.verdict is Verdict.OK
 
 
 def test_few_requests_left_is_a_warning_and_silence_is_no_finding() -> None:
     few, silent = (
-        examine_limits(replace(PRESENCE, headroom=headroom))
-        for headroom in (Headroom(None, 10, None), Headroom(None, None, None))
+        examine_limits(replace(SIGNED_IN, limits=limits))
+        for limits in (RemainingLimits(None, 10, None), RemainingLimits(None, None, None))
     )
     assert (few.verdict, silent.verdict) == (Verdict.WARNING, Verdict.SKIPPED)

@@ -15,7 +15,7 @@ from connector.clock import Clock, SystemClock
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import MOST_PARTS
-from connector.dataverse.policies import Patience, TokenSource, anything, authorize, log, retry
+from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover, distrust
 from connector.dataverse.sign_in.clouds import cloud_of
@@ -125,7 +125,7 @@ class Way:
 def lane_of(name: str, settings: Settings, way: Way, tokens: TokenSource, clock: Clock, chance: random.Random) -> Lane:
     """Wrap the transport: log, retry, pace, authorize, outside in."""
     gate = Gate(authorize(way.transport, tokens, way.base_url), clock)
-    retried = retry(gate, clock=clock, chance=chance, patience=Patience(told=settings.retry_seconds))
+    retried = retry(gate, clock=clock, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
     organization = DataverseOrganization(
         handler,
@@ -183,7 +183,7 @@ def _remote(
 ) -> Way:
     transport = Transport(network_of(settings))
     opening.callback(transport.close)
-    http = retry(transport, clock=clock, chance=chance, patience=Patience(told=60.0), repeatable=anything)
+    http = retry(transport, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
     authority = once(lambda: settings.authority or discover(http, settings.url, settings.tenant_id))
     tokens = tuple(
         identity_tokens(settings, identity, authority, http, clock, tell) for identity in settings.identities

@@ -20,7 +20,7 @@ from connector.assembly.sign_in import credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.dataverse.changes import read_changes
-from connector.dataverse.policies import Patience, anything, retry
+from connector.dataverse.policies import RetryPolicy, anything, retry
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.transport import Transport
@@ -121,7 +121,7 @@ class Ways:
         """Return the way to the sign-in service's keys and to the callbacks of subscribers."""
         transport = Transport(network_of(self._settings))
         self._opening.callback(transport.close)
-        return retry(transport, clock=self._clock, chance=self._chance, patience=Patience(told=5.0))
+        return retry(transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=5.0))
 
     def _connection(self, caller: Caller) -> Connection:
         return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))
@@ -169,7 +169,7 @@ class Ways:
         transport = Transport(network_of(self._settings))
         self._opening.callback(transport.close)
         http = retry(
-            transport, clock=self._clock, chance=self._chance, patience=Patience(told=60.0), repeatable=anything
+            transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=60.0), repeatable=anything
         )
         authority = once(lambda: discover(http, address, caller.tenant_id))
         registration = auth.Registration(identity.client_id, authority, address)

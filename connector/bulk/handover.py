@@ -44,7 +44,7 @@ class Handover:
         """Write down what is known."""
         self._kept_at = self._clock.monotonic()
         for user, lane in self._lanes.items():
-            Budgets(self._ledger).remember(_key(user), lane.gate.legacy())
+            Budgets(self._ledger).remember(_key(user), lane.gate.carried_over())
 
 
 def _key(user: str) -> str:

@@ -61,10 +61,10 @@ class Paced(Protocol):
     def pace(self) -> Pace:
         """Return what it is doing."""
 
-    def legacy(self) -> Mapping[str, object]:
+    def carried_over(self) -> Mapping[str, object]:
         """Return what is known of the user's limits, as plain data, for the next governor of the same user."""
 
-    def begin_with(self, legacy: Mapping[str, object], age: float) -> None:
+    def begin_with(self, carried_over: Mapping[str, object], age: float) -> None:
         """Begin with what another governor of this user left `age` seconds ago."""
 
     def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:

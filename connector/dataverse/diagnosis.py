@@ -21,7 +21,7 @@ from connector.handler import Handler, Response
 
 
 @dataclass(frozen=True, slots=True)
-class Headroom:
+class RemainingLimits:
     """What the service says is left of its limits; None where it says nothing.
 
     `parallelism` is how many requests at once it recommends, `requests` and `seconds` what is left of the number of
@@ -34,14 +34,14 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class SignedInUser:
     """Who signed in, in which organization, by its own account; `server_time` is its clock, to the second."""
 
     user_id: UUID
     business_unit_id: UUID
     organization_id: UUID
     server_time: datetime | None
-    headroom: Headroom
+    limits: RemainingLimits
 
 
 class Diagnosis:
@@ -53,18 +53,18 @@ class Diagnosis:
         self._handler = handler
         self._endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
 
-    def who_am_i(self) -> Presence:
+    def who_am_i(self) -> SignedInUser:
         """Return who signed in; impersonation does not change that (see `acting_user`)."""
         subject = "Asking the organization who signed in"
         response = self._handler(self._endpoint.request(Operation("GET", "WhoAmI")))
         data = json_object(response, subject)
         with decoding(subject):
-            return Presence(
+            return SignedInUser(
                 UUID(data["UserId"]),
                 UUID(data["BusinessUnitId"]),
                 UUID(data["OrganizationId"]),
                 http_date(response.header("date") or ""),
-                headroom_of(response),
+                remaining_limits(response),
             )
 
     def acting_user(self) -> UUID:
@@ -122,11 +122,11 @@ class Diagnosis:
             return frozenset(str(row["name"]) for row in rows if UUID(row["privilegeid"]) in ids)
 
 
-def headroom_of(response: Response) -> Headroom:
+def remaining_limits(response: Response) -> RemainingLimits:
     """Return what the headers of `response` say is left; numbers may have thousands separators (`1,200.00`)."""
     parallelism = _number(response.header("x-ms-dop-hint"))
     requests = _number(response.header("x-ms-ratelimit-burst-remaining-xrm-requests"))
-    return Headroom(
+    return RemainingLimits(
         None if parallelism is None else int(parallelism),
         None if requests is None else int(requests),
         _number(response.header("x-ms-ratelimit-time-remaining-xrm-requests")),

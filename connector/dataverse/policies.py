@@ -103,7 +103,7 @@ def _redirected(response: Response, home: str) -> Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to go on: `told` bounds the seconds spent waiting because the service said so (429, Retry-After).
 
     Without such word there are `tries` attempts; the wait before the n-th is drawn from the upper half of
@@ -146,13 +146,13 @@ def retry(
     *,
     clock: Clock,
     chance: random.Random,
-    patience: Patience,
+    policy: RetryPolicy,
     repeatable: Callable[[Request], bool] = reads_only,
 ) -> Handler:
     """Send again what certainly did not happen (429, no connection), and what is `repeatable` on any passing trouble.
 
     A write that may have happened is never sent again: its failure, or its 5xx response, is handed back. So is the
-    last response when patience runs out. Each attempt after the first has a `x-ms-client-request-id` of its own.
+    last response when the policy allows no more. Each further attempt has a `x-ms-client-request-id` of its own.
     """
 
     def retried(request: Request) -> Response:
@@ -168,8 +168,8 @@ def retry(
                 return _outcome(request, response, trouble, repeatable)
             told = retry_after(response) if response else None
             failures += told is None
-            pause = patience.backoff(failures, chance) if told is None else told + chance.random()
-            if failures >= patience.tries or (told is not None and waited + told > patience.told):
+            pause = policy.backoff(failures, chance) if told is None else told + chance.random()
+            if failures >= policy.tries or (told is not None and waited + told > policy.told):
                 return _outcome(request, response, trouble, repeatable)
             waited += pause
             level = logging.WARNING if pause >= LONG_PAUSE else logging.INFO

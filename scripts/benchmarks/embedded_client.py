@@ -17,7 +17,7 @@ from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
-from connector.dataverse.policies import Patience, TokenSource, anything, authorize, retry
+from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, retry
 from connector.dataverse.sign_in import auth
 from connector.dataverse.transport import Network, Transport
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
@@ -91,14 +91,14 @@ class Client:
         login = embedded.authority.rpartition("/")[0]
         self._transport = Transport(Network(), {f"{embedded.url}/": adapter, f"{login}/": adapter})
         network = around(self._transport)
-        http = retry(network, clock=clock, chance=chance, patience=Patience(told=60.0), repeatable=anything)
+        http = retry(network, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
         registration = auth.Registration(embedded.client_id, lambda: embedded.authority, embedded.url)
 
         def source() -> TokenSource:
             return auth.application_tokens(registration, lambda: auth.secret(embedded.client_secret), http, clock)
 
         gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
-        handler = retry(gate, clock=clock, chance=chance, patience=Patience())
+        handler = retry(gate, clock=clock, chance=chance, policy=RetryPolicy())
         self.organization = DataverseOrganization(
             handler,
             embedded.url,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 
-from connector.dataverse.pacing.model import Binding, Feedback, Permit, Wait
+from connector.dataverse.pacing.permits import Binding, Feedback, Permit, Wait
 
 FOREVER = float("inf")
 _WHY = Binding.LATENCY  # nobody asks these rules what holds them back

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
-from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
 Seconds = Callable[[random.Random, float], float]

@@ -149,7 +149,7 @@ def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str
         clock.sleep(7.0)
         heir = Gate(lambda _request: Response(200), clock)
         Handover(ledger, {"user": replace(lane, gate=heir)}, clock).begin()
-    left, found = lane.gate.legacy(), heir.legacy()
+    left, found = lane.gate.carried_over(), heir.carried_over()
     assert found["sent"] == pytest.approx(float(str(left["sent"])) * (1 - 7 / 300))
     assert found["requests"] == left["requests"]
 

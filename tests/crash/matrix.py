@@ -19,7 +19,7 @@ from connector.clock import VirtualClock
 from connector.closing import close
 from connector.closing.model import Intent, Outcome, Report
 from connector.dataverse.organization import DataverseOrganization
-from connector.dataverse.policies import Patience, retry
+from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.core import Emulator
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -130,7 +130,7 @@ class Stage:
 
     def _run(self, case: Case, opportunity: UUID, wire: _Wire) -> tuple[Report, int]:
         chance = random.Random(7)
-        handler = retry(wire, clock=self.clock, chance=chance, patience=Patience())
+        handler = retry(wire, clock=self.clock, chance=chance, policy=RetryPolicy())
         organization = DataverseOrganization(
             handler, self.embedded.url, clock=self.clock, atomic=case.atomic, new_id=lambda: _random_id(chance)
         )

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from connector.clock import VirtualClock
-from connector.dataverse.policies import Patience, anything, retry
+from connector.dataverse.policies import RetryPolicy, anything, retry
 from connector.dataverse.sign_in import auth
-from connector.dataverse.sign_in.errors import explain
+from connector.dataverse.sign_in.sign_in_errors import explain
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SignInAgain, SignInError
 from connector.handler import Handler
@@ -57,7 +57,7 @@ def wire() -> Iterator[responses.RequestsMock]:
 def http() -> Iterator[Handler]:
     transport = Transport(Network())
     chance = random.Random(1)
-    yield retry(transport, clock=VirtualClock(), chance=chance, patience=Patience(told=60), repeatable=anything)
+    yield retry(transport, clock=VirtualClock(), chance=chance, policy=RetryPolicy(told=60), repeatable=anything)
     transport.close()
 
 
@@ -81,7 +81,7 @@ def text(body: object) -> str:
     return body.decode() if isinstance(body, bytes) else str(body or "")
 
 
-def by_secret(http: Handler, clock: VirtualClock) -> auth.Tokens:
+def by_secret(http: Handler, clock: VirtualClock) -> auth.TokenCache:
     return auth.application_tokens(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, clock)
 
 
@@ -346,7 +346,7 @@ def test_a_person_signs_in_by_device_code_once_and_is_remembered(
     wire.post(TOKEN_URL, json=person)
     told: list[str] = []
 
-    def source() -> auth.Tokens:
+    def source() -> auth.TokenCache:
         return auth.person_tokens(
             REGISTRATION,
             http,

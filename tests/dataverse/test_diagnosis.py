@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.dataverse.diagnosis import Diagnosis, Headroom, headroom_of
+from connector.dataverse.diagnosis import Diagnosis, RemainingLimits, remaining_limits
 from connector.errors import Forbidden, NotFound, Unanswered
 from connector.handler import Response
 from tests.dataverse.wire import BASE, IMPERSONATED, USER, Wire, ok, organization, refused
@@ -32,16 +32,16 @@ def test_who_signed_in_is_told_with_the_servers_clock_and_what_is_left_of_its_li
     answer = wire.answers["GET WhoAmI"]
     assert isinstance(answer, Response)
     wire.answers["GET WhoAmI"] = Response(200, (*answer.headers, *LIVE.items()), answer.body)
-    presence = Diagnosis(wire, BASE).who_am_i()
-    assert presence.user_id == USER
-    assert presence.server_time == datetime(2026, 5, 31, 10, tzinfo=UTC)
-    assert presence.headroom == Headroom(4, 7999, 1200.0)
+    signed_in = Diagnosis(wire, BASE).who_am_i()
+    assert signed_in.user_id == USER
+    assert signed_in.server_time == datetime(2026, 5, 31, 10, tzinfo=UTC)
+    assert signed_in.limits == RemainingLimits(4, 7999, 1200.0)
 
 
 @pytest.mark.parametrize("value", ["", "many", "-1", "1e3", "²", "9" * 40])
 def test_limits_that_are_not_told_are_not_known(value: str) -> None:
     headers = tuple((name, value) for name in LIVE)
-    assert headroom_of(Response(200, headers)) == Headroom(None, None, None)
+    assert remaining_limits(Response(200, headers)) == RemainingLimits(None, None, None)
 
 
 def test_the_acting_user_is_who_signed_in_or_who_is_impersonated() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import WRITES, Gate, feedback_of, weigh
-from connector.dataverse.pacing.model import Binding, Facet
+from connector.dataverse.pacing.permits import Binding, Facet
 from connector.errors import NotSent, Unanswered
 from connector.handler import Request, Response
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from connector.dataverse.pacing.budget import Budget, Limit
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.model import Binding, Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.limits import Budget, LimitEstimate
+from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 
@@ -228,7 +228,7 @@ def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
 
 
 def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed_to_be_under_way() -> None:
-    limit = Limit(52, 0.0, horizon=15, settle=None)
+    limit = LimitEstimate(52, 0.0, horizon=15, settle=None)
     for _ in range(2):  # of two servers at the same moment, while requests were under way to either
         limit.refused(0.0, 23, 60, 10)
         limit.rumour(0.0, 10, 60)
@@ -236,7 +236,7 @@ def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed
 
 
 def test_a_limit_is_foreseen_in_the_units_in_which_use_is_measured() -> None:
-    limit = Limit(1200, 0.0, horizon=60, settle=300)
+    limit = LimitEstimate(1200, 0.0, horizon=60, settle=300)
     for number in range(1, 101):
         ours = 1.1 * number  # the way there and back, which the service does not count
         limit.hear(float(number), 1200 - number, ours)

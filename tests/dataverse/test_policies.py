@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.dataverse.answers import retry_after
-from connector.dataverse.policies import Patience, authorize, describe, log, reads_only, retry
+from connector.dataverse.policies import RetryPolicy, authorize, describe, log, reads_only, retry
 from connector.dataverse.sign_in.challenge import parse_challenge
 from connector.errors import ConnectorError, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
@@ -190,12 +190,12 @@ def test_no_challenge_makes_reading_fail(value: str) -> None:
 # -- retry ------------------------------------------------------------------------------------------------------------
 
 
-PATIENCE = Patience()
+RETRY_POLICY = RetryPolicy()
 
 
-def retrying(script: Handler, clock: VirtualClock, patience: Patience = PATIENCE) -> Handler:
+def retrying(script: Handler, clock: VirtualClock, policy: RetryPolicy = RETRY_POLICY) -> Handler:
     chance = random.Random(7)
-    return retry(script, clock=clock, chance=chance, patience=patience)
+    return retry(script, clock=clock, chance=chance, policy=policy)
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE], ids=["a read", "a write"])
@@ -237,15 +237,15 @@ def test_any_other_answer_is_handed_on(code: int) -> None:
     assert retrying(script, VirtualClock())(READ).status == code
 
 
-def test_a_wait_longer_than_the_patience_is_not_begun() -> None:
+def test_a_wait_longer_than_the_policy_allows_is_not_begun() -> None:
     clock, script = VirtualClock(), Script([status(429, ("Retry-After", "3,600"))])
-    assert retrying(script, clock, Patience(told=900))(WRITE).status == 429
+    assert retrying(script, clock, RetryPolicy(told=900))(WRITE).status == 429
     assert clock.monotonic() == 0
 
 
 def test_being_told_to_wait_again_and_again_ends_with_the_last_answer() -> None:
     clock, script = VirtualClock(), Script([status(429, ("Retry-After", "300"))] * 9)
-    assert retrying(script, clock, Patience(told=900))(WRITE).status == 429
+    assert retrying(script, clock, RetryPolicy(told=900))(WRITE).status == 429
     assert clock.monotonic() <= 900
 
 
@@ -257,7 +257,7 @@ def test_tries_without_word_of_when_are_few_and_further_and_further_apart() -> N
         raise NotSent("unknown host")
 
     with pytest.raises(NotSent):
-        retrying(failing, clock, Patience(tries=5, first=1, longest=4))(READ)
+        retrying(failing, clock, RetryPolicy(tries=5, first=1, longest=4))(READ)
     waits = [after - before for before, after in pairwise(moments)]
     assert len(moments) == 5
     assert [0.5 <= waits[0] <= 1, 1 <= waits[1] <= 2, 2 <= waits[2] <= 4, 2 <= waits[3] <= 4] == [True] * 4
@@ -276,7 +276,7 @@ def test_a_write_is_sent_again_only_after_what_certainly_did_not_happen(
     codes: list[int], chance: random.Random
 ) -> None:
     script = Script([status(code, ("Retry-After", "1")) for code in codes] + [OK] * 2)
-    handler = retry(script, clock=VirtualClock(), chance=chance, patience=Patience())
+    handler = retry(script, clock=VirtualClock(), chance=chance, policy=RetryPolicy())
     handler(WRITE)
     assert all(code == 429 for code in codes[: len(script.asked) - 1])
 

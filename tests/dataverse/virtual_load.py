@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from connector.dataverse.pacing.budget import Budget
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.model import Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.limits import Budget
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"

@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from connector.dataverse.organization import DataverseOrganization
-from connector.dataverse.policies import Patience, retry
+from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
 from connector.emulator.limits.faults import Fault, FaultPlan, Faults
@@ -131,7 +131,7 @@ def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
     witness = Witness(emulator)
     wire = retry(
         lambda request: _carried(request, stage, timeline, witness),
-        clock=timeline, chance=chance, patience=Patience(told=0.0, tries=2),
+        clock=timeline, chance=chance, policy=RetryPolicy(told=0.0, tries=2),
     )  # fmt: skip
     stage.organization = DataverseOrganization(
         wire, stage.embedded.url, clock=timeline, cache_seconds=1e9,

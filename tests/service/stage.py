@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from connector.clock import Clock, SystemClock, VirtualClock
 from connector.dataverse.custom_columns import custom_columns
 from connector.dataverse.organization import DataverseOrganization
-from connector.dataverse.policies import Patience, retry
+from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -107,7 +107,7 @@ class Stage:
             self.keys,
         )
         chance = random.Random(7)
-        again = retry(self._wire, clock=self.clock, chance=chance, patience=Patience(told=0.0, tries=1))
+        again = retry(self._wire, clock=self.clock, chance=chance, policy=RetryPolicy(told=0.0, tries=1))
         self.handler = again
         self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
         self.ledger = open_ledger(str(self.folder / "jobs.db"), self.clock)

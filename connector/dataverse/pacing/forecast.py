@@ -12,7 +12,7 @@ WINDOWS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Allowance:
     """One budget of an average server: what is left of it, and what comes back in each of the next steps."""
 
     room: float
@@ -20,7 +20,7 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """What each server is to do: `requests`, with `seconds` of execution in all, at `fastest` requests a second.
 
     `fastest` is what the client or the service's latency allow, whatever the budgets.
@@ -31,7 +31,7 @@ class Work:
     fastest: float
 
 
-def seconds_for(work: Work, count: Stock, time: Stock, *, window: float, horizon: float) -> float:
+def seconds_for(work: Workload, count: Allowance, time: Allowance, *, window: float, horizon: float) -> float:
     """Return how many seconds the work will take from now on, each budget being spent evenly over the horizon."""
     if work.requests <= 0:
         return 0.0

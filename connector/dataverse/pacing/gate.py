@@ -14,10 +14,10 @@ from dataclasses import replace
 from connector.clock import Clock
 from connector.dataverse.answers import error_body, retry_after
 from connector.dataverse.error_codes import FACETS
-from connector.dataverse.legacy import Legacy
-from connector.dataverse.pacing.budget import DOCUMENTED, Budget
+from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.model import Facet, Feedback, Pace, Permit
+from connector.dataverse.pacing.limits import DOCUMENTED, Budget
+from connector.dataverse.pacing.permits import Facet, Feedback, PacingStatus, Permit
 from connector.errors import NotSent
 from connector.handler import Handler, Request, Response
 
@@ -67,7 +67,7 @@ class Gate:
             self._closed = True
             self._state.notify_all()
 
-    def pace(self) -> Pace:
+    def pace(self) -> PacingStatus:
         """Return what the governor is doing."""
         with self._state:
             return self._governor.pace(self._clock.monotonic(), WRITES, self._governor.parts(WRITES))
@@ -77,14 +77,14 @@ class Gate:
         with self._state:
             return self._governor.parts(WRITES)
 
-    def legacy(self) -> dict[str, object]:
+    def carried_over(self) -> dict[str, object]:
         """Return what is known of this user's limits, as plain data, for the next gate of the same user."""
         with self._state:
-            return self._governor.legacy(self._clock.monotonic()).data()
+            return self._governor.carried_over(self._clock.monotonic()).data()
 
-    def begin_with(self, legacy: Mapping[str, object], age: float) -> None:
+    def begin_with(self, carried_over: Mapping[str, object], age: float) -> None:
         """Begin with what another gate of this user left `age` seconds ago; what is not understood is passed over."""
-        read = Legacy.read(legacy)
+        read = CarriedOverLimits.read(carried_over)
         if read is not None:
             with self._state:
                 self._governor.begin_with(self._clock.monotonic(), read, max(0.0, age))

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connector.dataverse.legacy import Legacy, begin_with, left_by
-from connector.dataverse.pacing.budget import DOCUMENTED, Budget
-from connector.dataverse.pacing.crowd import START_IN_FLIGHT, Cost, Crowd
-from connector.dataverse.pacing.forecast import Stock, Work, seconds_for
-from connector.dataverse.pacing.model import Binding, Facet, Feedback, Pace, Permit, Wait
-from connector.dataverse.pacing.servers import NEVER, Server
+from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
+from connector.dataverse.pacing.concurrency import START_IN_FLIGHT, ConcurrencyLimiter, ServiceTime
+from connector.dataverse.pacing.forecast import Allowance, Workload, seconds_for
+from connector.dataverse.pacing.limits import DOCUMENTED, Budget
+from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
+from connector.dataverse.pacing.web_servers import NEVER, WebServer
 
 BATCH_SECONDS = 8.0
 """How long one request with many parts should take: far below the two minutes that end an operation."""
@@ -48,11 +48,11 @@ class Governor:
 
     def __init__(self, now: float, budget: Budget = DOCUMENTED) -> None:
         self._budget = budget
-        self._servers: dict[str, Server] = {"": Server("", budget, now)}
-        self._crowd = Crowd(budget.window)
-        self._costs: dict[str, Cost] = {}
+        self._servers: dict[str, WebServer] = {"": WebServer("", budget, now)}
+        self._concurrency = ConcurrencyLimiter(budget.window)
+        self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
-        self._promised: Server | None = None
+        self._promised: WebServer | None = None
         self._in_flight = 0
         self._exploring = 0
         self._since_explored = 0
@@ -72,7 +72,7 @@ class Governor:
         """
         if now < self._held_until:
             return self._wait(self._held_until, Binding.WAITING)
-        if self._in_flight >= int(self._crowd.most):
+        if self._in_flight >= int(self._concurrency.most):
             return self._wait(float("inf"), Binding.LATENCY)
         cost = self._cost(kind) * parts
         if self._promised is not None and not self._in_flight:
@@ -81,7 +81,7 @@ class Governor:
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
 
-    def _take_at_its_word(self, now: float, server: Server, kind: str, parts: int, cost: float) -> Permit:
+    def _take_at_its_word(self, now: float, server: WebServer, kind: str, parts: int, cost: float) -> Permit:
         """Send one request, whatever we think is left: the service said when it would take it, and that is now."""
         self._promised = None
         known = self._settled() and server.key in self._servers
@@ -125,7 +125,7 @@ class Governor:
             server.last_at = now
         return self._permit(Permit(now, "", servers, kind, parts, cost))
 
-    def _ready(self, server: Server, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
+    def _ready(self, server: WebServer, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
         """Return when `server` may take a request, and what it is waiting for."""
         if server.slots() < 1:
             return NEVER, Binding.CONCURRENCY
@@ -171,26 +171,26 @@ class Governor:
         self._sent_at -= permit.sent_at
         self._exploring -= not permit.server
 
-    def _execution(self, now: float, server: Server, permit: Permit, feedback: Feedback) -> None:
+    def _execution(self, now: float, server: WebServer, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
         server.ran(now, seconds)
         self._executed += seconds
         server.hear(now, feedback.requests_left, feedback.seconds_left)
         if feedback.hint:
-            self._crowd.hint(feedback.hint)
+            self._concurrency.hint(feedback.hint)
         least = 2.0 * START_IN_FLIGHT * len(self._servers)
         if feedback.ok:
-            cost = self._costs.setdefault(permit.kind, Cost(self._budget.window))
+            cost = self._costs.setdefault(permit.kind, ServiceTime(self._budget.window))
             cost.add(now, seconds / permit.parts, self._in_flight)
-            self._crowd.answered(
-                now, least, slowed=cost.slowed, full=cost.known and self._in_flight + 1 >= int(self._crowd.most)
+            self._concurrency.answered(
+                now, least, slowed=cost.slowed, full=cost.known and self._in_flight + 1 >= int(self._concurrency.most)
             )
             return
-        self._crowd.failed(least)
+        self._concurrency.failed(least)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 
-    def _refusal(self, now: float, server: Server, feedback: Feedback) -> None:
+    def _refusal(self, now: float, server: WebServer, feedback: Feedback) -> None:
         """Stop everything for as long as the service says, and learn what the limit is: once for each stop."""
         self._refused += 1
         server.sent.add(now, 1)
@@ -209,7 +209,7 @@ class Governor:
             case Facet.CONCURRENCY:
                 server.concurrency.refused(now, server.in_flight, stopped, number)
             case _:
-                self._crowd.failed(float(START_IN_FLIGHT))
+                self._concurrency.failed(float(START_IN_FLIGHT))
         if number is not None:
             self._spread(now, feedback.facet, number, stopped)
 
@@ -222,7 +222,7 @@ class Governor:
             if limit is not None:
                 limit.rumour(now, number, stopped)
 
-    def _answered_by(self, now: float, permit: Permit, key: str) -> Server:
+    def _answered_by(self, now: float, permit: Permit, key: str) -> WebServer:
         """Return the server that answered, known from now on."""
         if not key or key in self._servers:
             self._nothing_new += not permit.server
@@ -236,7 +236,7 @@ class Governor:
             server = anonymous
         else:
             some = next(iter(self._servers.values()), None)
-            server = Server(key, self._budget, now, some.learnt() if some else None)
+            server = WebServer(key, self._budget, now, some.learnt() if some else None)
         self._servers[key] = server
         self._check_steering(permit, key)
         return server
@@ -263,16 +263,16 @@ class Governor:
             return FIRST_PARTS
         return max(1, min(MOST_PARTS, int(BATCH_SECONDS / max(known.recent.value, 1e-6))))
 
-    def pace(self, now: float, kind: str = "", parts: int = 1) -> Pace:
+    def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
         cost = self._cost(kind)
         waiting = max(0.0, self._held_until - now)
-        return Pace(
+        return PacingStatus(
             binding=Binding.WAITING if waiting else self._binding,
             waiting=waiting,
             ceiling=sum(server.ceiling(cost * parts) for server in self._servers.values()),
             in_flight=self._in_flight,
-            most_in_flight=int(self._crowd.most),
+            most_in_flight=int(self._concurrency.most),
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
@@ -289,15 +289,15 @@ class Governor:
         elapsed = self._in_flight * now - self._sent_at
         return (self._executed + elapsed) * answered / (answered + self._in_flight / 2) if answered else 0.0
 
-    def legacy(self, now: float) -> Legacy:
+    def carried_over(self, now: float) -> CarriedOverLimits:
         """Return what the next governor of this user should begin with."""
         return left_by(self._servers.values(), now, self._held_until - now)
 
-    def begin_with(self, now: float, legacy: Legacy, age: float) -> None:
+    def begin_with(self, now: float, carried_over: CarriedOverLimits, age: float) -> None:
         """Begin with what another governor of this user left `age` seconds ago."""
-        self._held_until = max(self._held_until, now + legacy.waiting - age)
+        self._held_until = max(self._held_until, now + carried_over.waiting - age)
         for server in self._servers.values():
-            begin_with(server, legacy, now, age)
+            begin_with(server, carried_over, now, age)
 
     def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.
@@ -307,13 +307,13 @@ class Governor:
         servers, window = len(self._servers), self._budget.window
         stocks = [server.stocks(now) for server in self._servers.values()]
         count, time = (_average([pair[which] for pair in stocks]) for which in (0, 1))
-        work = Work(requests / servers, seconds / servers, fastest / servers)
+        work = Workload(requests / servers, seconds / servers, fastest / servers)
         waiting = max(0.0, self._held_until - now)
         return waiting + seconds_for(work, count, time, window=window, horizon=self._budget.horizon)
 
 
-def _average(stocks: Sequence[Stock]) -> Stock:
+def _average(stocks: Sequence[Allowance]) -> Allowance:
     """Return the stock of an average server."""
     steps = zip(*(stock.returning for stock in stocks), strict=True)
     room = sum(stock.room for stock in stocks) / len(stocks)
-    return Stock(room, [sum(step) / len(stocks) for step in steps])
+    return Allowance(room, [sum(step) / len(stocks) for step in steps])

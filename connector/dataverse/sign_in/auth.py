@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from connector.clock import Clock
-from connector.dataverse.sign_in.errors import no_managed_identity, of_authority, unusable_certificate
 from connector.dataverse.sign_in.msal_http import MsalHttp
-from connector.dataverse.sign_in.tokens import Tokens
+from connector.dataverse.sign_in.sign_in_errors import no_managed_identity, of_authority, unusable_certificate
+from connector.dataverse.sign_in.token_cache import TokenCache
 from connector.errors import SignInError, TransportError
 from connector.handler import Handler
 
@@ -116,18 +116,18 @@ def federated(path: Path) -> Credential:
 
 def application_tokens(
     registration: Registration, credential: Callable[[], Credential], http: Handler, clock: Clock
-) -> Tokens:
+) -> TokenCache:
     """Return the token source of an application that signs in as itself; `credential` is called once, late."""
-    application = _Late(lambda: _confidential(registration, credential(), http))
+    application = _Lazy(lambda: _confidential(registration, credential(), http))
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/.default"]
         return _asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
 
-    return Tokens(acquire, clock)
+    return TokenCache(acquire, clock)
 
 
-def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock: Clock) -> Tokens:
+def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock: Clock) -> TokenCache:
     """Return the token source of an Azure managed identity: the machine's own, or the one with `client_id`."""
 
     def build() -> Any:
@@ -136,10 +136,10 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
         own = msal.SystemAssignedManagedIdentity()
         identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
         return msal.ManagedIdentityClient(
-            identity, http_client=MsalHttp(http), token_cache=_forgetful(), client_capabilities=list(CAPABILITIES)
+            identity, http_client=MsalHttp(http), token_cache=_no_token_cache(), client_capabilities=list(CAPABILITIES)
         )
 
-    client = _Late(build)
+    client = _Lazy(build)
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         try:
@@ -152,7 +152,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
             raise no_managed_identity(str(result.get("error_description") or "the machine says no more."))
         return result
 
-    return Tokens(acquire, clock)
+    return TokenCache(acquire, clock)
 
 
 EXCHANGE = "api://AzureADTokenExchange"
@@ -175,12 +175,12 @@ def person_tokens(
     cache: Path,
     tell: Callable[[str], None],
     ask: Callable[[Any, list[str], str, Callable[[str], None]], Mapping[str, Any]],
-) -> Tokens:
+) -> TokenCache:
     """Return the token source of a person, who signs in by `ask` (see `by_device_code`, `by_browser`) when need be.
 
     What keeps the person signed in is kept in `cache`, encrypted by the operating system where it can do that.
     """
-    application = _Late(lambda: _public(registration, http, cache))
+    application = _Lazy(lambda: _public(registration, http, cache))
 
     def acquire(claims: str, renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/user_impersonation"]
@@ -203,7 +203,7 @@ def person_tokens(
                 remedy="Make room and see who may write there, or name another file in DATAVERSE_TOKEN_CACHE.",
             ) from error
 
-    return Tokens(acquire, clock)
+    return TokenCache(acquire, clock)
 
 
 def by_device_code(app: Any, scopes: list[str], claims: str, tell: Callable[[str], None]) -> Mapping[str, Any]:
@@ -239,18 +239,18 @@ class OnBehalfOf:
         clock: Clock,
         kept: int = 1000,
     ) -> None:
-        self._application = _Late(lambda: _confidential(registration, credential(), http))
+        self._application = _Lazy(lambda: _confidential(registration, credential(), http))
         self._scopes = [f"{registration.base_url}/.default"]
         self._clock = clock
         self._kept = kept
-        self._sources: OrderedDict[bytes, Tokens] = OrderedDict()
+        self._sources: OrderedDict[bytes, TokenCache] = OrderedDict()
         self._lock = threading.Lock()
 
-    def tokens(self, assertion: str) -> Tokens:
+    def tokens(self, assertion: str) -> TokenCache:
         """Return the token source of the caller who presented the access token `assertion`."""
         digest = hashlib.sha256(assertion.encode()).digest()
         with self._lock:
-            source = self._sources.get(digest) or Tokens(
+            source = self._sources.get(digest) or TokenCache(
                 lambda claims, _: self._acquire(assertion, claims), self._clock
             )
             self._sources[digest] = source
@@ -270,7 +270,7 @@ class OnBehalfOf:
 # -- MSAL -------------------------------------------------------------------------------------------------------------
 
 
-class _Late:
+class _Lazy:
     """Builds something at its first use, once; a failure is not kept."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
@@ -310,7 +310,7 @@ def _confidential(registration: Registration, credential: Credential, http: Hand
         authority=registration.authority(),
         instance_discovery=False,
         http_client=MsalHttp(http),
-        token_cache=_forgetful(),
+        token_cache=_no_token_cache(),
         client_capabilities=list(CAPABILITIES),
     )
 
@@ -328,15 +328,15 @@ def _public(registration: Registration, http: Handler, cache: Path) -> Any:
     )
 
 
-def _forgetful() -> Any:
-    """Return a token cache of MSAL's that keeps nothing: one token per source is kept in `Tokens`."""
+def _no_token_cache() -> Any:
+    """Return a token cache of MSAL's that keeps nothing: one token per source is kept in `TokenCache`."""
     import msal
 
-    class Forgetful(msal.TokenCache):  # type: ignore[misc]  # MSAL has no types
+    class NoTokenCache(msal.TokenCache):  # type: ignore[misc]  # MSAL has no types
         def add(self, event: object, now: object = None) -> None:
             """Keep nothing of `event`."""
 
-    return Forgetful()
+    return NoTokenCache()
 
 
 def _kept_on_disk(path: Path) -> Any:

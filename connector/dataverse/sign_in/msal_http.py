@@ -17,7 +17,7 @@ class MsalHttp:
 
     def get(
         self, url: str, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
-    ) -> _Answer:
+    ) -> _MsalResponse:
         """Send a GET."""
         return self._send("GET", url, params, headers, b"")
 
@@ -27,7 +27,7 @@ class MsalHttp:
         params: Mapping[str, str] | None = None,
         data: Mapping[str, str] | str | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> _Answer:
+    ) -> _MsalResponse:
         """Send a POST; a mapping in `data` goes as a form."""
         body = data if isinstance(data, str) else urlencode(_present(data))
         form = {"content-type": "application/x-www-form-urlencoded", **(headers or {})}
@@ -38,19 +38,19 @@ class MsalHttp:
 
     def _send(
         self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None, body: bytes
-    ) -> _Answer:
+    ) -> _MsalResponse:
         query = urlencode(_present(params))
         full = url + ("&" if "?" in url else "?") + query if query else url
         lower = {name.lower(): str(value) for name, value in _present(headers).items()}
         response = self._handler(Request(method, full, lower, body))
-        return _Answer(response.status, response.body.decode("utf-8", "replace"), dict(response.headers))
+        return _MsalResponse(response.status, response.body.decode("utf-8", "replace"), dict(response.headers))
 
 
 def _present(values: Mapping[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (values or {}).items() if value is not None}
 
 
-class _Answer:
+class _MsalResponse:
     """A response in the shape that MSAL expects."""
 
     def __init__(self, status_code: int, text: str, headers: dict[str, str]) -> None:

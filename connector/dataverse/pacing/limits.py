@@ -1,7 +1,7 @@
 """What a service protection limit allows and what has been used of it: arithmetic on times that are passed in.
 
 The documented limits hold per user and per web server over a sliding window (Microsoft Learn, "Service protection API
-limits"), but they differ between organizations and change, so a `Limit` is an estimate that learns: from the headers
+limits"), but they differ between organizations and change, so a `LimitEstimate` learns: from the headers
 that tell what is left, from the numbers in a refusal, and, where neither speaks, by growing carefully until refused.
 """
 
@@ -50,7 +50,7 @@ class Budget:
 DOCUMENTED = Budget()
 
 
-class Window:
+class SlidingWindow:
     """Amounts used in the last `seconds`, kept in 300 buckets; `horizon` is how far `returning` looks ahead.
 
     An amount counts until its whole bucket is older than the window: at most 1/300 longer than the service counts it.
@@ -133,7 +133,7 @@ class Window:
                 self._used = 0.0  # no drift of floating point survives an empty window
 
 
-class Limit:
+class LimitEstimate:
     """An estimate of one limit, in our own units (for execution time: seconds as we measure them, transport included).
 
     `horizon` is the time scale of growing, in seconds; nothing grows before `settle` seconds have passed, and with

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.clock import Clock
-from connector.dataverse.sign_in.errors import explain
+from connector.dataverse.sign_in.sign_in_errors import explain
 from connector.errors import SignInError, TransportError
 
 _log = logging.getLogger("connector.sign_in")
@@ -24,7 +24,7 @@ Acquire = Callable[[str, bool], Mapping[str, Any]]
 """Asks for a token: the claims wanted (JSON text or empty), and whether what is kept must not be used."""
 
 
-class Tokens:
+class TokenCache:
     """Keeps one token, and renews it when it is nearly spent: one caller asks, the others wait for that answer.
 
     When renewing fails while the old token still works, the old one is used on.

@@ -16,7 +16,7 @@ PERIODS = 30
 """Periods of a window; each keeps its fastest block."""
 
 
-class Average:
+class RunningMean:
     """A running mean that follows changes: `weight` is that of the newest value."""
 
     __slots__ = ("_weight", "count", "value")
@@ -32,20 +32,20 @@ class Average:
         self.value += (value - self.value) * max(self._weight, 1 / self.count)
 
 
-class Cost:
+class ServiceTime:
     """What one part of a kind of request costs, in seconds: as of late, and at best in the last two windows.
 
     Only blocks through which about as many were in flight count for the best: while more are let in, the quick answers
     come first.
     """
 
-    __slots__ = ("_best", "_block", "_crowd", "_started", "_window", "recent")
+    __slots__ = ("_best", "_block", "_concurrency", "_started", "_window", "recent")
 
     def __init__(self, window: float) -> None:
-        self.recent = Average(0.04)
+        self.recent = RunningMean(0.04)
         self._window = window
-        self._block = Average(0.0)
-        self._crowd = 0
+        self._block = RunningMean(0.0)
+        self._concurrency = 0
         self._started = float("-inf")
         self._best: deque[float] = deque(maxlen=2 * PERIODS)
 
@@ -53,13 +53,13 @@ class Cost:
         """Take one measurement in, made while so many requests were in flight."""
         self.recent.add(seconds)
         if not self._block.count:
-            self._crowd = in_flight
+            self._concurrency = in_flight
         self._block.add(seconds)
         if self._block.count < (BLOCK + 2 * in_flight if self._best else FIRST_BLOCK):
             return
-        if in_flight <= 1.5 * self._crowd + START_IN_FLIGHT:
+        if in_flight <= 1.5 * self._concurrency + START_IN_FLIGHT:
             self._record(now, self._block.value)
-        self._block = Average(0.0)
+        self._block = RunningMean(0.0)
 
     def _record(self, now: float, block: float) -> None:
         if now - self._started > self._window / PERIODS:
@@ -79,7 +79,7 @@ class Cost:
         return bool(self._best) and self.recent.value > LATENCY_TOLERANCE * min(self._best)
 
 
-class Crowd:
+class ConcurrencyLimiter:
     """How many requests may be in flight over all servers: climbs while answers keep coming as fast as usual."""
 
     __slots__ = ("_climbing", "_deep_at", "_hinted", "_since", "_window", "most")

@@ -12,14 +12,14 @@ from math import isfinite
 from operator import ge
 from typing import Self
 
-from connector.dataverse.pacing.servers import Learnt, Server
+from connector.dataverse.pacing.web_servers import LimitEstimates, WebServer
 
 LEAST = (20.0, 20.0, 2.0)
 """Requests, seconds and concurrency below which no limit is believed: nothing would ever go through."""
 
 
 @dataclass(frozen=True, slots=True)
-class Legacy:
+class CarriedOverLimits:
     """The limits of one web server as they were learnt, what was used of both windows on the one used most.
 
     `waiting` is for how many seconds everything was still stopped.
@@ -44,11 +44,11 @@ class Legacy:
         return cls(*good) if len(good) == len(numbers) and all(map(ge, good, LEAST)) else None
 
 
-def left_by(servers: Iterable[Server], now: float, waiting: float) -> Legacy:
+def left_by(servers: Iterable[WebServer], now: float, waiting: float) -> CarriedOverLimits:
     """Return what is known of `servers`."""
     known = list(servers)
     learnt = [server.learnt() for server in known]
-    return Legacy(
+    return CarriedOverLimits(
         min(one.requests for one in learnt),
         min(one.seconds for one in learnt),
         min(one.concurrency for one in learnt),
@@ -58,12 +58,12 @@ def left_by(servers: Iterable[Server], now: float, waiting: float) -> Legacy:
     )
 
 
-def begin_with(server: Server, legacy: Legacy, now: float, age: float) -> None:
+def begin_with(server: WebServer, carried_over: CarriedOverLimits, now: float, age: float) -> None:
     """Let `server`, of which little is known yet, begin with what was left `age` seconds ago.
 
     What was used then is taken as used evenly over the window that ended then, so that a part of it has come back.
     """
-    server.assume(now, Learnt(legacy.requests, legacy.seconds, legacy.concurrency))
+    server.assume(now, LimitEstimates(carried_over.requests, carried_over.seconds, carried_over.concurrency))
     share = max(0.0, 1 - age / server.budget.window)
-    server.sent.add_spread(now, legacy.sent * share)
-    server.executed.add_spread(now, legacy.executed * share)
+    server.sent.add_spread(now, carried_over.sent * share)
+    server.executed.add_spread(now, carried_over.executed * share)

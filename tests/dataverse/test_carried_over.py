@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.dataverse.legacy import Legacy
+from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.model import Binding, Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Limits
 from tests.dataverse.virtual_load import Load, Service, ceiling
 
 MOVED_AT = 900.0
 numbers = st.floats(20, 1e6)
-legacies = st.builds(Legacy, numbers, numbers, numbers, numbers, numbers, st.floats(0, 1000))
+carried_over_limits = st.builds(CarriedOverLimits, numbers, numbers, numbers, numbers, numbers, st.floats(0, 1000))
 
 
 class Leaving:
@@ -39,7 +39,7 @@ def move(load: Load, age: float, *, told: bool) -> None:
     load.governor = Leaving(old)  # type: ignore[assignment]
     while old.pace(load.now).in_flight:
         load.step()
-    left, load.now = Legacy.read(old.legacy(load.now).data()), load.now + age
+    left, load.now = CarriedOverLimits.read(old.carried_over(load.now).data()), load.now + age
     load.governor = Governor(load.now)
     if told:
         assert left is not None
@@ -72,29 +72,37 @@ def test_a_retry_after_that_is_running_is_kept() -> None:
     permit = old.ask(0.0)
     assert isinstance(permit, Permit)
     old.settle(1.0, permit, Feedback(facet=Facet.CONCURRENCY, retry_after=300.0))
-    new.begin_with(1000.0, old.legacy(11.0), 20.0)
+    new.begin_with(1000.0, old.carried_over(11.0), 20.0)
     leave = new.ask(1000.0)
     assert leave == Wait(1270.0, Binding.WAITING)
 
 
-@given(legacies)
-def test_what_is_left_survives_the_way_through_plain_data(legacy: Legacy) -> None:
-    assert Legacy.read(legacy.data()) == legacy
+@given(carried_over_limits)
+def test_what_is_left_survives_the_way_through_plain_data(carried_over: CarriedOverLimits) -> None:
+    assert CarriedOverLimits.read(carried_over.data()) == carried_over
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"requests": 6000}, dict.fromkeys(Legacy.__slots__, "x"), dict.fromkeys(Legacy.__slots__, 1)]
+    "data",
+    [
+        {},
+        {"requests": 6000},
+        dict.fromkeys(CarriedOverLimits.__slots__, "x"),
+        dict.fromkeys(CarriedOverLimits.__slots__, 1),
+    ],
 )
 def test_what_is_not_understood_is_passed_over(data: Mapping[str, object]) -> None:
-    assert Legacy.read(data) is None
+    assert CarriedOverLimits.read(data) is None
 
 
-@given(st.lists(legacies, min_size=1, max_size=4), st.floats(0, 1e4), st.integers(0, 1 << 30))
-def test_whatever_was_left_a_governor_lets_something_through_in_time(left: list[Legacy], age: float, seed: int) -> None:
+@given(st.lists(carried_over_limits, min_size=1, max_size=4), st.floats(0, 1e4), st.integers(0, 1 << 30))
+def test_whatever_was_left_a_governor_lets_something_through_in_time(
+    left: list[CarriedOverLimits], age: float, seed: int
+) -> None:
     chance = random.Random(seed)
     governor, now = Governor(0.0), 0.0
-    for legacy in left:
-        governor.begin_with(now, legacy, age)
+    for carried_over in left:
+        governor.begin_with(now, carried_over, age)
     while isinstance(leave := governor.ask(now), Wait):
         now = max(now + 1, min(leave.until, now + chance.uniform(1, 1000)))
         assert now < 1e4

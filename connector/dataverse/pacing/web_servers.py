@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from connector.dataverse.pacing.budget import Budget, Limit, Window
-from connector.dataverse.pacing.forecast import STEPS, Stock
+from connector.dataverse.pacing.forecast import STEPS, Allowance
+from connector.dataverse.pacing.limits import Budget, LimitEstimate, SlidingWindow
 
 MARGIN = 0.985
 """The share of a window's limit that is used: what is left covers requests seen late and clocks that differ."""
@@ -14,7 +14,7 @@ NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class LimitEstimates:
     """Where the estimates of a server start: those of another one, since servers of an organization are alike."""
 
     requests: float
@@ -22,7 +22,7 @@ class Learnt:
     concurrency: float
 
 
-class Server:
+class WebServer:
     """One web server, as one user sees it. `key` is its affinity cookie's value, empty when there is none.
 
     More in flight than documented is not tried: a refusal for concurrency was measured to stop a user for six minutes
@@ -36,28 +36,28 @@ class Server:
         "refused_until", "sent", "strayed", "time",
     )  # fmt: skip
 
-    def __init__(self, key: str, budget: Budget, now: float, learnt: Learnt | None = None) -> None:
-        start = learnt or Learnt(budget.requests, budget.seconds, budget.concurrency)
+    def __init__(self, key: str, budget: Budget, now: float, learnt: LimitEstimates | None = None) -> None:
+        start = learnt or LimitEstimates(budget.requests, budget.seconds, budget.concurrency)
         horizon, window = budget.horizon, budget.window
         self.key = key
         self.budget = budget
         self.horizon = horizon
-        self.sent = Window(window, horizon)
-        self.executed = Window(window, horizon)
-        self.count = Limit(start.requests, now, horizon=horizon, settle=window)
-        self.time = Limit(start.seconds, now, horizon=horizon, settle=window)
-        self.concurrency = Limit(start.concurrency, now, horizon=horizon / 4, settle=None)
+        self.sent = SlidingWindow(window, horizon)
+        self.executed = SlidingWindow(window, horizon)
+        self.count = LimitEstimate(start.requests, now, horizon=horizon, settle=window)
+        self.time = LimitEstimate(start.seconds, now, horizon=horizon, settle=window)
+        self.concurrency = LimitEstimate(start.concurrency, now, horizon=horizon / 4, settle=None)
         self.in_flight = 0
         self.pledged = 0.0
         self.last_at = float("-inf")
         self.refused_until = float("-inf")
         self.strayed = 0
 
-    def learnt(self) -> Learnt:
+    def learnt(self) -> LimitEstimates:
         """Return the estimates as they stand, for a server not met before."""
-        return Learnt(self.count.value, self.time.value, self.concurrency.value)
+        return LimitEstimates(self.count.value, self.time.value, self.concurrency.value)
 
-    def assume(self, now: float, learnt: Learnt) -> None:
+    def assume(self, now: float, learnt: LimitEstimates) -> None:
         """Take over estimates that were made elsewhere; what is higher again is found out with care, and in time."""
         self.count.assume(now, learnt.requests)
         self.time.assume(now, learnt.seconds)
@@ -80,15 +80,15 @@ class Server:
         room = MARGIN * self.time.value - used - self.pledged
         return count, NEVER if room < cost else cost * self.horizon / (room + returning)
 
-    def stocks(self, now: float) -> tuple[Stock, Stock]:
+    def stocks(self, now: float) -> tuple[Allowance, Allowance]:
         """Return what is left of both windows and what comes back, the count first.
 
         What is in flight is not taken off again: a service that tells what is left has done so.
         """
         used, executed = self.sent.used(now), self.executed.used(now)
         return (
-            Stock(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
-            Stock(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
+            Allowance(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
+            Allowance(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
         )
 
     def take(self, cost: float) -> None:
@@ -119,7 +119,7 @@ class Server:
         self.time.grow(now, self.executed.used(now) + self.pledged)
         self.concurrency.grow(now, self.in_flight + 1)
 
-    def share(self, now: float, others: Iterable[Server]) -> None:
+    def share(self, now: float, others: Iterable[WebServer]) -> None:
         """Let the other servers know how much this one has let pass: servers of an organization are alike."""
         used, executed = self.sent.used(now), self.executed.used(now)
         for server in others:

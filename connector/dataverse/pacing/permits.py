@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from connector.dataverse.pacing.servers import Server
+from connector.dataverse.pacing.web_servers import WebServer
 
 
 class Facet(StrEnum):
@@ -38,7 +38,7 @@ class Permit:
 
     sent_at: float
     server: str
-    charged: tuple[Server, ...]
+    charged: tuple[WebServer, ...]
     kind: str
     parts: int
     cost: float
@@ -73,7 +73,7 @@ class Feedback:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PacingStatus:
     """What the governor is doing, for people: rates in requests per second, times in seconds.
 
     `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
