@@ -12,7 +12,7 @@ WINDOWS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class RemainingBudget:
     """One budget of an average server: what is left of it, and what comes back in each of the next steps."""
 
     room: float
@@ -31,7 +31,9 @@ class Workload:
     fastest: float
 
 
-def seconds_for(work: Workload, count: Allowance, time: Allowance, *, window: float, horizon: float) -> float:
+def seconds_for(
+    work: Workload, count: RemainingBudget, time: RemainingBudget, *, window: float, horizon: float
+) -> float:
     """Return how many seconds the work will take from now on, each budget being spent evenly over the horizon."""
     if work.requests <= 0:
         return 0.0

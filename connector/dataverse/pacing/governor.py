@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import START_IN_FLIGHT, ConcurrencyLimiter, ServiceTime
-from connector.dataverse.pacing.forecast import Allowance, Workload, seconds_for
+from connector.dataverse.pacing.forecast import RemainingBudget, Workload, seconds_for
 from connector.dataverse.pacing.limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.web_servers import NEVER, WebServer
@@ -312,8 +312,8 @@ class Governor:
         return waiting + seconds_for(work, count, time, window=window, horizon=self._budget.horizon)
 
 
-def _average(stocks: Sequence[Allowance]) -> Allowance:
+def _average(stocks: Sequence[RemainingBudget]) -> RemainingBudget:
     """Return the stock of an average server."""
     steps = zip(*(stock.returning for stock in stocks), strict=True)
     room = sum(stock.room for stock in stocks) / len(stocks)
-    return Allowance(room, [sum(step) / len(stocks) for step in steps])
+    return RemainingBudget(room, [sum(step) / len(stocks) for step in steps])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from connector.dataverse.pacing.forecast import STEPS, Allowance
+from connector.dataverse.pacing.forecast import STEPS, RemainingBudget
 from connector.dataverse.pacing.limits import Budget, LimitEstimate, SlidingWindow
 
 MARGIN = 0.985
@@ -80,15 +80,15 @@ class WebServer:
         room = MARGIN * self.time.value - used - self.pledged
         return count, NEVER if room < cost else cost * self.horizon / (room + returning)
 
-    def stocks(self, now: float) -> tuple[Allowance, Allowance]:
+    def stocks(self, now: float) -> tuple[RemainingBudget, RemainingBudget]:
         """Return what is left of both windows and what comes back, the count first.
 
         What is in flight is not taken off again: a service that tells what is left has done so.
         """
         used, executed = self.sent.used(now), self.executed.used(now)
         return (
-            Allowance(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
-            Allowance(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
+            RemainingBudget(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
+            RemainingBudget(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
         )
 
     def take(self, cost: float) -> None:
