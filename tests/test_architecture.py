@@ -87,13 +87,11 @@ DOUBLE_CLASSES = {
 }
 DOUBLE_STEMS = {
     "answers",
-    "budget",
     "close",
     "columns",
     "connection",
     "demo",
     "doctor",
-    "errors",
     "failures",
     "model",
     "operations",
@@ -103,7 +101,6 @@ DOUBLE_STEMS = {
     "progress",
     "results",
     "server",
-    "tokens",
     "views",
     "work",
     "worker",

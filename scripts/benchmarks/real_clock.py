@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from connector.clock import SystemClock
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.limits import Budget
+from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.limits.protection import Limits

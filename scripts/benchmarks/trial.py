@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.limits import Budget
 from connector.dataverse.pacing.permits import Binding
+from connector.dataverse.pacing.service_limits import Budget
 from scripts.benchmarks.peers import Loop, Sql4Cds, Threads
 from scripts.benchmarks.scenarios import Scenario
 from scripts.benchmarks.virtual_service import Load, Outcome, Rule

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.limits import Budget, LimitEstimate
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.service_limits import Budget, LimitEstimate
 from connector.emulator.limits.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.limits import Budget
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
 USER = "user"

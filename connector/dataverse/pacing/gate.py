@@ -16,8 +16,8 @@ from connector.dataverse.answers import error_body, retry_after
 from connector.dataverse.error_codes import FACETS
 from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.permits import Facet, Feedback, PacingStatus, Permit
+from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.errors import NotSent
 from connector.handler import Handler, Request, Response
 

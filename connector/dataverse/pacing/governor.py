@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import START_IN_FLIGHT, ConcurrencyLimiter, ServiceTime
 from connector.dataverse.pacing.forecast import RemainingBudget, Workload, seconds_for
-from connector.dataverse.pacing.limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
+from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.web_servers import NEVER, WebServer
 
 BATCH_SECONDS = 8.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from connector.dataverse.pacing.forecast import STEPS, RemainingBudget
-from connector.dataverse.pacing.limits import Budget, LimitEstimate, SlidingWindow
+from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
 MARGIN = 0.985
 """The share of a window's limit that is used: what is left covers requests seen late and clocks that differ."""
