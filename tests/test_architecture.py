@@ -98,7 +98,6 @@ DOUBLE_STEMS = {
     "options",
     "organization",
     "plan",
-    "progress",
     "results",
     "server",
     "views",

@@ -15,8 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from connector.bulk.lanes import Lane
 from connector.bulk.results import request_data
+from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
 from connector.closing.model import Intent, Plan
 from connector.closing.organization import Organization
@@ -65,7 +65,7 @@ class Forecast:
         return {"requests": self.requests, "operations": self.operations, "seconds": round(self.seconds, 1)}
 
 
-def forecast(summary: Summary, lanes: Sequence[Lane], seconds_per_step: float) -> Forecast:
+def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: float) -> Forecast:
     """Return what carrying out the plan will take, at so many seconds of execution for each write.
 
     The batches are of the size they begin with; the budgets are those known now.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from connector.bulk.lanes import Lane, Pace
-from connector.bulk.progress import Moment
+from connector.bulk.run.paced_client import PacedClient, PacerStatus
+from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.ledger.budget import Budgets, Learnt
 from connector.ledger.ledger import Ledger
 from connector.ledger.model import Counts, Job
@@ -76,7 +76,7 @@ def reasons_data(counts: Counts) -> list[dict[str, object]]:
     return [{"status": status.word, "reason": reason, "count": count} for (status, reason), count in ordered if count]
 
 
-def governor_data(moment: Moment) -> dict[str, object]:
+def governor_data(moment: ProgressSnapshot) -> dict[str, object]:
     """Return what a run's governors are doing; rates are in rows per second, times in seconds."""
     return {
         "binding": str(moment.binding),
@@ -88,7 +88,7 @@ def governor_data(moment: Moment) -> dict[str, object]:
     }
 
 
-def pace_data(name: str, pace: Pace) -> dict[str, object]:
+def pace_data(name: str, pace: PacerStatus) -> dict[str, object]:
     """Return what one user's governor is doing."""
     return {
         "name": name,
@@ -103,7 +103,7 @@ def pace_data(name: str, pace: Pace) -> dict[str, object]:
     }
 
 
-def lanes_data(lanes: Sequence[Lane]) -> list[dict[str, object]]:
+def lanes_data(lanes: Sequence[PacedClient]) -> list[dict[str, object]]:
     """Return what the governors of lanes are doing now."""
     return [pace_data(lane.name, lane.gate.pace()) for lane in lanes]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.assembly import Connection
-from connector.bulk.progress import Ending
+from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
@@ -22,7 +22,7 @@ from connector.ledger.store import POSTGRES
 from connector.settings.environment import Settings
 
 if TYPE_CHECKING:
-    from connector.bulk.worker import Machine
+    from connector.bulk.many_machines.machine import Machine
 
 SHORTEST_LEASE = 10.0
 """Seconds: a worker says every five that it lives, and may be late."""
@@ -81,7 +81,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
     return ExitCode.DONE
 
 
-def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
+def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> RunResult:
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
     machine = _machine(settings, ledger, connection, clock, LEASE)
@@ -89,7 +89,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     with stopped_by_keyboard(machine.stop):
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
     counts = ledger.counts(job.name)
-    return Ending(counts, ledger.job(job.name).wish, stopped=counts.open > 0, blocked=machine.blocked)
+    return RunResult(counts, ledger.job(job.name).wish, stopped=counts.open > 0, blocked=machine.blocked)
 
 
 class _Progress:
@@ -113,10 +113,10 @@ class _Progress:
 
 
 def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:
-    from connector.bulk.distribute import Pulse
-    from connector.bulk.worker import Machine
+    from connector.bulk.many_machines.machine import Machine
+    from connector.bulk.many_machines.time_slices import Heartbeat
 
-    lanes, pulse = lanes_by_user(settings, connection), Pulse.for_death_after(dead_after)
+    lanes, pulse = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
     return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse)
 
 

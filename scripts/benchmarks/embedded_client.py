@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from connector.bulk import chunk
-from connector.bulk.spread import Crew, Spread
+from connector.bulk.run import chunk
+from connector.bulk.run.spread import Crew, Spread
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report

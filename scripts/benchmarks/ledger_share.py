@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connector.assembly import connect
-from connector.bulk.runner import Run
+from connector.bulk.run.runner import Run
 from connector.clock import SystemClock
 from connector.ledger.database import Database, Found, Transaction, Value
 from connector.ledger.ledger import Ledger

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from connector.bulk.chunk import Outcome
+from connector.bulk.run.chunk import Outcome
 from connector.clock import Clock
 from connector.closing.model import Intent
 from connector.closing.model import Outcome as Wanted

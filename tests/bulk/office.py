@@ -9,8 +9,8 @@ from pathlib import Path
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.bulk.progress import Ending, Moment
-from connector.bulk.runner import Run
+from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
 from connector.ledger.ledger import Ledger
@@ -36,7 +36,7 @@ class Office:
         rows = (Row(number, Intent(id_, outcome)) for number, id_ in enumerate(ids, 1))
         return self.ledger.create(name, rows)
 
-    def run(self, job: Job, moments: list[Moment] | None = None) -> Ending:
+    def run(self, job: Job, moments: list[ProgressSnapshot] | None = None) -> RunResult:
         watch = moments.append if moments is not None else lambda _moment: None
         return Run(self.ledger, job, self.connection.lanes, self.clock, watch).work("here")
 

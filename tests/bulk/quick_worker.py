@@ -7,8 +7,8 @@ import signal
 import sys
 
 from connector.assembly import connect
-from connector.bulk.distribute import Pulse
-from connector.bulk.worker import Machine
+from connector.bulk.many_machines.machine import Machine
+from connector.bulk.many_machines.time_slices import Heartbeat
 from connector.clock import SystemClock
 from connector.errors import LedgerError
 from connector.ledger.store import open_ledger
@@ -27,7 +27,7 @@ def main() -> None:
     with open_ledger(settings.store, clock, lease=LEASE) as ledger:
         users = [one.client_id for one in settings.identities]
         lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
-        pulse = Pulse(heartbeat=1.0, stalled=5.0, look=1.0)
+        pulse = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
         machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, pulse=pulse)
         stopped: list[bool] = []
 

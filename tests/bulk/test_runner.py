@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.progress import Moment
-from connector.bulk.runner import Run
+from connector.bulk.run.progress_meter import ProgressSnapshot
+from connector.bulk.run.runner import Run
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
@@ -65,7 +65,7 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     runs: list[Run] = []
     door = threading.Event()
 
-    def stop(moment: Moment) -> None:
+    def stop(moment: ProgressSnapshot) -> None:
         if moment.in_hand:
             runs[0].stop()
             door.set()
@@ -84,7 +84,7 @@ def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -
     job = office.job("june", office.open_ids())
     door = threading.Event()
 
-    def pause(moment: Moment) -> None:
+    def pause(moment: ProgressSnapshot) -> None:
         if moment.in_hand:
             office.ledger.wish("june", Wish.PAUSE)
         if moment.wish is Wish.PAUSE:
@@ -152,7 +152,7 @@ def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:
 
 
 def test_it_tells_how_it_goes(office: Office) -> None:
-    moments: list[Moment] = []
+    moments: list[ProgressSnapshot] = []
     office.run(office.job("june", office.open_ids()), moments)
     assert moments[-1].counts.of(ItemStatus.CLOSED) == 300
     assert moments[-1].ceiling

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.bulk.spread import Crew, HeldBack, Spread
+from connector.bulk.run.spread import Crew, HeldBack, Spread
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     Opportunity,

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import rows
 
-from connector.bulk.distribute import Queue
-from connector.bulk.handover import Handover
+from connector.bulk.many_machines.time_slices import TimeSliceQueue
+from connector.bulk.many_machines.user_shares import label, shares
+from connector.bulk.run.carry_over import LimitsCarryOver
 from connector.bulk.status import status_data
-from connector.bulk.worker_share import label, shares
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import Gate
 from connector.handler import Response
@@ -64,7 +64,7 @@ async def nothing(_turn: object) -> None:
 
 def test_the_tables_of_the_queue_are_made_once(postgres_store: str) -> None:
     for _ in range(2):
-        Queue(postgres_store, nothing)
+        TimeSliceQueue(postgres_store, nothing)
 
 
 def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgres_store: str) -> None:
@@ -145,10 +145,10 @@ def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str
     office.run(office.job("june", office.open_ids()[:50]))
     clock = VirtualClock()
     with open_ledger(postgres_store, clock) as ledger:
-        Handover(ledger, {"user": lane}, clock).keep()
+        LimitsCarryOver(ledger, {"user": lane}, clock).keep()
         clock.sleep(7.0)
         heir = Gate(lambda _request: Response(200), clock)
-        Handover(ledger, {"user": replace(lane, gate=heir)}, clock).begin()
+        LimitsCarryOver(ledger, {"user": replace(lane, gate=heir)}, clock).begin()
     left, found = lane.gate.carried_over(), heir.carried_over()
     assert found["sent"] == pytest.approx(float(str(left["sent"])) * (1 - 7 / 300))
     assert found["requests"] == left["requests"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from connector.bulk.progress import Moment
+from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.job_views import PLAIN_EVERY, PlainView, line_of, view_on
 from connector.cli.bulk.live import drawn
 from connector.clock import VirtualClock
@@ -29,14 +29,14 @@ class Pace:
     refused: int = 0
 
 
-def moment(*paces: Pace, reasons: int = 0) -> Moment:
+def moment(*paces: Pace, reasons: int = 0) -> ProgressSnapshot:
     told = {(ItemStatus.FAILED, f"[bold]{number}"): number for number in range(1, reasons + 1)}
     counts = Counts({ItemStatus.PENDING: 600, ItemStatus.CLOSED: 400, ItemStatus.FAILED: sum(told.values())}, told)
     lanes = tuple((f"user {number}", pace) for number, pace in enumerate(paces or (Pace(),)))
-    return Moment("june", counts, 12, 31.25, 40.0, 7200.0, lanes)
+    return ProgressSnapshot("june", counts, 12, 31.25, 40.0, 7200.0, lanes)
 
 
-def picture(shown: Moment) -> str:
+def picture(shown: ProgressSnapshot) -> str:
     console = Console(file=io.StringIO(), width=100)
     console.print(drawn(shown, datetime(2026, 6, 30, 23, 0, tzinfo=UTC)))
     assert isinstance(console.file, io.StringIO)
@@ -54,7 +54,7 @@ def test_a_picture_says_how_far_how_fast_what_binds_and_when_it_ends() -> None:
 
 def test_nothing_binds_a_job_that_is_finished() -> None:
     counts = Counts({ItemStatus.CLOSED: 2}, {})
-    finished = Moment("june", counts, 2, 31.25, 40.0, 0.0, (("user 1", Pace()),))
+    finished = ProgressSnapshot("june", counts, 2, 31.25, 40.0, 0.0, (("user 1", Pace()),))
     assert "Bound by" not in picture(finished)
     assert "bound by" not in line_of(finished)
     assert "bound by the limit of execution time" in line_of(moment())

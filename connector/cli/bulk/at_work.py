@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from connector.assembly import Connection
-from connector.bulk.lanes import Lane
+from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failures import ExitCode
 from connector.clock import SystemClock
 from connector.ledger.ledger import LEASE, Ledger
@@ -25,7 +25,7 @@ def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
         yield ledger
 
 
-def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, Lane]:
+def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
     """Return the lanes by what names their user, of this organization, in every process and on every machine."""
     users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
     return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from connector.bulk.planning import forecast, write_plan
-from connector.bulk.progress import Ending
 from connector.bulk.results import BAD, write_results
+from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.cli.bulk.at_work import opened, who
 from connector.cli.bulk.job_views import show_counts
@@ -246,7 +246,7 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
             show_counts(name, counts, data)
             for path, count in files.items():
                 click.echo(f"{path}: {rows_of(count)} written.")
-    return code(Ending(counts, Wish.RUN, stopped=counts.open > 0, blocked=None))
+    return code(RunResult(counts, Wish.RUN, stopped=counts.open > 0, blocked=None))
 
 
 @bulk.command()

@@ -8,7 +8,7 @@ from typing import Protocol, TextIO
 
 import click
 
-from connector.bulk.progress import Moment
+from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.words import BINDS, duration, rows
 from connector.cli.screen import legible
 from connector.clock import Clock
@@ -21,7 +21,7 @@ PLAIN_EVERY = 10.0
 class View(Protocol):
     """Shows how a run goes."""
 
-    def show(self, moment: Moment) -> None:
+    def show(self, moment: ProgressSnapshot) -> None:
         """Show a moment."""
 
     def end(self) -> None:
@@ -37,7 +37,7 @@ class PlainView:
         self._told_at = float("-inf")
         self._told_wish = Wish.RUN
 
-    def show(self, moment: Moment) -> None:
+    def show(self, moment: ProgressSnapshot) -> None:
         """Show a moment, if it is time to, and what is newly wanted at once."""
         if moment.wish is not self._told_wish:
             self._told_wish = moment.wish
@@ -61,7 +61,7 @@ def view_on(stream: TextIO, clock: Clock) -> View:
     return LiveView(stream, clock)
 
 
-def line_of(moment: Moment) -> str:
+def line_of(moment: ProgressSnapshot) -> str:
     """Return a moment as one line."""
     counts = moment.counts
     total = counts.total

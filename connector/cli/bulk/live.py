@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from connector.bulk.progress import Moment
+from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.words import BINDS, duration
 from connector.cli.screen import console
 from connector.clock import Clock
@@ -27,7 +27,7 @@ class LiveView:
         self._clock = clock
         self._live = Live(console=console(stream), auto_refresh=False, redirect_stdout=False)
 
-    def show(self, moment: Moment) -> None:
+    def show(self, moment: ProgressSnapshot) -> None:
         """Show a moment."""
         if not self._live.is_started:
             self._live.start()
@@ -38,7 +38,7 @@ class LiveView:
         self._live.stop()
 
 
-def drawn(moment: Moment, now: datetime) -> Table:
+def drawn(moment: ProgressSnapshot, now: datetime) -> Table:
     """Return a moment as a picture; `now` is the time of day where the person is."""
     counts = moment.counts
     done = counts.total - counts.open
@@ -53,7 +53,7 @@ def drawn(moment: Moment, now: datetime) -> Table:
     return picture
 
 
-def _lines(moment: Moment, now: datetime) -> list[tuple[str, str]]:
+def _lines(moment: ProgressSnapshot, now: datetime) -> list[tuple[str, str]]:
     ceiling = f", at most {moment.ceiling:,.1f} for long" if moment.ceiling else ""
     paces = [pace for _, pace in moment.paces]
     at_once = f"{sum(p.in_flight for p in paces)} of {sum(p.most_in_flight for p in paces)} requests"
@@ -72,7 +72,7 @@ def _lines(moment: Moment, now: datetime) -> list[tuple[str, str]]:
     return lines + _bad(moment)
 
 
-def _bad(moment: Moment) -> list[tuple[str, str]]:
+def _bad(moment: ProgressSnapshot) -> list[tuple[str, str]]:
     counts = moment.counts
     bad = counts.of(ItemStatus.REFUSED) + counts.of(ItemStatus.FAILED)
     if not bad:

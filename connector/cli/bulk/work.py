@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from connector.assembly import Connection
-from connector.bulk.handover import Handover
-from connector.bulk.lanes import Lane
-from connector.bulk.progress import Ending, Moment
+from connector.bulk.run.carry_over import LimitsCarryOver
+from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
 from connector.bulk.undo import undo_name
 from connector.cli.bulk.at_work import lanes_by_user, opened, stopped_by_keyboard, who
@@ -57,19 +57,19 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     return code(ending)
 
 
-def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> Ending:
+def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> RunResult:
     """Work alone, or where the store is shared beside whoever works there."""
-    from connector.bulk.runner import Run
+    from connector.bulk.run.runner import Run
 
     if shared(settings):
         return work_beside(ledger, job, settings, connection)
     clock = SystemClock()
     view = view_on(sys.stderr, clock)
     with _users(ledger, lanes_by_user(settings, connection), clock) as lanes:
-        handover = Handover(ledger, lanes, clock)
+        handover = LimitsCarryOver(ledger, lanes, clock)
         handover.begin()
 
-        def watch(moment: Moment) -> None:
+        def watch(moment: ProgressSnapshot) -> None:
             view.show(moment)
             handover.now_and_then()
 
@@ -84,7 +84,7 @@ def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connectio
 
 
 @contextmanager
-def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[dict[str, Lane]]:
+def _users(ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock) -> Iterator[dict[str, PacedClient]]:
     """Give the lanes, by user, of the users that no other process acts as; where there is none, wait for one.
 
     What the service allows a user is counted over all of them, so two governors would spend it twice.
@@ -106,7 +106,7 @@ def _users(ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> Iterator[
         holder.leave()
 
 
-def code(ending: Ending) -> int:
+def code(ending: RunResult) -> int:
     """Return the exit code: 0 when every row is as wanted, 1 failed, 3 refused, 4 when rows are left."""
     if ending.well:
         return ExitCode.DONE

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from connector import Intent, Outcome, close_many, connect, load_settings
 from connector.assembly import Connection
-from connector.bulk.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
-from connector.bulk.spread import Crew, Spread
+from connector.bulk.run.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
+from connector.bulk.run.spread import Crew, Spread
 from connector.clock import SystemClock
 from scripts.benchmarks.closers.cost import job, tell
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from connector.bulk.chunk import Outcome, work_off
-from connector.bulk.lanes import Lane
-from connector.bulk.progress import Ending, Meter, Moment
-from connector.bulk.spread import Crew, Spread
+from connector.bulk.run.chunk import Outcome, work_off
+from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
+from connector.bulk.run.spread import Crew, Spread
 from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
@@ -45,7 +45,7 @@ LONGEST_OUTAGE_PAUSE = 60.0
 class _LaneAtWork:
     """A lane with its threads and how many opportunities wait for a thread or are being sent."""
 
-    lane: Lane
+    lane: PacedClient
     crew: Crew
     drivers: ThreadPoolExecutor
     chunks: int = 0
@@ -68,14 +68,19 @@ class Run:
     """One worker of a job, in this process. `watch` is told how it goes, about twice a second."""
 
     def __init__(
-        self, ledger: Ledger, job: Job, lanes: Sequence[Lane], clock: Clock, watch: Callable[[Moment], None]
+        self,
+        ledger: Ledger,
+        job: Job,
+        lanes: Sequence[PacedClient],
+        clock: Clock,
+        watch: Callable[[ProgressSnapshot], None],
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._clock = clock
         self._watch = watch
         self._stopping = threading.Event()
-        self._meter = Meter(job, lanes, ledger.counts(job.name), clock)
+        self._meter = ProgressMeter(job, lanes, ledger.counts(job.name), clock)
         self._lanes = [self._at_work(lane) for lane in lanes]
         self._chunks: dict[Future[Outcome], tuple[_LaneAtWork, list[Item]]] = {}
         self._blocked: ConnectorError | None = None
@@ -86,7 +91,7 @@ class Run:
         """Finish what is in flight and end. May be called from any thread and from a signal handler."""
         self._stopping.set()
 
-    def work(self, who: str) -> Ending:
+    def work(self, who: str) -> RunResult:
         """Work until every row has its result, or it is stopped, paused, cancelled or blocked; return how it ended.
 
         `who` names this worker for people. Raises LedgerError.
@@ -103,7 +108,7 @@ class Run:
         self._remember(f"job {self._job.name}")
         self._watch(self._meter.moment())
         counts = self._ledger.counts(self._job.name)
-        return Ending(counts, wish, stopped=counts.open > 0, blocked=self._blocked)
+        return RunResult(counts, wish, stopped=counts.open > 0, blocked=self._blocked)
 
     def _work(self, worker: Worker) -> Wish:
         renewed, wish = float("-inf"), Wish.RUN
@@ -183,7 +188,7 @@ class Run:
             pause = min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))
             self._quiet_until = self._clock.monotonic() + pause
 
-    def _at_work(self, lane: Lane) -> _LaneAtWork:
+    def _at_work(self, lane: PacedClient) -> _LaneAtWork:
         executor = ThreadPoolExecutor(MOST_BATCHES, thread_name_prefix="batch")
         at_work: _LaneAtWork
 

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from connector.bulk.distribute import Pulse, Queue, Turn
-from connector.bulk.handover import Handover
-from connector.bulk.lanes import Lane
-from connector.bulk.progress import Ending, Moment
-from connector.bulk.runner import Run
-from connector.bulk.worker_share import label, shares
+from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
+from connector.bulk.many_machines.user_shares import label, shares
+from connector.bulk.run.carry_over import LimitsCarryOver
+from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.budget import Budgets, Slot
@@ -51,11 +51,11 @@ class Machine:
         store: str,
         ledger: Ledger,
         organization: str,
-        lanes: Mapping[str, Lane],
+        lanes: Mapping[str, PacedClient],
         clock: Clock,
         *,
         tell: Callable[[str], None],
-        pulse: Pulse | None = None,
+        pulse: Heartbeat | None = None,
     ) -> None:
         self.blocked: ConnectorError | None = None
         self._ledger = ledger
@@ -63,16 +63,16 @@ class Machine:
         self._lanes = lanes
         self._clock = clock
         self._tell = tell
-        self._pulse = pulse or Pulse()
+        self._pulse = pulse or Heartbeat()
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
         self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
-        self._handovers: dict[str, Handover] = {}
+        self._handovers: dict[str, LimitsCarryOver] = {}
         self._leaving: set[str] = set()
         self._runs: dict[str, Run] = {}
-        self._quiet: dict[Turn, float] = {}
+        self._quiet: dict[TimeSlice, float] = {}
         self._who = ""
-        self._queue = Queue(store, self._turn)
+        self._queue = TimeSliceQueue(store, self._turn)
 
     def stop(self) -> None:
         """Finish what is in flight and end. May be called from any thread and from a signal handler."""
@@ -124,7 +124,7 @@ class Machine:
             if await self._queue.drop_stalled(user, self._pulse.stalled):
                 self._tell(f"A turn of {self._lanes[user].name} broke off on a machine that is gone; it is taken over.")
             now = self._clock.monotonic()
-            turns = (Turn(job.name, user) for job in jobs)
+            turns = (TimeSlice(job.name, user) for job in jobs)
             await self._queue.submit(turn for turn in turns if self._quiet.get(turn, now) <= now)
 
     def _mine(self, me: Worker) -> list[str]:
@@ -136,7 +136,7 @@ class Machine:
         slot = await self._thread(partial(Budgets(self._ledger).take, me, [user]))
         if slot is not None:
             self._tell(f"Working as {self._lanes[user].name}.")
-            self._handovers[user] = Handover(self._ledger, {user: self._lanes[user]}, self._clock)
+            self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._lanes[user]}, self._clock)
             await self._thread(self._handovers[user].begin)
             self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._pulse))
 
@@ -164,12 +164,12 @@ class Machine:
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
-    async def _turn(self, turn: Turn) -> None:
+    async def _turn(self, turn: TimeSlice) -> None:
         """Carry out a turn, and put in the next one if there is more to do."""
         if await self._thread(partial(self._carry_out, turn)):
             await self._queue.submit([turn])
 
-    def _carry_out(self, turn: Turn) -> bool:
+    def _carry_out(self, turn: TimeSlice) -> bool:
         """Let the user work on the job for a while, if there is anything to do; return whether to go on."""
         job = self._ledger.find(turn.job)
         if job is None or turn.user not in self._held or not self._may_work_on(job):
@@ -178,7 +178,7 @@ class Machine:
 
         said: set[str] = set()
 
-        def watch(moment: Moment) -> None:
+        def watch(moment: ProgressSnapshot) -> None:
             if moment.wish.seen not in {"", *said}:
                 said.add(moment.wish.seen)
                 self._tell(f"{turn.job}: {moment.wish.seen}")
@@ -197,10 +197,10 @@ class Machine:
             self._sulk(turn, ending.blocked)
         return self._goes_on(ending)
 
-    def _goes_on(self, ending: Ending) -> bool:
+    def _goes_on(self, ending: RunResult) -> bool:
         return ending.stopped and ending.blocked is None and ending.wish is Wish.RUN
 
-    def _sulk(self, turn: Turn, error: ConnectorError) -> None:
+    def _sulk(self, turn: TimeSlice, error: ConnectorError) -> None:
         """Let a user who cannot work wait; a person may have to act."""
         self.blocked = None if error.transient else error
         self._quiet[turn] = self._clock.monotonic() + (0.0 if error.transient else SULK)

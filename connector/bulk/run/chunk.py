@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from connector.bulk.spread import HeldBack, Spread
+from connector.bulk.run.spread import HeldBack, Spread
 from connector.closing.close import close_many, reopen_many
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus, StepStatus

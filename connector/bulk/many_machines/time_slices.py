@@ -37,7 +37,7 @@ _PATH = f"-c search_path={SCHEMA}"
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TimeSlice:
     """A turn at `job`, by its name in the ledger, as `user`, by what names it on every machine."""
 
     job: str
@@ -45,7 +45,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class Heartbeat:
     """How soon death is noticed, in seconds.
 
     A machine says every `heartbeat` that it lives and is dead when it has not for `stalled`. Every `look` it looks who
@@ -62,10 +62,10 @@ class Pulse:
         return cls(heartbeat=seconds / 3, stalled=seconds, look=min(5.0, seconds / 6))
 
 
-Do = Callable[[Turn], Awaitable[None]]
+Do = Callable[[TimeSlice], Awaitable[None]]
 
 
-class Queue:
+class TimeSliceQueue:
     """The queue in the database at `address`; its tables are made if need be. All methods raise LedgerError.
 
     Use it between `async with queue.app.open_async()`. `do` carries out a turn.
@@ -80,9 +80,9 @@ class Queue:
 
         @self.app.task(name=_TASK)
         async def turn(job: str, user: str) -> None:
-            await do(Turn(job, user))
+            await do(TimeSlice(job, user))
 
-    async def submit(self, turns: Iterable[Turn]) -> None:
+    async def submit(self, turns: Iterable[TimeSlice]) -> None:
         """Put in the turns that are not waiting already."""
         with sentences():
             for turn in turns:
@@ -93,7 +93,7 @@ class Queue:
                 except AlreadyEnqueued:
                     continue
 
-    async def serve(self, user: str, who: str, pulse: Pulse) -> None:
+    async def serve(self, user: str, who: str, pulse: Heartbeat) -> None:
         """Carry out the turns of `user` until cancelled, one after the other; the one under way is waited for."""
         with sentences():
             await self.app.run_worker_async(

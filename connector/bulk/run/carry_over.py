@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.bulk.lanes import Lane
+from connector.bulk.run.paced_client import PacedClient
 from connector.clock import Clock
 from connector.ledger.budget import Budgets
 from connector.ledger.ledger import Ledger
@@ -15,13 +15,13 @@ OLDEST = 86_400.0
 """Seconds after which it says nothing any more."""
 
 
-class Handover:
+class LimitsCarryOver:
     """Lets the governors of `lanes`, by what names their users on every machine, begin where the last ones ended.
 
     Methods raise LedgerError.
     """
 
-    def __init__(self, ledger: Ledger, lanes: Mapping[str, Lane], clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock) -> None:
         self._ledger = ledger
         self._lanes = lanes
         self._clock = clock

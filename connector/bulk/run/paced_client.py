@@ -8,7 +8,7 @@ from typing import Protocol
 from connector.closing.organization import Organization
 
 
-class Pace(Protocol):
+class PacerStatus(Protocol):
     """What a governor is doing. Rates are in requests per second, times in seconds; `binding` is what holds it."""
 
     @property
@@ -52,13 +52,13 @@ class Pace(Protocol):
         """Return how many requests were turned away with 429 so far."""
 
 
-class Paced(Protocol):
+class Pacer(Protocol):
     """The governor of one user, as a run sees it."""
 
     def parts(self) -> int:
         """Return how many opportunities one batch should carry."""
 
-    def pace(self) -> Pace:
+    def pace(self) -> PacerStatus:
         """Return what it is doing."""
 
     def carried_over(self) -> Mapping[str, object]:
@@ -71,7 +71,7 @@ class Paced(Protocol):
         """Return how long so much work takes from now on, at no more than `fastest` requests a second."""
 
 
-class Lane(Protocol):
+class PacedClient(Protocol):
     """One user's way to the organization."""
 
     @property
@@ -83,5 +83,5 @@ class Lane(Protocol):
         """Return the organization as this user sees it."""
 
     @property
-    def gate(self) -> Paced:
+    def gate(self) -> Pacer:
         """Return what paces its requests."""

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from connector.bulk.lanes import Lane, Pace
+from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.model import Counts, ItemStatus, Job, Result, Wish
@@ -19,7 +19,7 @@ ENOUGH = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class ProgressSnapshot:
     """A look at a run. Rates are in rows per second, times in seconds; None where nothing can be said yet.
 
     `ceiling` is the rate that could go on for hours. `left` is how long the rest will take. `wish` is what the worker
@@ -32,7 +32,7 @@ class Moment:
     rate: float
     ceiling: float | None
     left: float | None
-    paces: tuple[tuple[str, Pace], ...]
+    paces: tuple[tuple[str, PacerStatus], ...]
     wish: Wish = Wish.RUN
 
     @property
@@ -47,7 +47,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class RunResult:
     """How a run ended: the counts, what was wanted of the job, whether rows are left, and what kept it from working."""
 
     counts: Counts
@@ -62,10 +62,10 @@ class Ending:
         return not self.stopped and not bad
 
 
-class Meter:
+class ProgressMeter:
     """Counts what a run does. Safe for threads."""
 
-    def __init__(self, job: Job, lanes: Sequence[Lane], counts: Counts, clock: Clock) -> None:
+    def __init__(self, job: Job, lanes: Sequence[PacedClient], counts: Counts, clock: Clock) -> None:
         self._job = job
         self._lanes = lanes
         self._clock = clock
@@ -93,7 +93,7 @@ class Meter:
                     self._reasons[result.status, result.reason] += 1
             self._by_status[ItemStatus.PENDING] -= len(results)
 
-    def moment(self, wish: Wish = Wish.RUN) -> Moment:
+    def moment(self, wish: Wish = Wish.RUN) -> ProgressSnapshot:
         """Return how it goes now; `wish` is what is wanted."""
         now = self._clock.monotonic()
         paces = tuple((lane.name, lane.gate.pace()) for lane in self._lanes)
@@ -108,9 +108,9 @@ class Meter:
         requests, seconds = self._per_row(paces, performed)
         ceiling = sum(pace.ceiling for _, pace in paces) / requests if requests else None
         left = self._left(counts.open - in_hand, rate, requests, seconds, paces) if requests else None
-        return Moment(self._job.name, counts, in_hand, rate, ceiling, left, paces, wish)
+        return ProgressSnapshot(self._job.name, counts, in_hand, rate, ceiling, left, paces, wish)
 
-    def _per_row(self, paces: Sequence[tuple[str, Pace]], performed: int) -> tuple[float, float]:
+    def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], performed: int) -> tuple[float, float]:
         """Return the requests and the seconds of execution that a row has cost on average; zero at first."""
         if performed < ENOUGH:
             return 0.0, 0.0
@@ -121,7 +121,7 @@ class Meter:
         return sum(done) / performed, sum(seconds) / performed
 
     def _left(
-        self, rows: int, rate: float, requests: float, seconds: float, paces: Sequence[tuple[str, Pace]]
+        self, rows: int, rate: float, requests: float, seconds: float, paces: Sequence[tuple[str, PacerStatus]]
     ) -> float | None:
         """Return how long so many rows will take, shared out among the lanes."""
         share = max(0, rows) / len(self._lanes)

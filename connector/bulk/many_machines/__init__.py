@@ -1,0 +1,1 @@
+"""A job worked on by many machines that share a store in PostgreSQL."""
