@@ -74,7 +74,6 @@ DOUBLE_CLASSES = {
     "Errand",
     "ErrorBody",
     "Failure",
-    "Lane",
     "Operation",
     "Operations",
     "Outcome",
