@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.input.columns import FIELDS, RESULT_PREFIX
 from connector.closing.model import ColumnValue, Intent
-from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX
+from connector.closing.request import request_values
 from connector.ledger.model import Record
 
 RESULTS = tuple(RESULT_PREFIX + name for name in ("row", "status", "reason", "message", "remedy", "request_id"))
@@ -30,39 +29,6 @@ def write_dead_letters(path: Path, records: Callable[[], Iterable[Record]]) -> i
     return count
 
 
-def columns_of(intent: Intent) -> dict[str, ColumnValue]:
-    """Return an intent as the columns of an input file; reading them gives the same intent."""
-    columns: dict[str, ColumnValue] = {
-        "opportunityid": str(intent.opportunity_id),
-        "outcome": intent.outcome.value,
-        "status": intent.status,
-        "quote_status": intent.quote_status,
-        "closed_on": intent.closed_on.isoformat() if intent.closed_on else None,
-        "actual_revenue": intent.actual_revenue,
-        "subject": intent.subject,
-        "description": intent.description,
-        "competitor": str(intent.competitor_id) if intent.competitor_id else None,
-        "winning_quote": str(intent.winning_quote_id) if intent.winning_quote_id else None,
-        "drafts": intent.drafts.value,
-    }
-    for prefix, extra in ((OPPORTUNITY_PREFIX, intent.opportunity_columns), (QUOTE_PREFIX, intent.quote_columns)):
-        columns |= {_typed(prefix + name, value): value for name, value in extra.items()}
-    return {name: value for name, value in columns.items() if value is not None}
-
-
-def _typed(name: str, value: ColumnValue) -> str:
-    """Return the name of an extra column with the type of its value, which text alone would lose."""
-    match value:
-        case bool():
-            return f"{name}:bool"
-        case int():
-            return f"{name}:int"
-        case float() | Decimal():
-            return f"{name}:decimal"
-        case _:
-            return name
-
-
 def _write(path: Path, records: Callable[[], Iterable[Record]]) -> int:
     extra: dict[str, None] = {}
     for record in records():
@@ -79,7 +45,7 @@ def _write(path: Path, records: Callable[[], Iterable[Record]]) -> int:
 
 def _cells(record: Record) -> dict[str, ColumnValue]:
     wanted = record.wanted
-    columns = columns_of(wanted) if isinstance(wanted, Intent) else {"opportunityid": str(wanted.opportunity_id)}
+    columns = request_values(wanted) if isinstance(wanted, Intent) else {"opportunityid": str(wanted.opportunity_id)}
     return columns | dict(zip(RESULTS, _told(record), strict=True))
 
 

@@ -142,7 +142,7 @@ def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
     request, place = data.get("request"), data.get("row")
     if not isinstance(request, Mapping) or not isinstance(place, int):
         raise InputError(f"{path}, line {number}: this is no row of a plan; nothing was touched.", remedy="Plan again.")
-    return Row(place, parse_request(request).to_intent(), plan=str(data.get("digest") or NOT_APPROVED))
+    return Row(place, parse_request(request), plan=str(data.get("digest") or NOT_APPROVED))
 
 
 def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.dead_letters import columns_of, write_dead_letters
+from connector.bulk.dead_letters import write_dead_letters
 from connector.closing.model import Intent
+from connector.closing.request import request_values
 from connector.errors import InputError
 from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus, Record
@@ -43,7 +44,7 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
 
 def request_data(intent: Intent) -> dict[str, object]:
     """Return an intent as the columns of an input file, ready for JSON."""
-    columns = columns_of(intent)
+    columns = request_values(intent)
     return {name: str(value) if isinstance(value, Decimal) else value for name, value in columns.items()}
 
 

@@ -9,7 +9,7 @@ import click
 
 from connector.cli.connection import read_settings
 from connector.cli.errand import Errand, carry_out, require_a_way_to_agree, wait_and_tell
-from connector.cli.intent_options import intent_of, intent_options, requested
+from connector.cli.intent_options import intent_options, requested, with_defaults
 from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
 from connector.closing.close import close_opportunity
@@ -39,11 +39,11 @@ def close(
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Running it again is safe: it
     looks first and does only what is left.
     """
-    request = requested(context, opportunity)
+    asked = requested(context, opportunity)
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed)
     settings = read_settings(env_file)
-    intent = intent_of(request, settings)
+    intent = with_defaults(context, asked, settings)
 
     def act(organization: Organization, digest: str | None) -> Report:
         return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -11,8 +11,16 @@ from uuid import UUID
 import click
 
 from connector.cli.record_id import competitor_id, quote_id
-from connector.closing.model import Intent
-from connector.closing.request import CloseRequest, parse_request
+from connector.closing.intent import (
+    CLOSE_FIELDS,
+    OPPORTUNITY_ID,
+    CloseField,
+    DraftPolicy,
+    FieldKind,
+    Intent,
+    Outcome,
+)
+from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.settings.environment import Settings
 
@@ -45,97 +53,72 @@ def _given(context: click.Context) -> dict[str, Any]:
     return given
 
 
-_OPTIONS = (
-    click.option("--won", is_flag=True, expose_value=False, callback=_keep_outcome, help="Close it as won."),
-    click.option("--lost", is_flag=True, expose_value=False, callback=_keep_outcome, help="Close it as lost."),
-    click.option(
-        "--status",
-        metavar="REASON",
+_METAVARS = {
+    FieldKind.RECORD_ID: "ID",
+    FieldKind.REASON: "REASON",
+    FieldKind.DAY: "YYYY-MM-DD",
+    FieldKind.AMOUNT: "AMOUNT",
+    FieldKind.TEXT: "TEXT",
+}
+_RECORD_IDS = {"competitor": competitor_id, "quote": quote_id}
+
+
+def _options() -> Iterator[Function]:
+    for field in CLOSE_FIELDS:
+        if field.kind is FieldKind.OUTCOME:
+            for outcome in Outcome:
+                yield click.option(
+                    f"--{outcome}",
+                    is_flag=True,
+                    expose_value=False,
+                    callback=_keep_outcome,
+                    help=f"Close it as {outcome}.",
+                )
+        else:
+            yield _option(field)
+
+
+def _option(field: CloseField) -> Function:
+    """Return the option of a field; one of columns is given as often as there are columns."""
+    if field.kind is FieldKind.COLUMNS:
+        return click.option(
+            field.option,
+            field.table,
+            metavar="COLUMN=VALUE",
+            multiple=True,
+            expose_value=False,
+            callback=_keep_columns,
+            help=f"{field.sentence} May be repeated. Text, unless the column ends in :int, :decimal or :bool.",
+        )
+    if field.kind is FieldKind.DRAFTS:
+        kind: Any = click.Choice([policy.value for policy in DraftPolicy])
+    else:
+        kind = _RECORD_IDS.get(field.table) if field.kind is FieldKind.RECORD_ID else None
+    return click.option(
+        field.option,
+        field.name,
+        metavar=_METAVARS.get(field.kind),
+        type=kind,
         expose_value=False,
         callback=_keep,
-        help="Status reason of the opportunity, by number or label. Default: the default of Won or Lost.",
-    ),
-    click.option(
-        "--quote-status",
-        metavar="REASON",
-        expose_value=False,
-        callback=_keep,
-        help="Status reason of the closed quotes, by number or label. Default: Canceled when won, Lost when lost.",
-    ),
-    click.option(
-        "--closed-on", metavar="YYYY-MM-DD", expose_value=False, callback=_keep, help="Close date; default today."
-    ),
-    click.option(
-        "--actual-revenue",
-        metavar="AMOUNT",
-        expose_value=False,
-        callback=_keep,
-        help="Actual revenue, in the opportunity's currency.",
-    ),
-    click.option(
-        "--subject", metavar="TEXT", expose_value=False, callback=_keep, help="Subject of the close activity."
-    ),
-    click.option("--description", metavar="TEXT", expose_value=False, callback=_keep, help="Description of the close."),
-    click.option(
-        "--competitor",
-        metavar="ID",
-        type=competitor_id,
-        expose_value=False,
-        callback=_keep,
-        help="The competitor it was lost to: id, or the address of the record.",
-    ),
-    click.option(
-        "--winning-quote",
-        metavar="ID",
-        type=quote_id,
-        expose_value=False,
-        callback=_keep,
-        help="The quote that wins; the others are closed.",
-    ),
-    click.option(
-        "--drafts",
-        type=click.Choice(["activate", "delete", "direct", "leave"]),
-        expose_value=False,
-        callback=_keep,
-        help="What becomes of draft quotes: activated and then closed (default), deleted, closed as they are, or left "
-        "alone, which refuses the close while there are any.",
-    ),
-    click.option(
-        "--opportunity-column",
-        "opportunityclose",
-        metavar="COLUMN=VALUE",
-        multiple=True,
-        expose_value=False,
-        callback=_keep_columns,
-        help="A further column of the opportunity's close activity; may be repeated. Values are text unless the column "
-        "ends in :int, :decimal or :bool.",
-    ),
-    click.option(
-        "--quote-column",
-        "quoteclose",
-        metavar="COLUMN=VALUE",
-        multiple=True,
-        expose_value=False,
-        callback=_keep_columns,
-        help="A further column of the quotes' close activities; may be repeated.",
-    ),
-)
+        help=field.text,
+    )
 
 
 def intent_options(command: Function) -> Function:
     """Give a command the options of an intent; `requested` returns what they say."""
-    for option in reversed(_OPTIONS):
+    for option in reversed(tuple(_options())):
         command = option(command)
     return command
 
 
-def requested(context: click.Context, opportunity_id: UUID) -> CloseRequest:
+def requested(context: click.Context, opportunity_id: UUID) -> Intent:
     """Return what the options of this command line ask for. Raises InputError and click.UsageError."""
     given = _given(context)
     if "outcome" not in given:
         raise click.UsageError("Say how it ends: --won or --lost.")
     try:
-        return parse_request({**given, "opportunityid": opportunity_id})
+        return parse_request({**given, OPPORTUNITY_ID.name: opportunity_id})
     except InputError as error:
         raise InputError(_FIELD.sub(_as_option, error.message), remedy=error.remedy) from None
 
@@ -159,7 +142,6 @@ def refuse_given(context: click.Context, option: str) -> None:
         raise click.UsageError(f"{option} goes without any option that says how to close.")
 
 
-def intent_of(request: CloseRequest, settings: Settings) -> Intent:
-    """Return the intent of a request; what it leaves open is as the settings say."""
-    intent = request.to_intent()
-    return intent if "drafts" in request.model_fields_set else replace(intent, drafts=settings.drafts)
+def with_defaults(context: click.Context, intent: Intent, settings: Settings) -> Intent:
+    """Return the intent; what this command line leaves open is as the settings say."""
+    return intent if "drafts" in _given(context) else replace(intent, drafts=settings.drafts)

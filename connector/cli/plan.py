@@ -10,7 +10,7 @@ import click
 
 from connector.cli.connection import connected, read_settings
 from connector.cli.failures import ExitCode
-from connector.cli.intent_options import intent_of, intent_options, refuse_given, requested
+from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
 from connector.cli.options import run_options
 from connector.cli.record_id import opportunity_id
 from connector.cli.results import print_json
@@ -34,11 +34,10 @@ def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json
     """
     if reopens:
         refuse_given(context, "--reopen")
-        settings, intent, already = read_settings(env_file), ReopenIntent(opportunity), ReportStatus.ALREADY_OPEN
-        return _show(settings, intent, already, as_json=as_json)
-    request = requested(context, opportunity)
+        return _show(read_settings(env_file), ReopenIntent(opportunity), ReportStatus.ALREADY_OPEN, as_json=as_json)
+    closing = requested(context, opportunity)
     settings = read_settings(env_file)
-    return _show(settings, intent_of(request, settings), ReportStatus.ALREADY_CLOSED, as_json=as_json)
+    return _show(settings, with_defaults(context, closing, settings), ReportStatus.ALREADY_CLOSED, as_json=as_json)
 
 
 def _show(settings: Settings, intent: Intent | ReopenIntent, already: ReportStatus, *, as_json: bool) -> int:

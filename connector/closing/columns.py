@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
 
-from connector.closing.model import ColumnValue, Intent
+from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, FieldKind, Intent
 from connector.closing.moment import iso_moment
 from connector.errors import InputError
 
-OPPORTUNITY_CLOSE_FIELDS: Mapping[str, str] = {
-    "actualend": "closed_on",
-    "actualrevenue": "actual_revenue",
-    "competitorid": "competitor",
-    "description": "description",
-    "opportunityid": "opportunityid",
-    "opportunitystatuscode": "status",
-    "subject": "subject",
-}
-"""Columns of `opportunityclose` that have a field of their own, by which they must be given."""
+_VALUES = [field for field in PLAIN_FIELDS if field.kind is not FieldKind.RECORD_ID]  # a record is bound, not written
+_COLUMNS = [(field.column, field.key) for field in _VALUES if field.column]
+_QUOTE_COLUMNS = [(field.quote_column, field.key) for field in _VALUES if field.quote_column]
 
-QUOTE_CLOSE_FIELDS: Mapping[str, str] = {"actualend": "closed_on", "quoteid": "winning_quote"}
-"""The same for `quoteclose`; its subject and description may be given, they are not the opportunity's."""
+_WITH_A_FIELD: Mapping[str, Mapping[str, str]] = {
+    "opportunityclose": {
+        OPPORTUNITY_ID.name: OPPORTUNITY_ID.name,
+        **{field.column: field.name for field in PLAIN_FIELDS if field.column},
+    },
+    "quoteclose": {
+        "quoteid": "winning_quote",
+        **{field.quote_column: field.name for field in PLAIN_FIELDS if field.quote_column},
+    },
+}
+"""Columns by table that have a field of their own, by which they must be given.
+
+The subject and description of a quote's activity may be given as columns: the fields are the opportunity's.
+"""
 
 _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "statuscode"})
 
 
 def opportunity_close(intent: Intent, utc_offset_minutes: int) -> dict[str, ColumnValue]:
     """Return the columns of the opportunity's close activity; without a date the service takes today."""
-    refuse_reserved("opportunityclose", intent.opportunity_columns, OPPORTUNITY_CLOSE_FIELDS)
-    columns: dict[str, ColumnValue] = {
-        "subject": intent.subject or f"Opportunity closed as {intent.outcome}",
-        "description": intent.description,
-        "actualrevenue": intent.actual_revenue,
-        "actualend": _moment(intent, utc_offset_minutes),
-    }
-    return _given(columns) | dict(intent.opportunity_columns)
+    refuse_reserved("opportunityclose", intent.opportunity_columns)
+    columns = {"subject": f"Opportunity closed as {intent.outcome}"} | _values(intent, _COLUMNS, utc_offset_minutes)
+    return columns | dict(intent.opportunity_columns)
 
 
 def quote_close(intent: Intent, subject: str, utc_offset_minutes: int) -> dict[str, ColumnValue]:
     """Return the columns of a quote's close activity; `subject` is a sentence, as the table requires one."""
-    refuse_reserved("quoteclose", intent.quote_columns, QUOTE_CLOSE_FIELDS)
-    columns: dict[str, ColumnValue] = {"subject": subject, "actualend": _moment(intent, utc_offset_minutes)}
-    return _given(columns) | dict(intent.quote_columns)
+    refuse_reserved("quoteclose", intent.quote_columns)
+    columns = {"subject": subject} | _values(intent, _QUOTE_COLUMNS, utc_offset_minutes)
+    return columns | dict(intent.quote_columns)
 
 
-def refuse_reserved(table: str, columns: Mapping[str, object], fields: Mapping[str, str]) -> None:
+def refuse_reserved(table: str, columns: Iterable[str]) -> None:
     """Raise InputError when an extra column is one which has a field of its own or is set by the connector."""
+    fields = _WITH_A_FIELD[table]
     for name in columns:
         plain = name.split("@", maxsplit=1)[0].lower()
         if plain in fields:
@@ -54,9 +56,10 @@ def refuse_reserved(table: str, columns: Mapping[str, object], fields: Mapping[s
             raise InputError(f"{table}.{name} is set by the connector.", remedy="Leave it out.")
 
 
-def _moment(intent: Intent, utc_offset_minutes: int) -> str | None:
-    return iso_moment(intent.closed_on, utc_offset_minutes) if intent.closed_on else None
-
-
-def _given(columns: Mapping[str, ColumnValue]) -> dict[str, ColumnValue]:
-    return {name: value for name, value in columns.items() if value is not None}
+def _values(intent: Intent, fields: Iterable[tuple[str, str]], utc_offset_minutes: int) -> dict[str, ColumnValue]:
+    values: dict[str, ColumnValue] = {}
+    for column, attribute in fields:
+        value = getattr(intent, attribute)
+        if value is not None:
+            values[column] = iso_moment(value, utc_offset_minutes) if isinstance(value, date) else value
+    return values

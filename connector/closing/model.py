@@ -11,26 +11,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 from uuid import UUID
 
-from connector.errors import ConnectorError, InputError
+from connector.closing.intent import NO_COLUMNS, ColumnValue, DraftPolicy, Intent, Outcome, ReopenIntent
+from connector.errors import ConnectorError
 
-ColumnValue = str | int | float | bool | Decimal | None
-"""A value of an extra column, as it goes into JSON."""
-
-_NO_COLUMNS: Mapping[str, ColumnValue] = MappingProxyType({})
-
-
-def _no_columns() -> Mapping[str, ColumnValue]:
-    return _NO_COLUMNS
-
-
-class Outcome(StrEnum):
-    """How an opportunity is closed."""
-
-    WON = "won"
-    LOST = "lost"
+__all__ = ["ColumnValue", "DraftPolicy", "Intent", "Outcome", "ReopenIntent"]
 
 
 class OpportunityState(IntEnum):
@@ -48,19 +34,6 @@ class QuoteState(IntEnum):
     ACTIVE = 1
     WON = 2
     CLOSED = 3
-
-
-class DraftPolicy(StrEnum):
-    """What becomes of a draft quote, which the Sales documents do not allow to be closed as it is."""
-
-    ACTIVATE = "activate"
-    """Activate it, then close it."""
-    DELETE = "delete"
-    """Delete it: documented, but its history is lost."""
-    DIRECT = "direct"
-    """Close it as it is, for organizations that accept that."""
-    LEAVE = "leave"
-    """Do not touch it: the close is refused while a draft stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,61 +117,6 @@ class Snapshot:
     activities: tuple[CloseActivity, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """What the caller wants done to one opportunity.
-
-    `key` is the caller's idempotency key: with the record and its row version it fixes the ids of the close activities.
-    `status` and `quote_status` are a status reason by value or label; None takes the default (see `closing.plan`).
-    `closed_on` is a calendar date; None lets the service use today. `actual_revenue` is in the opportunity's currency.
-    The extra columns go as they are into `opportunityclose` and `quoteclose`.
-    """
-
-    opportunity_id: UUID
-    outcome: Outcome
-    key: str = ""
-    status: int | str | None = None
-    quote_status: int | str | None = None
-    closed_on: date | None = None
-    actual_revenue: Decimal | None = None
-    subject: str | None = None
-    description: str | None = None
-    competitor_id: UUID | None = None
-    winning_quote_id: UUID | None = None
-    drafts: DraftPolicy = DraftPolicy.ACTIVATE
-    opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
-    quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
-
-    def __post_init__(self) -> None:
-        """Raise InputError for text in the place of an id or an outcome, which would fit no record and no rule."""
-        _check_id(self.opportunity_id)
-        if not isinstance(self.outcome, Outcome):
-            raise InputError(f"outcome is {self.outcome!r}.", remedy="Give Outcome.WON or Outcome.LOST.")
-
-
-@dataclass(frozen=True, slots=True)
-class ReopenIntent:
-    """The way back: the opportunity to open, and the quotes this connector closed to draft.
-
-    `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
-    `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
-    """
-
-    opportunity_id: UUID
-    key: str = ""
-    activity_ids: frozenset[UUID] | None = None
-    closed_under: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise InputError for text in the place of an id, which would fit no record."""
-        _check_id(self.opportunity_id)
-
-
-def _check_id(value: object) -> None:
-    if not isinstance(value, UUID):
-        raise InputError(f"opportunity_id is {value!r}, which is no UUID.", remedy="Give uuid.UUID('...').")
-
-
 class StepKind(StrEnum):
     """What one write does."""
 
@@ -233,7 +151,7 @@ class Step:
     state: int | None = None
     status: int | None = None
     activity_id: UUID | None = None
-    activity: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    activity: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
     competitor_id: UUID | None = None
 
 

@@ -5,20 +5,39 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from connector.closing.model import ColumnValue, DraftPolicy, Intent, Outcome, ReopenIntent
+from connector.closing.intent import (
+    CLOSE_FIELDS,
+    REOPEN_FIELDS,
+    CloseField,
+    ColumnValue,
+    DraftPolicy,
+    FieldKind,
+    Intent,
+    ReopenIntent,
+)
+from connector.closing.values import plain_value, read_value
 from connector.ledger.model import JobKind, Wanted
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = "decimal"
+_FIELDS: Mapping[type[Wanted], tuple[CloseField, ...]] = {Intent: CLOSE_FIELDS, ReopenIntent: REOPEN_FIELDS}
 
 
 def wanted_text(wanted: Wanted) -> str:
     """Return an intent as text; the opportunity's id is left out, the ledger has it in a column."""
-    data = _closing_data(wanted) if isinstance(wanted, Intent) else _reopening_data(wanted)
+    data: dict[str, object] = {}
+    for field in _FIELDS[type(wanted)]:
+        value = getattr(wanted, field.key)
+        if value is None or value is DraftPolicy.ACTIVATE:
+            continue
+        if field.kind is not FieldKind.COLUMNS:
+            data[field.name] = plain_value(value)
+        elif value:
+            data[field.name] = _columns_data(value)
     if wanted.key:
         data["key"] = wanted.key
     return _encode(data)
@@ -27,73 +46,15 @@ def wanted_text(wanted: Wanted) -> str:
 def wanted_from(text: str, opportunity_id: UUID, kind: JobKind, key: str) -> Wanted:
     """Return the intent that `wanted_text` wrote; `key` is the key of one that has none of its own."""
     data = json.loads(text)
-    if kind is JobKind.REOPEN:
-        activities = data.get("activities")
-        return ReopenIntent(
-            opportunity_id,
-            key=data.get("key", key),
-            activity_ids=None if activities is None else frozenset(UUID(activity) for activity in activities),
-            closed_under=data.get("closed_under"),
-        )
-    return _closing_from(data, opportunity_id, key)
-
-
-def _closing_data(intent: Intent) -> dict[str, object]:
-    data: dict[str, object] = {"outcome": intent.outcome.value}
-    if intent.drafts is not DraftPolicy.ACTIVATE:
-        data["drafts"] = intent.drafts.value
-    plain = {
-        "status": intent.status,
-        "quote_status": intent.quote_status,
-        "subject": intent.subject,
-        "description": intent.description,
-    }
-    told = {
-        "closed_on": intent.closed_on,
-        "actual_revenue": intent.actual_revenue,
-        "competitor": intent.competitor_id,
-        "winning_quote": intent.winning_quote_id,
-    }
-    data.update({name: value for name, value in plain.items() if value is not None})
-    data.update({name: str(value) for name, value in told.items() if value is not None})
-    if intent.opportunity_columns:
-        data["opportunity_columns"] = _columns_data(intent.opportunity_columns)
-    if intent.quote_columns:
-        data["quote_columns"] = _columns_data(intent.quote_columns)
-    return data
-
-
-def _closing_from(data: dict[str, str], opportunity_id: UUID, key: str) -> Intent:
-    if len(data) == 1:
-        return Intent(opportunity_id, Outcome(data["outcome"]), key)
-    day, amount, competitor, quote = (
-        data.get(name) for name in ("closed_on", "actual_revenue", "competitor", "winning_quote")
-    )
-    return Intent(
-        opportunity_id,
-        Outcome(data["outcome"]),
-        key=data.get("key", key),
-        status=data.get("status"),
-        quote_status=data.get("quote_status"),
-        closed_on=date.fromisoformat(day) if day else None,
-        actual_revenue=Decimal(amount) if amount else None,
-        subject=data.get("subject"),
-        description=data.get("description"),
-        competitor_id=UUID(competitor) if competitor else None,
-        winning_quote_id=UUID(quote) if quote else None,
-        drafts=DraftPolicy(data.get("drafts", DraftPolicy.ACTIVATE)),
-        opportunity_columns=_columns_from(data.get("opportunity_columns", {})),
-        quote_columns=_columns_from(data.get("quote_columns", {})),
-    )
-
-
-def _reopening_data(intent: ReopenIntent) -> dict[str, object]:
-    data: dict[str, object] = {}
-    if intent.activity_ids is not None:
-        data["activities"] = sorted(str(activity) for activity in intent.activity_ids)
-    if intent.closed_under is not None:
-        data["closed_under"] = intent.closed_under
-    return data
+    shape: type[Wanted] = ReopenIntent if kind is JobKind.REOPEN else Intent
+    attributes: dict[str, Any] = {"key": data.get("key", key)}
+    for field in _FIELDS[shape]:
+        value = data.get(field.name)
+        if value is None:
+            continue
+        columns = field.kind is FieldKind.COLUMNS
+        attributes[field.key] = _columns_from(value) if columns else read_value(field, value)
+    return shape(opportunity_id, **attributes)
 
 
 def _columns_data(columns: Mapping[str, ColumnValue]) -> dict[str, object]:
@@ -102,8 +63,7 @@ def _columns_data(columns: Mapping[str, ColumnValue]) -> dict[str, object]:
     }
 
 
-def _columns_from(data: object) -> dict[str, ColumnValue]:
-    assert isinstance(data, dict)
+def _columns_from(data: Mapping[str, Any]) -> dict[str, ColumnValue]:
     return {name: Decimal(value[_DECIMAL]) if isinstance(value, dict) else value for name, value in data.items()}
 
 

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rows import opportunity
 
-from connector.bulk.dead_letters import columns_of, write_dead_letters
+from connector.bulk.dead_letters import write_dead_letters
 from connector.bulk.input import file as input_file
 from connector.bulk.input.columns import Columns, parse_renames
 from connector.bulk.input.input import RowFile, read_rows
+from connector.closing.intent import FILE_COLUMNS
 from connector.closing.model import DraftPolicy, Intent, Outcome
-from connector.closing.request import CloseRequest
+from connector.closing.request import parse_request, request_values
 from connector.errors import InputError
 from connector.ledger.model import ItemStatus, Record, Row
 
@@ -147,7 +148,7 @@ def test_one_column_is_enough_with_an_outcome_for_all(write: Write) -> None:
     assert read(path, columns=Columns(defaults={"outcome": "won"})) == plain((1, Outcome.WON), (2, Outcome.WON))
 
 
-FIELDS = ", ".join(CloseRequest.model_fields)
+FIELDS = ", ".join(field.name for field in FILE_COLUMNS)
 READ = f"The columns that are read are {FIELDS}, and extra columns as opportunityclose.NAME or quoteclose.NAME."
 HEAD = "opportunityid,outcome\n"
 
@@ -424,7 +425,7 @@ def test_dead_letters_are_input_for_the_next_run(
 
 @given(INTENTS)
 def test_an_intent_as_columns_reads_as_the_same_intent(intent: Intent) -> None:
-    assert CloseRequest.model_validate(columns_of(intent)).to_intent() == intent
+    assert parse_request(request_values(intent)) == intent
 
 
 def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:

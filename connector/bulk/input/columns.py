@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, CloseRequest
+from connector.closing.intent import FILE_COLUMNS
+from connector.closing.request import OPPORTUNITY_PREFIX, PREFIXES, QUOTE_PREFIX
 from connector.errors import InputError
 
 RESULT_PREFIX = "result."
 """Columns whose names begin so are ours to write and are not read: a dead-letter file is input for the next run."""
 
-FIELDS = tuple(CloseRequest.model_fields)
-REQUIRED = tuple(name for name, entry in CloseRequest.model_fields.items() if entry.is_required())
+FIELDS = tuple(field.name for field in FILE_COLUMNS)
+REQUIRED = tuple(field.name for field in FILE_COLUMNS if field.required)
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -42,7 +43,7 @@ class Columns:
             return lower
         if lower.startswith(RESULT_PREFIX):
             return ""
-        extra = next((prefix for prefix in (OPPORTUNITY_PREFIX, QUOTE_PREFIX) if lower.startswith(prefix)), None)
+        extra = next((prefix for prefix in PREFIXES if lower.startswith(prefix)), None)
         return None if extra is None else extra + plain[len(extra) :]
 
     def known(self, theirs: str) -> bool:

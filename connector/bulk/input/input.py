@@ -9,13 +9,11 @@ from hashlib import blake2b
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from connector.bulk.input.columns import Columns, unknown
 from connector.bulk.input.file import Line, open_table
 from connector.bulk.input.sieve import Duplicate, Sieve
 from connector.closing.model import Intent
-from connector.closing.request import CloseRequest, problems_of
+from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.ledger.intents import wanted_text
 from connector.ledger.model import Row
@@ -72,10 +70,8 @@ def _intent(
         problems.add(line.number, line.line, line.problem)
         return None
     try:
-        intent = CloseRequest.model_validate(_values(line, names, columns)).to_intent()
+        intent = parse_request(_values(line, names, columns))
         check(intent)
-    except ValidationError as error:
-        problems.add(line.number, line.line, problems_of(error).rstrip("."))
     except InputError as error:
         problems.add(line.number, line.line, str(error).rstrip("."))
     else:

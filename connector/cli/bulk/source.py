@@ -90,7 +90,7 @@ class Source:
         from connector.bulk.query import Found
         from connector.closing.request import parse_request
 
-        wanted = parse_request({**given, "opportunityid": UUID(int=0)}).to_intent()
+        wanted = parse_request({**given, "opportunityid": UUID(int=0)})
         _checked(organization)(wanted)
         with closing(Found(organization, self.query)) as found:
             yield lambda: found.rows(wanted)

@@ -203,7 +203,7 @@ def may_see(caller: Caller, operation: Operation) -> bool:
 
 
 def wish_values(opportunity_id: UUID, wish: CloseWish) -> dict[str, object]:
-    """Return what is wished as the fields of a `closing.request.CloseRequest`."""
+    """Return what is wished by the names of file columns, as `closing.request` reads them."""
     names = {"columns", "quote_columns", "plan_digest", "idempotency_key", "mode"}
     values = {name: value for name, value in wish.model_dump(exclude=names).items() if value is not None}
     values |= {f"{OPPORTUNITY_PREFIX}{name}": value for name, value in (wish.columns or {}).items()}
@@ -213,7 +213,7 @@ def wish_values(opportunity_id: UUID, wish: CloseWish) -> dict[str, object]:
 
 def _wanted(ask: Ask, key: str) -> Wanted:
     if isinstance(ask.body, CloseBody):
-        return parse_request(wish_values(ask.opportunity_id, ask.body)).to_intent(key)
+        return parse_request(wish_values(ask.opportunity_id, ask.body), key)
     return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
 
 

@@ -131,7 +131,7 @@ class ReadingRoutes:
             raise Declined(_late(self._reach.stopped(caller))) from None
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
-        intent = parse_request(wish_values(opportunity_id, body)).to_intent()
+        intent = parse_request(wish_values(opportunity_id, body))
         seen = preview(self._reach.organization(caller), intent)
         data = preview_data(seen)
         steps: list[dict[str, object]] = data["steps"]  # type: ignore[assignment]  # as `preview_data` has it

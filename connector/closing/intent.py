@@ -1,0 +1,343 @@
+"""The one declaration of a close: what may be asked of one opportunity, and how each door offers it.
+
+`Intent` holds the values; `CLOSE_FIELDS` has a row for each of them. The options of the command line, the columns of a
+file, the body of the endpoint, the tools for agents, the ledger, plan files and dead letters are made from these rows,
+so a new field is one attribute and one row here. `ReopenIntent` and `REOPEN_FIELDS` are the same for the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import Enum, StrEnum
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.errors import InputError
+
+ColumnValue = str | int | float | bool | Decimal | None
+"""A value of an extra column, as it goes into JSON."""
+
+NO_COLUMNS: Mapping[str, ColumnValue] = MappingProxyType({})
+
+
+def _no_columns() -> Mapping[str, ColumnValue]:
+    return NO_COLUMNS
+
+
+class Outcome(StrEnum):
+    """How an opportunity is closed."""
+
+    WON = "won"
+    LOST = "lost"
+
+
+class DraftPolicy(StrEnum):
+    """What becomes of a draft quote, which the Sales documents do not allow to be closed as it is."""
+
+    ACTIVATE = "activate"
+    """Activate it, then close it."""
+    DELETE = "delete"
+    """Delete it: documented, but its history is lost."""
+    DIRECT = "direct"
+    """Close it as it is, for organizations that accept that."""
+    LEAVE = "leave"
+    """Do not touch it: the close is refused while a draft stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the caller wants done to one opportunity; see `CLOSE_FIELDS` for what each attribute means.
+
+    `key` is the caller's idempotency key: with the record and its row version it fixes the ids of the close activities.
+    None stands for the default (see `closing.plan`). The extra columns go as they are into `opportunityclose` and
+    `quoteclose`.
+
+    >>> from uuid import UUID
+    >>> Intent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), Outcome.LOST, description="Too dear").drafts
+    <DraftPolicy.ACTIVATE: 'activate'>
+    """
+
+    opportunity_id: UUID
+    outcome: Outcome
+    key: str = ""
+    status: int | str | None = None
+    quote_status: int | str | None = None
+    closed_on: date | None = None
+    actual_revenue: Decimal | None = None
+    subject: str | None = None
+    description: str | None = None
+    competitor_id: UUID | None = None
+    winning_quote_id: UUID | None = None
+    drafts: DraftPolicy = DraftPolicy.ACTIVATE
+    opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+
+    def __post_init__(self) -> None:
+        """Raise InputError for text in the place of an id or an outcome, which would fit no record and no rule."""
+        _check_id(self.opportunity_id)
+        if not isinstance(self.outcome, Outcome):
+            raise InputError(f"outcome is {self.outcome!r}.", remedy="Give Outcome.WON or Outcome.LOST.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenIntent:
+    """The way back: the opportunity to open, and the quotes this connector closed to draft.
+
+    `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
+    `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
+    """
+
+    opportunity_id: UUID
+    key: str = ""
+    activity_ids: frozenset[UUID] | None = None
+    closed_under: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InputError for text in the place of an id, which would fit no record."""
+        _check_id(self.opportunity_id)
+
+
+def _check_id(value: object) -> None:
+    if not isinstance(value, UUID):
+        raise InputError(f"opportunity_id is {value!r}, which is no UUID.", remedy="Give uuid.UUID('...').")
+
+
+class FieldKind(Enum):
+    """What a field holds; `closing.values` reads and writes each kind."""
+
+    RECORD_ID = "record id"
+    OUTCOME = "outcome"
+    REASON = "status reason"
+    DAY = "day"
+    AMOUNT = "amount"
+    TEXT = "text"
+    DRAFTS = "policy for drafts"
+    COLUMNS = "columns"
+    """The organization's own columns of a close activity: in a file a column each, `TABLE.NAME`."""
+    RECORD_IDS = "record ids"
+
+
+class Prominence(Enum):
+    """How a designer shows a field; its value is `x-ms-visibility`."""
+
+    IMPORTANT = "important"
+    NORMAL = ""
+    ADVANCED = "advanced"
+
+
+@dataclass(frozen=True, slots=True)
+class CloseField:
+    """One field of an intent, as every door offers it.
+
+    `name` is the column of a file and the name in the ledger; with hyphens it is the command-line `flag`, in camelCase
+    the wire name, each unless given. `attribute` is the intent's, if it has another name. `sentence` says what it is,
+    `absent` what holds without it. Agents are offered it where `for_agents` is a sentence (True: the same one). `table`
+    is where a record, a status reason or extra columns belong; `limit` the most characters of a text. `column` is the
+    column of `opportunityclose` that takes the value, `quote_column` that of `quoteclose`.
+    """
+
+    name: str
+    kind: FieldKind
+    label: str
+    sentence: str
+    absent: str = ""
+    attribute: str = ""
+    flag: str = ""
+    wire: str = ""
+    table: str = ""
+    limit: int | None = None
+    required: bool = False
+    prominence: Prominence = Prominence.NORMAL
+    for_agents: str | bool = False
+    column: str = ""
+    quote_column: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the intent's attribute."""
+        return self.attribute or self.name
+
+    @property
+    def option(self) -> str:
+        """Return the command line's option, as `--closed-on`."""
+        return f"--{self.flag or self.name.replace('_', '-')}"
+
+    @property
+    def wire_name(self) -> str:
+        """Return the name in JSON, as `closedOn`."""
+        head, *words = (self.wire or self.name).split("_")
+        return head + "".join(word.capitalize() for word in words)
+
+    @property
+    def prefix(self) -> str:
+        """Return what the columns of a file begin with that belong to a field of extra columns."""
+        return f"{self.table}."
+
+    @property
+    def text(self) -> str:
+        """Return the whole description."""
+        return f"{self.sentence} {self.absent}".rstrip()
+
+    @property
+    def agent_text(self) -> str:
+        """Return the description for agents; empty where they are not offered it."""
+        return self.for_agents if isinstance(self.for_agents, str) else self.text if self.for_agents else ""
+
+
+OPPORTUNITY_ID = CloseField(
+    "opportunityid",
+    FieldKind.RECORD_ID,
+    "Opportunity",
+    "The id of the opportunity.",
+    attribute="opportunity_id",
+    wire="opportunity_id",
+    table="opportunity",
+    required=True,
+    for_agents=True,
+)
+"""The record it is about: a column of a file, an argument of a command, a part of an address."""
+
+CLOSE_FIELDS = (
+    CloseField(
+        "outcome",
+        FieldKind.OUTCOME,
+        "Outcome",
+        "How the opportunity ends.",
+        required=True,
+        prominence=Prominence.IMPORTANT,
+        for_agents=True,
+    ),
+    CloseField(
+        "status",
+        FieldKind.REASON,
+        "Status Reason",
+        "The status reason of the opportunity, by number or label.",
+        absent="The default of the outcome when empty.",
+        table="opportunity",
+        limit=200,
+        for_agents="The status reason of the opportunity, by number or label. The outcome's default if absent.",
+    ),
+    CloseField(
+        "closed_on",
+        FieldKind.DAY,
+        "Close Date",
+        "The day of the close, as in 2026-01-31.",
+        absent="Today when empty.",
+        for_agents="The day of the close, as in 2026-01-31.",
+        column="actualend",
+        quote_column="actualend",
+    ),
+    CloseField(
+        "actual_revenue",
+        FieldKind.AMOUNT,
+        "Actual Revenue",
+        "The actual revenue, in the currency of the opportunity.",
+        for_agents=True,
+        column="actualrevenue",
+    ),
+    CloseField(
+        "description",
+        FieldKind.TEXT,
+        "Description",
+        "A remark that the close activity keeps.",
+        limit=2000,
+        for_agents=True,
+        column="description",
+    ),
+    CloseField(
+        "subject",
+        FieldKind.TEXT,
+        "Subject",
+        "The subject of the close activity.",
+        limit=200,
+        prominence=Prominence.ADVANCED,
+        column="subject",
+    ),
+    CloseField(
+        "competitor",
+        FieldKind.RECORD_ID,
+        "Competitor",
+        "The id of the competitor that a lost opportunity went to.",
+        attribute="competitor_id",
+        table="competitor",
+        prominence=Prominence.ADVANCED,
+        for_agents="The id of the competitor it was lost to.",
+        column="competitorid",
+    ),
+    CloseField(
+        "winning_quote",
+        FieldKind.RECORD_ID,
+        "Winning Quote",
+        "The id of the quote that the customer accepted; the others are closed.",
+        attribute="winning_quote_id",
+        table="quote",
+        prominence=Prominence.ADVANCED,
+        for_agents=True,
+    ),
+    CloseField(
+        "quote_status",
+        FieldKind.REASON,
+        "Quote Status Reason",
+        "The status reason of the closed quotes.",
+        absent="When empty, Lost with a lost opportunity, else Canceled.",
+        table="quote",
+        limit=200,
+        prominence=Prominence.ADVANCED,
+    ),
+    CloseField(
+        "drafts",
+        FieldKind.DRAFTS,
+        "Draft Quotes",
+        "What becomes of draft quotes: activate and close them, delete them, close them directly, or leave them, which "
+        "refuses the close.",
+        prominence=Prominence.ADVANCED,
+        for_agents="What becomes of draft quotes; activate and close them if absent.",
+    ),
+    CloseField(
+        "opportunity_columns",
+        FieldKind.COLUMNS,
+        "Close Columns",
+        "Values of the organization's own columns of the opportunity's close activity.",
+        flag="opportunity-column",
+        wire="columns",
+        table="opportunityclose",
+        prominence=Prominence.ADVANCED,
+    ),
+    CloseField(
+        "quote_columns",
+        FieldKind.COLUMNS,
+        "Quote Close Columns",
+        "Values of the organization's own columns of each quote's close activity.",
+        flag="quote-column",
+        table="quoteclose",
+        prominence=Prominence.ADVANCED,
+    ),
+)
+"""What may be asked of a close, in the order in which a form shows it."""
+
+REOPEN_FIELDS = (
+    CloseField(
+        "activities", FieldKind.RECORD_IDS, "Activities", "The close activities to undo.", attribute="activity_ids"
+    ),
+    CloseField(
+        "closed_under",
+        FieldKind.TEXT,
+        "Closed Under Key",
+        "Reopens only what was closed under this idempotency key.",
+        limit=255,
+        prominence=Prominence.ADVANCED,
+    ),
+)
+"""What narrows the way back; `activities` comes from a job's own ledger and is offered nowhere."""
+
+PLAIN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is not FieldKind.COLUMNS)
+"""The fields that are one value, and one column of a file."""
+
+COLUMN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is FieldKind.COLUMNS)
+"""The fields that are as many columns as the caller gives."""
+
+FILE_COLUMNS = (OPPORTUNITY_ID, *PLAIN_FIELDS)
+"""The columns of a file of rows, those of extra columns apart."""

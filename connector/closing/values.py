@@ -1,0 +1,165 @@
+"""Values of the fields of an intent: read from whatever a caller gives, and written as plain data.
+
+A caller may give text, as a file of commas has it, or typed values, as JSON and spreadsheets have them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+from connector.closing.intent import CloseField, ColumnValue, DraftPolicy, FieldKind, Outcome
+
+LARGEST_AMOUNT = Decimal(10) ** 12
+"""The range of `opportunity.actualvalue`, in both directions."""
+
+EARLIEST_DAY = date(1753, 1, 1)
+"""The first day that a column of a moment holds (`DateTime is less than minimum value supported`)."""
+
+_GUID = re.compile(
+    r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ROW = re.compile(r"/?[a-z_]\w*\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", re.ASCII | re.IGNORECASE)
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def read_value(field: CloseField, value: object) -> Any:
+    """Return what `value` says for this field; raises ValueError with a sentence."""
+    read = _READ[field.kind](value)
+    if field.limit is not None and isinstance(read, str) and len(read) > field.limit:
+        raise ValueError(f"it has {len(read):,} characters; at most {field.limit:,} are allowed")
+    return read
+
+
+def plain_value(value: object) -> Any:
+    """Return a field's value as JSON has it, amounts as text; `read_value` reads it again."""
+    if isinstance(value, frozenset):
+        return sorted(str(one) for one in value)
+    return str(value) if isinstance(value, UUID | date | Decimal) else value
+
+
+def column_value(full_name: str, name: str, kind: str, value: object) -> ColumnValue:
+    """Return the value of an extra column; text is read as `kind`, what JSON has typed stays as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{full_name}: {value!r} is not a number")
+    if isinstance(value, bool | int | float | Decimal):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"{full_name}: {value!r} is neither text, a number, true nor false")  # noqa: TRY004 - one kind
+    if name.endswith("@odata.bind") and not _ROW.fullmatch(value.strip()):
+        raise ValueError(f"{full_name}: {value!r} is not a row; write table(id), as competitors(0f3c…)")
+    return _typed(full_name, kind, value)
+
+
+def _typed(full_name: str, kind: str, text: str) -> ColumnValue:
+    try:
+        match kind:
+            case "int":
+                return int(text)
+            case "decimal":
+                return _amount(text)
+            case "bool":
+                return _TRUTH[text.strip().lower()]
+            case _:
+                return text
+    except (ValueError, KeyError):
+        raise ValueError(f"{full_name}: {text!r} is not of type {kind}") from None
+
+
+def _record_id(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    match = _GUID.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError(f"{value!r} is not the id of a record; give a GUID, with or without braces")
+    return UUID(match["id"])
+
+
+def _day(value: object) -> date:
+    day = _calendar_day(value)
+    if day < EARLIEST_DAY:
+        raise ValueError(f"{str(value)!r} is before {EARLIEST_DAY}, the first day that the column holds")
+    return day
+
+
+def _calendar_day(value: object) -> date:
+    """Take a date; a spreadsheet has it as a moment at midnight."""
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date()
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    text = str(value).strip()
+    try:
+        return date.fromisoformat(text) if _DATE.fullmatch(text) else _not_a_day(value)
+    except ValueError:
+        return _not_a_day(value)
+
+
+def _not_a_day(value: object) -> date:
+    raise ValueError(f"{str(value)!r} is not a date; write year-month-day, as 2026-01-31")
+
+
+def _amount(value: object) -> Decimal:
+    """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
+    try:
+        amount = Decimal(str(value).strip()) if not isinstance(value, bool) else Decimal("NaN")
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise ValueError(f"{value!r} is not an amount; write it with a point and no separators, as 12500.00")
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"{value!r} is larger than the 1,000,000,000,000 that the column holds")
+    return amount
+
+
+def _reason(value: object) -> int | str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 1):
+        raise ValueError(f"{value!r} is not a status reason; give its number or its label")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _outcome(value: object) -> Outcome:
+    try:
+        return Outcome(str(value).strip().lower())
+    except ValueError:
+        raise ValueError(f"{value!r} is not an outcome; say won or lost") from None
+
+
+def _drafts(value: object) -> DraftPolicy:
+    try:
+        return DraftPolicy(str(value).strip().lower())
+    except ValueError:
+        raise ValueError(f"{value!r} is not a policy for drafts; say one of {', '.join(DraftPolicy)}") from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")  # noqa: TRY004 - every wrong value is one kind of error
+    return value
+
+
+def _record_ids(value: object) -> frozenset[UUID]:
+    if not isinstance(value, list | tuple | frozenset):
+        raise ValueError(f"{value!r} is not a list of ids")  # noqa: TRY004 - the same
+    return frozenset(_record_id(one) for one in value)
+
+
+_READ: Mapping[FieldKind, Callable[[object], object]] = {
+    FieldKind.RECORD_ID: _record_id,
+    FieldKind.RECORD_IDS: _record_ids,
+    FieldKind.OUTCOME: _outcome,
+    FieldKind.REASON: _reason,
+    FieldKind.DAY: _day,
+    FieldKind.AMOUNT: _amount,
+    FieldKind.TEXT: _text,
+    FieldKind.DRAFTS: _drafts,
+}
