@@ -1,4 +1,4 @@
-"""Every command of the README is run as a reader would run it, in order, in one folder; its code and settings too."""
+"""Every command of the README and of each page is run as a reader would, in order, in one folder; code and settings too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = (ROOT / "README.md", *sorted((ROOT / "connector" / "docs").glob("*.md")))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 ELSEWHERE = {
@@ -32,13 +33,17 @@ SERVES = ("connector emulator", "connector serve")
 """Commands that serve until they are stopped."""
 
 
-def blocks(language: str) -> list[str]:
-    return [match["text"] for match in BLOCK.finditer(README) if match["language"] == language]
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
+def blocks(page: Path, language: str) -> list[str]:
+    return [match["text"] for match in BLOCK.finditer(text_of(page)) if match["language"] == language]
+
+
+def commands(page: Path) -> list[str]:
     """Return the lines of all shell blocks, continued lines joined."""
-    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -76,19 +81,20 @@ class Reader:
             assert process.wait(120) in {0, -signal.SIGTERM}  # uvicorn ends by the signal it was sent
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp("reader")
-    shutil.copy(ROOT / ".env.example", folder)
-    (folder / "scripts").symlink_to(ROOT / "scripts")
-    (folder / "rows.csv").write_text(blocks("csv")[0], encoding="utf-8")
-    reader = Reader(folder)
+@pytest.fixture
+def reader(page: Path, tmp_path: Path) -> Iterator[Reader]:
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    for rows in blocks(page, "csv"):
+        (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    reader = Reader(tmp_path)
     yield reader
     reader.stop()
 
 
-def test_every_command_does_what_it_says(reader: Reader) -> None:
-    for command in commands():
+@every_page
+def test_every_command_does_what_it_says(page: Path, reader: Reader) -> None:
+    for command in commands(page):
         if command.split()[0] in ELSEWHERE:
             assert (ROOT / command.split()[0]).exists()
         elif command.startswith(SERVES):
@@ -96,11 +102,14 @@ def test_every_command_does_what_it_says(reader: Reader) -> None:
         else:
             done = reader.run(command)
             assert done.returncode == 0, f"$ {command}\n{done.stdout}\n{done.stderr}"
-    assert json.loads((reader.folder / "ready.json").read_text())["url"].startswith("https://localhost:")
+    if "--ready-file ready.json" in text_of(page):
+        assert json.loads((reader.folder / "ready.json").read_text())["url"].startswith("https://localhost:")
 
 
-def test_the_code_runs_as_it_stands(reader: Reader) -> None:
-    for code in blocks("python"):
+@every_page
+def test_the_code_runs_as_it_stands(page: Path, reader: Reader) -> None:
+    shutil.copy(reader.folder / ".env.example", reader.folder / ".env")
+    for code in blocks(page, "python"):
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=reader.folder, env=reader.environment, capture_output=True, text=True,
             check=False,
@@ -109,17 +118,25 @@ def test_the_code_runs_as_it_stands(reader: Reader) -> None:
         assert done.stdout
 
 
-def test_the_settings_it_shows_exist() -> None:
+@every_page
+def test_the_settings_it_shows_exist(page: Path) -> None:
     known = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
-    shown = {line.split("=")[0].strip() for text in blocks("ini") for line in text.splitlines() if "=" in line}
-    mentioned = set(re.findall(r"\b(?:DATAVERSE|CONNECTOR)_[A-Z_]+\b", README))
+    shown = {line.split("=")[0].strip() for text in blocks(page, "ini") for line in text.splitlines() if "=" in line}
+    mentioned = set(re.findall(r"\b(?:DATAVERSE|CONNECTOR)_[A-Z_]+\b", text_of(page)))
     assert shown | mentioned <= known
 
 
-def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@every_page
+def test_its_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text_of(page))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_scripts_it_names_exist() -> None:
-    assert [name for name in re.findall(r"`(scripts/[\w-]+)", README) if not (ROOT / name).exists()] == []
+@every_page
+def test_the_scripts_it_names_exist(page: Path) -> None:
+    assert [name for name in re.findall(r"`(scripts/[\w-]+)", text_of(page)) if not (ROOT / name).exists()] == []
+
+
+def test_each_page_is_listed_for_people_and_for_machines() -> None:
+    listed = re.findall(r"\]\((\S+\.md)\)", text_of(ROOT / "connector" / "docs" / "llms.txt"))
+    assert sorted(listed) == [page.name for page in PAGES[1:]]

@@ -23,6 +23,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "bulk": "Close many opportunities, of a file or a query: durable, paced, resumable.",
         "serve": "Serve the endpoint that flows and agents call.",
         "worker": "Work on the bulk jobs of a shared store, beside other machines.",
+        "docs": "List the pages about the connector, or show one.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
     }
 )

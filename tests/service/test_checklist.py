@@ -1,4 +1,4 @@
-"""The checklist: every row has checks that exist, and the README shows it as it is."""
+"""The checklist: every row has checks that exist, and the PAGE shows it as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.service.checklist import ROWS, Row
 
 TESTS = Path(__file__).resolve().parents[1]
-README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (TESTS.parent / "connector" / "docs" / "endpoint.md").read_text(encoding="utf-8")
 
 
 def place(check: str) -> tuple[Path, str]:
@@ -36,5 +36,5 @@ def test_a_row_is_shown_by_tests_that_exist(row: Row) -> None:
 
 
 def test_the_readme_tells_of_each_row_and_its_telling_check() -> None:
-    told = re.findall(r"^\| (\d+) \| (.+) \| `([\w:.]+)` \|$", README, re.MULTILINE)
+    told = re.findall(r"^\| (\d+) \| (.+) \| `([\w:.]+)` \|$", PAGE, re.MULTILINE)
     assert told == [(str(row.number), row.what, row.checks[0]) for row in ROWS]
