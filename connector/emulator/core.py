@@ -33,8 +33,7 @@ from connector.emulator.limits.headers import CommonHeaders
 from connector.emulator.limits.latency import Latency
 from connector.emulator.limits.limit_answers import failure, refused, throttled, token_failure
 from connector.emulator.limits.protection import Admission, Protection, Throttle
-from connector.emulator.rules.faults import STORE_FAILED
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.open_organization import Organization
 from connector.emulator.seeding.travel_clock import TravelClock
@@ -259,8 +258,8 @@ class Emulator:
             return self._execute(pending)
         except sqlite3.Error as error:
             _LOG.error("The database could not do what was asked: %s.", error)
-            pending.rule = STORE_FAILED.id
-            return refused(STORE_FAILED.refuse())
+            pending.rule = "fault.store"
+            return refused(refuse("fault.store"))
 
     def _execute(self, pending: Pending) -> Response:
         if pending.face == "identity":

@@ -17,7 +17,7 @@ from connector.emulator.api.reading import MOST_COUNTED
 from connector.emulator.odata import functions as odata_functions
 from connector.emulator.odata import options as odata_options
 from connector.emulator.odata import parse as odata_parse
-from connector.emulator.rules.protocol import PROTOCOL_RULES
+from connector.emulator.rules.rule import rules
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world.schema import load_schema
 
@@ -129,7 +129,8 @@ def _rules() -> Iterator[str]:
     yield "## What the protocol refuses\n"
     rows = (
         (f"`{rule.id}`", str(rule.status), f"`{rule.code}`" if rule.code else "", rule.text, str(rule.evidence))
-        for rule in sorted(PROTOCOL_RULES, key=lambda one: one.id)
+        for rule in rules().values()
+        if rule.group == "protocol"
     )
     yield from _table(("rule", "status", "code", "text", "evidence"), rows)
     yield "## Switches\n"

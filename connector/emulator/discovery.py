@@ -20,8 +20,7 @@ from connector.emulator.odata.options import options
 from connector.emulator.odata.path import Segment, segments, text_of
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import Query
-from connector.emulator.rules.protocol import QUERY, UNKNOWN_PATH, WRONG_VERB
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.open_organization import Organization
 from connector.handler import Request, Response
 
@@ -49,7 +48,7 @@ class Discovery:
         except Unauthorized:
             return self._bearer.discovery_challenge()
         except ODataError as error:
-            refused = QUERY.refuse(error)
+            refused = refuse("query.not_understood", error)
         except Refused as error:
             refused = error
         return ok({"error": {"code": refused.code, "message": refused.message}}, status=refused.status)
@@ -59,9 +58,9 @@ class Discovery:
         found = self._found(request)
         steps = segments(path.removeprefix(PREFIX))
         if len(steps) != 1 or steps[0].name != "Instances":
-            raise UNKNOWN_PATH.refuse(unquote(path).rstrip("/").rpartition("/")[2])
+            raise refuse("path.unknown", unquote(path).rstrip("/").rpartition("/")[2])
         if request.method != "GET":
-            raise WRONG_VERB.refuse(request.url)
+            raise refuse("path.wrong_verb", request.url)
         asked = read_query(options(query), ("$select", "$filter"))
         context = f"{origin}{PREFIX}$metadata#Instances"
         if steps[0].called:
@@ -86,7 +85,7 @@ class Discovery:
         for one in found:
             if one["Id"] == segment.key or (segment.key is None and one["UniqueName"] == text_of(by[1])):
                 return one
-        raise UNKNOWN_PATH.refuse(segment.name)
+        raise refuse("path.unknown", segment.name)
 
     def _instance(self) -> Mapping[str, Any]:
         store = self._organization.store

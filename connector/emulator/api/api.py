@@ -24,8 +24,7 @@ from connector.emulator.odata.options import EMPTY, options
 from connector.emulator.odata.path import ROOT
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import fold
-from connector.emulator.rules.protocol import CONTENT_ID, PAYLOAD, QUERY, UNKNOWN_PATH, WRONG_VERB
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import World
 from connector.handler import Request, Response
@@ -76,7 +75,7 @@ class Api:
         below = path[match.end() :] if match else path
         ask = Ask(request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference)
         if match is None:
-            return self._refused(ask, UNKNOWN_PATH.refuse(path.rstrip("/").rpartition("/")[2]))
+            return self._refused(ask, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
         return self._executed(ask, longest)
 
     def _executed(self, ask: Ask, longest: int) -> tuple[Response, Operation]:
@@ -93,7 +92,7 @@ class Api:
             if ask.method == "GET":
                 self._world.note_read(ask.caller, ask.message, ask.table or "", ask.row_id or "")
         except ODataError as error:
-            return self._refused(ask, QUERY.refuse_as(self._world.switches.query_error_code, error))
+            return self._refused(ask, refuse("query.not_understood", error, code=self._world.switches.query_error_code))
         except Refused as error:
             return self._refused(ask, error)
         return response, Operation(ask.message, ask.table, ask.row_id, None, response.status)
@@ -117,12 +116,14 @@ class Api:
             asked = preferences(request.header("prefer"))
             check_headers(request.headers)
             if request.method != "POST":
-                raise WRONG_VERB.refuse(request.url)
+                raise refuse("path.wrong_verb", request.url)
             options(query).allow()
             strict = self._world.switches.batch_line_ends == "strict"
             items = read_batch(request.header("content-type"), request.body, strict=strict)
         except ODataError as error:
-            return self._batch_refused(QUERY.refuse_as(self._world.switches.query_error_code, error), asked)
+            return self._batch_refused(
+                refuse("query.not_understood", error, code=self._world.switches.query_error_code), asked
+            )
         except Refused as error:
             return self._batch_refused(error, asked)
 
@@ -148,7 +149,7 @@ class Api:
             if together and name in _CLOSE_ACTIONS and self._world.switches.actions_in_change_set == "refuse":
                 raise ODataError(f"The action '{name}' is not allowed in a change set.")  # noqa: TRY301 - refused as all are
         except ODataError as error:
-            return self._refused(ask, QUERY.refuse_as(self._world.switches.query_error_code, error))
+            return self._refused(ask, refuse("query.not_understood", error, code=self._world.switches.query_error_code))
         except Refused as error:
             return self._refused(ask, error)
         return self._executed(ask, LONGEST_INNER_URL)
@@ -164,13 +165,14 @@ class Api:
 
 
 def _no_reference(written: str) -> str:
-    raise CONTENT_ID.refuse(written)
+    raise refuse("batch.content_id", written)
 
 
 def _check_json(ask: Ask) -> None:
     content_type = ask.headers.get("content-type")
     if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
-        raise PAYLOAD.refuse(
+        raise refuse(
+            "payload.not_understood",
             ask.path.partition("(")[0],
             f"A supported MIME type could not be found that matches the content type of the request: '{content_type}'.",
         )
@@ -189,7 +191,7 @@ def _placed(target: str, root: str, references: References) -> tuple[str, str]:
     if match is not None:
         return origin + target[: match.end()].rstrip("/"), target[match.end() :]
     if target.startswith("/"):
-        raise UNKNOWN_PATH.refuse(target.rpartition("/")[2])
+        raise refuse("path.unknown", target.rpartition("/")[2])
     return root, target
 
 

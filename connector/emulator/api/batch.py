@@ -17,7 +17,7 @@ from connector.emulator.api.multipart import (
     join,
     split,
 )
-from connector.emulator.rules.protocol import BATCH_BODY, BATCH_CONTENT, CONTENT_ID
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.store import Store
 from connector.handler import Response
 
@@ -58,7 +58,7 @@ class References:
         """Return the path that `$written` stands for, `/more` kept; raises Refused for an unknown Content-ID."""
         content_id, slash, rest = written.partition("/")
         if content_id not in self.paths:
-            raise CONTENT_ID.refuse(content_id)
+            raise refuse("batch.content_id", content_id)
         return self.paths[content_id] + slash + rest
 
 
@@ -70,21 +70,22 @@ def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[S
     """Return what a batch asks for; raises Refused (400) when any part of it cannot be understood."""
     boundary = boundary_of(content_type)
     if boundary is None:
-        raise BATCH_BODY.refuse(f"The Content-Type '{content_type}' is not multipart/mixed with a boundary.")
+        raise refuse("batch.body", f"The Content-Type '{content_type}' is not multipart/mixed with a boundary.")
     try:
         if strict and not body.endswith(b"\r\n"):
             raise MultipartError("Stream was not readable.")  # noqa: TRY301 - one wording for every wrong line end
         items = [_item(part, strict=strict) for part in split(body, boundary, strict=strict)]
     except MultipartError as error:
-        raise BATCH_BODY.refuse(str(error)) from None
+        raise refuse("batch.body", str(error)) from None
     count = sum(1 if isinstance(item, Single) else len(item.requests) for item in items)
     if count > MOST_OPERATIONS:
-        raise BATCH_CONTENT.refuse(
+        raise refuse(
+            "batch.content",
             "The current change set contains too many operations. Only change sets with a maximum number of "
-            f"'{MOST_OPERATIONS}' operations are allowed."
+            f"'{MOST_OPERATIONS}' operations are allowed.",
         )
     if not items:
-        raise BATCH_BODY.refuse("The batch has no parts.")
+        raise refuse("batch.body", "The batch has no parts.")
     return items
 
 
@@ -110,7 +111,7 @@ def _item(part: Part, *, strict: bool) -> Single | ChangeSet:
 def _request(part: Part) -> InnerRequest:
     content_type = part.headers.get("content-type", "")
     if boundary_of(content_type) is not None:
-        raise BATCH_CONTENT.refuse("A change set cannot be nested in a change set.")
+        raise refuse("batch.content", "A change set cannot be nested in a change set.")
     if content_type.partition(";")[0].strip().lower() != "application/http":
         raise MultipartError(f"The Content-Type '{content_type}' of a part is not application/http.")
     unknown = set(part.headers) - {"content-type", "content-transfer-encoding", "content-id", "content-length"}
@@ -120,18 +121,19 @@ def _request(part: Part) -> InnerRequest:
         raise MultipartError(_ENCODING)
     request = inner_request(part)
     if request.target.partition("?")[0].rstrip("/").endswith("$batch"):
-        raise BATCH_CONTENT.refuse("A batch cannot be nested in a batch.")
+        raise refuse("batch.content", "A batch cannot be nested in a batch.")
     return request
 
 
 def _check_member(request: InnerRequest, content_id: str, known: Container[str]) -> None:
     if request.method == "GET":
-        raise BATCH_CONTENT.refuse("An invalid HTTP method 'GET' was detected for a request in a change set.")
+        raise refuse("batch.content", "An invalid HTTP method 'GET' was detected for a request in a change set.")
     if not content_id:
-        raise BATCH_CONTENT.refuse("A request in a change set has no Content-ID header.")
+        raise refuse("batch.content", "A request in a change set has no Content-ID header.")
     if content_id in known:
-        raise BATCH_CONTENT.refuse(
-            f"The content ID '{content_id}' was found more than once in the same change set or same batch request."
+        raise refuse(
+            "batch.content",
+            f"The content ID '{content_id}' was found more than once in the same change set or same batch request.",
         )
 
 

@@ -21,8 +21,7 @@ from connector.emulator.api.plans import read_query
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.tree import Expand, Expression, Query
-from connector.emulator.rules.protocol import NOT_IMPLEMENTED, UNKNOWN_PATH
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.schema import Schema, Table
 from connector.handler import Response
 
@@ -66,7 +65,7 @@ class Definitions:
         if segment.pairs and segment.pairs[0][0] == "LogicalName" and name is not None:
             if name in self._schema.tables:
                 return self._schema.tables[name]
-            raise Refused(404, "0x80040217", f"Could not find an entity with name {name}.", UNKNOWN_PATH.id)
+            raise Refused(404, "0x80040217", f"Could not find an entity with name {name}.", "path.unknown")
         raise ODataError("A table definition is named by its LogicalName or its MetadataId.")
 
     def _below(self, ask: Ask, table: Table, first: Segment, steps: tuple[Segment, ...], query: Query) -> Response:
@@ -106,7 +105,7 @@ class Definitions:
         for one in found:
             if one.get(by) == wanted:
                 return one
-        raise Refused(404, "0x80040217", f"Could not find an attribute with specified name {wanted}.", UNKNOWN_PATH.id)
+        raise Refused(404, "0x80040217", f"Could not find an attribute with specified name {wanted}.", "path.unknown")
 
     def _option_set(self, ask: Ask, place: str, attribute: Json, rest: list[Segment], query: Query) -> Response:
         if len(rest) > 1 or rest[0].called or rest[0].name not in _NAVIGATIONS or rest[0].name not in attribute:
@@ -161,7 +160,7 @@ class Definitions:
     def _expand(self, ask: Ask, place: str, kind: str, found: Json, expand: Expand, out: Json) -> None:
         name = expand.navigation
         if expand.reference:
-            raise NOT_IMPLEMENTED.refuse(f"$expand={name}/$ref of table definitions")
+            raise refuse("emulator.not_implemented", f"$expand={name}/$ref of table definitions")
         if kind == "EntityMetadata" and name in LISTS:
             listed = self._list(self._schema.tables[found["LogicalName"]], name)
             inner = _type_of(name)
@@ -212,7 +211,7 @@ def _check_names(names: tuple[str, ...], known: set[str], kind: str) -> None:
 
 
 def _nowhere(name: str) -> Refused:
-    return UNKNOWN_PATH.refuse(name)
+    return refuse("path.unknown", name)
 
 
 def _scope(query: Query) -> str:

@@ -12,8 +12,7 @@ from connector.emulator.api.writing import no_conditions
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import GUID
-from connector.emulator.rules.platform import PARAMETER_MISSING
-from connector.emulator.rules.protocol import PAYLOAD, QUERY
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import privilege_id
 from connector.emulator.world.records import Ref
 from connector.emulator.world.schema import Message, Parameter, Schema, Table
@@ -76,15 +75,17 @@ class Invoking:
             if name.endswith("@odata.type") or name == "@odata.context":
                 continue
             if name not in known:
-                raise PAYLOAD.refuse(
-                    message.name, f"The parameter '{name}' in the request payload is not a valid parameter for the "
+                raise refuse(
+                    "payload.not_understood",
+                    message.name,
+                    f"The parameter '{name}' in the request payload is not a valid parameter for the "
                     f"operation '{message.name}'.",
-                )  # fmt: skip
+                )
             if value is not None:
                 arguments[name] = self._argument(message, known[name], value, reader)
         for one in message.parameters:
             if one.required and one.name not in arguments:
-                raise PARAMETER_MISSING.refuse(one.name, message.name)
+                raise refuse("action.parameter_missing", one.name, message.name)
         return arguments
 
     def _argument(self, message: Message, parameter: Parameter, value: Any, reader: PayloadReader) -> object:
@@ -105,8 +106,10 @@ class Invoking:
             return found
         if kind in fits and fits[kind](value):
             return value.strip("{}").lower() if kind == "Edm.Guid" else value
-        raise PAYLOAD.refuse(
-            message.name, f"Cannot convert the value of the parameter '{parameter.name}' to the expected type '{kind}'."
+        raise refuse(
+            "payload.not_understood",
+            message.name,
+            f"Cannot convert the value of the parameter '{parameter.name}' to the expected type '{kind}'.",
         )
 
     # --- functions ----------------------------------------------------------------------------------------------
@@ -128,9 +131,10 @@ class Invoking:
             return self._message_function(ask, message, given, reader)
         call, parameters = self.functions[segment.name]
         if set(given) != set(parameters):
-            raise QUERY.refuse(
+            raise refuse(
+                "query.not_understood",
                 f"The function '{segment.name}' takes the parameters ({', '.join(parameters)}), "
-                f"but ({', '.join(given)}) came."
+                f"but ({', '.join(given)}) came.",
             )
         return call(ask, given)
 
@@ -140,7 +144,7 @@ class Invoking:
         arguments: dict[str, Any] = {}
         for one in message.parameters:
             if one.name not in given:
-                raise PARAMETER_MISSING.refuse(one.name, message.name)
+                raise refuse("action.parameter_missing", one.name, message.name)
             arguments[one.name] = _literal(one, given[one.name], reader)
         unknown = set(given) - set(arguments)
         if unknown:
@@ -222,7 +226,7 @@ class Invoking:
         for name in names:
             table = self._schema.tables.get(name)
             if table is None:
-                raise QUERY.refuse(f"The entity with a name = '{name}' was not found.")
+                raise refuse("query.not_understood", f"The entity with a name = '{name}' was not found.")
             self._world.check_read(ask.caller, name)
             counts.append(int(str(self._world.store.rows(f'SELECT count(*) FROM "{name}"')[0][0])))
         context = ask.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from urllib.parse import quote, unquote
 
-from connector.emulator.rules.protocol import PAGING_COOKIE, PAGING_ORDER
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.store import Value
 
 _OUTER = re.compile(
@@ -77,10 +77,10 @@ def read_token(token: str, order: Sequence[Sorted]) -> Cookie:
     outer = _OUTER.fullmatch(token)
     inner = _INNER.fullmatch(unquote(outer.group(2))) if outer else None
     if outer is None or inner is None or int(outer.group(1)) != int(inner.group(1)) + 1:
-        raise PAGING_COOKIE.refuse()
+        raise refuse("paging.cookie")
     terms = _TERM.findall(inner.group(2))
     if [name for name, _, _ in terms] != [one.name for one in order]:
-        raise PAGING_ORDER.refuse()
+        raise refuse("paging.order")
     last = tuple(_value(one, null, text) for one, (_, null, text) in zip(order, terms, strict=True))
     return Cookie(int(outer.group(1)), last)
 
@@ -93,7 +93,7 @@ def _value(one: Sorted, null: str, text: str) -> Value:
         bare = plain.strip("{}").lower()
         return bare if _GUID.fullmatch(bare) else plain
     if not _NUMBER.fullmatch(plain):
-        raise PAGING_COOKIE.refuse()
+        raise refuse("paging.cookie")
     return float(plain) if "." in plain or "e" in plain else int(plain)
 
 

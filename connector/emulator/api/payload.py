@@ -11,14 +11,7 @@ from typing import Any
 from connector.emulator.odata.path import ROOT, segments
 from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import GUID
-from connector.emulator.rules.protocol import (
-    DIRECT_LOOKUP,
-    EMPTY_BODY,
-    INVALID_INPUT,
-    NOT_IMPLEMENTED,
-    PAYLOAD,
-    UNKNOWN_PROPERTY,
-)
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.records import Given, Ref
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
 
@@ -41,15 +34,17 @@ _INTEGERS = {Kind.BIGINT: 2**63}
 def read_json(body: bytes, entity: str) -> dict[str, Any]:
     """Return the JSON object in `body`; raises Refused for anything else."""
     if not body.strip():
-        raise EMPTY_BODY.refuse()
+        raise refuse("payload.empty")
     try:
         found = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
         if b"\\u" in body:
             json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
-        raise PAYLOAD.refuse(entity, str(error) if isinstance(error, _Twice) else "Invalid JSON.") from None
+        raise refuse(
+            "payload.not_understood", entity, str(error) if isinstance(error, _Twice) else "Invalid JSON."
+        ) from None
     if not isinstance(found, dict):
-        raise PAYLOAD.refuse(entity, "A JSON object was expected.")
+        raise refuse("payload.not_understood", entity, "A JSON object was expected.")
     return found
 
 
@@ -94,7 +89,9 @@ class PayloadReader:
                 if name.endswith(_BIND):
                     self._bind(table, name.removesuffix(_BIND), value, values)
                 elif not name.endswith(IGNORABLE):
-                    raise PAYLOAD.refuse(table.entity_set, f"The annotation '{name}' is not supported.")
+                    raise refuse(
+                        "payload.not_understood", table.entity_set, f"The annotation '{name}' is not supported."
+                    )
                 continue
             column = table.columns.get(name)
             if column is None or column.is_lookup:
@@ -108,7 +105,8 @@ class PayloadReader:
         if written is None:
             return
         if not isinstance(written, str) or written.removeprefix("#") != TYPE_PREFIX + table.logical_name:
-            raise PAYLOAD.refuse(
+            raise refuse(
+                "payload.not_understood",
                 table.entity_set,
                 f"The type '{str(written).removeprefix('#')}' is not the type "
                 f"'{TYPE_PREFIX}{table.logical_name}' that is expected here.",
@@ -116,44 +114,49 @@ class PayloadReader:
 
     def _not_plain(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
         if name.startswith("_") and name.endswith("_value") and name[1:-6] in table.columns:
-            raise DIRECT_LOOKUP.refuse()
+            raise refuse("payload.direct_lookup")
         lookup = table.lookups.get(name)
         if lookup is not None and value is None:
             self._set(table, values, lookup.column, None)
         elif lookup is not None and isinstance(value, dict):
             if set(value) != {"@odata.id"}:
-                raise NOT_IMPLEMENTED.refuse(f"deep inserts ('{name}' with a row inside)")
+                raise refuse("emulator.not_implemented", f"deep inserts ('{name}' with a row inside)")
             self._bind(table, name, value["@odata.id"], values)
         elif name in table.collections:
-            raise NOT_IMPLEMENTED.refuse(f"deep inserts ('{name}' with rows inside)")
+            raise refuse("emulator.not_implemented", f"deep inserts ('{name}' with rows inside)")
         elif lookup is not None or name in table.columns:
-            raise DIRECT_LOOKUP.refuse()
+            raise refuse("payload.direct_lookup")
         else:
-            raise UNKNOWN_PROPERTY.refuse(name, table.logical_name)
+            raise refuse("payload.unknown_property", name, table.logical_name)
 
     def _bind(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
         lookup = table.lookups.get(name)
         if lookup is None:
             if name in table.collections:
-                raise NOT_IMPLEMENTED.refuse(f"binding a collection ('{name}') in a body")
-            raise PAYLOAD.refuse(table.entity_set, _undeclared(name))
+                raise refuse("emulator.not_implemented", f"binding a collection ('{name}') in a body")
+            raise refuse("payload.not_understood", table.entity_set, _undeclared(name))
         if value is None:
             self._set(table, values, lookup.column, None)
             return
         if not isinstance(value, str):
-            raise PAYLOAD.refuse(table.entity_set, f"The value of '{name}{_BIND}' must be the address of a row.")
+            raise refuse(
+                "payload.not_understood",
+                table.entity_set,
+                f"The value of '{name}{_BIND}' must be the address of a row.",
+            )
         target = self.reference(value)
         if target.table != lookup.target:
-            raise INVALID_INPUT.refuse(
+            raise refuse(
+                "payload.invalid_input",
                 f"Microsoft.OData.ODataException: The navigation property '{name}' leads to '{lookup.target}', "
-                f"not to '{target.table}'."
+                f"not to '{target.table}'.",
             )
         self._set(table, values, lookup.column, target)
 
     @staticmethod
     def _set(table: Table, values: dict[str, Given], column: str, value: Ref | None) -> None:
         if column in values and values[column] != value and value is not None and values[column] is not None:
-            raise PAYLOAD.refuse(table.entity_set, f"The lookup '{column}' is set twice.")
+            raise refuse("payload.not_understood", table.entity_set, f"The lookup '{column}' is set twice.")
         if values.get(column) is None:
             values[column] = value
 
@@ -166,24 +169,28 @@ class PayloadReader:
         try:
             steps = segments(path)
         except ODataError as error:
-            raise INVALID_INPUT.refuse(f"Microsoft.OData.ODataException: {error}") from None
+            raise refuse("payload.invalid_input", f"Microsoft.OData.ODataException: {error}") from None
         if len(steps) != 1 or steps[0].key is None:
             if len(steps) == 1 and steps[0].pairs and steps[0].name in self.schema.by_entity_set:
-                raise NOT_IMPLEMENTED.refuse("alternate keys in references")
-            raise INVALID_INPUT.refuse(f"Microsoft.OData.ODataException: '{written}' is not the address of a row.")
+                raise refuse("emulator.not_implemented", "alternate keys in references")
+            raise refuse(
+                "payload.invalid_input", f"Microsoft.OData.ODataException: '{written}' is not the address of a row."
+            )
         table = self.schema.by_entity_set.get(steps[0].name)
         if table is None:
-            raise INVALID_INPUT.refuse(
-                f"Microsoft.OData.ODataException: Resource not found for the segment '{steps[0].name}'."
+            raise refuse(
+                "payload.invalid_input",
+                f"Microsoft.OData.ODataException: Resource not found for the segment '{steps[0].name}'.",
             )
         return Ref(table.logical_name, steps[0].key)
 
     def _below_root(self, text: str) -> str:
         if "://" in text:
             if not text.lower().startswith(self.origin.lower() + "/"):
-                raise INVALID_INPUT.refuse(
+                raise refuse(
+                    "payload.invalid_input",
                     "System.ArgumentException: The absoluteUri must be an address below the serviceRootUri "
-                    f"'{self.origin}/api/data/'."
+                    f"'{self.origin}/api/data/'.",
                 )
             text = text[len(self.origin) :]
         match = ROOT.match(text)
@@ -215,7 +222,8 @@ def plain(table: Table, column: Column, value: object) -> Given:
             return value  # as it is: a whole number may be too large for a float, which is for the rules to say
         if kind in WHOLE_KINDS and value == int(value) and abs(value) < _INTEGERS.get(kind, 2**31):
             return int(value)
-    raise PAYLOAD.refuse(
+    raise refuse(
+        "payload.not_understood",
         table.entity_set,
         f"Cannot convert the literal '{json.dumps(value)[:80]}' to the expected type of '{column.name}'.",
     )

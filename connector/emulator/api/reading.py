@@ -23,7 +23,7 @@ from connector.emulator.api.views import OPTIONS, view_plan
 from connector.emulator.odata.options import Options
 from connector.emulator.odata.sql import column_of
 from connector.emulator.odata.tokens import ODataError
-from connector.emulator.rules.platform import ROW_MISSING
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 from connector.emulator.world.store import Value
 from connector.emulator.world.world import World
@@ -91,7 +91,7 @@ class Reading:
         sql = f'SELECT {plan.select} FROM "{table.logical_name}" t WHERE t."{table.primary_id}" = ?'
         found = self._store.rows(sql, (key,))
         if not found:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         return found[0]
 
     @staticmethod
@@ -110,7 +110,7 @@ class Reading:
         column = column_of(table, name)
         found = self._store.get(table.logical_name, key, (column.name,))
         if found is None:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         value: object = found[column.name]
         if value is None:
             return Response(204, (VERSION,))
@@ -130,7 +130,7 @@ class Reading:
         columns = (lookup.column, f"{lookup.column}_type") if column.polymorphic else (lookup.column,)
         found = self._store.get(table.logical_name, key, columns)
         if found is None:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         leads = found[lookup.column]
         if leads is None or (column.polymorphic and found[f"{lookup.column}_type"] != lookup.target):
             ask.about("Retrieve", table.logical_name, key)
@@ -146,7 +146,7 @@ class Reading:
         """Answer GET of the rows of a collection-valued navigation property, or of their addresses."""
         self._world.check_read(ask.caller, table.logical_name)
         if not self._store.exists(table.logical_name, key):
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         target = self._schema.tables[collection.table]
         source = related_rows(self._schema, table, collection)
         return self._collection(ask, target, source, [key], reference=reference)

@@ -14,14 +14,7 @@ from connector.emulator.api.writing import Writing
 from connector.emulator.odata.path import Segment, segments
 from connector.emulator.odata.sql import no_property
 from connector.emulator.odata.tokens import ODataError
-from connector.emulator.rules.platform import ROW_MISSING
-from connector.emulator.rules.protocol import (
-    NO_SUCH_KEY,
-    NOT_IMPLEMENTED,
-    UNKNOWN_PATH,
-    UNKNOWN_PATH_NEWER,
-    WRONG_VERB,
-)
+from connector.emulator.rules.rule import refuse, rules
 from connector.emulator.world.records import Ref
 from connector.emulator.world.schema import Schema, Table
 from connector.emulator.world.world import Refused, World
@@ -88,17 +81,17 @@ class Routing:
     def unknown(self, name: str) -> Refused:
         """Return the refusal of a segment that names nothing."""
         if name in NOT_HERE:
-            return NOT_IMPLEMENTED.refuse(NOT_HERE[name])
-        newer = self._world.switches.unknown_path == UNKNOWN_PATH_NEWER.code
-        return (UNKNOWN_PATH_NEWER if newer else UNKNOWN_PATH).refuse(name)
+            return refuse("emulator.not_implemented", NOT_HERE[name])
+        newer = self._world.switches.unknown_path == rules()["path.unknown_newer"].code
+        return refuse("path.unknown_newer" if newer else "path.unknown", name)
 
     @staticmethod
     def _wrong_verb(ask: Ask) -> Response:
-        raise WRONG_VERB.refuse(ask.url)
+        raise refuse("path.wrong_verb", ask.url)
 
     @staticmethod
     def _no_metadata_writes() -> Response:
-        raise NOT_IMPLEMENTED.refuse("changes of table definitions")
+        raise refuse("emulator.not_implemented", "changes of table definitions")
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -123,7 +116,7 @@ class Routing:
             if not first.pairs:
                 raise ODataError(f"The key of a row expected in '{first.name}()'.")
             if first.pairs[0][0] != table.primary_id or len(first.pairs) > 1:
-                raise NO_SUCH_KEY.refuse(table.logical_name)
+                raise refuse("row.no_such_key", table.logical_name)
             raise ODataError(f"The key of a row of '{first.name}' is written without its name.")
         if first.key is None:
             return self._set(ask, table, steps)
@@ -148,7 +141,7 @@ class Routing:
             if name in MULTIPLE:
                 return self.writing.multiple(ask, table, name) if ask.method == "POST" else self._wrong_verb(ask)
             if name in NOT_MULTIPLE:
-                raise NOT_IMPLEMENTED.refuse(f"{name}")
+                raise refuse("emulator.not_implemented", f"{name}")
         raise self.unknown(second.name)
 
     def _collection(self, ask: Ask, table: Table) -> Response:
@@ -196,7 +189,7 @@ class Routing:
             raise ODataError(f"The action '{second.name}' takes its parameters in the body.")
         if not self._world.store.exists(table.logical_name, key):
             ask.about(message.name, table.logical_name, key)
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         return self.invoking.action(ask, message, self.writing.reader(ask), Ref(table.logical_name, key))
 
     def _user_privileges(self, ask: Ask, table: Table, key: str, function: Segment) -> Response:
@@ -205,15 +198,15 @@ class Routing:
         if function.pairs or function.key:
             raise ODataError(f"The function '{USER_PRIVILEGES}' has no parameters.")
         if not self._world.store.exists(table.logical_name, key):
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         return self.invoking.user_privileges(ask, key)
 
     def _navigation(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
         last = rest[0].name if len(rest) == 1 and not rest[0].called else ""
         if rest and last not in ("$ref", "$count"):
-            raise NOT_IMPLEMENTED.refuse(f"paths beyond '{second.name}'")
+            raise refuse("emulator.not_implemented", f"paths beyond '{second.name}'")
         if second.pairs or (second.called and second.key is None):
-            raise NO_SUCH_KEY.refuse(table.logical_name)
+            raise refuse("row.no_such_key", table.logical_name)
         if last == "$ref" and ask.method in ("POST", "PUT") and second.key is None:
             return self.writing.relate(ask, table, key, second.name)
         if last == "$ref" and ask.method == "DELETE":
@@ -221,7 +214,7 @@ class Routing:
         if ask.method != "GET":
             return self._wrong_verb(ask)
         if second.key is not None:
-            raise NOT_IMPLEMENTED.refuse(f"reading one row through '{second.name}'")
+            raise refuse("emulator.not_implemented", f"reading one row through '{second.name}'")
         return self._navigated(ask, table, key, second.name, last)
 
     def _navigated(self, ask: Ask, table: Table, key: str, name: str, last: str) -> Response:

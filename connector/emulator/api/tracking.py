@@ -14,7 +14,7 @@ from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.reading import Reading
 from connector.emulator.api.rows import Annotations, Json
 from connector.emulator.odata.tokens import ODataError
-from connector.emulator.rules.protocol import TRACKING_DISABLED
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Table
 from connector.emulator.world.store import Value
 from connector.emulator.world.world import World
@@ -111,7 +111,7 @@ class Tracking:
                     f'The "{name.removeprefix("$")}" query parameter isn\'t supported when Change Tracking is enabled.'
                 )
         if not table.change_tracking:
-            raise TRACKING_DISABLED.refuse(table.logical_name)
+            raise refuse("tracking.disabled", table.logical_name)
         self._world.check_read(ask.caller, table.logical_name)
         token = ask.options.values.get("$deltatoken")
         if token is None:

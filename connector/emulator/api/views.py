@@ -30,8 +30,7 @@ from connector.emulator.odata.tree import (
     TextMatch,
 )
 from connector.emulator.odata.values import ID_KINDS, TEXT
-from connector.emulator.rules.platform import ROW_MISSING
-from connector.emulator.rules.protocol import NOT_IMPLEMENTED
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
 from connector.emulator.world.store import Store
 
@@ -100,7 +99,7 @@ def view_plan(ask: Ask, schema: Schema, store: Store, table: Table) -> Plan:
     holder, key = OPTIONS[given[0]], ask.options.values[given[0]].strip("{} ").lower()
     row = store.get(holder, key, ("returnedtypecode", "fetchxml"))
     if row is None:
-        raise ROW_MISSING.refuse(schema.tables[holder].schema_name, key)
+        raise refuse("row.missing", schema.tables[holder].schema_name, key)
     if row["returnedtypecode"] != table.logical_name:
         raise ODataError(f"The view '{key}' is one of '{row['returnedtypecode']}', not of '{table.logical_name}'.")
     query = read_fetch(table, str(row["fetchxml"] or ""))
@@ -143,7 +142,7 @@ def read_fetch(table: Table, text: str) -> Query:
         elif node.tag == "filter":
             conditions += _filter(table, node)
         else:
-            raise NOT_IMPLEMENTED.refuse(f"<{node.tag}> in the FetchXML of a view")
+            raise refuse("emulator.not_implemented", f"<{node.tag}> in the FetchXML of a view")
     where = conditions[0] if len(conditions) == 1 else Logical("and", tuple(conditions)) if conditions else None
     chosen = None if select is None else tuple(select or [table.primary_id])
     return Query(chosen, where, tuple(order), top=int(top) if top and top.isdigit() else None)
@@ -154,7 +153,7 @@ def _attributes(node: ET.Element, tag: str, *known: str) -> dict[str, str]:
         raise ODataError(f"The FetchXML of the view has <{node.tag}> where <{tag}> is expected.")
     for name in node.attrib:
         if name not in known and name not in _MEANINGLESS[tag]:
-            raise NOT_IMPLEMENTED.refuse(f"{name} of <{tag}> in the FetchXML of a view")
+            raise refuse("emulator.not_implemented", f"{name} of <{tag}> in the FetchXML of a view")
     return dict(node.attrib)
 
 
@@ -199,7 +198,7 @@ def _condition(table: Table, node: ET.Element) -> Expression:
         literals = tuple(_literal(column, one) for one in values) if function in _LISTS else _plain(values)
         parameter = ("PropertyValues",) if function in _LISTS else ("PropertyValue",) if values else ()
         return QueryFunction(function, Path((column.name,)), literals, ("PropertyName", *parameter))
-    raise NOT_IMPLEMENTED.refuse(f"the condition operator '{operator}' with {len(values)} values in a view")
+    raise refuse("emulator.not_implemented", f"the condition operator '{operator}' with {len(values)} values in a view")
 
 
 def _text(path: Path, operator: str, value: str) -> Expression:
@@ -212,7 +211,7 @@ def _text(path: Path, operator: str, value: str) -> Expression:
     elif before or after:
         found = TextMatch("startswith" if after else "endswith", path, value.strip("%"))
     else:
-        raise NOT_IMPLEMENTED.refuse("the condition operator 'like' without % at an end in a view")
+        raise refuse("emulator.not_implemented", "the condition operator 'like' without % at an end in a view")
     return Not(found) if operator == "not-like" else found
 
 

@@ -11,15 +11,7 @@ from connector.emulator.api.payload import PayloadReader, plain, read_json
 from connector.emulator.api.reading import Reading, no_options
 from connector.emulator.odata.sql import no_property
 from connector.emulator.odata.tokens import ODataError
-from connector.emulator.rules.platform import KEY_TAKEN, KEY_TAKEN_AMONG_MANY, ROW_MISSING
-from connector.emulator.rules.protocol import (
-    CONCURRENCY_DISABLED,
-    DIRECT_LOOKUP,
-    NOT_IMPLEMENTED,
-    PAYLOAD,
-    ROW_EXISTS,
-    VERSION_MISMATCH,
-)
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.records import Given, Ref
 from connector.emulator.world.schema import Schema, Table
 from connector.emulator.world.world import Refused, World
@@ -96,7 +88,7 @@ class Writing:
         no_body(ask)
         version = self._version(table, key)
         if version is None:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         self._check_conditions(ask, table, key, version)
         self._world.delete(ask.caller, table.logical_name, key)
         return no_content()
@@ -111,18 +103,18 @@ class Writing:
         none_match = ask.headers.get("if-none-match")
         if match not in (None, "null"):
             if version is None:
-                raise ROW_MISSING.refuse(table.schema_name, key)
+                raise refuse("row.missing", table.schema_name, key)
             if match != "*":
                 if table.logical_name in NOT_CONCURRENT:
-                    raise CONCURRENCY_DISABLED.refuse(table.logical_name)
+                    raise refuse("row.concurrency_disabled", table.logical_name)
                 if f'W/"{version}"' not in [one.strip() for one in str(match).split(",")]:
-                    raise VERSION_MISMATCH.refuse()
+                    raise refuse("row.version")
         if none_match in (None, "null"):
             return
         if none_match != "*":
             raise ODataError(f"The value '{none_match}' of If-None-Match is not supported for a write.")
         if version is not None:
-            raise ROW_EXISTS.refuse()
+            raise refuse("row.exists")
 
     # --- single properties ------------------------------------------------------------------------------------------
 
@@ -133,9 +125,11 @@ class Writing:
         body = read_json(ask.body, table.entity_set)
         column = table.columns.get(name)
         if set(body) - {"@odata.context"} != {"value"}:
-            raise PAYLOAD.refuse(table.entity_set, "A JSON object with the one property 'value' was expected.")
+            raise refuse(
+                "payload.not_understood", table.entity_set, "A JSON object with the one property 'value' was expected."
+            )
         if column is not None and column.is_lookup:
-            raise DIRECT_LOOKUP.refuse()
+            raise refuse("payload.direct_lookup")
         if column is None:
             raise no_property(name, table)
         self._set(ask, table, key, {name: plain(table, column, body["value"])})
@@ -154,7 +148,7 @@ class Writing:
     def _set(self, ask: Ask, table: Table, key: str, values: Mapping[str, Given]) -> None:
         version = self._version(table, key)
         if version is None:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         self._check_conditions(ask, table, key, version)
         self._world.update(ask.caller, table.logical_name, key, values)
 
@@ -173,7 +167,11 @@ class Writing:
         body = read_json(ask.body, table.entity_set)
         address = body.get("@odata.id")
         if set(body) - {"@odata.context"} != {"@odata.id"} or not isinstance(address, str):
-            raise PAYLOAD.refuse(table.entity_set, "A JSON object with the one property '@odata.id' was expected.")
+            raise refuse(
+                "payload.not_understood",
+                table.entity_set,
+                "A JSON object with the one property '@odata.id' was expected.",
+            )
         self._world.associate(ask.caller, Ref(table.logical_name, key), name, self.reader(ask).reference(address))
         return no_content()
 
@@ -210,7 +208,11 @@ class Writing:
         body = read_json(ask.body, table.entity_set)
         targets = body.get("Targets")
         if set(body) != {"Targets"} or not isinstance(targets, list) or not targets:
-            raise PAYLOAD.refuse(table.entity_set, f"'{message}' takes the one parameter 'Targets', a list of rows.")
+            raise refuse(
+                "payload.not_understood",
+                table.entity_set,
+                f"'{message}' takes the one parameter 'Targets', a list of rows.",
+            )
         reader = self.reader(ask)
         rows = [reader.row(table, self._typed(table, one)) for one in targets]
         with self._world.store.transaction():
@@ -223,7 +225,7 @@ class Writing:
     @staticmethod
     def _typed(table: Table, target: object) -> dict[str, Any]:
         if not isinstance(target, dict) or not isinstance(target.get("@odata.type"), str):
-            raise PAYLOAD.refuse(table.entity_set, "Every target needs '@odata.type'.")
+            raise refuse("payload.not_understood", table.entity_set, "Every target needs '@odata.type'.")
         return target
 
     def _create_all(self, ask: Ask, table: Table, rows: list[dict[str, Given]]) -> Response:
@@ -233,16 +235,18 @@ class Writing:
                 ids.append(self._world.create(ask.caller, table.logical_name, values))
             except Refused as error:
                 # Bulk messages phrase a taken key their own way (bulk-operations).
-                raise KEY_TAKEN_AMONG_MANY.refuse() if error.rule == KEY_TAKEN.id else error from None
+                raise refuse("row.key_taken_among_many") if error.rule == "row.key_taken" else error from None
         context = ask.context("Microsoft.Dynamics.CRM.CreateMultipleResponse")
         return ok({"@odata.context": context, "Ids": ids})
 
     def _update_one(self, ask: Ask, table: Table, values: dict[str, Given]) -> None:
         key = values.pop(table.primary_id, None)
         if not isinstance(key, str):
-            raise PAYLOAD.refuse(table.entity_set, f"Every target needs its key '{table.primary_id}'.")
+            raise refuse(
+                "payload.not_understood", table.entity_set, f"Every target needs its key '{table.primary_id}'."
+            )
         if self._version(table, key) is None:
-            raise ROW_MISSING.refuse(table.schema_name, key)
+            raise refuse("row.missing", table.schema_name, key)
         self._world.update(ask.caller, table.logical_name, key, values)
 
 
@@ -256,4 +260,4 @@ def no_conditions(ask: Ask) -> None:
 def no_body(ask: Ask) -> None:
     """Raise Refused when a request that takes no body has one."""
     if ask.body.strip():
-        raise NOT_IMPLEMENTED.refuse(f"a body for {ask.method}")
+        raise refuse("emulator.not_implemented", f"a body for {ask.method}")

@@ -39,7 +39,7 @@ from connector.emulator.control.har import har_data
 from connector.emulator.control.users import change_user, users_of
 from connector.emulator.http.responses import html_response, json_response, query_fields, split_url, text_response
 from connector.emulator.limits.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
-from connector.emulator.rules.registry import rules_data
+from connector.emulator.rules.rule import rules_data
 from connector.emulator.seeding.files import seed_csv, seed_json
 from connector.emulator.seeding.scenarios import SCENARIOS
 from connector.emulator.world.store import StoreError

@@ -13,7 +13,7 @@ from connector.emulator.control.page_parts import Column, badge, empty, escape, 
 from connector.emulator.control.page_requests import REFUSED, requests
 from connector.emulator.control.page_rows import rows
 from connector.emulator.control.page_style import STYLE
-from connector.emulator.rules.registry import all_rules
+from connector.emulator.rules.rule import rules
 
 View = Callable[[Controlled, Mapping[str, str]], str]
 EXAMPLES = 3
@@ -94,7 +94,7 @@ def _rules(_emulator: Controlled, _query: Mapping[str, str]) -> str:
             f"<code>{escape(rule.code)}</code>" if rule.code else "",
             f"<small>{escape(rule.source)}</small>",
         )
-        for rule in all_rules()
+        for rule in rules().values()
     ]
     return table("Rules and their evidence", _RULES, listed)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from connector.emulator.control.controlled import Controlled
 from connector.emulator.control.journal import Entry, masked
 from connector.emulator.control.page_parts import Column, badge, empty, escape, facts, status_badge, table
-from connector.emulator.rules.registry import all_rules
+from connector.emulator.rules.rule import rules
 
 SHOWN = 100
 REFUSED = 400
@@ -61,14 +61,14 @@ def _entry(entry: Entry) -> str:
             ("Referee", escape(", ".join(entry.findings) or "nothing to say")),
         )
     )
-    rules = {rule.id: rule.text for rule in all_rules()}
+    texts = {rule.id: rule.text for rule in rules().values()}
     operations = [
         (
             escape(one.message),
             escape(one.table),
             f"<code>{escape(one.record_id)}</code>",
             status_badge(one.status),
-            f"{escape(one.rule)}{_small(rules.get(one.rule, ''))}",
+            f"{escape(one.rule)}{_small(texts.get(one.rule, ''))}",
         )
         for one in entry.operations
     ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from connector.emulator.http.responses import html_response, json_response
 from connector.emulator.limits.faults import Fault
 from connector.emulator.limits.protection import Throttle
-from connector.emulator.rules.faults import DEADLOCK, LOCK_TIMEOUT, PLUGIN, PLUGIN_TIMEOUT, SQL_TIMEOUT
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.handler import Response
 
 JSON_TYPE = ("Content-Type", "application/json; odata.metadata=minimal")
@@ -29,15 +28,13 @@ _NAMES: Mapping[int, str] = {
 
 def operation_refusal(fault: Fault, schema_name: str, record_id: str) -> Refused:
     """Return what an operation fault raises inside the operation."""
-    refusals: Mapping[str, Callable[[], Refused]] = {
-        "deadlock": DEADLOCK.refuse,
-        "lock_timeout": lambda: LOCK_TIMEOUT.refuse(schema_name, record_id),
-        "sql_timeout": SQL_TIMEOUT.refuse,
-        "plugin_abort": lambda: PLUGIN.refuse(fault.text),
-        "plugin_reverts_quote": lambda: PLUGIN.refuse(fault.text),
-        "plugin_timeout": PLUGIN_TIMEOUT.refuse,
+    values: Mapping[str, tuple[str, ...]] = {
+        "lock_timeout": (schema_name, record_id),
+        "plugin_abort": (fault.text,),
+        "plugin_reverts_quote": (fault.text,),
     }
-    return refusals[fault.do]()
+    name = "plugin" if fault.do in ("plugin_abort", "plugin_reverts_quote") else fault.do
+    return refuse(f"fault.{name}", *values.get(fault.do, ()))
 
 
 def throttled(verdict: Throttle) -> Response:

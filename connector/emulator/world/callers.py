@@ -6,13 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid5
 
-from connector.emulator.rules.platform import (
-    MISSING_PRIVILEGE,
-    NOT_A_MEMBER,
-    USER_DISABLED,
-    USER_WITHOUT_ROLES,
-)
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.schema import Schema, Table
 from connector.emulator.world.store import Store
 
@@ -88,7 +82,7 @@ class Access:
             return self._caller("applicationid", application_id)
         if object_id is not None:
             return self._caller("azureactivedirectoryobjectid", object_id)
-        raise NOT_A_MEMBER.refuse()
+        raise refuse("user.unknown")
 
     def user(self, user_id: str) -> Caller:
         """Return the caller that a user row stands for; raises Refused as `caller_for` does."""
@@ -139,13 +133,13 @@ class Access:
     def _load(self, column: str, value: str) -> Caller:
         found = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))
         if not found:
-            raise NOT_A_MEMBER.refuse()
+            raise refuse("user.unknown")
         user_id, object_id, application_id, disabled, mode, unit = found[0]
         if disabled:
-            raise USER_DISABLED.refuse(user_id, "User IsDisabled=True")
+            raise refuse("user.disabled", user_id, "User IsDisabled=True")
         roles = self._store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user_id,))
         if not roles:
-            raise USER_WITHOUT_ROLES.refuse()
+            raise refuse("user.no_roles")
         privileges = self._store.rows(
             "SELECT DISTINCT privilege FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
             "WHERE r.systemuserid = ?",
@@ -167,7 +161,8 @@ class Access:
 def lacking(caller: Caller, table: Table, privilege: str) -> Refused:
     """Return the refusal of what `caller` may not do to `table` without `privilege`."""
     held = len(caller.privileges)
-    return MISSING_PRIVILEGE.refuse(
+    return refuse(
+        "privilege.missing",
         caller.user_id,
         caller.role_count,
         held,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from connector.emulator.rules.platform import PARAMETER_MISSING
+from connector.emulator.rules.rule import refuse
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world import opportunity, project, quote
 from connector.emulator.world.callers import Access, Caller
@@ -39,9 +39,9 @@ def is_valid_state_transition(
     """IsValidStateTransition: whether a row may move to a state (by invariant name) and status reason."""
     entity, state_name, status = (arguments.get(name) for name in ("Entity", "NewState", "NewStatus"))
     if not isinstance(entity, Ref):
-        raise PARAMETER_MISSING.refuse("Entity", "IsValidStateTransition")
+        raise refuse("action.parameter_missing", "Entity", "IsValidStateTransition")
     if not isinstance(state_name, str):
-        raise PARAMETER_MISSING.refuse("NewState", "IsValidStateTransition")
+        raise refuse("action.parameter_missing", "NewState", "IsValidStateTransition")
     table = records.schema.tables[entity.table]
     access.require(caller, table, ("Read",))
     was = int(records.get(entity.table, entity.id, ("statecode",))["statecode"] or 0)

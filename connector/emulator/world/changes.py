@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from connector.emulator.rules.platform import MESSAGE_UNSUPPORTED
-from connector.emulator.rules.sales import (
-    CLOSED_COLUMNS,
-    CURRENCY_LOCKED,
-    LINES_READ_ONLY,
-    NO_PRICE_LIST,
-    NOT_DRAFT,
-    QUOTE_CURRENCY_LOCKED,
-    QUOTE_READ_ONLY,
-    QUOTE_STATE_BY_UPDATE,
-    STATE_BY_UPDATE,
-)
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportunity, reopen
 from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
@@ -40,7 +29,7 @@ def create_row(records: Records, access: Access, caller: Caller, table: Table, v
     """Create a row as the Create message does and return its id. Raises Refused."""
     name = table.logical_name
     if name in SYSTEM_TABLES or table.derived_from:
-        raise MESSAGE_UNSUPPORTED.refuse("Create", name)
+        raise refuse("message.unsupported", "Create", name)
     access.require(caller, table, ("Create",))
     _check_lookups(records, access, caller, table, values)
     if name == "opportunity":
@@ -125,7 +114,7 @@ def update_row(records: Records, access: Access, caller: Caller, table: Table, k
     """Change a row as the Update message does. Raises Refused (404 when there is no such row)."""
     name = table.logical_name
     if name in SYSTEM_TABLES and name != "organization":
-        raise MESSAGE_UNSUPPORTED.refuse("Update", name)
+        raise refuse("message.unsupported", "Update", name)
     access.require(caller, table, ("Write",))
     _check_lookups(records, access, caller, table, values)
     if name == "opportunity":
@@ -177,12 +166,12 @@ def _change_opportunity(records: Records, table: Table, key: str, values: Values
     option = table.status(_whole(values.get("statuscode")) or 0)
     if wanted in (WON, LOST) or (wanted is None and was != OPEN and option is not None and option.state == was):
         state = table.state(wanted if wanted is not None else was)
-        raise STATE_BY_UPDATE.refuse(state.label if state is not None else wanted)
+        raise refuse("opportunity.state_by_update", state.label if state is not None else wanted)
     extra = _change_state(records, table, key, values)
     if wanted == OPEN:
         extra |= reopen(records, key, was)
     elif was != OPEN and records.switches.closed_opportunity_columns == "read_only":
-        raise CLOSED_COLUMNS.refuse()
+        raise refuse("opportunity.closed_columns")
     _check_currency(records, key, values, row)
     return extra | _changed_parties(values)
 
@@ -193,7 +182,7 @@ def _check_currency(records: Records, key: str, values: Values, row: Row) -> Non
         return
     for table in ("quote", "salesorder", "opportunityproduct"):
         if records.store.rows(f"SELECT 1 FROM {table} WHERE opportunityid = ? LIMIT 1", (key,)):
-            raise CURRENCY_LOCKED.refuse()
+            raise refuse("opportunity.currency_locked")
 
 
 def _change_quote(records: Records, table: Table, key: str, values: Values) -> Row:
@@ -202,17 +191,17 @@ def _change_quote(records: Records, table: Table, key: str, values: Values) -> R
     wanted = _whole(values.get("statecode"))
     if wanted in (QUOTE_WON, CLOSED):
         label, message = ("Won", "WinQuoteRequest") if wanted == QUOTE_WON else ("Closed", "CloseQuoteRequest")
-        raise QUOTE_STATE_BY_UPDATE.refuse(label, message)
+        raise refuse("quote.state_by_update", label, message)
     if wanted == ACTIVE and was != DRAFT:
-        raise NOT_DRAFT.refuse()
+        raise refuse("quote.not_draft")
     if DRAFT not in (was, wanted) and not values.keys() <= STATE_COLUMNS:
-        raise QUOTE_READ_ONLY.refuse()
+        raise refuse("quote.read_only")
     if wanted == ACTIVE and row["pricelevelid"] is None and records.switches.activation_price_list == "required":
-        raise NO_PRICE_LIST.refuse()
+        raise refuse("quote.price_list")
     currency = values.get("transactioncurrencyid")
     other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
     if other and records.store.rows("SELECT 1 FROM quotedetail WHERE quoteid = ? LIMIT 1", (key,)):
-        raise QUOTE_CURRENCY_LOCKED.refuse()
+        raise refuse("quote.currency_locked")
     extra = _change_state(records, table, key, values)
     if wanted == DRAFT and was in (QUOTE_WON, CLOSED):
         extra["closedon"] = None
@@ -221,14 +210,14 @@ def _change_quote(records: Records, table: Table, key: str, values: Values) -> R
 
 def _check_quote_is_draft(records: Records, quote: Given) -> None:
     if isinstance(quote, Ref) and records.get("quote", quote.id, ("statecode",))["statecode"] != DRAFT:
-        raise LINES_READ_ONLY.refuse()
+        raise refuse("quote.lines_read_only")
 
 
 def delete_row(records: Records, access: Access, caller: Caller, table: Table, key: str) -> None:
     """Delete a row, and with an opportunity or quote the rows that belong to it alone. Raises Refused (404)."""
     name = table.logical_name
     if name in SYSTEM_TABLES or name in ("systemuser", "usersettings"):
-        raise MESSAGE_UNSUPPORTED.refuse("Delete", name)
+        raise refuse("message.unsupported", "Delete", name)
     access.require(caller, table, ("Delete",))
     records.get(name, key, (table.primary_id,))
     if name == "quotedetail":

@@ -6,8 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from connector.emulator.rules.rule import Refused
-from connector.emulator.rules.sales import PROJECT_BUSY
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.catalogue import HANDLERS
 from connector.emulator.world.opportunity import Arguments
@@ -42,7 +41,7 @@ def enqueue(records: Records, caller: Caller, message: str, arguments: Arguments
     mine = _opportunity(records, target)
     jobs = waiting(records)
     if any(job.opportunity == mine for job in jobs):
-        raise PROJECT_BUSY.refuse()
+        raise refuse("project.busy")
     due = (records.clock.now() + DELAY).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = arguments.get("quoteStatus")
     number = status if isinstance(status, int) else None

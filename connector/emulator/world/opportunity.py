@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.emulator.rules.platform import KEY_TAKEN, PARAMETER_MISSING, PARAMETER_UNKNOWN, VALUE_TYPE
-from connector.emulator.rules.sales import (
-    ALREADY_OPEN,
-    OPEN_QUOTES,
-    OPPORTUNITY_CLOSED,
-    OPPORTUNITY_ID,
-    REVENUE_CURRENCY,
-)
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.records import Given, Records, Ref, Values
 from connector.emulator.world.store import Row
@@ -38,9 +31,9 @@ def entity_argument(arguments: Arguments, name: str, message: str) -> Values:
     """Return the columns of an entity parameter; raises Refused when it is absent or something else."""
     value = arguments.get(name)
     if value is None:
-        raise PARAMETER_MISSING.refuse(name, message)
+        raise refuse("action.parameter_missing", name, message)
     if not isinstance(value, Mapping):
-        raise VALUE_TYPE.refuse(message, name, "entity")
+        raise refuse("column.type", message, name, "entity")
     return {key: one for key, one in value.items() if key != "@table"}
 
 
@@ -48,9 +41,9 @@ def status_argument(arguments: Arguments, message: str, name: str = "Status") ->
     """Return the status reason asked for; raises Refused when it is absent or no whole number."""
     value = arguments.get(name)
     if value is None:
-        raise PARAMETER_MISSING.refuse(name, message)
+        raise refuse("action.parameter_missing", name, message)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise VALUE_TYPE.refuse(message, name, "Edm.Int32")
+        raise refuse("column.type", message, name, "Edm.Int32")
     return value
 
 
@@ -79,26 +72,26 @@ def close_by_status(records: Records, access: Access, caller: Caller, arguments:
 
 def _check_caller_parameter(records: Records, arguments: Arguments, message: str) -> None:
     if arguments.get("Caller") is not None and records.switches.caller_parameter == "refuse":
-        raise PARAMETER_UNKNOWN.refuse("Caller", message)
+        raise refuse("action.parameter_unknown", "Caller", message)
 
 
 def close_opportunity(records: Records, access: Access, caller: Caller, close: Values, state: int, status: int) -> str:
     """Close an opportunity as `state` and create its close activity, whose id is returned. Raises Refused."""
     target = close.get("opportunityid")
     if not isinstance(target, Ref) or target.table != "opportunity":
-        raise OPPORTUNITY_ID.refuse()
+        raise refuse("opportunity.id_missing")
     _check_privileges(records, access, caller, close)
     row = records.get("opportunity", target.id, _NEEDED)
     if records.switches.close_repeat_check == "key_first" and _stands(records, close):
-        raise KEY_TAKEN.refuse()
+        raise refuse("row.key_taken")
     if row["statecode"] != OPEN:
-        raise OPPORTUNITY_CLOSED.refuse()
+        raise refuse("opportunity.already_closed")
     table = records.schema.tables["opportunity"]
     status = table.default_status(state) if status == -1 else status
     records.check_status(table, state, status, target.id)
     blocking = _BLOCKING.get(records.switches.open_quotes_block_close)
     if blocking is not None and records.store.rows(blocking, (target.id,)):
-        raise OPEN_QUOTES.refuse()
+        raise refuse("opportunity.open_quotes")
     activity = _create_activity(records, caller, close, row, state, status)
     _close(records, caller, target.id, row, activity, state, status)
     return str(activity["activityid"])
@@ -121,7 +114,7 @@ def _create_activity(records: Records, caller: Caller, close: Values, row: Row, 
     currency = close.get("transactioncurrencyid")
     other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
     if other and records.switches.revenue_currency == "enforce":
-        raise REVENUE_CURRENCY.refuse("opportunityclose", "opportunity")
+        raise refuse("opportunity.revenue_currency", "opportunityclose", "opportunity")
     given = {**close, "opportunitystatecode": state, "opportunitystatuscode": status}
     given.pop("statecode", None)
     given.pop("statuscode", None)
@@ -166,7 +159,7 @@ def reopen(records: Records, key: str, was: int) -> Row:
     """Return what reopening sets on an opportunity in state `was`, and cancel its close activities; raises Refused."""
     if was == OPEN:
         if records.switches.reopen_open_opportunity == "refuse":
-            raise ALREADY_OPEN.refuse()
+            raise refuse("opportunity.already_open")
         return {}
     if records.switches.close_activities_on_reopen == "cancel":
         standing = records.store.rows(

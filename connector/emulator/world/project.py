@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.emulator.rules.sales import QUOTE_NOT_ACTIVE
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import WON as OPPORTUNITY_WON
 from connector.emulator.world.opportunity import Arguments, close_opportunity, status_argument
@@ -52,7 +52,7 @@ def _check_privileges(records: Records, access: Access, caller: Caller) -> None:
 def _open_quote(records: Records, key: str) -> Row:
     row = records.get("quote", key, _NEEDED)
     if row["statecode"] not in (DRAFT, ACTIVE):
-        raise QUOTE_NOT_ACTIVE.refuse_as(records.switches.quote_not_active_code)
+        raise refuse("quote.not_active", code=records.switches.quote_not_active_code)
     return row
 
 

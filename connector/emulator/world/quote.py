@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from connector.emulator.rules.platform import KEY_TAKEN, PARAMETER_MISSING
-from connector.emulator.rules.sales import QUOTE_ID, QUOTE_NOT_ACTIVE, REVISE_EXISTS, REVISE_NOT_CLOSED
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument
 from connector.emulator.world.records import Given, Records, Ref, Values
@@ -68,7 +67,7 @@ def close_quote(records: Records, access: Access, caller: Caller, activity: Valu
     """Close a quote as `state` and create its close activity, whose id is returned. Raises Refused."""
     target = activity.get("quoteid")
     if not isinstance(target, Ref) or target.table != "quote":
-        raise QUOTE_ID.refuse()
+        raise refuse("quote.id_missing")
     tables = records.schema.tables
     access.require(caller, tables["quote"], ("Write", "AppendTo"))
     access.require(caller, tables["quoteclose"], ("Create", "Append"))
@@ -76,9 +75,9 @@ def close_quote(records: Records, access: Access, caller: Caller, activity: Valu
     if records.switches.close_repeat_check == "key_first":
         key = activity.get("activityid")
         if isinstance(key, str) and records.store.exists("quoteclose", key):
-            raise KEY_TAKEN.refuse()
+            raise refuse("row.key_taken")
     if not _may_close(records, row):
-        raise QUOTE_NOT_ACTIVE.refuse_as(records.switches.quote_not_active_code)
+        raise refuse("quote.not_active", code=records.switches.quote_not_active_code)
     status = _default_status(records, state) if status == -1 else status
     records.check_status(tables["quote"], state, status, target.id)
     return finish_quote(records, caller, activity, row, state, status)
@@ -125,7 +124,7 @@ def guid_argument(arguments: Arguments, name: str, message: str) -> str:
     if isinstance(value, Ref):
         return value.id
     if not isinstance(value, str) or not value:
-        raise PARAMETER_MISSING.refuse(name, message)
+        raise refuse("action.parameter_missing", name, message)
     return value
 
 
@@ -137,10 +136,10 @@ def revise(records: Records, access: Access, caller: Caller, arguments: Argument
     row = records.get("quote", key, (*_NEEDED, *_COPIED))
     if row["statecode"] != CLOSED:
         state = tables["quote"].state(int(row["statecode"] or 0))
-        raise REVISE_NOT_CLOSED.refuse(key, state.label if state else row["statecode"])
+        raise refuse("quote.revise_not_closed", key, state.label if state else row["statecode"])
     open_ones = "SELECT 1 FROM quote WHERE quotenumber = ? AND statecode IN (0, 1) LIMIT 1"
     if records.store.rows(open_ones, (row["quotenumber"],)):
-        raise REVISE_EXISTS.refuse()
+        raise refuse("quote.revision_exists")
     defaults: Row = {name: row[name] for name in _COPIED}
     defaults["revisionnumber"] = int(row["revisionnumber"] or 0) + 1
     revised = records.create(caller, tables["quote"], {}, defaults)

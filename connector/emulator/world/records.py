@@ -8,22 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from connector.clock import Clock
-from connector.emulator.rules.platform import (
-    CHOICE_UNKNOWN,
-    COLUMN_UNKNOWN,
-    DATE_RANGE,
-    KEY_TAKEN,
-    LOOKUP_TARGET,
-    NUMBER_RANGE,
-    READ_ONLY_COLUMN,
-    REQUIRED_MISSING,
-    ROW_MISSING,
-    STATE_ON_CREATE,
-    STATE_UNKNOWN,
-    STATUS_OF_STATE,
-    TEXT_TOO_LONG,
-    VALUE_TYPE,
-)
+from connector.emulator.rules.rule import refuse
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.schema import (
@@ -106,7 +91,7 @@ class Records:
         """Return these columns of a row; raises Refused (404) when it does not exist."""
         row = self.store.get(table, key, columns)
         if row is None:
-            raise ROW_MISSING.refuse(table, key)
+            raise refuse("row.missing", table, key)
         return row
 
     def local_date(self, caller: Caller, moment: str) -> str:
@@ -124,7 +109,7 @@ class Records:
         for name, value in values.items():
             column = table.columns.get(name)
             if column is None:
-                raise COLUMN_UNKNOWN.refuse(table.logical_name, name)
+                raise refuse("column.unknown", table.logical_name, name)
             if value is None:
                 row[name] = None
             elif column.kind in LOOKUP_KINDS:
@@ -137,42 +122,42 @@ class Records:
 
     def _target(self, table: Table, column: Column, value: Given) -> str:
         if not isinstance(value, Ref):
-            raise VALUE_TYPE.refuse(table.logical_name, column.name, column.kind)
+            raise refuse("column.type", table.logical_name, column.name, column.kind)
         if value.table not in column.targets:
-            raise LOOKUP_TARGET.refuse()
+            raise refuse("lookup.target")
         if not self.store.exists(value.table, value.id):
-            raise ROW_MISSING.refuse(value.table, value.id)
+            raise refuse("row.missing", value.table, value.id)
         return value.id
 
     def _plain(self, caller: Caller, table: Table, column: Column, value: Given) -> Value:
         kind = column.kind
         if kind in TEXT_KINDS and isinstance(value, str):
             if column.max_length and len(value) > column.max_length:
-                raise TEXT_TOO_LONG.refuse(column.name, table.logical_name, column.max_length)
+                raise refuse("column.length", column.name, table.logical_name, column.max_length)
             return value
         if kind in FRACTION_KINDS and isinstance(value, int | float) and not isinstance(value, bool):
             if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
-                raise NUMBER_RANGE.refuse(column.name, table.logical_name)
+                raise refuse("column.number_range", column.name, table.logical_name)
             return float(value)
         if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
             if column.options and all(value != option for option, _ in column.options):
                 accepted = ",".join(str(option) for option, _ in column.options)
-                raise CHOICE_UNKNOWN.refuse(value, column.name, table.logical_name, accepted)
+                raise refuse("column.choice", value, column.name, table.logical_name, accepted)
             return value
         if kind is Kind.BOOLEAN and isinstance(value, bool):
             return int(value)
         if isinstance(value, date) and (kind is Kind.DATETIME or not isinstance(value, datetime)):
             return self._date(caller, table, column, value)
-        raise VALUE_TYPE.refuse(table.logical_name, column.name, kind)
+        raise refuse("column.type", table.logical_name, column.name, kind)
 
     def _date(self, caller: Caller, table: Table, column: Column, value: date) -> str:
         if value.year < _FIRST_YEAR:
-            raise DATE_RANGE.refuse()
+            raise refuse("column.date_range")
         if column.kind is Kind.DATETIME:
             return self.moment(caller, value)
         if column.kind is Kind.DATEONLY:
             return value.isoformat()
-        raise VALUE_TYPE.refuse(table.logical_name, column.name, column.kind)
+        raise refuse("column.type", table.logical_name, column.name, column.kind)
 
     def moment(self, caller: Caller, value: date) -> str:
         """Return a date or an aware datetime as a stored moment; a bare date follows switch `bare_date`."""
@@ -204,7 +189,7 @@ class Records:
         try:
             self.store.insert(table.logical_name, row)
         except DuplicateKey as error:
-            raise KEY_TAKEN.refuse() from error
+            raise refuse("row.key_taken") from error
         return key
 
     def _allowed(self, table: Table, values: Values, *, creating: bool) -> Values:
@@ -219,9 +204,9 @@ class Records:
         for name in refused:
             state = name == "statecode"
             if state and self.switches.statecode_on_create == "refuse":
-                raise STATE_ON_CREATE.refuse(values[name], table.logical_name)
+                raise refuse("state.on_create", values[name], table.logical_name)
             if not state and self.switches.read_only_columns == "refuse":
-                raise READ_ONLY_COLUMN.refuse()
+                raise refuse("column.read_only")
         return {name: value for name, value in values.items() if name not in refused}
 
     def _born(self, table: Table, row: Row, key: str) -> None:
@@ -237,10 +222,10 @@ class Records:
         """Raise Refused (0x80048408) unless `status` is a status reason of `state`."""
         wanted = table.state(state)
         if wanted is None:
-            raise STATE_UNKNOWN.refuse(state, table.logical_name, key)
+            raise refuse("state.unknown", state, table.logical_name, key)
         option = table.status(status)
         if option is None or option.state != state:
-            raise STATUS_OF_STATE.refuse(status, table.schema_name, wanted.invariant_name, table.logical_name, key)
+            raise refuse("status.of_state", status, table.schema_name, wanted.invariant_name, table.logical_name, key)
 
     def _check_required(self, table: Table, row: Row) -> None:
         required = self.required.get(table.logical_name)
@@ -248,7 +233,7 @@ class Records:
             return
         for name in sorted(required):
             if row.get(name) in (None, ""):
-                raise REQUIRED_MISSING.refuse(table.columns[name].label, table.label)
+                raise refuse("column.required", table.columns[name].label, table.label)
 
     def _audit_new(self, caller: Caller, table: Table, row: Row) -> None:
         columns = table.columns
@@ -291,7 +276,7 @@ class Records:
             whole = self.get(table.logical_name, key, ("transactioncurrencyid",))
             self._amounts(table, row, whole | row)
         if not self.store.update(table.logical_name, key, row):
-            raise ROW_MISSING.refuse(table.logical_name, key)
+            raise refuse("row.missing", table.logical_name, key)
 
     def _money_columns(self, table: Table) -> tuple[str, ...]:
         amounts = (name for name in table.columns if f"{name}_base" in table.columns)

@@ -7,15 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from connector.clock import Clock
-from connector.emulator.rules.platform import (
-    ACT_ON_BEHALF,
-    CANNOT_ACT,
-    MESSAGE_UNSUPPORTED,
-    PLUGIN_ABORT,
-    RELATIONSHIP_UNKNOWN,
-    ROW_MISSING,
-)
-from connector.emulator.rules.rule import Refused
+from connector.emulator.rules.rule import Refused, refuse, rules
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world import changes, jobs
 from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
@@ -51,7 +43,7 @@ Plugin = Callable[[Invocation], None]
 
 def plugin_abort(text: str) -> Refused:
     """Return the refusal of a plug-in that throws: 400, 0x80040265, its own text."""
-    return PLUGIN_ABORT.refuse(text)
+    return refuse("plugin.abort", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +138,9 @@ class World:
     def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return `caller` acting as another user; raises Refused with 403."""
         if ACT_ON_BEHALF_PRIVILEGE not in caller.privileges:
-            if self.switches.impersonation_refusal == CANNOT_ACT.code:
-                raise CANNOT_ACT.refuse()
-            raise ACT_ON_BEHALF.refuse(caller.user_id, privilege_id(ACT_ON_BEHALF_PRIVILEGE))
+            if self.switches.impersonation_refusal == rules()["user.impersonation"].code:
+                raise refuse("user.impersonation")
+            raise refuse("user.impersonation_principal", caller.user_id, privilege_id(ACT_ON_BEHALF_PRIVILEGE))
         return self.access.impersonate(caller, user_id=user_id, object_id=object_id)
 
     def check_read(self, caller: Caller, table: str) -> None:
@@ -215,7 +207,7 @@ class World:
                 self.update(caller, target.table, target.id, {lookup.column: None})
                 return
             if related is None:
-                raise RELATIONSHIP_UNKNOWN.refuse(target.table, relationship)
+                raise refuse("relationship.unknown", target.table, relationship)
             collection = self._collection(caller, table, relationship, target, related)
             if collection.association is None:
                 self.update(caller, related.table, related.id, {collection.column: None})
@@ -226,12 +218,12 @@ class World:
     def _collection(self, caller: Caller, table: Table, name: str, target: Ref, related: Ref) -> Collection:
         collection = table.collections.get(name)
         if collection is None or collection.table != related.table:
-            raise RELATIONSHIP_UNKNOWN.refuse(table.logical_name, name)
+            raise refuse("relationship.unknown", table.logical_name, name)
         self.access.require(caller, table, ("Append",))
         self.access.require(caller, self.schema.tables[related.table], ("AppendTo",))
         for one in (target, related):
             if not self.store.exists(one.table, one.id):
-                raise ROW_MISSING.refuse(one.table, one.id)
+                raise refuse("row.missing", one.table, one.id)
         return collection
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -244,7 +236,7 @@ class World:
         """
         shape = self.messages[message]
         if shape.bound_to and (target is None or target.table != shape.bound_to):
-            raise MESSAGE_UNSUPPORTED.refuse(message, target.table if target else "")
+            raise refuse("message.unsupported", message, target.table if target else "")
         about = target or _subject(shape, arguments)
         self._tell("before", message, about, caller)
         with self.store.transaction():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
-from collections import Counter
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.emulator.rules.registry import all_rules, rules_data
-from connector.emulator.rules.rule import Evidence
+from connector.emulator.limits.faults import OPERATION_FAULTS
+from connector.emulator.rules.rule import Evidence, rules, rules_data
 from connector.emulator.rules.switches import Switches, UnknownSwitch
 from connector.emulator.world.callers import Caller, all_privileges
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
 
+PACKAGE = Path(__file__).parents[3] / "connector" / "emulator"
+FORMATTED = {"fault.plugin"}
+"""Ids that are put together."""
 CODES = Path(__file__).parents[2] / "fixtures" / "error_codes.csv"
 NOT_IN_THE_LIST = {
     "0x0": "errors of the service's OData parser (powerapps-docs: web-api-client-errors)",
@@ -38,24 +42,35 @@ def known_codes() -> set[str]:
 
 def test_no_code_is_invented() -> None:
     known = known_codes() | NOT_IN_THE_LIST.keys()
-    assert {rule.code for rule in all_rules() if rule.code} <= known
+    assert {rule.code for rule in rules().values() if rule.code} <= known
     switch = next(one for one in Switches().describe() if one.name == "quote_not_active_code")
     assert set(switch.values) <= known
 
 
 def test_every_rule_has_its_own_id_evidence_and_source() -> None:
-    assert [name for name, count in Counter(rule.id for rule in all_rules()).items() if count > 1] == []
-    for rule in all_rules():
+    groups = json.loads((PACKAGE / "data" / "rules.json").read_text("utf-8"))
+    assert sum(len(entries) for entries in groups.values()) == len(rules())
+    for rule in rules().values():
         assert rule.evidence in Evidence
         assert rule.source
         assert rule.text.endswith(".")
         assert bool(rule.status) == bool(rule.message) or rule.status == 304, rule.id
-    assert len(rules_data()) == len(all_rules())
+    assert len(rules_data()) == len(rules())
+
+
+def test_every_rule_that_refuses_is_used_and_every_rule_that_is_used_exists() -> None:
+    used: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        used |= set(re.findall(r'"([a-z]+\.[a-z_]+)"', path.read_text("utf-8")))
+        named = re.findall(r'refuse\(\s*"([^"]+)"', path.read_text("utf-8"))
+        assert [one for one in named if one not in rules()] == [], path.name
+    planned = {f"fault.{name}" for name in OPERATION_FAULTS}
+    assert [rule.id for rule in rules().values() if rule.message and rule.id not in used | planned | FORMATTED] == []
 
 
 def test_every_switch_a_rule_names_exists_and_has_a_documented_default() -> None:
     names = {one.name for one in fields(Switches)}
-    assert {rule.switch for rule in all_rules() if rule.switch} <= names
+    assert {rule.switch for rule in rules().values() if rule.switch} <= names
     for one in Switches().describe():
         assert one.value == one.values[0]
         assert one.evidence in set(Evidence)

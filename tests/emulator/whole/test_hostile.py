@@ -11,7 +11,7 @@ import pytest
 
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.http import server as server_module
+from connector.emulator.http import connection as connection_module
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.schema import load_schema
@@ -182,13 +182,13 @@ def test_many_clients_closing_one_opportunity_at_once_close_it_once(on_file: Fac
 def test_half_a_request_does_not_hold_a_connection_for_ever(
     server: ServedEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "_SLOWEST", 0.0)
+    monkeypatch.setattr(connection_module, "_SLOWEST", 0.0)
     with connected(server) as wire, connected(server) as other:
         wire.sendall(HEALTH[:-2])
         status, _ = answers(wire, 1)[0]
         assert status == 408
         assert wire.recv(1) == b""
-        monkeypatch.setattr(server_module, "_SLOWEST", 60.0)
+        monkeypatch.setattr(connection_module, "_SLOWEST", 60.0)
         other.sendall(HEALTH)
         assert answers(other, 1)[0][0] == 200
 
