@@ -105,7 +105,6 @@ DOUBLE_STEMS = {
 }
 DOUBLES_IN_EMULATOR = {
     "Column",
-    "faults",
     "tokens",
     "views",
 }
