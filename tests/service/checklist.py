@@ -142,7 +142,7 @@ ROWS = (
     Row(47, "solution order, environment variables", ("deploy::the_readme_says_what_comes_first_and_what_travels",)),
     Row(48, "sample flows: error branch, retry, child flow",
         ("deploy::a_flow_has_an_error_branch_and_a_retry_setting", "deploy::a_flow_calls_the_connector_as_it_is",
-         "deploy::the_child_flow_answers_its_parent_either_way")),
+         "deploy::the_child_flow_answers_its_parent_whatever_happens")),
     Row(49, "readme: permissions, limits, errors", ("deploy::the_readme_has_what_a_maker_looks_for",)),
     Row(50, "to be tried without a tenant, one command",
         ("test_readme.py::test_every_command_does_what_it_says",)),

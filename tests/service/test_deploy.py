@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import azure.functions as func
 import pytest
@@ -318,7 +319,11 @@ def test_the_compiler_accepts_it() -> None:
 
 # -- flows ------------------------------------------------------------------------------------------------------------
 
-FLOWS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DEPLOY / "flow").glob("*.json"))}
+SOLUTION = DEPLOY / "solution"
+FLOWS = {
+    path.stem.partition("-")[0]: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((SOLUTION / "Workflows").glob("*.json"))
+}
 CONNECTOR = Document("", SWAGGER, {})
 
 
@@ -357,7 +362,7 @@ def test_a_flow_runs_in_an_order_that_exists(flow: str) -> None:
     assert set(said) <= names
 
 
-@pytest.mark.parametrize("flow", ["close_an_opportunity", "close_an_opportunity_child"])
+@pytest.mark.parametrize("flow", ["CloseAnOpportunity", "CloseAnOpportunityChild"])
 def test_a_flow_has_an_error_branch_and_a_retry_setting(flow: str) -> None:
     actions = {name: action for name, action, _ in steps(FLOWS[flow]["properties"]["definition"]["actions"])}
     assert actions["Catch"]["runAfter"] == {"Try": ["Failed", "TimedOut"]}
@@ -368,10 +373,65 @@ def test_a_flow_has_an_error_branch_and_a_retry_setting(flow: str) -> None:
     assert "['error']?['code']" in said
 
 
-def test_the_child_flow_answers_its_parent_either_way() -> None:
-    actions = FLOWS["close_an_opportunity_child"]["properties"]["definition"]["actions"]
+def test_the_child_flow_answers_its_parent_whatever_happens() -> None:
+    actions = FLOWS["CloseAnOpportunityChild"]["properties"]["definition"]["actions"]
     answers = [action for action in actions.values() if action["type"] == "Response"]
     assert [next(iter(a["runAfter"])) for a in answers] == ["Try", "Catch"]
+    assert [name for name, action, _ in steps(actions) if action["type"] == "Terminate"] == [], (
+        "it would end unanswered"
+    )
+    assert "outputs('Plan_the_close')" in answers[0]["inputs"]["body"]["result"], "a refused plan has no close"
+
+
+def xml_of(path: Path) -> ET.Element:
+    return ET.fromstring(path.read_bytes())
+
+
+def test_the_solution_has_a_description_for_each_flow_and_names_each_once() -> None:
+    roots = [root.attrib for root in xml_of(SOLUTION / "Other" / "Solution.xml").iter("RootComponent")]
+    flows = sorted((SOLUTION / "Workflows").glob("*.json"))
+    for flow in flows:
+        described = xml_of(flow.with_name(f"{flow.name}.data.xml"))
+        assert described.findtext("JsonFileName") == f"/Workflows/{flow.name}"
+        assert described.attrib["WorkflowId"] == f"{{{flow.stem.partition('-')[2].lower()}}}"
+        assert described.findtext("Category") == "5", "a cloud flow"
+        assert {"type": "29", "id": described.attrib["WorkflowId"], "behavior": "0"} in roots
+    assert len([root for root in roots if root["type"] == "29"]) == len(flows)
+
+
+def test_every_connection_reference_and_environment_variable_of_a_flow_is_in_the_solution() -> None:
+    customizations = xml_of(SOLUTION / "Other" / "Customizations.xml")
+    references = {one.attrib["connectionreferencelogicalname"] for one in customizations.iter("connectionreference")}
+    folder = SOLUTION / "environmentvariabledefinitions"
+    variables = {path.parent.name: xml_of(path) for path in folder.glob("*/environmentvariabledefinition.xml")}
+    roots = {root.get("schemaName") for root in xml_of(SOLUTION / "Other" / "Solution.xml").iter("RootComponent")}
+    assert set(variables) <= roots
+    for flow in FLOWS.values():
+        for reference in flow["properties"]["connectionReferences"].values():
+            assert reference["connection"]["connectionReferenceLogicalName"] in references
+        for parameter in flow["properties"]["definition"]["parameters"].values():
+            if "metadata" in parameter:
+                variable = variables[parameter["metadata"]["schemaName"]]
+                assert variable.findtext("defaultvalue") == parameter["defaultValue"]
+
+
+def make_solution(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, DEPLOY / "make_solution.py", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_solution_is_made_for_the_connector_that_is_named(tmp_path: Path) -> None:
+    connector = ("--connector", "shared_opc-5fclose", "--connector-id", "11111111-2222-3333-4444-555555555555")
+    made = make_solution(*connector, "--out", str(tmp_path / "flows"))
+    assert made.returncode == 0, made.stderr
+    text = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "flows").rglob("*") if path.is_file())
+    assert set(re.findall(r"apis/(\S+?)[\"<]", text)) == {"shared_opc-5fclose"}
+    assert "<connectorid>{11111111-2222-3333-4444-555555555555}" in text
+    again = make_solution(*connector, "--out", str(tmp_path / "flows"))
+    assert (again.returncode, "it exists already" in again.stderr) == (2, True)
+    wrong = make_solution("--connector", "mine", *connector[2:], "--out", str(tmp_path / "other"))
+    assert (wrong.returncode, (tmp_path / "other").exists()) == (2, False)
 
 
 # -- what makers read -------------------------------------------------------------------------------------------------
@@ -405,6 +465,6 @@ def test_every_error_code_that_is_raised_is_explained() -> None:
 
 
 def test_every_file_that_the_readme_names_exists() -> None:
-    named = re.findall(r"`((?:bicep|flow|functions)/[\w./]+|Dockerfile)`", README)
+    named = re.findall(r"`((?:bicep|solution|functions)/[\w./]*|Dockerfile|make_solution\.py)`", README)
     assert named
     assert [name for name in named if not (DEPLOY / name).exists()] == []

@@ -48,14 +48,12 @@ param collector string = ''
 param platformSignIn bool = false
 
 @secure()
-@minLength(32)
-@description('Signs status addresses and seals what callers entrust. Make it with: openssl rand -base64 48')
-param serviceSecret string
+@description('Signs status addresses and seals what callers entrust. Only at the first deployment; later it is kept.')
+param serviceSecret string = ''
 
 @secure()
-@minLength(24)
-@description('The password of the store, kept in the key vault only. Make it with: openssl rand -hex 24')
-param storePassword string
+@description('The password of the store, kept in the key vault only. Only at the first deployment; later it is kept.')
+param storePassword string = ''
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: '${name}-identity'

@@ -47,7 +47,7 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   properties: {
     version: '16'
     administratorLogin: administrator
-    administratorLoginPassword: storePassword
+    administratorLoginPassword: empty(storePassword) ? null : storePassword // null keeps what is set
     storage: {
       storageSizeGB: 32
     }
@@ -72,16 +72,17 @@ resource fromAzure 'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules@2024
   }
 }
 
-resource storeAddress 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
+// A deployment without the two parameters keeps both secrets as they are.
+resource storeAddress 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(storePassword)) {
   parent: vault
   name: 'store'
   properties: {
-    value: 'postgresql://${administrator}:${storePassword}@${server.properties.fullyQualifiedDomainName}/connector?sslmode=require'
+    value: 'postgresql://${administrator}:${uriComponent(storePassword)}@${server.properties.fullyQualifiedDomainName}/connector?sslmode=require'
   }
   dependsOn: [database]
 }
 
-resource sealing 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
+resource sealing 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(serviceSecret)) {
   parent: vault
   name: 'service'
   properties: {
@@ -89,5 +90,5 @@ resource sealing 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
   }
 }
 
-output storeSecretUri string = '${vault.properties.vaultUri}secrets/${storeAddress.name}'
-output serviceSecretUri string = '${vault.properties.vaultUri}secrets/${sealing.name}'
+output storeSecretUri string = '${vault.properties.vaultUri}secrets/store'
+output serviceSecretUri string = '${vault.properties.vaultUri}secrets/service'
