@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from connector import ConnectorError, connect, load_settings
-from connector.cli.failures import describe, sentences
+from connector.cli.failure_text import describe, sentences
 from connector.cli.program import run
 from connector.closing.organization import Query
 

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 
 from connector import ConnectorError, load_settings
 from connector.bulk.undo import undo_name
-from connector.cli.failures import describe, sentences
+from connector.cli.failure_text import describe, sentences
 from connector.cli.program import run
 from connector.clock import SystemClock
 from connector.ledger.model import ItemStatus, Job, JobState, Wish

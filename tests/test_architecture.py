@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "service": ("closing", "ledger", "bulk", "clock", "errors", "handler"),
     "emulator": ("handler", "clock"),
 }
-FREE = {"assembly", "cli", "doctor", "demo", "__init__", "__main__"}
+FREE = {"assembly", "cli", "__init__", "__main__"}
 OUTSIDE = {
     # library: the only files that may import it
     "requests": ("dataverse/transport.py", "dataverse/sign_in/auth.py", "emulator/http/adapter.py"),

@@ -13,7 +13,7 @@ from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
 from connector.settings.env_file import parse_env
 from connector.settings.environment import load
-from connector.settings.names import Names, SignIn
+from connector.settings.variables import SignInMethod, Variables
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = "11111111-2222-3333-4444-555555555555"
@@ -41,7 +41,7 @@ def test_a_url_and_a_secret_are_enough() -> None:
     settings = load(REAL)
     assert settings.url == "https://contoso.crm4.dynamics.com"
     assert settings.emulator is None
-    assert [identity.sign_in for identity in settings.identities] == [SignIn.SECRET]
+    assert [identity.sign_in for identity in settings.identities] == [SignInMethod.SECRET]
     assert settings.drafts is DraftPolicy.ACTIVATE
     assert settings.atomic
 
@@ -152,7 +152,7 @@ def test_two_ways_to_sign_in_must_be_decided(tmp_path: Path) -> None:
     both = {**REAL, "DATAVERSE_FEDERATED_TOKEN_FILE": str(token)}
     (said,) = problems(both)
     assert "DATAVERSE_SIGN_IN" in said
-    assert load({**both, "DATAVERSE_SIGN_IN": "federated"}).identities[0].sign_in is SignIn.FEDERATED
+    assert load({**both, "DATAVERSE_SIGN_IN": "federated"}).identities[0].sign_in is SignInMethod.FEDERATED
 
 
 @pytest.mark.parametrize("way", ["certificate", "federated", "managed_identity"])
@@ -165,7 +165,7 @@ def test_a_managed_identity_needs_no_client_id() -> None:
     url = REAL["DATAVERSE_URL"]
     system = load({"DATAVERSE_URL": url, "DATAVERSE_MANAGED_IDENTITY": "system"}).identities[0]
     chosen = load({"DATAVERSE_URL": url, "DATAVERSE_MANAGED_IDENTITY": CLIENT.upper()}).identities[0]
-    assert (system.sign_in, system.managed_identity) == (SignIn.MANAGED_IDENTITY, "")
+    assert (system.sign_in, system.managed_identity) == (SignInMethod.MANAGED_IDENTITY, "")
     assert chosen.managed_identity == CLIENT
 
 
@@ -293,7 +293,7 @@ def explained() -> dict[str, str]:
 
 
 def test_the_example_explains_every_setting_in_the_words_of_the_settings() -> None:
-    assert explained() == {str(entry.alias): entry.description for entry in Names.model_fields.values()}
+    assert explained() == {str(entry.alias): entry.description for entry in Variables.model_fields.values()}
 
 
 def test_the_example_works_as_it_stands_and_with_every_default_switched_on(tmp_path: Path) -> None:

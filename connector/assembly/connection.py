@@ -1,4 +1,4 @@
-"""From settings to an organization: the way out, one lane for each identity, and what belongs around each request."""
+"""From settings to an organization: the way out, one client for each identity, and what belongs around each request."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
 from connector.handler import Handler
 from connector.settings.environment import Settings
-from connector.settings.names import SignIn
+from connector.settings.variables import SignInMethod
 
 EMULATOR_MARK = "emulator"
 """What the secrets of emulators have in them; no secret of a real application does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class IdentityClient:
     """One user's way to the organization: a name for people, the handler, and the organization as that user sees it.
 
-    Service protection limits count per user, so each lane has a gate of its own and lanes multiply what may be in
+    Service protection limits count per user, so each client has a gate of its own and clients multiply what may be in
     flight.
     """
 
@@ -45,22 +45,22 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one organization, `https://host` in `base_url`; `lanes` has one for each identity."""
+    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity."""
 
     base_url: str
-    lanes: tuple[Lane, ...]
+    clients: tuple[IdentityClient, ...]
     tokens: tuple[TokenSource, ...]
     _closing: ExitStack
 
     @property
     def organization(self) -> DataverseOrganization:
         """Return the organization, seen by the first identity."""
-        return self.lanes[0].organization
+        return self.clients[0].organization
 
     @property
     def handler(self) -> Handler:
         """Return the handler of the first identity."""
-        return self.lanes[0].handler
+        return self.clients[0].handler
 
     def warm(self) -> None:
         """Have a token of every identity at hand before work begins. Raises SignInError."""
@@ -100,21 +100,21 @@ def connect(
     chance = chance or random.Random()
     with ExitStack() as opening:
         if settings.emulator is not None:
-            way = _embedded(settings, clock, opening)
+            upstream = _embedded(settings, clock, opening)
         else:
             _check_reach(settings)
-            way = _remote(settings, clock, chance, tell, opening)
-        way = replace(way, transport=watched(way.transport))
-        lanes = tuple(
-            lane_of(name, settings, way, tokens, clock, chance)
-            for name, tokens in zip(way.names, way.tokens, strict=True)
+            upstream = _remote(settings, clock, chance, tell, opening)
+        upstream = replace(upstream, transport=watched(upstream.transport))
+        clients = tuple(
+            identity_client(name, settings, upstream, tokens, clock, chance)
+            for name, tokens in zip(upstream.names, upstream.tokens, strict=True)
         )
-        return Connection(way.base_url, lanes, way.tokens, opening.pop_all())
+        return Connection(upstream.base_url, clients, upstream.tokens, opening.pop_all())
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A way out: where the organization is, what carries requests there, and a name and tokens for each identity."""
+class Upstream:
+    """Where the organization is, what carries requests there, and a name and tokens for each identity."""
 
     base_url: str
     transport: Handler
@@ -122,14 +122,16 @@ class Way:
     tokens: tuple[TokenSource, ...]
 
 
-def lane_of(name: str, settings: Settings, way: Way, tokens: TokenSource, clock: Clock, chance: random.Random) -> Lane:
+def identity_client(
+    name: str, settings: Settings, upstream: Upstream, tokens: TokenSource, clock: Clock, chance: random.Random
+) -> IdentityClient:
     """Wrap the transport: log, retry, pace, authorize, outside in."""
-    gate = Gate(authorize(way.transport, tokens, way.base_url), clock)
+    gate = Gate(authorize(upstream.transport, tokens, upstream.base_url), clock)
     retried = retry(gate, clock=clock, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
     organization = DataverseOrganization(
         handler,
-        way.base_url,
+        upstream.base_url,
         clock=clock,
         atomic=settings.atomic,
         close_action=settings.close_action,
@@ -137,7 +139,7 @@ def lane_of(name: str, settings: Settings, way: Way, tokens: TokenSource, clock:
         cache_seconds=settings.metadata_seconds,
         batch_size=MOST_PARTS,  # who asks for fewer gives fewer plans at once
     )
-    return Lane(name, handler, organization, gate)
+    return IdentityClient(name, handler, organization, gate)
 
 
 def network_of(settings: Settings) -> Network:
@@ -152,7 +154,7 @@ def network_of(settings: Settings) -> Network:
     )
 
 
-def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Way:
+def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Upstream:
     """Open the emulator in this process; its hosts exist nowhere, so nothing of it can leave the machine."""
     import sqlite3
 
@@ -175,12 +177,12 @@ def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Way:
     opening.callback(transport.close)
     registration = auth.Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
     tokens = auth.application_tokens(registration, lambda: auth.secret(emulator.client_secret), transport, clock)
-    return Way(emulator.url, transport, ("emulator",), (tokens,))
+    return Upstream(emulator.url, transport, ("emulator",), (tokens,))
 
 
 def _remote(
     settings: Settings, clock: Clock, chance: random.Random, tell: Callable[[str], None], opening: ExitStack
-) -> Way:
+) -> Upstream:
     transport = Transport(network_of(settings))
     opening.callback(transport.close)
     http = retry(transport, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
@@ -188,7 +190,7 @@ def _remote(
     tokens = tuple(
         identity_tokens(settings, identity, authority, http, clock, tell) for identity in settings.identities
     )
-    return Way(settings.url, transport, tuple(identity.name for identity in settings.identities), tokens)
+    return Upstream(settings.url, transport, tuple(identity.name for identity in settings.identities), tokens)
 
 
 def once(build: Callable[[], str]) -> Callable[[], str]:
@@ -209,7 +211,7 @@ def _check_reach(settings: Settings) -> None:
     host, problems = urlsplit(settings.url).hostname or "", []
     real = cloud_of(host) is not None
     for identity in settings.identities:
-        if identity.sign_in is not SignIn.SECRET:
+        if identity.sign_in is not SignInMethod.SECRET:
             continue
         emulated = EMULATOR_MARK in identity.secret
         secret = f"The client secret of {identity.name}" if identity.name != "default" else "DATAVERSE_CLIENT_SECRET"

@@ -17,7 +17,7 @@ from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.handler import Handler
 from connector.settings.environment import Settings
-from connector.settings.hosting import ServiceSettings, service_problems
+from connector.settings.service_variables import ServiceSettings, service_problems
 
 if TYPE_CHECKING:
     from connector.service.options import ServiceOptions

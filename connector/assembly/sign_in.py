@@ -11,7 +11,7 @@ from connector.dataverse.sign_in import auth
 from connector.errors import SignInError
 from connector.handler import Handler
 from connector.settings.environment import Identity, Settings
-from connector.settings.names import SignIn
+from connector.settings.variables import SignInMethod
 
 
 def identity_tokens(
@@ -24,17 +24,17 @@ def identity_tokens(
 ) -> TokenSource:
     """Return the token source that signs `identity` in."""
     registration = auth.Registration(identity.client_id, authority, settings.url)
-    if identity.sign_in is SignIn.MANAGED_IDENTITY:
+    if identity.sign_in is SignInMethod.MANAGED_IDENTITY:
         return auth.managed_identity_tokens(identity.managed_identity, settings.url, http, clock)
-    if identity.sign_in in (SignIn.DEVICE_CODE, SignIn.INTERACTIVE):
-        ask = auth.by_device_code if identity.sign_in is SignIn.DEVICE_CODE else auth.by_browser
+    if identity.sign_in in (SignInMethod.DEVICE_CODE, SignInMethod.INTERACTIVE):
+        ask = auth.by_device_code if identity.sign_in is SignInMethod.DEVICE_CODE else auth.by_browser
         return auth.person_tokens(registration, http, clock, cache=settings.token_cache, tell=tell, ask=ask)
     return auth.application_tokens(registration, functools.partial(_credential, identity), http, clock)
 
 
 def credential_on_behalf(identity: Identity, http: Handler, clock: Clock) -> auth.Credential:
     """Return the credential of the endpoint's registration, for which a managed identity may stand in."""
-    if identity.sign_in is not SignIn.MANAGED_IDENTITY:
+    if identity.sign_in is not SignInMethod.MANAGED_IDENTITY:
         return _credential(identity)
     if not identity.client_id:
         raise SignInError(
@@ -45,8 +45,8 @@ def credential_on_behalf(identity: Identity, http: Handler, clock: Clock) -> aut
 
 
 def _credential(identity: Identity) -> auth.Credential:
-    if identity.certificate is not None and identity.sign_in is SignIn.CERTIFICATE:
+    if identity.certificate is not None and identity.sign_in is SignInMethod.CERTIFICATE:
         return auth.certificate(identity.certificate, identity.certificate_password)
-    if identity.federated_token_file is not None and identity.sign_in is SignIn.FEDERATED:
+    if identity.federated_token_file is not None and identity.sign_in is SignInMethod.FEDERATED:
         return auth.federated(identity.federated_token_file)
     return auth.secret(identity.secret)

@@ -15,7 +15,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from connector.assembly.connection import Connection, Lane, Way, connect, lane_of, network_of, once
+from connector.assembly.connection import (
+    Connection,
+    IdentityClient,
+    Upstream,
+    connect,
+    identity_client,
+    network_of,
+    once,
+)
 from connector.assembly.sign_in import credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import Organization
@@ -62,7 +70,7 @@ class Ways:
         self._opening = opening
         self._connections: dict[str, Connection] = {}
         self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
-        self._users: OrderedDict[tuple[str, str], tuple[_Latest, Lane]] = OrderedDict()
+        self._users: OrderedDict[tuple[str, str], tuple[_Latest, IdentityClient]] = OrderedDict()
         self._lock = threading.RLock()
 
     def open(self) -> None:
@@ -93,12 +101,12 @@ class Ways:
 
         with self._lock:
             if acts_as_user(caller, self._admission.access):
-                _, lane = self._users.get((caller.tenant_id, caller.object_id), (None, None))
+                _, client = self._users.get((caller.tenant_id, caller.object_id), (None, None))
             else:
                 address = self._admission.tenants.get(caller.tenant_id, self._settings.url)
                 known = self._connections.get(address)
-                lane = known.lanes[0] if known else None
-        return lane.gate.pace().waiting if lane else 0.0
+                client = known.clients[0] if known else None
+        return client.gate.pace().waiting if client else 0.0
 
     def changes(self, tenant: str, token: str | None) -> Changed:
         """Return which opportunities of a tenant were closed or changed while closed since `token`.
@@ -136,33 +144,33 @@ class Ways:
                 self._connections[address] = connection
             return self._connections[address]
 
-    def _lane(self, caller: Caller) -> Lane:
+    def _lane(self, caller: Caller) -> IdentityClient:
         from connector.service.operations.operations import acts_as_user
 
         if not acts_as_user(caller, self._admission.access):
-            return self._connection(caller).lanes[0]
+            return self._connection(caller).clients[0]
         if not caller.assertion:
             raise SignInAgain(
                 "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
             )
         with self._lock:
             who = (caller.tenant_id, caller.object_id)
-            latest, lane = self._users.get(who) or self._new_lane(caller)
+            latest, client = self._users.get(who) or self._new_lane(caller)
             latest.present(caller.assertion)
-            self._users[who] = latest, lane
+            self._users[who] = latest, client
             self._users.move_to_end(who)
             if len(self._users) > MOST_USERS:
                 self._users.popitem(last=False)
-            return lane
+            return client
 
-    def _new_lane(self, caller: Caller) -> tuple[_Latest, Lane]:
-        """Return a lane with a gate of its own: service protection limits count per user."""
+    def _new_lane(self, caller: Caller) -> tuple[_Latest, IdentityClient]:
+        """Return a client with a gate of its own: service protection limits count per user."""
         address = self._connection(caller).base_url
         on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
         self._on_behalf[caller.tenant_id] = on_behalf, transport
         latest = _Latest(on_behalf)
-        way = Way(address, self._watched(transport), ("user",), (latest,))
-        return latest, lane_of("user", self._settings, way, latest, self._clock, self._chance)
+        upstream = Upstream(address, self._watched(transport), ("user",), (latest,))
+        return latest, identity_client("user", self._settings, upstream, latest, self._clock, self._chance)
 
     def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:
         identity = self._settings.identities[0]

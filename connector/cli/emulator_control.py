@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.results import print_json
+from connector.cli.json_output import print_json
 from connector.errors import SettingsError
 
 JSON = "application/json"

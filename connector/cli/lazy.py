@@ -11,7 +11,7 @@ import click
 class LazyGroup(click.Group):
     """A click group that knows its commands by name and summary, and imports one when it is called.
 
-    Command `plan` of the package `connector.cli` is the attribute `plan` of the module `connector.cli.plan`. The
+    Command `plan` of the package `connector.cli` is `plan` in the module `connector.cli.plan_command`. The
     summaries stand in the group, so that `--help` imports no command at all.
     """
 
@@ -28,9 +28,9 @@ class LazyGroup(click.Group):
         """Import and return the command, or None when there is no such command."""
         if cmd_name not in self._summaries:
             return None
-        command = getattr(import_module(f"{self._package}.{cmd_name}"), cmd_name)
+        command = getattr(import_module(f"{self._package}.{cmd_name}_command"), cmd_name)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{self._package}.{cmd_name}.{cmd_name} is not a command")
+            raise TypeError(f"{self._package}.{cmd_name}_command.{cmd_name} is not a command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

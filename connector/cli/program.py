@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 import click
 
-from connector.cli.failures import ExitCode, describe, said_by_service, sentences
+from connector.cli.failure_text import ExitCode, describe, said_by_service, sentences
+from connector.cli.json_output import print_json
 from connector.cli.lazy import LazyGroup
-from connector.cli.results import print_json
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {
@@ -29,7 +29,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
 )
 """Every command with its summary, in the order in which somebody new needs them.
 
-A command `x` is the attribute `x` of the module `connector.cli.x`; its summary is the first sentence of its help."""
+A command `x` is `x` in the module `connector.cli.x_command`; its summary is the first sentence of its help."""
 
 HELP = """Close Dynamics 365 opportunities, with their quotes, through the Dataverse Web API.
 

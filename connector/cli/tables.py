@@ -19,7 +19,7 @@ _GAP = "  "
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """A heading, the names of the columns, and rows of cells."""
 
     title: str
@@ -27,17 +27,17 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def show(table: Table, stream: TextIO) -> None:
+def show(table: TextTable, stream: TextIO) -> None:
     """Write the table to `stream`: as wide as there is room on a terminal, one row a line elsewhere."""
     cells = [tuple(legible(cell) for cell in row) for row in table.rows]
-    clean = Table(legible(table.title), table.columns, tuple(cells))
+    clean = TextTable(legible(table.title), table.columns, tuple(cells))
     if stream.isatty():
         _draw(clean, stream)
     else:
         click.echo(plain(clean), file=stream)
 
 
-def plain(table: Table) -> str:
+def plain(table: TextTable) -> str:
     """Return the table as lines of plain text, one row a line, columns aligned and two spaces apart."""
     lines = (table.columns, *table.rows)
     widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
@@ -45,7 +45,7 @@ def plain(table: Table) -> str:
     return "\n".join([table.title, *(_GAP.join(line).rstrip() for line in cells)])
 
 
-def _draw(table: Table, stream: TextIO) -> None:
+def _draw(table: TextTable, stream: TextIO) -> None:
     """Draw with rich; where there is not room for all, the widest columns are broken into lines and the others not."""
     from rich.cells import cell_len
 
@@ -77,7 +77,7 @@ def _fitted(whole: Sequence[int], broken: Sequence[int], room: int) -> list[int]
     return widths
 
 
-def _rich_table(table: Table, widths: Sequence[int], whole: Sequence[int]) -> RichTable:
+def _rich_table(table: TextTable, widths: Sequence[int], whole: Sequence[int]) -> RichTable:
     """Return the table for rich, each column just so wide; those that are narrower than `whole` are broken."""
     from rich.table import Table as RichTable
     from rich.text import Text

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
 from connector.settings.env_file import parse_env
-from connector.settings.hosting import COLLECTORS, ServiceSettings, service_settings
-from connector.settings.names import EMULATOR_SCHEME, ClientId, FilePath, ManagedIdentity, Names, SignIn
+from connector.settings.service_variables import COLLECTORS, ServiceSettings, service_settings
+from connector.settings.variables import EMULATOR_SCHEME, ClientId, FilePath, ManagedIdentity, SignInMethod, Variables
 
 ENV_FILE = Path(".env")
 _OURS = ("DATAVERSE_", "CONNECTOR_")
@@ -34,7 +34,7 @@ class Identity:
     """
 
     name: str
-    sign_in: SignIn
+    sign_in: SignInMethod
     client_id: str = ""
     secret: str = field(default="", repr=False)
     certificate: Path | None = None
@@ -105,16 +105,18 @@ def wants_colors(environ: Mapping[str, str] | None = None) -> bool:
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def _names(given: Mapping[str, str], problems: list[str]) -> Names:
+def _names(given: Mapping[str, str], problems: list[str]) -> Variables:
     """Return what is right of `given`, and add a sentence for each that is not."""
-    named = {str(entry.alias): given[str(entry.alias)] for entry in Names.model_fields.values() if entry.alias in given}
+    named = {
+        str(entry.alias): given[str(entry.alias)] for entry in Variables.model_fields.values() if entry.alias in given
+    }
     try:
-        return Names.model_validate(named)
+        return Variables.model_validate(named)
     except ValidationError as error:
         problems += _sentences(error)
         wrong = {problem["loc"][0] for problem in error.errors()}
         right = {name: value for name, value in named.items() if name not in wrong}
-        return Names.model_validate({"DATAVERSE_URL": "https://unknown.invalid"} | right)
+        return Variables.model_validate({"DATAVERSE_URL": "https://unknown.invalid"} | right)
 
 
 def _sentences(error: ValidationError, where: str = "") -> list[str]:
@@ -136,7 +138,7 @@ def _sentences(error: ValidationError, where: str = "") -> list[str]:
 
 def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each name that is none of ours; other programs may own a CONNECTOR_ in the environment."""
-    known = [str(entry.alias) for entry in Names.model_fields.values()]
+    known = [str(entry.alias) for entry in Variables.model_fields.values()]
     problems = []
     for name in sorted(given):
         if name in known or (name in environ and not name.startswith("DATAVERSE_")):
@@ -148,7 +150,7 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
     return problems
 
 
-def _settings(names: Names, environ: Mapping[str, str], problems: list[str]) -> Settings:
+def _settings(names: Variables, environ: Mapping[str, str], problems: list[str]) -> Settings:
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)
     service = service_settings(names)
@@ -181,7 +183,7 @@ def _settings(names: Names, environ: Mapping[str, str], problems: list[str]) -> 
     )
 
 
-def _no_identities(names: Names, problems: list[str]) -> tuple[Identity, ...]:
+def _no_identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
     """Check that nothing of a real organization is set beside an emulator: forgetting the URL must not go unnoticed."""
     real = {
         "DATAVERSE_TENANT_ID": names.tenant_id,
@@ -216,7 +218,7 @@ class _Row(BaseModel):
     managed_identity: ManagedIdentity | None = None
 
 
-def _identities(names: Names, problems: list[str]) -> tuple[Identity, ...]:
+def _identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
     rows = _rows(names.identities, problems) if names.identities else []
     found = [_identity(names, "default", names.sign_in, "DATAVERSE_", problems)]
     found += [_identity(row, row.name, "auto", f"{names.identities}: {row.name}: ", problems) for row in rows]
@@ -251,14 +253,14 @@ def _rows(path: Path, problems: list[str]) -> list[_Row]:
 
 
 def _identity(
-    given: Names | _Row, name: str, wanted: SignIn | Literal["auto"], prefix: str, problems: list[str]
+    given: Variables | _Row, name: str, wanted: SignInMethod | Literal["auto"], prefix: str, problems: list[str]
 ) -> Identity | None:
     """Return the identity that `given` describes, or None and say what is missing or too much."""
     ways = {
-        SignIn.SECRET: bool(given.client_secret.get_secret_value()),
-        SignIn.CERTIFICATE: given.client_certificate is not None,
-        SignIn.FEDERATED: given.federated_token_file is not None,
-        SignIn.MANAGED_IDENTITY: given.managed_identity is not None,
+        SignInMethod.SECRET: bool(given.client_secret.get_secret_value()),
+        SignInMethod.CERTIFICATE: given.client_certificate is not None,
+        SignInMethod.FEDERATED: given.federated_token_file is not None,
+        SignInMethod.MANAGED_IDENTITY: given.managed_identity is not None,
     }
     present = [way for way, there in ways.items() if there]
     if wanted == "auto" and len(present) != 1:
@@ -268,7 +270,7 @@ def _identity(
     if not ways.get(way, True):
         problems.append(f"{_spell(prefix, _NEEDS[way])} is missing: signing in by {way.value} needs it.")
         return None
-    if way is not SignIn.MANAGED_IDENTITY and not given.client_id:
+    if way is not SignInMethod.MANAGED_IDENTITY and not given.client_id:
         problems.append(f"{_spell(prefix, 'client_id')} is missing: signing in by {way.value} needs it.")
         return None
     return Identity(
@@ -284,10 +286,10 @@ def _identity(
 
 
 _NEEDS = {
-    SignIn.SECRET: "client_secret",
-    SignIn.CERTIFICATE: "client_certificate",
-    SignIn.FEDERATED: "federated_token_file",
-    SignIn.MANAGED_IDENTITY: "managed_identity",
+    SignInMethod.SECRET: "client_secret",
+    SignInMethod.CERTIFICATE: "client_certificate",
+    SignInMethod.FEDERATED: "federated_token_file",
+    SignInMethod.MANAGED_IDENTITY: "managed_identity",
 }
 
 
@@ -295,7 +297,7 @@ def _spell(prefix: str, name: str) -> str:
     return prefix + (name.upper() if prefix in _OURS else name)
 
 
-def _undecided(prefix: str, present: list[SignIn]) -> str:
+def _undecided(prefix: str, present: list[SignInMethod]) -> str:
     if present:
         several = " and ".join(_spell(prefix, _NEEDS[way]) for way in present)
         return f"{several} are all set: keep one, or choose with DATAVERSE_SIGN_IN."

@@ -111,7 +111,7 @@ def measure(rows: int) -> Mapping[str, object]:
         with Ledger(database, clock) as ledger:
             began = time.perf_counter()
             job = ledger.create("timed", rows_of(rows))
-            ending = Run(ledger, job, connection.lanes, clock, lambda _moment: None).work("bench")
+            ending = Run(ledger, job, connection.clients, clock, lambda _moment: None).work("bench")
             wall = time.perf_counter() - began
         connection.close()
     share = database.wall / wall

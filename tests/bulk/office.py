@@ -38,7 +38,7 @@ class Office:
 
     def run(self, job: Job, moments: list[ProgressSnapshot] | None = None) -> RunResult:
         watch = moments.append if moments is not None else lambda _moment: None
-        return Run(self.ledger, job, self.connection.lanes, self.clock, watch).work("here")
+        return Run(self.ledger, job, self.connection.clients, self.clock, watch).work("here")
 
     def closes(self) -> dict[str, int]:
         """How many close activities that stand each opportunity has, by its id."""
@@ -49,4 +49,4 @@ class Office:
         return {str(id_): int(str(count)) for id_, count in found}
 
     def requests(self) -> int:
-        return sum(lane.gate.pace().requests for lane in self.connection.lanes)
+        return sum(lane.gate.pace().requests for lane in self.connection.clients)

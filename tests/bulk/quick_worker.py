@@ -26,7 +26,7 @@ def main() -> None:
     connection = connect(settings)
     with open_ledger(settings.store, clock, lease=LEASE) as ledger:
         users = [one.client_id for one in settings.identities]
-        lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+        lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
         pulse = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
         machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, pulse=pulse)
         stopped: list[bool] = []

@@ -48,7 +48,7 @@ def test_a_plan_says_what_would_happen_with_hardly_any_requests_and_changes_noth
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert lines[1]["steps"][-1].startswith("close_opportunity")
     assert lines[-1]["summary"] == summary.data()
-    told = forecast(summary, office.connection.lanes, 0.3)
+    told = forecast(summary, office.connection.clients, 0.3)
     assert told.requests < 40
     assert told.operations > len(ids)
     assert told.seconds > 0

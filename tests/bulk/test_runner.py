@@ -112,7 +112,7 @@ def test_what_a_killed_run_had_closed_is_told_as_closed_by_this_job(office: Offi
 
 def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office) -> None:
     lane = _Lane(
-        _Trouble(office.connection.organization, NotSent("No connection."), 30), office.connection.lanes[0].gate
+        _Trouble(office.connection.organization, NotSent("No connection."), 30), office.connection.clients[0].gate
     )
     job = office.job("june", office.open_ids()[:40])
     clock = VirtualClock()
@@ -124,7 +124,7 @@ def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office)
 def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Office) -> None:
     trouble = _Trouble(office.connection.organization, SignInError("The secret has expired."), 10**9)
     job = office.job("june", office.open_ids()[:40])
-    lane = _Lane(trouble, office.connection.lanes[0].gate)
+    lane = _Lane(trouble, office.connection.clients[0].gate)
     ending = Run(office.ledger, job, [lane], VirtualClock(), lambda _moment: None).work("here")
     assert isinstance(ending.blocked, SignInError)
     assert ending.counts.data()["pending"] == 40
@@ -137,7 +137,7 @@ def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:
     threads = [
         threading.Thread(
             target=lambda: endings.append(
-                Run(office.ledger, job, office.connection.lanes, office.clock, lambda _m: None).work("x")
+                Run(office.ledger, job, office.connection.clients, office.clock, lambda _m: None).work("x")
             )
         )
         for _ in range(2)
@@ -180,7 +180,7 @@ class _OneByOne:
 
 
 def _behind(door: threading.Event, office: Office) -> list[_Lane]:
-    return [_Lane(_Closed(office.connection.organization, door), _OneByOne(office.connection.lanes[0].gate))]
+    return [_Lane(_Closed(office.connection.organization, door), _OneByOne(office.connection.clients[0].gate))]
 
 
 @dataclass
@@ -224,7 +224,7 @@ class _Trouble:
 
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_any_batch_size_gives_the_same_result(office: Office, size: int) -> None:
-    gate = _OneByOne(office.connection.lanes[0].gate)
+    gate = _OneByOne(office.connection.clients[0].gate)
     gate.parts = lambda: size  # type: ignore[method-assign]
     job = office.job("june", office.open_ids()[:60])
     lane = _Lane(office.connection.organization, gate)

@@ -141,7 +141,7 @@ def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> Non
 
 
 def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str, office: Office) -> None:
-    (lane,) = office.connection.lanes
+    (lane,) = office.connection.clients
     office.run(office.job("june", office.open_ids()[:50]))
     clock = VirtualClock()
     with open_ledger(postgres_store, clock) as ledger:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from desk import Desk, Said
 
-from connector.doctor import NEEDED_PRIVILEGES
+from connector.cli.doctor.checks import NEEDED_PRIVILEGES
 
 
 def verdicts(said: Said) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from connector.cli.emulator import emulator
+from connector.cli.emulator_command import emulator
 from connector.emulator.http.private_file import write_private
 from connector.emulator.http.tls import certificates
 from connector.emulator.identity.tokens import SigningKey

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
+from connector.cli.close_view import show_preview, show_report
 from connector.cli.steps_view import step_rows
-from connector.cli.views import show_preview, show_report
 from connector.closing.close import Preview
 from connector.closing.model import (
     Intent,

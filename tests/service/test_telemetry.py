@@ -29,7 +29,7 @@ from connector.service.app import create_app
 from connector.service.telemetry import Side, Silent, call_name, traced
 from connector.service.telemetry_otel import OpenTelemetry
 from connector.settings.environment import load
-from connector.settings.hosting import ServiceSettings
+from connector.settings.service_variables import ServiceSettings
 from tests.service.stage import OPTIONS, Stage, unavailable
 
 WON = {"outcome": "won"}

@@ -1,5 +1,1 @@
-"""The commands of bulk jobs."""
-
-from connector.cli.bulk.commands import bulk
-
-__all__ = ["bulk"]
+"""What the commands of bulk jobs are made of: where rows come from, the run, and what a person sees."""

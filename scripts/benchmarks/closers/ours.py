@@ -30,7 +30,7 @@ def main() -> None:
 
 def _close(connection: Connection, keys: list[UUID]) -> int:
     """Close two chunks at a time: one is read while the other is written."""
-    lane, clock = connection.lanes[0], SystemClock()
+    lane, clock = connection.clients[0], SystemClock()
     with ThreadPoolExecutor(MOST_BATCHES) as threads, ThreadPoolExecutor(FEWEST_CHUNKS) as chunks:
 
         def width() -> int:

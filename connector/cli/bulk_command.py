@@ -10,12 +10,9 @@ from connector.bulk.planning import forecast, write_plan
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
-from connector.cli.bulk.at_work import opened, who
 from connector.cli.bulk.job_views import show_counts
-from connector.cli.bulk.source import source_of, source_options
-from connector.cli.bulk.words import duration
-from connector.cli.bulk.words import rows as rows_of
-from connector.cli.bulk.work import (
+from connector.cli.bulk.process import opened, who
+from connector.cli.bulk.run_job import (
     agree,
     checked_name,
     code,
@@ -26,10 +23,13 @@ from connector.cli.bulk.work import (
     say_wish,
     work,
 )
-from connector.cli.connection import connected, read_settings
-from connector.cli.failures import ExitCode
-from connector.cli.options import run_options, yes_option
-from connector.cli.results import print_json
+from connector.cli.bulk.source import source_of, source_options
+from connector.cli.bulk.words import duration
+from connector.cli.bulk.words import rows as rows_of
+from connector.cli.connected import connected, read_settings
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
+from connector.cli.run_options import run_options, yes_option
 from connector.ledger.model import ItemStatus, JobKind, Wish
 
 
@@ -81,7 +81,7 @@ def plan(
             pass
         head = {"organization": connection.base_url, **source.data()}
         summary = write_plan(target, head, rows(), connection.organization)
-        told = forecast(summary, connection.lanes, seconds_per_step)
+        told = forecast(summary, connection.clients, seconds_per_step)
     data = {"plan": str(target), **summary.data(), "forecast": told.data()}
     if as_json:
         print_json(data)

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import click
 
-from connector.cli.connection import read_settings
-from connector.cli.errand import Errand, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.connected import read_settings
 from connector.cli.intent_options import intent_options, requested, with_defaults
-from connector.cli.options import if_plan_option, run_options, yes_option
 from connector.cli.record_id import opportunity_id
+from connector.cli.run_options import if_plan_option, run_options, yes_option
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
 from connector.closing.organization import Organization
@@ -49,4 +49,4 @@ def close(
         return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
     question = f"Close it as {intent.outcome}?"
-    return carry_out(Errand(intent, act, question, agreed, if_plan, as_json), settings)
+    return carry_out(ConfirmedAction(intent, act, question, agreed, if_plan, as_json), settings)

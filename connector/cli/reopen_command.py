@@ -7,10 +7,10 @@ from uuid import UUID
 
 import click
 
-from connector.cli.connection import read_settings
-from connector.cli.errand import Errand, carry_out, require_a_way_to_agree, wait_and_tell
-from connector.cli.options import if_plan_option, run_options, yes_option
+from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.connected import read_settings
 from connector.cli.record_id import opportunity_id
+from connector.cli.run_options import if_plan_option, run_options, yes_option
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
 from connector.closing.organization import Organization
@@ -34,4 +34,4 @@ def reopen(*, opportunity: UUID, yes: bool, if_plan: str | None, as_json: bool, 
     def act(organization: Organization, digest: str | None) -> Report:
         return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
-    return carry_out(Errand(intent, act, "Reopen it?", agreed, if_plan, as_json), read_settings(env_file))
+    return carry_out(ConfirmedAction(intent, act, "Reopen it?", agreed, if_plan, as_json), read_settings(env_file))

@@ -6,10 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.clock import VirtualClock
-from connector.closing.model import OrganizationMetadata, StatusReason
-from connector.dataverse.diagnosis import RemainingLimits, SignedInUser
-from connector.doctor import (
+from connector.cli.doctor.checks import (
     PROJECT_MESSAGES,
     STANDARD_MESSAGES,
     Check,
@@ -20,6 +17,9 @@ from connector.doctor import (
     examine_status_reasons,
     kept_out,
 )
+from connector.clock import VirtualClock
+from connector.closing.model import OrganizationMetadata, StatusReason
+from connector.dataverse.diagnosis import RemainingLimits, SignedInUser
 from connector.errors import ConnectorError, Forbidden, NotSent, SignInError, Unauthorized
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

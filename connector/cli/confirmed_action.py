@@ -9,10 +9,10 @@ from uuid import UUID
 
 import click
 
-from connector.cli.connection import connected
-from connector.cli.failures import ExitCode, sentences
-from connector.cli.results import print_json
-from connector.cli.views import show_failure, show_preview, show_report
+from connector.cli.close_view import show_failure, show_preview, show_report
+from connector.cli.connected import connected
+from connector.cli.failure_text import ExitCode, sentences
+from connector.cli.json_output import print_json
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
@@ -30,7 +30,7 @@ Act = Callable[[Organization, str | None], Report]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class ConfirmedAction:
     """What is wanted and how it is done; `question` is asked unless somebody `agreed` already.
 
     `if_plan` is the digest of the one plan to act on, if there is one.
@@ -62,26 +62,26 @@ def wait_and_tell(seconds: float) -> None:
     SystemClock().sleep(seconds)
 
 
-def carry_out(errand: Errand, settings: Settings) -> int:
-    """Do the errand in the organization of the settings, print what came of it and return the exit code."""
+def carry_out(action: ConfirmedAction, settings: Settings) -> int:
+    """Do the action in the organization of the settings, print what came of it and return the exit code."""
     with connected(settings) as connection:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
-        digest = errand.if_plan
-        if not errand.agreed:
-            plan = _shown(errand, organization, metadata)
+        digest = action.if_plan
+        if not action.agreed:
+            plan = _shown(action, organization, metadata)
             try:
-                if plan is not None and not click.confirm(errand.question, default=False, err=True):
-                    return _say_declined(errand, ExitCode.REFUSED)
+                if plan is not None and not click.confirm(action.question, default=False, err=True):
+                    return _say_declined(action, ExitCode.REFUSED)
             except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
                 click.echo(err=True)
-                return _say_declined(errand, ExitCode.INTERRUPTED)
+                return _say_declined(action, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
-            report = errand.act(organization, digest)
+            report = action.act(organization, digest)
         except KeyboardInterrupt:
-            return _say_interrupted(errand, organization)
-    if errand.as_json:
+            return _say_interrupted(action, organization)
+    if action.as_json:
         print_json(report_data(report))
         show_failure(report)
     else:
@@ -89,28 +89,28 @@ def carry_out(errand: Errand, settings: Settings) -> int:
     return exit_code(report)
 
 
-def _shown(errand: Errand, organization: Organization, metadata: OrganizationMetadata) -> Plan | None:
+def _shown(action: ConfirmedAction, organization: Organization, metadata: OrganizationMetadata) -> Plan | None:
     """Show the plan and return it, if there is anything to do and to agree to."""
-    seen = preview(organization, errand.intent)
+    seen = preview(organization, action.intent)
     if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
         return None
-    show_preview(seen, metadata, sys.stderr if errand.as_json else sys.stdout)
+    show_preview(seen, metadata, sys.stderr if action.as_json else sys.stdout)
     return seen.verdict
 
 
-def _say_declined(errand: Errand, code: ExitCode) -> ExitCode:
+def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:
     reason = "Not confirmed; nothing was changed."
-    if errand.as_json:
-        identity = str(errand.intent.opportunity_id)
+    if action.as_json:
+        identity = str(action.intent.opportunity_id)
         print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
     else:
         click.echo(reason)
     return code
 
 
-def _say_interrupted(errand: Errand, organization: Organization) -> ExitCode:
+def _say_interrupted(action: ConfirmedAction, organization: Organization) -> ExitCode:
     """Look once more and say what stands; a write that was under way may still take effect."""
-    opportunity_id = errand.intent.opportunity_id
+    opportunity_id = action.intent.opportunity_id
     error = {
         "kind": "Interrupted",
         "message": f"Stopped from the keyboard. {_standing(organization, opportunity_id)}",
@@ -118,7 +118,7 @@ def _say_interrupted(errand: Errand, organization: Organization) -> ExitCode:
         "first and does only what is left.",
         "effect": "unknown",
     }
-    if errand.as_json:
+    if action.as_json:
         print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
     click.echo(sentences(error), err=True)
     return ExitCode.INTERRUPTED

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import click
 
-from connector.cli.connection import connected, read_settings
-from connector.cli.failures import ExitCode
+from connector.cli.close_view import show_preview
+from connector.cli.connected import connected, read_settings
+from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
-from connector.cli.options import run_options
+from connector.cli.json_output import print_json
 from connector.cli.record_id import opportunity_id
-from connector.cli.results import print_json
-from connector.cli.views import show_preview
+from connector.cli.run_options import run_options
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data

@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ShownFailure:
     """A failure ready to be shown; `error` is in the shape of `closing.report.error_data`."""
 
     exit_code: ExitCode
@@ -36,18 +36,18 @@ class Failure:
     unexpected: bool = False
 
 
-def describe(error: Exception) -> Failure:
+def describe(error: Exception) -> ShownFailure:
     """Say what `error` means for the person at the command line."""
     if isinstance(error, ConnectorError):
         return _of_connector(error)
     if isinstance(error, click.Abort):
-        return Failure(ExitCode.INTERRUPTED, _plain("Interrupted", "Stopped from the keyboard.", ""))
+        return ShownFailure(ExitCode.INTERRUPTED, _plain("Interrupted", "Stopped from the keyboard.", ""))
     if isinstance(error, click.UsageError):
         where = f"{error.ctx.command_path} --help" if error.ctx else "connector --help"
         remedy = f"`{where}` shows how it is used."
-        return Failure(ExitCode.USAGE, _plain("InputError", error.format_message(), remedy))
+        return ShownFailure(ExitCode.USAGE, _plain("InputError", error.format_message(), remedy))
     if isinstance(error, click.ClickException):
-        return Failure(ExitCode.FAILED, _plain("InputError", error.format_message(), ""))
+        return ShownFailure(ExitCode.FAILED, _plain("InputError", error.format_message(), ""))
     if isinstance(error, OSError) and error.strerror:
         return _of_operating_system(error)
     return _of_unexpected(error)
@@ -75,24 +75,24 @@ def said_by_service(error: Exception | None) -> str:
     return " ".join(cause.detail.split()) if isinstance(cause, ServiceError) else ""
 
 
-def _of_connector(error: ConnectorError) -> Failure:
+def _of_connector(error: ConnectorError) -> ShownFailure:
     from connector.closing.report import error_data
 
     usage = isinstance(error, InputError | SettingsError)
-    return Failure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))
+    return ShownFailure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))
 
 
-def _of_operating_system(error: OSError) -> Failure:
+def _of_operating_system(error: OSError) -> ShownFailure:
     where = f" ({error.filename})" if error.filename else ""
     message = f"The operating system could not read or write something{where}: {error.strerror}."
     remedy = (
         "Set that right and run it again. If it was changing records, it looks first and does only what is left: the "
         "result may be all that is missing."
     )
-    return Failure(ExitCode.FAILED, _plain(type(error).__name__, message, remedy) | {"effect": "unknown"})
+    return ShownFailure(ExitCode.FAILED, _plain(type(error).__name__, message, remedy) | {"effect": "unknown"})
 
 
-def _of_unexpected(error: Exception) -> Failure:
+def _of_unexpected(error: Exception) -> ShownFailure:
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     data = _plain(
         type(error).__name__,
@@ -100,7 +100,7 @@ def _of_unexpected(error: Exception) -> Failure:
         "Please report it with what the same command says with --verbose. "
         "If it was changing records, run it again: it looks first and does only what is left.",
     )
-    return Failure(ExitCode.FAILED, data | {"effect": "unknown"}, unexpected=True)
+    return ShownFailure(ExitCode.FAILED, data | {"effect": "unknown"}, unexpected=True)
 
 
 def _plain(kind: str, message: str, remedy: str) -> dict[str, object]:

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.cli.connection import read_settings
-from connector.cli.failures import ExitCode
-from connector.cli.options import run_options
-from connector.cli.results import print_json
+from connector.cli.connected import read_settings
+from connector.cli.doctor.checks import Check, Verdict, examine
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
+from connector.cli.run_options import run_options
 from connector.cli.screen import colored, legible, room
 from connector.clock import SystemClock
-from connector.doctor import Check, Verdict, examine
 
 _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FAILED ", Verdict.SKIPPED: "skipped"}
 _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red", Verdict.SKIPPED: "bright_black"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from connector.cli.emulator_control import control
-from connector.cli.options import json_option, verbose_option
-from connector.cli.results import print_json
+from connector.cli.json_output import print_json
+from connector.cli.run_options import json_option, verbose_option
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import BadPlan

@@ -16,13 +16,13 @@ from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
 from connector.bulk.undo import undo_name
-from connector.cli.bulk.at_work import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk.job_views import show_counts, view_on
+from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk.words import rows
-from connector.cli.connection import connected, read_settings
-from connector.cli.failures import ExitCode, describe, sentences
-from connector.cli.results import print_json
-from connector.cli.worker import shared, work_beside
+from connector.cli.connected import connected, read_settings
+from connector.cli.failure_text import ExitCode, describe, sentences
+from connector.cli.json_output import print_json
+from connector.cli.worker_command import shared, work_beside
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
 from connector.ledger.budget import Budgets
@@ -42,7 +42,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
         same_organization(job, connection.base_url)
         connection.warm()
         ending = _work_on(ledger, job, settings, connection)
-        lanes = lanes_data(connection.lanes)
+        lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from connector.assembly import Connection, connect
-from connector.cli.options import LOG_FORMAT
 from connector.cli.record_id import check_addresses
+from connector.cli.run_options import LOG_FORMAT
 from connector.settings.environment import Settings, load
 
 

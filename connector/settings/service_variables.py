@@ -102,7 +102,7 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
-class ServiceNames(BaseModel):
+class ServiceVariables(BaseModel):
     """The settings of the hosted endpoint by their names in the environment; `Names` has them too, and is built."""
 
     model_config = ConfigDict(defer_build=True)
@@ -232,7 +232,7 @@ COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES
 """The variables by which OpenTelemetry is told where its collector is."""
 
 
-def service_settings(names: ServiceNames) -> ServiceSettings:
+def service_settings(names: ServiceVariables) -> ServiceSettings:
     """Return the value of the settings by these names."""
     tenants = (entry.partition("=") for entry in _listed(names.service_tenants))
     keys = (entry.partition(":") for entry in _listed(names.service_api_keys))

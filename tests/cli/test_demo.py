@@ -14,10 +14,11 @@ from uuid import UUID
 
 import pytest
 
+from connector.cli.demo.demo_steps import DemoStep, is_verified
+from connector.cli.demo.expectations import Expectation
 from connector.closing.model import Report, ReportStatus
-from connector.demo import Fact, Scene, is_verified
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_demo_closes_checks_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -46,32 +47,32 @@ def test_the_demo_closes_checks_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def scene(name: str, status: ReportStatus) -> Scene:
-    return Scene(name, name, Report(UUID(int=1), status))
+def scene(name: str, status: ReportStatus) -> DemoStep:
+    return DemoStep(name, name, Report(UUID(int=1), status))
 
 
 @pytest.fixture
-def scenes() -> dict[str, Scene]:
+def scenes() -> dict[str, DemoStep]:
     return {
         "won": scene("won", ReportStatus.CLOSED),
         "lost": scene("lost", ReportStatus.CLOSED),
         "again": scene("again", ReportStatus.ALREADY_CLOSED),
-        "facts": Scene("facts", "facts", (Fact("state", "Won", "Won"),)),
+        "facts": DemoStep("facts", "facts", (Expectation("state", "Won", "Won"),)),
     }
 
 
-def test_it_is_verified_when_every_report_and_fact_is_as_it_should_be(scenes: dict[str, Scene]) -> None:
+def test_it_is_verified_when_every_report_and_fact_is_as_it_should_be(scenes: dict[str, DemoStep]) -> None:
     assert is_verified(scenes)
 
 
 @pytest.mark.parametrize("name", ["won", "lost", "again"])
-def test_it_is_not_verified_when_a_report_is_another(scenes: dict[str, Scene], name: str) -> None:
+def test_it_is_not_verified_when_a_report_is_another(scenes: dict[str, DemoStep], name: str) -> None:
     assert not is_verified(scenes | {name: scene(name, ReportStatus.REFUSED)})
 
 
-@pytest.mark.parametrize("facts", [(), (Fact("state", "Won", "Open"),)])
+@pytest.mark.parametrize("facts", [(), (Expectation("state", "Won", "Open"),)])
 def test_it_is_not_verified_when_a_fact_does_not_hold_or_there_is_none(
-    scenes: dict[str, Scene], facts: tuple[Fact, ...]
+    scenes: dict[str, DemoStep], facts: tuple[Expectation, ...]
 ) -> None:
     assert not is_verified(scenes | {"facts": replace(scenes["facts"], shown=facts)})
 

@@ -10,10 +10,10 @@ import click
 
 from connector.assembly import Connection
 from connector.bulk.run.progress_meter import RunResult
-from connector.cli.bulk.at_work import lanes_by_user, opened, stopped_by_keyboard, who
-from connector.cli.connection import connected, read_settings
-from connector.cli.failures import ExitCode
-from connector.cli.options import env_file_option, verbose_option
+from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
+from connector.cli.connected import connected, read_settings
+from connector.cli.failure_text import ExitCode
+from connector.cli.run_options import env_file_option, verbose_option
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError, SettingsError
 from connector.ledger.ledger import LEASE, Ledger
@@ -69,7 +69,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
     with opened(settings, dead_after) as ledger, connected(settings) as connection:
         connection.warm()
         machine = _machine(settings, ledger, connection, clock, dead_after)
-        _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.lanes)}.")
+        _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.clients)}.")
         stopped: list[bool] = []
 
         def stop() -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr
 
 from connector.closing.model import DraftPolicy
-from connector.settings.hosting import ServiceNames
+from connector.settings.service_variables import ServiceVariables
 
 EMULATOR_SCHEME = "emulator:"
 """What DATAVERSE_URL begins with when it names a file for the embedded emulator."""
@@ -20,7 +20,7 @@ EMULATOR_FILE = ".state/emulator.db"
 """The file when it names none."""
 
 
-class SignIn(StrEnum):
+class SignInMethod(StrEnum):
     """How a token is had."""
 
     SECRET = "secret"  # noqa: S105 - the name of a way, not one
@@ -95,7 +95,7 @@ ManagedIdentity = Annotated[str, AfterValidator(_managed)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
-class Names(ServiceNames):
+class Variables(ServiceVariables):
     """The settings by their names in the environment, each with the sentence that explains it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -134,7 +134,7 @@ class Names(ServiceNames):
         alias="DATAVERSE_MANAGED_IDENTITY",
         description="Instead of a secret, on Azure: system, or the client id of a user-assigned managed identity.",
     )
-    sign_in: SignIn | Literal["auto"] = Field(
+    sign_in: SignInMethod | Literal["auto"] = Field(
         "auto",
         alias="DATAVERSE_SIGN_IN",
         description="How to sign in: auto (by what is given above), secret, certificate, federated, managed_identity, "

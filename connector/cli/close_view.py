@@ -6,10 +6,10 @@ from typing import TextIO
 
 import click
 
-from connector.cli.failures import said_by_service, sentences
+from connector.cli.failure_text import said_by_service, sentences
 from connector.cli.screen import legible
 from connector.cli.steps_view import COLUMNS, opportunity_words, step_rows
-from connector.cli.tables import Table, show
+from connector.cli.tables import TextTable, show
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Refusal, Report, ReportStatus, Snapshot
 from connector.closing.report import error_data
@@ -26,7 +26,7 @@ def show_preview(preview: Preview, metadata: OrganizationMetadata, stream: TextI
         return
     rows = step_rows(verdict.steps, preview.snapshot, metadata)
     numbered = tuple((str(number), *row) for number, row in enumerate(rows, start=1))
-    show(Table(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
+    show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
     click.echo(f"Digest: {verdict.digest}", file=stream)
 
 
@@ -38,7 +38,7 @@ def show_report(report: Report, metadata: OrganizationMetadata, stream: TextIO) 
         results = [result.status.value.replace("_", " ") for result in report.steps]
         cells = tuple((*row, result) for row, result in zip(rows, results, strict=True))
         name = _name(seen) if seen else str(report.opportunity_id)
-        show(Table(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
+        show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
     click.echo(legible(_ending(report, metadata)), file=stream)
     for warning in report.warnings:
         click.echo(legible(f"Warning: {warning}"), err=True)

@@ -11,7 +11,7 @@ from types import FrameType
 
 from connector.assembly import Connection
 from connector.bulk.run.paced_client import PacedClient
-from connector.cli.failures import ExitCode
+from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
@@ -28,7 +28,7 @@ def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
 def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
     """Return the lanes by what names their user, of this organization, in every process and on every machine."""
     users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
-    return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.lanes, strict=True)}
+    return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
 
 
 @contextmanager

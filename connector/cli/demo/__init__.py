@@ -1,0 +1,1 @@
+"""What `connector demo` does, and the reader that checks it."""

@@ -1,0 +1,72 @@
+"""An emulator in a process of its own, with made-up data, for as long as the demo needs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from connector.errors import ConnectorError
+
+START_TIMEOUT = 60.0
+"""Seconds that an emulator may take to start: a slow machine makes keys and certificates in a few."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEmulator:
+    """What the emulator says of itself when it is ready."""
+
+    url: str
+    authority: str
+    client_id: str
+    client_secret: str
+    ca_file: Path
+    env_file: Path
+
+
+@contextmanager
+def running_emulator(folder: Path) -> Iterator[RunningEmulator]:
+    """Run an emulator with seeded data in a process of its own, all its files in `folder`; stopped at the end.
+
+    Raises ConnectorError when it does not start.
+    """
+    ready_file, env_file = folder / "ready.json", folder / "emulator.env"
+    command = [sys.executable, "-m", "connector", "emulator", "--db", str(folder / "demo.db"), "--port", "0"]
+    command += ["--ready-file", str(ready_file), "--env-file", str(env_file)]
+    with (folder / "emulator.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        ready = _wait_until_ready(process, ready_file, folder / "emulator.log")
+        yield RunningEmulator(
+            ready["url"],
+            ready["authority"],
+            ready["client_id"],
+            ready["client_secret"],
+            Path(ready["ca_file"]),
+            env_file,
+        )
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log: Path) -> dict[str, str]:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready_file.exists():
+            ready: dict[str, str] = json.loads(ready_file.read_text(encoding="utf-8"))
+            return ready
+        time.sleep(0.05)
+    said = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+    raise ConnectorError(
+        f"The emulator did not start: {said or 'it said nothing'}.", remedy="Run `connector emulator`."
+    )

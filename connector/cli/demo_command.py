@@ -1,0 +1,82 @@
+"""`connector demo`: opportunities of an emulator are closed over HTTP, and a reader reads back what came of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from connector.assembly import connect
+from connector.cli.close_view import show_preview, show_report
+from connector.cli.demo.demo_steps import DemoStep, is_verified, run_steps
+from connector.cli.demo.emulator_process import running_emulator
+from connector.cli.demo.expectations import Expectation, choose
+from connector.cli.demo.independent_reader import IndependentReader
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
+from connector.cli.run_options import json_option, verbose_option
+from connector.cli.tables import TextTable, show
+from connector.clock import SystemClock
+from connector.closing.close import Preview
+from connector.closing.model import OrganizationMetadata, Report
+from connector.closing.report import preview_data, report_data
+from connector.settings.environment import load
+
+
+@click.command()
+@json_option
+@verbose_option
+def demo(*, as_json: bool) -> int:
+    """Close opportunities of a local emulator and check the result, in one go.
+
+    Nothing is needed and nothing is left behind: the emulator serves made-up data from a temporary folder.
+    """
+    clock, steps = SystemClock(), dict[str, DemoStep]()
+    with tempfile.TemporaryDirectory(prefix="connector-demo-") as folder, running_emulator(Path(folder)) as ready:
+        connection = connect(load({}, ready.env_file))
+        try:
+            reader = IndependentReader(ready)
+            _say(f"An emulated organization answers at {ready.url}, with data made up for it.", as_json=as_json)
+            for step in run_steps(connection.organization, reader, choose(reader), clock):
+                steps[step.name] = step
+                if not as_json:
+                    _show(step, connection.organization.metadata())
+        finally:
+            connection.close()
+    verified = is_verified(steps)
+    if as_json:
+        print_json({"verified": verified, "url": ready.url, **{name: _data(step) for name, step in steps.items()}})
+    else:
+        click.echo("\nVerified: everything is as it should be." if verified else "\nNOT verified: see above.")
+    return ExitCode.DONE if verified else ExitCode.FAILED
+
+
+def _say(sentence: str, *, as_json: bool) -> None:
+    click.echo(sentence, err=as_json)
+
+
+def _show(step: DemoStep, metadata: OrganizationMetadata) -> None:
+    click.echo(f"\n== {step.title}")
+    if isinstance(step.shown, Preview):
+        show_preview(step.shown, metadata, sys.stdout)
+    elif isinstance(step.shown, Report):
+        show_report(step.shown, metadata, sys.stdout)
+    else:
+        rows = tuple(
+            (fact.name, str(fact.expected), str(fact.found), "yes" if fact.holds else "NO") for fact in step.shown
+        )
+        show(TextTable("Read back over HTTP", ("fact", "expected", "found", "holds"), rows), sys.stdout)
+
+
+def _data(step: DemoStep) -> object:
+    if isinstance(step.shown, Preview):
+        return preview_data(step.shown)
+    if isinstance(step.shown, Report):
+        return report_data(step.shown)
+    return [_fact_data(fact) for fact in step.shown]
+
+
+def _fact_data(fact: Expectation) -> dict[str, object]:
+    return {"fact": fact.name, "expected": fact.expected, "found": fact.found, "holds": fact.holds}
