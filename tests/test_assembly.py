@@ -17,7 +17,8 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
-from connector.settings.environment import Settings, load
+from connector.settings.environment import load
+from connector.settings.settings import Settings
 
 ORG = "https://contoso.crm4.dynamics.com"
 ROOT = f"{ORG}/api/data/v9.2/"

@@ -22,7 +22,7 @@ from connector.dataverse.sign_in.clouds import cloud_of
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SettingsError
 from connector.handler import Handler
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 from connector.settings.variables import SignInMethod
 
 EMULATOR_MARK = "emulator"

@@ -16,8 +16,8 @@ from connector.assembly.ways import Ways
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.handler import Handler
-from connector.settings.environment import Settings
-from connector.settings.service_variables import ServiceSettings, service_problems
+from connector.settings.service_settings import ServiceSettings, service_problems
+from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.service.options import ServiceOptions
@@ -135,8 +135,8 @@ def service_options(settings: Settings) -> ServiceOptions:
 
 def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
-    if wanted.secret:
-        return wanted.secret.encode()
+    if secret := wanted.secret.get_secret_value():
+        return secret.encode()
     from connector.ledger.store import POSTGRES
 
     if store.startswith(POSTGRES):

@@ -10,7 +10,7 @@ from connector.dataverse.policies import TokenSource
 from connector.dataverse.sign_in import auth
 from connector.errors import SignInError
 from connector.handler import Handler
-from connector.settings.environment import Identity, Settings
+from connector.settings.settings import Identity, Settings
 from connector.settings.variables import SignInMethod
 
 

@@ -34,7 +34,7 @@ from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.transport import Transport
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.service.auth.caller import Caller

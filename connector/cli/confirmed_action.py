@@ -20,7 +20,7 @@ from connector.closing.organization import Organization
 from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing
 from connector.errors import ConnectorError
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 LONG_WAIT = 5.0
 """Seconds of waiting from which on somebody who watches is told."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from connector.assembly import Connection, connect
 from connector.cli.record_id import check_addresses
 from connector.cli.run_options import LOG_FORMAT
-from connector.settings.environment import Settings, load
+from connector.settings.environment import load
+from connector.settings.settings import Settings
 
 
 def read_settings(env_file: Path | None) -> Settings:

@@ -22,7 +22,7 @@ from connector.closing.intent import (
 )
 from connector.closing.request import parse_request
 from connector.errors import InputError
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 _GIVEN = "connector.cli.intent_options"
 

@@ -18,7 +18,7 @@ from connector.cli.run_options import run_options
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 
 @click.command()

@@ -19,7 +19,7 @@ from connector.errors import LedgerError, SettingsError
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.model import Job, JobState, Wish
 from connector.ledger.store import POSTGRES
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.bulk.many_machines.machine import Machine

@@ -1,4 +1,8 @@
-"""Reads `.env` text: names and values, as shells and other programs write them."""
+"""Reads `.env` text: names and values, as shells and other programs write them.
+
+python-dotenv reads the same text, but tells only a log what it cannot read, and a quote that is not closed takes in the
+lines that follow; here every wrong line has its number.
+"""
 
 from __future__ import annotations
 

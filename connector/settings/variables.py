@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from connector.closing.model import DraftPolicy
-from connector.settings.service_variables import ServiceVariables
 
 EMULATOR_SCHEME = "emulator:"
 """What DATAVERSE_URL begins with when it names a file for the embedded emulator."""
@@ -95,7 +94,7 @@ ManagedIdentity = Annotated[str, AfterValidator(_managed)]
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 
 
-class Variables(ServiceVariables):
+class Variables(BaseModel):
     """The settings by their names in the environment, each with the sentence that explains it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -224,3 +223,20 @@ class Variables(ServiceVariables):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", alias="CONNECTOR_LOG_LEVEL", description="How much is logged: DEBUG, INFO, WARNING or ERROR."
     )
+
+
+def sentences(error: ValidationError, where: str = "") -> list[str]:
+    """Return one sentence per problem that pydantic found; never the value, which may be a secret."""
+    found = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        name = where + ".".join(str(part) for part in problem["loc"][:1])
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "missing":
+            said = "is missing; set it in the environment or in .env"
+        elif problem["type"] == "extra_forbidden":
+            said = "is not known here"
+        elif said.startswith("badly formed"):
+            said = "must be an id such as 00000000-0000-0000-0000-000000000000"
+        said = re.sub(r"^Input ", "", said)
+        found.append(f"{name} {said[0].lower()}{said[1:]}.")
+    return found

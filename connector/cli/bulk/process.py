@@ -15,7 +15,7 @@ from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from connector.errors import LedgerError
 from connector.ledger.budget import Budgets
 from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus, Job, JobState, Wish
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 LONGEST_NAME = 200
 """Characters in the name of a job."""

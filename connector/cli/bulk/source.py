@@ -19,7 +19,7 @@ from connector.closing.plan import check_reasons
 from connector.errors import InputError
 from connector.ledger.ledger import Ledger
 from connector.ledger.model import InputChanged, Job, Row
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.dataverse.organization import DataverseOrganization

@@ -15,7 +15,7 @@ from connector.closing.model import OpportunityState, OrganizationMetadata, Quot
 from connector.closing.organization import Organization
 from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
-from connector.settings.environment import Settings
+from connector.settings.settings import Settings
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
     {

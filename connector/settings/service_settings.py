@@ -1,58 +1,30 @@
-"""The settings of the hosted endpoint: their names, what each is for, and the frozen value they become."""
+"""The settings of the hosted endpoint: the name, type, default and explanation of each, and what must go together."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 SHORTEST_SECRET = 32
 """Characters of the endpoint's secret."""
 MOST_KEYS = 2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NO_ENTRIES: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
-    """What is set of the hosted endpoint. Times are in seconds.
-
-    `tenants` maps tenant ids to addresses of organizations, empty for the one of DATAVERSE_URL; `api_keys` maps
-    SHA-256 digests to names, `webhook_keys` to tenants. `audit` is None for a file in the user's state folder.
-    """
-
-    sign_in: str = "auto"
-    access: str = "on_behalf_of"
-    tenants: Mapping[str, str] = field(default_factory=lambda: _NO_ENTRIES)
-    audiences: frozenset[str] = frozenset()
-    clients: frozenset[str] = frozenset()
-    scope: str = "user_impersonation"
-    role: str = "Opportunities.Close"
-    operator_role: str = "Operations.Manage"
-    authority: str = "https://login.microsoftonline.com"
-    api_keys: Mapping[str, str] = field(default_factory=lambda: _NO_ENTRIES, repr=False)
-    public_url: str = ""
-    gateway_hosts: tuple[str, ...] = ()
-    secret: str = field(default="", repr=False)
-    deadline: float = 90.0
-    keep: float = 7 * 86400.0
-    workers: int = 8
-    requests_per_minute: int = 300
-    audit: Path | None = None
-    webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_ENTRIES, repr=False)
-    callback_hosts: tuple[str, ...] = ()
-    telemetry: bool = False
-
-
-def _listed(value: str) -> tuple[str, ...]:
+def _entries(value: object) -> tuple[str, ...]:
+    """Return what stands between the commas of a text; a default, which is none, is returned as it is."""
+    if not isinstance(value, str):
+        return tuple(value) if isinstance(value, tuple | frozenset) else ()
     return tuple(entry.strip() for entry in value.split(",") if entry.strip())
+
+
+def _lowered(value: object) -> frozenset[str]:
+    return frozenset(entry.lower() for entry in _entries(value))
 
 
 def _origin(value: str) -> str:
@@ -62,38 +34,41 @@ def _origin(value: str) -> str:
     return value.rstrip("/")
 
 
-def _tenants(value: str) -> str:
-    for entry in _listed(value):
+def _tenants(value: object) -> dict[str, str]:
+    tenants = {}
+    for entry in _entries(value):
         tenant, _, address = entry.partition("=")
         if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", tenant):
             raise ValueError(f"names {tenant!r}, which is not the id of a tenant")
         if address and not re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d{1,5})?", address):
             raise ValueError(f"maps {tenant} to what is not an organization's address; write TENANT=https://HOST")
-    return value
+        tenants[tenant.lower()] = address
+    return tenants
 
 
-def _api_keys(value: str) -> str:
-    entries = _listed(value)
+def _api_keys(value: object) -> dict[str, str]:
+    entries = _entries(value)
     if len(entries) > MOST_KEYS:
         raise ValueError("may hold two keys: the one in use and its successor")
     if not all(re.fullmatch(r"[\w.-]+:[0-9a-f]{64}", entry, re.ASCII) for entry in entries):
         raise ValueError("must be NAME:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one")
-    return value
+    return {digest: name for name, _, digest in (entry.partition(":") for entry in entries)}
 
 
-def _webhook_keys(value: str) -> str:
-    entries = [entry.rpartition(":") for entry in _listed(value)]
+def _webhook_keys(value: object) -> dict[str, str]:
+    entries = [entry.rpartition(":") for entry in _entries(value)]
     if not all(re.fullmatch(r"[\w-]+", tenant) and _DIGEST.fullmatch(digest) for tenant, _, digest in entries):
         raise ValueError("must be TENANT:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one")
     if max(Counter(tenant.lower() for tenant, _, _ in entries).values(), default=0) > MOST_KEYS:
         raise ValueError("may hold two keys of a tenant: the one in use and its successor")
-    return value
+    return {digest: tenant.lower() for tenant, _, digest in entries}
 
 
-def _hosts(value: str) -> str:
-    if not all(re.fullmatch(r"\*\.[a-z0-9-]+(\.[a-z0-9-]+)+", entry) for entry in _listed(value)):
+def _host_suffixes(value: object) -> tuple[str, ...]:
+    entries = _entries(value)
+    if not all(re.fullmatch(r"\*\.[a-z0-9-]+(\.[a-z0-9-]+)+", entry) for entry in entries):
         raise ValueError("must be patterns such as *.azure-apim.net")
-    return value
+    return tuple(entry.removeprefix("*") for entry in entries)
 
 
 def _secret(value: SecretStr) -> SecretStr:
@@ -102,126 +77,147 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
-class ServiceVariables(BaseModel):
-    """The settings of the hosted endpoint by their names in the environment; `Names` has them too, and is built."""
+def _is_auto(value: object) -> bool:
+    if value in {"auto", "off"}:
+        return value == "auto"
+    raise ValueError("must be auto or off")
 
-    model_config = ConfigDict(defer_build=True)
 
-    service_sign_in: Literal["auto", "entra", "easy_auth", "development"] = Field(
+def _in_seconds(hours: float) -> float:
+    return hours * 3600
+
+
+Texts = Annotated[frozenset[str], BeforeValidator(_entries)]
+LowerTexts = Annotated[frozenset[str], BeforeValidator(_lowered)]
+HostSuffixes = Annotated[tuple[str, ...], BeforeValidator(_host_suffixes)]
+
+
+class ServiceSettings(BaseModel):
+    """The settings of the hosted endpoint, checked. Times are in seconds.
+
+    `tenants` maps tenant ids to addresses of organizations, empty for the one of DATAVERSE_URL; `api_keys` maps
+    SHA-256 digests to names, `webhook_keys` to tenants; hosts are the ends of names. `audit` is None for a file in the
+    user's state folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+    sign_in: Literal["auto", "entra", "easy_auth", "development"] = Field(
         "auto",
         alias="CONNECTOR_SERVICE_SIGN_IN",
         description="How callers of the endpoint sign in: entra (tokens), easy_auth (App Service, Functions and "
         "Container Apps sign them in), development (nobody does; for an emulator on this machine only), or auto: "
         "development with an emulator inside this process, else entra.",
     )
-    service_access: Literal["on_behalf_of", "application", "by_caller"] = Field(
+    access: Literal["on_behalf_of", "application", "by_caller"] = Field(
         "on_behalf_of",
         alias="CONNECTOR_SERVICE_ACCESS",
         description="As whom the endpoint uses the organization: on_behalf_of (as the user who calls, with that "
         "user's rights), application (as its own application user), by_caller (users as themselves, applications as "
         "its own).",
     )
-    service_tenants: Annotated[str, AfterValidator(_tenants)] = Field(
-        "",
+    tenants: Annotated[dict[str, str], BeforeValidator(_tenants)] = Field(
+        {},
         alias="CONNECTOR_SERVICE_TENANTS",
         description="The ids of the tenants that may call, separated by commas; each may name its own organization, "
         "as in TENANT=https://ORG.crm4.dynamics.com.",
     )
-    service_audiences: str = Field(
-        "",
+    audiences: Texts = Field(
+        frozenset(),
         alias="CONNECTOR_SERVICE_AUDIENCES",
         description="What tokens must be for, separated by commas: the endpoint's client id (v2 tokens) and App ID "
         "URI (v1 tokens).",
     )
-    service_clients: str = Field(
-        "",
+    clients: LowerTexts = Field(
+        frozenset(),
         alias="CONNECTOR_SERVICE_CLIENTS",
         description="The client ids of the applications that may call, separated by commas: the connector's, above "
         "all.",
     )
-    service_scope: str = Field(
+    scope: str = Field(
         "user_impersonation",
         alias="CONNECTOR_SERVICE_SCOPE",
         description="The delegated permission that a user's token must have.",
     )
-    service_role: str = Field(
+    role: str = Field(
         "Opportunities.Close",
         alias="CONNECTOR_SERVICE_ROLE",
         description="The app role that an application's token must have.",
     )
-    service_operator_role: str = Field(
+    operator_role: str = Field(
         "Operations.Manage",
         alias="CONNECTOR_SERVICE_OPERATOR_ROLE",
         description="The app role of those who may see and manage everybody's operations.",
     )
-    service_authority: Annotated[str, AfterValidator(_origin)] = Field(
+    authority: Annotated[str, AfterValidator(_origin)] = Field(
         "https://login.microsoftonline.com",
         alias="CONNECTOR_SERVICE_AUTHORITY",
         description="The sign-in service whose tokens the endpoint accepts.",
     )
-    service_api_keys: Annotated[str, AfterValidator(_api_keys)] = Field(
-        "",
+    api_keys: Annotated[dict[str, str], BeforeValidator(_api_keys)] = Field(
+        {},
         alias="CONNECTOR_SERVICE_API_KEYS",
         description="Digests of API keys, NAME:SHA256, at most two, separated by a comma; connector serve --make-key "
         "makes one. Such callers use the organization as the endpoint's application user.",
     )
-    service_public_url: Annotated[str, AfterValidator(_origin)] | Literal[""] = Field(
+    public_url: Annotated[str, AfterValidator(_origin)] | Literal[""] = Field(
         "",
         alias="CONNECTOR_SERVICE_PUBLIC_URL",
         description="Where callers reach the endpoint, as in https://close.contoso.com.",
     )
-    service_gateway_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
-        "",
+    gateway_hosts: HostSuffixes = Field(
+        (),
         alias="CONNECTOR_SERVICE_GATEWAY_HOSTS",
         description="Gateways through which status addresses may lead, as in *.azure-apim.net,*.azure-apihub.net; "
         "without them they lead to the public address.",
     )
-    service_secret: Annotated[SecretStr, AfterValidator(_secret)] = Field(
+    secret: Annotated[SecretStr, AfterValidator(_secret)] = Field(
         SecretStr(""),
         alias="CONNECTOR_SERVICE_SECRET",
         description="Signs status addresses and seals what callers entrust, at least 32 characters, the same for all "
         "instances; when absent, a file beside the job store keeps one.",
     )
-    service_deadline: Annotated[float, Field(gt=0, le=95)] = Field(
+    deadline: Annotated[float, Field(gt=0, le=95)] = Field(
         90.0,
         alias="CONNECTOR_SERVICE_DEADLINE",
         description="Seconds after which a caller who waits is told where to ask again; the flow engine gives up at "
         "120.",
     )
-    service_keep_hours: Annotated[float, Field(ge=24, le=8760)] = Field(
+    keep: Annotated[float, Field(ge=24, le=8760), AfterValidator(_in_seconds)] = Field(
         168.0,
         alias="CONNECTOR_SERVICE_KEEP_HOURS",
+        validate_default=True,
         description="Hours for which the answer of an operation is kept for repetitions of its request.",
     )
-    service_workers: Annotated[int, Field(ge=0, le=64)] = Field(
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(
         8,
         alias="CONNECTOR_SERVICE_WORKERS",
         description="How many operations this instance works off side by side; 0 leaves that to other instances.",
     )
-    service_requests_per_minute: Annotated[int, Field(ge=1, le=499)] = Field(
+    requests_per_minute: Annotated[int, Field(ge=1, le=499)] = Field(
         300,
         alias="CONNECTOR_SERVICE_REQUESTS_PER_MINUTE",
         description="How many requests a connection may send in a minute; the platform allows 500.",
     )
-    service_audit: Path | None = Field(
+    audit: Path | None = Field(
         None,
         alias="CONNECTOR_SERVICE_AUDIT",
         description="The file to which the audit trail is added; when absent, in the user's state folder.",
     )
-    service_webhook_keys: Annotated[str, AfterValidator(_webhook_keys)] = Field(
-        "",
+    webhook_keys: Annotated[dict[str, str], BeforeValidator(_webhook_keys)] = Field(
+        {},
         alias="CONNECTOR_SERVICE_WEBHOOK_KEYS",
         description="Digests of the keys that the webhooks of Dataverse send, TENANT:SHA256, at most two for a tenant, "
         "separated by commas; connector serve --make-key makes one. Without any, the organization is asked for its "
         "changes every minute while somebody is subscribed.",
     )
-    service_callback_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
-        "",
+    callback_hosts: HostSuffixes = Field(
+        (),
         alias="CONNECTOR_SERVICE_CALLBACK_HOSTS",
         description="Hosts that may be told of closed opportunities beside those of the platform, as in *.contoso.com.",
     )
-    service_telemetry: Literal["auto", "off"] = Field(
-        "auto",
+    telemetry: Annotated[bool, BeforeValidator(_is_auto)] = Field(
+        default=True,
         alias="CONNECTOR_SERVICE_TELEMETRY",
         description="Whether traces and metrics are sent by OpenTelemetry: auto (to the collector that "
         "OTEL_EXPORTER_OTLP_ENDPOINT names, nothing without it) or off.",
@@ -230,35 +226,6 @@ class ServiceVariables(BaseModel):
 
 COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
 """The variables by which OpenTelemetry is told where its collector is."""
-
-
-def service_settings(names: ServiceVariables) -> ServiceSettings:
-    """Return the value of the settings by these names."""
-    tenants = (entry.partition("=") for entry in _listed(names.service_tenants))
-    keys = (entry.partition(":") for entry in _listed(names.service_api_keys))
-    webhook_keys = (entry.rpartition(":") for entry in _listed(names.service_webhook_keys))
-    return ServiceSettings(
-        sign_in=names.service_sign_in,
-        access=names.service_access,
-        tenants={tenant.lower(): address for tenant, _, address in tenants},
-        audiences=frozenset(_listed(names.service_audiences)),
-        clients=frozenset(client.lower() for client in _listed(names.service_clients)),
-        scope=names.service_scope,
-        role=names.service_role,
-        operator_role=names.service_operator_role,
-        authority=names.service_authority,
-        api_keys={digest: name for name, _, digest in keys},
-        public_url=names.service_public_url,
-        gateway_hosts=tuple(pattern.removeprefix("*") for pattern in _listed(names.service_gateway_hosts)),
-        secret=names.service_secret.get_secret_value(),
-        deadline=names.service_deadline,
-        keep=names.service_keep_hours * 3600.0,
-        workers=names.service_workers,
-        requests_per_minute=names.service_requests_per_minute,
-        audit=names.service_audit,
-        webhook_keys={digest: tenant.lower() for tenant, _, digest in webhook_keys},
-        callback_hosts=tuple(pattern.removeprefix("*") for pattern in _listed(names.service_callback_hosts)),
-    )
 
 
 def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:

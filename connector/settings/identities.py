@@ -1,0 +1,134 @@
+"""The users to sign in as: what is set of each, and the one way to sign in that follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from connector.settings.settings import Identity
+from connector.settings.variables import ClientId, FilePath, ManagedIdentity, SignInMethod, Variables, sentences
+
+
+def no_identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
+    """Check that nothing of a real organization is set beside an emulator: forgetting the URL must not go unnoticed."""
+    real = {
+        "DATAVERSE_TENANT_ID": names.tenant_id,
+        "DATAVERSE_CLIENT_ID": names.client_id,
+        "DATAVERSE_CLIENT_SECRET": names.client_secret.get_secret_value(),
+        "DATAVERSE_CLIENT_CERTIFICATE": names.client_certificate,
+        "DATAVERSE_FEDERATED_TOKEN_FILE": names.federated_token_file,
+        "DATAVERSE_MANAGED_IDENTITY": names.managed_identity is not None,
+        "DATAVERSE_AUTHORITY": names.authority,
+        "DATAVERSE_IDENTITIES": names.identities,
+    }
+    beside = [name for name, value in real.items() if value]
+    if beside:
+        problems.append(
+            f"DATAVERSE_URL names the embedded emulator, which signs itself in, but {', '.join(beside)} is set: "
+            "set DATAVERSE_URL to the organization's address, or take that away."
+        )
+    return ()
+
+
+class _IdentityRow(BaseModel):
+    """One `[[identity]]` of the file that DATAVERSE_IDENTITIES names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+    name: str
+    client_id: ClientId = ""
+    client_secret: SecretStr = SecretStr("")
+    client_certificate: FilePath | None = None
+    client_certificate_password: SecretStr = SecretStr("")
+    federated_token_file: FilePath | None = None
+    managed_identity: ManagedIdentity | None = None
+
+
+def identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
+    """Return the users to sign in as, the first for single commands; add a sentence for each that is not complete."""
+    rows = _rows(names.identities, problems) if names.identities else []
+    found = [_identity(names, "default", names.sign_in, "DATAVERSE_", problems)]
+    found += [_identity(row, row.name, "auto", f"{names.identities}: {row.name}: ", problems) for row in rows]
+    complete = tuple(identity for identity in found if identity)
+    users = [identity.client_id or identity.managed_identity for identity in complete]
+    if len(set(users)) < len(users):
+        problems.append(
+            f"{names.identities} names an application twice: each has one budget of requests, so list it once."
+        )
+    return complete
+
+
+def _rows(path: Path, problems: list[str]) -> list[_IdentityRow]:
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        problems.append(f"DATAVERSE_IDENTITIES: {path} cannot be read as TOML: {error}.")
+        return []
+    listed = content.get("identity")
+    if not isinstance(listed, list) or set(content) != {"identity"}:
+        problems.append(f"DATAVERSE_IDENTITIES: {path} must hold [[identity]] tables and nothing else.")
+        return []
+    rows = []
+    for number, row in enumerate(listed, 1):
+        try:
+            rows.append(_IdentityRow.model_validate(row))
+        except ValidationError as error:
+            problems += sentences(error, f"{path}: identity {number}: ")
+    return rows
+
+
+def _identity(
+    given: Variables | _IdentityRow, name: str, wanted: SignInMethod | Literal["auto"], prefix: str, problems: list[str]
+) -> Identity | None:
+    """Return the identity that `given` describes, or None and say what is missing or too much."""
+    ways = {
+        SignInMethod.SECRET: bool(given.client_secret.get_secret_value()),
+        SignInMethod.CERTIFICATE: given.client_certificate is not None,
+        SignInMethod.FEDERATED: given.federated_token_file is not None,
+        SignInMethod.MANAGED_IDENTITY: given.managed_identity is not None,
+    }
+    present = [way for way, there in ways.items() if there]
+    if wanted == "auto" and len(present) != 1:
+        problems.append(_undecided(prefix, present))
+        return None
+    way = present[0] if wanted == "auto" else wanted
+    if not ways.get(way, True):
+        problems.append(f"{_spell(prefix, _NEEDS[way])} is missing: signing in by {way.value} needs it.")
+        return None
+    if way is not SignInMethod.MANAGED_IDENTITY and not given.client_id:
+        problems.append(f"{_spell(prefix, 'client_id')} is missing: signing in by {way.value} needs it.")
+        return None
+    return Identity(
+        name,
+        way,
+        given.client_id,
+        given.client_secret.get_secret_value(),
+        given.client_certificate,
+        given.client_certificate_password.get_secret_value(),
+        given.federated_token_file,
+        given.managed_identity or "",
+    )
+
+
+_NEEDS = {
+    SignInMethod.SECRET: "client_secret",
+    SignInMethod.CERTIFICATE: "client_certificate",
+    SignInMethod.FEDERATED: "federated_token_file",
+    SignInMethod.MANAGED_IDENTITY: "managed_identity",
+}
+
+
+def _spell(prefix: str, name: str) -> str:
+    return prefix + (name.upper() if prefix == "DATAVERSE_" else name)
+
+
+def _undecided(prefix: str, present: list[SignInMethod]) -> str:
+    if present:
+        several = " and ".join(_spell(prefix, _NEEDS[way]) for way in present)
+        return f"{several} are all set: keep one, or choose with DATAVERSE_SIGN_IN."
+    one = ", ".join(_spell(prefix, name) for name in _NEEDS.values())
+    return f"There is no way to sign in: set {_spell(prefix, 'client_id')} and one of {one}."
