@@ -67,26 +67,14 @@ LONG_FUNCTION, LONG_FUNCTIONS = 40, 3
 LARGE_FILE, LARGE_FILES = 350, 6
 # Class names and file stems that still mean two things in the product. An entry goes with its second meaning.
 DOUBLE_CLASSES = {
-    "Asked",
-    "Crew",
-    "Desk",
-    "Endpoint",
-    "ErrorBody",
     "Operation",
-    "Operations",
     "Outcome",
-    "Result",
-    "StepResult",
-    "Told",
     "_Closing",
 }
 DOUBLE_STEMS = {
-    "answers",
     "columns",
     "model",
-    "operations",
     "organization",
-    "server",
 }
 DOUBLES_IN_EMULATOR = {
     "Column",

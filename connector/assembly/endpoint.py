@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from connector.assembly.ways import Ways
+from connector.assembly.access_provider import AccessProvider
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.handler import Handler
@@ -20,27 +20,27 @@ from connector.settings.service_settings import ServiceSettings, service_problem
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from connector.service.options import ServiceOptions
-    from connector.service.reach import Surroundings
+    from connector.service.dependencies import Dependencies
+    from connector.service.service_options import ServiceOptions
     from connector.service.telemetry import Telemetry
 
 _V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class HostedEndpoint:
     """What a hosted endpoint is made of; `close` ends what was opened for it."""
 
     options: ServiceOptions
-    around: Surroundings
+    dependencies: Dependencies
     close: Callable[[], None]
 
 
-def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
+def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
     from connector.ledger.store import SMALL_CACHE, open_ledger
     from connector.service.audit import AuditFile
-    from connector.service.reach import Reach, Surroundings
+    from connector.service.dependencies import Dependencies
     from connector.service.telemetry import traced
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
@@ -56,25 +56,25 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> Endpoint:
         def watched(handler: Handler) -> Handler:
             return traced(handler, telemetry, clock.monotonic)
 
-        ways = Ways(settings, options.admission, clock, chance, watched, opening)
-        ways.open()
+        provider = AccessProvider(settings, options.admission, clock, chance, watched, opening)
+        provider.open()
         ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE)
         opening.callback(ledger.close)
         assert settings.service.audit is not None
         audit = AuditFile(settings.service.audit)
         opening.callback(audit.close)
-        around = Surroundings(
-            reach=Reach(ways.organization, ways.address, ways.columns, ways.check, ways.changes, ways.stopped),
+        dependencies = Dependencies(
+            organizations=provider,
             ledger=ledger,
             audit=audit,
-            http=ways.outward(),
+            http=provider.outward(),
             clock=clock,
             entropy=secrets.token_bytes,
             chance=chance.random,
             who=f"{platform.node()}:{os.getpid()} endpoint",
             telemetry=telemetry,
         )
-        return Endpoint(options, around, opening.pop_all().close)
+        return HostedEndpoint(options, dependencies, opening.pop_all().close)
 
 
 def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
@@ -98,8 +98,7 @@ def service_options(settings: Settings) -> ServiceOptions:
     """Return how the endpoint of `settings` behaves. Raises SettingsError when its secret cannot be had."""
     from importlib import metadata
 
-    from connector.service.options import Access, Admission, ServiceOptions
-    from connector.service.options import SignIn as CallerSignIn
+    from connector.service.service_options import Access, Admission, CallerSignIn, ServiceOptions
 
     wanted = settings.service
     automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA

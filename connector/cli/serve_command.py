@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from connector.assembly.endpoint import Endpoint, open_endpoint
+from connector.assembly.endpoint import HostedEndpoint, open_endpoint
 from connector.cli.connected import read_settings
 from connector.cli.run_options import env_file_option, verbose_option
 from connector.errors import SettingsError
@@ -57,25 +57,25 @@ def _require_libraries() -> None:
         )
 
 
-def _serve(endpoint: Endpoint, host: str, port: int) -> None:
+def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
     import uvicorn
 
     from connector.service.app import create_app
-    from connector.service.options import SignIn
-    from connector.service.schemas.wire import Wire
-    from connector.service.server import Server
+    from connector.service.endpoint_server import EndpointServer
+    from connector.service.http_protocol import BoundedHttpProtocol
+    from connector.service.service_options import CallerSignIn
 
-    development = endpoint.options.admission.sign_in is SignIn.DEVELOPMENT
+    development = endpoint.options.admission.sign_in is CallerSignIn.DEVELOPMENT
     if development and not _is_loopback(host):
         raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
     who = "nobody signs in, and only this machine is answered." if development else "callers sign in."
 
     # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
     config = uvicorn.Config(
-        create_app(endpoint.options, endpoint.around),
+        create_app(endpoint.options, endpoint.dependencies),
         host=host,
         port=port,
-        http=Wire,
+        http=BoundedHttpProtocol,
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -83,7 +83,7 @@ def _serve(endpoint: Endpoint, host: str, port: int) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING,
     )
-    Server(config, endpoint.around.waiting.drain, who).run()
+    EndpointServer(config, endpoint.dependencies.waiting.drain, who).run()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,43 +1,43 @@
-"""Makes the endpoint: the app with its routes, the border around it, and the workers beside it."""
+"""Makes the endpoint: the app with its routes, the middleware around it, and the workers beside it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from connector.errors import ConnectorError
 from connector.ledger.operations import Operations
+from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
-from connector.service.auth.callers import Callers
-from connector.service.auth.keys import SigningKeys
-from connector.service.auth.limits import RateLimit
-from connector.service.auth.tokens import Tokens
-from connector.service.border import Border, Identify
-from connector.service.chores import Chore, Chores
+from connector.service.auth.rate_limit import RateLimit
+from connector.service.auth.signing_keys import SigningKeys
+from connector.service.auth.token_validator import TokenValidator
 from connector.service.connector_definition import definition
 from connector.service.connector_definition.properties import Deployment
-from connector.service.failures import TITLES, Declined, Failure, of_error
-from connector.service.health import Health
+from connector.service.dependencies import Dependencies
+from connector.service.health import HealthRoutes
 from connector.service.mcp import mount as mcp
-from connector.service.operations.crew import Crew
-from connector.service.operations.operations import Desk
-from connector.service.operations.work import Stopping, Work
-from connector.service.options import ServiceOptions
-from connector.service.reach import Surroundings
-from connector.service.routes.closing_routes import OperationRoutes
+from connector.service.middleware import Identify, RequestMiddleware
+from connector.service.operations.operation_runner import OperationRunner, Stopping
+from connector.service.operations.operation_service import OperationService
+from connector.service.operations.worker_pool import OperationWorkerPool
+from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
+from connector.service.problems import TITLES, Problem, RequestRefused, of_error
+from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
-from connector.service.schemas.views import ErrorDetail
+from connector.service.schemas.response_models import ErrorDetail
+from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
-from connector.service.templates.page import OperationsPage
-from connector.service.webhooks.notifications import Notices
-from connector.service.webhooks.trigger import Trigger
+from connector.service.templates.operations_page import OperationsPage
+from connector.service.webhooks.notifications import Notifier
+from connector.service.webhooks.trigger import ClosedTrigger
 
 FORGETTING = 600.0
 """Seconds between looks for operations that have expired."""
@@ -54,48 +54,65 @@ _BODY_SENTENCES = {
 """What is told of a body that is none; of its fields, the sentences of pydantic."""
 
 
-def create_app(options: ServiceOptions, around: Surroundings) -> FastAPI:
+def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     """Return the endpoint as an ASGI app; its workers run from its start to its shutdown."""
-    desk = Desk(around.ledger, options, around.audit, around.clock, around.entropy, around.reach.stopped)
-    trigger = Trigger(options, around)
-    crew = _crew(desk, options, around, trigger.notices)
+    service = OperationService(
+        dependencies.ledger,
+        options,
+        dependencies.audit,
+        dependencies.clock,
+        dependencies.entropy,
+        dependencies.organizations.stopped,
+    )
+    trigger = ClosedTrigger(options, dependencies)
+    pool = _worker_pool(service, options, dependencies, trigger.notifier)
     app = FastAPI(
         title="Opportunity Close",
         version=options.version or "0",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(options, around),
+        lifespan=_lifespan(options, dependencies),
         redirect_slashes=False,
     )
-    working = (lambda: crew.alive) if options.workers else (lambda: True)
-    operations = Operations(around.ledger)
-    around.telemetry.watch(UNFINISHED, operations.unfinished)
-    parts = (
-        OperationRoutes(desk, options, around.waiting, around.clock, crew.wake).router(),
-        OperationsPage(desk, around.waiting, around.clock, options.secret, crew.wake).router(),
-        ReadingRoutes(around.reach, options, around.waiting, around.clock).router(),
-        Health(operations, around.reach.check, working, around.waiting, around.clock, options.version).router(),
-        trigger.router(),
-        definition.router(_deployment(options)),
-    )
-    for part in parts:  # the routes themselves: the definition is projected from what the app lists
-        app.router.routes.extend(part.routes)
+    operations = Operations(dependencies.ledger)
+    dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
+    for router in _routers(options, dependencies, service, pool, trigger):
+        app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
     app.add_middleware(
-        Border,
-        identify=_identify(options, around),
-        limit=RateLimit(options.requests_per_minute, around.clock),
+        RequestMiddleware,
+        identify=_identify(options, dependencies),
+        limit=RateLimit(options.requests_per_minute, dependencies.clock),
         body_limit=options.body_limit,
         body_seconds=options.body_seconds,
-        telemetry=around.telemetry,
-        clock=around.clock,
+        telemetry=dependencies.telemetry,
+        clock=dependencies.clock,
     )
-    app.state.crew, app.state.trigger = crew, trigger
-    forgetting = Chore("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
-    app.state.chores = Chores((*trigger.chores(), forgetting), around.clock)
+    app.state.pool, app.state.trigger = pool, trigger
+    forgetting = PeriodicTask("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
+    app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
     return app
+
+
+def _routers(
+    options: ServiceOptions,
+    dependencies: Dependencies,
+    service: OperationService,
+    pool: OperationWorkerPool,
+    trigger: ClosedTrigger,
+) -> Iterator[APIRouter]:
+    """Return the routes of the endpoint, one router for each subject."""
+    waiting, clock = dependencies.waiting, dependencies.clock
+    working = (lambda: pool.alive) if options.workers else (lambda: True)
+    check = dependencies.organizations.check
+    yield OperationRoutes(service, options, waiting, clock, pool.wake).router()
+    yield OperationsPage(service, waiting, clock, options.secret, pool.wake).router()
+    yield ReadingRoutes(dependencies.organizations, options, waiting, clock).router()
+    yield HealthRoutes(service.operations, check, working, waiting, clock, options.version).router()
+    yield trigger.router()
+    yield definition.router(_deployment(options))
 
 
 def _forget(operations: Operations) -> None:
@@ -105,44 +122,52 @@ def _forget(operations: Operations) -> None:
 
 
 def work_of(
-    desk: Desk, options: ServiceOptions, around: Surroundings, notices: Notices, stopping: threading.Event
-) -> Work:
+    service: OperationService,
+    options: ServiceOptions,
+    dependencies: Dependencies,
+    notifier: Notifier,
+    stopping: threading.Event,
+) -> OperationRunner:
     """Return how operations are worked off in this process; its pauses end when it is `stopping`."""
 
     def pause(seconds: float) -> None:
         if stopping.wait(seconds):
             raise Stopping
 
-    return Work(
-        desk=desk,
+    return OperationRunner(
+        service=service,
         options=options,
-        organization_for=around.reach.organization,
-        audit=around.audit,
-        clock=around.clock,
-        announce=notices.announce_own,
-        telemetry=around.telemetry,
-        tell=around.waiting.tell,
+        organization_for=dependencies.organizations.organization,
+        audit=dependencies.audit,
+        clock=dependencies.clock,
+        announce=notifier.announce_own,
+        telemetry=dependencies.telemetry,
+        tell=dependencies.waiting.tell,
         pause=pause,
-        chance=around.chance,
+        chance=dependencies.chance,
     )
 
 
-def _crew(desk: Desk, options: ServiceOptions, around: Surroundings, notices: Notices) -> Crew:
+def _worker_pool(
+    service: OperationService, options: ServiceOptions, dependencies: Dependencies, notifier: Notifier
+) -> OperationWorkerPool:
     stopping = threading.Event()
-    work = work_of(desk, options, around, notices, stopping)
-    return Crew(around.ledger, work, max(1, options.workers), around.who, stopping)
+    work = work_of(service, options, dependencies, notifier, stopping)
+    return OperationWorkerPool(dependencies.ledger, work, max(1, options.workers), dependencies.who, stopping)
 
 
-def _lifespan(options: ServiceOptions, around: Surroundings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    options: ServiceOptions, dependencies: Dependencies
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if options.workers:
-            app.state.crew.start()
-            app.state.chores.start()
+            app.state.pool.start()
+            app.state.periodic_tasks.start()
         async with app.state.tools():
             yield
-        await around.waiting.apart(app.state.chores.stop)
-        await around.waiting.apart(app.state.crew.stop)
+        await dependencies.waiting.apart(app.state.periodic_tasks.stop)
+        await dependencies.waiting.apart(app.state.pool.stop)
 
     return lifespan
 
@@ -167,14 +192,14 @@ def _deployment(options: ServiceOptions) -> Deployment:
     )
 
 
-def _identify(options: ServiceOptions, around: Surroundings) -> Identify:
+def _identify(options: ServiceOptions, dependencies: Dependencies) -> Identify:
     admission = options.admission
-    keys = SigningKeys(around.http, admission.authority, around.clock)
-    callers = Callers(admission, Tokens(admission, keys, around.clock).caller)
+    keys = SigningKeys(dependencies.http, admission.authority, dependencies.clock)
+    callers = Authenticator(admission, TokenValidator(admission, keys, dependencies.clock).caller)
 
     async def identify(headers: Mapping[str, str], peer: str) -> Caller:
         if callers.asks_afar(headers):
-            return await around.waiting.apart(lambda: callers.identify(headers, peer))
+            return await dependencies.waiting.apart(lambda: callers.identify(headers, peer))
         return callers.identify(headers, peer)
 
     return identify
@@ -182,7 +207,7 @@ def _identify(options: ServiceOptions, around: Surroundings) -> Identify:
 
 def _answer_failures(app: FastAPI) -> None:
     async def of_declined(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Declined)
+        assert isinstance(error, RequestRefused)
         return _failed(request, error.failure)
 
     async def of_connector(request: Request, error: Exception) -> JSONResponse:
@@ -198,24 +223,24 @@ def _answer_failures(app: FastAPI) -> None:
         status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
         sentence = f"{TITLES.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
-        return _failed(request, Failure(status, code, sentence, headers=dict(error.headers or {})))
+        return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
 
-    app.add_exception_handler(Declined, of_declined)
+    app.add_exception_handler(RequestRefused, of_declined)
     app.add_exception_handler(ConnectorError, of_connector)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, of_http)
 
 
-def _failed(request: Request, failure: Failure) -> JSONResponse:
+def _failed(request: Request, failure: Problem) -> JSONResponse:
     path = "" if request.url.path.startswith(("/operations/", "/subscriptions/")) else request.url.path
     return JSONResponse(failure.body(path, request.state.correlation_id), failure.status, dict(failure.headers))
 
 
-def _malformed(error: RequestValidationError) -> Failure:
+def _malformed(error: RequestValidationError) -> Problem:
     """Return every field that is wrong, by name; never what was sent."""
     details = [_detail(str(problem["type"]), problem["loc"], str(problem["msg"])) for problem in error.errors()]
     named = "; ".join(f"{detail.target}: {detail.message}" for detail in details)
-    return Failure(400, "invalid_request", f"The request is malformed. {named}.", tuple(details))
+    return Problem(400, "invalid_request", f"The request is malformed. {named}.", tuple(details))
 
 
 def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:

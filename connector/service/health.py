@@ -11,13 +11,13 @@ from fastapi.responses import JSONResponse
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.operations import Operations
-from connector.service.operations.wait import Waiting
+from connector.service.operations.waiting import Waiter
 
 FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""
 
 
-class Health:
+class HealthRoutes:
     """Answers probes. `check` raises ConnectorError while no token can be had; `working` says whether work goes on."""
 
     def __init__(
@@ -25,7 +25,7 @@ class Health:
         operations: Operations,
         check: Callable[[], None],
         working: Callable[[], bool],
-        waiting: Waiting,
+        waiting: Waiter,
         clock: Clock,
         version: str,
     ) -> None:

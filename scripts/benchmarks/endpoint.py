@@ -67,7 +67,7 @@ def accepting(requests: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         stage = Stage(Path(folder))
         options = replace(OPTIONS, workers=0, requests_per_minute=10**9, queue=10**9)
-        app = create_app(options, stage.around())
+        app = create_app(options, stage.dependencies())
         paths = [path_of(stage.opportunity()) for _ in range(requests)]
         body = BODY | {"mode": "accept"}
         asyncio.run(_asked(bare, paths[: requests // 10], body))  # what is made at the first request is not in it

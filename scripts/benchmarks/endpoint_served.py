@@ -29,7 +29,7 @@ def main(what: str, port: int) -> None:
 
 def _endpoint() -> FastAPI:
     made = open_endpoint(load(os.environ, None))
-    return create_app(replace(made.options, requests_per_minute=10**9, queue=10**6), made.around)
+    return create_app(replace(made.options, requests_per_minute=10**9, queue=10**6), made.dependencies)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from connector.clock import Clock
 from connector.handler import Request, Response
-from connector.service.options import Admission
+from connector.service.service_options import Admission
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 OTHER_TENANT = "22222222-2222-4222-8222-222222222222"

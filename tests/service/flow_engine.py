@@ -21,7 +21,7 @@ from fastapi import FastAPI
 
 from connector.ledger.operations import Operations
 from connector.ledger.worker import Worker
-from connector.service.operations.work import Work
+from connector.service.operations.operation_runner import OperationRunner
 from tests.service.timeline import Timeline
 
 CUT = 120.0
@@ -179,7 +179,7 @@ class FlowEngine:
             loop.close()
 
 
-def hands(timeline: Timeline, operations: Operations, worker: Worker, work: Work) -> Callable[[], None]:
+def hands(timeline: Timeline, operations: Operations, worker: Worker, work: OperationRunner) -> Callable[[], None]:
     """Return an actor that works operations off for ever."""
 
     def act() -> None:

@@ -20,8 +20,8 @@ from connector.errors import Unanswered
 from connector.handler import Request, Response
 from connector.ledger.operations import Operations
 from connector.service.app import create_app
-from connector.service.operations.operations import Desk
-from connector.service.operations.work import Work
+from connector.service.operations.operation_runner import OperationRunner
+from connector.service.operations.operation_service import OperationService
 from tests.service.flow_engine import SCHEDULES, FlowEngine, TimelineWaiting, hands
 from tests.service.stage import OPTIONS, Stage
 from tests.service.timeline import Timeline
@@ -160,10 +160,13 @@ def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random)
     options = replace(
         OPTIONS, workers=0, requests_per_minute=10**6, queue=10**6, public_url="https://close.contoso.com"
     )
-    around = replace(stage.around(), clock=timeline, waiting=waiting)
-    app, desk = create_app(options, around), Desk(stage.ledger, options, stage.notes, timeline, around.entropy)
-    work = Work(
-        desk, options, stage.organization_for, stage.notes, timeline, waiting.tell, timeline.sleep, chance.random
+    dependencies = replace(stage.dependencies(), clock=timeline, waiting=waiting)
+    app, service = (
+        create_app(options, dependencies),
+        OperationService(stage.ledger, options, stage.notes, timeline, dependencies.entropy, lambda _: 0.0),
+    )
+    work = OperationRunner(
+        service, options, stage.organization_for, stage.notes, timeline, waiting.tell, timeline.sleep, chance.random
     )
     _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")

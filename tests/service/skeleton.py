@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from connector.service.connector_definition.definition import router
 from connector.service.connector_definition.properties import Deployment
-from connector.service.operations.table import (
+from connector.service.operations.operation_specs import (
     OPERATIONS,
     ColumnsTable,
     IdempotencyHeader,
@@ -19,7 +19,7 @@ from connector.service.operations.table import (
     TopQuery,
     register,
 )
-from connector.service.schemas.bodies import CloseBody, PlanBody, ReopenBody, SubscribeBody
+from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody, SubscribeBody
 
 DEPLOYMENT = Deployment(host="close.contoso.com", audience="api://close.contoso.com")
 

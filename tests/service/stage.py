@@ -30,11 +30,11 @@ from connector.handler import Handler, Request, Response
 from connector.ledger.store import open_ledger
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller
-from connector.service.options import Access, Admission, ServiceOptions, SignIn
-from connector.service.reach import Reach, Surroundings
-from connector.service.webhooks.tracking import Changed, Changes
+from connector.service.dependencies import Dependencies
+from connector.service.service_options import Access, Admission, CallerSignIn, ServiceOptions
+from connector.service.webhooks.change_tracking import ChangedOpportunities, Changes
 
-DEVELOPMENT = Admission(sign_in=SignIn.DEVELOPMENT, access=Access.APPLICATION)
+DEVELOPMENT = Admission(sign_in=CallerSignIn.DEVELOPMENT, access=Access.APPLICATION)
 OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")
 
 TOKEN_LASTS = 3000.0
@@ -76,8 +76,20 @@ def lost(request: Request, pass_on: Handler) -> Response:
     raise Unanswered("The connection was reset before the answer came.")
 
 
-def _no_changes(_tenant: str, token: str | None) -> Changed:
-    return Changed([], token or "now")
+def _no_changes(_tenant: str, token: str | None) -> ChangedOpportunities:
+    return ChangedOpportunities([], token or "now")
+
+
+@dataclass
+class StageAccess:
+    """The organization of the stage, as any caller may use it."""
+
+    organization: Callable[[Caller], DataverseOrganization]
+    address: Callable[[Caller], str]
+    columns: Callable[[Caller, str], Mapping[str, Any]]
+    check: Callable[[], None]
+    changes: Changes
+    stopped: Callable[[Caller], float]
 
 
 @dataclass
@@ -117,8 +129,8 @@ class Stage:
         self.ledger.close()
         self.embedded.close()
 
-    def around(self) -> Surroundings:
-        reach = Reach(
+    def dependencies(self) -> Dependencies:
+        organizations = StageAccess(
             organization=self.organization_for,
             address=lambda _caller: self.embedded.url,
             columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
@@ -126,8 +138,8 @@ class Stage:
             changes=self.changes,
             stopped=lambda _caller: self.stopped,
         )
-        return Surroundings(
-            reach=reach, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,
+        return Dependencies(
+            organizations=organizations, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,
             entropy=self._entropy, chance=lambda: 0.0, who="test",
         )  # fmt: skip
 
@@ -137,7 +149,7 @@ class Stage:
     @contextmanager
     def client(self, **changed: Any) -> Iterator[TestClient]:
         """Serve the endpoint and give a client of it, which is on this machine."""
-        app = create_app(replace(OPTIONS, **changed), self.around())
+        app = create_app(replace(OPTIONS, **changed), self.dependencies())
         with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
             yield client
 

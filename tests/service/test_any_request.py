@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from starlette.testclient import TestClient
 
 from connector.emulator.identity.keys import Keys
-from connector.service.operations.table import OPERATIONS
+from connector.service.operations.operation_specs import OPERATIONS
 from tests.service.stage import Stage
 
 CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]

@@ -86,7 +86,7 @@ def test_what_cannot_be_written_down_is_not_begun(stage: Stage) -> None:
     opportunity, full = stage.opportunity(1), AuditFile(Path("/dev/full"))
     with stage.client(workers=0) as client:
         before = client.get(f"/opportunities/{opportunity}").json()
-    app = create_app(replace(OPTIONS, workers=0), replace(stage.around(), audit=full))
+    app = create_app(replace(OPTIONS, workers=0), replace(stage.dependencies(), audit=full))
     with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
         answer = client.post(f"/opportunities/{opportunity}/close", json=WON)
     assert answer.status_code == 503

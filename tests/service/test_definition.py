@@ -105,7 +105,7 @@ def test_a_third_judge_accepts_it_and_no_broken_one(tmp_path: Path) -> None:
 
 
 def test_the_endpoint_that_runs_is_the_one_that_is_described(stage: Stage) -> None:
-    app = create_app(OPTIONS, stage.around())
+    app = create_app(OPTIONS, stage.dependencies())
     assert swagger(app, DEPLOYMENT) == SWAGGER
     document = Document(
         text(SWAGGER),

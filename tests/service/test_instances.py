@@ -143,7 +143,7 @@ def test_what_is_to_be_told_is_sent_by_one_of_two_instances(postgres_store: str)
             together.wait(60)
             room.announce()
             for _ in range(3):
-                room.courier.round()
+                room.delivery_worker.round()
 
         threads = [threading.Thread(target=act, args=(room,)) for room in rooms]
         for thread in threads:
@@ -155,7 +155,7 @@ def test_what_is_to_be_told_is_sent_by_one_of_two_instances(postgres_store: str)
         assert len(told) == 20
         clock.advance(LASTS)
         for room in rooms:
-            room.courier.sweep()
+            room.delivery_worker.sweep()
         assert rooms[1].subscriptions.tenants() == []
 
 

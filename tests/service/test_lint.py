@@ -104,19 +104,19 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (11, "a parameter without a sentence", lambda d: close(d)["parameters"][0].pop("description")),
     (12, "a property without a label", lambda d: body(d)["subject"].pop("x-ms-summary")),
     (12, "an output without a sentence",
-     lambda d: d["definitions"]["Result"]["properties"]["changed"].pop("description")),
+     lambda d: d["definitions"]["CloseResult"]["properties"]["changed"].pop("description")),
     (13, "a title", lambda d: put(d["definitions"]["CloseBody"], title="CloseBody")),
     (14, "a label beside a reference",
-     lambda d: put(body(d), x={"$ref": "#/definitions/Result", "x-ms-summary": "X"})),
+     lambda d: put(body(d), x={"$ref": "#/definitions/CloseResult", "x-ms-summary": "X"})),
     (15, "a reference to nothing", lambda d: put(body(d), x={"$ref": "#/definitions/Nothing"})),
-    (15, "a reference elsewhere", lambda d: put(body(d), x={"$ref": "other.json#/definitions/Result"})),
+    (15, "a reference elsewhere", lambda d: put(body(d), x={"$ref": "other.json#/definitions/CloseResult"})),
     (15, "a loop", lambda d: (put(body(d), again={"$ref": "#/definitions/CloseBody"}),
                               d["definitions"]["CloseBody"]["required"].append("again"))),
     *((16, keyword, lambda d, k=keyword: body(d)["subject"].update({k: value_of(k)}))
       for keyword in ("anyOf", "oneOf", "allOf", "not", "const", "nullable", "examples", "exclusiveMinimum")),
     (16, "a list of types", lambda d: put(body(d)["subject"], type=["string", "null"])),
     (17, "an untyped property", lambda d: body(d)["subject"].pop("type")),
-    (18, "an array of anything", lambda d: d["definitions"]["Result"]["properties"]["warnings"].pop("items")),
+    (18, "an array of anything", lambda d: d["definitions"]["CloseResult"]["properties"]["warnings"].pop("items")),
     (19, "an empty required", lambda d: put(d["definitions"]["CloseBody"], required=[])),
     (19, "a required that does not exist", lambda d: d["definitions"]["CloseBody"]["required"].append("nothing")),
     (19, "a required without properties", lambda d: put(body(d)["columns"], required=["x"])),
@@ -150,9 +150,9 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (33, "no success", lambda d: [close(d)["responses"].pop(s) for s in ("200", "202")]),
     (33, "a visible action without outputs", lambda d: close(d)["responses"]["200"].pop("schema")),
     (34, "two responses with a schema",
-     lambda d: put(close(d)["responses"]["400"], schema={"$ref": "#/definitions/Result"})),
+     lambda d: put(close(d)["responses"]["400"], schema={"$ref": "#/definitions/CloseResult"})),
     (35, "a schema on default",
-     lambda d: put(close(d)["responses"]["default"], schema={"$ref": "#/definitions/Result"})),
+     lambda d: put(close(d)["responses"]["default"], schema={"$ref": "#/definitions/CloseResult"})),
     (35, "nothing but default", lambda d: put(close(d), responses={"default": {"description": "It failed."}})),
     (36, "no 4xx", lambda d: [read(d)["responses"].pop(s) for s in list(read(d)["responses"]) if s[0] == "4"]),
     (36, "no sentence", lambda d: put(close(d)["responses"]["404"], description="not found")),
@@ -183,7 +183,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (40, "no callback", lambda d: callback(d).pop("x-ms-notification-url")),
     (40, "a callback that is a number", lambda d: put(callback(d), type="integer")),
     (40, "a callback among the outputs",
-     lambda d: put(d["definitions"]["Result"]["properties"]["message"], x__ms__notification__url=True)),
+     lambda d: put(d["definitions"]["CloseResult"]["properties"]["message"], x__ms__notification__url=True)),
     (41, "a list of subscriptions on the same path", lambda d: put(d["paths"][SUBSCRIBE], get=read(d))),
     (42, "no Location", lambda d: d["paths"][SUBSCRIBE]["post"]["responses"]["201"].pop("headers")),
     (42, "a DELETE that a maker sees", lambda d: d["paths"][UNSUBSCRIBE]["delete"].pop("x-ms-visibility")),
@@ -213,7 +213,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (50, "an operation moved", lambda d: put(d["paths"], **{"/all": d["paths"].pop(LIST)})),
     (50, "an input gone", lambda d: body(d).pop("subject")),
     (50, "a parameter gone", lambda d: close(d)["parameters"].pop(1)),
-    (50, "an output gone", lambda d: d["definitions"]["Result"]["properties"].pop("changed")),
+    (50, "an output gone", lambda d: d["definitions"]["CloseResult"]["properties"].pop("changed")),
     (50, "a field of the event gone", lambda d: d["definitions"]["ClosedEvent"]["properties"].pop("source")),
     (50, "a choice gone", lambda d: put(body(d)["mode"], enum=["wait"])),
     (50, "another type", lambda d: put(body(d)["status"], type="string")),
@@ -223,7 +223,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (52, "an operation that is not told of", lambda d: d["paths"].pop(LIST)),
     (52, "an operation under another id", lambda d: put(read(d), operationId="ReadOpportunity")),
     (52, "other required inputs", lambda d: d["definitions"]["CloseBody"].pop("required")),
-    (52, "another answer", lambda d: d["definitions"]["Result"]["properties"].pop("changed")),
+    (52, "another answer", lambda d: d["definitions"]["CloseResult"]["properties"].pop("changed")),
 ]
 PROPERTY_FAULTS: list[tuple[str, Fault]] = [
     ("an unknown key", lambda p: put(p["properties"], extra=1)),
@@ -292,5 +292,5 @@ def test_a_misspelt_extension_is_told_what_it_may_have_meant() -> None:
 def test_what_is_added_breaks_no_flow() -> None:
     document = deepcopy(SWAGGER)
     put(body(document), extra={"type": "string", "x-ms-summary": "Extra", "description": "More."})
-    put(document["definitions"]["Result"]["properties"], extra={"type": "string"})
+    put(document["definitions"]["CloseResult"]["properties"], extra={"type": "string"})
     assert 50 not in broken(replace(CLEAN, swagger=document))

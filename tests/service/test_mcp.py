@@ -13,8 +13,8 @@ from fastapi.testclient import TestClient
 
 from connector.service.mcp.mount import mount
 from connector.service.mcp.tools import TOOLS
-from connector.service.operations.table import OPERATIONS, OperationId, OpportunityId, register
-from connector.service.schemas.bodies import CloseBody, PlanBody, ReopenBody
+from connector.service.operations.operation_specs import OPERATIONS, OperationId, OpportunityId, register
+from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
 
 Json = dict[str, Any]
 HOST = "close.contoso.com"

@@ -20,7 +20,7 @@ from jsonschema.validators import validator_for
 
 from connector.service.app import create_app
 from connector.service.connector_definition.definition import MCP_PATH, PROPERTIES_PATH, SWAGGER_PATH
-from connector.service.options import Access, Admission, SignIn
+from connector.service.service_options import Access, Admission, CallerSignIn
 from tests.service.stage import DEVELOPMENT, OPTIONS, Stage
 
 Json = dict[str, Any]
@@ -38,7 +38,7 @@ ENTRA = Admission(
 MODES = {
     "users on their own behalf": ENTRA,
     "by caller": replace(ENTRA, access=Access.BY_CALLER),
-    "the platform's sign-in": replace(ENTRA, sign_in=SignIn.EASY_AUTH),
+    "the platform's sign-in": replace(ENTRA, sign_in=CallerSignIn.EASY_AUTH),
     "several tenants": replace(
         ENTRA, tenants={TENANT: "https://a.crm.dynamics.com", OTHER: "https://b.crm.dynamics.com"}
     ),
@@ -82,7 +82,7 @@ def faults(name: str, document: Json) -> list[ValidationError]:
 @pytest.mark.parametrize("mode", MODES)
 def test_microsofts_schemas_accept_what_an_endpoint_serves(mode: str, stage: Stage) -> None:
     options = replace(OPTIONS, admission=MODES[mode], public_url="https://close.contoso.com")
-    client = TestClient(create_app(options, stage.around()))
+    client = TestClient(create_app(options, stage.dependencies()))
     for path, name in ((SWAGGER_PATH, DEFINITION), (MCP_PATH, DEFINITION), (PROPERTIES_PATH, PROPERTIES)):
         assert faults(name, client.get(path).json()) == []
 
@@ -107,7 +107,7 @@ def test_microsofts_schemas_accept_what_an_endpoint_serves(mode: str, stage: Sta
 def test_microsofts_schemas_find_a_fault(
     path: str, name: str, place: tuple[str, ...], value: str, stage: Stage
 ) -> None:
-    document = TestClient(create_app(OPTIONS, stage.around())).get(path).json()
+    document = TestClient(create_app(OPTIONS, stage.dependencies())).get(path).json()
     *way, last = place
     holder = document
     for step in way:

@@ -31,7 +31,7 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInAgain
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.failures import of_error
+from connector.service.problems import of_error
 from connector.settings.environment import load
 
 FLOWS = Application("66666666-6666-4666-8666-666666666666", "66666666-0000-4666-8666-666666666666", "Flows")
@@ -95,9 +95,9 @@ def hosted(folder: Path, keys: Keys, **settings: str) -> Iterator[Hosted]:
         }
         endpoint = open_endpoint(load(environment))
         try:
-            app = create_app(endpoint.options, endpoint.around)
+            app = create_app(endpoint.options, endpoint.dependencies)
             with TestClient(app, base_url="https://close.contoso.com") as client:
-                yield Hosted(emulated, client, endpoint.around.reach)
+                yield Hosted(emulated, client, endpoint.dependencies.organizations)
         finally:
             endpoint.close()
 

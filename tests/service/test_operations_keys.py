@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.failures import Declined
 from connector.service.operations.operation_keys import KeyKind, OperationKey, key_of
-from connector.service.schemas.bodies import CloseBody, ReopenBody
+from connector.service.problems import RequestRefused
+from connector.service.schemas.request_models import CloseBody, ReopenBody
 
 ID = UUID("0f3c0000-0000-4000-8000-000000000001")
 USER = Caller(CallerKind.USER, "tenant", "user", "app")
@@ -39,7 +39,7 @@ def test_a_key_is_the_same_quoted_or_not_in_the_header_or_the_body(key: str) -> 
 
 
 def test_two_different_keys_are_refused() -> None:
-    with pytest.raises(Declined) as caught:
+    with pytest.raises(RequestRefused) as caught:
         made("a", body=close(idempotencyKey="b"))
     assert caught.value.failure.status == 400
 

@@ -88,7 +88,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @contextmanager
 def served(stage: Stage) -> Iterator[str]:
     """Serve the endpoint on a port of this machine, and give its address."""
-    app = create_app(OPTIONS, stage.around())
+    app = create_app(OPTIONS, stage.dependencies())
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -19,8 +19,8 @@ from connector.handler import Handler, Request, Response
 from connector.ledger.model import Item, Job
 from connector.ledger.operations import Operations
 from connector.ledger.worker import Worker
-from connector.service.operations.table import OPERATIONS
-from connector.service.schemas.views import ErrorBody
+from connector.service.operations.operation_specs import OPERATIONS
+from connector.service.schemas.response_models import ErrorResponse
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
 DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4
@@ -199,7 +199,7 @@ def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, obj
     opportunity = stage.opportunity(DRAFT)
     with stage.client() as client:
         answer = close(client, opportunity, **body)
-    told = ErrorBody.model_validate(answer.json())
+    told = ErrorResponse.model_validate(answer.json())
     assert (answer.status_code, told.status, told.retryable) == (status, status, False)
     assert told.error.code == code or status == 409
     assert told.error.message == told.detail

@@ -19,7 +19,7 @@ from connector.assembly.endpoint import open_endpoint
 from connector.service.app import create_app
 from connector.settings.environment import load
 endpoint = open_endpoint(load())
-app = create_app(endpoint.options, endpoint.around)
+app = create_app(endpoint.options, endpoint.dependencies)
 with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 1)) as client:
     assert client.get("/readyz").status_code == 200
     print(" ".join(sorted(set(sys.modules) - before)))

@@ -28,23 +28,23 @@ from connector.handler import Request, Response
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.failures import Declined
-from connector.service.operations.wait import LoopWaiting
-from connector.service.routes.subscriptions_routes import Desk, router
-from connector.service.schemas.bodies import SubscribeBody
-from connector.service.webhooks.callback import PLATFORM_HOSTS, allowed
+from connector.service.operations.waiting import EventLoopWaiter
+from connector.service.problems import RequestRefused
+from connector.service.routes.subscription_routes import SubscriptionDependencies, router
+from connector.service.schemas.request_models import SubscribeBody
+from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS, allowed
+from connector.service.webhooks.change_tracking import NET, ChangedOpportunities, ChangeTracker
+from connector.service.webhooks.dataverse_webhook import KEY_HEADER
 from connector.service.webhooks.notifications import (
     GIVES_UP,
     PAUSES,
     REMEMBERS,
-    Courier,
-    Notices,
+    DeliveryWorker,
+    Notifier,
     closed_event,
     event_from,
 )
 from connector.service.webhooks.subscriptions import LASTS, MOST, Subscriptions
-from connector.service.webhooks.tracking import NET, Changed, Tracker
-from connector.service.webhooks.webhooks import KEY_HEADER
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 
@@ -93,20 +93,22 @@ class Sales:
 
 
 class Room:
-    """Subscriptions, notices and courier over one store."""
+    """Subscriptions, the notifier and the delivery worker over one store."""
 
     def __init__(self, ledger: Ledger, clock: VirtualClock) -> None:
         secret, entropy = b"a secret of at least some bytes", Random(7).randbytes
         self.clock, self.database = clock, ledger.database
         self.sales, self.flows = Sales(), Flows()
         self.subscriptions = Subscriptions(self.database, secret, clock, entropy, PLATFORM_HOSTS)
-        self.notices = Notices(self.database, self.subscriptions, lambda _: self.sales, secret, clock, entropy)
-        self.courier = Courier(self.database, self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS)
-        self.changed: list[Changed] = []
+        self.notifier = Notifier(self.database, self.subscriptions, lambda _: self.sales, secret, clock, entropy)
+        self.delivery_worker = DeliveryWorker(
+            self.database, self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS
+        )
+        self.changed: list[ChangedOpportunities] = []
         self.asked: list[tuple[str, str | None]] = []
-        self.tracker = Tracker(self.database, self.subscriptions, self.notices, self.changes, clock)
+        self.tracker = ChangeTracker(self.database, self.subscriptions, self.notifier, self.changes, clock)
 
-    def changes(self, tenant: str, token: str | None) -> Changed:
+    def changes(self, tenant: str, token: str | None) -> ChangedOpportunities:
         self.asked.append((tenant, token))
         return self.changed.pop(0)
 
@@ -115,7 +117,7 @@ class Room:
         return self.subscriptions.subscribe(OWNER, TENANT, body)
 
     def announce(self, source: Any = "dataverse_webhook") -> int:
-        return self.notices.announce(TENANT, [OPPORTUNITY_ID], source)
+        return self.notifier.announce(TENANT, [OPPORTUNITY_ID], source)
 
     def events(self) -> list[Any]:
         return [event_from(body) for _, body in self.flows.taken]
@@ -139,13 +141,13 @@ def test_a_flow_that_subscribes_is_told_of_a_close(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     assert room.announce() == 1
-    assert room.courier.round() == 1
+    assert room.delivery_worker.round() == 1
     event = room.events()[0]
     assert (event.outcome, event.opportunity_id, event.operation_id) == ("won", OPPORTUNITY_ID, None)
     assert (event.source, event.occurred_at, event.actual_revenue) == ("dataverse_webhook", START, 100.0)
     assert [quote.state for quote in event.quotes] == ["draft", "active"]
     assert room.flows.taken[0][0] == CALLBACK
-    assert room.courier.round() == 0
+    assert room.delivery_worker.round() == 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(("own", "webhook", "tracking"))))
@@ -154,12 +156,12 @@ def test_a_close_that_is_noticed_three_times_is_told_once(room: Room, order: tup
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
     report = close_opportunity(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
     notice = {
-        "own": lambda: room.notices.announce_own(TENANT, report, "op1"),
+        "own": lambda: room.notifier.announce_own(TENANT, report, "op1"),
         "webhook": lambda: room.announce("dataverse_webhook"),
         "tracking": lambda: room.announce("change_tracking"),
     }
     assert [notice[name]() for name in order] == [1, 0, 0]
-    room.courier.round()
+    room.delivery_worker.round()
     (event,) = room.events()
     assert (event.outcome, event.operation_id) == ("won", "op1" if order[0] == "own" else None)
 
@@ -169,7 +171,7 @@ def test_what_was_closed_before_is_not_told_again_as_our_own(room: Room) -> None
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
     close_opportunity(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
     again = close_opportunity(room.sales.inner, replace(intent, key="k2"), pause=lambda _: None, chance=lambda: 0.0)
-    assert room.notices.announce_own(TENANT, again, "op2") == 0
+    assert room.notifier.announce_own(TENANT, again, "op2") == 0
 
 
 def test_subscribing_again_renews_and_does_not_double(room: Room, clock: VirtualClock) -> None:
@@ -195,7 +197,7 @@ def test_an_open_opportunity_is_no_news_and_neither_is_one_of_another_tenant(roo
     room.subscribe()
     assert room.announce() == 0
     room.sales.close()
-    assert room.notices.announce("another tenant", [OPPORTUNITY_ID], "connector") == 0
+    assert room.notifier.announce("another tenant", [OPPORTUNITY_ID], "connector") == 0
 
 
 def test_a_close_from_before_the_subscription_or_long_ago_is_no_news(room: Room, clock: VirtualClock) -> None:
@@ -212,14 +214,14 @@ def test_a_subscription_ends_when_it_is_not_renewed(room: Room, clock: VirtualCl
     room.subscribe()
     clock.advance(LASTS)
     assert room.subscriptions.of_tenant(TENANT) == []
-    room.courier.sweep()
+    room.delivery_worker.sweep()
     assert room.database.rows("SELECT count(*) FROM subscription") == [(0,)]
 
 
 def test_the_number_of_subscriptions_is_bounded(room: Room) -> None:
     for _ in range(MOST):
         room.subscribe(next(CALLBACKS))
-    with pytest.raises(Declined) as refused:
+    with pytest.raises(RequestRefused) as refused:
         room.subscribe(next(CALLBACKS))
     assert refused.value.failure.status == 429
 
@@ -245,9 +247,9 @@ def test_no_log_holds_a_callback(room: Room, clock: VirtualClock, caplog: pytest
     room.sales.close()
     room.announce()
     room.flows.answers = [NotSent(f"No connection to {CALLBACK}."), Response(410)]
-    room.courier.round()
+    room.delivery_worker.round()
     clock.advance(PAUSES[0])
-    room.courier.round()
+    room.delivery_worker.round()
     assert "removed" in caplog.text
     assert "SECRETSIGNATURE" not in caplog.text
 
@@ -257,8 +259,8 @@ def test_with_another_secret_a_subscription_is_of_no_use_and_is_removed(room: Ro
     room.sales.close()
     room.announce()
     other = Subscriptions(room.database, b"another", room.clock, secrets.token_bytes, PLATFORM_HOSTS)
-    courier = Courier(room.database, other, room.flows, b"another", room.clock, PLATFORM_HOSTS)
-    assert courier.round() == 0
+    delivery_worker = DeliveryWorker(room.database, other, room.flows, b"another", room.clock, PLATFORM_HOSTS)
+    assert delivery_worker.round() == 0
     assert (room.flows.taken, room.subscriptions.of_tenant(TENANT)) == ([], [])
 
 
@@ -266,10 +268,10 @@ def test_a_host_that_is_no_longer_allowed_is_not_called(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    courier = Courier(
+    delivery_worker = DeliveryWorker(
         room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, (".other",)
     )
-    assert (courier.round(), room.flows.taken) == (0, [])
+    assert (delivery_worker.round(), room.flows.taken) == (0, [])
 
 
 FORGED = [
@@ -356,11 +358,11 @@ def test_what_is_not_taken_is_sent_again_later_with_the_same_event_id(
     room.flows.answers = [failure, failure]
     waited = 0.0
     for pause in PAUSES[:2]:
-        assert room.courier.round() == 0
-        assert room.courier.round() == 0
+        assert room.delivery_worker.round() == 0
+        assert room.delivery_worker.round() == 0
         clock.advance(pause)
         waited += pause
-    assert room.courier.round() == 1
+    assert room.delivery_worker.round() == 1
     assert len({event.event_id for event in room.events()}) == 1
     assert len(room.flows.taken) == 3
 
@@ -370,11 +372,11 @@ def test_a_flow_that_asks_for_time_gets_it(room: Room, clock: VirtualClock) -> N
     room.sales.close()
     room.announce()
     room.flows.answers = [Response(503, (("Retry-After", "700"),))]
-    room.courier.round()
+    room.delivery_worker.round()
     clock.advance(699)
-    assert room.courier.round() == 0
+    assert room.delivery_worker.round() == 0
     clock.advance(1)
-    assert room.courier.round() == 1
+    assert room.delivery_worker.round() == 1
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -383,10 +385,10 @@ def test_a_flow_that_has_gone_is_not_told_again(room: Room, clock: VirtualClock,
     room.sales.close()
     room.announce()
     room.flows.answers = [Response(status)]
-    room.courier.round()
+    room.delivery_worker.round()
     assert room.subscriptions.of_tenant(TENANT) == []
     clock.advance(86400)
-    assert (room.courier.round(), len(room.flows.taken)) == (0, 1)
+    assert (room.delivery_worker.round(), len(room.flows.taken)) == (0, 1)
 
 
 def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock) -> None:
@@ -396,7 +398,7 @@ def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock)
     room.flows.answers = [Response(500)] * 100
     passed = 0.0
     while room.subscriptions.of_tenant(TENANT) and passed < 2 * GIVES_UP:
-        room.courier.round()
+        room.delivery_worker.round()
         clock.advance(3600)
         passed += 3600
     assert GIVES_UP <= passed <= GIVES_UP + PAUSES[-1] + 3600
@@ -406,7 +408,7 @@ def test_a_close_noticed_three_ways_is_told_once(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     assert [room.announce(source) for source in ("connector", "dataverse_webhook", "change_tracking")] == [1, 0, 0]
-    room.courier.round()
+    room.delivery_worker.round()
     assert room.announce("change_tracking") == 0
 
 
@@ -417,7 +419,7 @@ def test_an_opportunity_closed_again_is_told_again(room: Room, clock: VirtualClo
     clock.advance(86400)
     room.sales.close(OpportunityState.LOST, days=1)
     assert room.announce() == 1
-    room.courier.round()
+    room.delivery_worker.round()
     assert [event.outcome for event in room.events()] == ["won", "lost"]
 
 
@@ -425,7 +427,7 @@ def test_two_couriers_do_not_send_the_same_thing(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    second = Courier(
+    second = DeliveryWorker(
         room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
     )
     nested: list[int] = []
@@ -435,19 +437,19 @@ def test_two_couriers_do_not_send_the_same_thing(room: Room) -> None:
         nested.append(second.round())
         return plain(request)
 
-    courier = Courier(
+    delivery_worker = DeliveryWorker(
         room.database, room.subscriptions, meddling, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
     )
-    assert (courier.round(), nested, len(room.flows.taken)) == (1, [0], 1)
+    assert (delivery_worker.round(), nested, len(room.flows.taken)) == (1, [0], 1)
 
 
 def test_what_was_sent_is_forgotten_after_a_while(room: Room, clock: VirtualClock) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    room.courier.round()
+    room.delivery_worker.round()
     clock.advance(REMEMBERS + 1)
-    room.courier.sweep()
+    room.delivery_worker.sweep()
     assert room.database.rows("SELECT count(*) FROM delivery") == [(0,)]
 
 
@@ -468,7 +470,11 @@ def test_an_event_without_a_visible_activity_is_named_after_what_is_visible() ->
 def test_tracking_begins_now_and_goes_on_from_its_token(room: Room) -> None:
     room.subscribe()
     room.sales.close()
-    room.changed = [Changed([OPPORTUNITY_ID], "t1"), Changed([OPPORTUNITY_ID], "t2"), Changed([], "t3")]
+    room.changed = [
+        ChangedOpportunities([OPPORTUNITY_ID], "t1"),
+        ChangedOpportunities([OPPORTUNITY_ID], "t2"),
+        ChangedOpportunities([], "t3"),
+    ]
     assert [room.tracker.round() for _ in range(3)] == [0, 1, 0]
     assert room.asked == [(TENANT, None), (TENANT, "t1"), (TENANT, "t2")]
 
@@ -476,7 +482,11 @@ def test_tracking_begins_now_and_goes_on_from_its_token(room: Room) -> None:
 def test_tracking_asks_again_for_what_could_not_be_announced(room: Room) -> None:
     room.subscribe()
     room.sales.close()
-    room.changed = [Changed([], "t1"), Changed([OPPORTUNITY_ID], "t2"), Changed([OPPORTUNITY_ID], "t2")]
+    room.changed = [
+        ChangedOpportunities([], "t1"),
+        ChangedOpportunities([OPPORTUNITY_ID], "t2"),
+        ChangedOpportunities([OPPORTUNITY_ID], "t2"),
+    ]
     room.tracker.round()
     room.sales.fails = True
     assert room.tracker.round() == 0
@@ -490,12 +500,12 @@ def test_a_tenant_that_cannot_be_asked_keeps_no_other_from_being_told(room: Room
     body = SubscribeBody.model_validate({"callbackUrl": CALLBACK})
     room.subscriptions.subscribe("user:t:2", "00000000-first-in-order", body)
 
-    def changes(tenant: str, token: str | None) -> Changed:
+    def changes(tenant: str, token: str | None) -> ChangedOpportunities:
         if tenant != TENANT:
             raise Broken("The organization failed.", status=500)
-        return Changed([OPPORTUNITY_ID], f"{token}+")
+        return ChangedOpportunities([OPPORTUNITY_ID], f"{token}+")
 
-    tracker = Tracker(room.database, room.subscriptions, room.notices, changes, room.clock)
+    tracker = ChangeTracker(room.database, room.subscriptions, room.notifier, changes, room.clock)
     tracker.round()
     room.sales.close()
     assert tracker.round() == 1
@@ -503,8 +513,8 @@ def test_a_tenant_that_cannot_be_asked_keeps_no_other_from_being_told(room: Room
 
 def test_an_organization_with_a_webhook_is_asked_seldom_but_is_asked(room: Room, clock: VirtualClock) -> None:
     room.subscribe()
-    room.changed = [Changed([], f"t{number}") for number in range(3)]
-    tracker = Tracker(room.database, room.subscriptions, room.notices, room.changes, clock, frozenset((TENANT,)))
+    room.changed = [ChangedOpportunities([], f"t{number}") for number in range(3)]
+    tracker = ChangeTracker(room.database, room.subscriptions, room.notifier, room.changes, clock, frozenset((TENANT,)))
     clock.advance(NET)
     for _ in range(20):
         tracker.round()
@@ -521,17 +531,19 @@ def test_nothing_is_asked_while_nobody_listens(room: Room) -> None:
 
 
 def client_of(room: Room, base: Callable[[Mapping[str, str], str], str] = lambda _, own: own) -> TestClient:
-    desk = Desk(room.subscriptions, room.notices, room.tracker.look, KEYS, base, LoopWaiting(), room.clock)
+    parts = SubscriptionDependencies(
+        room.subscriptions, room.notifier, room.tracker.look, KEYS, base, EventLoopWaiter(), room.clock
+    )
     app = FastAPI()
-    app.include_router(router(desk))
+    app.include_router(router(parts))
 
     @app.middleware("http")
     async def sign_in(request: Any, call_next: Any) -> Any:
         request.state.caller = Caller(CallerKind.USER, TENANT, "1", "app")
         return await call_next(request)
 
-    @app.exception_handler(Declined)
-    async def declined(_: Any, error: Declined) -> JSONResponse:
+    @app.exception_handler(RequestRefused)
+    async def declined(_: Any, error: RequestRefused) -> JSONResponse:
         return JSONResponse({"error": {"code": error.failure.code}}, error.failure.status)
 
     return TestClient(app, base_url="https://close.contoso.com")
@@ -571,7 +583,7 @@ def test_a_webhook_of_dataverse_becomes_an_event(room: Room) -> None:
     room.sales.close()
     answer = client_of(room).post("/webhooks/dataverse", json=win_message(OPPORTUNITY_ID), headers={KEY_HEADER: KEY})
     assert answer.status_code == 200
-    room.courier.round()
+    room.delivery_worker.round()
     assert [event.source for event in room.events()] == ["dataverse_webhook"]
 
 
@@ -592,14 +604,14 @@ def test_a_webhook_without_the_right_key_is_refused_before_anything_is_read(room
 def test_a_stripped_webhook_makes_the_organization_be_asked(room: Room) -> None:
     room.subscribe()
     room.sales.close()
-    room.changed = [Changed([], "t1"), Changed([OPPORTUNITY_ID], "t2")]
+    room.changed = [ChangedOpportunities([], "t1"), ChangedOpportunities([OPPORTUNITY_ID], "t2")]
     room.tracker.round()
     message = win_message(OPPORTUNITY_ID)
     message["InputParameters"], message["PrimaryEntityId"] = [], str(UUID(int=0))
     headers = {KEY_HEADER: KEY, "x-ms-dynamics-msg-size-exceeded": "true"}
     answer = client_of(room).post("/webhooks/dataverse", json=message, headers=headers)
     assert answer.status_code == 200
-    assert room.courier.round() == 1
+    assert room.delivery_worker.round() == 1
 
 
 def test_a_webhook_about_something_else_is_left_alone(room: Room) -> None:

@@ -62,7 +62,7 @@ def watched(stage: Stage) -> Iterator[Watched]:
     telemetry = OpenTelemetry("1.2.3", SimpleSpanProcessor(exporter), reader)
     handler = traced(stage.handler, telemetry, stage.clock.monotonic)
     stage.organization = DataverseOrganization(handler, stage.embedded.url, clock=stage.clock)
-    app = create_app(OPTIONS, replace(stage.around(), telemetry=telemetry))
+    app = create_app(OPTIONS, replace(stage.dependencies(), telemetry=telemetry))
     with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
         yield Watched(stage, client, exporter, reader)
     telemetry.close()
@@ -216,7 +216,7 @@ def test_without_a_collector_nothing_is_sent_or_imported(tmp_path: Path, monkeyp
     off = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "CONNECTOR_SERVICE_TELEMETRY": "off"}
     assert not load(given | off).service.telemetry
     endpoint = open_endpoint(load(given | {"CONNECTOR_STORE": str(tmp_path / "jobs.db")}))
-    assert isinstance(endpoint.around.telemetry, Silent)
+    assert isinstance(endpoint.dependencies.telemetry, Silent)
     endpoint.close()
 
 

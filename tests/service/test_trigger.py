@@ -14,15 +14,15 @@ from uuid import UUID
 import pytest
 from starlette.testclient import TestClient
 
-from connector.assembly.endpoint import Endpoint, open_endpoint
+from connector.assembly.endpoint import HostedEndpoint, open_endpoint
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent, Outcome
 from connector.closing.organization import Query
 from connector.handler import Request, Response
 from connector.service.app import create_app
-from connector.service.auth.callers import DEVELOPER
-from connector.service.webhooks.trigger import Trigger
-from connector.service.webhooks.webhooks import KEY_HEADER
+from connector.service.auth.authenticator import DEVELOPER
+from connector.service.webhooks.dataverse_webhook import KEY_HEADER
+from connector.service.webhooks.trigger import ClosedTrigger
 from connector.settings.environment import load
 from tests.service.messages import win_message
 
@@ -46,24 +46,24 @@ class Flow:
 class Scene:
     """An endpoint as `connector serve` makes it, with a flow in the place of the network."""
 
-    endpoint: Endpoint
+    endpoint: HostedEndpoint
     client: TestClient
-    trigger: Trigger
+    trigger: ClosedTrigger
     flow: Flow
 
     def opportunities(self, count: int) -> list[UUID]:
-        organization: Any = self.endpoint.around.reach.organization(DEVELOPER)
+        organization: Any = self.endpoint.dependencies.organizations.organization(DEVELOPER)
         return list(islice(organization.find(Query(where="statecode eq 0")), count))
 
     def closed_elsewhere(self, opportunity: UUID) -> None:
         """Close an opportunity past the endpoint, as a salesperson does in the application."""
-        organization = self.endpoint.around.reach.organization(DEVELOPER)
+        organization = self.endpoint.dependencies.organizations.organization(DEVELOPER)
         close_opportunity(organization, Intent(opportunity, Outcome.WON, key="elsewhere"), pause=lambda _: None)
 
     def round(self) -> None:
         """Let the trigger ask what has changed, and deliver."""
         self.trigger.tracker.round()
-        self.trigger.courier.round()
+        self.trigger.delivery_worker.round()
 
     def subscribe(self) -> None:
         assert self.client.post("/subscriptions", json={"callbackUrl": CALLBACK}).status_code == 201
@@ -84,7 +84,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
         "CONNECTOR_SERVICE_WEBHOOK_KEYS": ",".join(f"development:{digest}" for digest in digests),
     }
     endpoint, flow = open_endpoint(load(environment)), Flow()
-    app = create_app(endpoint.options, replace(endpoint.around, http=flow))
+    app = create_app(endpoint.options, replace(endpoint.dependencies, http=flow))
     try:
         with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
             yield Scene(endpoint, client, app.state.trigger, flow)
@@ -143,7 +143,7 @@ def test_a_webhook_that_names_no_opportunity_makes_the_changes_be_asked_for(scen
     message = win_message(opportunity) | {"InputParameters": [], "PrimaryEntityId": str(UUID(int=0))}
     headers = {KEY_HEADER: KEYS[0], "x-ms-dynamics-msg-size-exceeded": "true"}
     assert scene.client.post("/webhooks/dataverse", json=message, headers=headers).status_code == 200
-    scene.trigger.courier.round()
+    scene.trigger.delivery_worker.round()
     assert [event["opportunityId"] for event in scene.flow.told] == [str(opportunity)]
 
 

@@ -13,8 +13,8 @@ from fastapi.openapi.utils import get_openapi
 from connector.service.connector_definition.icon import icon_png
 from connector.service.connector_definition.projection import project
 from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
-from connector.service.operations.table import OPERATIONS
-from connector.service.schemas.views import ClosedEvent
+from connector.service.operations.operation_specs import OPERATIONS
+from connector.service.schemas.response_models import ClosedEvent
 
 TITLE = "Opportunity Close"
 DESCRIPTION = (

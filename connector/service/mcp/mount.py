@@ -26,16 +26,16 @@ PATH = "/mcp"
 def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], AbstractAsyncContextManager[None]]:
     """Serve the tools of `app` at `/mcp`; the app's lifespan must run within the context that is returned.
 
-    Who calls is looked at by the border of the app, here as with every other path, and again for each tool.
+    The middleware identifies the caller, here as with every other path, and again for each tool.
     `hosts` are the host names, with port where it is not 443, by which the endpoint may be addressed: any other is
     refused with 421 (a page that rebinds its name cannot reach it).
     """
-    endpoint = _Endpoint(app, tuple(hosts), version)
+    endpoint = _ToolEndpoint(app, tuple(hosts), version)
     app.router.routes.append(Route(PATH, endpoint=endpoint, methods=["POST"], include_in_schema=False))
     return endpoint.running
 
 
-class _Endpoint:
+class _ToolEndpoint:
     """An ASGI app that hands a request to the protocol's own sessions, which are made when the first one comes."""
 
     def __init__(self, app: ASGIApp, hosts: tuple[str, ...], version: str) -> None:
@@ -74,6 +74,6 @@ class _Endpoint:
             await self._over.wait()
 
     def _make(self) -> StreamableHTTPSessionManager:
-        from connector.service.mcp.server import sessions
+        from connector.service.mcp.tool_server import sessions
 
         return sessions(self._app, self._hosts, self._version)

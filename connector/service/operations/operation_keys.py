@@ -26,8 +26,8 @@ from uuid import UUID
 from connector.closing.identity import natural_key
 from connector.closing.model import Outcome
 from connector.service.auth.caller import Caller
-from connector.service.failures import declined
-from connector.service.schemas.bodies import LONGEST_KEY, CloseBody, ReopenBody
+from connector.service.problems import declined
+from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, ReopenBody
 
 RUN_HEADER, ACTION_HEADER = "x-ms-workflow-run-id", "x-ms-workflow-operation-name"
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
@@ -61,7 +61,7 @@ def key_of(
     opportunity_id: UUID,
     body: CloseBody | ReopenBody,
 ) -> OperationKey:
-    """Return the key of a request; raises Declined (400) when header and body give two."""
+    """Return the key of a request; raises RequestRefused (400) when header and body give two."""
     asked = body.model_dump(mode="json", exclude=_NOT_ASKED, exclude_defaults=True)
     content = _digest(operation, str(opportunity_id), json.dumps(asked, sort_keys=True, separators=(",", ":")))
     given = _given(header, body.idempotency_key)

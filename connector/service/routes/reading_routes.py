@@ -25,11 +25,11 @@ from connector.closing.progress import missing
 from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
-from connector.service.answers import quote_results, step_results
 from connector.service.auth.caller import Caller
-from connector.service.failures import RETRY_AFTER, Declined, Failure, busy
-from connector.service.operations.operations import acts_as_user, wish_values
-from connector.service.operations.table import (
+from connector.service.dependencies import OrganizationAccess
+from connector.service.operations.operation_results import quote_results, step_results
+from connector.service.operations.operation_service import acts_as_user, wish_values
+from connector.service.operations.operation_specs import (
     OPERATIONS,
     ColumnsTable,
     OpportunityId,
@@ -37,12 +37,11 @@ from connector.service.operations.table import (
     ReasonsTable,
     register,
 )
-from connector.service.operations.wait import Waiting
-from connector.service.options import ServiceOptions
-from connector.service.reach import Reach
-from connector.service.routes.closing_routes import caller_of, told
-from connector.service.schemas.bodies import PlanBody
-from connector.service.schemas.views import (
+from connector.service.operations.waiting import Waiter
+from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy
+from connector.service.routes.operation_routes import caller_of, json_response
+from connector.service.schemas.request_models import PlanBody
+from connector.service.schemas.response_models import (
     CloseColumns,
     ConnectionView,
     OpportunityView,
@@ -51,6 +50,7 @@ from connector.service.schemas.views import (
     StatusReasons,
     StatusReasonView,
 )
+from connector.service.service_options import ServiceOptions
 
 T = TypeVar("T")
 
@@ -60,8 +60,10 @@ _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOS
 class ReadingRoutes:
     """The operations that change nothing."""
 
-    def __init__(self, reach: Reach, options: ServiceOptions, waiting: Waiting, clock: Clock) -> None:
-        self._reach = reach
+    def __init__(
+        self, organizations: OrganizationAccess, options: ServiceOptions, waiting: Waiter, clock: Clock
+    ) -> None:
+        self._organizations = organizations
         self._options = options
         self._waiting = waiting
         self._clock = clock
@@ -82,34 +84,34 @@ class ReadingRoutes:
     async def plan(self, request: Request, opportunity: OpportunityId, body: PlanBody) -> JSONResponse:
         """Tell what closing would do."""
         caller = caller_of(request)
-        return told(await self._asked(request, lambda: self._planned(caller, opportunity, body)))
+        return json_response(await self._asked(request, lambda: self._planned(caller, opportunity, body)))
 
     async def opportunity(self, request: Request, opportunity: OpportunityId) -> JSONResponse:
         """Return an opportunity with its quotes."""
         caller = caller_of(request)
-        return told(await self._asked(request, lambda: self._seen(caller, opportunity)))
+        return json_response(await self._asked(request, lambda: self._seen(caller, opportunity)))
 
     async def reasons(
         self, request: Request, outcome: OutcomeQuery, table: ReasonsTable = "opportunity"
     ) -> JSONResponse:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
-        metadata = await self._asked(request, lambda: self._reach.organization(caller).metadata())
-        return told(fitting_reasons(metadata, outcome, table))
+        metadata = await self._asked(request, lambda: self._organizations.organization(caller).metadata())
+        return json_response(fitting_reasons(metadata, outcome, table))
 
     async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> JSONResponse:
         """Return the custom columns of a close activity as a schema."""
         caller = caller_of(request)
-        schema = await self._asked(request, lambda: self._reach.columns(caller, table))
-        return told(CloseColumns(schema=dict(schema)))
+        schema = await self._asked(request, lambda: self._organizations.columns(caller, table))
+        return json_response(CloseColumns(schema=dict(schema)))
 
     async def connection(self, request: Request) -> JSONResponse:
         """Reach the organization as this caller, and say which it is."""
         caller = caller_of(request)
-        await self._asked(request, lambda: self._reach.organization(caller).metadata())
+        await self._asked(request, lambda: self._organizations.organization(caller).metadata())
         as_user = acts_as_user(caller, self._options.admission.access)
-        address = self._reach.address(caller)
-        return told(
+        address = self._organizations.address(caller)
+        return json_response(
             ConnectionView(
                 organization=address, access="user" if as_user else "application", version=self._options.version
             )
@@ -118,21 +120,21 @@ class ReadingRoutes:
     async def _asked(self, request: Request, call: Callable[[], T]) -> T:
         """Return what the organization says, which is asked unless it has asked for more time than there is.
 
-        Raises Declined when it has not said anything by the deadline: 429 with its own time, else 503.
+        Raises RequestRefused when it has not said anything by the deadline: 429 with its own time, else 503.
         """
         caller = caller_of(request)
         left = request.state.began + self._options.deadline - self._clock.monotonic()
-        stopped = self._reach.stopped(caller)
+        stopped = self._organizations.stopped(caller)
         if stopped > left:
-            raise Declined(_late(stopped))
+            raise RequestRefused(_late(stopped))
         try:
             return await self._waiting.afar(call, left)
         except TimeoutError:
-            raise Declined(_late(self._reach.stopped(caller))) from None
+            raise RequestRefused(_late(self._organizations.stopped(caller))) from None
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
         intent = parse_request(wish_values(opportunity_id, body))
-        seen = preview(self._reach.organization(caller), intent)
+        seen = preview(self._organizations.organization(caller), intent)
         data = preview_data(seen)
         steps: list[dict[str, object]] = data["steps"]  # type: ignore[assignment]  # as `preview_data` has it
         refused = isinstance(seen.verdict, Refusal)
@@ -147,14 +149,14 @@ class ReadingRoutes:
         )
 
     def _seen(self, caller: Caller, opportunity_id: UUID) -> OpportunityView:
-        organization = self._reach.organization(caller)
+        organization = self._organizations.organization(caller)
         snapshot = organization.observe([opportunity_id]).get(opportunity_id)
         if snapshot is None:
             raise missing(opportunity_id)
         return _view(snapshot, organization.metadata())
 
 
-def _late(stopped: float) -> Failure:
+def _late(stopped: float) -> Problem:
     if stopped:
         sentence = "The organization limits requests; nothing was changed. Send it again."
         return busy(429, "organization_busy", sentence, stopped)

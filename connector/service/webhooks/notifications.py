@@ -32,9 +32,9 @@ from connector.closing.organization import Organization
 from connector.errors import TransportError
 from connector.handler import Handler, Request, Response
 from connector.ledger.database import Database
-from connector.service.operations.links import Seal
-from connector.service.schemas.views import ClosedEvent, QuoteView
-from connector.service.webhooks.callback import allowed
+from connector.service.operations.status_links import Seal
+from connector.service.schemas.response_models import ClosedEvent, QuoteView
+from connector.service.webhooks.callback_hosts import allowed
 from connector.service.webhooks.subscriptions import Subscription, Subscriptions
 
 Source = Literal["connector", "dataverse_webhook", "change_tracking"]
@@ -121,7 +121,7 @@ def _occurred(opportunity: Opportunity, activity: CloseActivity | None, now: dat
     return min(now, datetime.combine(opportunity.actual_close_date, time.max, UTC))
 
 
-class Notices:
+class Notifier:
     """Turns closes into deliveries, one for each subscription that wants it.
 
     `organization_for` gives a tenant's organization as the endpoint's own application sees it.
@@ -189,7 +189,7 @@ class Notices:
         return queued
 
 
-class Courier:
+class DeliveryWorker:
     """Sends what is due by `http`, which must not follow redirects; `hosts` are checked again before every call."""
 
     def __init__(

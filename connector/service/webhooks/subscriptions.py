@@ -17,11 +17,11 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.ledger.database import Database, Found
-from connector.service.failures import declined
-from connector.service.operations.links import Seal
-from connector.service.schemas.bodies import SubscribeBody
-from connector.service.schemas.views import ClosedEvent
-from connector.service.webhooks.callback import check_callback
+from connector.service.operations.status_links import Seal
+from connector.service.problems import declined
+from connector.service.schemas.request_models import SubscribeBody
+from connector.service.schemas.response_models import ClosedEvent
+from connector.service.webhooks.callback_hosts import check_callback
 
 LASTS = 90 * 86400.0
 """Seconds after which a subscription ends unless the flow renews it."""
@@ -80,7 +80,7 @@ class Subscriptions:
         self._seal = Seal(secret)
 
     def subscribe(self, owner: str, tenant: str, wish: SubscribeBody) -> Subscription:
-        """Return the subscription that `wish` makes or renews; raises Declined (400, 429)."""
+        """Return the subscription that `wish` makes or renews; raises RequestRefused (400, 429)."""
         check_callback(wish.callback_url, self._hosts)
         minimum = None if wish.minimum_revenue is None else str(wish.minimum_revenue.normalize())
         twin = self._signature("\0".join((owner, tenant, wish.callback_url, wish.outcome, minimum or "")))
@@ -108,7 +108,7 @@ class Subscriptions:
         return f"{subscription.id}.{self._signature(subscription.id)}"
 
     def end(self, address: str) -> None:
-        """End the subscription at `address`; ending it twice is no failure. Raises Declined (404) for any other."""
+        """End the subscription at `address`; twice is no failure. Raises RequestRefused (404)."""
         name, _, signature = address.partition(".")
         if not hmac.compare_digest(self._signature(name).encode(), signature.encode()):
             raise declined(404, "subscription_unknown", "There is no such subscription.")

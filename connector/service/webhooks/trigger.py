@@ -8,55 +8,65 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.chores import Chore
-from connector.service.operations.links import Links
-from connector.service.options import ServiceOptions
-from connector.service.reach import Surroundings
-from connector.service.routes.subscriptions_routes import Desk, router
-from connector.service.webhooks.callback import PLATFORM_HOSTS
-from connector.service.webhooks.notifications import Courier, Notices
+from connector.service.dependencies import Dependencies
+from connector.service.operations.status_links import StatusLinks
+from connector.service.periodic_tasks import PeriodicTask
+from connector.service.routes.subscription_routes import SubscriptionDependencies, router
+from connector.service.service_options import ServiceOptions
+from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS
+from connector.service.webhooks.change_tracking import ChangeTracker
+from connector.service.webhooks.notifications import DeliveryWorker, Notifier
 from connector.service.webhooks.subscriptions import Subscriptions
-from connector.service.webhooks.tracking import Tracker
 
 ROUND, TRACKING, SWEEP = 2.0, 60.0, 3600.0
 """Seconds between looks for what is due, for what has changed, and for what can be forgotten."""
 
 
-class Trigger:
+class ClosedTrigger:
     """The parts of the trigger."""
 
-    def __init__(self, options: ServiceOptions, around: Surroundings) -> None:
-        database, secret, clock = around.ledger.database, options.secret, around.clock
+    def __init__(self, options: ServiceOptions, dependencies: Dependencies) -> None:
+        database, secret, clock = dependencies.ledger.database, options.secret, dependencies.clock
         hosts = (*PLATFORM_HOSTS, *options.callback_hosts)
-        self.subscriptions = Subscriptions(database, secret, clock, around.entropy, hosts)
-        self.notices = Notices(
+        self.subscriptions = Subscriptions(database, secret, clock, dependencies.entropy, hosts)
+        self.notifier = Notifier(
             database,
             self.subscriptions,
-            lambda tenant: around.reach.organization(_application(tenant)),
+            lambda tenant: dependencies.organizations.organization(_application(tenant)),
             secret,
             clock,
-            around.entropy,
+            dependencies.entropy,
         )
-        self.courier = Courier(database, self.subscriptions, around.http, secret, clock, hosts)
+        self.delivery_worker = DeliveryWorker(database, self.subscriptions, dependencies.http, secret, clock, hosts)
         told = frozenset(options.webhook_keys.values())
-        self.tracker = Tracker(database, self.subscriptions, self.notices, around.reach.changes, clock, told)
+        self.tracker = ChangeTracker(
+            database, self.subscriptions, self.notifier, dependencies.organizations.changes, clock, told
+        )
         self._keys = options.webhook_keys
-        self._links = Links(secret, options.public_url, options.gateway_hosts)
-        self._around = around
+        self._links = StatusLinks(secret, options.public_url, options.gateway_hosts)
+        self._dependencies = dependencies
 
     def router(self) -> APIRouter:
         """Return the routes."""
-        around, look = self._around, self.tracker.look
+        dependencies, look = self._dependencies, self.tracker.look
         return router(
-            Desk(self.subscriptions, self.notices, look, self._keys, self._links.base, around.waiting, around.clock)
+            SubscriptionDependencies(
+                self.subscriptions,
+                self.notifier,
+                look,
+                self._keys,
+                self._links.base,
+                dependencies.waiting,
+                dependencies.clock,
+            )
         )
 
-    def chores(self) -> tuple[Chore, ...]:
+    def periodic_tasks(self) -> tuple[PeriodicTask, ...]:
         """Return what is to be done from time to time."""
         return (
-            Chore("Telling subscribers", ROUND, self.courier.round),
-            Chore("Asking what has changed", TRACKING, self.tracker.round),
-            Chore("Ending subscriptions", SWEEP, self.courier.sweep),
+            PeriodicTask("Telling subscribers", ROUND, self.delivery_worker.round),
+            PeriodicTask("Asking what has changed", TRACKING, self.tracker.round),
+            PeriodicTask("Ending subscriptions", SWEEP, self.delivery_worker.sweep),
         )
 
 

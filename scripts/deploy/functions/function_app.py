@@ -57,7 +57,7 @@ class StartedOnce:
 _endpoint = open_endpoint(load())
 
 app = func.AsgiFunctionApp(
-    app=StartedOnce(create_app(_endpoint.options, _endpoint.around)),
+    app=StartedOnce(create_app(_endpoint.options, _endpoint.dependencies)),
     http_auth_level=func.AuthLevel.ANONYMOUS,
     function_name="endpoint",
 )

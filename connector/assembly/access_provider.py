@@ -1,0 +1,229 @@
+"""The organizations as callers of the hosted endpoint may use them: with their own rights, or with the endpoint's."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from connector.assembly.connection import (
+    Connection,
+    IdentityClient,
+    Upstream,
+    connect,
+    identity_client,
+    network_of,
+    once,
+)
+from connector.assembly.sign_in import credential_on_behalf
+from connector.clock import Clock
+from connector.closing.organization import Organization
+from connector.dataverse.changes import read_changes
+from connector.dataverse.policies import RetryPolicy, anything, retry
+from connector.dataverse.sign_in import auth
+from connector.dataverse.sign_in.authority import discover
+from connector.dataverse.transport import Transport
+from connector.errors import InputError, SignInAgain
+from connector.handler import Handler
+from connector.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from connector.service.auth.caller import Caller
+    from connector.service.service_options import Admission
+    from connector.service.webhooks.change_tracking import ChangedOpportunities
+
+MOST_USERS = 1000
+"""Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
+
+
+TOLD_DAYS = 8
+"""Days after which a close is no news: when a token has expired every row is read, and most closes are old."""
+_CHANGED = "statecode,modifiedon"
+
+
+class AccessProvider:
+    """The organizations as the endpoint's callers may use them: as themselves, or as the endpoint's application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        admission: Admission,
+        clock: Clock,
+        chance: random.Random,
+        watched: Callable[[Handler], Handler],
+        opening: ExitStack,
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._clock = clock
+        self._chance = chance
+        self._watched = watched
+        self._opening = opening
+        self._connections: dict[str, Connection] = {}
+        self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
+        self._users: OrderedDict[tuple[str, str], tuple[_Latest, IdentityClient]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def open(self) -> None:
+        """Open the way to the organization of the settings, so that what is wrong with them is said at the start."""
+        self._connect(self._settings.url)
+
+    def organization(self, caller: Caller) -> Organization:
+        """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
+        return self._lane(caller).organization
+
+    def address(self, caller: Caller) -> str:
+        """Return where it is."""
+        return self._connection(caller).base_url
+
+    def columns(self, caller: Caller, table: str) -> dict[str, Any]:
+        """Return the custom columns of a table; raises ConnectorError."""
+        from connector.dataverse.custom_columns import custom_columns
+
+        return custom_columns(self._lane(caller).handler, self.address(caller), table)
+
+    def check(self) -> None:
+        """Find out whether the endpoint can sign in; raises SignInError."""
+        self._connect(self._settings.url).warm()
+
+    def stopped(self, caller: Caller) -> float:
+        """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
+        from connector.service.operations.operation_service import acts_as_user
+
+        with self._lock:
+            if acts_as_user(caller, self._admission.access):
+                _, client = self._users.get((caller.tenant_id, caller.object_id), (None, None))
+            else:
+                address = self._admission.tenants.get(caller.tenant_id, self._settings.url)
+                known = self._connections.get(address)
+                client = known.clients[0] if known else None
+        return client.gate.pace().waiting if client else 0.0
+
+    def changes(self, tenant: str, token: str | None) -> ChangedOpportunities:
+        """Return which opportunities of a tenant were closed or changed while closed since `token`.
+
+        What the endpoint's own application may not see is not among them. Raises ConnectorError.
+        """
+        from connector.service.webhooks.change_tracking import ChangedOpportunities
+
+        connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
+        since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
+        keep = functools.partial(_closed_since, since) if token else _nothing
+        read = functools.partial(read_changes, connection.handler, connection.base_url, columns=_CHANGED, keep=keep)
+        try:
+            found = read(token or "")
+        except InputError:  # the tenant has another organization now
+            found = read("")
+        return ChangedOpportunities([UUID(str(row["opportunityid"])) for row in found.rows], found.link)
+
+    def outward(self) -> Handler:
+        """Return the way to the sign-in service's keys and to the callbacks of subscribers."""
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        return retry(transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=5.0))
+
+    def _connection(self, caller: Caller) -> Connection:
+        return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))
+
+    def _connect(self, address: str) -> Connection:
+        with self._lock:
+            if address not in self._connections:
+                own = address == self._settings.url
+                settings = self._settings if own else replace(self._settings, url=address, tenant_id="", authority="")
+                connection = connect(settings, self._clock, chance=self._chance, watched=self._watched)
+                self._opening.callback(connection.close)
+                self._connections[address] = connection
+            return self._connections[address]
+
+    def _lane(self, caller: Caller) -> IdentityClient:
+        from connector.service.operations.operation_service import acts_as_user
+
+        if not acts_as_user(caller, self._admission.access):
+            return self._connection(caller).clients[0]
+        if not caller.assertion:
+            raise SignInAgain(
+                "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
+            )
+        with self._lock:
+            who = (caller.tenant_id, caller.object_id)
+            latest, client = self._users.get(who) or self._new_lane(caller)
+            latest.present(caller.assertion)
+            self._users[who] = latest, client
+            self._users.move_to_end(who)
+            if len(self._users) > MOST_USERS:
+                self._users.popitem(last=False)
+            return client
+
+    def _new_lane(self, caller: Caller) -> tuple[_Latest, IdentityClient]:
+        """Return a client with a gate of its own: service protection limits count per user."""
+        address = self._connection(caller).base_url
+        on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
+        self._on_behalf[caller.tenant_id] = on_behalf, transport
+        latest = _Latest(on_behalf)
+        upstream = Upstream(address, self._watched(transport), ("user",), (latest,))
+        return latest, identity_client("user", self._settings, upstream, latest, self._clock, self._chance)
+
+    def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:
+        identity = self._settings.identities[0]
+        transport = Transport(network_of(self._settings))
+        self._opening.callback(transport.close)
+        http = retry(
+            transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=60.0), repeatable=anything
+        )
+        authority = once(lambda: discover(http, address, caller.tenant_id))
+        registration = auth.Registration(identity.client_id, authority, address)
+        credential = functools.partial(credential_on_behalf, identity, http, self._clock)
+        return auth.OnBehalfOf(registration, credential, http, self._clock), transport
+
+
+def _closed_since(moment: str, row: Mapping[str, object]) -> bool:
+    return row.get("statecode") != 0 and str(row.get("modifiedon", "")) >= moment
+
+
+def _nothing(_row: Mapping[str, object]) -> bool:
+    """Keep no row: the first look is for the token alone."""
+    return False
+
+
+class _Latest:
+    """The tokens of one user, got with the token which that user has presented and which lasts longest.
+
+    An operation that was put off comes with the token of its request, which may have expired since; another request of
+    the same user may have brought a fresh one.
+    """
+
+    def __init__(self, on_behalf: auth.OnBehalfOf) -> None:
+        self._on_behalf = on_behalf
+        self._assertion = ""
+
+    def present(self, assertion: str) -> None:
+        """Use `assertion` from now on, unless the one at hand lasts longer."""
+        if expiry(assertion) >= expiry(self._assertion):
+            self._assertion = assertion
+
+    def token(self) -> str:
+        """Return a token. Raises SignInError."""
+        return self._on_behalf.tokens(self._assertion).token()
+
+    def renew(self, rejected: str, claims: str = "") -> str:
+        """Return a token in place of `rejected`. Raises SignInError."""
+        return self._on_behalf.tokens(self._assertion).renew(rejected, claims)
+
+
+def expiry(token: str) -> float:
+    """Return when an access token ends, in seconds since 1970; 0 when it does not say. Nothing is checked here."""
+    try:
+        content = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)))
+        return float(claims["exp"])
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
+        return 0.0

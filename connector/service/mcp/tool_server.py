@@ -1,0 +1,167 @@
+"""The protocol's server for the tools: what it lists, and how a call of a tool is asked of the app.
+
+This brings the `mcp` package, which takes as long to import as all the rest of the endpoint: `service.mcp` imports it
+when an agent first calls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import mcp_types
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message
+
+from connector.service.mcp.tools import CONFIRMED, TOOLS, Tool
+
+LARGEST_BODY = 64 * 1024
+INSTRUCTIONS = (
+    "Plan first, show the plan to the person, and close only after the person has agreed. A call may be repeated: "
+    "nothing happens twice."
+)
+
+_OWN_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding"))
+_BY_NAME: Mapping[str, Tool] = {tool.name: tool for tool in TOOLS}
+_ACCEPTED, _FAILED = 202, 400
+
+
+def sessions(app: ASGIApp, hosts: Sequence[str], version: str) -> StreamableHTTPSessionManager:
+    """Return what answers the protocol's requests, statelessly and in JSON; see `service.mcp.mount` for `hosts`."""
+    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("https", "http")]
+    return StreamableHTTPSessionManager(
+        tools_server(app, version),
+        json_response=True,
+        stateless=True,
+        security_settings=TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins),
+        max_request_body_size=LARGEST_BODY,
+    )
+
+
+def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
+    """Return the protocol's server for the tools, each asked of `app`."""
+
+    async def listed(
+        context: ServerRequestContext[dict[str, Any]],
+        params: mcp_types.PaginatedRequestParams | None,
+    ) -> mcp_types.ListToolsResult:
+        return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
+
+    async def called(
+        context: ServerRequestContext[dict[str, Any]], params: mcp_types.CallToolRequestParams
+    ) -> mcp_types.CallToolResult:
+        tool = _BY_NAME.get(params.name)
+        if tool is None or context.request is None:
+            return _told({"message": f"There is no tool {params.name}."}, failed=True)
+        return await _call(app, tool, params.arguments or {}, context.request)
+
+    return Server(
+        "opportunity-close",
+        version=version,
+        title="Opportunity Close",
+        instructions=INSTRUCTIONS,
+        on_list_tools=listed,
+        on_call_tool=called,
+    )
+
+
+def _described(tool: Tool) -> mcp_types.Tool:
+    return mcp_types.Tool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.input_schema,
+        output_schema=tool.output_schema,
+        annotations=mcp_types.ToolAnnotations.model_validate({"title": tool.title, **tool.hints}),
+    )
+
+
+async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request: Request) -> mcp_types.CallToolResult:
+    problem = _problem(tool, arguments)
+    if problem:
+        return _told({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
+    if tool.asks and arguments.get(CONFIRMED) is not True:
+        asked = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
+        return _told({"message": asked, "result": "unconfirmed", "changed": False}, failed=False)
+    path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
+    body = {name: value for name, value in arguments.items() if name not in (tool.place, CONFIRMED)}
+    answer = await ask(app, request, tool.method, path, None if tool.method == "GET" else body)
+    return _told(_reading(answer), failed=answer.status >= _FAILED)
+
+
+def _problem(tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """Return what is wrong with the names of the arguments; their values are the operation's to check."""
+    missing = [name for name in tool.required if name not in arguments and name != CONFIRMED]
+    unknown = [name for name in arguments if name not in tool.inputs]
+    if missing:
+        return f"{tool.name} needs {', '.join(missing)}."
+    return f"{tool.name} does not take {', '.join(unknown)}." if unknown else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResponse:
+    """What the app answered: the status, the JSON body, and the seconds of Retry-After."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after: str = ""
+
+
+def _reading(answer: ToolResponse) -> dict[str, Any]:
+    """Return the answer as a tool tells it: always with a sentence, a failure with its code."""
+    error = answer.body.get("error")
+    if answer.status >= _FAILED:
+        facts = error if isinstance(error, dict) else {}
+        told = {"message": str(facts.get("message") or "The request failed."), "result": "failed"}
+        again = {"retryAfter": answer.retry_after} if answer.retry_after else {}
+        return told | {"code": str(facts.get("code") or answer.status), "details": facts.get("details", [])} | again
+    told = dict(answer.body)
+    told.pop("location", None)  # it opens without signing in: not for a conversation
+    if answer.status == _ACCEPTED:
+        told["result"] = "running"
+        told["message"] = told.get("message") or "It is still running: ask get_operation for its result."
+    told.setdefault("message", f"{told.get('name', 'It')} is {told.get('state', 'as told')}.")
+    return told
+
+
+def _told(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:
+    text = mcp_types.TextContent(type="text", text=json.dumps(content, ensure_ascii=False))
+    return mcp_types.CallToolResult(content=[text], structured_content=content, is_error=failed)
+
+
+async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapping[str, Any] | None) -> ToolResponse:
+    """Ask `app` within this process, as whoever sent `request`."""
+    sent = b"" if body is None else json.dumps(body).encode()
+    headers = [(name, value) for name, value in request.scope["headers"] if name not in _OWN_HEADERS]
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(sent)).encode())]
+    kept = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
+            if key in request.scope}  # fmt: skip
+    scope = kept | {
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": headers,
+    }
+    got: list[Message] = []
+    unread = [{"type": "http.request", "body": sent, "more_body": False}]
+
+    async def receive() -> Message:
+        return unread.pop() if unread else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        got.append(message)
+
+    await app(scope, receive, send)
+    start = got[0]
+    content = b"".join(message.get("body", b"") for message in got[1:])
+    again = dict(start["headers"]).get(b"retry-after", b"").decode()
+    return ToolResponse(start["status"], json.loads(content) if content else {}, again)

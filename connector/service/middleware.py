@@ -1,0 +1,256 @@
+"""The middleware around the app: ids, who calls, how much, how large, and an answer whatever happens behind it.
+
+Everything that is not listed as open needs a caller, so that a route added later is closed until somebody opens it.
+What is logged of a request is its route, never its path (which may hold an address that proves itself), its headers
+or its body.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from anyio import fail_after
+
+from connector.clock import Clock
+from connector.service.auth.caller import Caller
+from connector.service.auth.rate_limit import RateLimit
+from connector.service.problems import Problem, RequestRefused
+from connector.service.telemetry import REQUEST_SECONDS, Fact, Side, Telemetry
+
+_log = logging.getLogger("connector.service.requests")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Identify = Callable[[Mapping[str, str], str], Awaitable[Caller]]
+
+OPEN = re.compile(
+    r"(GET|HEAD) /(healthz|readyz|version|connector/.*|operations/[^/]*\.[^/]*)"
+    r"|POST /webhooks/.*|DELETE /subscriptions/.+"
+)
+"""What needs no sign-in: nothing secret, or an address that proves itself."""
+
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_ECHOED = ("x-ms-client-request-id", "traceparent")
+_SAFETY = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+_BROKEN = 500
+WEBHOOK_LIMIT = 512 * 1024
+"""Bytes of a message of Dataverse's webhooks, which leaves its parameters out above 256 KB; the rest is encoding."""
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request on its way through."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    peer: str
+    correlation_id: str
+    began: float
+    added: list[tuple[bytes, bytes]]
+    status: int = 0
+    caller: Caller | None = None
+
+
+class RequestMiddleware:
+    """Wraps an ASGI app; `identify` says who calls or raises RequestRefused."""
+
+    def __init__(
+        self,
+        app: App,
+        identify: Identify,
+        limit: RateLimit,
+        body_limit: int,
+        body_seconds: float,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._app = app
+        self._identify = identify
+        self._limit = limit
+        self._body_limit = body_limit
+        self._body_seconds = body_seconds
+        self._clock = clock
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _exchange_of(scope, self._clock.monotonic())
+        parent = exchange.headers.get("traceparent", "")
+        with self._telemetry.span(exchange.method, Side.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
+            scope.setdefault("state", {})["trace"] = span.context
+            await self._pass(scope, receive, send, exchange)
+            facts = _facts(scope, exchange)
+            span.call_it(f"{exchange.method} {facts['http.route']}")
+            span.tell(facts | {"connector.correlation_id": exchange.correlation_id, "connector.run_id": _run(exchange)})
+            if exchange.status >= _BROKEN:
+                span.fail(str(exchange.status))
+        seconds = self._clock.monotonic() - exchange.began
+        self._telemetry.measure(REQUEST_SECONDS, seconds, facts)
+        _log_request(scope, exchange, seconds)
+
+    async def _pass(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, exchange: _Exchange) -> None:
+        """Have it answered, whatever happens."""
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message["headers"], *exchange.added]
+            await send(message)
+
+        try:
+            await self._admit(exchange)
+            state = scope.setdefault("state", {})
+            state["caller"], state["correlation_id"] = exchange.caller, exchange.correlation_id
+            state["began"] = exchange.began
+            await self._app(scope, await self._whole(receive, exchange), told)
+        except RequestRefused as error:
+            await _answer(told, exchange, error.failure)
+        except Exception as error:  # noqa: BLE001 - the last resort: the caller gets an answer, the log gets the frames
+            _log_unforeseen(error, exchange)
+            if not exchange.status:
+                await _answer(told, exchange, UNFORESEEN)
+
+    async def _admit(self, exchange: _Exchange) -> None:
+        if OPEN.fullmatch(f"{exchange.method} {exchange.path}"):
+            counted = "" if "." not in exchange.path else exchange.path
+        else:
+            exchange.caller = await self._identify(exchange.headers, exchange.peer)
+            counted = exchange.caller.connection
+        if not counted:
+            return
+        allowance = self._limit.take(counted)
+        exchange.added += [(name.lower().encode(), value.encode()) for name, value in allowance.headers.items()]
+        if allowance.wait:
+            raise RequestRefused(
+                Problem(429, "too_many_requests", "This connection has sent too many requests in a minute.")
+            )
+
+    async def _whole(self, receive: Receive, exchange: _Exchange) -> Receive:
+        """Read the body whole, in bounded time, and return a `receive` that gives it."""
+        try:
+            with fail_after(self._body_seconds):
+                return await self._read(receive, exchange)
+        except TimeoutError:
+            raise RequestRefused(_SLOW) from None
+
+    async def _read(self, receive: Receive, exchange: _Exchange) -> Receive:
+        """Read the body; what announces itself as too large is not read."""
+        most = WEBHOOK_LIMIT if exchange.path.startswith("/webhooks/") else self._body_limit
+        announced = exchange.headers.get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > most:
+            raise RequestRefused(_too_large(most))
+        pieces: list[bytes] = []
+        more, length = True, 0
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            pieces.append(message.get("body", b""))
+            length += len(pieces[-1])
+            if length > most:
+                raise RequestRefused(_too_large(most))
+            more = message.get("more_body", False)
+        whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
+
+        async def again() -> Message:
+            return whole.pop() if whole else await receive()
+
+        return again
+
+
+UNFORESEEN = Problem(
+    500,
+    "unforeseen",
+    "The endpoint failed in a way it did not foresee. Send the request again: nothing is done twice. If it happens "
+    "again, give support the correlation id.",
+)
+
+
+_HANG_UP = {"Connection": "close"}
+"""What is left of a body that was not read to its end is no next request."""
+_SLOW = Problem(408, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP)
+
+
+def _too_large(limit: int) -> Problem:
+    sentence = f"The request has more than the {limit} bytes that are accepted."
+    return Problem(413, "too_large", sentence, headers=_HANG_UP)
+
+
+def _exchange_of(scope: MutableMapping[str, Any], now: float) -> _Exchange:
+    headers: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+    told = headers.get("x-ms-client-request-id", "")
+    trace = headers.get("traceparent", "")
+    correlation = told if _ID.fullmatch(told) else (trace[3:35] if _TRACE.fullmatch(trace) else str(uuid4()))
+    added = [(b"x-ms-request-id", correlation.encode()), *_SAFETY]
+    for name, right in zip(_ECHOED, (_ID, _TRACE), strict=True):
+        if right.fullmatch(headers.get(name, "")):
+            added.append((name.encode(), headers[name].encode()))
+    peer = (scope.get("client") or ("",))[0]
+    return _Exchange(scope["method"], scope["path"], headers, peer, correlation, now, added)
+
+
+async def _answer(send: Send, exchange: _Exchange, failure: Problem) -> None:
+    body = json.dumps(failure.body("", exchange.correlation_id)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in failure.headers.items()]
+    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _log_unforeseen(error: Exception, exchange: _Exchange) -> None:
+    frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
+    _log.error("%s broke off: %s\n%s", exchange.correlation_id, type(error).__name__, frames)
+
+
+def _log_request(scope: MutableMapping[str, Any], exchange: _Exchange, seconds: float) -> None:
+    who = exchange.caller.connection if exchange.caller else "-"
+    _log.info(
+        "%s %s %d %.0f ms, correlation %s, connection %s, run %s",
+        exchange.method,
+        _route(scope),
+        exchange.status,
+        seconds * 1000,
+        exchange.correlation_id,
+        who,
+        _run(exchange),
+    )
+
+
+def _route(scope: Mapping[str, Any]) -> str:
+    """Return the route that was taken; a path that leads nowhere is anybody's text."""
+    return str(getattr(scope.get("route"), "path", "?"))
+
+
+def _run(exchange: _Exchange) -> str:
+    run = exchange.headers.get("x-ms-workflow-run-id", "")
+    return run if _ID.fullmatch(run) else "-"
+
+
+def _facts(scope: Mapping[str, Any], exchange: _Exchange) -> dict[str, Fact]:
+    return {
+        "http.request.method": exchange.method,
+        "http.route": _route(scope),
+        "http.response.status_code": exchange.status,
+    }

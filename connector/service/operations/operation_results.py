@@ -1,0 +1,244 @@
+"""From what the ledger has of an operation to what its caller is told: a status for the flow engine, a body for people.
+
+A final failure is a 4xx: a 5xx would be sent again although nothing more will come of it. What was done in part is 200
+with `partial`, so that a flow can branch on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from connector.closing.model import Outcome
+from connector.ledger.model import ItemStatus, JobKind, JobState, Wish
+from connector.ledger.operations import Operation
+from connector.service.problems import SIGN_IN_AGAIN, Problem, challenge
+from connector.service.schemas.response_models import (
+    CloseResult,
+    ErrorDetail,
+    OperationStatus,
+    OperationView,
+    QuoteResult,
+    StepView,
+)
+
+GAVE_UP, SIGN_IN = "gave_up", "sign_in"
+"""Reasons of failures that do not stand: the same request begins anew."""
+
+_QUOTE_WORDS = {
+    "activate_quote": "activated",
+    "close_quote": "closed",
+    "close_project_quote": "closed",
+    "win_quote": "won",
+    "delete_quote": "deleted",
+    "reopen_quote": "reopened",
+}
+_DONE = frozenset(
+    {ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE}
+)
+_FINAL: Mapping[str, tuple[int, str]] = {
+    "InputError": (400, "invalid_request"),
+    "NotFound": (404, "not_found"),
+    "Forbidden": (403, "organization_forbids"),
+    "Unauthorized": (403, "organization_sign_in_refused"),
+    "SignInAgain": (401, "sign_in_again"),
+    "SignInError": (403, "organization_sign_in_failed"),
+    "Stale": (412, "changed_meanwhile"),
+    "Malformed": (400, "invalid_request"),
+    "Rejected": (409, "organization_refused"),
+}
+CANCELED_SENTENCE = "The operation was canceled before it changed anything."
+CANCELED_LATER = (
+    "The operation was canceled between two attempts. Look at the opportunity: some of it may have been done."
+)
+_SENTENCES: Mapping[ItemStatus, str] = {
+    ItemStatus.CLOSED: "The opportunity was closed{outcome}.",
+    ItemStatus.UNDONE: "The opportunity was closed{outcome}.",
+    ItemStatus.ALREADY_CLOSED: "The opportunity was closed as asked before; nothing was left to do.",
+    ItemStatus.REOPENED: "The opportunity was opened again.",
+    ItemStatus.ALREADY_OPEN: "The opportunity was open before; nothing was left to do.",
+}
+_QUOTE_SENTENCES = {
+    "not_run": "Nothing was done to this quote.",
+    "unknown": "What became of this quote is not known.",
+}
+_CHANGED = frozenset({"closed", "won", "deleted", "reopened"})
+_VIEW = {
+    ItemStatus.PENDING: OperationStatus.QUEUED,
+    ItemStatus.CLAIMED: OperationStatus.RUNNING,
+    ItemStatus.WAITING: OperationStatus.WAITING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAnswer:
+    """The final answer of an operation: what was reached, or why not."""
+
+    result: CloseResult | None
+    failure: Problem | None
+
+
+def final_answer(operation: Operation) -> FinalAnswer:
+    """Return the answer of an operation that has its result; always the same for the same operation."""
+    report = operation.record.report or {}
+    if operation.record.status in _DONE or report.get("partial"):
+        return FinalAnswer(_result(operation, report), None)
+    return FinalAnswer(None, _failure(operation, report))
+
+
+def is_finished(operation: Operation) -> bool:
+    """Return whether an operation has its result, or will have none."""
+    return operation.job.state is JobState.FINISHED
+
+
+def was_canceled(operation: Operation) -> bool:
+    """Return whether an operation was ended before anybody worked on it."""
+    return is_finished(operation) and operation.job.wish is Wish.CANCEL and not operation.record.status.final
+
+
+def stands(operation: Operation) -> bool:
+    """Return whether the answer of a finished operation is for good; else the same request begins anew."""
+    return operation.record.reason not in (GAVE_UP, SIGN_IN) and not was_canceled(operation)
+
+
+def view(operation: Operation, waiting_until: datetime | None = None) -> OperationView:
+    """Return where an operation is; `waiting_until` is when it is tried again, where that is known."""
+    status = OperationStatus.CANCELED if was_canceled(operation) else _VIEW.get(operation.record.status)
+    if status is None:
+        status = OperationStatus.DONE if operation.record.status in _DONE else OperationStatus.FAILED
+    return OperationView(
+        operation_id=operation.job.name,
+        kind="reopen" if operation.job.kind is JobKind.REOPEN else "close",
+        opportunity_id=operation.record.opportunity_id,
+        status=status,
+        message=_message(operation),
+        accepted_at=operation.job.created,
+        finished_at=operation.job.finished,
+        waiting_until=waiting_until,
+        run_id=_text(operation.job.options, "run_id") or None,
+    )
+
+
+def step_results(steps: Iterable[Mapping[str, Any]]) -> list[StepView]:
+    """Return the steps of a report."""
+    return [
+        StepView(
+            kind=step["kind"],
+            table=step["table"],
+            record=UUID(step["record"]),
+            label=step.get("label", ""),
+            result=step["result"],
+            activity_id=step.get("activity_id"),
+            request_id=step.get("request_id"),
+            message=_sentence(step.get("error")) or step.get("note"),
+        )
+        for step in steps
+    ]
+
+
+def quote_results(steps: Sequence[Mapping[str, Any]]) -> list[QuoteResult]:
+    """Return what came of each quote: its last step tells, unless one before it did not work."""
+    by_quote: dict[str, list[Mapping[str, Any]]] = {}
+    for step in steps:
+        if step["table"] == "quote":
+            by_quote.setdefault(step["record"], []).append(step)
+    return [_quote(quote, own) for quote, own in by_quote.items()]
+
+
+def _quote(quote: str, steps: Sequence[Mapping[str, Any]]) -> QuoteResult:
+    telling = next((step for step in steps if step["result"] in ("failed", "unknown")), steps[-1])
+    word = telling["result"]
+    return QuoteResult(
+        quote_id=UUID(quote),
+        result=_QUOTE_WORDS.get(telling["kind"], telling["kind"]) if word == "done" else word,
+        status=telling.get("status_reason"),
+        activity_id=telling.get("activity_id"),
+        message=_sentence(telling.get("error")) or None,
+    )
+
+
+def _result(operation: Operation, report: Mapping[str, Any]) -> CloseResult:
+    steps: list[Mapping[str, Any]] = list(report.get("steps", ()))
+    word = "partial" if operation.record.status not in _DONE else operation.record.status.word
+    return CloseResult(
+        opportunity_id=operation.record.opportunity_id,
+        result="closed" if word == "undone" else word,  # type: ignore[arg-type]  # the words of the statuses
+        changed=any(step["result"] == "done" for step in steps) or operation.record.status is ItemStatus.CLOSED,
+        message=_message(operation),
+        quotes=quote_results(steps),
+        warnings=list(report.get("warnings", ())),
+        steps=step_results(steps),
+        digest=_text(report, "digest"),
+        operation_id=operation.job.name,
+    )
+
+
+def _failure(operation: Operation, report: Mapping[str, Any]) -> Problem:
+    if was_canceled(operation):
+        return Problem(409, "canceled", _message(operation), operation_id=operation.job.name)
+    details = tuple(
+        ErrorDetail(code=quote.result, message=quote.message or _plainly(quote.result), target=str(quote.quote_id))
+        for quote in quote_results(_steps(report))
+    )
+    error: Mapping[str, object] = report.get("error") or {}
+    if error:
+        status, code = _FINAL.get(str(error.get("kind")), (409, "not_finished"))
+        ids = (("organization_code", error.get("code")), ("organization_request", error.get("request_id")))
+        details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids if text)
+    else:
+        code = _text(report, "reason_code") or operation.record.reason or "refused"
+        status = 412 if code == "plan_changed" else 409
+    message, asks = _message(operation), dict[str, str]()
+    if code == "sign_in_again":
+        message, asks = f"{message} {SIGN_IN_AGAIN}", challenge(_text(error, "claims"))
+    return Problem(status, code, message, details, asks, operation_id=operation.job.name)
+
+
+def _plainly(result: str) -> str:
+    return _QUOTE_SENTENCES.get(result, f"The quote is {result}.")
+
+
+def _message(operation: Operation) -> str:
+    """Return one sentence that a maker can act on."""
+    report = operation.record.report or {}
+    if was_canceled(operation):
+        return CANCELED_LATER if operation.taken_up else CANCELED_SENTENCE
+    if not operation.record.status.final:
+        return operation.record.status.sentence
+    sentence = _SENTENCES.get(operation.record.status)
+    quotes = _counted(report)
+    if sentence is not None:
+        return f"{sentence.format(outcome=_outcome(report))}{quotes}"
+    told = [_sentence(report.get("error")), _text(report, "reason")]
+    done = f"Some of it was done before that:{quotes}" if report.get("partial") and quotes else ""
+    return " ".join(part for part in (*told, done) if part) or "It could not be done."
+
+
+def _counted(report: Mapping[str, Any]) -> str:
+    count = sum(quote.result in _CHANGED for quote in quote_results(_steps(report)))
+    return f" {count} quote{'s were' if count != 1 else ' was'} changed with it." if count else ""
+
+
+def _outcome(report: Mapping[str, Any]) -> str:
+    closing = (step for step in _steps(report) if step["kind"] == "close_opportunity")
+    message = next((str(step.get("message", "")) for step in closing), "")
+    words = {"WinOpportunity": Outcome.WON, "LoseOpportunity": Outcome.LOST}
+    return f" as {words[message]}" if message in words else ""
+
+
+def _steps(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(report.get("steps", ()))
+
+
+def _sentence(error: object) -> str:
+    if not isinstance(error, dict):
+        return ""
+    return f"{error.get('message', '')} {error.get('remedy', '')}".strip()
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    value = values.get(name)
+    return value if isinstance(value, str) else ""

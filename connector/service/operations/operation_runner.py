@@ -1,0 +1,157 @@
+"""Works operations off: takes them from the ledger, closes or reopens, and writes down what came of it.
+
+Whoever finds an operation unfinished takes it over: after kill -9 the next process, with a shared store any other. An
+opportunity is in one worker's hands at most, and closing looks before it acts, so nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from connector.clock import Clock
+from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.identity import is_made_under
+from connector.closing.model import Intent, Report, ReportStatus
+from connector.closing.organization import Organization
+from connector.closing.report import report_data
+from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
+from connector.ledger.model import STATUS_BY_WORD, Item, Job, Result, Wanted
+from connector.ledger.worker import Worker
+from connector.service.audit import AuditTrail, of_end
+from connector.service.auth.caller import Caller
+from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
+from connector.service.operations.operation_service import OperationService
+from connector.service.service_options import ServiceOptions
+from connector.service.telemetry import OPERATION_SECONDS, Fact, Side, Silent, Span, Telemetry
+
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+"""Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
+TOLD_PAUSE = 3.0
+"""Seconds from which a pause in the middle is told to those who ask."""
+
+
+class Stopping(Exception):
+    """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
+
+
+_SILENT = Silent()
+
+
+def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
+    """Announce to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRunner:
+    """How operations are worked off. `organization_for` gives the organization as a caller may use it.
+
+    `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `tell` is called
+    with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives numbers from 0 to 1.
+    `telemetry` is told how it goes.
+    """
+
+    service: OperationService
+    options: ServiceOptions
+    organization_for: Callable[[Caller], Organization]
+    audit: AuditTrail
+    clock: Clock
+    tell: Callable[[str], None]
+    pause: Callable[[float], None]
+    chance: Callable[[], float]
+    announce: Callable[[str, Report, str], object] = _to_nobody
+    telemetry: Telemetry = _SILENT
+
+    def do(self, worker: Worker, job: Job, item: Item) -> None:
+        """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
+        facts: dict[str, Fact] = {
+            "connector.operation_id": job.name,
+            "connector.opportunity_id": str(item.wanted.opportunity_id),
+            "connector.attempt": item.attempts,
+        }
+        trace = str(job.options.get("trace", ""))
+        with self.telemetry.span(f"operation {job.kind.value}", Side.INTERNAL, trace, facts) as span:
+            self._do(worker, job, item, span)
+
+    def _do(self, worker: Worker, job: Job, item: Item, span: Span) -> None:
+        operation = self.service.operations.get(job.name)
+        caller = self.service.caller_of(operation)
+        try:
+            report = self._report(caller, job, item)
+        except Stopping:
+            span.tell({"connector.result": "given back"})
+            worker.release(job, [item])
+            return
+        cause = cause_of(report.error)
+        passing = report.status is ReportStatus.FAILED and cause is not None and cause.transient
+        patient = self.clock.now() < job.created + timedelta(seconds=self.options.patience)
+        if passing and patient:
+            span.tell({"connector.result": "put off", "connector.reason": type(cause).__name__})
+            self._put_off(worker, job, item, cause)
+            return
+        self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
+        self.audit.write(of_end(job, item, report, caller, self.clock))
+        reason = GAVE_UP if passing else _reason(report, cause)
+        status = STATUS_BY_WORD[report.status.value]
+        worker.record(job, [Result(item.row, item.epoch, status, reason, report_data(report))])
+        self.tell(job.name)
+        told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
+        span.tell(told)
+        if report.status is ReportStatus.FAILED:
+            span.fail(reason)
+        seconds = (self.clock.now() - job.created).total_seconds()
+        self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
+
+    def _report(self, caller: Caller, job: Job, item: Item) -> Report:
+        wanted = item.wanted
+        try:
+            organization = self.organization_for(caller)
+            report = self._act(organization, job, wanted)
+            return _ours(organization, report, wanted) if item.epoch > 1 else report  # it was in other hands before
+        except ConnectorError as error:  # what keeps this caller out altogether
+            return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
+
+    def _act(self, organization: Organization, job: Job, wanted: Wanted) -> Report:
+        def pause(seconds: float) -> None:
+            if seconds >= TOLD_PAUSE:
+                self.service.note_waiting(job.name, self.clock.now() + timedelta(seconds=seconds), "pause")
+            self.pause(seconds)
+
+        plan = str(job.options.get("plan", "")) or None
+        if isinstance(wanted, Intent):
+            return close_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
+        return reopen_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
+
+    def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
+        seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))
+        if isinstance(cause, Throttled):
+            seconds = max(seconds, cause.retry_after)
+        until = self.clock.now() + timedelta(seconds=seconds)
+        self.service.note_waiting(job.name, until, type(cause).__name__)
+        worker.requeue(job, [item], seconds)
+
+
+def cause_of(error: ConnectorError | None) -> ConnectorError | None:
+    """Return the failure behind a loop that gave up, else the failure itself."""
+    while isinstance(error, NotConverged) and error.last is not None:
+        error = error.last
+    return error
+
+
+def _reason(report: Report, cause: ConnectorError | None) -> str:
+    if isinstance(cause, SignInError):
+        return SIGN_IN
+    return report.reason_code or (type(cause).__name__ if cause else "")
+
+
+def _ours(organization: Organization, report: Report, wanted: Wanted) -> Report:
+    """Say closed, not closed before, when an earlier attempt of this operation did it and was cut off."""
+    if report.status is not ReportStatus.ALREADY_CLOSED:
+        return report
+    try:
+        seen = organization.observe([wanted.opportunity_id], activities=True).get(wanted.opportunity_id)
+    except ConnectorError:
+        return report  # it is closed as asked in any case
+    made = [a for a in seen.activities if is_made_under(a.id, wanted.opportunity_id, wanted.key)] if seen else []
+    return replace(report, status=ReportStatus.CLOSED, after=seen) if any(a.completed for a in made) else report

@@ -1,0 +1,220 @@
+"""Takes requests in: each becomes an operation in the ledger before anything is done, or finds the one it repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from connector.clock import Clock
+from connector.closing.model import ReopenIntent
+from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, parse_request
+from connector.errors import LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import ItemStatus, JobKind, Wanted
+from connector.ledger.operations import Asked, KeyReused, Operation, Operations
+from connector.service.audit import AuditTrail, of_request
+from connector.service.auth.caller import Caller, CallerKind
+from connector.service.operations.operation_keys import KeyKind, key_of, run_of
+from connector.service.operations.operation_results import is_finished, stands
+from connector.service.operations.status_links import Seal
+from connector.service.problems import Problem, RequestRefused, busy, declined
+from connector.service.schemas.request_models import CloseBody, CloseFields, ReopenBody
+from connector.service.service_options import Access, ServiceOptions
+
+Entropy = Callable[[int], bytes]
+"""Returns so many bytes that nobody can guess."""
+
+WAITING = "waiting"
+"""The event that says until when an operation waits."""
+_NONCE, _ID = 12, 16
+_MOST_TURNS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRequest:
+    """A request to change something; `key` is the header's, names in `headers` are lower case.
+
+    `trace` names the span of the request for what comes of it (see `telemetry.Span.context`).
+    """
+
+    operation: str
+    opportunity_id: UUID
+    body: CloseBody | ReopenBody
+    key: str | None
+    headers: Mapping[str, str]
+    caller: Caller
+    correlation_id: str
+    trace: str = ""
+
+
+class OperationService:
+    """Accepts, finds and cancels operations. Methods block on the store and raise RequestRefused or LedgerError."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        options: ServiceOptions,
+        audit: AuditTrail,
+        clock: Clock,
+        entropy: Entropy,
+        stopped: Callable[[Caller], float],
+    ) -> None:
+        self.ledger = ledger
+        self.operations = Operations(ledger)
+        self._options = options
+        self._audit = audit
+        self._clock = clock
+        self._entropy = entropy
+        self._stopped = stopped
+        self._seal = Seal(options.secret)
+
+    def accept(self, ask: OperationRequest) -> tuple[Operation, bool]:
+        """Return the operation of this request, durable from now on, and whether this request made it."""
+        key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
+        wanted = _wanted(ask, key.intent)
+        if self.operations.unfinished() >= self._options.queue:
+            raise RequestRefused(busy(503, "queue_full", "Too many operations are waiting. Send it again later.", 30))
+        name = self._entropy(_ID).hex()
+        options = self._facts(ask, name, key.kind)
+        expires = self._clock.now() + timedelta(seconds=self._options.keep)
+        ledger_key = key.ledger
+        for _ in range(_MOST_TURNS):
+            asked = Asked(ask.caller.owner, ledger_key, key.content, wanted, _kind(wanted), options, expires)
+            try:
+                operation, new = self.operations.accept(name, asked)
+            except KeyReused:
+                raise declined(
+                    422, "key_reused", "The idempotency key was used before for another request. Use another key."
+                ) from None
+            if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
+                break
+            ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
+        try:
+            self._record("accepted" if new else "repeated", operation, ask)
+        except LedgerError:
+            if new:  # nothing is done of which nobody could say who asked for it
+                self.operations.cancel(operation.job.name)
+            raise
+        return operation, new
+
+    def find(self, operation_id: str, caller: Caller | None) -> Operation:
+        """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
+        operation = self.operations.find(operation_id)
+        if operation is None or (caller is not None and not may_see(caller, operation)):
+            raise declined(404, "operation_unknown", "There is no such operation, or its address has expired.")
+        return operation
+
+    def cancel(self, operation_id: str, caller: Caller) -> Operation:
+        """End an operation that nobody works on yet; raises RequestRefused (409) when that is too late."""
+        operation = self.find(operation_id, caller)
+        if not self.operations.cancel(operation_id):
+            raise RequestRefused(
+                Problem(
+                    409,
+                    "too_late",
+                    "The operation has begun or has ended, so it cannot be canceled. Reopen the opportunity instead.",
+                    operation_id=operation_id,
+                )
+            )
+        self._audit.write(of_request("canceled", operation.job.name, caller, self._clock, {}))
+        return self.find(operation_id, caller)
+
+    def retry(self, operation_id: str, caller: Caller) -> None:
+        """Put a failed or refused operation back to be done; raises RequestRefused (409) for one that is neither."""
+        operation = self.find(operation_id, caller)
+        if operation.record.status not in (ItemStatus.FAILED, ItemStatus.REFUSED):
+            raise declined(409, "not_failed", "The operation has not failed, so it is not tried again.")
+        self.ledger.retry(operation_id, (ItemStatus.FAILED, ItemStatus.REFUSED))
+        self._audit.write(of_request("retried", operation.job.name, caller, self._clock, {}))
+
+    def newest(self, caller: Caller, most: int) -> list[Operation]:
+        """Return the caller's latest operations; all of the tenant's for an operator."""
+        if not caller.operator:
+            return self.operations.newest(most, caller.owner)
+        return [operation for operation in self.operations.newest(most * 4) if may_see(caller, operation)][:most]
+
+    def note_waiting(self, operation_id: str, until: datetime, why: str) -> None:
+        """Write down until when an operation waits, and for which kind of failure."""
+        self.ledger.note(operation_id, WAITING, {"until": until.isoformat(), "why": why})
+
+    def waiting_until(self, operation: Operation) -> datetime | None:
+        """Return until when an operation waits, if it does: for its turn, in the middle, or with everything else."""
+        if is_finished(operation):
+            return None
+        now, moments = self._clock.now(), []
+        if operation.record.status is not ItemStatus.PENDING:
+            events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
+            moments = [datetime.fromisoformat(str(event.data["until"])) for event in events[-1:]]
+        stopped = self._stopped(self.caller_of(operation))
+        moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
+        return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
+
+    def caller_of(self, operation: Operation) -> Caller:
+        """Return who asked for an operation, with the token that was entrusted for it, if any."""
+        options = operation.job.options
+        facts: Mapping[str, str] = options.get("caller", {})  # type: ignore[assignment]  # as `_facts` wrote it
+        sealed = options.get("entrusted")
+        return Caller(
+            CallerKind(facts["kind"]),
+            facts["tenant"],
+            facts["object"],
+            facts["application"],
+            assertion=self._seal.open(str(sealed), operation.job.name) if sealed else "",
+        )
+
+    def _facts(self, ask: OperationRequest, name: str, kind: KeyKind) -> dict[str, object]:
+        caller = ask.caller
+        facts: dict[str, object] = {
+            "caller": {
+                "kind": caller.kind.value,
+                "tenant": caller.tenant_id,
+                "object": caller.object_id,
+                "application": caller.application_id,
+            },
+            "run_id": run_of(ask.headers),
+            "correlation": ask.correlation_id,
+            "key": kind.value,
+            "plan": ask.body.plan_digest or "",
+            **({"trace": ask.trace} if ask.trace else {}),
+        }
+        if acts_as_user(caller, self._options.admission.access):
+            facts["entrusted"] = self._seal.close(caller.assertion, name, self._entropy(_NONCE))
+        return facts
+
+    def _record(self, event: str, operation: Operation, ask: OperationRequest) -> None:
+        facts = {"run": run_of(ask.headers), "correlation": ask.correlation_id, "opportunity": str(ask.opportunity_id)}
+        self._audit.write(of_request(event, operation.job.name, ask.caller, self._clock, facts))
+
+
+def acts_as_user(caller: Caller, access: Access) -> bool:
+    """Return whether the organization is used with the caller's own rights."""
+    return caller.kind is CallerKind.USER and access is not Access.APPLICATION
+
+
+def may_see(caller: Caller, operation: Operation) -> bool:
+    """Return whether the operation is the caller's own, or an operator's of the same tenant."""
+    if operation.owner == caller.owner:
+        return True
+    tenant = operation.owner.split(":")[1]
+    return caller.operator and (caller.kind is CallerKind.DEVELOPER or tenant in (caller.tenant_id, "key"))
+
+
+def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
+    """Return what is wished by the names of file columns, as `closing.request` reads them."""
+    names = {"columns", "quote_columns", "plan_digest", "idempotency_key", "mode"}
+    values = {name: value for name, value in wish.model_dump(exclude=names).items() if value is not None}
+    values |= {f"{OPPORTUNITY_PREFIX}{name}": value for name, value in (wish.columns or {}).items()}
+    values |= {f"{QUOTE_PREFIX}{name}": value for name, value in (wish.quote_columns or {}).items()}
+    return {"opportunityid": str(opportunity_id), **values}
+
+
+def _wanted(ask: OperationRequest, key: str) -> Wanted:
+    if isinstance(ask.body, CloseBody):
+        return parse_request(wish_values(ask.opportunity_id, ask.body), key)
+    return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
+
+
+def _kind(wanted: Wanted) -> JobKind:
+    return JobKind.REOPEN if isinstance(wanted, ReopenIntent) else JobKind.CLOSE

@@ -1,0 +1,340 @@
+"""The operations of the endpoint as one table: ids, paths, summaries, answers and what each may fail with.
+
+The app registers a handler for each with `register(app, OPERATIONS["CloseOpportunity"], endpoint)`; the handler takes
+its path, query and header parameters by the annotated types here (`OpportunityId`, `IdempotencyHeader`, ...) and its
+body by the model that `body` names. The connector definition, its golden file and the tests read the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, FastAPI, Header, Path, Query
+from pydantic import BaseModel
+from pydantic.config import JsonDict
+
+from connector.closing.model import Outcome
+from connector.service.schemas.request_models import (
+    ADVANCED,
+    IMPORTANT,
+    LONGEST_KEY,
+    CloseBody,
+    PlanBody,
+    ReopenBody,
+    SubscribeBody,
+)
+from connector.service.schemas.response_models import (
+    CloseColumns,
+    CloseResult,
+    ConnectionView,
+    ErrorResponse,
+    OperationList,
+    OperationStatus,
+    OperationView,
+    OpportunityView,
+    PlanResult,
+    StatusReasons,
+    SubscriptionView,
+)
+
+_ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
+
+OpportunityId = Annotated[
+    UUID,
+    Path(
+        alias="id",
+        title="Opportunity",
+        description="The id of the opportunity.",
+        json_schema_extra=_ENCODED | IMPORTANT,
+    ),
+]
+OperationId = Annotated[
+    str,
+    Path(
+        alias="id",
+        title="Operation",
+        description="The id of the operation, as its answer gave it.",
+        min_length=1,
+        max_length=512,
+        json_schema_extra=_ENCODED,
+    ),
+]
+SubscriptionKey = Annotated[
+    str,
+    Path(
+        alias="id",
+        title="Subscription",
+        description="The part of the subscription's address that only its owner knows.",
+        min_length=1,
+        max_length=512,
+        json_schema_extra=_ENCODED,
+    ),
+]
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        title="Idempotency Key Header",
+        description="The same as the field of the body, for callers who prefer a header.",
+        max_length=LONGEST_KEY + 2,
+        json_schema_extra=ADVANCED,
+    ),
+]
+OutcomeQuery = Annotated[
+    Outcome, Query(alias="outcome", title="Outcome", description="The outcome that the status reasons must fit.")
+]
+ReasonsTable = Annotated[
+    Literal["opportunity", "quote"],
+    Query(alias="table", title="Table", description="The table whose status reasons are wanted."),
+]
+ColumnsTable = Annotated[
+    Literal["opportunityclose", "quoteclose"],
+    Query(alias="table", title="Table", description="The table whose custom columns are wanted."),
+]
+StatusQuery = Annotated[
+    OperationStatus | None,
+    Query(alias="status", title="Status", description="Lists only the operations that are there."),
+]
+TopQuery = Annotated[
+    int, Query(alias="top", title="Top", description="How many operations to list at most.", ge=1, le=200)
+]
+
+FAILURES: Mapping[int, str] = {
+    400: "The request is malformed, or names a status reason or column that the organization does not have.",
+    401: "The token is missing, expired or not for this endpoint. Sign in to the connection again.",
+    403: "The tenant, application or user is not allowed to do this.",
+    404: "There is no such record, or the signed-in user may not see it.",
+    409: "The record stands in the way: it is closed with the other outcome, or a quote forbids the close.",
+    412: "The plan is no longer the one that was approved. Make a new plan.",
+    413: "The request is larger than the endpoint accepts.",
+    422: "The idempotency key was used before for another request.",
+    429: "Too many requests. Send it again after the seconds in Retry-After.",
+    500: "The endpoint failed in a way it did not foresee. The request may be sent again.",
+    503: "The organization or the endpoint is unavailable. Send it again after the seconds in Retry-After.",
+}
+"""What each status means, whatever the operation; the body is `ErrorResponse`."""
+
+_ALWAYS = (401, 403, 429, 500, 503)
+_WAIT_HEADERS: JsonDict = {
+    "Location": {
+        "description": "Where to ask again.",
+        "schema": {"type": "string", "title": "Location", "x-ms-visibility": "internal"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before that.",
+        "schema": {"type": "integer", "title": "Retry After", "x-ms-visibility": "internal"},
+    },
+}
+_SUBSCRIBED_HEADERS: JsonDict = {
+    "Location": {
+        "description": "The address at which the subscription is ended.",
+        "schema": {"type": "string", "title": "Location", "x-ms-visibility": "internal"},
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSpec:
+    """One operation: how it is asked for, what it answers, and what it may fail with.
+
+    `status` is the success status and `answer` its model; `waits` adds 202 with `Location` and `Retry-After`.
+    `failures` are the 4xx beside those that every operation may answer. `extra` holds the connector's `x-ms-*` keys.
+    """
+
+    id: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    answer: type[BaseModel] | None
+    body: type[BaseModel] | None = None
+    status: int = 200
+    waits: bool = False
+    failures: tuple[int, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def openapi_extra(self) -> dict[str, Any]:
+        """Return the keys of the connector, with the annotation that versions the operation."""
+        annotation = {"status": "Production", "family": self.id, "revision": 1}
+        return {"x-ms-api-annotation": annotation, **self.extra}
+
+    @property
+    def responses(self) -> dict[int | str, dict[str, Any]]:
+        """Return every answer but the successful one, and the headers of that."""
+        found: dict[int | str, dict[str, Any]] = {}
+        if self.status == _CREATED:
+            found[_CREATED] = {"headers": _SUBSCRIBED_HEADERS}
+        if self.waits:
+            found[202] = {"description": "It is still running: ask again at the location.", "headers": _WAIT_HEADERS}
+        for status in sorted({*self.failures, *_ALWAYS}):
+            found[status] = {"description": FAILURES[status], "model": ErrorResponse}
+        return found
+
+
+_CREATED, _NO_CONTENT = 201, 204
+_INTERNAL = {"x-ms-visibility": "internal"}
+_WRITE = (400, 404, 409, 412, 413, 422)
+
+_TABLE = (
+    OperationSpec(
+        "CloseOpportunity",
+        "POST",
+        "/opportunities/{id}/close",
+        "Close an opportunity with its quotes",
+        "This operation closes the draft and active quotes of an opportunity and then the opportunity, as won or lost. "
+        "Sent again, it does nothing twice and gives the same answer.",
+        CloseResult,
+        CloseBody,
+        waits=True,
+        failures=_WRITE,
+        extra={
+            "x-ms-visibility": "important",
+            "x-ms-no-generic-test": True,
+            "x-ms-require-user-confirmation": True,
+        },
+    ),
+    OperationSpec(
+        "PlanClose",
+        "POST",
+        "/opportunities/{id}/plan",
+        "Plan the close of an opportunity",
+        "This operation tells what closing the opportunity would do now, and changes nothing.",
+        PlanResult,
+        PlanBody,
+        failures=(400, 404, 413),
+        extra={"x-ms-visibility": "important", "x-ms-safe-operation": True},
+    ),
+    OperationSpec(
+        "ReopenOpportunity",
+        "POST",
+        "/opportunities/{id}/reopen",
+        "Reopen an opportunity",
+        "This operation opens a closed opportunity again and puts the quotes closed through this connector back to "
+        "draft.",
+        CloseResult,
+        ReopenBody,
+        waits=True,
+        failures=_WRITE,
+        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True},
+    ),
+    OperationSpec(
+        "GetOpportunity",
+        "GET",
+        "/opportunities/{id}",
+        "Get an opportunity with its quotes",
+        "This operation reads an opportunity and all its quotes as they stand.",
+        OpportunityView,
+        failures=(400, 404),
+    ),
+    OperationSpec(
+        "ListStatusReasons",
+        "GET",
+        "/status-reasons",
+        "List status reasons",
+        "This operation lists the status reasons of the organization that fit an outcome.",
+        StatusReasons,
+        failures=(400,),
+        extra=_INTERNAL,
+    ),
+    OperationSpec(
+        "GetCloseColumns",
+        "GET",
+        "/close-columns",
+        "Get the custom close columns",
+        "This operation tells which columns of its own the organization has on a close activity.",
+        CloseColumns,
+        failures=(400,),
+        extra=_INTERNAL,
+    ),
+    OperationSpec(
+        "GetOperation",
+        "GET",
+        "/operations/{id}",
+        "Get the result of an operation",
+        "This operation waits for an operation that was accepted and gives its result.",
+        CloseResult,
+        waits=True,
+        failures=(400, 404, 409, 412),
+        extra={"x-ms-visibility": "advanced"},
+    ),
+    OperationSpec(
+        "ListOperations",
+        "GET",
+        "/operations",
+        "List operations",
+        "This operation lists the operations of the signed-in user, the latest first.",
+        OperationList,
+        failures=(400,),
+        extra={"x-ms-visibility": "advanced"},
+    ),
+    OperationSpec(
+        "CancelOperation",
+        "POST",
+        "/operations/{id}/cancel",
+        "Cancel an operation",
+        "This operation cancels an operation that waits for its turn, or to be tried again.",
+        OperationView,
+        failures=(400, 404, 409),
+        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True},
+    ),
+    OperationSpec(
+        "SubscribeOpportunityClosed",
+        "POST",
+        "/subscriptions",
+        "When an opportunity is closed",
+        "This operation triggers when an opportunity is closed as won or lost, by this connector or by anybody else.",
+        SubscriptionView,
+        SubscribeBody,
+        status=_CREATED,
+        failures=(400, 413),
+        extra={
+            "x-ms-trigger": "single",
+            "x-ms-trigger-hint": "To see it work now, close an opportunity as won or lost.",
+            "x-ms-visibility": "important",
+        },
+    ),
+    OperationSpec(
+        "UnsubscribeOpportunityClosed",
+        "DELETE",
+        "/subscriptions/{id}",
+        "Stop telling of closed opportunities",
+        "This operation ends a subscription.",
+        None,
+        status=_NO_CONTENT,
+        failures=(404,),
+        extra=_INTERNAL,
+    ),
+    OperationSpec(
+        "TestConnection",
+        "GET",
+        "/connection",
+        "Test the connection",
+        "This operation checks that the endpoint accepts the sign-in and reaches the organization.",
+        ConnectionView,
+        extra=_INTERNAL,
+    ),
+)
+
+OPERATIONS: Mapping[str, OperationSpec] = {operation.id: operation for operation in _TABLE}
+"""Every operation of the connector, by id."""
+
+
+def register(app: FastAPI | APIRouter, operation: OperationSpec, endpoint: Callable[..., Any]) -> None:
+    """Let `endpoint` answer `operation` in `app`, described as the table has it."""
+    app.add_api_route(
+        operation.path,
+        endpoint,
+        methods=[operation.method],
+        operation_id=operation.id,
+        summary=operation.summary,
+        description=operation.description,
+        status_code=operation.status,
+        response_model=operation.answer,
+        response_description="It is done." if operation.status != _CREATED else "The subscription stands.",
+        responses=operation.responses,
+        openapi_extra=operation.openapi_extra,
+    )

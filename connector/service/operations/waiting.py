@@ -1,0 +1,149 @@
+"""How a request waits for its operation without holding a thread, and how blocking work is kept off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from connector.clock import Clock
+from connector.ledger.operations import Operation
+from connector.service.operations.operation_results import is_finished
+
+T = TypeVar("T")
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks into the ledger: another instance may have finished the operation."""
+THREADS = 32
+
+
+class Draining(Exception):
+    """The process is about to stop: who waits is told where to ask again, and another process answers that."""
+
+
+class Listener(Protocol):
+    """Hears of one operation's end."""
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the operation has ended in this process, or after `seconds`; raises Draining."""
+
+
+class Waiter(Protocol):
+    """How requests wait."""
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Return what `call` returns; it may block."""
+
+    async def afar(self, call: Callable[[], T], seconds: float) -> T:
+        """Return what `call` returns, which asks an organization; raises TimeoutError when that takes longer."""
+
+    def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
+        """Return a listener for an operation; what ends after this is heard."""
+
+    def tell(self, operation_id: str) -> None:
+        """Tell the listeners, from any thread, that the operation has ended."""
+
+    def drain(self) -> None:
+        """Let nobody wait any longer: the process is about to stop."""
+
+
+async def ended(
+    waiting: Waiter, find: Callable[[], Operation], operation_id: str, until: float, clock: Clock
+) -> Operation:
+    """Return the operation when it has ended, or as it is at `until` (the clock's monotonic time)."""
+    with waiting.listen(operation_id) as listener:
+        while True:
+            operation = await waiting.apart(find)
+            left = until - clock.monotonic()
+            if left <= 0 or is_finished(operation):
+                return operation
+            try:
+                await listener.wait(min(left, LOOK_AGAIN))
+            except Draining:
+                return operation
+
+
+class EventLoopWaiter:
+    """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
+
+    def __init__(self) -> None:
+        self._limiter: CapacityLimiter | None = None
+        self._far: CapacityLimiter | None = None
+        self._listeners: dict[str, list[_EventLoopListener]] = {}
+        self._lock = threading.Lock()
+        self._draining = False
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Run `call` in a thread."""
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(THREADS)
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+    async def afar(self, call: Callable[[], T], seconds: float) -> T:
+        """Run `call` in a thread, which it keeps to its end though nobody may wait for that any more."""
+        if self._far is None:
+            self._far = CapacityLimiter(THREADS)
+        asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=self._far))
+        asking.add_done_callback(_looked_at)
+        done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
+        if not done:
+            raise TimeoutError
+        return asking.result()
+
+    @contextmanager
+    def listen(self, operation_id: str) -> Iterator[Listener]:
+        """Listen until the end of the block."""
+        listener = _EventLoopListener(asyncio.get_running_loop())
+        with self._lock:
+            listener.draining = self._draining
+            self._listeners.setdefault(operation_id, []).append(listener)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                self._listeners[operation_id].remove(listener)
+                if not self._listeners[operation_id]:
+                    del self._listeners[operation_id]
+
+    def tell(self, operation_id: str) -> None:
+        """Wake whoever listens."""
+        with self._lock:
+            for listener in self._listeners.get(operation_id, ()):
+                listener.wake()
+
+    def drain(self) -> None:
+        """Tell everybody who waits, or will, to ask again elsewhere. May be called from any thread, and in a signal."""
+        self._draining = True
+        for listeners in list(self._listeners.values()):
+            for listener in listeners:
+                listener.draining = True
+                listener.wake()
+
+
+def _looked_at(asking: asyncio.Future[T]) -> None:
+    """Look at how it ended, so that a failure nobody waits for is no news."""
+    if not asking.cancelled():
+        asking.exception()
+
+
+class _EventLoopListener:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._event = asyncio.Event()
+        self.draining = False
+
+    def wake(self) -> None:
+        self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, seconds: float) -> None:
+        try:
+            if not self.draining:
+                await asyncio.wait_for(self._event.wait(), seconds)
+        except TimeoutError:
+            return
+        if self.draining:
+            raise Draining

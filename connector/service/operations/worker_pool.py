@@ -1,0 +1,116 @@
+"""The threads of an instance that work operations off, and the one that shares the work out to them."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import traceback
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from connector.errors import LedgerError
+from connector.ledger.ledger import Ledger
+from connector.ledger.model import Item, Job, WorkerLost
+from connector.ledger.operations import Operations
+from connector.ledger.worker import Worker
+from connector.service.operations.operation_runner import OperationRunner, Stopping
+
+_log = logging.getLogger("connector.service")
+
+LOOK_AGAIN = 1.0
+"""Seconds after which to look for work when nobody told of any: what waits has come due, another instance died."""
+RENEWAL = 5.0
+"""Seconds between signs of life to the ledger while there is nothing to do."""
+OUTAGE_PAUSE = 5.0
+UNFORESEEN_PAUSE = 60.0
+
+
+class OperationWorkerPool:
+    """The workers of this process; `size` operations are worked off side by side. `who` names the process."""
+
+    def __init__(self, ledger: Ledger, work: OperationRunner, size: int, who: str, stopping: threading.Event) -> None:
+        self._ledger = ledger
+        self._operations = Operations(ledger)
+        self._work = work
+        self._size = size
+        self._who = who
+        self._stopping = stopping
+        self._woken = threading.Condition()
+        self._wanted = True
+        self._busy = 0
+        self._pool = ThreadPoolExecutor(size, "operation")
+        self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
+        self._worker: Worker | None = None
+        self._renew_at = 0.0
+
+    def start(self) -> None:
+        """Begin: what an earlier process left unfinished comes first."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there may be work."""
+        with self._woken:
+            self._wanted = True
+            self._woken.notify()
+
+    def stop(self) -> None:
+        """Stop, giving back what waits in the middle; what is being sent is finished first."""
+        self._stopping.set()
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pool.shutdown(wait=True)
+        if self._worker is not None:
+            self._worker.leave()
+
+    @property
+    def alive(self) -> bool:
+        """Return whether work is being shared out."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._share_out()
+            except WorkerLost:
+                self._worker = None  # taken for dead: its items are in other hands, and it begins anew
+            except LedgerError as error:
+                _log.error("Operations wait, since the store cannot be used. %s", error)
+                self._stopping.wait(OUTAGE_PAUSE)
+
+    def _share_out(self) -> None:
+        if self._worker is None:
+            self._worker = self._ledger.enter(self._who)
+        with self._woken:
+            self._woken.wait_for(lambda: self._wanted or self._stopping.is_set(), LOOK_AGAIN)
+            self._wanted = False
+            free = self._size - self._busy
+        if self._stopping.is_set():
+            return
+        claimed = self._operations.claim(self._worker, free) if free and self._operations.unfinished() else []
+        now = self._work.clock.monotonic()
+        if not claimed and now >= self._renew_at:
+            self._worker.renew()
+        self._renew_at = now + RENEWAL if claimed or now >= self._renew_at else self._renew_at
+        for job, item in claimed:
+            with self._woken:
+                self._busy += 1
+            future = self._pool.submit(self._work.do, self._worker, job, item)
+            future.add_done_callback(functools.partial(self._back, job, item))
+
+    def _back(self, job: Job, item: Item, future: Future[None]) -> None:
+        """Take a thread back; what ended in a way that nobody foresaw is tried again later."""
+        with self._woken:
+            self._busy -= 1
+        self.wake()
+        error = future.exception()
+        if error is None or isinstance(error, WorkerLost | Stopping):
+            return
+        frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
+        _log.error("The operation %s broke off: %s\n%s", job.name, type(error).__name__, frames)
+        worker = self._worker
+        if worker is not None:
+            try:
+                worker.requeue(job, [item], UNFORESEEN_PAUSE)
+            except LedgerError as failure:
+                _log.error("The operation %s is left to the next start. %s", job.name, failure)

@@ -1,0 +1,156 @@
+"""What the endpoint turns down: a status that the flow engine treats rightly, a stable code, a sentence to act on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from connector.errors import (
+    Broken,
+    ConnectorError,
+    Forbidden,
+    InputError,
+    LedgerError,
+    Malformed,
+    NotConverged,
+    NotFound,
+    Rejected,
+    ServiceError,
+    SignInAgain,
+    SignInError,
+    Stale,
+    Throttled,
+    TransportError,
+    Unauthorized,
+)
+from connector.service.schemas.response_models import ErrorDetail
+
+SIGN_IN_AGAIN = "Repair the connection: sign in to it again."
+"""What a maker does when the user's sign-in no longer suffices."""
+RETRY_AFTER = 10
+"""Seconds to wait where nobody said how long."""
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+TITLES: Mapping[int, str] = {
+    400: "The request is wrong",
+    401: "Not signed in",
+    403: "Not allowed",
+    404: "Not there",
+    405: "Not this way",
+    408: "Too slow",
+    409: "In the way",
+    412: "Changed meanwhile",
+    413: "Too large",
+    415: "Not JSON",
+    422: "Key used before",
+    429: "Too many requests",
+    500: "Not foreseen",
+    503: "Not available",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A failure as it is told; the engine sends 408, 429 and 5xx again, everything else ends its action."""
+
+    status: int
+    code: str
+    message: str
+    details: tuple[ErrorDetail, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
+    operation_id: str | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in {408, 429} or self.status >= 500
+
+    def body(self, instance: str, correlation_id: str) -> dict[str, object]:
+        """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`."""
+        details = [{"code": d.code, "message": d.message, "target": d.target} for d in self.details]
+        return {
+            "error": {"code": self.code, "message": self.message, "details": details},
+            "type": "about:blank",
+            "title": TITLES.get(self.status, "Failed"),
+            "status": self.status,
+            "detail": self.message,
+            "instance": instance,
+            "operationId": self.operation_id,
+            "correlationId": correlation_id,
+            "retryable": self.retryable,
+        }
+
+
+class RequestRefused(Exception):
+    """Ends a request with a failure."""
+
+    def __init__(self, failure: Problem) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+def declined(status: int, code: str, message: str, details: Sequence[ErrorDetail] = ()) -> RequestRefused:
+    """Return the exception for a failure of this status, code and sentence."""
+    return RequestRefused(Problem(status, code, message, tuple(details)))
+
+
+def busy(status: int, code: str, message: str, seconds: float) -> Problem:
+    """Return a failure that passes: send it again after `seconds`."""
+    return Problem(status, code, message, headers={"Retry-After": str(max(1, round(seconds + 0.499)))})
+
+
+_STATUS: tuple[tuple[type[ConnectorError], int, str], ...] = (
+    (InputError, 400, "invalid_request"),
+    (Unauthorized, 403, "organization_sign_in_refused"),
+    (Forbidden, 403, "organization_forbids"),
+    (NotFound, 404, "not_found"),
+    (Stale, 412, "changed_meanwhile"),
+    (Malformed, 400, "invalid_request"),
+    (Rejected, 409, "organization_refused"),
+    (Throttled, 429, "organization_busy"),
+    (Broken, 503, "organization_unavailable"),
+    (TransportError, 503, "organization_unreachable"),
+    (LedgerError, 503, "store_unavailable"),
+)
+"""What each kind of failure is for a caller; see table 3.5 of the README's error catalogue."""
+
+
+def of_error(error: ConnectorError) -> Problem:
+    """Return a failure of the connector as a caller is told it.
+
+    The organization's own words are left out: they may hold what this caller must not see.
+    """
+    if isinstance(error, NotConverged) and error.last is not None:
+        error = error.last
+    if isinstance(error, SignInError):
+        return _sign_in(error)
+    status, code = next(((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), (503, "failed"))
+    seconds = error.retry_after if isinstance(error, Throttled) else RETRY_AFTER
+    wait = {"Retry-After": str(max(1, round(seconds + 0.499)))} if status in {429, 503} else {}
+    return Problem(status, code, str(error), _ids(error), wait)
+
+
+def _sign_in(error: SignInError) -> Problem:
+    if error.transient:
+        return busy(503, "sign_in_unavailable", str(error), RETRY_AFTER)
+    if isinstance(error, SignInAgain):
+        return Problem(401, "sign_in_again", f"{error.message} {SIGN_IN_AGAIN}", headers=challenge(error.claims))
+    return Problem(403, "organization_sign_in_failed", str(error))
+
+
+def challenge(claims: str = "") -> dict[str, str]:
+    """Return the header that asks for a new sign-in, with the claims (JSON text) that it must have, where known.
+
+    Form: "Claims challenges, claims requests and client capabilities" (Microsoft identity platform).
+    """
+    told = f', claims="{base64.b64encode(claims.encode()).decode()}"' if claims else ""
+    return {"WWW-Authenticate": f'Bearer realm="", error="insufficient_claims"{told}'}
+
+
+def _ids(error: ConnectorError) -> tuple[ErrorDetail, ...]:
+    if not isinstance(error, ServiceError):
+        return ()
+    ids = (("organization_code", error.code), ("organization_request", error.request_id))
+    return tuple(ErrorDetail(code=code, message=text, target=None) for code, text in ids if text)

@@ -1,0 +1,187 @@
+"""What each operation of the endpoint does with a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from connector.clock import Clock
+from connector.ledger.operations import Operation
+from connector.service.auth.caller import Caller
+from connector.service.operations.operation_results import final_answer, is_finished, view
+from connector.service.operations.operation_service import OperationRequest, OperationService
+from connector.service.operations.operation_specs import (
+    OPERATIONS,
+    IdempotencyHeader,
+    OperationId,
+    OpportunityId,
+    StatusQuery,
+    TopQuery,
+    register,
+)
+from connector.service.operations.status_links import StatusLinks
+from connector.service.operations.waiting import Waiter, ended
+from connector.service.problems import RETRY_AFTER
+from connector.service.schemas.request_models import CloseBody, ReopenBody
+from connector.service.schemas.response_models import AcceptedView, OperationList
+from connector.service.service_options import ServiceOptions
+
+SOON, LATER = 2, RETRY_AFTER
+"""Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
+_AGES = 5
+"""The longer an operation has taken so far, the longer until the next poll: one part of so many."""
+_LOOKED_THROUGH = 1000
+"""Operations among which those of one status are looked for."""
+
+
+class OperationRoutes:
+    """The operations that change something, and those about them."""
+
+    def __init__(
+        self,
+        service: OperationService,
+        options: ServiceOptions,
+        waiting: Waiter,
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self._service = service
+        self._options = options
+        self._waiting = waiting
+        self._clock = clock
+        self._wake = wake
+        self._links = StatusLinks(options.secret, options.public_url, options.gateway_hosts)
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        router = APIRouter()
+        for name, endpoint in (
+            ("CloseOpportunity", self.close),
+            ("ReopenOpportunity", self.reopen),
+            ("GetOperation", self.get),
+            ("ListOperations", self.list),
+            ("CancelOperation", self.cancel),
+        ):
+            register(router, OPERATIONS[name], endpoint)
+        return router
+
+    async def close(
+        self, request: Request, opportunity: OpportunityId, body: CloseBody, key: IdempotencyHeader = None
+    ) -> JSONResponse:
+        """Close an opportunity."""
+        return await self._accept(request, "CloseOpportunity", opportunity, body, key)
+
+    async def reopen(
+        self, request: Request, opportunity: OpportunityId, body: ReopenBody, key: IdempotencyHeader = None
+    ) -> JSONResponse:
+        """Reopen an opportunity."""
+        return await self._accept(request, "ReopenOpportunity", opportunity, body, key)
+
+    async def get(self, request: Request, operation: OperationId) -> JSONResponse:
+        """Answer a poll: by an address that proves itself, or by a caller who asked for it."""
+        operation_id, proven = self._links.operation_of(operation, self._clock.now().timestamp())
+        asked_by = None if proven else caller_of(request)
+        found = await self._waiting.apart(lambda: self._service.find(operation_id, asked_by))
+        return await self._answer(request, found)
+
+    async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
+        """List the caller's operations, the latest first."""
+        caller = caller_of(request)
+        most = top if status is None else _LOOKED_THROUGH
+        views = await self._waiting.apart(
+            lambda: [view(one, self._service.waiting_until(one)) for one in self._service.newest(caller, most)]
+        )
+        chosen = [one for one in views if status in (None, one.status)][:top]
+        return json_response(OperationList(value=chosen))
+
+    async def cancel(self, request: Request, operation: OperationId) -> JSONResponse:
+        """Cancel an operation that nobody works on."""
+        caller = caller_of(request)
+        operation_id, _ = self._links.operation_of(operation, self._clock.now().timestamp())
+        return json_response(view(await self._waiting.apart(lambda: self._service.cancel(operation_id, caller))))
+
+    async def _accept(
+        self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
+    ) -> JSONResponse:
+        """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
+        until = request.state.began + self._options.deadline
+        caller, headers = caller_of(request), headers_of(request)
+        state = request.state
+        ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace)
+        operation, new, waiting_until = await self._waiting.apart(lambda: self._accept_now(ask))
+        if new:
+            self._wake()
+        replayed = not new and is_finished(operation)
+        if body.mode == "wait" and not is_finished(operation):
+            operation_id = operation.job.name
+            operation = await ended(
+                self._waiting, lambda: self._service.find(operation_id, None), operation_id, until, self._clock
+            )
+            answer = await self._answer(request, operation)
+        else:
+            answer = self._answer_now(request, operation, waiting_until)
+        if replayed:
+            answer.headers["Idempotency-Replayed"] = "true"
+        return answer
+
+    def _accept_now(self, ask: OperationRequest) -> tuple[Operation, bool, datetime | None]:
+        """Do all that accepting asks of the store at once: each change of threads costs as much as a look there."""
+        operation, new = self._service.accept(ask)
+        return operation, new, self._service.waiting_until(operation)
+
+    async def _answer(self, request: Request, operation: Operation) -> JSONResponse:
+        waiting_until = None
+        if not is_finished(operation):
+            waiting_until = await self._waiting.apart(lambda: self._service.waiting_until(operation))
+        return self._answer_now(request, operation, waiting_until)
+
+    def _answer_now(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
+        if not is_finished(operation):
+            return self._accepted(request, operation, waiting_until)
+        done = final_answer(operation)
+        if done.result is not None:
+            return json_response(done.result, headers={"Operation-Id": operation.job.name})
+        assert done.failure is not None
+        body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
+        return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
+
+    def _accepted(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
+        """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""
+        signed = self._links.sign(operation.job.name, operation.expires.timestamp())
+        location = self._links.location(signed, headers_of(request), str(request.base_url))
+        now = self._clock.now()
+        seconds = round(min(LATER, max(SOON, (now - operation.job.created).total_seconds() / _AGES)))
+        if waiting_until is not None:
+            seconds = max(SOON, round((waiting_until - now).total_seconds() + 0.499))
+        seen = view(operation, waiting_until)
+        accepted = AcceptedView(**dict(seen), location=location, retry_after=seconds)
+        headers = {"Location": location, "Retry-After": str(seconds), "Operation-Id": operation.job.name}
+        return json_response(accepted, 202, headers)
+
+
+def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a model as the answer."""
+    return JSONResponse(model.model_dump(mode="json", by_alias=True), status, dict(headers or {}))
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who calls; the middleware lets nobody else through to routes that ask for it."""
+    caller = caller_or_none(request)
+    assert caller is not None
+    return caller
+
+
+def caller_or_none(request: Request) -> Caller | None:
+    """Return who calls, if the route is open to all and nobody signed in."""
+    caller: Caller | None = request.state.caller
+    return caller
+
+
+def headers_of(request: Request) -> Mapping[str, str]:
+    """Return the headers by lower-case name."""
+    return request.headers

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.service.problems import RequestRefused
+from connector.service.webhooks.dataverse_webhook import (
+    LARGEST_BODY,
+    SIZE_HEADER,
+    WebhookMessage,
+    read_message,
+    tenant_of,
+)
+from tests.service.messages import KEY, KEYS, win_message
+
+ID = UUID("6f2c1f0a-0000-4000-8000-000000000001")
+
+
+def read(message: Any, **headers: str) -> WebhookMessage | None:
+    return read_message(headers, json.dumps(message).encode())
+
+
+@pytest.mark.parametrize("name", ["Win", "Lose", "WinOpportunity", "LoseOpportunity"])
+def test_the_opportunity_is_the_one_that_the_close_activity_names(name: str) -> None:
+    assert read(win_message(ID, name)) == WebhookMessage(ID, datetime(2026, 1, 31, 9, 0, tzinfo=UTC))
+
+
+def test_an_update_names_it_as_its_target() -> None:
+    message = win_message(ID, "Update")
+    target = {"LogicalName": "opportunity", "Id": str(ID), "Attributes": [{"key": "statecode", "value": {"Value": 1}}]}
+    message["InputParameters"] = [{"key": "Target", "value": target}]
+    told = read(message)
+    assert told is not None
+    assert told.opportunity_id == ID
+
+
+def test_without_parameters_the_primary_record_is_it() -> None:
+    message = win_message(ID) | {"InputParameters": [], "PrimaryEntityId": str(ID)}
+    told = read_message({SIZE_HEADER: "true"}, json.dumps(message).encode())
+    assert told is not None
+    assert told.opportunity_id == ID
+
+
+def test_without_either_the_organization_must_be_asked() -> None:
+    told = read_message({SIZE_HEADER: "true"}, json.dumps(win_message(ID) | {"InputParameters": None}).encode())
+    assert told is not None
+    assert told.opportunity_id is None
+
+
+@pytest.mark.parametrize("changes", [{"MessageName": "Retrieve"}, {"PrimaryEntityName": "quote"}])
+def test_what_is_about_something_else_is_nothing(changes: dict[str, str]) -> None:
+    assert read(win_message(ID) | changes) is None
+
+
+@pytest.mark.parametrize("moment", ["/Date(x)/", "2026-01-31", None, "/Date(999999999999999999)/"])
+def test_a_moment_that_is_none_is_left_out(moment: object) -> None:
+    told = read(win_message(ID) | {"OperationCreatedOn": moment})
+    assert told is not None
+    assert told.occurred_at is None
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"{}", b"\xff", b"[" * 100_000])
+def test_what_is_no_message_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        read_message({}, body)
+    assert refused.value.failure.status == 400
+
+
+def test_a_message_larger_than_dataverse_sends_is_refused() -> None:
+    with pytest.raises(RequestRefused) as refused:
+        read_message({}, b" " * (LARGEST_BODY + 1))
+    assert refused.value.failure.status == 413
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, JSON)
+def test_no_parameters_whatever_break_the_reading(parameters: object, name: object) -> None:
+    message = win_message(ID) | {"InputParameters": parameters, "PrimaryEntityId": name}
+    told = read(message)
+    assert told is None or told.opportunity_id is None or isinstance(told.opportunity_id, UUID)
+
+
+def test_each_of_two_live_keys_is_taken_and_tells_the_tenant() -> None:
+    keys = KEYS | {hashlib.sha256(b"the next key").hexdigest(): "22222222-2222-2222-2222-222222222222"}
+    assert tenant_of(keys, KEY) == "11111111-1111-1111-1111-111111111111"
+    assert tenant_of(keys, "the next key") == "22222222-2222-2222-2222-222222222222"
+
+
+@pytest.mark.parametrize("given_key", ["", "x", hashlib.sha256(KEY.encode()).hexdigest(), "\u00e9"])
+def test_any_other_key_is_refused(given_key: str) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        tenant_of(KEYS, given_key)
+    assert refused.value.failure.status == 401
