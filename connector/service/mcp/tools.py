@@ -1,4 +1,4 @@
-"""The tools for agents, as data: names, schemas written by hand, honest hints, and the request that each becomes.
+"""The tools for agents, as data: names, schemas, honest hints, and the request that each becomes.
 
 The schemas keep to what Copilot Studio reads: no `$ref` (the tool would vanish), one type per schema, no union with
 null, no integer exclusive bound, enumerations of text.
@@ -10,39 +10,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, CloseField, DraftPolicy, FieldKind, Outcome
+
 Json = dict[str, Any]
 
 CONFIRMED = "confirmed"
 """The argument that says that a person has agreed."""
 
-_OPPORTUNITY: Json = {"type": "string", "format": "uuid", "description": "The id of the opportunity."}
+_ENUMERATIONS = {FieldKind.OUTCOME: Outcome, FieldKind.DRAFTS: DraftPolicy}
+_SCHEMAS: Mapping[FieldKind, Json] = {
+    FieldKind.RECORD_ID: {"type": "string", "format": "uuid"},
+    FieldKind.DAY: {"type": "string", "format": "date"},
+    FieldKind.AMOUNT: {"type": "number"},
+}
+
+
+def _schema(field: CloseField) -> Json:
+    """Return the schema of a field; kinds that have none of their own are text."""
+    schema = dict(_SCHEMAS.get(field.kind, {"type": "string"}))
+    if field.kind in _ENUMERATIONS:
+        schema["enum"] = [choice.value for choice in _ENUMERATIONS[field.kind]]
+    if field.limit is not None:
+        schema["maxLength"] = field.limit
+    return schema | {"description": field.agent_text}
+
+
+_OPPORTUNITY = _schema(OPPORTUNITY_ID)
 _KEY: Json = {
     "type": "string",
     "maxLength": 255,
     "description": "Names this request: a repetition with the same key gets the first answer. Optional.",
 }
-_WISH: Json = {
-    "outcome": {"type": "string", "enum": ["won", "lost"], "description": "How the opportunity ends."},
-    "status": {
-        "type": "string",
-        "maxLength": 200,
-        "description": "The status reason of the opportunity, by number or label. The outcome's default if absent.",
-    },
-    "closedOn": {"type": "string", "format": "date", "description": "The day of the close, as in 2026-01-31."},
-    "actualRevenue": {"type": "number", "description": "The actual revenue, in the currency of the opportunity."},
-    "description": {"type": "string", "maxLength": 2000, "description": "A remark that the close activity keeps."},
-    "competitor": {"type": "string", "format": "uuid", "description": "The id of the competitor it was lost to."},
-    "winningQuote": {
-        "type": "string",
-        "format": "uuid",
-        "description": "The id of the quote that the customer accepted; the others are closed.",
-    },
-    "drafts": {
-        "type": "string",
-        "enum": ["activate", "delete", "direct", "leave"],
-        "description": "What becomes of draft quotes; activate and close them if absent.",
-    },
-}
+_WISH: Json = {field.wire_name: _schema(field) for field in CLOSE_FIELDS if field.for_agents}
+"""What agents may ask of a close."""
 _STEPS: Json = {"type": "array", "items": {"type": "object"}, "description": "Every write and what came of it."}
 _QUOTES: Json = {"type": "array", "items": {"type": "object"}, "description": "Each quote and what came of it."}
 _MESSAGE: Json = {"type": "string", "description": "What happened or is wrong, as a sentence."}

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connector.clock import Clock
-from connector.closing.model import ReopenIntent
-from connector.closing.request import OPPORTUNITY_PREFIX, QUOTE_PREFIX, parse_request
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, FieldKind, ReopenIntent
+from connector.closing.request import parse_request
 from connector.errors import LedgerError
 from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus, JobKind, Wanted
@@ -203,11 +203,14 @@ def may_see(caller: Caller, operation: Operation) -> bool:
 
 def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
     """Return what is wished by the names of file columns, as `closing.request` reads them."""
-    names = {"columns", "quote_columns", "plan_digest", "idempotency_key", "mode"}
-    values = {name: value for name, value in wish.model_dump(exclude=names).items() if value is not None}
-    values |= {f"{OPPORTUNITY_PREFIX}{name}": value for name, value in (wish.columns or {}).items()}
-    values |= {f"{QUOTE_PREFIX}{name}": value for name, value in (wish.quote_columns or {}).items()}
-    return {"opportunityid": str(opportunity_id), **values}
+    values: dict[str, object] = {OPPORTUNITY_ID.name: str(opportunity_id)}
+    for field in CLOSE_FIELDS:
+        value = getattr(wish, field.wire or field.name)
+        if field.kind is FieldKind.COLUMNS:
+            values |= {f"{field.prefix}{name}": column for name, column in (value or {}).items()}
+        elif value is not None:
+            values[field.name] = value
+    return values
 
 
 def _wanted(ask: OperationRequest, key: str) -> Wanted:

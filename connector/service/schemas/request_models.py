@@ -1,26 +1,34 @@
 """What the endpoint is asked: every request, with the label, sentence and limit of each field.
 
-`title` is the label a maker sees (`x-ms-summary` of the connector), `description` the sentence under it. The `x-ms-*`
-keys beside a field are the designer's: how prominent it is, and which operation feeds its drop-down. Names on the wire
-are camelCase, as in the rest of the Power Platform.
+The fields of a close and of the way back are those of `closing.intent`. `title` is the label a maker sees
+(`x-ms-summary` of the connector), `description` the sentence under it. The `x-ms-*` keys beside a field are the
+designer's: how prominent it is, and which operation feeds its drop-down. Names on the wire are camelCase, as in the
+rest of the Power Platform.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
-from connector.closing.model import DraftPolicy, Outcome
+from connector.closing.intent import (
+    CLOSE_FIELDS,
+    REOPEN_FIELDS,
+    CloseField,
+    DraftPolicy,
+    FieldKind,
+    Outcome,
+)
+from connector.closing.values import LARGEST_AMOUNT
 
-LARGEST_AMOUNT = Decimal(10) ** 12
-"""The range of `opportunity.actualvalue`, in both directions."""
 LONGEST_KEY = 255
 MOST_COLUMNS = 100
 """Extra columns that one request may carry."""
@@ -119,86 +127,64 @@ PlanDigest = Annotated[
 ]
 
 
-class CloseFields(RequestModel):
-    """How an opportunity is to be closed."""
+def _unicode_columns(columns: ColumnValues) -> ColumnValues:
+    """Return the columns; raises ValueError for a name that no column has and for text that is no Unicode."""
+    for name, value in columns.items():
+        if not _COLUMN.fullmatch(name):
+            raise ValueError("has a name that no column can have")
+        if isinstance(value, str) and not _is_text(value):
+            raise ValueError(f"has a value of {name} that is no Unicode text")
+    return columns
 
-    outcome: Outcome = Field(
-        title="Outcome",
-        description="How the opportunity ends.",
-        json_schema_extra=IMPORTANT | _named(*Outcome),
-    )
-    status: int | Annotated[str, Field(max_length=200)] | None = Field(
-        None,
-        title="Status Reason",
-        description="The status reason of the opportunity, by number or label. The default of the outcome when empty.",
-        json_schema_extra=_reasons("opportunity"),
-    )
-    closed_on: date | None = Field(
-        None, title="Close Date", description="The day of the close, as in 2026-01-31. Today when empty."
-    )
-    actual_revenue: Annotated[Decimal, Field(ge=-LARGEST_AMOUNT, le=LARGEST_AMOUNT)] | None = Field(
-        None, title="Actual Revenue", description="The actual revenue, in the currency of the opportunity."
-    )
-    description: str | None = Field(
-        None, title="Description", description="A remark that the close activity keeps.", max_length=2000
-    )
-    subject: str | None = Field(
-        None,
-        title="Subject",
-        description="The subject of the close activity.",
-        max_length=200,
-        json_schema_extra=ADVANCED,
-    )
-    competitor: UUID | None = Field(
-        None,
-        title="Competitor",
-        description="The id of the competitor that a lost opportunity went to.",
-        json_schema_extra=ADVANCED,
-    )
-    winning_quote: UUID | None = Field(
-        None,
-        title="Winning Quote",
-        description="The id of the quote that the customer accepted; the others are closed.",
-        json_schema_extra=ADVANCED,
-    )
-    quote_status: int | Annotated[str, Field(max_length=200)] | None = Field(
-        None,
-        title="Quote Status Reason",
-        description="The status reason of the closed quotes. When empty, Lost with a lost opportunity, else Canceled.",
-        json_schema_extra=ADVANCED | _reasons("quote"),
-    )
-    drafts: DraftPolicy = Field(
-        DraftPolicy.ACTIVATE,
-        title="Draft Quotes",
-        description="What becomes of draft quotes: activate and close them, delete them, close them directly, or leave "
-        "them, which refuses the close.",
-        json_schema_extra=ADVANCED | _named(*DraftPolicy),
-    )
-    columns: ColumnValues | None = Field(
-        None,
-        title="Close Columns",
-        description="Values of the organization's own columns of the opportunity's close activity.",
-        max_length=MOST_COLUMNS,
-        json_schema_extra=ADVANCED | _columns("opportunityclose"),
-    )
-    quote_columns: ColumnValues | None = Field(
-        None,
-        title="Quote Close Columns",
-        description="Values of the organization's own columns of each quote's close activity.",
-        max_length=MOST_COLUMNS,
-        json_schema_extra=ADVANCED | _columns("quoteclose"),
-    )
 
-    @field_validator("columns", "quote_columns")
-    @classmethod
-    def _writable(cls, columns: ColumnValues | None) -> ColumnValues | None:
-        """Return the columns; raises ValueError for a name that no column has and for text that is no Unicode."""
-        for name, value in (columns or {}).items():
-            if not _COLUMN.fullmatch(name):
-                raise ValueError("has a name that no column can have")
-            if isinstance(value, str) and not _is_text(value):
-                raise ValueError(f"has a value of {name} that is no Unicode text")
-        return columns
+_TYPES: Mapping[FieldKind, Any] = {
+    FieldKind.RECORD_ID: UUID,
+    FieldKind.OUTCOME: Outcome,
+    FieldKind.DAY: date,
+    FieldKind.AMOUNT: Annotated[Decimal, Field(ge=-LARGEST_AMOUNT, le=LARGEST_AMOUNT)],
+    FieldKind.TEXT: str,
+    FieldKind.DRAFTS: DraftPolicy,
+    FieldKind.COLUMNS: Annotated[ColumnValues, Field(max_length=MOST_COLUMNS), AfterValidator(_unicode_columns)],
+}
+_EXTRAS: Mapping[FieldKind, Callable[[CloseField], JsonDict]] = {
+    FieldKind.OUTCOME: lambda _: _named(*Outcome),
+    FieldKind.DRAFTS: lambda _: _named(*DraftPolicy),
+    FieldKind.REASON: lambda field: _reasons(field.table),
+    FieldKind.COLUMNS: lambda field: _columns(field.table),
+}
+"""What the designer is told of each kind of field."""
+
+
+def _declared(fields: Iterable[CloseField]) -> dict[str, Any]:
+    """Return the fields as pydantic's `create_model` takes them: a type and what is said about it."""
+    return {field.wire or field.name: _property(field) for field in fields}
+
+
+def _property(field: CloseField) -> tuple[Any, Any]:
+    shown: JsonDict = {"x-ms-visibility": field.prominence.value} if field.prominence.value else {}
+    extra = shown | (_EXTRAS[field.kind](field) if field.kind in _EXTRAS else {})
+    limit = field.limit if field.kind is FieldKind.TEXT else None
+    said: dict[str, Any] = {"title": field.label, "description": field.text, "json_schema_extra": extra or None}
+    if field.kind is FieldKind.REASON:
+        kind: Any = int | Annotated[str, Field(max_length=field.limit)]
+    else:
+        kind = _TYPES[field.kind]
+    if field.required:
+        return kind, Field(**said)
+    default = DraftPolicy.ACTIVATE if field.kind is FieldKind.DRAFTS else None
+    return (kind if default else kind | None), Field(default, max_length=limit, **said)
+
+
+_DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_declared(CLOSE_FIELDS))
+_ReopenFields = create_model(
+    "_ReopenFields",
+    __base__=RequestModel,
+    **_declared(field for field in REOPEN_FIELDS if field.kind is not FieldKind.RECORD_IDS),
+)
+
+
+class CloseFields(_DeclaredFields):  # type: ignore[misc, valid-type]  # made from the table
+    """How an opportunity is to be closed: see `CLOSE_FIELDS`."""
 
 
 class CloseBody(CloseFields):
@@ -213,16 +199,9 @@ class PlanBody(CloseFields):
     """The request for a plan: what closing would do."""
 
 
-class ReopenBody(RequestModel):
+class ReopenBody(_ReopenFields):  # type: ignore[misc, valid-type]  # made from the table
     """The request to open an opportunity again, with the quotes that were closed through this connector."""
 
-    closed_under: str | None = Field(
-        None,
-        title="Closed Under Key",
-        description="Reopens only what was closed under this idempotency key.",
-        max_length=LONGEST_KEY,
-        json_schema_extra=ADVANCED,
-    )
     plan_digest: PlanDigest = None
     idempotency_key: Key = None
     mode: Mode = "wait"
