@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,8 +18,6 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.settings.environment import load
 from tests.bulk.office import Office
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 _numbers = itertools.count(1)
 

@@ -11,13 +11,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import dying_run
-import kills
 import psycopg
 import pytest
 
 from connector.clock import SystemClock
 from connector.ledger.store import open_ledger
+from tests.bulk import dying_run, kills
 
 FULL = os.environ.get("CRASH_BULK") == "full"
 SEED = int(os.environ.get("CRASH_SEED", "1"))

@@ -7,7 +7,6 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
@@ -25,6 +24,7 @@ from connector.ledger.model import (
 )
 from connector.ledger.store import open_ledger
 from connector.ledger.worker import LONGEST_WAIT, Worker
+from tests.bulk.rows import closed, opportunity, rows
 
 
 class Broke(Exception):

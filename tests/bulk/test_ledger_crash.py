@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from dam import wait_for
-from rows import closed, rows
 
 from connector.clock import SystemClock
 from connector.errors import LedgerError
@@ -20,9 +18,10 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus
 from connector.ledger.sqlite import SqliteDatabase, network_filesystem
 from connector.ledger.store import open_ledger
+from tests.bulk.dam import wait_for
+from tests.bulk.rows import closed, rows
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 
 LOADING = """
 def endless():
@@ -51,15 +50,15 @@ from connector.ledger.model import *
 from connector.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
-sys.path.insert(0, {here!r})
-from rows import opportunity
+sys.path.insert(0, {root!r})
+from tests.bulk.rows import opportunity
 ledger = open_ledger({store!r}, SystemClock(), lease=1.0)
 """
 
 
 def start(store: str, script: str, said: str) -> subprocess.Popen[str]:
     """Run `script` in a process of its own until it has said so."""
-    code = PRELUDE.format(here=str(HERE), store=store) + script
+    code = PRELUDE.format(root=str(ROOT), store=store) + script
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -73,7 +72,7 @@ def start(store: str, script: str, said: str) -> subprocess.Popen[str]:
 
 
 def output_of(store: str, script: str) -> str:
-    code = PRELUDE.format(here=str(HERE), store=store) + script
+    code = PRELUDE.format(root=str(ROOT), store=store) + script
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()

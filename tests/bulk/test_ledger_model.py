@@ -10,7 +10,6 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from rows import opportunity
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
@@ -18,6 +17,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.model import Item, ItemStatus, Result, Row, WorkerLost
 from connector.ledger.sqlite import SqliteDatabase
 from connector.ledger.worker import Worker
+from tests.bulk.rows import opportunity
 
 LEASE = 30.0
 SHARED = 6

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
@@ -19,6 +18,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus, JobKind, JobState
 from connector.ledger.operations import Asked, KeyReused, Operations
 from connector.ledger.store import open_ledger
+from tests.bulk.rows import closed, opportunity, rows
 
 
 @pytest.fixture

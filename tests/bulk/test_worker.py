@@ -11,12 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import kills
 import pytest
-from dam import Dam, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
-from rows import rows
 
 from connector.bulk.many_machines.time_slices import TimeSliceQueue
 from connector.bulk.many_machines.user_shares import label, shares
@@ -30,7 +27,10 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.model import ItemStatus, JobState, Present, Wish
 from connector.ledger.store import open_ledger
 from connector.ledger.watch import worker_key
+from tests.bulk import kills
+from tests.bulk.dam import Dam, wait_for
 from tests.bulk.office import Office
+from tests.bulk.rows import rows
 
 WORKER = str(Path(__file__).with_name("quick_worker.py"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

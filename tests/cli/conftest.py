@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,7 @@ import pytest
 from connector.clock import SystemClock
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from desk import Desk
+from tests.cli.desk import Desk
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from desk import Desk
+
+from tests.cli.desk import Desk
 
 NOT_THERE = str(uuid.UUID(int=42))
 

@@ -16,7 +16,7 @@ from connector.ledger.budget import Budgets
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import PATIENCE
 
-from desk import Desk, Said  # isort: skip
+from tests.cli.desk import Desk, Said  # isort: skip
 
 
 def write(desk: Desk, name: str = "rows.csv", count: int = 30, outcome: str = "won") -> list[str]:

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from desk import Desk, Said
+
+from tests.cli.desk import Desk, Said
 
 A = "11111111-1111-4111-8111-111111111111"
 HEAD = "opportunityid,outcome,status\n"

@@ -8,7 +8,8 @@ import uuid
 from pathlib import Path
 
 import pytest
-from desk import Desk
+
+from tests.cli.desk import Desk
 
 
 def test_a_plan_shows_each_record_by_name_and_ends_with_a_digest(desk: Desk) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from desk import Desk, Said
 
 from connector.cli.doctor.checks import NEEDED_PRIVILEGES
+from tests.cli.desk import Desk, Said
 
 
 def verdicts(said: Said) -> dict[str, str]:

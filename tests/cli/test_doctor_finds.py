@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from desk import Desk, Said
-from signing import by_secret, organization_of, rows
 
 from connector.emulator.background import ServedEmulator
 from connector.emulator.identity.tenant import local_tenant
+from tests.cli.desk import Desk, Said
+from tests.cli.signing import by_secret, organization_of, rows
 
 
 @pytest.fixture(scope="module")

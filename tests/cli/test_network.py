@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from desk import Desk, Said
-from network import NAME, Authority, FarOrganization, Proxy, far_organization, new_authority
 
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import CLIENT_ID, CLIENT_SECRET
+from tests.cli.desk import Desk, Said
+from tests.cli.network import NAME, Authority, FarOrganization, Proxy, far_organization, new_authority
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import Desk, Said
-from signing import by_secret, organization_of, rows
 
 from connector.emulator.background import ServedEmulator
 from connector.emulator.identity.tenant import USER_OBJECT_ID, local_tenant
+from tests.cli.desk import Desk, Said
+from tests.cli.signing import by_secret, organization_of, rows
 
 OPPORTUNITY = "0c000000-0000-4000-8000-000000000001"
 DRAFT, ACTIVE = "0d000000-0000-4000-8000-000000000001", "0d000000-0000-4000-8000-000000000002"

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from desk import Desk
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.identity.tenant import Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
+from tests.cli.desk import Desk
 
 CLOSE = ("close", str(uuid.UUID(int=42)), "--won", "--yes")
 

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from desk import Desk
-from terminal import on_terminal
+
+from tests.cli.desk import Desk
+from tests.cli.terminal import on_terminal
 
 ESCAPE = "\x1b"
 HOSTILE = "Caf\u00e9 \u4e2d\u6587 [bold]\x1b[31mred\x1b]0;title\x07 \u202eltr\u202c\r\nsecond line"

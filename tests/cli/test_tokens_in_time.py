@@ -8,8 +8,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from desk import Desk
-from signing import (
+
+from connector.clock import SystemClock
+from connector.emulator.background import ServedEmulator, served
+from connector.emulator.identity.keys import Keys
+from connector.emulator.identity.tenant import local_tenant
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from tests.cli.desk import Desk
+from tests.cli.signing import (
     Certificate,
     an_open_opportunity,
     by_secret,
@@ -20,12 +26,6 @@ from signing import (
     rows,
     tenant_with,
 )
-
-from connector.clock import SystemClock
-from connector.emulator.background import ServedEmulator, served
-from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import local_tenant
-from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 MINUTES, DAYS = timedelta(minutes=1), timedelta(days=1)
 

@@ -15,8 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from desk import Desk
-from signing import (
+
+from connector.emulator.background import ServedEmulator
+from connector.emulator.identity.tenant import local_tenant
+from tests.cli.desk import Desk
+from tests.cli.signing import (
     Certificate,
     an_open_opportunity,
     by_secret,
@@ -27,9 +30,6 @@ from signing import (
     rows,
     tenant_with,
 )
-
-from connector.emulator.background import ServedEmulator
-from connector.emulator.identity.tenant import local_tenant
 
 NOBODY = "99999999-0000-4000-8000-000000000000"
 

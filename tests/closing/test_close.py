@@ -9,17 +9,6 @@ from functools import partial
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_organization import (
-    METADATA,
-    OPPORTUNITY_ID,
-    PROJECT_MESSAGES,
-    TRANSIENT,
-    Fault,
-    Meddling,
-    SmallOrganization,
-    organization,
-    quote_id,
-)
 
 from connector.closing.close import close_many, close_opportunity, preview, preview_many, reopen_opportunity
 from connector.closing.identity import is_ours
@@ -39,6 +28,17 @@ from connector.closing.model import (
 )
 from connector.closing.verify import shows
 from connector.errors import Broken, Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
+from tests.closing.small_organization import (
+    METADATA,
+    OPPORTUNITY_ID,
+    PROJECT_MESSAGES,
+    TRANSIENT,
+    Fault,
+    Meddling,
+    SmallOrganization,
+    organization,
+    quote_id,
+)
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 LOST = Intent(OPPORTUNITY_ID, Outcome.LOST)

@@ -6,16 +6,6 @@ from itertools import combinations_with_replacement
 from uuid import UUID, uuid4
 
 import pytest
-from small_organization import (
-    METADATA,
-    OPPORTUNITY_ID,
-    PROJECT_MESSAGES,
-    STATE_OF_QUOTE,
-    SmallOrganization,
-    organization,
-    quote,
-    quote_id,
-)
 
 from connector.closing.identity import activity_ids, is_made_under, is_ours
 from connector.closing.model import (
@@ -35,6 +25,16 @@ from connector.closing.model import (
 )
 from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close, plan_reopen
 from connector.errors import InputError
+from tests.closing.small_organization import (
+    METADATA,
+    OPPORTUNITY_ID,
+    PROJECT_MESSAGES,
+    STATE_OF_QUOTE,
+    SmallOrganization,
+    organization,
+    quote,
+    quote_id,
+)
 
 COMBINATIONS = [c for size in range(5) for c in combinations_with_replacement(sorted(STATE_OF_QUOTE), size)]
 PROJECT = replace(METADATA, messages=PROJECT_MESSAGES)

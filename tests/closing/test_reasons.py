@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from small_organization import OPPORTUNITY_STATUSES, QUOTE_STATUSES
 
 from connector.closing.model import OpportunityState, Outcome, QuoteState
 from connector.closing.reasons import closed_quote_default, default_of, resolve
 from connector.errors import InputError
+from tests.closing.small_organization import OPPORTUNITY_STATUSES, QUOTE_STATUSES
 
 
 @pytest.mark.parametrize("wanted", [4, "4", " 4 ", "Canceled", "canceled", "STORNIERT"])

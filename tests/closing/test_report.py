@@ -4,12 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from small_organization import OPPORTUNITY_ID, Fault, SmallOrganization, organization, quote_id
 
 from connector.closing.close import close_opportunity, preview
 from connector.closing.model import Intent, OpportunityState, Outcome, Report, ReportStatus, Step, StepKind
 from connector.closing.report import exit_code, preview_data, report_data
 from connector.errors import InputError, Rejected
+from tests.closing.small_organization import OPPORTUNITY_ID, Fault, SmallOrganization, organization, quote_id
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 

@@ -507,7 +507,7 @@ def test_what_says_nothing_lasting_may_be_tried_again(answer: Mapping[str, objec
 
 
 def test_a_person_who_does_not_come_back_from_the_browser_is_told_so() -> None:
-    from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError  # type: ignore[import-untyped]
+    from msal.oauth2cli.oauth2 import BrowserInteractionTimeoutError
 
     class Waiting:
         def acquire_token_interactive(self, *_: object, **__: object) -> None:

@@ -257,7 +257,7 @@ _SHEET_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF
 
 def _open_excel(path: Path, known: Known) -> Table:
     try:
-        import openpyxl  # type: ignore[import-untyped]
+        import openpyxl
     except ImportError:
         raise _missing(path, "Excel", "excel") from None
     try:
@@ -300,7 +300,7 @@ def _unsettled(values: Mapping[str, object], written: Mapping[str, object]) -> s
 
 def _open_parquet(path: Path, known: Known) -> Table:
     try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, parquet
     except ImportError:
         raise _missing(path, "Parquet", "parquet") from None
     try:

@@ -131,7 +131,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
     """Return the token source of an Azure managed identity: the machine's own, or the one with `client_id`."""
 
     def build() -> Any:
-        import msal  # type: ignore[import-untyped]
+        import msal
 
         own = msal.SystemAssignedManagedIdentity()
         identity = msal.UserAssignedManagedIdentity(client_id=client_id) if client_id else own
@@ -287,7 +287,7 @@ class _Lazy:
 
 def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
     """Return what MSAL answers; its exceptions become SignInError."""
-    from msal.exceptions import MsalServiceError  # type: ignore[import-untyped]
+    from msal.exceptions import MsalServiceError
 
     try:
         return ask()  # type: ignore[no-any-return]  # MSAL has no types
@@ -341,7 +341,7 @@ def _no_token_cache() -> Any:
 
 def _kept_on_disk(path: Path) -> Any:
     """Return a cache in a file, encrypted where the operating system can; the file is the user's alone in any case."""
-    import msal_extensions as extensions  # type: ignore[import-untyped]
+    import msal_extensions as extensions
 
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
