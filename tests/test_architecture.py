@@ -78,8 +78,6 @@ DOUBLE_STEMS = {
 }
 DOUBLES_IN_EMULATOR = {
     "Column",
-    "tokens",
-    "views",
 }
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
 BANNED_ENDINGS = ("Manager", "Helper", "Processor", "Factory", "Orchestrator")

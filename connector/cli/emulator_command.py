@@ -13,7 +13,7 @@ from connector.cli.json_output import print_json
 from connector.cli.run_options import json_option, verbose_option
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
-from connector.emulator.limits.faults import BadPlan
+from connector.emulator.limits.faults import InvalidFaultPlan
 from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
 from connector.emulator.seeding.open_organization import OrganizationError
 from connector.errors import SettingsError
@@ -157,7 +157,7 @@ def _serve(options: ServeOptions, *, as_json: bool) -> None:
         raise SettingsError(str(error), remedy=error.remedy) from error
     except OrganizationError as error:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
-    except BadPlan as error:
+    except InvalidFaultPlan as error:
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
     except sqlite3.DatabaseError as error:
         raise SettingsError(

@@ -14,20 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from connector.emulator.api.api import Answer, Api, ApiOptions
+from connector.emulator.api.api import Api, ApiOptions
 from connector.emulator.control.control import Control
-from connector.emulator.control.journal import Entry, Journal, OperationNote, error_of, kept_answer, kept_request
+from connector.emulator.control.journal import Entry, Journal, error_of, kept_answer, kept_request
 from connector.emulator.control.referee import Referee
 from connector.emulator.discovery import PREFIX as DISCOVERY
 from connector.emulator.discovery import Discovery
-from connector.emulator.http.exchange import Begun, Exchange
+from connector.emulator.http.exchange import Exchange, OperationResult, PendingRequest
 from connector.emulator.http.responses import redirect, split_url, text_response
 from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
-from connector.emulator.identity.entra import Entra
+from connector.emulator.identity.entra import IdentityProvider
 from connector.emulator.identity.grants import Grants
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.keys import Keys
-from connector.emulator.limits.calls import Call, Calls, calls_of
+from connector.emulator.limits.calls import ObservedOperation, ObservedRequest, calls_of
 from connector.emulator.limits.faults import Fault, Faults
 from connector.emulator.limits.headers import CommonHeaders
 from connector.emulator.limits.latency import Latency
@@ -49,7 +49,7 @@ WRITES = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 
 
 @dataclass(slots=True)
-class Pending:
+class RequestInProgress:
     """A request between `begin` and `finish`."""
 
     number: int
@@ -57,7 +57,7 @@ class Pending:
     face: str
     delay: float = 0.0
     response: Response | None = None
-    calls: Calls | None = None
+    calls: ObservedRequest | None = None
     identity: Identity | None = None
     caller: Caller | None = None
     server: int = 0
@@ -67,7 +67,7 @@ class Pending:
     findings: tuple[str, ...] = ()
     struck: list[Fault] = field(default_factory=list)
     """Planned faults that acted on its operations."""
-    operations: list[OperationNote] = field(default_factory=list)
+    operations: list[OperationResult] = field(default_factory=list)
 
 
 class Emulator:
@@ -82,7 +82,7 @@ class Emulator:
         self.api = Api(self.organization.world, ApiOptions(tenant_id=options.tenant.tenant_id, seed=options.seed))
         self.issuer = Issuer(options.tenant, options.login_url, self.keys, clock, options.seed)
         self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
-        self.entra = Entra(self.grants)
+        self.entra = IdentityProvider(self.grants)
         self.bearer = Bearer(options.tenant, self.issuer, self.organization, options.url, clock)
         self.discovery = Discovery(
             self.bearer, self.organization, options.url, options.tenant.tenant_id, ApiOptions().version, clock
@@ -99,7 +99,7 @@ class Emulator:
         self._callers_names: tuple[str, ...] = ()
         self._struck: list[Fault] = []
         self.organization.world.plugins.append(self._trouble)
-        self._late: list[tuple[float, int, Pending]] = []
+        self._late: list[tuple[float, int, RequestInProgress]] = []
 
     def handle(self, request: Request) -> Response:
         """Answer in this thread, waiting on the emulator's clock. Planned cuts need a face and are ignored here."""
@@ -116,19 +116,19 @@ class Emulator:
         self.clock.sleep(seconds)
         return 0.0
 
-    def holds(self, begun: Begun) -> bool:
+    def holds(self, begun: PendingRequest) -> bool:
         """Return whether a request is kept waiting by the plan at work."""
-        assert isinstance(begun, Pending)
+        assert isinstance(begun, RequestInProgress)
         return begun.fault is not None and begun.fault.do == "hold" and begun.fault in self.faults.plan.faults
 
-    def begin(self, request: Request) -> Pending:
+    def begin(self, request: Request) -> RequestInProgress:
         """Take a request in."""
         with self.lock:
             self._settle_late()
             _, path, _ = split_url(request.url)
             if path == CONTROL or path.startswith(f"{CONTROL}/"):
-                return Pending(0, request, "control", response=self.control.handle(request))
-            pending = Pending(self.journal.next_number(), request, "web api")
+                return RequestInProgress(0, request, "control", response=self.control.handle(request))
+            pending = RequestInProgress(self.journal.next_number(), request, "web api")
             if path.startswith(DISCOVERY):
                 pending.face = "discovery"
             elif path.startswith("/api/"):
@@ -142,9 +142,9 @@ class Emulator:
                 pending.response = text_response(404, "The Web API is under /api/data/v9.2/.\n")
             return pending
 
-    def finish(self, begun: Begun) -> Exchange:
+    def finish(self, begun: PendingRequest) -> Exchange:
         """Execute a request and answer it."""
-        assert isinstance(begun, Pending)
+        assert isinstance(begun, RequestInProgress)
         with self.lock:
             if begun.face == "control":
                 assert begun.response is not None
@@ -152,9 +152,9 @@ class Emulator:
             response = begun.response if begun.response is not None else self._stored(begun)
             return self._close(begun, self._spoil(begun, response))
 
-    def abandon(self, begun: Begun) -> None:
+    def abandon(self, begun: PendingRequest) -> None:
         """Execute later, when the emulator's time has come, what a client no longer waits for."""
-        assert isinstance(begun, Pending)
+        assert isinstance(begun, RequestInProgress)
         with self.lock:
             heapq.heappush(self._late, (self.clock.monotonic() + begun.delay, begun.number, begun))
 
@@ -186,7 +186,7 @@ class Emulator:
 
     # Taking a request in.
 
-    def _admit(self, pending: Pending) -> None:
+    def _admit(self, pending: RequestInProgress) -> None:
         request, now = pending.request, self.clock.monotonic()
         pending.calls = calls = calls_of(request, self.organization.entity_sets)
         pending.server = self.protection.route(_affinity(request))
@@ -221,7 +221,7 @@ class Emulator:
             pending.admission = verdict
             pending.delay += verdict.ends - now
 
-    def _plan(self, pending: Pending, fault: Fault | None) -> None:
+    def _plan(self, pending: RequestInProgress, fault: Fault | None) -> None:
         """Take note of a planned fault and, where it comes before the work, of the answer it gives."""
         pending.fault = fault
         if fault is None:
@@ -240,10 +240,10 @@ class Emulator:
         elif fault.when == "before" and fault.do in ("status", "reset"):
             pending.response = _failed(pending, fault)
 
-    def _work(self, calls: Calls) -> float:
+    def _work(self, calls: ObservedRequest) -> float:
         return self.latency.seconds(calls) if self.latency is not None else 0.0
 
-    def _locks(self, calls: Calls) -> Sequence[str]:
+    def _locks(self, calls: ObservedRequest) -> Sequence[str]:
         """Return the accounts whose rows a request writes; only worth finding out when work takes time."""
         if self.latency is None or not self.options.sql_locks:
             return ()
@@ -252,7 +252,7 @@ class Emulator:
 
     # Executing and answering.
 
-    def _stored(self, pending: Pending) -> Response:
+    def _stored(self, pending: RequestInProgress) -> Response:
         """Execute; where the emulator's own database cannot keep what was done, nothing is acknowledged."""
         try:
             return self._execute(pending)
@@ -261,7 +261,7 @@ class Emulator:
             pending.rule = "fault.store"
             return refused(refuse("fault.store"))
 
-    def _execute(self, pending: Pending) -> Response:
+    def _execute(self, pending: RequestInProgress) -> Response:
         if pending.face == "identity":
             return self.entra.handle(pending.request)
         if pending.face == "discovery":
@@ -269,11 +269,8 @@ class Emulator:
         assert pending.caller is not None
         assert pending.identity is not None
         self._callers_names, self._struck = pending.identity.names, pending.struck
-        answer: Answer = self.api.handle(pending.request, pending.caller)
-        pending.operations = [
-            OperationNote(one.message, one.table or "", one.record_id or "", one.rule or "", one.status)
-            for one in answer.operations
-        ]
+        answer = self.api.handle(pending.request, pending.caller)
+        pending.operations = list(answer.operations)
         return answer.response
 
     def _trouble(self, invocation: Invocation) -> None:
@@ -281,17 +278,17 @@ class Emulator:
         if invocation.stage != "before" or not self.faults.operational:
             return
         about = (invocation.record_id,) if invocation.record_id else ()
-        call = Call("", invocation.message, invocation.table, about, "")
+        call = ObservedOperation("", invocation.message, invocation.table, about, "")
         fault = self.faults.on_operation(call, self._callers_names)
         if fault is not None:
             self._struck.append(fault)
             self.organization.fail(fault, invocation)
 
-    def _spoil(self, pending: Pending, response: Response) -> Exchange:
+    def _spoil(self, pending: RequestInProgress, response: Response) -> Exchange:
         """Do to the answer what the plan says; the work has been committed."""
         fault = pending.fault
         if fault is None or fault.do in ("throttle", "challenge", "hold"):
-            return Exchange(response, hold=sum(one.hold for one in pending.struck))
+            return Exchange(response, hold=sum(fault.hold for fault in pending.struck))
         if fault.do == "reset":
             return Exchange(response, "reset")
         if fault.do == "truncate":
@@ -300,7 +297,7 @@ class Emulator:
             return Exchange(response, hold=fault.seconds) if fault.do == "slow" else Exchange(_failed(pending, fault))
         return Exchange(response)
 
-    def _close(self, pending: Pending, exchange: Exchange) -> Exchange:
+    def _close(self, pending: RequestInProgress, exchange: Exchange) -> Exchange:
         """Close the accounts of a request, write the journal and return the answer with its common headers."""
         identity, response = pending.identity, exchange.response
         if identity is not None:
@@ -317,9 +314,9 @@ class Emulator:
         self.journal.add(self._entry(pending, answered))
         return answered
 
-    def _entry(self, pending: Pending, exchange: Exchange) -> Entry:
+    def _entry(self, pending: RequestInProgress, exchange: Exchange) -> Entry:
         identity = pending.identity
-        rules = [pending.rule] if pending.rule else [one.rule for one in pending.operations if one.rule]
+        rules = [pending.rule] if pending.rule else [fault.rule for fault in pending.operations if fault.rule]
         return Entry(
             number=pending.number,
             at=self.clock.now(),
@@ -332,7 +329,7 @@ class Emulator:
             error=error_of(exchange.response),
             rule=rules[0] if rules else "",
             operations=tuple(pending.operations),
-            fault=", ".join(one.title for one in (*((pending.fault,) if pending.fault else ()), *pending.struck)),
+            fault=", ".join(fault.title for fault in (*((pending.fault,) if pending.fault else ()), *pending.struck)),
             cut=exchange.cut,
             seconds=pending.delay + exchange.hold,
             findings=pending.findings,
@@ -346,7 +343,7 @@ class Emulator:
             self.finish(heapq.heappop(self._late)[2])
 
 
-def _failed(pending: Pending, fault: Fault) -> Response:
+def _failed(pending: RequestInProgress, fault: Fault) -> Response:
     """Return the error answer of a planned fault, as the service it befalls would say it."""
     return failure(fault) if pending.face == "web api" else token_failure(fault)
 
@@ -356,5 +353,5 @@ def _affinity(request: Request) -> str | None:
     cookies = request.header("cookie")
     if cookies is None:
         return None
-    _, found, rest = cookies.partition("ARRAffinity=")
-    return rest.partition(";")[0].strip() if found else None
+    _, mark, rest = cookies.partition("ARRAffinity=")
+    return rest.partition(";")[0].strip() if mark else None

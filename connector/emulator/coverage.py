@@ -56,7 +56,7 @@ def _tables() -> Iterator[str]:
             str(len(table.columns)),
             "yes" if table.change_tracking else "no",
         )
-        for table in sorted(schema.tables.values(), key=lambda one: one.entity_set)
+        for table in sorted(schema.tables.values(), key=lambda value: value.entity_set)
     )
     yield from _table(("entity set", "table", "columns", "change tracking"), rows)
 
@@ -67,7 +67,7 @@ def _messages() -> Iterator[str]:
     rows += [(f"`{name}`", "action on an entity set", "", "`Targets`", "platform") for name in routing.MULTIPLE]
     for message in load_schema().messages.values():
         kind = "function" if message.is_function else "action"
-        parameters = _code(f"{one.name}{'' if one.required else '?'}" for one in message.parameters)
+        parameters = _code(f"{parameter.name}{'' if parameter.required else '?'}" for parameter in message.parameters)
         rows.append((f"`{message.name}`", kind, message.bound_to, parameters, message.pack))
     yield from _table(("message", "kind", "bound to", "parameters", "pack"), rows)
     yield "Packs: `project operations` and `organization` exist only when their switches say so.\n"
@@ -134,7 +134,9 @@ def _rules() -> Iterator[str]:
     )
     yield from _table(("rule", "status", "code", "text", "evidence"), rows)
     yield "## Switches\n"
-    switches = ((f"`{one.name}`", _code(one.values), one.text, one.evidence) for one in Switches().describe())
+    switches = (
+        (f"`{switch.name}`", _code(switch.values), switch.text, switch.evidence) for switch in Switches().describe()
+    )
     yield from _table(("switch", "values, the default first", "decides", "evidence of the default"), switches)
 
 

@@ -11,15 +11,15 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from connector.clock import Clock
-from connector.emulator.api.ask import ok
 from connector.emulator.api.filtering import holds, no_such_property
+from connector.emulator.api.operation import ok
 from connector.emulator.api.plans import read_query
 from connector.emulator.http.responses import split_url
 from connector.emulator.identity.bearer import Bearer, Unauthorized
+from connector.emulator.odata.expressions import Query
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import options
 from connector.emulator.odata.path import Segment, segments, text_of
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Query
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.open_organization import Organization
 from connector.handler import Request, Response
@@ -55,18 +55,22 @@ class Discovery:
 
     def _answer(self, request: Request) -> Response:
         origin, path, query = split_url(request.url)
-        found = self._found(request)
+        instances = self._found(request)
         steps = segments(path.removeprefix(PREFIX))
         if len(steps) != 1 or steps[0].name != "Instances":
             raise refuse("path.unknown", unquote(path).rstrip("/").rpartition("/")[2])
         if request.method != "GET":
             raise refuse("path.wrong_verb", request.url)
-        asked = read_query(options(query), ("$select", "$filter"))
+        asked_query = read_query(options(query), ("$select", "$filter"))
         context = f"{origin}{PREFIX}$metadata#Instances"
         if steps[0].called:
-            return ok({"@odata.context": f"{context}/$entity", **_shaped(self._one(steps[0], found), asked)})
-        kept = [one for one in found if asked.filter is None or holds(asked.filter, one, _KIND)]
-        return ok({"@odata.context": context, "value": [_shaped(one, asked) for one in kept]})
+            return ok({"@odata.context": f"{context}/$entity", **_shaped(self._one(steps[0], instances), asked_query)})
+        kept = [
+            instance
+            for instance in instances
+            if asked_query.filter is None or holds(asked_query.filter, instance, _KIND)
+        ]
+        return ok({"@odata.context": context, "value": [_shaped(instance, asked_query) for instance in kept]})
 
     def _found(self, request: Request) -> list[Mapping[str, Any]]:
         """Return the instances the caller is a user of. Raises Unauthorized."""
@@ -78,13 +82,13 @@ class Discovery:
         return [self._instance()]
 
     @staticmethod
-    def _one(segment: Segment, found: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    def _one(segment: Segment, instances: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         by = segment.pairs[0] if len(segment.pairs) == 1 else ("", "")
         if segment.key is None and by[0] != "UniqueName":
             raise ODataError("An instance is named by its Id or its UniqueName.")
-        for one in found:
-            if one["Id"] == segment.key or (segment.key is None and one["UniqueName"] == text_of(by[1])):
-                return one
+        for instance in instances:
+            if instance["Id"] == segment.key or (segment.key is None and instance["UniqueName"] == text_of(by[1])):
+                return instance
         raise refuse("path.unknown", segment.name)
 
     def _instance(self) -> Mapping[str, Any]:
@@ -112,12 +116,12 @@ class Discovery:
         }
 
 
-def _shaped(one: Mapping[str, Any], query: Query) -> Mapping[str, Any]:
-    chosen = query.select or tuple(one)
+def _shaped(instance: Mapping[str, Any], query: Query) -> Mapping[str, Any]:
+    chosen = query.select or tuple(instance)
     for name in chosen:
-        if name not in one:
+        if name not in instance:
             raise no_such_property(name, _KIND)
-    return {name: one[name] for name in chosen}
+    return {name: instance[name] for name in chosen}
 
 
 def _api_url(url: str) -> str:

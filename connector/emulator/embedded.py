@@ -56,17 +56,17 @@ def open_embedded(
     `options` default to a seeded organization; their path and addresses are replaced. `keys` may be shared by many
     emulators; those of a file are kept beside it. Raises OSError and the store's errors for an unusable file.
     """
-    wanted = replace(options or EmulatorOptions(), path=path, url=EMBEDDED_URL, login_url=EMBEDDED_LOGIN)
+    chosen = replace(options or EmulatorOptions(), path=path, url=EMBEDDED_URL, login_url=EMBEDDED_LOGIN)
     if keys is None:
         keys = Keys(None if str(path) == MEMORY else Path(f"{path}-keys") / "signing.pem")
-    emulator = Emulator(wanted, TravelClock(clock), keys)
+    emulator = Emulator(chosen, TravelClock(clock), keys)
     keys.begin()
-    application = wanted.tenant.applications[0]
+    application = chosen.tenant.applications[0]
     return EmbeddedEmulator(
         emulator,
         EMBEDDED_URL,
-        f"{EMBEDDED_LOGIN}/{wanted.tenant.tenant_id}",
-        wanted.tenant.tenant_id,
+        f"{EMBEDDED_LOGIN}/{chosen.tenant.tenant_id}",
+        chosen.tenant.tenant_id,
         application.client_id,
         application.secrets[0].value,
     )

@@ -8,7 +8,7 @@ import pytest
 
 from connector.clock import VirtualClock
 from connector.emulator.rules.switches import Switches
-from connector.emulator.seeding.organization import Member, seed_organization, seed_parties
+from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
@@ -20,11 +20,11 @@ READER = "11111111-aaaa-4000-8000-000000000003"
 DISABLED = "11111111-aaaa-4000-8000-000000000004"
 ROLELESS = "11111111-aaaa-4000-8000-000000000005"
 MEMBERS = (
-    Member("22222222-aaaa-4000-8000-000000000001", "Admin App", APPLICATION),
-    Member("22222222-aaaa-4000-8000-000000000002", "Closing App", CLOSER, role="Opportunity Closer"),
-    Member("22222222-aaaa-4000-8000-000000000003", "Reading App", READER, role="Sales Reader"),
-    Member("22222222-aaaa-4000-8000-000000000004", "Disabled App", DISABLED, disabled=True),
-    Member("22222222-aaaa-4000-8000-000000000005", "Roleless App", ROLELESS, role=None),
+    SeededUser("22222222-aaaa-4000-8000-000000000001", "Admin App", APPLICATION),
+    SeededUser("22222222-aaaa-4000-8000-000000000002", "Closing App", CLOSER, role="Opportunity Closer"),
+    SeededUser("22222222-aaaa-4000-8000-000000000003", "Reading App", READER, role="Sales Reader"),
+    SeededUser("22222222-aaaa-4000-8000-000000000004", "Disabled App", DISABLED, disabled=True),
+    SeededUser("22222222-aaaa-4000-8000-000000000005", "Roleless App", ROLELESS, role=None),
 )
 
 

@@ -14,15 +14,16 @@ from functools import cache
 from importlib import resources
 from urllib.parse import unquote
 
-from connector.emulator.api.ask import Answer, Ask, Operation, error_response
-from connector.emulator.api.batch import Batch, References, read_batch
+from connector.emulator.api.batch import Batch, ContentIdReferences, read_batch
 from connector.emulator.api.multipart import InnerRequest
+from connector.emulator.api.operation import OperationRequest, error_response
 from connector.emulator.api.preferences import NONE, Preferences, check_headers, preferences
-from connector.emulator.api.routing import Routing
+from connector.emulator.api.routing import Router
+from connector.emulator.http.exchange import ApiResponse, OperationResult
 from connector.emulator.http.responses import split_url
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import EMPTY, options
 from connector.emulator.odata.path import ROOT
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import fold
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.callers import Caller
@@ -52,16 +53,16 @@ class Api:
         self._world = world
         self._options = api_options or ApiOptions()
         self._batch = Batch(world.store, random.Random(f"{self._options.seed}:batch"))
-        self._made: Routing | None = None
+        self._made: Router | None = None
         world.store.db.create_function("fold", 1, fold, deterministic=True)
 
-    def handle(self, request: Request, caller: Caller) -> Answer:
+    def handle(self, request: Request, caller: Caller) -> ApiResponse:
         """Return the answer to `request` and the operations it was made of."""
         origin, path, query = split_url(request.url)
         match = ROOT.match(path)
         if match is None or unquote(path[match.end() :]).strip("/") != "$batch":
-            response, operation = self._one(origin, path, query, request, caller)
-            return Answer(response, (operation,))
+            response, result = self._one(origin, path, query, request, caller)
+            return ApiResponse(response, (result,))
         root = origin + path[: match.end()].rstrip("/")
         return self._many(request, caller, root, query)
 
@@ -69,51 +70,55 @@ class Api:
 
     def _one(
         self, origin: str, path: str, query: str, request: Request, caller: Caller, longest: int = LONGEST_URL
-    ) -> tuple[Response, Operation]:
+    ) -> tuple[Response, OperationResult]:
         match = ROOT.match(path)
         root = origin + path[: match.end()].rstrip("/") if match else origin
         below = path[match.end() :] if match else path
-        ask = Ask(request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference)
+        operation = OperationRequest(
+            request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference
+        )
         if match is None:
-            return self._refused(ask, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
-        return self._executed(ask, longest)
+            return self._refused(operation, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
+        return self._executed(operation, longest)
 
-    def _executed(self, ask: Ask, longest: int) -> tuple[Response, Operation]:
+    def _executed(self, operation: OperationRequest, longest: int) -> tuple[Response, OperationResult]:
         """Read headers and options, execute, and turn what is raised into the answer of a refusal."""
         try:
-            ask.preferences = preferences(ask.headers.get("prefer"))
-            check_headers(ask.headers, ask.path)
-            if len(ask.query) + len(ask.path) > longest:
+            operation.preferences = preferences(operation.headers.get("prefer"))
+            check_headers(operation.headers, operation.path)
+            if len(operation.query) + len(operation.path) > longest:
                 raise ODataError(f"The URL is longer than {longest} characters.")  # noqa: TRY301 - refused as all are
-            ask.options = options(ask.query)
-            if ask.body:
-                _check_json(ask)
-            response = self._routing().answer(ask)
-            if ask.method == "GET":
-                self._world.note_read(ask.caller, ask.message, ask.table or "", ask.row_id or "")
+            operation.options = options(operation.query)
+            if operation.body:
+                _check_json(operation)
+            response = self._routing().answer(operation)
+            if operation.method == "GET":
+                self._world.note_read(operation.caller, operation.message, operation.table, operation.row_id)
         except ODataError as error:
-            return self._refused(ask, refuse("query.not_understood", error, code=self._world.switches.query_error_code))
+            return self._refused(
+                operation, refuse("query.not_understood", error, code=self._world.switches.query_error_code)
+            )
         except Refused as error:
-            return self._refused(ask, error)
-        return response, Operation(ask.message, ask.table, ask.row_id, None, response.status)
+            return self._refused(operation, error)
+        return response, OperationResult(operation.message, operation.table, operation.row_id, "", response.status)
 
-    def _refused(self, ask: Ask, error: Refused) -> tuple[Response, Operation]:
-        response = error_response(error, ask.preferences, error_names())
-        return response, Operation(ask.message, ask.table, ask.row_id, error.rule, error.status)
+    def _refused(self, operation: OperationRequest, error: Refused) -> tuple[Response, OperationResult]:
+        response = error_response(error, operation.preferences, error_names())
+        return response, OperationResult(operation.message, operation.table, operation.row_id, error.rule, error.status)
 
-    def _routing(self) -> Routing:
+    def _routing(self) -> Router:
         """Return what answers for the schema as it is now."""
         schema = self._world.schema
         if self._made is None or self._made.schema is not schema:
-            self._made = Routing(self._world, schema, self._options.version, self._options.tenant_id)
+            self._made = Router(self._world, schema, self._options.version, self._options.tenant_id)
         return self._made
 
     # --- many operations --------------------------------------------------------------------------------------------
 
-    def _many(self, request: Request, caller: Caller, root: str, query: str) -> Answer:
-        asked = NONE
+    def _many(self, request: Request, caller: Caller, root: str, query: str) -> ApiResponse:
+        prefer = NONE
         try:
-            asked = preferences(request.header("prefer"))
+            prefer = preferences(request.header("prefer"))
             check_headers(request.headers)
             if request.method != "POST":
                 raise refuse("path.wrong_verb", request.url)
@@ -122,37 +127,45 @@ class Api:
             items = read_batch(request.header("content-type"), request.body, strict=strict)
         except ODataError as error:
             return self._batch_refused(
-                refuse("query.not_understood", error, code=self._world.switches.query_error_code), asked
+                refuse("query.not_understood", error, code=self._world.switches.query_error_code), prefer
             )
         except Refused as error:
-            return self._batch_refused(error, asked)
+            return self._batch_refused(error, prefer)
 
-        def execute(inner: InnerRequest, references: References, together: bool) -> tuple[Response, Operation]:  # noqa: FBT001 - see batch.Execute
+        def execute(
+            inner: InnerRequest,
+            references: ContentIdReferences,
+            together: bool,  # noqa: FBT001 - see batch.Execute
+        ) -> tuple[Response, OperationResult]:
             return self._part(inner, references, root, caller, together=together)
 
-        return self._batch.answer(items, execute, go_on=asked.continue_on_error)
+        return self._batch.answer(items, execute, go_on=prefer.continue_on_error)
 
-    def _batch_refused(self, error: Refused, asked: Preferences) -> Answer:
-        response = error_response(error, asked, error_names())
-        return Answer(response, (Operation("$batch", None, None, error.rule, error.status),))
+    def _batch_refused(self, error: Refused, prefer: Preferences) -> ApiResponse:
+        response = error_response(error, prefer, error_names())
+        return ApiResponse(response, (OperationResult("$batch", "", "", error.rule, error.status),))
 
     def _part(
-        self, inner: InnerRequest, references: References, root: str, caller: Caller, *, together: bool
-    ) -> tuple[Response, Operation]:
+        self, inner: InnerRequest, references: ContentIdReferences, root: str, caller: Caller, *, together: bool
+    ) -> tuple[Response, OperationResult]:
         path, _, query = inner.target.partition("?")
-        ask = Ask(inner.method, root, path, query, inner.headers, inner.body, caller, NONE, EMPTY, references.resolve)
+        operation = OperationRequest(
+            inner.method, root, path, query, inner.headers, inner.body, caller, NONE, EMPTY, references.resolve
+        )
         try:
-            ask.preferences = preferences(inner.headers.get("prefer"))
-            ask.root, ask.path = _placed(path, root, references)
-            ask.caller = self._acting(caller, inner.headers)
-            name = ask.path.partition("?")[0]
+            operation.preferences = preferences(inner.headers.get("prefer"))
+            operation.root, operation.path = _placed(path, root, references)
+            operation.caller = self._acting(caller, inner.headers)
+            name = operation.path.partition("?")[0]
             if together and name in _CLOSE_ACTIONS and self._world.switches.actions_in_change_set == "refuse":
                 raise ODataError(f"The action '{name}' is not allowed in a change set.")  # noqa: TRY301 - refused as all are
         except ODataError as error:
-            return self._refused(ask, refuse("query.not_understood", error, code=self._world.switches.query_error_code))
+            return self._refused(
+                operation, refuse("query.not_understood", error, code=self._world.switches.query_error_code)
+            )
         except Refused as error:
-            return self._refused(ask, error)
-        return self._executed(ask, LONGEST_INNER_URL)
+            return self._refused(operation, error)
+        return self._executed(operation, LONGEST_INNER_URL)
 
     def _acting(self, caller: Caller, headers: Mapping[str, str]) -> Caller:
         """Return whom a part of a batch acts as: impersonation headers may stand in each part."""
@@ -168,17 +181,17 @@ def _no_reference(written: str) -> str:
     raise refuse("batch.content_id", written)
 
 
-def _check_json(ask: Ask) -> None:
-    content_type = ask.headers.get("content-type")
+def _check_json(operation: OperationRequest) -> None:
+    content_type = operation.headers.get("content-type")
     if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
         raise refuse(
             "payload.not_understood",
-            ask.path.partition("(")[0],
+            operation.path.partition("(")[0],
             f"A supported MIME type could not be found that matches the content type of the request: '{content_type}'.",
         )
 
 
-def _placed(target: str, root: str, references: References) -> tuple[str, str]:
+def _placed(target: str, root: str, references: ContentIdReferences) -> tuple[str, str]:
     """Return service root and path of a part's target: absolute, an absolute path, relative to the root, or `$1`."""
     if target.startswith("$") and target[1:2].isdigit():
         target = references.resolve(target[1:])
@@ -203,4 +216,4 @@ def error_names() -> Mapping[str, str]:
     return names
 
 
-__all__ = ["Answer", "Api", "ApiOptions", "Operation"]
+__all__ = ["Api", "ApiOptions"]

@@ -7,16 +7,17 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from connector.emulator.api.ask import VERSION, Answer, Operation
 from connector.emulator.api.multipart import (
+    BodyPart,
     InnerRequest,
     MultipartError,
-    Part,
     boundary_of,
     inner_request,
     join,
     split,
 )
+from connector.emulator.api.operation import VERSION
+from connector.emulator.http.exchange import ApiResponse, OperationResult
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.store import Store
 from connector.handler import Response
@@ -35,7 +36,7 @@ _ENCODING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Single:
+class SingleOperation:
     """One operation outside a change set."""
 
     request: InnerRequest
@@ -49,7 +50,7 @@ class ChangeSet:
 
 
 @dataclass(slots=True)
-class References:
+class ContentIdReferences:
     """The rows that the operations of one change set have made or named so far, by Content-ID."""
 
     paths: dict[str, str] = field(default_factory=dict)
@@ -62,11 +63,11 @@ class References:
         return self.paths[content_id] + slash + rest
 
 
-Execute = Callable[[InnerRequest, References, bool], tuple[Response, Operation]]
+Execute = Callable[[InnerRequest, ContentIdReferences, bool], tuple[Response, OperationResult]]
 """Executes one operation; the last argument tells whether it stands in a change set."""
 
 
-def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[Single | ChangeSet]:
+def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[SingleOperation | ChangeSet]:
     """Return what a batch asks for; raises Refused (400) when any part of it cannot be understood."""
     boundary = boundary_of(content_type)
     if boundary is None:
@@ -77,7 +78,7 @@ def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[S
         items = [_item(part, strict=strict) for part in split(body, boundary, strict=strict)]
     except MultipartError as error:
         raise refuse("batch.body", str(error)) from None
-    count = sum(1 if isinstance(item, Single) else len(item.requests) for item in items)
+    count = sum(1 if isinstance(item, SingleOperation) else len(item.requests) for item in items)
     if count > MOST_OPERATIONS:
         raise refuse(
             "batch.content",
@@ -89,18 +90,18 @@ def read_batch(content_type: str | None, body: bytes, *, strict: bool) -> list[S
     return items
 
 
-def _item(part: Part, *, strict: bool) -> Single | ChangeSet:
+def _item(part: BodyPart, *, strict: bool) -> SingleOperation | ChangeSet:
     content_type = part.headers.get("content-type")
     inner = boundary_of(content_type)
     if inner is None:
-        return Single(_request(part))
+        return SingleOperation(_request(part))
     unknown = set(part.headers) - {"content-type", "content-length", "content-transfer-encoding"}
     if unknown:
         raise MultipartError(f"The header '{min(unknown)}' is not known for a change set.")
     requests: dict[str, InnerRequest] = {}
-    for one in split(part.body, inner, strict=strict):
-        request = _request(one)
-        content_id = one.headers.get("content-id") or request.headers.get("content-id") or ""
+    for member in split(part.body, inner, strict=strict):
+        request = _request(member)
+        content_id = member.headers.get("content-id") or request.headers.get("content-id") or ""
         _check_member(request, content_id, requests)
         requests[content_id] = request
     if not requests:
@@ -108,7 +109,7 @@ def _item(part: Part, *, strict: bool) -> Single | ChangeSet:
     return ChangeSet(tuple(requests.items()))
 
 
-def _request(part: Part) -> InnerRequest:
+def _request(part: BodyPart) -> InnerRequest:
     content_type = part.headers.get("content-type", "")
     if boundary_of(content_type) is not None:
         raise refuse("batch.content", "A change set cannot be nested in a change set.")
@@ -157,15 +158,15 @@ class Batch:
         self._store = store
         self._chance = chance
 
-    def answer(self, items: list[Single | ChangeSet], execute: Execute, *, go_on: bool) -> Answer:
+    def answer(self, items: list[SingleOperation | ChangeSet], execute: Execute, *, go_on: bool) -> ApiResponse:
         """Execute in order; without `go_on` stop at the first failure, whose status is then that of the whole."""
         parts: list[bytes] = []
-        operations: list[Operation] = []
+        operations: list[OperationResult] = []
         status = 200
         for item in items:
-            if isinstance(item, Single):
-                response, operation = execute(item.request, References(), False)  # noqa: FBT003 - see Execute
-                operations.append(operation)
+            if isinstance(item, SingleOperation):
+                response, result = execute(item.request, ContentIdReferences(), False)  # noqa: FBT003 - see Execute
+                operations.append(result)
                 parts.append(self._part(response, item.request.headers.get("content-id")))
                 failed = response.status
             else:
@@ -176,17 +177,19 @@ class Batch:
                 break
         boundary = f"batchresponse_{self._guid()}"
         headers = (("Content-Type", f"multipart/mixed; boundary={boundary}"), VERSION)
-        return Answer(Response(status, headers, join(parts, boundary)), tuple(operations))
+        return ApiResponse(Response(status, headers, join(parts, boundary)), tuple(operations))
 
-    def _change_set(self, change_set: ChangeSet, execute: Execute, operations: list[Operation]) -> tuple[bytes, int]:
+    def _change_set(
+        self, change_set: ChangeSet, execute: Execute, operations: list[OperationResult]
+    ) -> tuple[bytes, int]:
         """Return the part of a change set and the status it failed with, 200 when it did not; one part if it failed."""
-        references, done = References(), list[bytes]()
+        references, done = ContentIdReferences(), list[bytes]()
         status = 200
         try:
             with self._store.transaction():
                 for content_id, request in change_set.requests:
-                    response, operation = execute(request, references, True)  # noqa: FBT003 - see Execute
-                    operations.append(operation)
+                    response, result = execute(request, references, True)  # noqa: FBT003 - see Execute
+                    operations.append(result)
                     done.append(self._part(response, content_id))
                     _go_on(response)
                     _remember(references, content_id, request, response)
@@ -216,7 +219,7 @@ class Batch:
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
-def _remember(references: References, content_id: str, request: InnerRequest, response: Response) -> None:
+def _remember(references: ContentIdReferences, content_id: str, request: InnerRequest, response: Response) -> None:
     """Note which row a Content-ID stands for: the one that was made, else the one that the request named."""
     made = response.header("OData-EntityId")
     if made is not None:

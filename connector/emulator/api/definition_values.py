@@ -49,14 +49,14 @@ def definition_id(*names: str) -> str:
 
 def label(text: str) -> Json:
     """Return a Label in the one language there is."""
-    one = {
+    localized = {
         "Label": text,
         "LanguageCode": _ENGLISH,
         "IsManaged": True,
         "MetadataId": definition_id("label", text),
         "HasChanged": None,
     }
-    return {"LocalizedLabels": [one], "UserLocalizedLabel": one} if text else _NO_LABEL
+    return {"LocalizedLabels": [localized], "UserLocalizedLabel": localized} if text else _NO_LABEL
 
 
 _NO_LABEL: Json = {"LocalizedLabels": [], "UserLocalizedLabel": None}
@@ -101,7 +101,7 @@ def table_definition(table: Table) -> Json:
 def attribute_definition(table: Table, column: Column) -> Json:
     """Return the AttributeMetadata of a column; `OptionSet` and `GlobalOptionSet` are only shown when expanded."""
     kind, code, type_name = METADATA_TYPES[column.kind]
-    found: Json = {
+    definition: Json = {
         "@odata.type": f"#{PREFIX}{kind}",
         "MetadataId": definition_id(table.logical_name, column.name),
         "HasChanged": None,
@@ -128,19 +128,19 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsLogical": False,
     }
     if column.kind in (Kind.STRING, Kind.MEMO):
-        found["MaxLength"] = column.max_length or None
+        definition["MaxLength"] = column.max_length or None
     if column.is_lookup:
-        found["Targets"] = list(column.targets)
+        definition["Targets"] = list(column.targets)
     if column.kind in FRACTION_KINDS:
-        found["Precision"] = 2
+        definition["Precision"] = 2
     if column.kind in (Kind.DATEONLY, Kind.DATETIME):
         only = column.kind is Kind.DATEONLY
-        found["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
-        found["DateTimeBehavior"] = {"Value": "DateOnly" if only else "UserLocal"}
+        definition["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
+        definition["DateTimeBehavior"] = {"Value": "DateOnly" if only else "UserLocal"}
     if column.kind in OPTION_KINDS:
-        found["OptionSet"] = option_set(table, column)
-        found["GlobalOptionSet"] = None
-    return found
+        definition["OptionSet"] = option_set(table, column)
+        definition["GlobalOptionSet"] = None
+    return definition
 
 
 def option_set(table: Table, column: Column) -> Json:
@@ -205,9 +205,9 @@ def lookup_definition(schema: Schema, table: Table, lookup: Lookup) -> Json:
     return _relationship(table.logical_name, lookup.column, lookup.name, target, lookup.partner)
 
 
-def collection_definition(table: Table, one: Collection) -> Json:
+def collection_definition(table: Table, collection: Collection) -> Json:
     """Return the OneToManyRelationshipMetadata behind a collection-valued navigation property."""
-    return _relationship(one.table, one.column, one.partner, table, one.name)
+    return _relationship(collection.table, collection.column, collection.partner, table, collection.name)
 
 
 def _relationship(table: str, column: str, navigation: str, target: Table, partner: str) -> Json:
@@ -228,22 +228,22 @@ def _relationship(table: str, column: str, navigation: str, target: Table, partn
     }
 
 
-def many_to_many_definition(table: Table, one: Collection) -> Json:
+def many_to_many_definition(table: Table, collection: Collection) -> Json:
     """Return the ManyToManyRelationshipMetadata of an N:N navigation property."""
-    link = one.association
+    link = collection.association
     if link is None:
-        raise AssertionError(one.name)  # asked for N:N relationships only
+        raise AssertionError(collection.name)  # asked for N:N relationships only
     return {
-        "MetadataId": definition_id("relationship", one.name),
+        "MetadataId": definition_id("relationship", collection.name),
         "HasChanged": None,
-        "SchemaName": one.name,
+        "SchemaName": collection.name,
         "RelationshipType": "ManyToManyRelationship",
         "Entity1LogicalName": table.logical_name,
         "Entity1IntersectAttribute": link.near,
-        "Entity1NavigationPropertyName": one.name,
-        "Entity2LogicalName": one.table,
+        "Entity1NavigationPropertyName": collection.name,
+        "Entity2LogicalName": collection.table,
         "Entity2IntersectAttribute": link.far,
-        "Entity2NavigationPropertyName": one.partner,
+        "Entity2NavigationPropertyName": collection.partner,
         "IntersectEntityName": link.table,
         "IsCustomRelationship": False,
         "IsManaged": True,

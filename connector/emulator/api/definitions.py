@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.emulator.api.ask import Ask, ok
 from connector.emulator.api.definition_values import (
     METADATA_TYPES,
     OPTION_KINDS,
@@ -17,10 +16,11 @@ from connector.emulator.api.definition_values import (
     table_definition,
 )
 from connector.emulator.api.filtering import holds, no_such_property
+from connector.emulator.api.operation import OperationRequest, ok
 from connector.emulator.api.plans import read_query
+from connector.emulator.odata.expressions import Expand, Expression, Query
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Expand, Expression, Query
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.schema import Schema, Table
 from connector.handler import Response
@@ -33,28 +33,28 @@ _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetM
 _OPTIONS = ("$select", "$filter", "$expand")
 
 
-class Definitions:
+class EntityDefinitions:
     """Answers GET below `EntityDefinitions`."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._ids = {definition_id(name): table for name, table in schema.tables.items()}
 
-    def answer(self, ask: Ask, steps: tuple[Segment, ...]) -> Response:
+    def answer(self, request: OperationRequest, steps: tuple[Segment, ...]) -> Response:
         """Return the definitions that a path names. Raises Refused, ODataError."""
-        ask.about("RetrieveEntity" if steps[0].called else "RetrieveAllEntities")
+        request.about("RetrieveEntity" if steps[0].called else "RetrieveAllEntities")
         first = steps[0]
-        query = read_query(ask.options, _OPTIONS)
+        query = read_query(request.options, _OPTIONS)
         if not first.called:
             if len(steps) > 1:
                 raise _nowhere(steps[1].name)
-            found = [table_definition(table) for table in self._schema.tables.values()]
-            return self._many(ask, "EntityDefinitions", "EntityMetadata", found, query)
+            definitions = [table_definition(table) for table in self._schema.tables.values()]
+            return self._many(request, "EntityDefinitions", "EntityMetadata", definitions, query)
         table = self._table(first)
-        ask.table = table.logical_name
+        request.table = table.logical_name
         if len(steps) == 1:
-            return self._one(ask, "EntityDefinitions", "EntityMetadata", table_definition(table), query)
-        return self._below(ask, table, first, steps[1:], query)
+            return self._one(request, "EntityDefinitions", "EntityMetadata", table_definition(table), query)
+        return self._below(request, table, first, steps[1:], query)
 
     def _table(self, segment: Segment) -> Table:
         if segment.key is not None:
@@ -68,128 +68,152 @@ class Definitions:
             raise Refused(404, "0x80040217", f"Could not find an entity with name {name}.", "path.unknown")
         raise ODataError("A table definition is named by its LogicalName or its MetadataId.")
 
-    def _below(self, ask: Ask, table: Table, first: Segment, steps: tuple[Segment, ...], query: Query) -> Response:
+    def _below(
+        self, request: OperationRequest, table: Table, first: Segment, steps: tuple[Segment, ...], query: Query
+    ) -> Response:
         name, rest = steps[0], list(steps[1:])
         if name.name not in LISTS:
             raise _nowhere(name.name)
         written = first.key or f"'{table.logical_name}'"
         place = f"EntityDefinitions({written})/{name.name}"
-        found = self._list(table, name.name)
+        definitions = self._list(table, name.name)
         if name.called:
-            found = [self._named(name, found)]
+            definitions = [self._named(name, definitions)]
         kind = _type_of(name.name)
         if rest and rest[0].name.startswith(PREFIX) and not rest[0].called:
             kind = rest.pop(0).name.removeprefix(PREFIX)
             if name.name != "Attributes" or kind not in ATTRIBUTE_TYPES:
                 raise _nowhere(PREFIX + kind)
-            found = [one for one in found if one["@odata.type"] == f"#{PREFIX}{kind}"]
+            definitions = [definition for definition in definitions if definition["@odata.type"] == f"#{PREFIX}{kind}"]
             place = f"{place}/{PREFIX}{kind}"
         if not name.called:
             if rest:
                 raise _nowhere(rest[0].name)
-            return self._many(ask, place, kind, found, query)
-        if not found:
+            return self._many(request, place, kind, definitions, query)
+        if not definitions:
             raise _nowhere(PREFIX + kind)
         if rest:
-            return self._option_set(ask, place, found[0], rest, query)
-        return self._one(ask, place, kind, found[0], query)
+            return self._option_set(request, place, definitions[0], rest, query)
+        return self._one(request, place, kind, definitions[0], query)
 
     @staticmethod
-    def _named(segment: Segment, found: list[Json]) -> Json:
+    def _named(segment: Segment, definitions: list[Json]) -> Json:
         if segment.key is not None:
-            wanted, by = segment.key, "MetadataId"
+            sought, by = segment.key, "MetadataId"
         elif len(segment.pairs) == 1 and segment.pairs[0][0] in ("LogicalName", "SchemaName"):
-            by, wanted = segment.pairs[0][0], text_of(segment.pairs[0][1]) or ""
+            by, sought = segment.pairs[0][0], text_of(segment.pairs[0][1]) or ""
         else:
             raise ODataError(f"A member of '{segment.name}' is named by its LogicalName or its MetadataId.")
-        for one in found:
-            if one.get(by) == wanted:
-                return one
-        raise Refused(404, "0x80040217", f"Could not find an attribute with specified name {wanted}.", "path.unknown")
+        for definition in definitions:
+            if definition.get(by) == sought:
+                return definition
+        raise Refused(404, "0x80040217", f"Could not find an attribute with specified name {sought}.", "path.unknown")
 
-    def _option_set(self, ask: Ask, place: str, attribute: Json, rest: list[Segment], query: Query) -> Response:
+    def _option_set(
+        self, request: OperationRequest, place: str, attribute: Json, rest: list[Segment], query: Query
+    ) -> Response:
         if len(rest) > 1 or rest[0].called or rest[0].name not in _NAVIGATIONS or rest[0].name not in attribute:
             raise _nowhere(rest[0].name)
         value = attribute[rest[0].name]
         if value is None:
             return Response(204)
-        return self._one(ask, f"{place}/{rest[0].name}", _NAVIGATIONS[rest[0].name], value, query)
+        return self._one(request, f"{place}/{rest[0].name}", _NAVIGATIONS[rest[0].name], value, query)
 
     def _list(self, table: Table, name: str) -> list[Json]:
         if name == "Attributes":
             return [attribute_definition(table, column) for column in table.columns.values()]
         if name == "ManyToOneRelationships":
-            lookups = [one for one in table.lookups.values() if one.target in self._schema.tables]
-            return [lookup_definition(self._schema, table, one) for one in lookups]
+            lookups = [lookup for lookup in table.lookups.values() if lookup.target in self._schema.tables]
+            return [lookup_definition(self._schema, table, lookup) for lookup in lookups]
         if name == "OneToManyRelationships":
-            return [collection_definition(table, one) for one in table.collections.values() if one.association is None]
+            return [
+                collection_definition(table, collection)
+                for collection in table.collections.values()
+                if collection.association is None
+            ]
         if name == "ManyToManyRelationships":
-            return [many_to_many_definition(table, one) for one in table.collections.values() if one.association]
+            return [
+                many_to_many_definition(table, collection)
+                for collection in table.collections.values()
+                if collection.association
+            ]
         return []
 
     # --- answers --------------------------------------------------------------------------------------------------
 
-    def _many(self, ask: Ask, place: str, kind: str, found: list[Json], query: Query) -> Response:
-        kept = [one for one in found if query.filter is None or _meets(query.filter, one, kind)]
-        value = [self._shaped(ask, place, kind, one, query) for one in kept]
+    def _many(
+        self, request: OperationRequest, place: str, kind: str, definitions: list[Json], query: Query
+    ) -> Response:
+        kept = [
+            definition for definition in definitions if query.filter is None or _meets(query.filter, definition, kind)
+        ]
+        value = [self._shaped(request, place, kind, definition, query) for definition in kept]
         if query.select:
-            _check_names(query.select, _every_key(found), kind)
-        return ok({"@odata.context": ask.context(f"{place}{_scope(query)}"), "value": value})
+            _check_names(query.select, _every_key(definitions), kind)
+        return ok({"@odata.context": request.context(f"{place}{_scope(query)}"), "value": value})
 
-    def _one(self, ask: Ask, place: str, kind: str, found: Json, query: Query) -> Response:
+    def _one(self, request: OperationRequest, place: str, kind: str, definition: Json, query: Query) -> Response:
         if query.filter is not None:
             raise ODataError("The query option '$filter' is only supported for collections.")
         if query.select:
-            _check_names(query.select, set(found), kind)
-        context = {"@odata.context": ask.context(f"{place}{_scope(query)}/$entity")}
-        return ok(context | self._shaped(ask, place, kind, found, query))
+            _check_names(query.select, set(definition), kind)
+        context = {"@odata.context": request.context(f"{place}{_scope(query)}/$entity")}
+        return ok(context | self._shaped(request, place, kind, definition, query))
 
-    def _shaped(self, ask: Ask, place: str, kind: str, found: Json, query: Query) -> Json:
+    def _shaped(self, request: OperationRequest, place: str, kind: str, definition: Json, query: Query) -> Json:
         """Return what $select and $expand leave of a definition; its id and type always come."""
         hidden = set(_NAVIGATIONS) if kind not in _NAVIGATIONS.values() else set[str]()
         chosen = set(query.select) if query.select and "*" not in query.select else None
         out = {
             key: value
-            for key, value in found.items()
+            for key, value in definition.items()
             if key not in hidden and (chosen is None or key in chosen or key == "MetadataId" or key[0] == "@")
         }
-        for one in query.expand:
-            self._expand(ask, place, kind, found, one, out)
+        for expand in query.expand:
+            self._expand(request, place, kind, definition, expand, out)
         return out
 
-    def _expand(self, ask: Ask, place: str, kind: str, found: Json, expand: Expand, out: Json) -> None:
+    def _expand(
+        self, request: OperationRequest, place: str, kind: str, definition: Json, expand: Expand, out: Json
+    ) -> None:
         name = expand.navigation
         if expand.reference:
             raise refuse("emulator.not_implemented", f"$expand={name}/$ref of table definitions")
         if kind == "EntityMetadata" and name in LISTS:
-            listed = self._list(self._schema.tables[found["LogicalName"]], name)
+            listed = self._list(self._schema.tables[definition["LogicalName"]], name)
             inner = _type_of(name)
             if expand.query.select:
                 _check_names(expand.query.select, _every_key(listed), inner)
-            kept = [one for one in listed if expand.query.filter is None or _meets(expand.query.filter, one, inner)]
-            out[name] = [self._shaped(ask, place, inner, one, expand.query) for one in kept]
+            kept = [
+                listed_definition
+                for listed_definition in listed
+                if expand.query.filter is None or _meets(expand.query.filter, listed_definition, inner)
+            ]
+            out[name] = [
+                self._shaped(request, place, inner, listed_definition, expand.query) for listed_definition in kept
+            ]
             return
-        if name not in _NAVIGATIONS or not _has_options(kind, found):
+        if name not in _NAVIGATIONS or not _has_options(kind, definition):
             raise no_such_property(name, kind)
-        value = found.get(name)
+        value = definition.get(name)
         if value is None:
             out[name] = None
             return
         if expand.query.select:
             _check_names(expand.query.select, set(value), _NAVIGATIONS[name])
-        out[f"{name}@odata.context"] = ask.context(
-            f"{place.partition('/')[0]}/Attributes({found['MetadataId']})/{PREFIX}{kind}/{name}"
+        out[f"{name}@odata.context"] = request.context(
+            f"{place.partition('/')[0]}/Attributes({definition['MetadataId']})/{PREFIX}{kind}/{name}"
             f"{_scope(expand.query)}/$entity"
         )
-        out[name] = self._shaped(ask, place, _NAVIGATIONS[name], value, expand.query)
+        out[name] = self._shaped(request, place, _NAVIGATIONS[name], value, expand.query)
 
 
-def _meets(node: Expression, one: Json, kind: str) -> bool:
-    return holds(node, {name: value for name, value in one.items() if name not in _NAVIGATIONS}, kind)
+def _meets(node: Expression, definition: Json, kind: str) -> bool:
+    return holds(node, {name: value for name, value in definition.items() if name not in _NAVIGATIONS}, kind)
 
 
-def _has_options(kind: str, found: Json) -> bool:
-    return "OptionSet" in found and kind in {METADATA_TYPES[one][0] for one in OPTION_KINDS}
+def _has_options(kind: str, definition: Json) -> bool:
+    return "OptionSet" in definition and kind in {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS}
 
 
 def _type_of(name: str) -> str:
@@ -200,8 +224,10 @@ def _type_of(name: str) -> str:
     }.get(name, "OneToManyRelationshipMetadata")
 
 
-def _every_key(found: list[Json]) -> set[str]:
-    return {key for one in found for key in one if key not in _NAVIGATIONS} if found else {"*"}
+def _every_key(definitions: list[Json]) -> set[str]:
+    return (
+        {key for definition in definitions for key in definition if key not in _NAVIGATIONS} if definitions else {"*"}
+    )
 
 
 def _check_names(names: tuple[str, ...], known: set[str], kind: str) -> None:
@@ -216,5 +242,5 @@ def _nowhere(name: str) -> Refused:
 
 def _scope(query: Query) -> str:
     parts = list(query.select or ())
-    parts += [f"{one.navigation}{_scope(one.query) or '()'}" for one in query.expand]
+    parts += [f"{expand.navigation}{_scope(expand.query) or '()'}" for expand in query.expand]
     return f"({','.join(parts)})" if parts else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from connector.emulator.api.ask import VERSION, Ask, ok
+from connector.emulator.api.operation import VERSION, OperationRequest, ok
 from connector.emulator.api.rows import wire_name
-from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Column, Kind, Message, Schema, Table
 from connector.emulator.world.world import World
@@ -38,26 +38,26 @@ _RESPONSES = {
 """Complex types that messages take or return."""
 
 
-class Documents:
+class ServiceDocuments:
     """Answers the service document and `$metadata` for the schema and the messages that exist now."""
 
     def __init__(self, schema: Schema, world: World) -> None:
         self._schema = schema
         self._world = world
 
-    def service(self, ask: Ask) -> Response:
+    def service(self, request: OperationRequest) -> Response:
         """Answer GET of the service root: every entity set."""
-        ask.about("ServiceDocument")
-        ask.options.allow()
+        request.about("ServiceDocument")
+        request.options.allow()
         sets = sorted(table.entity_set for table in self._schema.tables.values())
         value = [{"name": name, "kind": "EntitySet", "url": name} for name in [*sets, "EntityDefinitions"]]
-        return ok({"@odata.context": f"{ask.root}/$metadata", "value": value})
+        return ok({"@odata.context": f"{request.root}/$metadata", "value": value})
 
-    def metadata(self, ask: Ask) -> Response:
+    def metadata(self, request: OperationRequest) -> Response:
         """Answer GET of `$metadata`; `annotations=true` marks the entity sets that track changes."""
-        ask.about("Metadata")
-        ask.options.allow("annotations")
-        annotations = ask.options.values.get("annotations", "false")
+        request.about("Metadata")
+        request.options.allow("annotations")
+        annotations = request.options.values.get("annotations", "false")
         if annotations not in ("true", "false"):
             raise ODataError("The value of 'annotations' must be true or false.")
         mark = _TRACKED if annotations == "true" else ""
@@ -111,19 +111,18 @@ class Documents:
                     f'{_partner(lookup.partner)}><ReferentialConstraint Property="_{lookup.column}_value" '
                     f'ReferencedProperty="{key}" /></NavigationProperty>'
                 )
-        for one in table.collections.values():
-            yield (
-                f'<NavigationProperty Name="{one.name}" Type="Collection(mscrm.{one.table})"{_partner(one.partner)} />'
-            )
+        for collection in table.collections.values():
+            kind = f"Collection(mscrm.{collection.table})"
+            yield f'<NavigationProperty Name="{collection.name}" Type="{kind}"{_partner(collection.partner)} />'
         yield "</EntityType>"
 
     def _container(self, tracked: str) -> Iterator[str]:
         yield '<EntityContainer Name="System">'
-        for table in sorted(self._schema.tables.values(), key=lambda one: one.entity_set):
+        for table in sorted(self._schema.tables.values(), key=lambda value: value.entity_set):
             yield f'<EntitySet Name="{table.entity_set}" EntityType="{NAMESPACE}.{table.logical_name}">'
-            owners = {one.name for one in table.columns.values() if one.kind is Kind.OWNER}
-            targets = {one.name: one.target for one in table.lookups.values() if one.column not in owners}
-            targets |= {one.name: one.table for one in table.collections.values()}
+            owners = {column.name for column in table.columns.values() if column.kind is Kind.OWNER}
+            targets = {lookup.name: lookup.target for lookup in table.lookups.values() if lookup.column not in owners}
+            targets |= {collection.name: collection.table for collection in table.collections.values()}
             for name, target in targets.items():
                 if target in self._schema.tables:
                     entity_set = self._schema.tables[target].entity_set
@@ -160,9 +159,9 @@ def _message(message: Message) -> Iterator[str]:
     yield f'<{kind} Name="{escape(message.name)}"{bound}>'
     if message.bound_to:
         yield f'<Parameter Name="entity" Type="mscrm.{message.bound_to}" Nullable="false" />'
-    for one in message.parameters:
-        nullable = ' Nullable="false"' if one.required else ""
-        yield f'<Parameter Name="{one.name}" Type="{_type(one.type)}"{nullable} />'
+    for parameter in message.parameters:
+        nullable = ' Nullable="false"' if parameter.required else ""
+        yield f'<Parameter Name="{parameter.name}" Type="{_type(parameter.type)}"{nullable} />'
     if message.returns:
         yield f'<ReturnType Type="{_type(message.returns)}" Nullable="false" />'
     yield f"</{kind}>"

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Comparison, Expression, L, Literal, Logical, Not, TextMatch
-from connector.emulator.odata.tree import Path as ODataPath
+from connector.emulator.odata.expressions import Comparison, Expression, Literal, LiteralKind, Logical, Not, TextMatch
+from connector.emulator.odata.expressions import Path as ODataPath
+from connector.emulator.odata.lexer import ODataError
 
 PREFIX = "Microsoft.Dynamics.CRM."
 
 
-def holds(node: Expression, one: Mapping[str, Any], kind: str) -> bool:
+def holds(node: Expression, answer: Mapping[str, Any], kind: str) -> bool:
     """Return whether `one`, of the type `kind`, meets a filter. Raises ODataError for what such filters cannot say."""
     match node:
         case Logical():
-            held = [holds(operand, one, kind) for operand in node.operands]
+            held = [holds(operand, answer, kind) for operand in node.operands]
             return all(held) if node.operator == "and" else any(held)
         case Not():
-            return not holds(node.operand, one, kind)
+            return not holds(node.operand, answer, kind)
         case Comparison(left=ODataPath() as path, right=Literal() as literal):
-            return _compares(node.operator, _value(path, one, kind), literal)
+            return _compares(node.operator, _value(path, answer, kind), literal)
         case TextMatch():
-            value = str(_value(node.path, one, kind) or "").lower()
+            value = str(_value(node.path, answer, kind) or "").lower()
             text = node.text.lower()
             tests = {"contains": text in value, "startswith": value.startswith(text), "endswith": value.endswith(text)}
             return tests[node.function]
@@ -31,8 +31,8 @@ def holds(node: Expression, one: Mapping[str, Any], kind: str) -> bool:
             raise ODataError("This filter is not supported here.")
 
 
-def _value(path: ODataPath, one: Mapping[str, Any], kind: str) -> object:
-    value: Any = one
+def _value(path: ODataPath, answer: Mapping[str, Any], kind: str) -> object:
+    value: Any = answer
     for name in path.segments:
         if not isinstance(value, Mapping) or name not in value:
             raise no_such_property("/".join(path.segments), kind)
@@ -41,7 +41,9 @@ def _value(path: ODataPath, one: Mapping[str, Any], kind: str) -> object:
 
 
 def _compares(operator: str, value: object, literal: Literal) -> bool:
-    if literal.kind is L.LIST or (literal.kind is L.ENUM and not literal.type_name.startswith(PREFIX)):
+    if literal.kind is LiteralKind.LIST or (
+        literal.kind is LiteralKind.ENUM and not literal.type_name.startswith(PREFIX)
+    ):
         raise ODataError("This value is not supported in filters here.")
     fits = value is None or literal.value is None or isinstance(value, bool) == isinstance(literal.value, bool)
     if not fits or (literal.value is not None and not isinstance(value, type(literal.value) | type(None))):

@@ -55,9 +55,9 @@ def formatter(table: Table, column: Column) -> Formatter | None:
 
 def _labels(table: Table, column: Column) -> Formatter | None:
     if column.kind is Kind.STATE:
-        labels = {one.value: one.label for one in table.states}
+        labels = {option.value: option.label for option in table.states}
     elif column.kind is Kind.STATUS:
-        labels = {one.value: one.label for one in table.statuses}
+        labels = {status.value: status.label for status in table.statuses}
     elif column.kind is Kind.BOOLEAN:
         labels = dict(column.options) or {0: "No", 1: "Yes"}
     elif column.kind is Kind.PICKLIST:

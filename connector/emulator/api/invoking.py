@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from connector.emulator.api.ask import Ask, no_content, ok
+from connector.emulator.api.operation import OperationRequest, no_content, ok
 from connector.emulator.api.payload import TYPE_PREFIX, PayloadReader, moment, read_json
-from connector.emulator.api.reading import MOST_COUNTED, Reading, no_options
+from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
 from connector.emulator.api.writing import no_conditions
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import GUID
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import privilege_id
@@ -19,17 +19,17 @@ from connector.emulator.world.schema import Message, Parameter, Schema, Table
 from connector.emulator.world.world import World
 from connector.handler import Response
 
-Function = Callable[[Ask, Mapping[str, str]], Response]
+Function = Callable[[OperationRequest, Mapping[str, str]], Response]
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 USER_PRIVILEGES = "RetrieveUserPrivileges"
 """The function bound to a user."""
 _ACCESS_TYPE = "Microsoft.Dynamics.CRM.EndpointAccessType"
 
 
-class Invoking:
+class MessageOperations:
     """Answers actions (POST) and functions (GET); `version` and `tenant_id` are what they tell of the organization."""
 
-    def __init__(self, world: World, schema: Schema, reading: Reading, version: str, tenant_id: str) -> None:
+    def __init__(self, world: World, schema: Schema, reading: ReadOperations, version: str, tenant_id: str) -> None:
         self._world = world
         self._schema = schema
         self._reading = reading
@@ -44,32 +44,36 @@ class Invoking:
 
     # --- actions ------------------------------------------------------------------------------------------------
 
-    def action(self, ask: Ask, message: Message, reader: PayloadReader, target: Ref | None = None) -> Response:
+    def action(
+        self, request: OperationRequest, message: Message, reader: PayloadReader, target: Ref | None = None
+    ) -> Response:
         """Answer POST of an action, bound to `target` or unbound."""
-        ask.about(message.name, message.table or None, target.id if target else None)
+        request.about(message.name, message.table, target.id if target else "")
         if not message.returns.startswith("entity:"):
-            no_options(ask.options)
+            no_options(request.options)
         if target is None:
-            no_conditions(ask)
-        body = read_json(ask.body, message.name) if ask.body.strip() or message.parameters else {}
+            no_conditions(request)
+        body = read_json(request.body, message.name) if request.body.strip() or message.parameters else {}
         arguments = self._arguments(message, body, reader)
-        ask.row_id = ask.row_id or _subject(arguments)
-        answer = self._world.call(ask.caller, message.name, arguments, target)
+        request.row_id = request.row_id or _subject(arguments)
+        answer = self._world.call(request.caller, message.name, arguments, target)
         if answer is None:
             return no_content()
-        return self._answer(ask, message, answer)
+        return self._answer(request, message, answer)
 
-    def _answer(self, ask: Ask, message: Message, answer: Mapping[str, object]) -> Response:
+    def _answer(self, request: OperationRequest, message: Message, answer: Mapping[str, object]) -> Response:
         row = answer.get("@ref")
         if isinstance(row, Ref):
             table = self._schema.tables[row.table]
-            plan = self._reading.plan(ask, table, row=True)
-            context = ask.context(f"{table.entity_set}{plan.scope}/$entity")
-            return ok({"@odata.context": context} | self._reading.render(ask, plan, self._reading.fetch(plan, row.id)))
-        return ok({"@odata.context": ask.context(TYPE_PREFIX + message.returns), **answer})
+            plan = self._reading.plan(request, table, row=True)
+            context = request.context(f"{table.entity_set}{plan.scope}/$entity")
+            return ok(
+                {"@odata.context": context} | self._reading.render(request, plan, self._reading.fetch(plan, row.id))
+            )
+        return ok({"@odata.context": request.context(TYPE_PREFIX + message.returns), **answer})
 
     def _arguments(self, message: Message, body: Mapping[str, Any], reader: PayloadReader) -> dict[str, Any]:
-        known = {one.name: one for one in message.parameters}
+        known = {parameter.name: parameter for parameter in message.parameters}
         arguments: dict[str, Any] = {}
         for name, value in body.items():
             if name.endswith("@odata.type") or name == "@odata.context":
@@ -83,9 +87,9 @@ class Invoking:
                 )
             if value is not None:
                 arguments[name] = self._argument(message, known[name], value, reader)
-        for one in message.parameters:
-            if one.required and one.name not in arguments:
-                raise refuse("action.parameter_missing", one.name, message.name)
+        for parameter in message.parameters:
+            if parameter.required and parameter.name not in arguments:
+                raise refuse("action.parameter_missing", parameter.name, message.name)
         return arguments
 
     def _argument(self, message: Message, parameter: Parameter, value: Any, reader: PayloadReader) -> object:
@@ -94,16 +98,17 @@ class Invoking:
             table = self._schema.tables[kind.removeprefix("entity:")]
             return {"@table": table.logical_name, **reader.row(table, value)}
         fits: Mapping[str, Callable[[Any], bool]] = {
-            "Edm.Int32": lambda one: isinstance(one, int) and not isinstance(one, bool) and abs(one) < 2**31,
-            "Edm.Boolean": lambda one: isinstance(one, bool),
-            "Edm.String": lambda one: isinstance(one, str),
-            "Edm.Guid": lambda one: isinstance(one, str) and bool(GUID.match(one)),
-            "mscrm.ColumnSet": lambda one: (
-                isinstance(one, dict) and set(one) <= {"AllColumns", "Columns", "AttributeExpressions", "@odata.type"}
+            "Edm.Int32": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31,
+            "Edm.Boolean": lambda value: isinstance(value, bool),
+            "Edm.String": lambda value: isinstance(value, str),
+            "Edm.Guid": lambda value: isinstance(value, str) and bool(GUID.match(value)),
+            "mscrm.ColumnSet": lambda value: (
+                isinstance(value, dict)
+                and set(value) <= {"AllColumns", "Columns", "AttributeExpressions", "@odata.type"}
             ),
         }
-        if kind == "Edm.DateTimeOffset" and isinstance(value, str) and (found := moment(value)) is not None:
-            return found
+        if kind == "Edm.DateTimeOffset" and isinstance(value, str) and (instant := moment(value)) is not None:
+            return instant
         if kind in fits and fits[kind](value):
             return value.strip("{}").lower() if kind == "Edm.Guid" else value
         raise refuse(
@@ -114,49 +119,49 @@ class Invoking:
 
     # --- functions ----------------------------------------------------------------------------------------------
 
-    def function(self, ask: Ask, segment: Segment, reader: PayloadReader) -> Response:
+    def function(self, request: OperationRequest, segment: Segment, reader: PayloadReader) -> Response:
         """Answer GET of a function; raises ODataError for missing or unknown parameters."""
-        ask.about(segment.name)
-        given, used = dict(segment.pairs), set[str]()
-        for name, written in given.items():
+        request.about(segment.name)
+        arguments, used = dict(segment.pairs), set[str]()
+        for name, written in arguments.items():
             if written.startswith("@"):
                 used.add(written)
-                if written not in ask.options.aliases:
+                if written not in request.options.aliases:
                     raise ODataError(f"The parameter alias '{written}' has no value.")
-                given[name] = ask.options.aliases[written]
-        ask.options.allow()
-        ask.options.allow_aliases(used)
+                arguments[name] = request.options.aliases[written]
+        request.options.allow()
+        request.options.allow_aliases(used)
         message = self._world.messages.get(segment.name)
         if message is not None and message.is_function:
-            return self._message_function(ask, message, given, reader)
+            return self._message_function(request, message, arguments, reader)
         call, parameters = self.functions[segment.name]
-        if set(given) != set(parameters):
+        if set(arguments) != set(parameters):
             raise refuse(
                 "query.not_understood",
                 f"The function '{segment.name}' takes the parameters ({', '.join(parameters)}), "
-                f"but ({', '.join(given)}) came.",
+                f"but ({', '.join(arguments)}) came.",
             )
-        return call(ask, given)
+        return call(request, arguments)
 
     def _message_function(
-        self, ask: Ask, message: Message, given: Mapping[str, str], reader: PayloadReader
+        self, request: OperationRequest, message: Message, written: Mapping[str, str], reader: PayloadReader
     ) -> Response:
         arguments: dict[str, Any] = {}
-        for one in message.parameters:
-            if one.name not in given:
-                raise refuse("action.parameter_missing", one.name, message.name)
-            arguments[one.name] = _literal(one, given[one.name], reader)
-        unknown = set(given) - set(arguments)
+        for parameter in message.parameters:
+            if parameter.name not in written:
+                raise refuse("action.parameter_missing", parameter.name, message.name)
+            arguments[parameter.name] = _literal(parameter, written[parameter.name], reader)
+        unknown = set(written) - set(arguments)
         if unknown:
             raise ODataError(f"The function '{message.name}' has no parameter '{min(unknown)}'.")
-        answer = self._world.call(ask.caller, message.name, arguments)
-        return no_content() if answer is None else self._answer(ask, message, answer)
+        answer = self._world.call(request.caller, message.name, arguments)
+        return no_content() if answer is None else self._answer(request, message, answer)
 
-    def user_privileges(self, ask: Ask, user_id: str) -> Response:
+    def user_privileges(self, request: OperationRequest, user_id: str) -> Response:
         """Answer RetrieveUserPrivileges: every privilege of the user's roles, each in the whole organization."""
-        ask.about("RetrieveUserPrivileges", "systemuser", user_id)
-        no_options(ask.options)
-        self._world.check_read(ask.caller, "systemuser")
+        request.about("RetrieveUserPrivileges", "systemuser", user_id)
+        no_options(request.options)
+        self._world.check_read(request.caller, "systemuser")
         user = self._world.access.user(user_id)
         privileges = [
             {
@@ -167,17 +172,17 @@ class Invoking:
             }
             for name in sorted(user.privileges)
         ]
-        context = ask.context("Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
+        context = request.context("Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
         return ok({"@odata.context": context, "RolePrivileges": privileges})
 
-    def _who_am_i(self, ask: Ask, _given: Mapping[str, str]) -> Response:
+    def _who_am_i(self, request: OperationRequest, _given: Mapping[str, str]) -> Response:
         # The real caller, also under impersonation (measured on a live organization).
-        caller = ask.caller
+        caller = request.caller
         user = caller.impersonating_user_id or caller.user_id
         unit = self._world.store.get("systemuser", user, ("businessunitid",)) or {}
         return ok(
             {
-                "@odata.context": ask.context("Microsoft.Dynamics.CRM.WhoAmIResponse"),
+                "@odata.context": request.context("Microsoft.Dynamics.CRM.WhoAmIResponse"),
                 "BusinessUnitId": unit.get("businessunitid") or caller.business_unit_id or _NO_ID,
                 "UserId": user,
                 "OrganizationId": self._organization()[0],
@@ -185,20 +190,24 @@ class Invoking:
         )
 
     def _organization(self) -> tuple[str, str]:
-        found = self._world.store.rows("SELECT organizationid, name FROM organization")
-        return (str(found[0][0]), str(found[0][1])) if found else (_NO_ID, "")
+        rows = self._world.store.rows("SELECT organizationid, name FROM organization")
+        return (str(rows[0][0]), str(rows[0][1])) if rows else (_NO_ID, "")
 
-    def _retrieve_version(self, ask: Ask, _given: Mapping[str, str]) -> Response:
-        context = ask.context("Microsoft.Dynamics.CRM.RetrieveVersionResponse")
+    def _retrieve_version(self, request: OperationRequest, _given: Mapping[str, str]) -> Response:
+        context = request.context("Microsoft.Dynamics.CRM.RetrieveVersionResponse")
         return ok({"@odata.context": context, "Version": self._version})
 
-    def _current_organization(self, ask: Ask, given: Mapping[str, str]) -> Response:
-        kind, _, value = given["AccessType"].partition("'")
+    def _current_organization(self, request: OperationRequest, arguments: Mapping[str, str]) -> Response:
+        kind, _, value = arguments["AccessType"].partition("'")
         if kind != _ACCESS_TYPE or value.rstrip("'") not in ("Default", "Internet", "Intranet"):
-            raise ODataError(f"'{given['AccessType']}' is no value of the enumeration {_ACCESS_TYPE}.")
+            raise ODataError(f"'{arguments['AccessType']}' is no value of the enumeration {_ACCESS_TYPE}.")
         key, name = self._organization()
-        service, web = f"{ask.origin}/XRMServices/2011/Organization.svc", f"{ask.origin}/"
-        endpoints = {"WebApplication": web, "OrganizationService": service, "OrganizationDataService": f"{ask.root}/"}
+        service, web = f"{request.origin}/XRMServices/2011/Organization.svc", f"{request.origin}/"
+        endpoints = {
+            "WebApplication": web,
+            "OrganizationService": service,
+            "OrganizationDataService": f"{request.root}/",
+        }
         detail = {
             "OrganizationId": key,
             "FriendlyName": name,
@@ -217,31 +226,31 @@ class Invoking:
                 "Values": list(endpoints.values()),
             },
         }
-        context = ask.context("Microsoft.Dynamics.CRM.RetrieveCurrentOrganizationResponse")
+        context = request.context("Microsoft.Dynamics.CRM.RetrieveCurrentOrganizationResponse")
         return ok({"@odata.context": context, "Detail": detail})
 
-    def _total_record_count(self, ask: Ask, given: Mapping[str, str]) -> Response:
-        names = [text_of(one) or one.strip('"') for one in given["EntityNames"].strip("[]").split(",")]
+    def _total_record_count(self, request: OperationRequest, arguments: Mapping[str, str]) -> Response:
+        names = [text_of(part) or part.strip('"') for part in arguments["EntityNames"].strip("[]").split(",")]
         counts = []
         for name in names:
             table = self._schema.tables.get(name)
             if table is None:
                 raise refuse("query.not_understood", f"The entity with a name = '{name}' was not found.")
-            self._world.check_read(ask.caller, name)
+            self._world.check_read(request.caller, name)
             counts.append(int(str(self._world.store.rows(f'SELECT count(*) FROM "{name}"')[0][0])))
-        context = ask.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")
+        context = request.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")
         collection = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
         return ok({"@odata.context": context, "EntityRecordCountCollection": collection})
 
 
-def _subject(arguments: Mapping[str, Any]) -> str | None:
+def _subject(arguments: Mapping[str, Any]) -> str:
     """Return the id of the row that an entity argument points at, for the journal."""
     for value in arguments.values():
         if isinstance(value, dict):
             for name in ("opportunityid", "quoteid"):
                 if isinstance(value.get(name), Ref):
                     return str(value[name].id)
-    return None
+    return ""
 
 
 def _literal(parameter: Parameter, written: str, reader: PayloadReader) -> object:
@@ -269,4 +278,4 @@ def bound_message(world: World, table: Table, name: str) -> Message | None:
     return message if message is not None and message.bound_to == table.logical_name else None
 
 
-__all__ = ["MOST_COUNTED", "Function", "Invoking", "bound_message"]
+__all__ = ["MOST_COUNTED", "Function", "MessageOperations", "bound_message"]

@@ -16,7 +16,7 @@ class MultipartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BodyPart:
     """One part of a multipart body: its headers (names in lower case) and the bytes after the blank line."""
 
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ def boundary_of(content_type: str | None) -> str | None:
     return (match.group(1) or match.group(2)) if match else None
 
 
-def split(body: bytes, boundary: str, *, strict: bool) -> list[Part]:
+def split(body: bytes, boundary: str, *, strict: bool) -> list[BodyPart]:
     """Return the parts of `body` in order. Raises MultipartError when a delimiter, a header or a line end is wrong."""
     if not strict:
         body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -57,7 +57,7 @@ def split(body: bytes, boundary: str, *, strict: bool) -> list[Part]:
     chunks = (b"\r\n" + body).split(b"\r\n" + delimiter)
     if len(chunks) < 2:  # a preamble and one part at the least
         raise MultipartError(f"The boundary '{boundary}' does not occur in the body.")
-    parts: list[Part] = []
+    parts: list[BodyPart] = []
     for chunk in chunks[1:]:
         if chunk.startswith(b"--"):
             if chunk.strip(b"- \t\r\n"):
@@ -67,7 +67,7 @@ def split(body: bytes, boundary: str, *, strict: bool) -> list[Part]:
     raise MultipartError("The closing delimiter is missing.")
 
 
-def _part(chunk: bytes) -> Part:
+def _part(chunk: bytes) -> BodyPart:
     end_of_line, after = chunk[:2], chunk[2:]
     if end_of_line != b"\r\n":
         padding = chunk.lstrip(b" \t")
@@ -75,28 +75,28 @@ def _part(chunk: bytes) -> Part:
             raise MultipartError("Stream was not readable.")
         after = padding[2:]
     if after.startswith(b"\r\n"):
-        return Part({}, after[2:])
+        return BodyPart({}, after[2:])
     head, blank, body = after.partition(b"\r\n\r\n")
     if not blank:
         raise MultipartError("Stream was not readable.")
-    return Part(headers(head), body)
+    return BodyPart(headers(head), body)
 
 
 def headers(head: bytes) -> dict[str, str]:
     """Return the header lines of `head` by lower-case name. Raises MultipartError for a line that is none."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip() or "\n" in line:
             raise MultipartError("Stream was not readable.")
         key = name.lower()
-        if key in found and key != "prefer":
+        if key in fields and key != "prefer":
             raise MultipartError(f"The header '{name}' was given more than once.")
-        found[key] = f"{found[key]}, {value.strip()}" if key in found else value.strip()
-    return found
+        fields[key] = f"{fields[key]}, {value.strip()}" if key in fields else value.strip()
+    return fields
 
 
-def inner_request(part: Part) -> InnerRequest:
+def inner_request(part: BodyPart) -> InnerRequest:
     """Return the request inside a part. Raises MultipartError when it is not one."""
     line_bytes, end, rest = part.body.partition(b"\r\n")
     words = line_bytes.decode("latin-1").split(" ")

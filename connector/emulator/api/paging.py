@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class SortKey:
     """One thing that rows are sorted by: its name in the cookie, its SQL, its direction."""
 
     name: str
@@ -35,29 +35,29 @@ class Sorted:
 
 
 @dataclass(frozen=True, slots=True)
-class Cookie:
+class PagingCookie:
     """Where to go on: the number of the page asked for, and what its predecessor's last row was sorted by."""
 
     page: int
     last: tuple[Value, ...]
 
 
-FIRST_PAGE = Cookie(1, ())
+FIRST_PAGE = PagingCookie(1, ())
 
 
 def next_token(
-    page: int, order: Sequence[Sorted], first: Sequence[Value], last: Sequence[Value], tracking: str = "False"
+    page: int, order: Sequence[SortKey], first: Sequence[Value], last: Sequence[Value], tracking: str = "False"
 ) -> str:
     """Return the percent-encoded `$skiptoken` of the page after `page`, whose rows were sorted by `first` to `last`.
 
     `tracking` is what the cookie says of change tracking, `True` or `False`.
     """
     terms = "".join(
-        f"<{one.name} {_attribute('last', end)} {_attribute('first', begin)} />"
-        for one, begin, end in zip(order, first, last, strict=True)
+        f"<{sort_key.name} {_attribute('last', end)} {_attribute('first', begin)} />"
+        for sort_key, begin, end in zip(order, first, last, strict=True)
     )
     inner = f'<cookie page="{page}">{terms}</cookie>'
-    encoded = re.sub("%[0-9A-F]{2}", lambda found: found.group().lower(), quote(inner, safe=""))
+    encoded = re.sub("%[0-9A-F]{2}", lambda value: value.group().lower(), quote(inner, safe=""))
     outer = f'<cookie pagenumber="{page + 1}" pagingcookie="{encoded}" istracking="{tracking}" />'
     return quote(outer, safe="=/")
 
@@ -72,24 +72,24 @@ def _attribute(name: str, value: Value) -> str:
 _GUID = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def read_token(token: str, order: Sequence[Sorted]) -> Cookie:
+def read_token(token: str, order: Sequence[SortKey]) -> PagingCookie:
     """Return what a decoded `$skiptoken` says; raises Refused when it was changed or belongs to another order."""
     outer = _OUTER.fullmatch(token)
     inner = _INNER.fullmatch(unquote(outer.group(2))) if outer else None
     if outer is None or inner is None or int(outer.group(1)) != int(inner.group(1)) + 1:
         raise refuse("paging.cookie")
     terms = _TERM.findall(inner.group(2))
-    if [name for name, _, _ in terms] != [one.name for one in order]:
+    if [name for name, _, _ in terms] != [sort_key.name for sort_key in order]:
         raise refuse("paging.order")
-    last = tuple(_value(one, null, text) for one, (_, null, text) in zip(order, terms, strict=True))
-    return Cookie(int(outer.group(1)), last)
+    last = tuple(_value(sort_key, null, text) for sort_key, (_, null, text) in zip(order, terms, strict=True))
+    return PagingCookie(int(outer.group(1)), last)
 
 
-def _value(one: Sorted, null: str, text: str) -> Value:
+def _value(sort_key: SortKey, null: str, text: str) -> Value:
     if null:
         return None
     plain = unescape(text)
-    if one.text:
+    if sort_key.text:
         bare = plain.strip("{}").lower()
         return bare if _GUID.fullmatch(bare) else plain
     if not _NUMBER.fullmatch(plain):
@@ -97,12 +97,12 @@ def _value(one: Sorted, null: str, text: str) -> Value:
     return float(plain) if "." in plain or "e" in plain else int(plain)
 
 
-def beyond(order: Sequence[Sorted], last: Sequence[Value]) -> tuple[str, list[Value]]:
+def beyond(order: Sequence[SortKey], last: Sequence[Value]) -> tuple[str, list[Value]]:
     """Return the SQL condition (and its parameters) of rows that come after `last`; nulls sort as the lowest value."""
     alternatives: list[str] = []
     parameters: list[Value] = []
-    for position, one in enumerate(order):
-        step = _step(one, last[position])
+    for position, sort_key in enumerate(order):
+        step = _step(sort_key, last[position])
         if step is None:
             continue
         before = [f"{earlier.sql} IS ?" for earlier in order[:position]]
@@ -112,12 +112,12 @@ def beyond(order: Sequence[Sorted], last: Sequence[Value]) -> tuple[str, list[Va
         alternatives.append(" AND ".join([*before, test]))
     if not alternatives:
         return "0", []
-    return "(" + " OR ".join(f"({one})" for one in alternatives) + ")", parameters
+    return "(" + " OR ".join(f"({sort_key})" for sort_key in alternatives) + ")", parameters
 
 
-def _step(one: Sorted, value: Value) -> tuple[str, list[Value]] | None:
+def _step(sort_key: SortKey, value: Value) -> tuple[str, list[Value]] | None:
     if value is None:
-        return None if one.descending else (f"{one.sql} IS NOT NULL", [])
-    if one.descending:
-        return f"({one.sql} < ? OR {one.sql} IS NULL)", [value]
-    return f"{one.sql} > ?", [value]
+        return None if sort_key.descending else (f"{sort_key.sql} IS NOT NULL", [])
+    if sort_key.descending:
+        return f"({sort_key.sql} < ? OR {sort_key.sql} IS NULL)", [value]
+    return f"{sort_key.sql} > ?", [value]

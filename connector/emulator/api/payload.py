@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import ROOT, segments
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.odata.values import GUID
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.records import Given, Ref
+from connector.emulator.world.records import Ref, TypedValue
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
 
 TYPE_PREFIX = "Microsoft.Dynamics.CRM."
@@ -36,16 +36,16 @@ def read_json(body: bytes, entity: str) -> dict[str, Any]:
     if not body.strip():
         raise refuse("payload.empty")
     try:
-        found = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
+        data = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
         if b"\\u" in body:
-            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise refuse(
             "payload.not_understood", entity, str(error) if isinstance(error, _Twice) else "Invalid JSON."
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise refuse("payload.not_understood", entity, "A JSON object was expected.")
-    return found
+    return data
 
 
 class _Twice(ValueError):
@@ -53,15 +53,15 @@ class _Twice(ValueError):
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise _Twice(
             f"Multiple properties with the name '{twice}' were detected in a resource or a complex value. "
             "In OData, duplicate property names are not allowed."
         )
-    return found
+    return members
 
 
 def _no_constant(_name: str) -> float:
@@ -80,10 +80,10 @@ class PayloadReader:
     origin: str
     references: Callable[[str], str]
 
-    def row(self, table: Table, data: Mapping[str, Any]) -> dict[str, Given]:
+    def row(self, table: Table, data: Mapping[str, Any]) -> dict[str, TypedValue]:
         """Return the values of a row of `table`, lookups as Ref, by column name. Raises Refused."""
         self._check_type(table, data)
-        values: dict[str, Given] = {}
+        values: dict[str, TypedValue] = {}
         for name, value in data.items():
             if "@" in name:
                 if name.endswith(_BIND):
@@ -112,7 +112,7 @@ class PayloadReader:
                 f"'{TYPE_PREFIX}{table.logical_name}' that is expected here.",
             )
 
-    def _not_plain(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
+    def _not_plain(self, table: Table, name: str, value: object, values: dict[str, TypedValue]) -> None:
         if name.startswith("_") and name.endswith("_value") and name[1:-6] in table.columns:
             raise refuse("payload.direct_lookup")
         lookup = table.lookups.get(name)
@@ -129,7 +129,7 @@ class PayloadReader:
         else:
             raise refuse("payload.unknown_property", name, table.logical_name)
 
-    def _bind(self, table: Table, name: str, value: object, values: dict[str, Given]) -> None:
+    def _bind(self, table: Table, name: str, value: object, values: dict[str, TypedValue]) -> None:
         lookup = table.lookups.get(name)
         if lookup is None:
             if name in table.collections:
@@ -154,7 +154,7 @@ class PayloadReader:
         self._set(table, values, lookup.column, target)
 
     @staticmethod
-    def _set(table: Table, values: dict[str, Given], column: str, value: Ref | None) -> None:
+    def _set(table: Table, values: dict[str, TypedValue], column: str, value: Ref | None) -> None:
         if column in values and values[column] != value and value is not None and values[column] is not None:
             raise refuse("payload.not_understood", table.entity_set, f"The lookup '{column}' is set twice.")
         if values.get(column) is None:
@@ -205,15 +205,15 @@ def _undeclared(name: str) -> str:
     )
 
 
-def plain(table: Table, column: Column, value: object) -> Given:
+def plain(table: Table, column: Column, value: object) -> TypedValue:
     """Return a JSON value as the column takes it; raises Refused when it does not fit."""
     if value is None:
         return None
     kind = column.kind
     if isinstance(value, str):
-        found = _from_text(kind, value)
-        if found is not None:
-            return found
+        converted = _from_text(kind, value)
+        if converted is not None:
+            return converted
     elif isinstance(value, bool):
         if kind is Kind.BOOLEAN:
             return value
@@ -229,7 +229,7 @@ def plain(table: Table, column: Column, value: object) -> Given:
     )
 
 
-def _from_text(kind: Kind, text: str) -> Given:
+def _from_text(kind: Kind, text: str) -> TypedValue:
     if kind is Kind.UUID:
         return text.strip("{}").lower() if GUID.match(text) else None
     if kind in (Kind.STRING, Kind.MEMO, Kind.ENTITYNAME):
@@ -259,7 +259,7 @@ def moment(text: str) -> date | None:
     if len(text) < len("2026-01-31T10:00") or text[_DAY] not in "Tt":
         return None
     try:
-        found = datetime.fromisoformat(text.upper())
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        instant = datetime.fromisoformat(text.upper())
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

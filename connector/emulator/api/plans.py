@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from connector.emulator.api.paging import Sorted
+from connector.emulator.api.paging import SortKey
 from connector.emulator.api.rows import Annotations, Projection
+from connector.emulator.odata.expressions import Expand, Order, Query
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import Options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
-from connector.emulator.odata.sql import Compiled, compile_filter, compile_order, no_property, related
-from connector.emulator.odata.sql import Place as SqlPlace
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Expand, Order, Query
+from connector.emulator.odata.sql import AliasedTable, SqlCondition, compile_filter, compile_order, no_property, related
 from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Collection, Lookup, Schema, Table
 
@@ -35,7 +34,7 @@ class Expansion:
     name: str
     lookup: Lookup | None
     collection: Collection | None
-    plan: Plan
+    plan: ReadPlan
     at: int
     type_at: int
     reference: bool
@@ -43,7 +42,7 @@ class Expansion:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReadPlan:
     """How to answer one read of rows of `table`.
 
     `scope` is what a context address says in parentheses. `order` ends with the primary key, so that it is total;
@@ -52,8 +51,8 @@ class Plan:
 
     table: Table
     projection: Projection
-    condition: Compiled | None
-    order: tuple[Sorted, ...]
+    condition: SqlCondition | None
+    order: tuple[SortKey, ...]
     sort_at: tuple[int, ...]
     expansions: tuple[Expansion, ...]
     top: int | None
@@ -68,7 +67,7 @@ class Plan:
     @property
     def order_by(self) -> str:
         """The ORDER BY list."""
-        return ", ".join(f"{one.sql} DESC" if one.descending else one.sql for one in self.order)
+        return ", ".join(f"{key.sql} DESC" if key.descending else key.sql for key in self.order)
 
 
 def read_query(options: Options, allowed: tuple[str, ...]) -> Query:
@@ -94,37 +93,37 @@ def _true_or_false(text: str) -> bool:
     return text == "true"
 
 
-def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotations, alias: str = "t") -> Plan:
+def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotations, alias: str = "t") -> ReadPlan:
     """Return the plan of a parsed query over `table`. Raises ODataError for what the table does not have."""
     projection = Projection(schema, table, query.select, annotations, alias)
     condition = compile_filter(schema, table, query.filter, alias) if query.filter is not None else None
     order = _order(schema, table, query.orderby, alias)
-    sort_at = tuple(projection.fetch_also(one.sql) for one in order)
+    sort_at = tuple(projection.fetch_also(key.sql) for key in order)
     if _expands(query) > MOST_EXPANDS:
         raise ODataError(f"The number of $expand options exceeds the limit of {MOST_EXPANDS}.")
-    names = [one.navigation for one in query.expand]
+    names = [expand.navigation for expand in query.expand]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ODataError(f"The navigation property '{twice[0]}' is expanded more than once.")
-    expansions = tuple(_expansion(schema, projection, one, annotations, alias) for one in query.expand)
-    return Plan(
+    expansions = tuple(_expansion(schema, projection, expand, annotations, alias) for expand in query.expand)
+    return ReadPlan(
         table, projection, condition, order, sort_at, expansions, query.top, query.count, _scope(query, expansions)
     )
 
 
 def _expands(query: Query) -> int:
-    return sum(1 + _expands(one.query) for one in query.expand)
+    return sum(1 + _expands(expand.query) for expand in query.expand)
 
 
-def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str) -> tuple[Sorted, ...]:
-    found: list[Sorted] = []
+def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str) -> tuple[SortKey, ...]:
+    keys: list[SortKey] = []
     for term, (sql, descending) in zip(terms, compile_order(schema, table, terms, alias), strict=True):
         text = sql.startswith("fold(") or _is_text(schema, table, term.path.segments)
-        found.append(Sorted(".".join(term.path.segments), sql, descending, text))
+        keys.append(SortKey(".".join(term.path.segments), sql, descending, text))
     key = f'{alias}."{table.primary_id}"'
-    if not any(one.sql == key for one in found):
-        found.append(Sorted(table.primary_id, key, descending=False, text=True))
-    return tuple(found)
+    if not any(sort_key.sql == key for sort_key in keys):
+        keys.append(SortKey(table.primary_id, key, descending=False, text=True))
+    return tuple(keys)
 
 
 def _is_text(schema: Schema, table: Table, segments: tuple[str, ...]) -> bool:
@@ -137,8 +136,8 @@ def _is_text(schema: Schema, table: Table, segments: tuple[str, ...]) -> bool:
 
 def _scope(query: Query, expansions: tuple[Expansion, ...]) -> str:
     parts = [] if query.select is None else list(query.select)
-    for one in expansions:
-        parts.append(one.name if one.reference else f"{one.name}({one.plan.scope[1:-1]})")
+    for expansion in expansions:
+        parts.append(expansion.name if expansion.reference else f"{expansion.name}({expansion.plan.scope[1:-1]})")
     return f"({','.join(parts)})" if parts else ""
 
 
@@ -187,5 +186,5 @@ def _split_options(text: str) -> list[str]:
 
 def related_rows(schema: Schema, parent: Table, collection: Collection, alias: str = "t") -> str:
     """Return FROM and WHERE of the rows of a collection, the parent's id bound as the first parameter."""
-    sql = related(schema, SqlPlace("parent", parent), collection, alias)
+    sql = related(schema, AliasedTable("parent", parent), collection, alias)
     return sql.replace(f'parent."{parent.primary_id}"', "?")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 
-from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.lexer import ODataError
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
 LOOKUP_NAME = "Microsoft.Dynamics.CRM.lookuplogicalname"
@@ -89,13 +89,13 @@ NONE = Preferences()
 
 @lru_cache(maxsize=512)
 def _wanted(patterns: str, annotation: str) -> bool:
-    wanted = False
+    included = False
     for written in patterns.split(","):
         pattern = written.strip()
         exclude = pattern.startswith("-")
         if re.match(translate(pattern.removeprefix("-")), annotation):
-            wanted = not exclude
-    return wanted
+            included = not exclude
+    return included
 
 
 _PREFERENCE = re.compile(r"""\s*([A-Za-z.\-]+)\s*(?:=\s*("[^"]*"|[^\s,;"]+))?\s*(?:,|$)""")
@@ -106,23 +106,23 @@ def preferences(header: str | None) -> Preferences:
     """Return what a Prefer header asks for. Raises ODataError for a preference that is not known."""
     if not header:
         return NONE
-    found: dict[str, str | None] = {}
+    written: dict[str, str | None] = {}
     position = 0
     while position < len(header):
         match = _PREFERENCE.match(header, position)
         if match is None:
             raise ODataError(f"The Prefer header '{header}' could not be read.")
         name = match.group(1).lower()
-        if name in found:
+        if name in written:
             raise ODataError(f"The preference '{name}' was specified more than once.")
-        found[name] = match.group(2).strip('"') if match.group(2) else None
+        written[name] = match.group(2).strip('"') if match.group(2) else None
         position = match.end()
-    return _preferences(found)
+    return _preferences(written)
 
 
-def _preferences(found: Mapping[str, str | None]) -> Preferences:
+def _preferences(written: Mapping[str, str | None]) -> Preferences:
     size: int | None = None
-    for name, value in found.items():
+    for name, value in written.items():
         if name in ("odata.track-changes", "odata.continue-on-error"):
             if value not in (None, "true"):
                 raise ODataError(f"The preference '{name}={value}' is not supported.")
@@ -136,11 +136,11 @@ def _preferences(found: Mapping[str, str | None]) -> Preferences:
         elif name != "odata.include-annotations" or not value:
             raise ODataError(f"The preference '{name}' is not supported.")
     return Preferences(
-        representation=found.get("return") == "representation",
+        representation=written.get("return") == "representation",
         page_size=size,
-        annotations=found.get("odata.include-annotations") or "",
-        track_changes="odata.track-changes" in found,
-        continue_on_error="odata.continue-on-error" in found,
+        annotations=written.get("odata.include-annotations") or "",
+        track_changes="odata.track-changes" in written,
+        continue_on_error="odata.continue-on-error" in written,
     )
 
 

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import unquote_plus
 
-from connector.emulator.api.ask import VERSION, Ask, applied, ok
-from connector.emulator.api.paging import FIRST_PAGE, Cookie, beyond, next_token, read_token
+from connector.emulator.api.fetchxml import OPTIONS, view_plan
+from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
+from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
 from connector.emulator.api.plans import (
     READ_OPTIONS,
     ROW_OPTIONS,
     Expansion,
-    Plan,
+    ReadPlan,
     make_plan,
     read_query,
     related_rows,
 )
 from connector.emulator.api.preferences import LARGEST_PAGE, METADATA_VERSION, TOTAL, TOTAL_EXCEEDED
-from connector.emulator.api.rows import Annotations, Fetched, Json, wire_name
-from connector.emulator.api.views import OPTIONS, view_plan
+from connector.emulator.api.rows import Annotations, FetchedRow, Json, wire_name
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import Options
 from connector.emulator.odata.sql import column_of
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 from connector.emulator.world.store import Value
@@ -34,84 +34,84 @@ MOST_COUNTED = 5000
 _PLANS_KEPT = 2000
 
 
-class Reading:
+class ReadOperations:
     """Answers GET for rows of `schema`; plans are remembered by table, query string and annotations."""
 
     def __init__(self, world: World, schema: Schema) -> None:
         self._world = world
         self._schema = schema
         self._store = world.store
-        self._plans: dict[tuple[str, str, Annotations, bool], Plan] = {}
+        self._plans: dict[tuple[str, str, Annotations, bool], ReadPlan] = {}
 
-    def plan(self, ask: Ask, table: Table, *, row: bool) -> Plan:
+    def plan(self, request: OperationRequest, table: Table, *, row: bool) -> ReadPlan:
         """Return the plan of a read and check the caller's right to every table in it. Raises ODataError, Refused."""
-        annotations = Annotations.of(ask.preferences)
-        key = (table.logical_name, ask.query, annotations, row)
+        annotations = Annotations.of(request.preferences)
+        key = (table.logical_name, request.query, annotations, row)
         plan = self._plans.get(key)
         if plan is None:
-            query = read_query(ask.options, ROW_OPTIONS if row else READ_OPTIONS)
+            query = read_query(request.options, ROW_OPTIONS if row else READ_OPTIONS)
             plan = make_plan(self._schema, table, query, annotations)
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
-            if "$skiptoken" not in ask.options.values:
+            if "$skiptoken" not in request.options.values:
                 self._plans[key] = plan
-        self._check(ask, plan)
+        self._check(request, plan)
         return plan
 
-    def _view(self, ask: Ask, table: Table) -> Plan:
+    def _view(self, request: OperationRequest, table: Table) -> ReadPlan:
         """Return the plan of the saved view that the options name. Raises ODataError, Refused."""
         for name, holder in OPTIONS.items():
-            if name in ask.options.values:
-                self._world.check_read(ask.caller, holder)
-        self._world.check_read(ask.caller, table.logical_name)
-        return view_plan(ask, self._schema, self._store, table)
+            if name in request.options.values:
+                self._world.check_read(request.caller, holder)
+        self._world.check_read(request.caller, table.logical_name)
+        return view_plan(request, self._schema, self._store, table)
 
-    def _check(self, ask: Ask, plan: Plan) -> None:
-        self._world.check_read(ask.caller, plan.table.logical_name)
-        for one in plan.expansions:
-            self._check(ask, one.plan)
+    def _check(self, request: OperationRequest, plan: ReadPlan) -> None:
+        self._world.check_read(request.caller, plan.table.logical_name)
+        for expansion in plan.expansions:
+            self._check(request, expansion.plan)
 
     # --- one row ------------------------------------------------------------------------------------------------
 
-    def row(self, ask: Ask, table: Table, key: str) -> Response:
+    def row(self, request: OperationRequest, table: Table, key: str) -> Response:
         """Answer GET of one row, with ETag and If-None-Match."""
-        ask.about("Retrieve", table.logical_name, key)
-        plan = self.plan(ask, table, row=True)
-        found = self.fetch(plan, key)
-        etag = str(found[0])
-        if self._not_modified(ask, plan, etag):
+        request.about("Retrieve", table.logical_name, key)
+        plan = self.plan(request, table, row=True)
+        row_values = self.fetch(plan, key)
+        etag = str(row_values[0])
+        if self._not_modified(request, plan, etag):
             return Response(304, (VERSION, ("ETag", etag)))
-        context = {"@odata.context": ask.context(f"{table.entity_set}{plan.scope}/$entity")}
-        body = context | self.render(ask, plan, found)
-        return ok(body, ("ETag", etag), *applied(ask.preferences, "annotations"))
+        context = {"@odata.context": request.context(f"{table.entity_set}{plan.scope}/$entity")}
+        body = context | self.render(request, plan, row_values)
+        return ok(body, ("ETag", etag), *applied(request.preferences, "annotations"))
 
-    def fetch(self, plan: Plan, key: str) -> Fetched:
+    def fetch(self, plan: ReadPlan, key: str) -> FetchedRow:
         """Return the fetched row with this id; raises Refused (404)."""
         table = plan.table
         sql = f'SELECT {plan.select} FROM "{table.logical_name}" t WHERE t."{table.primary_id}" = ?'
-        found = self._store.rows(sql, (key,))
-        if not found:
+        rows = self._store.rows(sql, (key,))
+        if not rows:
             raise refuse("row.missing", table.schema_name, key)
-        return found[0]
+        return rows[0]
 
     @staticmethod
-    def _not_modified(ask: Ask, plan: Plan, etag: str) -> bool:
+    def _not_modified(request: OperationRequest, plan: ReadPlan, etag: str) -> bool:
         """Whether If-None-Match holds; never with $expand or annotations (perform-conditional-operations)."""
-        given = ask.headers.get("if-none-match")
-        if given is None or given == "null" or plan.expansions or ask.preferences.annotations:
+        tag = request.headers.get("if-none-match")
+        if tag is None or tag == "null" or plan.expansions or request.preferences.annotations:
             return False
-        return given == "*" or etag in [one.strip() for one in given.split(",")]
+        return tag == "*" or etag in [part.strip() for part in tag.split(",")]
 
-    def property(self, ask: Ask, table: Table, key: str, name: str, *, raw: bool) -> Response:
+    def property(self, request: OperationRequest, table: Table, key: str, name: str, *, raw: bool) -> Response:
         """Answer GET of one property, as JSON or (`/$value`) as text; 204 when it has no value."""
-        ask.about("Retrieve", table.logical_name, key)
-        ask.options.allow()
-        self._world.check_read(ask.caller, table.logical_name)
+        request.about("Retrieve", table.logical_name, key)
+        request.options.allow()
+        self._world.check_read(request.caller, table.logical_name)
         column = column_of(table, name)
-        found = self._store.get(table.logical_name, key, (column.name,))
-        if found is None:
+        row = self._store.get(table.logical_name, key, (column.name,))
+        if row is None:
             raise refuse("row.missing", table.schema_name, key)
-        value: object = found[column.name]
+        value: object = row[column.name]
         if value is None:
             return Response(204, (VERSION,))
         if column.kind is Kind.BOOLEAN:
@@ -119,103 +119,113 @@ class Reading:
         if raw:
             text = str(value).lower() if isinstance(value, bool) else str(value)
             return Response(200, (("Content-Type", "text/plain"), VERSION), text.encode())
-        return ok({"@odata.context": ask.context(f"{table.entity_set}({key})/{wire_name(column)}"), "value": value})
+        return ok({"@odata.context": request.context(f"{table.entity_set}({key})/{wire_name(column)}"), "value": value})
 
     # --- navigation -----------------------------------------------------------------------------------------------
 
-    def single(self, ask: Ask, table: Table, key: str, lookup: Lookup, *, reference: bool) -> Response:
+    def single(self, request: OperationRequest, table: Table, key: str, lookup: Lookup, *, reference: bool) -> Response:
         """Answer GET of the row that a lookup leads to, or of its address; 204 when it leads nowhere."""
-        self._world.check_read(ask.caller, table.logical_name)
+        self._world.check_read(request.caller, table.logical_name)
         column = table.columns[lookup.column]
         columns = (lookup.column, f"{lookup.column}_type") if column.polymorphic else (lookup.column,)
-        found = self._store.get(table.logical_name, key, columns)
-        if found is None:
+        row = self._store.get(table.logical_name, key, columns)
+        if row is None:
             raise refuse("row.missing", table.schema_name, key)
-        leads = found[lookup.column]
-        if leads is None or (column.polymorphic and found[f"{lookup.column}_type"] != lookup.target):
-            ask.about("Retrieve", table.logical_name, key)
+        leads = row[lookup.column]
+        if leads is None or (column.polymorphic and row[f"{lookup.column}_type"] != lookup.target):
+            request.about("Retrieve", table.logical_name, key)
             return Response(204, (VERSION,))
         target = self._schema.tables[lookup.target]
         if not reference:
-            return self.row(ask, target, str(leads))
-        ask.about("Retrieve", table.logical_name, key)
-        ask.options.allow()
-        return ok({"@odata.context": ask.context("$ref"), "@odata.id": f"{ask.root}/{target.entity_set}({leads})"})
+            return self.row(request, target, str(leads))
+        request.about("Retrieve", table.logical_name, key)
+        request.options.allow()
+        return ok(
+            {"@odata.context": request.context("$ref"), "@odata.id": f"{request.root}/{target.entity_set}({leads})"}
+        )
 
-    def related(self, ask: Ask, table: Table, key: str, collection: Collection, *, reference: bool) -> Response:
+    def related(
+        self, request: OperationRequest, table: Table, key: str, collection: Collection, *, reference: bool
+    ) -> Response:
         """Answer GET of the rows of a collection-valued navigation property, or of their addresses."""
-        self._world.check_read(ask.caller, table.logical_name)
+        self._world.check_read(request.caller, table.logical_name)
         if not self._store.exists(table.logical_name, key):
             raise refuse("row.missing", table.schema_name, key)
         target = self._schema.tables[collection.table]
         source = related_rows(self._schema, table, collection)
-        return self._collection(ask, target, source, [key], reference=reference)
+        return self._collection(request, target, source, [key], reference=reference)
 
     # --- collections ----------------------------------------------------------------------------------------------
 
-    def collection(self, ask: Ask, table: Table) -> Response:
+    def collection(self, request: OperationRequest, table: Table) -> Response:
         """Answer GET of an entity set."""
-        return self._collection(ask, table, f'FROM "{table.logical_name}" t WHERE 1', [], reference=False)
+        return self._collection(request, table, f'FROM "{table.logical_name}" t WHERE 1', [], reference=False)
 
-    def _collection(self, ask: Ask, table: Table, source: str, bound: list[Value], *, reference: bool) -> Response:
-        ask.about("RetrieveMultiple", table.logical_name)
-        if ask.headers.get("if-none-match") not in (None, "null"):
+    def _collection(
+        self, request: OperationRequest, table: Table, source: str, bound: list[Value], *, reference: bool
+    ) -> Response:
+        request.about("RetrieveMultiple", table.logical_name)
+        if request.headers.get("if-none-match") not in (None, "null"):
             raise ODataError("The header 'if-none-match' has no meaning for a collection.")
-        in_view = not OPTIONS.keys().isdisjoint(ask.options.values)
-        plan = self._view(ask, table) if in_view else self.plan(ask, table, row=False)
-        source, bound = self._narrowed(ask, plan, source, bound)
-        token = ask.options.values.get("$skiptoken")
+        in_view = not OPTIONS.keys().isdisjoint(request.options.values)
+        plan = self._view(request, table) if in_view else self.plan(request, table, row=False)
+        source, bound = self._narrowed(request, plan, source, bound)
+        token = request.options.values.get("$skiptoken")
         cookie = read_token(token, plan.order) if token is not None else FIRST_PAGE
-        rows, more = self._page(ask, plan, source, bound, cookie)
+        rows, more = self._page(request, plan, source, bound, cookie)
         scope = f"{table.entity_set}{plan.scope}" if not reference else "Collection($ref)"
-        body: Json = {"@odata.context": ask.context(scope)}
-        body |= self._counts(ask, plan, source, bound)
+        body: Json = {"@odata.context": request.context(scope)}
+        body |= self._counts(request, plan, source, bound)
         if reference:
             at = plan.sort_at[-1]
-            body["value"] = [{"@odata.id": f"{ask.root}/{table.entity_set}({row[at]})"} for row in rows]
+            body["value"] = [{"@odata.id": f"{request.root}/{table.entity_set}({row[at]})"} for row in rows]
         elif in_view:
-            body["value"] = [_without_nulls(self.render(ask, plan, row)) for row in rows]
+            body["value"] = [_without_nulls(self.render(request, plan, row)) for row in rows]
         else:
-            body["value"] = [self.render(ask, plan, row) for row in rows]
+            body["value"] = [self.render(request, plan, row) for row in rows]
         if more:
-            body["@odata.nextLink"] = self._next_link(ask.root, ask.path, ask.query, plan, cookie.page, rows)
-        return ok(body, *applied(ask.preferences, "page", "annotations"))
+            body["@odata.nextLink"] = self._next_link(
+                request.root, request.path, request.query, plan, cookie.page, rows
+            )
+        return ok(body, *applied(request.preferences, "page", "annotations"))
 
-    def _narrowed(self, ask: Ask, plan: Plan, source: str, bound: list[Value]) -> tuple[str, list[Value]]:
+    def _narrowed(
+        self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]
+    ) -> tuple[str, list[Value]]:
         if plan.condition is None:
             return source, bound
-        values = plan.condition.bound(ask.asker(self._world.clock.now()))
+        values = plan.condition.bound(request.asker(self._world.clock.now()))
         return f"{source} AND {plan.condition.sql}", [*bound, *values]
 
     def _page(
-        self, ask: Ask, plan: Plan, source: str, bound: list[Value], cookie: Cookie
-    ) -> tuple[list[Fetched], bool]:
+        self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value], cookie: PagingCookie
+    ) -> tuple[list[FetchedRow], bool]:
         """Return the rows of one page and whether more follow; `$top` counts only without a page size."""
-        asked = ask.preferences.page_size
-        size = asked or LARGEST_PAGE
-        final = asked is None and plan.top is not None and plan.top <= LARGEST_PAGE
+        page_size = request.preferences.page_size
+        size = page_size or LARGEST_PAGE
+        final = page_size is None and plan.top is not None and plan.top <= LARGEST_PAGE
         if final and plan.top is not None:
             size = plan.top
         if cookie.last:
             test, values = beyond(plan.order, cookie.last)
             source, bound = f"{source} AND {test}", [*bound, *values]
         sql = f"SELECT {plan.select} {source} ORDER BY {plan.order_by} LIMIT {size + 1}"
-        rows: list[Fetched] = list(self._store.rows(sql, bound))
+        rows: list[FetchedRow] = list(self._store.rows(sql, bound))
         return rows[:size], len(rows) > size and not final
 
     @staticmethod
-    def _next_link(root: str, path: str, query: str, plan: Plan, page: int, rows: Sequence[Fetched]) -> str:
+    def _next_link(root: str, path: str, query: str, plan: ReadPlan, page: int, rows: Sequence[FetchedRow]) -> str:
         first, last = ([row[at] for at in plan.sort_at] for row in (rows[0], rows[-1]))
         kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
         return f"{root}/{path}?" + "&".join([*kept, f"$skiptoken={next_token(page, plan.order, first, last)}"])
 
-    def _counts(self, ask: Ask, plan: Plan, source: str, bound: list[Value]) -> Json:
+    def _counts(self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]) -> Json:
         body: Json = {}
         counted = self._counted(source, bound) if plan.count else -1
         if plan.count:
             body["@odata.count"] = min(counted, MOST_COUNTED)
-        wants = ask.preferences.wants
-        if ask.preferences.annotations:
+        wants = request.preferences.wants
+        if request.preferences.annotations:
             if wants(TOTAL):
                 body[f"@{TOTAL}"] = min(counted, MOST_COUNTED)
             if wants(TOTAL_EXCEEDED):
@@ -228,53 +238,59 @@ class Reading:
         sql = f"SELECT count(*) FROM (SELECT 1 {source} LIMIT {MOST_COUNTED + 1})"
         return int(str(self._store.rows(sql, bound)[0][0]))
 
-    def count(self, ask: Ask, table: Table, source: str = "", bound: Sequence[Value] = ()) -> Response:
+    def count(self, request: OperationRequest, table: Table, source: str = "", bound: Sequence[Value] = ()) -> Response:
         """Answer `/$count` of an entity set (or of the rows of `source`), as text, at most 5,000."""
-        ask.about("RetrieveMultiple", table.logical_name)
-        ask.options.allow("$filter")
-        plan = self.plan(ask, table, row=False)
-        source, values = self._narrowed(ask, plan, source or f'FROM "{table.logical_name}" t WHERE 1', list(bound))
+        request.about("RetrieveMultiple", table.logical_name)
+        request.options.allow("$filter")
+        plan = self.plan(request, table, row=False)
+        source, values = self._narrowed(request, plan, source or f'FROM "{table.logical_name}" t WHERE 1', list(bound))
         text = str(min(self._counted(source, values), MOST_COUNTED))
         return Response(200, (("Content-Type", "text/plain"), VERSION), text.encode())
 
     # --- rendering ------------------------------------------------------------------------------------------------
 
-    def render(self, ask: Ask, plan: Plan, row: Fetched) -> Json:
+    def render(self, request: OperationRequest, plan: ReadPlan, row: FetchedRow) -> Json:
         """Return the JSON of a fetched row with everything expanded in it."""
-        out = plan.projection.render(row, ask.caller.utc_offset_minutes)
-        for one in plan.expansions:
-            if one.lookup is not None:
-                out[one.name] = self._expanded_row(ask, one, row)
+        out = plan.projection.render(row, request.caller.utc_offset_minutes)
+        for expansion in plan.expansions:
+            if expansion.lookup is not None:
+                out[expansion.name] = self._expanded_row(request, expansion, row)
             else:
-                self._expanded_rows(ask, one, plan, row, out)
+                self._expanded_rows(request, expansion, plan, row, out)
         return out
 
-    def _expanded_row(self, ask: Ask, one: Expansion, row: Fetched) -> Json | None:
-        target, leads = one.plan.table, row[one.at]
-        if leads is None or (one.type_at and row[one.type_at] != target.logical_name):
+    def _expanded_row(self, request: OperationRequest, expansion: Expansion, row: FetchedRow) -> Json | None:
+        target, leads = expansion.plan.table, row[expansion.at]
+        if leads is None or (expansion.type_at and row[expansion.type_at] != target.logical_name):
             return None
-        if one.reference:
-            return {"@odata.id": f"{ask.root}/{target.entity_set}({leads})"}
-        sql = f'SELECT {one.plan.select} FROM "{target.logical_name}" x WHERE x."{target.primary_id}" = ?'
-        found = self._store.rows(sql, (leads,))
-        return self.render(ask, one.plan, found[0]) if found else None
+        if expansion.reference:
+            return {"@odata.id": f"{request.root}/{target.entity_set}({leads})"}
+        sql = f'SELECT {expansion.plan.select} FROM "{target.logical_name}" x WHERE x."{target.primary_id}" = ?'
+        rows = self._store.rows(sql, (leads,))
+        return self.render(request, expansion.plan, rows[0]) if rows else None
 
-    def _expanded_rows(self, ask: Ask, one: Expansion, plan: Plan, row: Fetched, out: Json) -> None:
-        if one.collection is None:
-            raise AssertionError(one.name)  # an expansion has a lookup or a collection
-        inner, parent = one.plan, plan.table
-        source = related_rows(self._schema, parent, one.collection, "x")
-        source, bound = self._narrowed(ask, inner, source, [row[one.at]])
-        page = replace_page_size(ask, inner)
+    def _expanded_rows(
+        self, request: OperationRequest, expansion: Expansion, plan: ReadPlan, row: FetchedRow, out: Json
+    ) -> None:
+        if expansion.collection is None:
+            raise AssertionError(expansion.name)  # an expansion has a lookup or a collection
+        inner, parent = expansion.plan, plan.table
+        source = related_rows(self._schema, parent, expansion.collection, "x")
+        source, bound = self._narrowed(request, inner, source, [row[expansion.at]])
+        page = replace_page_size(request, inner)
         rows, more = self._page(page, inner, source, bound, FIRST_PAGE)
-        if one.reference:
+        if expansion.reference:
             at = inner.sort_at[-1]
-            out[one.name] = [{"@odata.id": f"{ask.root}/{inner.table.entity_set}({found[at]})"} for found in rows]
+            out[expansion.name] = [{"@odata.id": f"{request.root}/{inner.table.entity_set}({row[at]})"} for row in rows]
         else:
-            out[one.name] = [self.render(ask, inner, found) for found in rows]
+            out[expansion.name] = [self.render(request, inner, row) for row in rows]
         if more:
-            path = f"{parent.entity_set}({row[one.at]})/{one.name}" + ("/$ref" if one.reference else "")
-            out[f"{one.name}@odata.nextLink"] = self._next_link(ask.root, path, one.options, inner, 1, rows)
+            path = f"{parent.entity_set}({row[expansion.at]})/{expansion.name}" + (
+                "/$ref" if expansion.reference else ""
+            )
+            out[f"{expansion.name}@odata.nextLink"] = self._next_link(
+                request.root, path, expansion.options, inner, 1, rows
+            )
 
 
 def _without_nulls(row: Json) -> Json:
@@ -282,18 +298,18 @@ def _without_nulls(row: Json) -> Json:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def replace_page_size(ask: Ask, plan: Plan) -> Ask:
+def replace_page_size(request: OperationRequest, plan: ReadPlan) -> OperationRequest:
     """Return `ask` as it pages nested rows: a nested `$top` counts, whatever the page size of the whole answer."""
     if plan.top is None:
-        return ask
-    return replace(ask, preferences=replace(ask.preferences, page_size=None))
+        return request
+    return replace(request, preferences=replace(request.preferences, page_size=None))
 
 
-def check_read(ask: Ask) -> None:
+def check_read(request: OperationRequest) -> None:
     """Raise ODataError when a GET comes with a body or with If-Match, which mean nothing for it."""
-    if ask.body.strip():
+    if request.body.strip():
         raise ODataError("A GET request has no body.")
-    if ask.headers.get("if-match") not in (None, "null"):
+    if request.headers.get("if-match") not in (None, "null"):
         raise ODataError("The header 'if-match' has no meaning for this request.")
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from connector.emulator.api.ask import Ask
-from connector.emulator.api.definitions import Definitions
-from connector.emulator.api.documents import Documents
-from connector.emulator.api.invoking import USER_PRIVILEGES, Invoking, bound_message
+from connector.emulator.api.definitions import EntityDefinitions
+from connector.emulator.api.documents import ServiceDocuments
+from connector.emulator.api.invoking import USER_PRIVILEGES, MessageOperations, bound_message
+from connector.emulator.api.operation import OperationRequest
 from connector.emulator.api.payload import TYPE_PREFIX
 from connector.emulator.api.plans import related_rows
-from connector.emulator.api.reading import Reading, check_read
-from connector.emulator.api.tracking import Tracking, follows_changes
-from connector.emulator.api.writing import Writing
+from connector.emulator.api.reading import ReadOperations, check_read
+from connector.emulator.api.tracking import ChangeTracking, follows_changes
+from connector.emulator.api.writing import WriteOperations
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, segments
 from connector.emulator.odata.sql import no_property
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.rules.rule import refuse, rules
 from connector.emulator.world.records import Ref
 from connector.emulator.world.schema import Schema, Table
@@ -46,36 +46,36 @@ MULTIPLE = ("CreateMultiple", "UpdateMultiple")
 NOT_MULTIPLE = ("DeleteMultiple", "UpsertMultiple")
 
 
-class Routing:
+class Router:
     """Everything that answers below one service root, for one state of the schema."""
 
     def __init__(self, world: World, schema: Schema, version: str, tenant_id: str) -> None:
         self._world = world
         self.schema = schema
-        self.reading = Reading(world, schema)
-        self.writing = Writing(world, schema, self.reading)
-        self.invoking = Invoking(world, schema, self.reading, version, tenant_id)
-        self.definitions = Definitions(schema)
-        self.documents = Documents(schema, world)
-        self.tracking = Tracking(world, self.reading)
+        self.reading = ReadOperations(world, schema)
+        self.writing = WriteOperations(world, schema, self.reading)
+        self.invoking = MessageOperations(world, schema, self.reading, version, tenant_id)
+        self.definitions = EntityDefinitions(schema)
+        self.documents = ServiceDocuments(schema, world)
+        self.tracking = ChangeTracking(world, self.reading)
 
-    def answer(self, ask: Ask) -> Response:
+    def answer(self, request: OperationRequest) -> Response:
         """Return the answer to one operation. Raises Refused and ODataError."""
-        if ask.method == "GET":
-            check_read(ask)
-        steps = segments(ask.path)
+        if request.method == "GET":
+            check_read(request)
+        steps = segments(request.path)
         if not steps:
-            return self.documents.service(ask) if ask.method == "GET" else self._wrong_verb(ask)
+            return self.documents.service(request) if request.method == "GET" else self._wrong_verb(request)
         first = steps[0]
         table = self.schema.by_entity_set.get(first.name)
         if table is not None:
-            return self._rows(ask, table, steps)
+            return self._rows(request, table, steps)
         if first.name == "$metadata" and len(steps) == 1 and not first.called:
-            return self.documents.metadata(ask) if ask.method == "GET" else self._wrong_verb(ask)
+            return self.documents.metadata(request) if request.method == "GET" else self._wrong_verb(request)
         if first.name == "EntityDefinitions":
-            return self.definitions.answer(ask, steps) if ask.method == "GET" else self._no_metadata_writes()
+            return self.definitions.answer(request, steps) if request.method == "GET" else self._no_metadata_writes()
         if len(steps) == 1:
-            return self._message(ask, first)
+            return self._message(request, first)
         raise self.unknown(first.name)
 
     def unknown(self, name: str) -> Refused:
@@ -86,8 +86,8 @@ class Routing:
         return refuse("path.unknown_newer" if newer else "path.unknown", name)
 
     @staticmethod
-    def _wrong_verb(ask: Ask) -> Response:
-        raise refuse("path.wrong_verb", ask.url)
+    def _wrong_verb(request: OperationRequest) -> Response:
+        raise refuse("path.wrong_verb", request.url)
 
     @staticmethod
     def _no_metadata_writes() -> Response:
@@ -95,22 +95,26 @@ class Routing:
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def _message(self, ask: Ask, segment: Segment) -> Response:
+    def _message(self, request: OperationRequest, segment: Segment) -> Response:
         message = self._world.messages.get(segment.name)
-        reader = self.writing.reader(ask)
+        reader = self.writing.reader(request)
         if segment.name in self.invoking.functions or (message is not None and message.is_function):
-            return self.invoking.function(ask, segment, reader) if ask.method == "GET" else self._wrong_verb(ask)
+            return (
+                self.invoking.function(request, segment, reader)
+                if request.method == "GET"
+                else self._wrong_verb(request)
+            )
         if message is None or message.bound_to:
             raise self.unknown(segment.name)
-        if ask.method != "POST":
-            return self._wrong_verb(ask)
+        if request.method != "POST":
+            return self._wrong_verb(request)
         if segment.called:
             raise ODataError(f"The action '{segment.name}' takes its parameters in the body.")
-        return self.invoking.action(ask, message, reader)
+        return self.invoking.action(request, message, reader)
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
-    def _rows(self, ask: Ask, table: Table, steps: tuple[Segment, ...]) -> Response:
+    def _rows(self, request: OperationRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
         first = steps[0]
         if first.called and first.key is None:
             if not first.pairs:
@@ -119,115 +123,123 @@ class Routing:
                 raise refuse("row.no_such_key", table.logical_name)
             raise ODataError(f"The key of a row of '{first.name}' is written without its name.")
         if first.key is None:
-            return self._set(ask, table, steps)
+            return self._set(request, table, steps)
         if len(steps) == 1:
-            return self._row(ask, table, first.key)
-        return self._below(ask, table, first.key, steps)
+            return self._row(request, table, first.key)
+        return self._below(request, table, first.key, steps)
 
-    def _set(self, ask: Ask, table: Table, steps: tuple[Segment, ...]) -> Response:
+    def _set(self, request: OperationRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
         if len(steps) == 1:
-            if ask.method == "GET":
-                return self._collection(ask, table)
-            return self.writing.create(ask, table) if ask.method == "POST" else self._wrong_verb(ask)
+            if request.method == "GET":
+                return self._collection(request, table)
+            return self.writing.create(request, table) if request.method == "POST" else self._wrong_verb(request)
         second = steps[1]
         if len(steps) == _PAIR and second.name == "$count" and not second.called:
-            if ask.method != "GET":
-                return self._wrong_verb(ask)
-            if "$deltatoken" in ask.options.values:
-                return self.tracking.count(ask, table)
-            return self.reading.count(ask, table)
+            if request.method != "GET":
+                return self._wrong_verb(request)
+            if "$deltatoken" in request.options.values:
+                return self.tracking.count(request, table)
+            return self.reading.count(request, table)
         name = second.name.removeprefix(TYPE_PREFIX)
         if len(steps) == _PAIR and name != second.name and not second.called:
             if name in MULTIPLE:
-                return self.writing.multiple(ask, table, name) if ask.method == "POST" else self._wrong_verb(ask)
+                return (
+                    self.writing.multiple(request, table, name)
+                    if request.method == "POST"
+                    else self._wrong_verb(request)
+                )
             if name in NOT_MULTIPLE:
                 raise refuse("emulator.not_implemented", f"{name}")
         raise self.unknown(second.name)
 
-    def _collection(self, ask: Ask, table: Table) -> Response:
-        if follows_changes(ask):
-            return self.tracking.answer(ask, table)
-        return self.reading.collection(ask, table)
+    def _collection(self, request: OperationRequest, table: Table) -> Response:
+        if follows_changes(request):
+            return self.tracking.answer(request, table)
+        return self.reading.collection(request, table)
 
-    def _row(self, ask: Ask, table: Table, key: str) -> Response:
-        if ask.method == "GET":
-            return self.reading.row(ask, table, key)
-        if ask.method == "PATCH":
-            return self.writing.update(ask, table, key)
-        if ask.method == "DELETE":
-            return self.writing.delete(ask, table, key)
-        return self._wrong_verb(ask)
+    def _row(self, request: OperationRequest, table: Table, key: str) -> Response:
+        if request.method == "GET":
+            return self.reading.row(request, table, key)
+        if request.method == "PATCH":
+            return self.writing.update(request, table, key)
+        if request.method == "DELETE":
+            return self.writing.delete(request, table, key)
+        return self._wrong_verb(request)
 
-    def _below(self, ask: Ask, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
+    def _below(self, request: OperationRequest, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
         second, rest = steps[1], steps[2:]
         if second.name in table.lookups or second.name in table.collections:
-            return self._navigation(ask, table, key, second, rest)
+            return self._navigation(request, table, key, second, rest)
         if second.name.startswith(TYPE_PREFIX):
-            return self._bound(ask, table, key, second, rest)
+            return self._bound(request, table, key, second, rest)
         raw = len(rest) == 1 and rest[0].name == "$value" and not rest[0].called
         if second.called or (rest and not raw):
             raise self.unknown(rest[0].name if rest else second.name)
         if second.name not in table.columns and not second.name.startswith("_"):
             raise self.unknown(second.name) if second.name.startswith("$") else no_property(second.name, table)
-        if ask.method == "GET":
-            return self.reading.property(ask, table, key, second.name, raw=raw)
-        if ask.method == "PUT" and not raw:
-            return self.writing.put_property(ask, table, key, second.name)
-        if ask.method == "DELETE" and not raw:
-            return self.writing.delete_property(ask, table, key, second.name)
-        return self._wrong_verb(ask)
+        if request.method == "GET":
+            return self.reading.property(request, table, key, second.name, raw=raw)
+        if request.method == "PUT" and not raw:
+            return self.writing.put_property(request, table, key, second.name)
+        if request.method == "DELETE" and not raw:
+            return self.writing.delete_property(request, table, key, second.name)
+        return self._wrong_verb(request)
 
-    def _bound(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
+    def _bound(
+        self, request: OperationRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
+    ) -> Response:
         if table.logical_name == "systemuser" and second.name == TYPE_PREFIX + USER_PRIVILEGES and not rest:
-            return self._user_privileges(ask, table, key, second)
+            return self._user_privileges(request, table, key, second)
         message = bound_message(self._world, table, second.name)
         if message is None or rest:
             raise self.unknown(second.name)
-        if ask.method != "POST":
-            return self._wrong_verb(ask)
+        if request.method != "POST":
+            return self._wrong_verb(request)
         if second.pairs or second.key:
             raise ODataError(f"The action '{second.name}' takes its parameters in the body.")
         if not self._world.store.exists(table.logical_name, key):
-            ask.about(message.name, table.logical_name, key)
+            request.about(message.name, table.logical_name, key)
             raise refuse("row.missing", table.schema_name, key)
-        return self.invoking.action(ask, message, self.writing.reader(ask), Ref(table.logical_name, key))
+        return self.invoking.action(request, message, self.writing.reader(request), Ref(table.logical_name, key))
 
-    def _user_privileges(self, ask: Ask, table: Table, key: str, function: Segment) -> Response:
-        if ask.method != "GET":
-            return self._wrong_verb(ask)
+    def _user_privileges(self, request: OperationRequest, table: Table, key: str, function: Segment) -> Response:
+        if request.method != "GET":
+            return self._wrong_verb(request)
         if function.pairs or function.key:
             raise ODataError(f"The function '{USER_PRIVILEGES}' has no parameters.")
         if not self._world.store.exists(table.logical_name, key):
             raise refuse("row.missing", table.schema_name, key)
-        return self.invoking.user_privileges(ask, key)
+        return self.invoking.user_privileges(request, key)
 
-    def _navigation(self, ask: Ask, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]) -> Response:
+    def _navigation(
+        self, request: OperationRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
+    ) -> Response:
         last = rest[0].name if len(rest) == 1 and not rest[0].called else ""
         if rest and last not in ("$ref", "$count"):
             raise refuse("emulator.not_implemented", f"paths beyond '{second.name}'")
         if second.pairs or (second.called and second.key is None):
             raise refuse("row.no_such_key", table.logical_name)
-        if last == "$ref" and ask.method in ("POST", "PUT") and second.key is None:
-            return self.writing.relate(ask, table, key, second.name)
-        if last == "$ref" and ask.method == "DELETE":
-            return self.writing.unrelate(ask, table, key, second.name, second.key)
-        if ask.method != "GET":
-            return self._wrong_verb(ask)
+        if last == "$ref" and request.method in ("POST", "PUT") and second.key is None:
+            return self.writing.relate(request, table, key, second.name)
+        if last == "$ref" and request.method == "DELETE":
+            return self.writing.unrelate(request, table, key, second.name, second.key)
+        if request.method != "GET":
+            return self._wrong_verb(request)
         if second.key is not None:
             raise refuse("emulator.not_implemented", f"reading one row through '{second.name}'")
-        return self._navigated(ask, table, key, second.name, last)
+        return self._navigated(request, table, key, second.name, last)
 
-    def _navigated(self, ask: Ask, table: Table, key: str, name: str, last: str) -> Response:
+    def _navigated(self, request: OperationRequest, table: Table, key: str, name: str, last: str) -> Response:
         lookup = table.lookups.get(name)
         if lookup is not None:
             if last == "$count" or lookup.target not in self.schema.tables:
                 raise self.unknown(last or name)
-            return self.reading.single(ask, table, key, lookup, reference=last == "$ref")
+            return self.reading.single(request, table, key, lookup, reference=last == "$ref")
         collection = table.collections[name]
         if last == "$count":
             target = self.schema.tables[collection.table]
-            return self.reading.count(ask, target, related_rows(self.schema, table, collection), [key])
-        return self.reading.related(ask, table, key, collection, reference=last == "$ref")
+            return self.reading.count(request, target, related_rows(self.schema, table, collection), [key])
+        return self.reading.related(request, table, key, collection, reference=last == "$ref")
 
 
-__all__ = ["MULTIPLE", "NOT_HERE", "Routing"]
+__all__ = ["MULTIPLE", "NOT_HERE", "Router"]

@@ -8,11 +8,11 @@ from typing import Any
 
 from connector.emulator.api.formatting import formatter, money
 from connector.emulator.api.preferences import FORMATTED, LOOKUP_NAME, LOOKUP_NAVIGATION, Preferences
-from connector.emulator.odata.sql import Place, column_of, name_of
+from connector.emulator.odata.sql import AliasedTable, column_of, name_of
 from connector.emulator.world.schema import Column, Kind, Lookup, Schema, Table
 from connector.emulator.world.store import Value
 
-Fetched = Sequence[Value]
+FetchedRow = Sequence[Value]
 Json = dict[str, Any]
 
 
@@ -44,9 +44,9 @@ def wire_name(column: Column) -> str:
 
 def navigation_of(table: Table, column: Column, target: str) -> Lookup | None:
     """Return the navigation property that a lookup column is set by when it points at `target`."""
-    found = [one for one in table.lookups.values() if one.column == column.name and one.target == target]
-    exact = [one for one in found if one.name == column.name]
-    return (exact or found)[0] if found else None
+    lookups = [lookup for lookup in table.lookups.values() if lookup.column == column.name and lookup.target == target]
+    exact = [lookup for lookup in lookups if lookup.name == column.name]
+    return (exact or lookups)[0] if lookups else None
 
 
 def wanted_columns(table: Table, select: tuple[str, ...] | None) -> list[Column]:
@@ -67,7 +67,7 @@ def wanted_columns(table: Table, select: tuple[str, ...] | None) -> list[Column]
     return list(chosen.values())
 
 
-Annotate = Callable[[Fetched, Json, int], None]
+Annotate = Callable[[FetchedRow, Json, int], None]
 
 
 class Projection:
@@ -89,7 +89,7 @@ class Projection:
         self.expressions = [version, *(f'{alias}."{column.name}"' for column in columns)]
         self._steps: list[Annotate] = []
         if annotations.any:
-            place = Place(alias, table)
+            place = AliasedTable(alias, table)
             for index, column in enumerate(columns, 1):
                 self._steps.append(self._step(schema, place, column, index, annotations))
 
@@ -98,7 +98,7 @@ class Projection:
         self.expressions.append(expression)
         return len(self.expressions) - 1
 
-    def render(self, row: Fetched, offset: int) -> Json:
+    def render(self, row: FetchedRow, offset: int) -> Json:
         """Return the JSON of a fetched row; `offset` is the user's distance from UTC in minutes."""
         if self._steps:
             out: Json = {"@odata.etag": row[0]}
@@ -111,7 +111,9 @@ class Projection:
                 out[name] = bool(out[name])
         return out
 
-    def _step(self, schema: Schema, place: Place, column: Column, index: int, annotations: Annotations) -> Annotate:
+    def _step(
+        self, schema: Schema, place: AliasedTable, column: Column, index: int, annotations: Annotations
+    ) -> Annotate:
         if column.is_lookup:
             return self._lookup_step(schema, place, column, index, annotations)
         key = column.name
@@ -121,14 +123,14 @@ class Projection:
         if annotations.formatted and column.kind is Kind.MONEY:
             symbol = self.fetch_also(_symbol(place, base=column.name.endswith("_base")))
 
-            def amount(row: Fetched, out: Json, _offset: int) -> None:
+            def amount(row: FetchedRow, out: Json, _offset: int) -> None:
                 if row[index] is not None:
                     out[label] = money(row[index], row[symbol])
                 out[key] = row[index]
 
             return amount
 
-        def step(row: Fetched, out: Json, offset: int) -> None:
+        def step(row: FetchedRow, out: Json, offset: int) -> None:
             value = row[index]
             text = show(value, offset) if show is not None and value is not None else None
             if text is not None:
@@ -138,19 +140,19 @@ class Projection:
         return step
 
     def _lookup_step(
-        self, schema: Schema, place: Place, column: Column, index: int, annotations: Annotations
+        self, schema: Schema, place: AliasedTable, column: Column, index: int, annotations: Annotations
     ) -> Annotate:
         key = wire_name(column)
         name = self.fetch_also(name_of(schema, place, column)) if annotations.formatted else 0
         kind = self.fetch_also(f'{place.alias}."{column.name}_type"') if column.polymorphic else 0
         navigation = {target: navigation_of(place.table, column, target) for target in column.targets}
 
-        def step(row: Fetched, out: Json, _offset: int) -> None:
+        def step(row: FetchedRow, out: Json, _offset: int) -> None:
             if row[index] is not None:
                 target = str(row[kind]) if kind else (column.targets or ("",))[0]
-                found = navigation.get(target)
-                if annotations.lookup_navigation and found is not None:
-                    out[f"{key}@{LOOKUP_NAVIGATION}"] = found.name
+                lookup = navigation.get(target)
+                if annotations.lookup_navigation and lookup is not None:
+                    out[f"{key}@{LOOKUP_NAVIGATION}"] = lookup.name
                 if annotations.lookup_name:
                     out[f"{key}@{LOOKUP_NAME}"] = target
                 if name and row[name] is not None:
@@ -160,7 +162,7 @@ class Projection:
         return step
 
 
-def _symbol(place: Place, *, base: bool) -> str:
+def _symbol(place: AliasedTable, *, base: bool) -> str:
     own = "transactioncurrencyid" in place.table.columns and not base
     which = f"{place.alias}.transactioncurrencyid" if own else "(SELECT basecurrencyid FROM organization)"
     return f"(SELECT c.currencysymbol FROM transactioncurrency c WHERE c.transactioncurrencyid = {which})"

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote_plus
 
-from connector.emulator.api.ask import VERSION, Ask, applied, ok
-from connector.emulator.api.paging import Sorted, next_token, read_token
+from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
+from connector.emulator.api.paging import SortKey, next_token, read_token
 from connector.emulator.api.plans import make_plan, read_query
 from connector.emulator.api.preferences import LARGEST_PAGE
-from connector.emulator.api.reading import Reading
+from connector.emulator.api.reading import ReadOperations
 from connector.emulator.api.rows import Annotations, Json
-from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Table
 from connector.emulator.world.store import Value
@@ -26,20 +26,20 @@ EXPIRES = timedelta(days=7)
 """How long a delta token is good (ExpireChangeTrackingInDays, default)."""
 _REFUSED = ("$filter", "$orderby", "$expand", "$top")
 _ORDER = (
-    Sorted("versionnumber", "t.versionnumber", descending=False, text=False),
-    Sorted("begun", "", descending=False, text=False),
+    SortKey("versionnumber", "t.versionnumber", descending=False, text=False),
+    SortKey("begun", "", descending=False, text=False),
 )
 """What the cookie of a next link holds: where the page ended, and where the first page was read."""
 
 
-def follows_changes(ask: Ask) -> bool:
+def follows_changes(request: OperationRequest) -> bool:
     """Return whether a read asks for change tracking: by preference, by delta token, or by a page of such an answer."""
-    values = ask.options.values
+    values = request.options.values
     tracked_page = 'istracking="True"' in values.get("$skiptoken", "")
-    return ask.preferences.track_changes or "$deltatoken" in values or tracked_page
+    return request.preferences.track_changes or "$deltatoken" in values or tracked_page
 
 
-class Tracking:
+class ChangeTracking:
     """Answers reads with change tracking.
 
     Rows come in the order of their versions, at most 5,000 a page; the last page holds what was deleted and the delta
@@ -47,73 +47,77 @@ class Tracking:
     changes while pages are read comes again and nothing is lost.
     """
 
-    def __init__(self, world: World, reading: Reading) -> None:
+    def __init__(self, world: World, reading: ReadOperations) -> None:
         self._world = world
         self._reading = reading
 
-    def answer(self, ask: Ask, table: Table) -> Response:
+    def answer(self, request: OperationRequest, table: Table) -> Response:
         """Answer a first read with odata.track-changes, or a delta link."""
-        ask.about("RetrieveEntityChanges", table.logical_name)
-        since, given = self._checked(ask, table)
+        request.about("RetrieveEntityChanges", table.logical_name)
+        since, continues = self._checked(request, table)
         plan = make_plan(
             self._world.schema,
             table,
-            read_query(ask.options, ("$select", "$deltatoken", "$skiptoken")),
-            Annotations.of(ask.preferences),
+            read_query(request.options, ("$select", "$deltatoken", "$skiptoken")),
+            Annotations.of(request.preferences),
         )
-        after, begun, number = self._place(ask, since)
-        size = ask.preferences.page_size or LARGEST_PAGE
+        after, begun, number = self._place(request, since)
+        size = request.preferences.page_size or LARGEST_PAGE
         rows = self._world.store.rows(
             f'SELECT {plan.select}, t.versionnumber FROM "{table.logical_name}" t WHERE t.versionnumber > ? '
             f"ORDER BY t.versionnumber LIMIT {size + 1}",
             (after,),
         )
-        body: Json = {"@odata.context": ask.context(f"{table.entity_set}{plan.scope}{'/$delta' if given else ''}")}
-        body["value"] = [self._reading.render(ask, plan, row) for row in rows[:size]]
+        body: Json = {
+            "@odata.context": request.context(f"{table.entity_set}{plan.scope}{'/$delta' if continues else ''}")
+        }
+        body["value"] = [self._reading.render(request, plan, row) for row in rows[:size]]
         if len(rows) > size:
-            body["@odata.nextLink"] = self._next(ask, number, (rows[0][-1], begun), (rows[size - 1][-1], begun))
+            body["@odata.nextLink"] = self._next(request, number, (rows[0][-1], begun), (rows[size - 1][-1], begun))
         else:
-            if given:
-                body["value"] += self._deleted(ask, table, since)
-            body["@odata.deltaLink"] = self._link(ask, table, begun)
-        return ok(body, *applied(ask.preferences, "track", "page", "annotations"))
+            if continues:
+                body["value"] += self._deleted(request, table, since)
+            body["@odata.deltaLink"] = self._link(request, table, begun)
+        return ok(body, *applied(request.preferences, "track", "page", "annotations"))
 
-    def _place(self, ask: Ask, since: int) -> tuple[int, int, int]:
+    def _place(self, request: OperationRequest, since: int) -> tuple[int, int, int]:
         """Return after which version the page begins, at which version the first page was read, and its number."""
-        token = ask.options.values.get("$skiptoken")
+        token = request.options.values.get("$skiptoken")
         if token is None:
             return since, self._world.store.version, 1
         cookie = read_token(token, _ORDER)
-        after, begun = (one if isinstance(one, int) else 0 for one in cookie.last)
+        after, begun = (number if isinstance(number, int) else 0 for number in cookie.last)
         return after, begun, cookie.page
 
     @staticmethod
-    def _next(ask: Ask, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
-        kept = [pair for pair in ask.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
+    def _next(request: OperationRequest, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
+        kept = [
+            pair for pair in request.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"
+        ]
         token = next_token(number, _ORDER, first, last, "True")
-        return f"{ask.root}/{ask.path}?" + "&".join([*kept, f"$skiptoken={token}"])
+        return f"{request.root}/{request.path}?" + "&".join([*kept, f"$skiptoken={token}"])
 
-    def count(self, ask: Ask, table: Table) -> Response:
+    def count(self, request: OperationRequest, table: Table) -> Response:
         """Answer `/$count?$deltatoken=`: how many rows changed or went."""
-        ask.about("RetrieveEntityChanges", table.logical_name)
-        ask.options.allow("$deltatoken")
-        since, _ = self._checked(ask, table)
+        request.about("RetrieveEntityChanges", table.logical_name)
+        request.options.allow("$deltatoken")
+        since, _ = self._checked(request, table)
         sql = f'SELECT count(*) FROM "{table.logical_name}" WHERE versionnumber > ?'
         changed = int(str(self._world.store.rows(sql, (since,))[0][0]))
         total = changed + len(self._world.store.deleted_since(table.logical_name, since))
         return Response(200, (("Content-Type", "text/plain"), VERSION), str(total).encode())
 
-    def _checked(self, ask: Ask, table: Table) -> tuple[int, bool]:
+    def _checked(self, request: OperationRequest, table: Table) -> tuple[int, bool]:
         """Return the version to start from and whether a token gave it. Raises Refused, ODataError."""
         for name in _REFUSED:
-            if name in ask.options.values:
+            if name in request.options.values:
                 raise ODataError(
                     f'The "{name.removeprefix("$")}" query parameter isn\'t supported when Change Tracking is enabled.'
                 )
         if not table.change_tracking:
             raise refuse("tracking.disabled", table.logical_name)
-        self._world.check_read(ask.caller, table.logical_name)
-        token = ask.options.values.get("$deltatoken")
+        self._world.check_read(request.caller, table.logical_name)
+        token = request.options.values.get("$deltatoken")
         if token is None:
             return 0, False
         match = _TOKEN.fullmatch(token)
@@ -127,14 +131,14 @@ class Tracking:
             raise ODataError("The delta token has expired.")
         return int(match.group(1)), True
 
-    def _deleted(self, ask: Ask, table: Table, since: int) -> list[Json]:
-        context = ask.context(f"{table.entity_set}/$deletedEntity")
+    def _deleted(self, request: OperationRequest, table: Table, since: int) -> list[Json]:
+        context = request.context(f"{table.entity_set}/$deletedEntity")
         gone = self._world.store.deleted_since(table.logical_name, since)
         return [{"@odata.context": context, "id": key, "reason": "deleted"} for key, _ in gone]
 
-    def _link(self, ask: Ask, table: Table, version: int) -> str:
+    def _link(self, request: OperationRequest, table: Table, version: int) -> str:
         stamp = self._world.clock.now().astimezone(UTC).strftime(_FORMAT)
-        token = re.sub("%[0-9A-F]{2}", lambda found: found.group().lower(), quote(f"{version}!{stamp}", safe=""))
-        select = ask.options.values.get("$select")
+        token = re.sub("%[0-9A-F]{2}", lambda value: value.group().lower(), quote(f"{version}!{stamp}", safe=""))
+        select = request.options.values.get("$select")
         chosen = f"$select={quote(select, safe=',')}&" if select else ""
-        return f"{ask.root}/{table.entity_set}?{chosen}$deltatoken={token}"
+        return f"{request.root}/{table.entity_set}?{chosen}$deltatoken={token}"

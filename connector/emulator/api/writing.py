@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from connector.emulator.api.ask import JSON_TYPE, VERSION, Ask, applied, json_bytes, no_content, ok
+from connector.emulator.api.operation import JSON_TYPE, VERSION, OperationRequest, applied, json_bytes, no_content, ok
 from connector.emulator.api.payload import PayloadReader, plain, read_json
-from connector.emulator.api.reading import Reading, no_options
+from connector.emulator.api.reading import ReadOperations, no_options
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.sql import no_property
-from connector.emulator.odata.tokens import ODataError
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.records import Given, Ref
+from connector.emulator.world.records import Ref, TypedValue
 from connector.emulator.world.schema import Schema, Table
 from connector.emulator.world.world import Refused, World
 from connector.handler import Response
@@ -21,93 +21,93 @@ NOT_CONCURRENT = frozenset({"organization", "role", "sdkmessage", "sdkmessagefil
 """Tables of the slice without optimistic concurrency: those not enabled for offline."""
 
 
-class Writing:
+class WriteOperations:
     """Answers POST, PATCH, PUT and DELETE for rows of `schema`."""
 
-    def __init__(self, world: World, schema: Schema, reading: Reading) -> None:
+    def __init__(self, world: World, schema: Schema, reading: ReadOperations) -> None:
         self._world = world
         self._schema = schema
         self._reading = reading
 
-    def reader(self, ask: Ask) -> PayloadReader:
+    def reader(self, request: OperationRequest) -> PayloadReader:
         """Return the reader of bodies of this operation."""
-        return PayloadReader(self._schema, ask.origin, ask.references)
+        return PayloadReader(self._schema, request.origin, request.references)
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
-    def create(self, ask: Ask, table: Table) -> Response:
+    def create(self, request: OperationRequest, table: Table) -> Response:
         """Answer POST to an entity set: 204 with the address, or 201 with the row."""
-        ask.about("Create", table.logical_name)
-        no_conditions(ask)
-        values = self.reader(ask).row(table, read_json(ask.body, table.entity_set))
-        return self._created(ask, table, values)
+        request.about("Create", table.logical_name)
+        no_conditions(request)
+        values = self.reader(request).row(table, read_json(request.body, table.entity_set))
+        return self._created(request, table, values)
 
-    def _created(self, ask: Ask, table: Table, values: Mapping[str, Given]) -> Response:
-        plan = self._returned(ask, table)
-        key = self._world.create(ask.caller, table.logical_name, values)
-        ask.row_id = key
+    def _created(self, request: OperationRequest, table: Table, values: Mapping[str, TypedValue]) -> Response:
+        plan = self._returned(request, table)
+        key = self._world.create(request.caller, table.logical_name, values)
+        request.row_id = key
         if plan is not None:
-            return self._representation(ask, table, key, 201)
-        return no_content(("OData-EntityId", f"{ask.root}/{table.entity_set}({key})"))
+            return self._representation(request, table, key, 201)
+        return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
-    def _returned(self, ask: Ask, table: Table) -> object:
+    def _returned(self, request: OperationRequest, table: Table) -> object:
         """Return the plan of the representation asked for, before anything is written; None when none is."""
-        if ask.preferences.representation:
-            return self._reading.plan(ask, table, row=True)
-        no_options(ask.options)
+        if request.preferences.representation:
+            return self._reading.plan(request, table, row=True)
+        no_options(request.options)
         return None
 
-    def _representation(self, ask: Ask, table: Table, key: str, status: int) -> Response:
-        plan = self._reading.plan(ask, table, row=True)
+    def _representation(self, request: OperationRequest, table: Table, key: str, status: int) -> Response:
+        plan = self._reading.plan(request, table, row=True)
         row = self._reading.fetch(plan, key)
-        body = {"@odata.context": ask.context(f"{table.entity_set}{plan.scope}/$entity")}
-        body |= self._reading.render(ask, plan, row)
-        headers = (JSON_TYPE, VERSION, ("ETag", str(row[0])), *applied(ask.preferences, "return", "annotations"))
+        body = {"@odata.context": request.context(f"{table.entity_set}{plan.scope}/$entity")}
+        body |= self._reading.render(request, plan, row)
+        headers = (JSON_TYPE, VERSION, ("ETag", str(row[0])), *applied(request.preferences, "return", "annotations"))
         return Response(status, headers, json_bytes(body))
 
-    def update(self, ask: Ask, table: Table, key: str) -> Response:
+    def update(self, request: OperationRequest, table: Table, key: str) -> Response:
         """Answer PATCH of a row: an update, or an upsert where no header forbids it."""
-        ask.about("Update", table.logical_name, key)
-        values = self.reader(ask).row(table, read_json(ask.body, table.entity_set))
+        request.about("Update", table.logical_name, key)
+        values = self.reader(request).row(table, read_json(request.body, table.entity_set))
         values.pop(table.primary_id, None)
-        plan = self._returned(ask, table)
+        plan = self._returned(request, table)
         version = self._version(table, key)
-        self._check_conditions(ask, table, key, version)
+        self._check_conditions(request, table, key, version)
         if version is None:
-            ask.about("Create", table.logical_name, key)
-            return self._created(ask, table, {**values, table.primary_id: key})
-        self._world.update(ask.caller, table.logical_name, key, values)
+            request.about("Create", table.logical_name, key)
+            return self._created(request, table, {**values, table.primary_id: key})
+        self._world.update(request.caller, table.logical_name, key, values)
         if plan is not None:
-            return self._representation(ask, table, key, 200)
-        return no_content(("OData-EntityId", f"{ask.root}/{table.entity_set}({key})"))
+            return self._representation(request, table, key, 200)
+        return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
-    def delete(self, ask: Ask, table: Table, key: str) -> Response:
+    def delete(self, request: OperationRequest, table: Table, key: str) -> Response:
         """Answer DELETE of a row."""
-        ask.about("Delete", table.logical_name, key)
-        no_options(ask.options)
-        no_body(ask)
+        request.about("Delete", table.logical_name, key)
+        no_options(request.options)
+        no_body(request)
         version = self._version(table, key)
         if version is None:
             raise refuse("row.missing", table.schema_name, key)
-        self._check_conditions(ask, table, key, version)
-        self._world.delete(ask.caller, table.logical_name, key)
+        self._check_conditions(request, table, key, version)
+        self._world.delete(request.caller, table.logical_name, key)
         return no_content()
 
     def _version(self, table: Table, key: str) -> int | None:
-        found = self._world.store.get(table.logical_name, key, ("versionnumber",))
-        return None if found is None else int(str(found["versionnumber"]))
+        row = self._world.store.get(table.logical_name, key, ("versionnumber",))
+        return None if row is None else int(str(row["versionnumber"]))
 
-    def _check_conditions(self, ask: Ask, table: Table, key: str, version: int | None) -> None:
+    def _check_conditions(self, request: OperationRequest, table: Table, key: str, version: int | None) -> None:
         """Apply If-Match and If-None-Match to the version found (perform-conditional-operations)."""
-        match = ask.headers.get("if-match")
-        none_match = ask.headers.get("if-none-match")
+        match = request.headers.get("if-match")
+        none_match = request.headers.get("if-none-match")
         if match not in (None, "null"):
             if version is None:
                 raise refuse("row.missing", table.schema_name, key)
             if match != "*":
                 if table.logical_name in NOT_CONCURRENT:
                     raise refuse("row.concurrency_disabled", table.logical_name)
-                if f'W/"{version}"' not in [one.strip() for one in str(match).split(",")]:
+                if f'W/"{version}"' not in [part.strip() for part in str(match).split(",")]:
                     raise refuse("row.version")
         if none_match in (None, "null"):
             return
@@ -118,11 +118,11 @@ class Writing:
 
     # --- single properties ------------------------------------------------------------------------------------------
 
-    def put_property(self, ask: Ask, table: Table, key: str, name: str) -> Response:
+    def put_property(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
         """Answer PUT of one property: `{"value": ...}`."""
-        ask.about("Update", table.logical_name, key)
-        no_options(ask.options)
-        body = read_json(ask.body, table.entity_set)
+        request.about("Update", table.logical_name, key)
+        no_options(request.options)
+        body = read_json(request.body, table.entity_set)
         column = table.columns.get(name)
         if set(body) - {"@odata.context"} != {"value"}:
             raise refuse(
@@ -132,39 +132,39 @@ class Writing:
             raise refuse("payload.direct_lookup")
         if column is None:
             raise no_property(name, table)
-        self._set(ask, table, key, {name: plain(table, column, body["value"])})
+        self._set(request, table, key, {name: plain(table, column, body["value"])})
         return no_content()
 
-    def delete_property(self, ask: Ask, table: Table, key: str, name: str) -> Response:
+    def delete_property(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
         """Answer DELETE of one property: it has no value then. A single-valued navigation property is no property."""
-        ask.about("Update", table.logical_name, key)
-        no_options(ask.options)
+        request.about("Update", table.logical_name, key)
+        no_options(request.options)
         column = table.columns.get(name)
         if column is None or column.is_lookup:
             raise no_property(name, table)
-        self._set(ask, table, key, {name: None})
+        self._set(request, table, key, {name: None})
         return no_content()
 
-    def _set(self, ask: Ask, table: Table, key: str, values: Mapping[str, Given]) -> None:
+    def _set(self, request: OperationRequest, table: Table, key: str, values: Mapping[str, TypedValue]) -> None:
         version = self._version(table, key)
         if version is None:
             raise refuse("row.missing", table.schema_name, key)
-        self._check_conditions(ask, table, key, version)
-        self._world.update(ask.caller, table.logical_name, key, values)
+        self._check_conditions(request, table, key, version)
+        self._world.update(request.caller, table.logical_name, key, values)
 
     # --- relationships ----------------------------------------------------------------------------------------------
 
-    def relate(self, ask: Ask, table: Table, key: str, name: str) -> Response:
+    def relate(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
         """Answer POST (collection) or PUT (single) to `nav/$ref` with `{"@odata.id": address}`."""
-        ask.about("Associate", table.logical_name, key)
-        no_options(ask.options)
+        request.about("Associate", table.logical_name, key)
+        no_options(request.options)
         single = name in table.lookups
-        if single != (ask.method == "PUT"):
+        if single != (request.method == "PUT"):
             raise ODataError(
                 f"The navigation property '{name}' is {'single' if single else 'collection'}-valued: "
                 f"use {'PUT' if single else 'POST'} to set it."
             )
-        body = read_json(ask.body, table.entity_set)
+        body = read_json(request.body, table.entity_set)
         address = body.get("@odata.id")
         if set(body) - {"@odata.context"} != {"@odata.id"} or not isinstance(address, str):
             raise refuse(
@@ -172,40 +172,42 @@ class Writing:
                 table.entity_set,
                 "A JSON object with the one property '@odata.id' was expected.",
             )
-        self._world.associate(ask.caller, Ref(table.logical_name, key), name, self.reader(ask).reference(address))
+        self._world.associate(
+            request.caller, Ref(table.logical_name, key), name, self.reader(request).reference(address)
+        )
         return no_content()
 
-    def unrelate(self, ask: Ask, table: Table, key: str, name: str, related: str | None) -> Response:
+    def unrelate(self, request: OperationRequest, table: Table, key: str, name: str, related: str | None) -> Response:
         """Answer DELETE of `nav/$ref`, `nav(id)/$ref` or `nav/$ref?$id=address`."""
-        ask.about("Disassociate", table.logical_name, key)
+        request.about("Disassociate", table.logical_name, key)
         target = Ref(table.logical_name, key)
-        no_body(ask)
+        no_body(request)
         if name in table.lookups:
-            no_options(ask.options)
-            self._world.disassociate(ask.caller, target, name)
+            no_options(request.options)
+            self._world.disassociate(request.caller, target, name)
             return no_content()
-        other = self._other(ask, table, name, related)
-        self._world.disassociate(ask.caller, target, name, other)
+        other = self._other(request, table, name, related)
+        self._world.disassociate(request.caller, target, name, other)
         return no_content()
 
-    def _other(self, ask: Ask, table: Table, name: str, related: str | None) -> Ref:
+    def _other(self, request: OperationRequest, table: Table, name: str, related: str | None) -> Ref:
         collection = table.collections[name]
         if related is not None:
-            no_options(ask.options)
+            no_options(request.options)
             return Ref(collection.table, related)
-        ask.options.allow("$id")
-        address = ask.options.values.get("$id")
+        request.options.allow("$id")
+        address = request.options.values.get("$id")
         if address is None:
             raise ODataError("The address of the related row ($id) is missing.")
-        return self.reader(ask).reference(unquote(address))
+        return self.reader(request).reference(unquote(address))
 
     # --- many rows --------------------------------------------------------------------------------------------------
 
-    def multiple(self, ask: Ask, table: Table, message: str) -> Response:
+    def multiple(self, request: OperationRequest, table: Table, message: str) -> Response:
         """Answer CreateMultiple and UpdateMultiple: all rows or none (bulk-operations)."""
-        ask.about(message, table.logical_name)
-        no_options(ask.options)
-        body = read_json(ask.body, table.entity_set)
+        request.about(message, table.logical_name)
+        no_options(request.options)
+        body = read_json(request.body, table.entity_set)
         targets = body.get("Targets")
         if set(body) != {"Targets"} or not isinstance(targets, list) or not targets:
             raise refuse(
@@ -213,13 +215,13 @@ class Writing:
                 table.entity_set,
                 f"'{message}' takes the one parameter 'Targets', a list of rows.",
             )
-        reader = self.reader(ask)
-        rows = [reader.row(table, self._typed(table, one)) for one in targets]
+        reader = self.reader(request)
+        rows = [reader.row(table, self._typed(table, target)) for target in targets]
         with self._world.store.transaction():
             if message == "CreateMultiple":
-                return self._create_all(ask, table, rows)
+                return self._create_all(request, table, rows)
             for values in rows:
-                self._update_one(ask, table, dict(values))
+                self._update_one(request, table, dict(values))
         return no_content()
 
     @staticmethod
@@ -228,18 +230,18 @@ class Writing:
             raise refuse("payload.not_understood", table.entity_set, "Every target needs '@odata.type'.")
         return target
 
-    def _create_all(self, ask: Ask, table: Table, rows: list[dict[str, Given]]) -> Response:
+    def _create_all(self, request: OperationRequest, table: Table, rows: list[dict[str, TypedValue]]) -> Response:
         ids = []
         for values in rows:
             try:
-                ids.append(self._world.create(ask.caller, table.logical_name, values))
+                ids.append(self._world.create(request.caller, table.logical_name, values))
             except Refused as error:
                 # Bulk messages phrase a taken key their own way (bulk-operations).
                 raise refuse("row.key_taken_among_many") if error.rule == "row.key_taken" else error from None
-        context = ask.context("Microsoft.Dynamics.CRM.CreateMultipleResponse")
+        context = request.context("Microsoft.Dynamics.CRM.CreateMultipleResponse")
         return ok({"@odata.context": context, "Ids": ids})
 
-    def _update_one(self, ask: Ask, table: Table, values: dict[str, Given]) -> None:
+    def _update_one(self, request: OperationRequest, table: Table, values: dict[str, TypedValue]) -> None:
         key = values.pop(table.primary_id, None)
         if not isinstance(key, str):
             raise refuse(
@@ -247,17 +249,17 @@ class Writing:
             )
         if self._version(table, key) is None:
             raise refuse("row.missing", table.schema_name, key)
-        self._world.update(ask.caller, table.logical_name, key, values)
+        self._world.update(request.caller, table.logical_name, key, values)
 
 
-def no_conditions(ask: Ask) -> None:
+def no_conditions(request: OperationRequest) -> None:
     """Raise ODataError when an operation without a row in its address comes with If-Match or If-None-Match."""
     for name in ("if-match", "if-none-match"):
-        if ask.headers.get(name) not in (None, "null"):
+        if request.headers.get(name) not in (None, "null"):
             raise ODataError(f"The header '{name}' has no meaning for this request.")
 
 
-def no_body(ask: Ask) -> None:
+def no_body(request: OperationRequest) -> None:
     """Raise Refused when a request that takes no body has one."""
-    if ask.body.strip():
-        raise refuse("emulator.not_implemented", f"a body for {ask.method}")
+    if request.body.strip():
+        raise refuse("emulator.not_implemented", f"a body for {request.method}")

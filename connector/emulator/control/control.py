@@ -34,11 +34,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from connector.emulator.control.controlled import Controlled
+from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.har import har_data
 from connector.emulator.control.users import change_user, users_of
 from connector.emulator.http.responses import html_response, json_response, query_fields, split_url, text_response
-from connector.emulator.limits.faults import BadPlan, FaultPlan, Faults, plan_of, read_plan
+from connector.emulator.limits.faults import FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.rules.rule import rules_data
 from connector.emulator.seeding.files import seed_csv, seed_json
 from connector.emulator.seeding.scenarios import SCENARIOS
@@ -55,14 +55,14 @@ LARGEST_LIMIT = 10**12
 """No limit is as large: it is a typing error, or infinite."""
 
 
-class BadControl(ValueError):
+class InvalidControlRequest(ValueError):
     """A control request that makes no sense; the message says why."""
 
 
 class Control:
     """What can be asked of one emulator. Every method is also a route (see the module's text)."""
 
-    def __init__(self, emulator: Controlled) -> None:
+    def __init__(self, emulator: ControlledEmulator) -> None:
         self._emulator = emulator
         self._snapshots: dict[str, WorldSnapshot] = {}
         self._routes: Mapping[tuple[str, str], Callable[[Request, Mapping[str, str]], object]] = {
@@ -108,7 +108,7 @@ class Control:
                 return json_response(200, self._snapshot(request.method, name.removeprefix("snapshots/")))
             route = self._routes.get((request.method, name))
             if route is None:
-                known = ", ".join(sorted(f"{verb} {one}" for verb, one in self._routes))
+                known = ", ".join(sorted(f"{verb} {route_name}" for verb, route_name in self._routes))
                 return json_response(404, {"error": f"There is no {request.method} {name}. There are: {known}."})
             return json_response(200, route(request, query_fields(query)))
         except (ValueError, TypeError, OverflowError, csv.Error) as error:
@@ -126,7 +126,7 @@ class Control:
             "url": emulator.options.url,
             "authority": f"{emulator.options.login_url}/{emulator.options.tenant.tenant_id}",
             "tenant_id": emulator.options.tenant.tenant_id,
-            "client_ids": [one.client_id for one in emulator.options.tenant.applications],
+            "client_ids": [application.client_id for application in emulator.options.tenant.applications],
             "time": emulator.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
             "requests": emulator.journal.number,
             "statuses": {str(status): count for status, count in sorted(emulator.journal.statuses.items())},
@@ -156,7 +156,7 @@ class Control:
 
     def switches(self) -> list[Json]:
         """Return every switch with its value, its choices and its evidence."""
-        return [asdict(one) for one in self._emulator.organization.world.switches.describe()]
+        return [asdict(switch) for switch in self._emulator.organization.world.switches.describe()]
 
     def limits(self) -> Json:
         """Return the service protection limits."""
@@ -190,7 +190,7 @@ class Control:
         known = asdict(self._emulator.protection.limits)
         for name, value in values.items():
             if name in known and not _alike(known[name], value):
-                raise BadControl(f"The limit {name} is {known[name]!r}; {value!r} is no value for it.")
+                raise InvalidControlRequest(f"The limit {name} is {known[name]!r}; {value!r} is no value for it.")
         ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         self._emulator.protection.change(ranges)
         return self.limits()
@@ -200,11 +200,11 @@ class Control:
         return users_of(self._emulator.organization.world)
 
     def change_user(self, change: Json) -> Json:
-        """Give a user another role or less of one, disable it, or make it unknown (see users); raises BadUser."""
+        """Change what a user is and may do (see users); raises InvalidUserChange."""
         return change_user(self._emulator.organization.world, change)
 
     def set_faults(self, plan: FaultPlan | Json | list[Json]) -> Json:
-        """Put a fault plan to work, its counters at zero; raises BadPlan."""
+        """Put a fault plan to work, its counters at zero; raises InvalidFaultPlan."""
         self._emulator.set_faults(Faults(plan if isinstance(plan, FaultPlan) else plan_of(plan)))
         return self.faults()
 
@@ -219,10 +219,10 @@ class Control:
         return {"snapshots": sorted(self._snapshots)}
 
     def restore(self, name: str) -> Json:
-        """Put back what was kept under `name`; raises BadControl when there are none."""
+        """Put back what was kept under `name`; raises InvalidControlRequest when there are none."""
         kept = self._snapshots.get(name)
         if kept is None:
-            raise BadControl(
+            raise InvalidControlRequest(
                 f"There is no snapshot {name!r}; there are: {', '.join(sorted(self._snapshots)) or 'none'}."
             )
         self._emulator.organization.world.restore(kept)
@@ -234,7 +234,7 @@ class Control:
         return {"rows": self._emulator.organization.row_counts()}
 
     def load(self, document: Json) -> Json:
-        """Add rows from `{table: [row, ...]}` as they stand (see seed_files); raises SeedRefused."""
+        """Add rows from `{table: [row, ...]}` as they stand (see files); raises SeedRefused."""
         organization = self._emulator.organization
         seed_json(organization.world, document)
         return {"rows": organization.row_counts()}
@@ -256,10 +256,12 @@ class Control:
         return asdict(organization.world.customization)
 
     def advance(self, seconds: float) -> Json:
-        """Let `seconds` pass at once; raises BadControl for time that cannot pass."""
+        """Let `seconds` pass at once; raises InvalidControlRequest for time that cannot pass."""
         left = (END_OF_TIME - self._emulator.clock.now()).total_seconds()
         if not 0 <= seconds <= left:
-            raise BadControl(f"Time goes forward, and no further than {END_OF_TIME:%Y}: {seconds} seconds cannot pass.")
+            raise InvalidControlRequest(
+                f"Time goes forward, and no further than {END_OF_TIME:%Y}: {seconds} seconds cannot pass."
+            )
         self._emulator.clock.advance(seconds)
         return self.clock()
 
@@ -269,9 +271,9 @@ class Control:
         return {}
 
     def device(self, user_code: str) -> Json:
-        """Confirm the device that shows `user_code`; raises BadControl when there is none."""
+        """Confirm the device that shows `user_code`; raises InvalidControlRequest when there is none."""
         if not self._emulator.grants.approve_device(user_code):
-            raise BadControl(f"No device shows the code {user_code!r}.")
+            raise InvalidControlRequest(f"No device shows the code {user_code!r}.")
         return {}
 
     # Routes that are more than a call.
@@ -281,7 +283,7 @@ class Control:
             return self.snapshot(name)
         if method == "POST" and name.endswith("/restore"):
             return self.restore(name.removesuffix("/restore"))
-        raise BadControl("PUT snapshots/NAME keeps one, POST snapshots/NAME/restore puts it back.")
+        raise InvalidControlRequest("PUT snapshots/NAME keeps one, POST snapshots/NAME/restore puts it back.")
 
     def _seed(self, request: Request, query: Mapping[str, str]) -> Json:
         if (request.header("content-type") or "").partition(";")[0] == "text/csv":
@@ -309,9 +311,9 @@ def _object(request: Request) -> dict[str, Any]:
     try:
         data = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise BadControl(f"The body is not JSON: {error}.") from error
+        raise InvalidControlRequest(f"The body is not JSON: {error}.") from error
     if not isinstance(data, dict):
-        raise BadControl("The body is not a JSON object.")
+        raise InvalidControlRequest("The body is not a JSON object.")
     return data
 
 
@@ -320,10 +322,10 @@ def _alike(known: object, value: object) -> bool:
     if isinstance(known, bool) or isinstance(value, bool):
         return isinstance(known, bool) and isinstance(value, bool)
     if isinstance(known, tuple):
-        return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, one) for one in value)
+        return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, item) for item in value)
     if isinstance(known, int):
         return isinstance(value, int) and 0 <= value < LARGEST_LIMIT
     return isinstance(value, int | float) and 0 <= value < LARGEST_LIMIT
 
 
-__all__ = ["BadControl", "BadPlan", "Control"]
+__all__ = ["Control", "InvalidControlRequest"]

@@ -16,7 +16,7 @@ from connector.emulator.seeding.open_organization import Organization
 from connector.emulator.seeding.travel_clock import TravelClock
 
 
-class Controlled(Protocol):
+class ControlledEmulator(Protocol):
     """An emulator as its control interface sees it."""
 
     options: EmulatorOptions

@@ -25,7 +25,7 @@ Json = dict[str, object]
 def har_data(entries: Iterable[Entry]) -> Json:
     """Return journal entries as one HAR document."""
     creator = {"name": "Dataverse emulator", "version": _version()}
-    return {"log": {"version": "1.2", "creator": creator, "pages": [], "entries": [_entry(one) for one in entries]}}
+    return {"log": {"version": "1.2", "creator": creator, "pages": [], "entries": [_entry(entry) for entry in entries]}}
 
 
 def _entry(entry: Entry) -> Json:
@@ -54,7 +54,7 @@ def _entry(entry: Entry) -> Json:
 def _request(entry: Entry) -> Json:
     request = entry.request
     url = masked_url(request.url)
-    asked: Json = {
+    data: Json = {
         "method": request.method,
         "url": url,
         "httpVersion": "HTTP/1.1",
@@ -65,8 +65,8 @@ def _request(entry: Entry) -> Json:
         "bodySize": entry.request_size,
     }
     if entry.request_size:
-        asked["postData"] = _posted(entry)
-    return asked
+        data["postData"] = _posted(entry)
+    return data
 
 
 def _posted(entry: Entry) -> Json:
@@ -100,8 +100,8 @@ def _response(entry: Entry) -> Json:
     }
 
 
-def _header(response: Response, wanted: str) -> str:
-    return next((value for name, value in response.headers if name.lower() == wanted), "")
+def _header(response: Response, header: str) -> str:
+    return next((value for name, value in response.headers if name.lower() == header), "")
 
 
 def _pairs(query: str) -> list[Json]:

@@ -10,9 +10,10 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from connector.emulator.http.exchange import OperationResult
 from connector.handler import Request, Response
 
 KEPT_HEADERS = (
@@ -56,17 +57,6 @@ _HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)
-class OperationNote:
-    """One operation the Web API executed or refused, with the rule that decided."""
-
-    message: str
-    table: str
-    record_id: str
-    rule: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
 class Entry:
     """One request and its answer. `at` is the emulator's time, `seconds` how long the answer was held back."""
 
@@ -82,7 +72,7 @@ class Entry:
     error: str
     """Code and message of an error answer."""
     rule: str
-    operations: tuple[OperationNote, ...]
+    operations: tuple[OperationResult, ...]
     fault: str
     cut: str
     seconds: float
@@ -118,16 +108,7 @@ class Entry:
             "status": self.status,
             "error": self.error,
             "rule": self.rule,
-            "operations": [
-                {
-                    "message": note.message,
-                    "table": note.table,
-                    "record_id": note.record_id,
-                    "rule": note.rule,
-                    "status": note.status,
-                }
-                for note in self.operations
-            ],
+            "operations": [asdict(result) for result in self.operations],
             "fault": self.fault,
             "cut": self.cut,
             "seconds": round(self.seconds, 6),
@@ -198,15 +179,15 @@ def masked(request: Request) -> str:
     """Return the kept body as text, secrets of form fields and credentials within a batch hidden."""
     text, kind = request.body.decode(errors="replace"), request.header("content-type") or ""
     if kind.startswith("application/x-www-form-urlencoded"):
-        return _SECRETS.sub(lambda found: found[1] + _HIDDEN, text)
+        return _SECRETS.sub(lambda value: value[1] + _HIDDEN, text)
     if kind.startswith("multipart/"):
-        return _CREDENTIALS.sub(lambda found: found[1] + found[2] + _HIDDEN, text)
+        return _CREDENTIALS.sub(lambda value: value[1] + value[2] + _HIDDEN, text)
     return text
 
 
 def masked_url(url: str) -> str:
     """Return an address with the secrets in its query and fragment hidden."""
-    return _SECRETS.sub(lambda found: found[1] + _HIDDEN, url) if "=" in url else url
+    return _SECRETS.sub(lambda value: value[1] + _HIDDEN, url) if "=" in url else url
 
 
 def error_of(response: Response) -> str:

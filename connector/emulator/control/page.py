@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from connector.emulator.control.controlled import Controlled
+from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.page_parts import Column, badge, empty, escape, table
 from connector.emulator.control.page_requests import REFUSED, requests
 from connector.emulator.control.page_rows import rows
 from connector.emulator.control.page_style import STYLE
 from connector.emulator.rules.rule import rules
 
-View = Callable[[Controlled, Mapping[str, str]], str]
+View = Callable[[ControlledEmulator, Mapping[str, str]], str]
 EXAMPLES = 3
 _REFEREE = (Column("Finding"), Column("Times", "number"), Column("Advice", "wide"), Column("Examples"))
 _RULES = (
@@ -29,7 +29,7 @@ _SWITCHES = (Column("Name", "id"), Column("Value"), Column("Choices"), Column("W
 _LIMITS = (Column("Name", "id"), Column("Value", "wide"))
 
 
-def render(emulator: Controlled, query: Mapping[str, str]) -> str:
+def render(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
     """Return the page; `view` picks a part of it, `entry` one request, `row` one opportunity."""
     views: Mapping[str, tuple[str, View]] = {
         "journal": ("Journal", requests),
@@ -55,7 +55,7 @@ def render(emulator: Controlled, query: Mapping[str, str]) -> str:
     )
 
 
-def _tiles(emulator: Controlled) -> str:
+def _tiles(emulator: ControlledEmulator) -> str:
     counts = emulator.organization.row_counts()
     failed = sum(count for status, count in emulator.journal.statuses.items() if status >= REFUSED)
     tiles = (
@@ -69,7 +69,7 @@ def _tiles(emulator: Controlled) -> str:
     return f'<dl class="tiles">{inner}</dl>'
 
 
-def _referee(emulator: Controlled, _query: Mapping[str, str]) -> str:
+def _referee(emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
     report = emulator.referee.report()
     if not report:
         return empty("Nothing to say about the clients so far.")
@@ -85,7 +85,7 @@ def _referee(emulator: Controlled, _query: Mapping[str, str]) -> str:
     return table("What clients do that they should not", _REFEREE, told)
 
 
-def _rules(_emulator: Controlled, _query: Mapping[str, str]) -> str:
+def _rules(_emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
     listed = [
         (
             f"<code>{escape(rule.id)}</code>",
@@ -99,15 +99,15 @@ def _rules(_emulator: Controlled, _query: Mapping[str, str]) -> str:
     return table("Rules and their evidence", _RULES, listed)
 
 
-def _settings(emulator: Controlled, _query: Mapping[str, str]) -> str:
+def _settings(emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
     switches = [
         (
-            f"<code>{escape(one.name)}</code>",
-            f"<b>{escape(one.value)}</b>",
-            escape(", ".join(one.values)),
-            escape(one.text),
+            f"<code>{escape(switch.name)}</code>",
+            f"<b>{escape(switch.value)}</b>",
+            escape(", ".join(switch.values)),
+            escape(switch.text),
         )
-        for one in emulator.organization.world.switches.describe()
+        for switch in emulator.organization.world.switches.describe()
     ]
     limits = [
         (f"<code>{escape(name)}</code>", escape(value)) for name, value in asdict(emulator.protection.limits).items()

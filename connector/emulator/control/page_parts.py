@@ -17,7 +17,9 @@ class Column:
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], look: str = "cards") -> str:
     """Return a table of cells that are HTML already. Roles are named because cards take them from the elements."""
-    head = "".join(f'<th scope="col" role="columnheader"{_class(one.look)}>{one.title}</th>' for one in columns)
+    head = "".join(
+        f'<th scope="col" role="columnheader"{_class(column.look)}>{column.title}</th>' for column in columns
+    )
     body = "".join(
         f"<tr role=row>{''.join(_cell(column, cell) for column, cell in zip(columns, row, strict=True))}</tr>"
         for row in rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.emulator.control.controlled import Controlled
+from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.journal import Entry, masked
 from connector.emulator.control.page_parts import Column, badge, empty, escape, facts, status_badge, table
 from connector.emulator.rules.rule import rules
@@ -16,12 +16,14 @@ _JOURNAL = (Column("No.", "when"), Column("Time", "when"), Column("Request", "wi
 _OPERATIONS = (Column("Message"), Column("Table"), Column("Row", "id"), Column("Answer"), Column("Rule", "wide"))
 
 
-def requests(emulator: Controlled, query: Mapping[str, str]) -> str:
+def requests(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
     """Return the latest requests, only those refused or failed (`only=failed`), or one of them (`entry=N`)."""
     number = query.get("entry", "")
     if number:
         chosen = [
-            one for one in emulator.journal.entries(limit=emulator.options.journal_size) if str(one.number) == number
+            entry
+            for entry in emulator.journal.entries(limit=emulator.options.journal_size)
+            if str(entry.number) == number
         ]
         return _entry(chosen[0]) if chosen else empty(f"The journal no longer has a request {number}.")
     failed = query.get("only") == "failed"
@@ -35,7 +37,7 @@ def requests(emulator: Controlled, query: Mapping[str, str]) -> str:
         f'<a href="?view=journal&amp;only=failed"{_current(failed)}>Refused or failed</a>'
         '<a href="/_emulator/har" download="journal.har">Download as HAR</a></p>'
     )
-    return links + table("Latest requests", _JOURNAL, [_row(one) for one in entries], "cards log")
+    return links + table("Latest requests", _JOURNAL, [_row(entry) for entry in entries], "cards log")
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -64,13 +66,13 @@ def _entry(entry: Entry) -> str:
     texts = {rule.id: rule.text for rule in rules().values()}
     operations = [
         (
-            escape(one.message),
-            escape(one.table),
-            f"<code>{escape(one.record_id)}</code>",
-            status_badge(one.status),
-            f"{escape(one.rule)}{_small(texts.get(one.rule, ''))}",
+            escape(operation.message),
+            escape(operation.table),
+            f"<code>{escape(operation.record_id)}</code>",
+            status_badge(operation.status),
+            f"{escape(operation.rule)}{_small(texts.get(operation.rule, ''))}",
         )
-        for one in entry.operations
+        for operation in entry.operations
     ]
     return (
         f'<p class="links"><a href="?view=journal">All requests</a></p>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.emulator.control.controlled import Controlled
+from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.page_parts import Column, badge, empty, escape, facts, money, named, table
 from connector.emulator.world.store import Store
 
@@ -31,13 +31,13 @@ _QUOTES = (
 _CLOSES = (Column("Close activity", "wide"), Column("About"), Column("State"), Column("Ended"))
 
 
-def rows(emulator: Controlled, query: Mapping[str, str]) -> str:
+def rows(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
     """Return the opportunities changed last, or one of them (`row=ID`)."""
     key = query.get("row", "").lower()
     return _opportunity(emulator, key) if key else _opportunities(emulator)
 
 
-def _opportunities(emulator: Controlled) -> str:
+def _opportunities(emulator: ControlledEmulator) -> str:
     found = emulator.organization.world.store.rows(
         "SELECT o.name, o.statecode, o.estimatedvalue, o.actualvalue, "
         "(SELECT COUNT(*) FROM quote q WHERE q.opportunityid = o.opportunityid), o.opportunityid "
@@ -59,7 +59,7 @@ def _opportunities(emulator: Controlled) -> str:
     return table("Opportunities, latest changes first", _OPPORTUNITIES, listed)
 
 
-def _opportunity(emulator: Controlled, key: str) -> str:
+def _opportunity(emulator: ControlledEmulator, key: str) -> str:
     store = emulator.organization.world.store
     back = '<p class="links"><a href="?view=data">All opportunities</a></p>'
     row = store.get("opportunity", key)

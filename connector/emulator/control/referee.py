@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from connector.emulator.control.journal import OperationNote
-from connector.emulator.limits.calls import Call, Calls
+from connector.emulator.http.exchange import OperationResult
+from connector.emulator.limits.calls import ObservedOperation, ObservedRequest
 
 EXAMPLES = 10
 N_PLUS_ONE = 12
@@ -42,7 +42,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Streak:
+class RepeatedRequests:
     """A row of like requests by one user: what, how many, since when, and whether any overlapped."""
 
     key: str = ""
@@ -55,8 +55,8 @@ class Referee:
 
     def __init__(self) -> None:
         self.findings: dict[str, dict[str, Finding]] = {}
-        self._reads: dict[str, Streak] = {}
-        self._writes: dict[str, Streak] = {}
+        self._reads: dict[str, RepeatedRequests] = {}
+        self._writes: dict[str, RepeatedRequests] = {}
         self._closed: dict[str, None] = {}
 
     def clear(self) -> None:
@@ -64,46 +64,60 @@ class Referee:
         self.__init__()  # type: ignore[misc]  # the same state as a new one, by the same code
 
     def watch(
-        self, number: int, user: str, calls: Calls, now: float, *, early: bool, overlapping: bool, if_match: bool
+        self,
+        number: int,
+        user: str,
+        calls: ObservedRequest,
+        now: float,
+        *,
+        early: bool,
+        overlapping: bool,
+        if_match: bool,
     ) -> tuple[str, ...]:
         """Look at one request as it arrives; returns the kinds of what was found in it."""
-        found: list[str] = ["early_retry"] if early else []
+        kinds_found: list[str] = ["early_retry"] if early else []
         if calls.batch and len(calls.inner) > 100:  # ten times the advised start
-            found.append("large_batch")
+            kinds_found.append("large_batch")
         for call in calls.inner:
             if call.message in SELECTING and call.entity_set and "$select" not in unquote(call.target):
-                found.append("missing_select")
+                kinds_found.append("missing_select")
             if call.message == "Update" and call.entity_set in ("opportunities", "quotes") and not calls.batch:
-                found += [] if if_match else ["unconditional_update"]
+                kinds_found += [] if if_match else ["unconditional_update"]
         if not calls.batch:
-            found += self._streaks(user, calls.inner[0], now, overlapping=overlapping)
-        kinds = tuple(dict.fromkeys(found))
+            kinds_found += self._streaks(user, calls.inner[0], now, overlapping=overlapping)
+        kinds = tuple(dict.fromkeys(kinds_found))
         for kind in kinds:
             self._note(kind, user, f"#{number} {calls.title}")
         return kinds
 
-    def settled(self, number: int, user: str, operations: Sequence[OperationNote]) -> tuple[str, ...]:
+    def settled(self, number: int, user: str, operations: Sequence[OperationResult]) -> tuple[str, ...]:
         """Look at the operations of one request as it is answered; returns the kinds of what was found."""
-        found = False
-        for one in operations:
-            if one.message not in CLOSING or not one.record_id:
+        repeated = False
+        for operation in operations:
+            if operation.message not in CLOSING or not operation.record_id:
                 continue
-            key = f"{one.message} {one.record_id}"
+            key = f"{operation.message} {operation.record_id}"
             if key in self._closed:
-                found = True
+                repeated = True
                 self._note("repeated_close", user, f"#{number} {key}")
-            elif one.status < 300:
+            elif operation.status < 300:
                 self._closed[key] = None
                 if len(self._closed) > 10_000:  # bounds memory
                     del self._closed[next(iter(self._closed))]
-        return ("repeated_close",) if found else ()
+        return ("repeated_close",) if repeated else ()
 
     def report(self) -> list[dict[str, object]]:
         """Return the findings as plain data, the most frequent first."""
         rows = [
-            {"user": user, "kind": kind, "count": one.count, "advice": ADVICE[kind], "examples": list(one.examples)}
+            {
+                "user": user,
+                "kind": kind,
+                "count": finding.count,
+                "advice": ADVICE[kind],
+                "examples": list(finding.examples),
+            }
             for user, kinds in self.findings.items()
-            for kind, one in kinds.items()
+            for kind, finding in kinds.items()
         ]
         return sorted(rows, key=lambda row: (-int(str(row["count"])), str(row["user"]), str(row["kind"])))
 
@@ -113,21 +127,21 @@ class Referee:
         if len(finding.examples) < EXAMPLES:
             finding.examples.append(example)
 
-    def _streaks(self, user: str, call: Call, now: float, *, overlapping: bool) -> list[str]:
-        found = []
+    def _streaks(self, user: str, call: ObservedOperation, now: float, *, overlapping: bool) -> list[str]:
+        kinds = []
         if call.message == "Retrieve":
-            if self._grown(self._reads.setdefault(user, Streak()), call.entity_set, N_PLUS_ONE, now):
-                found.append("n_plus_one")
+            if self._grown(self._reads.setdefault(user, RepeatedRequests()), call.entity_set, N_PLUS_ONE, now):
+                kinds.append("n_plus_one")
         elif call.message in ("Create", "Update", "Delete"):
-            streak = self._writes.setdefault(user, Streak())
+            streak = self._writes.setdefault(user, RepeatedRequests())
             if overlapping:
                 streak.times.clear()
             if self._grown(streak, f"{call.message} {call.entity_set}", LOOP, now):
-                found.append("unbatched_loop")
-        return found
+                kinds.append("unbatched_loop")
+        return kinds
 
     @staticmethod
-    def _grown(streak: Streak, key: str, enough: int, now: float) -> bool:
+    def _grown(streak: RepeatedRequests, key: str, enough: int, now: float) -> bool:
         """Return whether `enough` like requests came within ten seconds; true once per streak."""
         if streak.key != key:
             streak.key, streak.said = key, False

@@ -14,19 +14,19 @@ _REDUCED = "ffffffff-0000-4000-8000-"
 """Begins the id of the role that holds what is left to one user; the user's own last digits end it."""
 
 
-class BadUser(ValueError):
+class InvalidUserChange(ValueError):
     """No such user, or no such change; the message says why."""
 
 
 def users_of(world: World) -> list[Json]:
     """Return every user with the ids that tokens name it by, its roles, and whether it is disabled."""
-    found = world.store.rows(
+    rows = world.store.rows(
         "SELECT u.systemuserid, u.fullname, u.applicationid, u.azureactivedirectoryobjectid, u.isdisabled, "
         "(SELECT group_concat(r.name, ', ') FROM systemuserroles s JOIN role r ON r.roleid = s.roleid "
         "WHERE s.systemuserid = u.systemuserid) FROM systemuser u ORDER BY u.systemuserid"
     )
     names = ("user", "name", "client_id", "object_id", "disabled", "roles")
-    return [{**dict(zip(names, row, strict=True)), "disabled": bool(row[4])} for row in found]
+    return [{**dict(zip(names, row, strict=True)), "disabled": bool(row[4])} for row in rows]
 
 
 def change_user(world: World, change: Json) -> Json:
@@ -34,11 +34,11 @@ def change_user(world: World, change: Json) -> Json:
 
     `role` names its only role, None leaves it none; `without` is a list of privileges taken out of that role (of the
     administrator's when none is named); `disabled` is true or false; `known: false` makes tokens mean nobody. Raises
-    BadUser.
+    InvalidUserChange.
     """
     unknown = sorted(set(change) - set(_FIELDS))
     if unknown:
-        raise BadUser(f"A user has no {', '.join(unknown)}; what can be given is {', '.join(_FIELDS)}.")
+        raise InvalidUserChange(f"A user has no {', '.join(unknown)}; what can be given is {', '.join(_FIELDS)}.")
     key = _key(world, str(change.get("user", "")).lower())
     with world.store.transaction():
         if "role" in change or "without" in change:
@@ -47,22 +47,22 @@ def change_user(world: World, change: Json) -> Json:
             world.store.update("systemuser", key, {"isdisabled": int(_truth(change, "disabled"))})
         if "known" in change and not _truth(change, "known"):
             world.store.update("systemuser", key, {"applicationid": None, "azureactivedirectoryobjectid": None})
-    return next(one for one in users_of(world) if one["user"] == key)
+    return next(user for user in users_of(world) if user["user"] == key)
 
 
 def _key(world: World, name: str) -> str:
-    found = world.store.rows(
+    rows = world.store.rows(
         "SELECT systemuserid FROM systemuser WHERE ? IN (systemuserid, applicationid, azureactivedirectoryobjectid)",
         (name,),
     )
-    if not found:
-        raise BadUser(f"There is no user {name!r}; a user is named by its user id, client id or object id.")
-    return str(found[0][0])
+    if not rows:
+        raise InvalidUserChange(f"There is no user {name!r}; a user is named by its user id, client id or object id.")
+    return str(rows[0][0])
 
 
 def _truth(change: Json, name: str) -> bool:
     if not isinstance(change[name], bool):
-        raise BadUser(f"{name} is true or false, not {change[name]!r}.")
+        raise InvalidUserChange(f"{name} is true or false, not {change[name]!r}.")
     return bool(change[name])
 
 
@@ -72,19 +72,22 @@ def _give_role(world: World, key: str, role: object, without: object) -> None:
     if role is None:
         return
     try:
-        given = role_id(str(role))
+        role_key = role_id(str(role))
     except KeyError:
-        raise BadUser(f"There is no role {role!r}.") from None
+        raise InvalidUserChange(f"There is no role {role!r}.") from None
     if without:
-        given = _reduced(world, key, given, without)
-    world.store.associate("systemuserroles", {"systemuserid": key, "roleid": given})
+        role_key = _reduced(world, key, role_key, without)
+    world.store.associate("systemuserroles", {"systemuserid": key, "roleid": role_key})
 
 
 def _reduced(world: World, key: str, role: str, without: object) -> str:
     """Define a role that holds what `role` holds but for some privileges, and return its id."""
-    held = {str(one) for (one,) in world.store.rows("SELECT privilege FROM _roleprivileges WHERE roleid = ?", (role,))}
+    held = {
+        str(privilege)
+        for (privilege,) in world.store.rows("SELECT privilege FROM _roleprivileges WHERE roleid = ?", (role,))
+    }
     if not isinstance(without, list) or not set(without) <= held:
-        raise BadUser(f"without is a list of privileges that the role holds, not {without!r}.")
+        raise InvalidUserChange(f"without is a list of privileges that the role holds, not {without!r}.")
     reduced = _REDUCED + key[-12:]
     define_role(world, reduced, "Reduced", held - set(without))
     return reduced

@@ -17,7 +17,7 @@ from requests.cookies import extract_cookies_to_jar
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import IncompleteRead, ProtocolError
 
-from connector.emulator.http.exchange import Begun, Core, Exchange
+from connector.emulator.http.exchange import Core, Exchange, PendingRequest
 from connector.handler import Request, Response
 
 
@@ -51,7 +51,7 @@ class EmulatorAdapter(BaseAdapter):
     def close(self) -> None:
         """Do nothing: there is no connection to close."""
 
-    def _wait(self, begun: Begun, limit: float | None, request: requests.PreparedRequest) -> Exchange:
+    def _wait(self, begun: PendingRequest, limit: float | None, request: requests.PreparedRequest) -> Exchange:
         """Let the emulator's time pass and execute; what a client gave up on is executed when its time comes."""
         if limit is not None and begun.delay > limit:
             self._core.abandon(begun)

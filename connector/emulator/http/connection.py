@@ -16,11 +16,11 @@ from typing import TypeVar, cast
 
 import httptools
 
-from connector.emulator.http.exchange import Begun, Core, Exchange
+from connector.emulator.http.exchange import Core, Exchange, PendingRequest
 from connector.handler import Request, Response
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 BODY_LIMIT = 128 * 1024 * 1024
 HEADERS_LIMIT = 64 * 1024
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _later(self, begun: Begun, delay: float, request: Request, *, keep: bool) -> None:
+    async def _later(self, begun: PendingRequest, delay: float, request: Request, *, keep: bool) -> None:
         try:
             await asyncio.sleep(delay)
             while self._core.holds(begun):  # noqa: ASYNC110 - the core is in no event loop and sets no asyncio.Event
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
         await self._rest(self._asked(self._core.finish, begun) or _FAILED, request, keep=keep)
 
     @staticmethod
-    def _asked(ask: Callable[[Asked], Told], what: Asked) -> Told | None:
+    def _asked(ask: Callable[[Argument], Result], what: Argument) -> Result | None:
         """Return what the core says, None when it fails: one request must never end the serving of the others."""
         try:
             return ask(what)

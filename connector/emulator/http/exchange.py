@@ -9,6 +9,25 @@ from connector.handler import Request, Response
 
 
 @dataclass(frozen=True, slots=True)
+class OperationResult:
+    """One operation as executed or refused: its message, table and row where it has them, the rule that decided."""
+
+    message: str
+    table: str
+    record_id: str
+    rule: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiResponse:
+    """A response of the Web API and the operations that led to it, in order."""
+
+    response: Response
+    operations: tuple[OperationResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """The answer to a request, and what the network does to it.
 
@@ -21,7 +40,7 @@ class Exchange:
     hold: float = 0.0
 
 
-class Begun(Protocol):
+class PendingRequest(Protocol):
     """A request that has arrived; the core works on it after `delay` seconds."""
 
     @property
@@ -32,16 +51,16 @@ class Begun(Protocol):
 class Core(Protocol):
     """What a face needs of the emulator. Every method returns at once; waiting is the face's part."""
 
-    def begin(self, request: Request) -> Begun:
+    def begin(self, request: Request) -> PendingRequest:
         """Take a request in; its `delay` says how long to wait before `finish`."""
 
-    def holds(self, begun: Begun) -> bool:
+    def holds(self, begun: PendingRequest) -> bool:
         """Return whether the request is kept waiting longer than its `delay`; ask again after as long."""
 
-    def finish(self, begun: Begun) -> Exchange:
+    def finish(self, begun: PendingRequest) -> Exchange:
         """Execute the request (what it writes is committed here) and return its answer."""
 
-    def abandon(self, begun: Begun) -> None:
+    def abandon(self, begun: PendingRequest) -> None:
         """Note that the client has given up: the request is executed when its time comes, its answer dropped."""
 
     def waits(self, seconds: float) -> float:

@@ -37,9 +37,9 @@ def split_url(url: str) -> tuple[str, str, str]:
     scheme, _, rest = url.partition("://")
     cut = len(rest)
     for mark in "/?#":
-        found = rest.find(mark)
-        if found != -1:
-            cut = min(cut, found)
+        position = rest.find(mark)
+        if position != -1:
+            cut = min(cut, position)
     path, _, query = rest[cut:].partition("#")[0].partition("?")
     return f"{scheme}://{rest[:cut]}", path or "/", query
 

@@ -61,7 +61,7 @@ class Server:
 
     async def _end_connections(self) -> None:
         for tick in range(100):
-            for connection in [one for one in self._connections if one.idle]:
+            for connection in [connection for connection in self._connections if connection.idle]:
                 if tick < _PATIENCE:
                     connection.close()
                 else:

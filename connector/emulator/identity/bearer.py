@@ -22,7 +22,7 @@ REMEMBERED = 2000
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
-class Members(Protocol):
+class UserDirectory(Protocol):
     """Where callers are found: the organization's users (raises Refused for those it does not know)."""
 
     def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
@@ -64,7 +64,7 @@ class Unauthorized(Exception):
 class Bearer:
     """Checks Authorization headers. What a token says is remembered by its text, its expiry checked every time."""
 
-    def __init__(self, tenant: Tenant, issuer: Issuer, members: Members, url: str, clock: Clock) -> None:
+    def __init__(self, tenant: Tenant, issuer: Issuer, members: UserDirectory, url: str, clock: Clock) -> None:
         self._tenant = tenant
         self._issuer = issuer
         self._members = members
@@ -120,11 +120,11 @@ class Bearer:
         return origin if origin in self._audiences else self._url
 
     def _read(self, token: str) -> Identity:
-        from connector.emulator.identity.tokens import BadToken
+        from connector.emulator.identity.jwt import InvalidToken
 
         try:
             claims = self._issuer.check(token)
-        except BadToken as error:
+        except InvalidToken as error:
             raise Unauthorized(self._challenge(', error="invalid_token"')) from error
         issuers = (self._issuer.name("1.0"), self._issuer.name("2.0"))
         if str(claims.get("aud", "")).rstrip("/") not in self._audiences or claims.get("iss") not in issuers:
@@ -142,8 +142,8 @@ class Bearer:
 
     def claims_challenge(self) -> Response:
         """Return the 401 that asks for a newer token (continuous access evaluation)."""
-        wanted = {"access_token": {"nbf": {"essential": True, "value": str(int(self._clock.now().timestamp()))}}}
-        claims = base64.b64encode(json.dumps(wanted).encode()).decode()
+        required = {"access_token": {"nbf": {"essential": True, "value": str(int(self._clock.now().timestamp()))}}}
+        claims = base64.b64encode(json.dumps(required).encode()).decode()
         return self._challenge(f', error="insufficient_claims", claims="{claims}"')
 
 

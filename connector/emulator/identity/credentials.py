@@ -68,7 +68,7 @@ class Credentials:
         return application, "1"
 
     def _check_secret(self, application: Application, secret: str) -> None:
-        known = next((one for one in application.secrets if one.value == secret), None)
+        known = next((registered for registered in application.secrets if registered.value == secret), None)
         if known is None:
             raise EntraError(
                 401,
@@ -88,7 +88,7 @@ class Credentials:
             )
 
     def _assertion(self, form: Form) -> Application:
-        from connector.emulator.identity.tokens import BadToken, take_apart
+        from connector.emulator.identity.jwt import InvalidToken, take_apart
 
         if form.get("client_assertion_type") != ASSERTION_TYPE:
             raise missing("client_assertion_type")
@@ -96,20 +96,22 @@ class Credentials:
             claims = take_apart(form["client_assertion"]).claims
             application = self.known(form.get("client_id") or str(claims.get("sub", "")))
             self._check_assertion(application, form["client_assertion"], claims)
-        except BadToken as error:
+        except InvalidToken as error:
             raise EntraError(
                 401, "invalid_client", 700027, f"Client assertion failed signature validation. {error}"
             ) from error
         return application
 
     def _check_assertion(self, application: Application, token: str, claims: Mapping[str, Any]) -> None:
-        from connector.emulator.identity.tokens import check_assertion
+        from connector.emulator.identity.jwt import check_assertion
 
         base = f"{self._issuer.login_url}/{self._tenant.tenant_id}"
         own = (f"{base}/oauth2/v2.0/token", f"{base}/oauth2/token", f"{base}/v2.0", f"{base}/", base)
         if claims.get("iss") in (self._issuer.name("1.0"), self._issuer.name("2.0")):
             self._issuer.check(token)
-            audiences = tuple(one.audience for one in application.federations if one.subject == claims.get("sub"))
+            audiences = tuple(
+                federation.audience for federation in application.federations if federation.subject == claims.get("sub")
+            )
             if not audiences:
                 raise EntraError(
                     400, "invalid_client", 70021, "No matching federated identity record found for presented assertion."

@@ -29,7 +29,7 @@ APP_SERVICE = "/msi/token"
 ROOTS = frozenset({"common", "devicelogin", "organizations", "consumers"})
 
 
-class Entra:
+class IdentityProvider:
     """Answers everything under the identity provider's origin."""
 
     def __init__(self, grants: Grants) -> None:
@@ -117,8 +117,8 @@ class Entra:
         host = login.partition("://")[2]
         metadata = [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}]
         endpoint = f"{login}/{self.grants.tenant.tenant_id}/v2.0/.well-known/openid-configuration"
-        found = {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": metadata}
-        return json_response(200, found)
+        document = {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": metadata}
+        return json_response(200, document)
 
     def _authorize(self, query: Form) -> Response:
         """Send the browser back to the application with a code; the emulator asks nothing."""

@@ -206,16 +206,16 @@ class Grants:
         return self._for_person(application, strength, grant)
 
     def _on_behalf_of(self, form: Form, authorization: str | None) -> dict[str, Any]:
-        from connector.emulator.identity.tokens import BadToken
+        from connector.emulator.identity.jwt import InvalidToken
 
         application, strength = self.credentials.authenticate(form, authorization)
         if form.get("requested_token_use") != "on_behalf_of":
             raise missing("requested_token_use")
         try:
             claims = self.issuer.check(required(form, "assertion"))
-        except BadToken as error:
+        except InvalidToken as error:
             raise EntraError(400, "invalid_grant", 50013, f"Assertion failed signature validation. {error}") from error
-        person = next((one for one in self.tenant.people if one.object_id == claims.get("oid")), None)
+        person = next((person for person in self.tenant.people if person.object_id == claims.get("oid")), None)
         if person is None or claims["exp"] < self._now():
             raise EntraError(400, "invalid_grant", 500133, "Assertion is not within its valid time range.")
         if str(claims["aud"]).removeprefix("api://").lower() != application.client_id.lower():
@@ -248,7 +248,7 @@ class Grants:
     def _resource(self, resource: str) -> str:
         plain = resource.rstrip("/")
         own = {name for app in self.tenant.applications for name in (app.client_id, f"api://{app.client_id}")}
-        exchange = {one.audience for app in self.tenant.applications for one in app.federations}
+        exchange = {federation.audience for app in self.tenant.applications for federation in app.federations}
         if plain in self.audiences | own | exchange or plain == DATAVERSE_APPLICATION:
             return resource
         raise EntraError(

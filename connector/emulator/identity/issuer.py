@@ -32,7 +32,7 @@ class Issuer:
         return f"{base}v2.0" if version == "2.0" else base
 
     def check(self, token: str) -> Mapping[str, Any]:
-        """Return the claims of a token this tenant signed; raises BadToken (see tokens). Times are not checked."""
+        """Return the claims of a token this tenant signed; raises InvalidToken (see tokens). Times are not checked."""
         return self._keys.signing().check(token)
 
     def published(self) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connector.emulator.identity.tokens import SigningKey
+    from connector.emulator.identity.jwt import SigningKey
 
 
 class Keys:
@@ -47,7 +47,7 @@ class Keys:
             self._thread.join()
 
     def _load(self) -> None:
-        from connector.emulator.identity.tokens import SigningKey
+        from connector.emulator.identity.jwt import SigningKey
 
         try:
             self._key = SigningKey.kept(self._path)

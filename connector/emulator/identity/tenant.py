@@ -65,8 +65,8 @@ class Tenant:
 
     def application(self, client_id: str) -> Application | None:
         """Return the registration with this client id (any case), or None."""
-        wanted = client_id.lower()
-        return next((app for app in self.applications if app.client_id.lower() == wanted), None)
+        lowered = client_id.lower()
+        return next((app for app in self.applications if app.client_id.lower() == lowered), None)
 
 
 def local_tenant(client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET) -> Tenant:

@@ -21,7 +21,7 @@ _VERBS = {"POST": "Create", "PATCH": "Update", "PUT": "Update", "DELETE": "Delet
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ObservedOperation:
     """One operation: its message (Retrieve, Create, CloseQuote, ...), entity set if any, and the rows it mentions."""
 
     method: str
@@ -33,10 +33,10 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class ObservedRequest:
     """The operations of one request, and whether they came as a batch."""
 
-    inner: tuple[Call, ...]
+    inner: tuple[ObservedOperation, ...]
     batch: bool
 
     @property
@@ -50,19 +50,19 @@ class Calls:
         return "$batch: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "empty")
 
 
-def calls_of(request: Request, entity_sets: Container[str]) -> Calls:
+def calls_of(request: Request, entity_sets: Container[str]) -> ObservedRequest:
     """Return what `request` asks for."""
     _, path, query = split_url(request.url)
     target = _API.sub("", path)
     if target.lower() == "$batch":
-        return Calls(_inner(request.body, entity_sets), batch=True)
+        return ObservedRequest(_inner(request.body, entity_sets), batch=True)
     full = f"{target}?{query}" if query else target
-    return Calls((_call(request.method, full, request.body, entity_sets),), batch=False)
+    return ObservedRequest((_call(request.method, full, request.body, entity_sets),), batch=False)
 
 
-def _inner(body: bytes, entity_sets: Container[str]) -> tuple[Call, ...]:
-    found = list(_INNER.finditer(body))
-    ends = [*(match.start() for match in found[1:]), len(body)][: len(found)]
+def _inner(body: bytes, entity_sets: Container[str]) -> tuple[ObservedOperation, ...]:
+    matches = list(_INNER.finditer(body))
+    ends = [*(match.start() for match in matches[1:]), len(body)][: len(matches)]
     return tuple(
         _call(
             match[1].decode(),
@@ -70,16 +70,16 @@ def _inner(body: bytes, entity_sets: Container[str]) -> tuple[Call, ...]:
             body[match.end() : end],
             entity_sets,
         )
-        for match, end in zip(found, ends, strict=True)
+        for match, end in zip(matches, ends, strict=True)
     )
 
 
-def _call(method: str, target: str, body: bytes, entity_sets: Container[str]) -> Call:
+def _call(method: str, target: str, body: bytes, entity_sets: Container[str]) -> ObservedOperation:
     path = target.partition("?")[0].strip("/")
     segment, _, rest = path.partition("/")
     name, parenthesis, _ = segment.partition("(")
     records = tuple(
-        dict.fromkeys(found.decode().lower() for found in _GUID.findall(path.encode() + b" " + body[:8192]))
+        dict.fromkeys(match.decode().lower() for match in _GUID.findall(path.encode() + b" " + body[:8192]))
     )
     if name in entity_sets:
         bound = rest.rpartition("/")[2].partition("(")[0]
@@ -89,5 +89,5 @@ def _call(method: str, target: str, body: bytes, entity_sets: Container[str]) ->
             message = "Retrieve" if parenthesis else "RetrieveMultiple"
         else:
             message = _VERBS.get(method, "Unknown")
-        return Call(method, message, name, records, target)
-    return Call(method, name or "Unknown", "", records, target)
+        return ObservedOperation(method, message, name, records, target)
+    return ObservedOperation(method, name or "Unknown", "", records, target)

@@ -47,7 +47,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from connector.emulator.limits.calls import Call, Calls
+from connector.emulator.limits.calls import ObservedOperation, ObservedRequest
 
 LONGEST = 10**9
 """Seconds, some thirty years: who waits longer waits for ever."""
@@ -74,7 +74,7 @@ _CHOICES: Mapping[str, frozenset[str]] = {
 }
 
 
-class BadPlan(ValueError):
+class InvalidFaultPlan(ValueError):
     """A fault plan that cannot be read; the message says what is wrong with which fault."""
 
 
@@ -125,42 +125,46 @@ class FaultPlan:
 
 
 def read_plan(text: str | bytes) -> FaultPlan:
-    """Return the plan in a JSON text; raises BadPlan."""
+    """Return the plan in a JSON text; raises InvalidFaultPlan."""
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise BadPlan(f"The fault plan is not JSON: {error}.") from error
+        raise InvalidFaultPlan(f"The fault plan is not JSON: {error}.") from error
     return plan_of(data)
 
 
 def plan_of(data: object) -> FaultPlan:
-    """Return the plan in plain data (a list of faults, or an object with `faults` and `seed`); raises BadPlan."""
+    """Return the plan in plain data (a list, or an object with `faults` and `seed`); raises InvalidFaultPlan."""
     if isinstance(data, list):
         data = {"faults": data}
     if not isinstance(data, dict) or set(data) - {"faults", "seed"} or not isinstance(data.get("faults", []), list):
-        raise BadPlan("A fault plan is an object with `faults` (a list) and `seed` (a number), nothing else.")
+        raise InvalidFaultPlan("A fault plan is an object with `faults` (a list) and `seed` (a number), nothing else.")
     seed = data.get("seed", 0)
     if not isinstance(seed, int):
-        raise BadPlan("The seed of a fault plan is a whole number.")
+        raise InvalidFaultPlan("The seed of a fault plan is a whole number.")
     return FaultPlan(tuple(_fault(number, raw) for number, raw in enumerate(data.get("faults", []), 1)), seed)
 
 
 def _fault(number: int, raw: object) -> Fault:
     if not isinstance(raw, dict) or "do" not in raw:
-        raise BadPlan(f"Fault {number} must be an object that says what to `do`.")
+        raise InvalidFaultPlan(f"Fault {number} must be an object that says what to `do`.")
     known = {field.name: str(field.type) for field in fields(Fault)}
     unknown = sorted(set(raw) - set(known))
     if unknown:
-        raise BadPlan(f"Fault {number} has {', '.join(unknown)}, which no fault has; known are {', '.join(known)}.")
+        raise InvalidFaultPlan(
+            f"Fault {number} has {', '.join(unknown)}, which no fault has; known are {', '.join(known)}."
+        )
     for name, choices in _CHOICES.items():
         if name in raw and raw[name] not in choices:
-            raise BadPlan(f"Fault {number}: {name} is {raw[name]!r}; it is one of {', '.join(sorted(choices))}.")
+            raise InvalidFaultPlan(
+                f"Fault {number}: {name} is {raw[name]!r}; it is one of {', '.join(sorted(choices))}."
+            )
     for name, value in raw.items():
         if not _fits(known[name], value):
-            raise BadPlan(f"Fault {number}: {name} is {value!r}, which is not {known[name]}.")
+            raise InvalidFaultPlan(f"Fault {number}: {name} is {value!r}, which is not {known[name]}.")
     fault = Fault(**raw)
     if fault.status not in STATUSES:
-        raise BadPlan(f"Fault {number}: status is {fault.status}; failures are from 400 to 599.")
+        raise InvalidFaultPlan(f"Fault {number}: status is {fault.status}; failures are from 400 to 599.")
     if fault.record is not None:
         return Fault(**{**raw, "record": fault.record.lower()})
     return fault
@@ -188,7 +192,7 @@ class Faults:
         self._chance = [random.Random(f"{plan.seed}:{index}") for index in range(len(plan.faults))]
         self.operational = any(fault.do in OPERATION_FAULTS for fault in plan.faults)
 
-    def on_request(self, calls: Calls, users: Sequence[str]) -> Fault | None:
+    def on_request(self, calls: ObservedRequest, users: Sequence[str]) -> Fault | None:
         """Return the fault that acts on this whole request, if any."""
         if not self.plan.faults:
             return None
@@ -200,7 +204,7 @@ class Faults:
         """Return the fault that acts on this request to the identity provider, if any."""
         return self._next(EXCHANGE_FAULTS, {"token"}, set(), users) if self.plan.faults else None
 
-    def on_operation(self, call: Call, users: Sequence[str]) -> Fault | None:
+    def on_operation(self, call: ObservedOperation, users: Sequence[str]) -> Fault | None:
         """Return the fault that acts on this operation, if any."""
         return self._next(OPERATION_FAULTS, {call.message}, set(call.records), users)
 

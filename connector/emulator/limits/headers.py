@@ -36,11 +36,11 @@ class CommonHeaders:
         """Return `response` with the common headers; those about limits only when the user is known."""
         date, ever = self._now()
         request_id, activity_id = self._guid(), self._guid()
-        given = {name.lower() for name, _ in response.headers}
+        present = {name.lower() for name, _ in response.headers}
         headers = [*response.headers]
-        if "cache-control" not in given:
+        if "cache-control" not in present:
             headers.append(("Cache-Control", "no-cache"))
-        if "odata-version" not in given:
+        if "odata-version" not in present:
             headers.append(("OData-Version", "4.0"))
         headers += [
             ("Expires", "-1"),

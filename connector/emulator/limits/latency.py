@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from connector.emulator.limits.calls import Calls
+from connector.emulator.limits.calls import ObservedRequest
 
 MEDIANS: Mapping[str, float] = {
     "Retrieve": 0.03,
@@ -45,7 +45,7 @@ class Latency:
         self.model = model
         self._random = random.Random(f"{seed}:latency")
 
-    def seconds(self, calls: Calls) -> float:
+    def seconds(self, calls: ObservedRequest) -> float:
         """Return the seconds of work for one request; a batch is the sum of its operations."""
         model = self.model
         drawn = sum(

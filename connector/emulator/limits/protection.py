@@ -106,7 +106,7 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
-class Remaining:
+class RemainingQuota:
     """What a user has left on one server: requests and seconds of execution time in the window."""
 
     requests: int
@@ -160,7 +160,7 @@ class SlidingWindow:
 
 
 @dataclass(slots=True)
-class Account:
+class UsageAccount:
     """What one user has done on one server: the window, the requests in flight, the penalty."""
 
     window: SlidingWindow
@@ -176,7 +176,7 @@ class Protection:
         self.limits = limits if limits is not None else Limits()
         self._seed = seed
         self._random = random.Random(seed)
-        self._accounts: dict[tuple[str, int], Account] = {}
+        self._accounts: dict[tuple[str, int], UsageAccount] = {}
         self._workers: dict[int, list[float]] = {}
         self._locks: dict[str, float] = {}
         self._cookies: dict[int, str] = {}
@@ -256,25 +256,27 @@ class Protection:
         """Count `count` operations towards the user's entitlement; each operation of a batch is one (documented)."""
         self.entitlement[user] = self.entitlement.get(user, 0) + count
 
-    def remaining(self, user: str, server: int, now: float) -> Remaining:
+    def remaining(self, user: str, server: int, now: float) -> RemainingQuota:
         """Return what `user` has left on `server`, never negative."""
         window = self._account(user, server, now).window
         limits = self.limits
-        return Remaining(max(0, limits.requests - window.count), max(0.0, limits.execution_seconds - window.seconds))
+        return RemainingQuota(
+            max(0, limits.requests - window.count), max(0.0, limits.execution_seconds - window.seconds)
+        )
 
     def in_flight(self, user: str, server: int) -> int:
         """Return how many requests of `user` are being worked on by `server`."""
         account = self._accounts.get((user, server))
         return account.in_flight if account else 0
 
-    def _account(self, user: str, server: int, now: float) -> Account:
+    def _account(self, user: str, server: int, now: float) -> UsageAccount:
         account = self._accounts.get((user, server))
         if account is None:
-            account = self._accounts[user, server] = Account(SlidingWindow(self.limits.window_seconds))
+            account = self._accounts[user, server] = UsageAccount(SlidingWindow(self.limits.window_seconds))
         account.window.slide(now)
         return account
 
-    def _exceeded(self, account: Account, now: float) -> str | None:
+    def _exceeded(self, account: UsageAccount, now: float) -> str | None:
         """Return the facet that refuses a request arriving at `now`, None when it is let in."""
         limits, window = self.limits, account.window
         if window.count >= limits.requests:
@@ -285,7 +287,7 @@ class Protection:
             return account.facet
         return "concurrency" if account.in_flight >= limits.concurrency else None
 
-    def _refuse(self, account: Account, user: str, server: int, now: float, facet: str) -> Throttle:
+    def _refuse(self, account: UsageAccount, user: str, server: int, now: float, facet: str) -> Throttle:
         """Return the refusal of a request that its window has counted already.
 
         Window facets: refused from the moment the window holds more than the limit until the penalty is over. The

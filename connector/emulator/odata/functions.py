@@ -6,14 +6,24 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
 
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import L, Literal, QueryFunction
+from connector.emulator.odata.date_ranges import (
+    COUNTED,
+    FIXED,
+    ON,
+    QueryContext,
+    Range,
+    as_day,
+    as_moment,
+    counted,
+    fixed,
+)
+from connector.emulator.odata.expressions import Literal, LiteralKind, QueryFunction
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import ID_KINDS, TEXT, day_text, fold, loosely, moment_text
-from connector.emulator.odata.when import COUNTED, FIXED, ON, Asker, Range, as_day, as_moment, counted, fixed
 from connector.emulator.world.schema import Column, Kind
 
 Value = str | int | float | None
-Late = Callable[[Asker], Value]
+LateValue = Callable[[QueryContext], Value]
 
 LISTS = frozenset({"In", "NotIn", "Between", "NotBetween"})
 USERS = {
@@ -62,7 +72,9 @@ REFUSED = frozenset(
 _MOST = 10_000
 
 
-def query_function(node: QueryFunction, sql: str, column: Column, into: list[Value | Late], *, negated: bool) -> str:
+def query_function(
+    node: QueryFunction, sql: str, column: Column, into: list[Value | LateValue], *, negated: bool
+) -> str:
     """Return the SQL of a query function on the column `sql`, appending its parameters to `into`. Raises ODataError."""
     name = node.name
     if name in REFUSED:
@@ -87,9 +99,9 @@ def query_function(node: QueryFunction, sql: str, column: Column, into: list[Val
 
 
 def _check_arguments(node: QueryFunction) -> None:
-    wanted = "PropertyValues" if node.name in LISTS else "PropertyValue"
+    parameter = "PropertyValues" if node.name in LISTS else "PropertyValue"
     plain = node.name in FIXED or node.name in USERS
-    expected = ("PropertyName",) if plain else ("PropertyName", wanted)
+    expected = ("PropertyName",) if plain else ("PropertyName", parameter)
     if node.given != tuple(sorted(expected)):
         raise ODataError(
             f"The function 'Microsoft.Dynamics.CRM.{node.name}' takes the parameters {', '.join(expected)}, "
@@ -97,7 +109,7 @@ def _check_arguments(node: QueryFunction) -> None:
         )
 
 
-def _attribute(name: str, asker: Asker) -> Value:
+def _attribute(name: str, asker: QueryContext) -> Value:
     value: Value = getattr(asker, name)
     return value
 
@@ -106,10 +118,10 @@ def _unless(test: str, sql: str, *, negated: bool) -> str:
     return f"(NOT {test} OR {sql} IS NULL)" if negated else test
 
 
-def _list(node: QueryFunction, sql: str, column: Column, into: list[Value | Late], *, negated: bool) -> str:
-    values: list[Value] = [loosely(column, one) for one in node.values]
+def _list(node: QueryFunction, sql: str, column: Column, into: list[Value | LateValue], *, negated: bool) -> str:
+    values: list[Value] = [loosely(column, value) for value in node.values]
     if column.kind in TEXT:
-        sql, values = f"fold({sql})", [fold(str(one)) for one in values]
+        sql, values = f"fold({sql})", [fold(str(value)) for value in values]
     opposite = negated != node.name.startswith("Not")
     if node.name.endswith("Between"):
         if len(values) != 2:  # a between has two ends
@@ -124,9 +136,9 @@ def _list(node: QueryFunction, sql: str, column: Column, into: list[Value | Late
     return _unless(f"({sql} IN ({', '.join('?' * len(values))}))", sql, negated=opposite)
 
 
-def _dates(node: QueryFunction, sql: str, column: Column, into: list[Value | Late], *, negated: bool) -> str:
+def _dates(node: QueryFunction, sql: str, column: Column, into: list[Value | LateValue], *, negated: bool) -> str:
     name = node.name
-    find: Callable[[Asker], Range]
+    find: Callable[[QueryContext], Range]
     if name in FIXED:
         find = partial(fixed, name)
     elif name in COUNTED:
@@ -156,18 +168,18 @@ def _count(node: QueryFunction) -> int:
 
 def _day(literal: Literal) -> str:
     text = str(literal.value)
-    if literal.kind not in (L.DATE, L.DATETIME, L.STRING):
+    if literal.kind not in (LiteralKind.DATE, LiteralKind.DATETIME, LiteralKind.STRING):
         raise ODataError(f"'{text}' is no date.")
     return day_text(text) if len(text) == len("2026-01-31") else moment_text(text)[0][:10]
 
 
-def _around(name: str, day: str, _asker: Asker) -> Range:
+def _around(name: str, day: str, _asker: QueryContext) -> Range:
     return Range(*ON[name](date.fromisoformat(day)))
 
 
-def _edge(find: Callable[[Asker], Range], side: str, text: Callable[..., str], asker: Asker) -> Value:
+def _edge(find: Callable[[QueryContext], Range], side: str, text: Callable[..., str], asker: QueryContext) -> Value:
     return text(getattr(find(asker), side), asker)
 
 
-_SOME_ASKER = Asker(datetime(2026, 1, 1, tzinfo=UTC), "", "")
+_SOME_ASKER = QueryContext(datetime(2026, 1, 1, tzinfo=UTC), "", "")
 """Which edges a function has does not depend on who asks; this one is asked when the filter is compiled."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote_plus
 
-from connector.emulator.odata.tokens import ODataError
+from connector.emulator.odata.lexer import ODataError
 
 UNDERSTOOD = frozenset(
     {

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connector.emulator.odata.tokens import ODataError, Reader, T, Token
-from connector.emulator.odata.tree import (
+from connector.emulator.odata.expressions import (
     Comparison,
     Expand,
     Expression,
-    L,
     Lambda,
     Literal,
+    LiteralKind,
     Logical,
     Not,
     Operand,
@@ -25,6 +24,7 @@ from connector.emulator.odata.tree import (
     QueryFunction,
     TextMatch,
 )
+from connector.emulator.odata.lexer import ODataError, Reader, Token, TokenKind
 
 COMPARISONS = frozenset({"eq", "ne", "gt", "ge", "lt", "le"})
 TEXT_FUNCTIONS = frozenset({"contains", "startswith", "endswith"})
@@ -34,18 +34,18 @@ _DIGITS = 9
 EXPAND_OPTIONS = frozenset({"$select", "$filter", "$orderby", "$top", "$expand"})
 
 _PLAIN = {
-    T.GUID: lambda text: Literal(L.GUID, text.lower()),
-    T.DATETIME: lambda text: Literal(L.DATETIME, text),
-    T.DATE: lambda text: Literal(L.DATE, text),
-    T.DECIMAL: lambda text: Literal(L.DECIMAL, float(text)),
-    T.INTEGER: lambda text: Literal(L.INTEGER, int(text)),
-    T.STRING: lambda text: Literal(L.STRING, text[1:-1].replace("''", "'")),
-    T.QUOTED: lambda text: Literal(L.STRING, text[1:-1]),
+    TokenKind.GUID: lambda text: Literal(LiteralKind.GUID, text.lower()),
+    TokenKind.DATETIME: lambda text: Literal(LiteralKind.DATETIME, text),
+    TokenKind.DATE: lambda text: Literal(LiteralKind.DATE, text),
+    TokenKind.DECIMAL: lambda text: Literal(LiteralKind.DECIMAL, float(text)),
+    TokenKind.INTEGER: lambda text: Literal(LiteralKind.INTEGER, int(text)),
+    TokenKind.STRING: lambda text: Literal(LiteralKind.STRING, text[1:-1].replace("''", "'")),
+    TokenKind.QUOTED: lambda text: Literal(LiteralKind.STRING, text[1:-1]),
 }
 _WORDS = {
-    "null": Literal(L.NULL, None),
-    "true": Literal(L.BOOLEAN, value=True),
-    "false": Literal(L.BOOLEAN, value=False),
+    "null": Literal(LiteralKind.NULL, None),
+    "true": Literal(LiteralKind.BOOLEAN, value=True),
+    "false": Literal(LiteralKind.BOOLEAN, value=False),
 }
 
 
@@ -105,7 +105,7 @@ class Parser:
         return operands[0] if len(operands) == 1 else Logical("and", tuple(operands))
 
     def _word(self, word: str) -> bool:
-        return self._reader.now.kind is T.NAME and self._reader.skip(word)
+        return self._reader.now.kind is TokenKind.NAME and self._reader.skip(word)
 
     def _unary(self) -> Expression:
         self._depth += 1
@@ -124,7 +124,7 @@ class Parser:
 
     def _predicate(self) -> Expression:
         reader = self._reader
-        if reader.now.kind is T.NAME and reader.following.text == "(":
+        if reader.now.kind is TokenKind.NAME and reader.following.text == "(":
             name = reader.now.text
             if name in TEXT_FUNCTIONS:
                 return self._text_match()
@@ -138,19 +138,19 @@ class Parser:
         if isinstance(left, Path) and left.segments[-1] in ("any", "all") and reader.now.text == "(":
             return self._lambda(left)
         operator = reader.now
-        if operator.kind is not T.NAME or operator.text not in COMPARISONS:
+        if operator.kind is not TokenKind.NAME or operator.text not in COMPARISONS:
             raise reader.error("A comparison (eq, ne, gt, ge, lt, le) expected")
         reader.take()
         return Comparison(operator.text, left, self._operand())
 
     def _operand(self) -> Operand:
         token = self._reader.now
-        if token.kind is T.ALIAS:
+        if token.kind is TokenKind.ALIAS:
             self._reader.take()
             return self._alias(token)
-        if token.kind is T.PUNCTUATION and token.text == "[":
+        if token.kind is TokenKind.PUNCTUATION and token.text == "[":
             return self._list()
-        if token.kind is not T.NAME:
+        if token.kind is not TokenKind.NAME:
             return self._literal()
         if token.text in _WORDS:
             self._reader.take()
@@ -170,10 +170,10 @@ class Parser:
     def _enum(self) -> Literal:
         type_name = self._reader.need_name()
         token = self._reader.now
-        if token.kind is not T.STRING or token.spaced:
+        if token.kind is not TokenKind.STRING or token.spaced:
             raise self._reader.error("The value of an enumeration in quotes expected")
         self._reader.take()
-        return Literal(L.ENUM, token.text[1:-1], type_name)
+        return Literal(LiteralKind.ENUM, token.text[1:-1], type_name)
 
     def _list(self) -> Literal:
         self._reader.need("[")
@@ -182,10 +182,10 @@ class Parser:
             if values:
                 self._reader.need(",")
             operand = self._operand()
-            if not isinstance(operand, Literal) or operand.kind is L.LIST:
+            if not isinstance(operand, Literal) or operand.kind is LiteralKind.LIST:
                 raise self._reader.error("A value expected")
             values.append(operand)
-        return Literal(L.LIST, tuple(values))
+        return Literal(LiteralKind.LIST, tuple(values))
 
     def _path(self) -> Path:
         segments = [self._reader.need_name()]
@@ -210,7 +210,7 @@ class Parser:
         reader.need(")")
         if not isinstance(path, Path):
             raise ODataError(f"The first argument of {function} must be a property.")
-        if not isinstance(text, Literal) or not isinstance(text.value, str) or text.kind is not L.STRING:
+        if not isinstance(text, Literal) or not isinstance(text.value, str) or text.kind is not LiteralKind.STRING:
             raise ODataError(
                 f"No function signature for the function with name '{function}' matches the specified arguments. "
                 "The function signatures considered are: "
@@ -259,7 +259,7 @@ class Parser:
     def _select_names(self) -> tuple[str, ...]:
         reader = self._reader
         names: list[str] = []
-        while reader.now.kind in (T.NAME, T.PUNCTUATION) and reader.now.text not in (";", ")"):
+        while reader.now.kind in (TokenKind.NAME, TokenKind.PUNCTUATION) and reader.now.text not in (";", ")"):
             names.append("*" if reader.skip("*") else reader.need_name())
             if not reader.skip(","):
                 break
@@ -345,12 +345,12 @@ def whole_number(name: str, text: str) -> int:
 
 
 def _function(name: str, arguments: dict[str, Operand]) -> QueryFunction:
-    given = tuple(sorted(arguments))
-    unknown = [key for key in given if key not in ("PropertyName", "PropertyValue", "PropertyValues")]
+    parameters = tuple(sorted(arguments))
+    unknown = [key for key in parameters if key not in ("PropertyName", "PropertyValue", "PropertyValues")]
     if unknown:
         raise ODataError(f"The parameter '{unknown[0]}' is not a parameter of the function '{NAMESPACE}{name}'.")
     property_name = arguments.get("PropertyName")
-    if isinstance(property_name, Literal) and property_name.kind is L.STRING:
+    if isinstance(property_name, Literal) and property_name.kind is LiteralKind.STRING:
         path = Path(tuple(str(property_name.value).split("/")))
     elif isinstance(property_name, Path):
         path = property_name
@@ -365,7 +365,7 @@ def _function(name: str, arguments: dict[str, Operand]) -> QueryFunction:
             raise ODataError(f"The parameter '{key}' of the function '{NAMESPACE}{name}' must be a value.")
         if operand is not None:
             values += operand.value if isinstance(operand.value, tuple) else [operand]
-    return QueryFunction(name, path, tuple(values), given)
+    return QueryFunction(name, path, tuple(values), parameters)
 
 
 def parse_filter(text: str, aliases: Mapping[str, str], used: set[str]) -> Expression:

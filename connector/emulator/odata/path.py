@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote
 
-from connector.emulator.odata.tokens import ODataError, Reader, T
+from connector.emulator.odata.lexer import ODataError, Reader, TokenKind
 
 ROOT = re.compile(r"/api/data/v9\.[012](?:/|$)")
 """The base paths that are served; names in a path are case-sensitive."""
@@ -34,7 +34,7 @@ _STEP = re.compile(r"[A-Za-z_$][\w.$]*", re.ASCII)
 def segments(path: str) -> tuple[Segment, ...]:
     """Return the segments of the percent-encoded `path` below the base path. Raises ODataError for what is no path."""
     text = unquote(path)
-    found: list[Segment] = []
+    parts: list[Segment] = []
     position = 0
     while position < len(text):
         step = _STEP.match(text, position)
@@ -46,13 +46,13 @@ def segments(path: str) -> tuple[Segment, ...]:
             close = _closing(text, position)
             segment = _with_arguments(segment.name, text[position + 1 : close])
             position = close + 1
-        found.append(segment)
+        parts.append(segment)
         if position == len(text):
             break
         if text[position] != "/":
             raise ODataError(f"Syntax error at position {position} in '{text}'.")
         position += 1
-    return tuple(found)
+    return tuple(parts)
 
 
 def _closing(text: str, opening: int) -> int:
@@ -75,9 +75,9 @@ def _closing(text: str, opening: int) -> int:
 
 def _with_arguments(name: str, inside: str) -> Segment:
     reader = Reader(inside)
-    if reader.now.kind is T.END:
+    if reader.now.kind is TokenKind.END:
         return Segment(name, called=True)
-    if reader.now.kind is T.GUID:
+    if reader.now.kind is TokenKind.GUID:
         key = reader.take().text.lower()
         reader.need_end()
         return Segment(name, key=key, called=True)
@@ -86,10 +86,10 @@ def _with_arguments(name: str, inside: str) -> Segment:
         argument = reader.need_name()
         reader.need("=")
         value = reader.take()
-        if value.kind in (T.END, T.PUNCTUATION, T.SYSTEM):
+        if value.kind in (TokenKind.END, TokenKind.PUNCTUATION, TokenKind.SYSTEM):
             raise reader.error("A value expected")
         text = value.text
-        if value.kind is T.NAME and reader.now.kind is T.STRING and not reader.now.spaced:
+        if value.kind is TokenKind.NAME and reader.now.kind is TokenKind.STRING and not reader.now.spaced:
             text += reader.take().text
         if argument in {taken for taken, _ in pairs}:
             raise ODataError(f"The key or argument '{argument}' was given more than once.")

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from connector.emulator.odata.functions import Late, Value, query_function
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import (
+from connector.emulator.odata.date_ranges import QueryContext
+from connector.emulator.odata.expressions import (
     Comparison,
     Expression,
-    L,
     Lambda,
     Literal,
+    LiteralKind,
     Logical,
     Not,
     Order,
@@ -24,8 +23,9 @@ from connector.emulator.odata.tree import (
     QueryFunction,
     TextMatch,
 )
+from connector.emulator.odata.functions import LateValue, Value, query_function
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import EDM, ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
-from connector.emulator.odata.when import Asker
 from connector.emulator.world.schema import Collection, Column, Kind, Lookup, Schema, Table
 
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
@@ -36,19 +36,19 @@ _ROUNDED = {"ge": "gt", "lt": "le"}  # against a moment whose fraction of a seco
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
+class SqlCondition:
     """A piece of SQL and its parameters; a Late parameter is computed when it is asked."""
 
     sql: str
-    parameters: tuple[Value | Late, ...] = ()
+    parameters: tuple[Value | LateValue, ...] = ()
 
-    def bound(self, asker: Asker) -> list[Value]:
+    def bound(self, asker: QueryContext) -> list[Value]:
         """Return the parameters as they are for this asker."""
-        return [one(asker) if callable(one) else one for one in self.parameters]
+        return [parameter(asker) if callable(parameter) else parameter for parameter in self.parameters]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AliasedTable:
     """A table under an alias, at which names are looked up."""
 
     alias: str
@@ -75,7 +75,7 @@ def column_of(table: Table, name: str) -> Column:
     return column
 
 
-def joined(schema: Schema, place: Place, lookup: Lookup, alias: str) -> str:
+def joined(schema: Schema, place: AliasedTable, lookup: Lookup, alias: str) -> str:
     """Return the FROM and WHERE of the row that `lookup` leads to from `place`."""
     target = schema.tables[lookup.target]
     column = place.table.columns[lookup.column]
@@ -85,7 +85,7 @@ def joined(schema: Schema, place: Place, lookup: Lookup, alias: str) -> str:
     return sql
 
 
-def related(schema: Schema, place: Place, collection: Collection, alias: str) -> str:
+def related(schema: Schema, place: AliasedTable, collection: Collection, alias: str) -> str:
     """Return the FROM and WHERE of the rows of `collection` at `place`."""
     target = schema.tables[collection.table]
     own = f'{place.alias}."{place.table.primary_id}"'
@@ -101,7 +101,7 @@ def related(schema: Schema, place: Place, collection: Collection, alias: str) ->
     return sql
 
 
-class Compiler:
+class FilterCompiler:
     """Compiles expressions over one table; parameters gather in the order in which they stand in the text."""
 
     __slots__ = ("_count", "_schema", "parameters")
@@ -109,14 +109,16 @@ class Compiler:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._count = 0
-        self.parameters: list[Value | Late] = []
+        self.parameters: list[Value | LateValue] = []
 
-    def expression(self, node: Expression, place: Place, variables: Mapping[str, Place], *, negated: bool) -> str:
+    def expression(
+        self, node: Expression, place: AliasedTable, variables: Mapping[str, AliasedTable], *, negated: bool
+    ) -> str:
         """Return the SQL of `node`, or of its negation."""
         match node:
             case Logical():
                 word = node.operator if not negated else ("or" if node.operator == "and" else "and")
-                parts = [self.expression(one, place, variables, negated=negated) for one in node.operands]
+                parts = [self.expression(operand, place, variables, negated=negated) for operand in node.operands]
                 return _balanced(parts, word.upper())
             case Not():
                 return self.expression(node.operand, place, variables, negated=not negated)
@@ -130,7 +132,7 @@ class Compiler:
             case Lambda():
                 return self._lambda(node, place, variables, negated=negated)
 
-    def _attribute(self, path: Path, place: Place, variables: Mapping[str, Place]) -> tuple[str, Column]:
+    def _attribute(self, path: Path, place: AliasedTable, variables: Mapping[str, AliasedTable]) -> tuple[str, Column]:
         """Return the SQL and column of a query function's property: it goes by its logical name, a lookup too.
 
         Source: a recorded answer to `In(PropertyName='_opportunityid_value', ...)`, which has no such attribute.
@@ -143,7 +145,7 @@ class Compiler:
             raise ODataError(f"{named}.")
         return f'{place.alias}."{column.name}"', column
 
-    def column(self, path: Path, place: Place, variables: Mapping[str, Place]) -> tuple[str, Column]:
+    def column(self, path: Path, place: AliasedTable, variables: Mapping[str, AliasedTable]) -> tuple[str, Column]:
         """Return the SQL of the value at the end of `path`, and its column. Raises ODataError."""
         segments = path.segments
         if segments[0] in variables and len(segments) > 1:
@@ -154,7 +156,7 @@ class Compiler:
         lookup = place.table.lookups.get(segments[0])
         if lookup is None or lookup.target not in self._schema.tables:
             raise no_property(segments[0], place.table)
-        inner = Place(self._alias(), self._schema.tables[lookup.target])
+        inner = AliasedTable(self._alias(), self._schema.tables[lookup.target])
         sql, column = self.column(Path(segments[1:]), inner, {})
         return f"(SELECT {sql} {joined(self._schema, place, lookup, inner.alias)})", column
 
@@ -162,7 +164,9 @@ class Compiler:
         self._count += 1
         return f"n{self._count}"
 
-    def _comparison(self, node: Comparison, place: Place, variables: Mapping[str, Place], *, negated: bool) -> str:
+    def _comparison(
+        self, node: Comparison, place: AliasedTable, variables: Mapping[str, AliasedTable], *, negated: bool
+    ) -> str:
         operator = _OPPOSITE[node.operator] if negated else node.operator
         if isinstance(node.left, Literal):
             raise ODataError("The left side of a comparison must be a property.")
@@ -170,7 +174,7 @@ class Compiler:
         if isinstance(node.right, Path):
             other, second = self.column(node.right, place, variables)
             return _columns(sql, column, other, second, node.operator, negated=negated)
-        if node.right.kind is L.NULL:
+        if node.right.kind is LiteralKind.NULL:
             if node.operator not in ("eq", "ne"):
                 raise incompatible(column, node.right, node.operator)
             return f"{sql} IS NULL" if operator == "eq" else f"{sql} IS NOT NULL"
@@ -180,7 +184,7 @@ class Compiler:
         if operator not in ("eq", "ne") and (column.kind in ID_KINDS or column.kind is Kind.BOOLEAN):
             raise incompatible(column, literal, operator)
         value = stored(column, literal, operator)
-        if column.kind is Kind.DATETIME and literal.kind is L.DATETIME and moment_text(str(literal.value))[1]:
+        if column.kind is Kind.DATETIME and literal.kind is LiteralKind.DATETIME and moment_text(str(literal.value))[1]:
             if operator in ("eq", "ne"):
                 return "0" if operator == "eq" else "1"
             operator = _ROUNDED.get(operator, operator)
@@ -191,7 +195,9 @@ class Compiler:
         # What is not there is unequal to everything, and neither less nor greater than anything.
         return f"({test} OR {sql} IS NULL)" if operator == "ne" or (negated and operator != "eq") else test
 
-    def _text(self, node: TextMatch, place: Place, variables: Mapping[str, Place], *, negated: bool) -> str:
+    def _text(
+        self, node: TextMatch, place: AliasedTable, variables: Mapping[str, AliasedTable], *, negated: bool
+    ) -> str:
         sql, column = self.column(node.path, place, variables)
         if column.kind not in TEXT:
             raise ODataError(
@@ -205,14 +211,16 @@ class Compiler:
         test = f"fold({sql}) GLOB ?"
         return f"(NOT {test} OR {sql} IS NULL)" if negated else test
 
-    def _lambda(self, node: Lambda, place: Place, variables: Mapping[str, Place], *, negated: bool) -> str:
+    def _lambda(
+        self, node: Lambda, place: AliasedTable, variables: Mapping[str, AliasedTable], *, negated: bool
+    ) -> str:
         segments = node.path.segments
         if segments[0] in variables and len(segments) > 1:
             place, segments = variables[segments[0]], segments[1:]
         if len(segments) != 1 or segments[0] not in place.table.collections:
             raise no_property(segments[0], place.table)
         collection = place.table.collections[segments[0]]
-        inner = Place(self._alias(), self._schema.tables[collection.table])
+        inner = AliasedTable(self._alias(), self._schema.tables[collection.table])
         sql = f"SELECT 1 {related(self._schema, place, collection, inner.alias)}"
         every = node.quantifier == "all"
         if node.body is not None:
@@ -222,7 +230,7 @@ class Compiler:
             sql += f" AND {self.expression(node.body, inner, scope, negated=every)}"
         return f"{'NOT ' if every != negated else ''}EXISTS ({sql})"
 
-    def order(self, term: Order, place: Place) -> str:
+    def order(self, term: Order, place: AliasedTable) -> str:
         """Return what a term of $orderby sorts by; a lookup sorts by the primary name of its row (order-rows)."""
         sql, column = self.column(term.path, place, {})
         if column.kind in TEXT:
@@ -232,10 +240,10 @@ class Compiler:
         return sql
 
 
-def name_of(schema: Schema, place: Place, column: Column) -> str:
+def name_of(schema: Schema, place: AliasedTable, column: Column) -> str:
     """Return the SQL of the primary name of the row that a lookup column points at."""
     names = []
-    for target in (schema.tables[one] for one in column.targets if one in schema.tables):
+    for target in (schema.tables[target] for target in column.targets if target in schema.tables):
         lookup = Lookup("", column.name, target.logical_name)
         names.append(f'(SELECT m."{target.primary_name}" {joined(schema, place, lookup, "m")})')
     if not names:
@@ -265,16 +273,16 @@ def _columns(sql: str, column: Column, other: str, second: Column, operator: str
     return f"NOT {test}" if negated else test
 
 
-def compile_filter(schema: Schema, table: Table, node: Expression, alias: str = "t") -> Compiled:
+def compile_filter(schema: Schema, table: Table, node: Expression, alias: str = "t") -> SqlCondition:
     """Return the SQL condition that `node` puts on the rows of `table`. Raises ODataError."""
-    compiler = Compiler(schema)
-    place = Place(alias, table)
+    compiler = FilterCompiler(schema)
+    place = AliasedTable(alias, table)
     sql = compiler.expression(node, place, {}, negated=False)
-    return Compiled(sql, tuple(compiler.parameters))
+    return SqlCondition(sql, tuple(compiler.parameters))
 
 
 def compile_order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str = "t") -> list[tuple[str, bool]]:
     """Return what to sort by, each with whether it descends. Raises ODataError."""
-    compiler = Compiler(schema)
-    place = Place(alias, table)
+    compiler = FilterCompiler(schema)
+    place = AliasedTable(alias, table)
     return [(compiler.order(term, place), term.descending) for term in terms]

@@ -6,8 +6,8 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime
 
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import L, Literal
+from connector.emulator.odata.expressions import Literal, LiteralKind
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind
 
 GUID = re.compile(r"\{?[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\}?\Z")
@@ -123,44 +123,48 @@ def stored(  # noqa: PLR0911 - one line per kind of column
 ) -> str | int | float:
     """Return the stored form of a literal compared with `column`; a fraction of a second is cut. Raises ODataError."""
     kind, value = column.kind, literal.value
-    if kind in ID_KINDS and literal.kind in (L.GUID, L.STRING) and GUID.match(str(value)):
+    if kind in ID_KINDS and literal.kind in (LiteralKind.GUID, LiteralKind.STRING) and GUID.match(str(value)):
         return str(value).strip("{}").lower()
-    if kind in TEXT and literal.kind is L.STRING:
+    if kind in TEXT and literal.kind is LiteralKind.STRING:
         return str(value)
-    if kind in WHOLE_KINDS | FRACTION_KINDS and isinstance(value, int | float) and literal.kind is not L.BOOLEAN:
+    if (
+        kind in WHOLE_KINDS | FRACTION_KINDS
+        and isinstance(value, int | float)
+        and literal.kind is not LiteralKind.BOOLEAN
+    ):
         if abs(value) >= _LARGEST:
             raise incompatible(column, literal, operator)
         return value
-    if kind is Kind.BOOLEAN and literal.kind is L.BOOLEAN:
+    if kind is Kind.BOOLEAN and literal.kind is LiteralKind.BOOLEAN:
         return int(bool(value))
-    if kind is Kind.DATEONLY and literal.kind is L.DATE:
+    if kind is Kind.DATEONLY and literal.kind is LiteralKind.DATE:
         return day_text(str(value))
-    if kind is Kind.DATETIME and literal.kind is L.DATE:
+    if kind is Kind.DATETIME and literal.kind is LiteralKind.DATE:
         return f"{day_text(str(value))}T00:00:00Z"
-    if kind is Kind.DATETIME and literal.kind is L.DATETIME:
+    if kind is Kind.DATETIME and literal.kind is LiteralKind.DATETIME:
         return moment_text(str(value))[0]
     raise incompatible(column, literal, operator)
 
 
 def loosely(column: Column, literal: Literal) -> str | int | float:
     """Return the stored form of a value of a query function, which may be quoted (`["0","1"]`). Raises ODataError."""
-    if literal.kind is not L.STRING or column.kind in TEXT | ID_KINDS:
+    if literal.kind is not LiteralKind.STRING or column.kind in TEXT | ID_KINDS:
         return stored(column, literal)
     text = str(literal.value).strip()
     try:
         if column.kind in WHOLE_KINDS:
-            return stored(column, Literal(L.INTEGER, int(text)))
+            return stored(column, Literal(LiteralKind.INTEGER, int(text)))
         if column.kind in FRACTION_KINDS:
             number = float(text)
             if number - number == 0.0:  # neither infinite nor no number
-                return stored(column, Literal(L.DECIMAL, number))
+                return stored(column, Literal(LiteralKind.DECIMAL, number))
     except ValueError:
         pass
     if column.kind is Kind.BOOLEAN and text.lower() in ("true", "false", "1", "0"):
         return int(text.lower() in ("true", "1"))
     if column.kind in (Kind.DATEONLY, Kind.DATETIME):
-        kind = L.DATE if len(text) == len("2026-01-31") else L.DATETIME
-        if kind is L.DATETIME and column.kind is Kind.DATEONLY:
+        kind = LiteralKind.DATE if len(text) == len("2026-01-31") else LiteralKind.DATETIME
+        if kind is LiteralKind.DATETIME and column.kind is Kind.DATEONLY:
             return moment_text(text)[0][:10]
         return stored(column, Literal(kind, text))
     raise ODataError(f"The value '{text}' does not fit the property '{column.name}' of type {EDM[column.kind]}.")

@@ -215,11 +215,11 @@ class Switches:
 
     def describe(self) -> tuple[SwitchInfo, ...]:
         """Return every switch with its present value, its choices and its evidence."""
-        return tuple(SwitchInfo(one.name, getattr(self, one.name), **one.metadata) for one in fields(self))
+        return tuple(SwitchInfo(switch.name, getattr(self, switch.name), **switch.metadata) for switch in fields(self))
 
 
 def _problem(name: str, value: str) -> str:
-    known = {one.name: one.metadata["values"] for one in fields(Switches)}
+    known = {switch.name: switch.metadata["values"] for switch in fields(Switches)}
     if name not in known:
         return f"There is no switch {name!r}."
     if value not in known[name]:

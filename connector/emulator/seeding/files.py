@@ -12,7 +12,7 @@ from typing import Any
 from connector.emulator.rules.rule import Refused
 from connector.emulator.seeding.organization import BUSINESS_UNIT_ID, SALES_USER_ID
 from connector.emulator.world.callers import Caller
-from connector.emulator.world.records import Given, Ref
+from connector.emulator.world.records import Ref, TypedValue
 from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind, Table
 from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
@@ -92,7 +92,7 @@ def _add(world: World, table: Table, raw: Mapping[str, Any], number: int) -> Non
         raise SeedRefused(f"{place}: {refusal.message}") from refusal
 
 
-def _value(table: Table, name: str, value: Any, place: str) -> Given:
+def _value(table: Table, name: str, value: Any, place: str) -> TypedValue:
     column = table.columns.get(name)
     if column is None:
         raise SeedRefused(f"{place}: there is no column {name}.")
@@ -104,7 +104,7 @@ def _value(table: Table, name: str, value: Any, place: str) -> Given:
         raise SeedRefused(f"{place}: {value!r:.80} is no value for {name} ({column.kind}).") from error
 
 
-def _typed(column: Column, value: Any) -> Given:
+def _typed(column: Column, value: Any) -> TypedValue:
     kind = column.kind
     if kind in LOOKUP_KINDS:
         table, _, key = str(value).rpartition(":")
@@ -120,7 +120,7 @@ def _typed(column: Column, value: Any) -> Given:
     return _text_or_day(kind, str(value))
 
 
-def _text_or_day(kind: Kind, text: str) -> Given:
+def _text_or_day(kind: Kind, text: str) -> TypedValue:
     if kind is Kind.DATEONLY:
         return date.fromisoformat(text)
     if kind is Kind.DATETIME:

@@ -14,10 +14,10 @@ from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.files import seed_json
 from connector.emulator.seeding.opportunities import seed_opportunities
-from connector.emulator.seeding.organization import Member, is_seeded, seed_organization
+from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_organization
 from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
 from connector.emulator.world.callers import Caller, lacking
-from connector.emulator.world.importing import read_metadata
+from connector.emulator.world.customization import read_metadata
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Invocation, World, WorldSnapshot
@@ -81,8 +81,8 @@ class Organization:
 
     def closes(self, more_than: int) -> list[Mapping[str, Any]]:
         """Return `{table, id, closes}` of records with more than `more_than` completed close activities."""
-        found = self.store.rows(_CLOSES, {"more": more_than})
-        return [{"table": table, "id": key, "closes": number} for table, key, number in found]
+        rows = self.store.rows(_CLOSES, {"more": more_than})
+        return [{"table": table, "id": key, "closes": number} for table, key, number in rows]
 
     def accounts_of(self, records: Iterable[str]) -> list[str]:
         """Return the customers whose rows these ids are (opportunities, quotes, accounts), each once, in order."""
@@ -122,7 +122,7 @@ class Organization:
         self._baseline = self._copy()
 
     def customize(self, document: Mapping[str, Any], table: str) -> None:
-        """Take status reasons and required columns from exported metadata (see importing); raises ImportRefused."""
+        """Take status reasons and required columns from exported metadata (see customization); raises ImportRefused."""
         self.world.customize(read_metadata(document, self.world.schema, table))
 
     def generate(self, opportunities: int, seed: int) -> None:
@@ -135,7 +135,7 @@ class Organization:
             seed_opportunities(self.world, opportunities, seed)
 
     def load_rows(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add rows of one table as they stand, all or nothing (see seed_files); raises SeedRefused."""
+        """Add rows of one table as they stand, all or nothing (see files); raises SeedRefused."""
         seed_json(self.world, {table: list(rows)})
 
     def fail(self, fault: Fault, invocation: Invocation) -> None:
@@ -166,9 +166,12 @@ class Organization:
         return self.world.snapshot() if pages * size <= LARGEST_BASELINE else None
 
 
-def _members(options: EmulatorOptions) -> Sequence[Member]:
-    applications = [Member(one.object_id, one.name, one.client_id) for one in options.tenant.applications]
-    return applications + [Member(one.object_id, one.name) for one in options.tenant.people]
+def _members(options: EmulatorOptions) -> Sequence[SeededUser]:
+    applications = [
+        SeededUser(application.object_id, application.name, application.client_id)
+        for application in options.tenant.applications
+    ]
+    return applications + [SeededUser(person.object_id, person.name) for person in options.tenant.people]
 
 
 def _scenario(options: EmulatorOptions) -> Scenario:

@@ -125,7 +125,7 @@ _Rows = list[tuple[Value, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Deal:
+class SeededOpportunity:
     """What the rows of one opportunity share."""
 
     number: int
@@ -198,7 +198,7 @@ def _quote_statuses(chance: random.Random, number: int) -> tuple[int, ...]:
     return tuple(chance.choices(_STATUSES, _WEIGHTS, k=how_many))
 
 
-def _deal(chance: random.Random, start: datetime, number: int) -> _Deal:
+def _deal(chance: random.Random, start: datetime, number: int) -> SeededOpportunity:
     created = start - timedelta(minutes=chance.randrange(60, 400 * 1440))
     moment = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     euro = number % 4 == 0
@@ -213,10 +213,10 @@ def _deal(chance: random.Random, start: datetime, number: int) -> _Deal:
     owner = SALES_USER_ID
     audit = (moment, moment, owner, owner, owner, "systemuser", owner, BUSINESS_UNIT_ID)
     work = WORK_BASED if number % 12 == 11 else ITEM_BASED  # some projects among the deals
-    return _Deal(number, opportunity_id(number), customer, currency, work, audit, moment[:10], rate)
+    return SeededOpportunity(number, opportunity_id(number), customer, currency, work, audit, moment[:10], rate)
 
 
-def _open_row(chance: random.Random, deal: _Deal) -> tuple[Value, ...]:
+def _open_row(chance: random.Random, deal: SeededOpportunity) -> tuple[Value, ...]:
     value = float(chance.randrange(500, 250_000))
     status = 2 if chance.random() < 0.15 else 1  # some are on hold
     category = chance.choice((100000001, 100000001, 100000002, 100000003))
@@ -224,7 +224,7 @@ def _open_row(chance: random.Random, deal: _Deal) -> tuple[Value, ...]:
 
 
 def _opportunity(
-    deal: _Deal,
+    deal: SeededOpportunity,
     state: tuple[int, int],
     value: float,
     actual: tuple[Value, Value, Value],
@@ -234,7 +234,9 @@ def _opportunity(
     return (*head, *actual, deal.day, *deal.currency, *outlook, deal.order_type, 0, *deal.audit)
 
 
-def _add_quotes(chance: random.Random, deal: _Deal, statuses: tuple[int, ...], rows: dict[str, _Rows]) -> None:
+def _add_quotes(
+    chance: random.Random, deal: SeededOpportunity, statuses: tuple[int, ...], rows: dict[str, _Rows]
+) -> None:
     for index, status in enumerate(statuses, 1):
         key = row_id(1084, deal.number * 10 + index)
         number = f"QUO-{deal.number:05d}-{index}"
@@ -249,12 +251,12 @@ def _add_quotes(chance: random.Random, deal: _Deal, statuses: tuple[int, ...], r
             rows["quoteclose"].append((*activity, key, number, index - 1, *deal.audit))
 
 
-def _activity(key: str, subject: str, deal: _Deal, regarding: tuple[str, str]) -> tuple[Value, ...]:
+def _activity(key: str, subject: str, deal: SeededOpportunity, regarding: tuple[str, str]) -> tuple[Value, ...]:
     table, row = regarding
     return (key, 1, 2, subject, deal.audit[0], f"{table}close", row, table, *deal.currency[:2])
 
 
-def _add_closed(chance: random.Random, deal: _Deal, rows: dict[str, _Rows]) -> None:
+def _add_closed(chance: random.Random, deal: SeededOpportunity, rows: dict[str, _Rows]) -> None:
     state, status = chance.choice(((1, 3), (1, 100000001), (2, 4), (2, 5), (2, 100000002)))
     value = float(chance.randrange(500, 250_000))
     base = round(value / deal.rate, 4)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from connector.emulator.seeding.views import seed_views
 from connector.emulator.world.callers import CLOSING_PRIVILEGES, all_privileges
-from connector.emulator.world.importing import Customization, StatusReason
+from connector.emulator.world.customization import Customization, StatusReason
 from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
 
@@ -39,7 +39,7 @@ _NAMES = ("Ana", "Bo", "Chi", "Dara", "Eli", "Fumi", "Gus", "Hana", "Ines", "Jo"
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class SeededUser:
     """A user row: an application (with `application_id`) or a person, known to the directory by `object_id`.
 
     `role` is the name of one of the seeded roles, None for a user without any. `timezone_bias` is in minutes: UTC is
@@ -64,7 +64,7 @@ def is_seeded(world: World) -> bool:
     return world.store.exists("organization", ORGANIZATION_ID)
 
 
-def seed_organization(world: World, members: Iterable[Member]) -> None:
+def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
     """Set up an empty organization: business unit, currencies, price lists, roles, custom status reasons, users."""
     with world.store.transaction():
         _add(world, "businessunit", {"businessunitid": BUSINESS_UNIT_ID, "name": "Contoso", "isdisabled": 0})
@@ -93,7 +93,7 @@ def seed_organization(world: World, members: Iterable[Member]) -> None:
             )
         _add_roles(world)
         seed_views(world)
-        _add_user(world, SALES_USER_ID, Member(row_id(8, 10), "Sam Seller", role="Salesperson"))
+        _add_user(world, SALES_USER_ID, SeededUser(row_id(8, 10), "Sam Seller", role="Salesperson"))
         for number, member in enumerate(members, 1):
             _add_user(world, row_id(8, number), member)
     world.customize(CUSTOM_REASONS)
@@ -130,7 +130,7 @@ def _add_roles(world: World) -> None:
         define_role(world, role_id(name), name, held[name])
 
 
-def add_user(world: World, member: Member) -> str:
+def add_user(world: World, member: SeededUser) -> str:
     """Add one more user and return its id."""
     with world.store.transaction():
         key = world.records.new_id()
@@ -138,7 +138,7 @@ def add_user(world: World, member: Member) -> str:
     return key
 
 
-def _add_user(world: World, key: str, member: Member) -> None:
+def _add_user(world: World, key: str, member: SeededUser) -> None:
     first, _, last = member.name.partition(" ")
     _add(
         world,

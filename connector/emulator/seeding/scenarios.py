@@ -9,7 +9,7 @@ from types import MappingProxyType
 from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.opportunities import FIRST_CASES, seed_opportunities
 from connector.emulator.seeding.organization import seed_parties
-from connector.emulator.world.importing import Customization
+from connector.emulator.world.customization import Customization
 from connector.emulator.world.world import World
 
 

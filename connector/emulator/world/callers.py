@@ -131,10 +131,10 @@ class Access:
         return known
 
     def _load(self, column: str, value: str) -> Caller:
-        found = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))
-        if not found:
+        rows = self._store.rows(f"SELECT {_USER} FROM systemuser WHERE {column} = ?", (value,))
+        if not rows:
             raise refuse("user.unknown")
-        user_id, object_id, application_id, disabled, mode, unit = found[0]
+        user_id, object_id, application_id, disabled, mode, unit = rows[0]
         if disabled:
             raise refuse("user.disabled", user_id, "User IsDisabled=True")
         roles = self._store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user_id,))
@@ -150,7 +150,7 @@ class Access:
             user_id=str(user_id),
             azure_object_id=str(object_id or ""),
             application_id=str(application_id or ""),
-            privileges=frozenset(str(one[0]) for one in privileges),
+            privileges=frozenset(str(privilege[0]) for privilege in privileges),
             utc_offset_minutes=-int(bias[0][0] or 0) if bias else 0,
             business_unit_id=str(unit or ""),
             role_count=len(roles),

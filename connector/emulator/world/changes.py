@@ -7,7 +7,7 @@ from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportunity, reopen
 from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
 from connector.emulator.world.quote import WON as QUOTE_WON
-from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.schema import Table
 from connector.emulator.world.store import Row
 
@@ -97,8 +97,8 @@ def _create_opportunity_close(records: Records, access: Access, caller: Caller, 
         return records.create(caller, table, values, defaults)
     state = _close_row_state(records, values)
     status = values.get("opportunitystatuscode")
-    wanted = status if isinstance(status, int) else -1
-    return close_opportunity(records, access, caller, values, state, wanted)
+    reason = status if isinstance(status, int) else -1
+    return close_opportunity(records, access, caller, values, state, reason)
 
 
 def _close_row_state(records: Records, values: Values) -> int:
@@ -136,7 +136,7 @@ def _without_state(values: Values) -> Values:
     return {name: value for name, value in values.items() if name not in STATE_COLUMNS}
 
 
-def _whole(value: Given) -> int | None:
+def _whole(value: TypedValue) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -162,13 +162,13 @@ def _default(table: Table, state: int) -> int:
 def _change_opportunity(records: Records, table: Table, key: str, values: Values) -> Row:
     row = records.get("opportunity", key, ("statecode", "transactioncurrencyid"))
     was = int(row["statecode"] or 0)
-    wanted = _whole(values.get("statecode"))
+    new_state = _whole(values.get("statecode"))
     option = table.status(_whole(values.get("statuscode")) or 0)
-    if wanted in (WON, LOST) or (wanted is None and was != OPEN and option is not None and option.state == was):
-        state = table.state(wanted if wanted is not None else was)
-        raise refuse("opportunity.state_by_update", state.label if state is not None else wanted)
+    if new_state in (WON, LOST) or (new_state is None and was != OPEN and option is not None and option.state == was):
+        state = table.state(new_state if new_state is not None else was)
+        raise refuse("opportunity.state_by_update", state.label if state is not None else new_state)
     extra = _change_state(records, table, key, values)
-    if wanted == OPEN:
+    if new_state == OPEN:
         extra |= reopen(records, key, was)
     elif was != OPEN and records.switches.closed_opportunity_columns == "read_only":
         raise refuse("opportunity.closed_columns")
@@ -177,8 +177,8 @@ def _change_opportunity(records: Records, table: Table, key: str, values: Values
 
 
 def _check_currency(records: Records, key: str, values: Values, row: Row) -> None:
-    wanted = values.get("transactioncurrencyid")
-    if not isinstance(wanted, Ref) or wanted.id == row["transactioncurrencyid"]:
+    currency = values.get("transactioncurrencyid")
+    if not isinstance(currency, Ref) or currency.id == row["transactioncurrencyid"]:
         return
     for table in ("quote", "salesorder", "opportunityproduct"):
         if records.store.rows(f"SELECT 1 FROM {table} WHERE opportunityid = ? LIMIT 1", (key,)):
@@ -188,27 +188,27 @@ def _check_currency(records: Records, key: str, values: Values, row: Row) -> Non
 def _change_quote(records: Records, table: Table, key: str, values: Values) -> Row:
     row = records.get("quote", key, ("statecode", "pricelevelid", "transactioncurrencyid"))
     was = int(row["statecode"] or 0)
-    wanted = _whole(values.get("statecode"))
-    if wanted in (QUOTE_WON, CLOSED):
-        label, message = ("Won", "WinQuoteRequest") if wanted == QUOTE_WON else ("Closed", "CloseQuoteRequest")
+    new_state = _whole(values.get("statecode"))
+    if new_state in (QUOTE_WON, CLOSED):
+        label, message = ("Won", "WinQuoteRequest") if new_state == QUOTE_WON else ("Closed", "CloseQuoteRequest")
         raise refuse("quote.state_by_update", label, message)
-    if wanted == ACTIVE and was != DRAFT:
+    if new_state == ACTIVE and was != DRAFT:
         raise refuse("quote.not_draft")
-    if DRAFT not in (was, wanted) and not values.keys() <= STATE_COLUMNS:
+    if DRAFT not in (was, new_state) and not values.keys() <= STATE_COLUMNS:
         raise refuse("quote.read_only")
-    if wanted == ACTIVE and row["pricelevelid"] is None and records.switches.activation_price_list == "required":
+    if new_state == ACTIVE and row["pricelevelid"] is None and records.switches.activation_price_list == "required":
         raise refuse("quote.price_list")
     currency = values.get("transactioncurrencyid")
     other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
     if other and records.store.rows("SELECT 1 FROM quotedetail WHERE quoteid = ? LIMIT 1", (key,)):
         raise refuse("quote.currency_locked")
     extra = _change_state(records, table, key, values)
-    if wanted == DRAFT and was in (QUOTE_WON, CLOSED):
+    if new_state == DRAFT and was in (QUOTE_WON, CLOSED):
         extra["closedon"] = None
     return extra | _changed_parties(values)
 
 
-def _check_quote_is_draft(records: Records, quote: Given) -> None:
+def _check_quote_is_draft(records: Records, quote: TypedValue) -> None:
     if isinstance(quote, Ref) and records.get("quote", quote.id, ("statecode",))["statecode"] != DRAFT:
         raise refuse("quote.lines_read_only")
 
@@ -223,8 +223,8 @@ def delete_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name == "quotedetail":
         _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
     for child, column, child_key in _CASCADES.get(name, ()):
-        for (found,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):
-            records.store.delete(child, str(found), records.now())
+        for (child_id,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):
+            records.store.delete(child, str(child_id), records.now())
     for child, column in _EMPTIED.get(name, ()):
         records.store.execute(f"UPDATE {child} SET {column} = NULL WHERE {column} = ?", (key,))
     if name in ("opportunity", "competitor"):

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.callers import Access, Caller
-from connector.emulator.world.catalogue import HANDLERS
+from connector.emulator.world.message_handlers import HANDLERS
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import Records, Ref
 
@@ -19,7 +19,7 @@ _NOTE = "jobs"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BackgroundJob:
     """One message that waits for its time (`due`, as moments are stored)."""
 
     due: str
@@ -31,9 +31,9 @@ class Job:
     opportunity: str
 
 
-def waiting(records: Records) -> list[Job]:
+def waiting(records: Records) -> list[BackgroundJob]:
     """Return the jobs that wait, oldest first."""
-    return [Job(**one) for one in json.loads(records.store.note(_NOTE) or "[]")]
+    return [BackgroundJob(**load) for load in json.loads(records.store.note(_NOTE) or "[]")]
 
 
 def enqueue(records: Records, caller: Caller, message: str, arguments: Arguments, target: Ref) -> None:
@@ -45,7 +45,7 @@ def enqueue(records: Records, caller: Caller, message: str, arguments: Arguments
     due = (records.clock.now() + DELAY).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = arguments.get("quoteStatus")
     number = status if isinstance(status, int) else None
-    _keep(records, [*jobs, Job(due, message, target.table, target.id, number, caller.user_id, mine)])
+    _keep(records, [*jobs, BackgroundJob(due, message, target.table, target.id, number, caller.user_id, mine)])
 
 
 def run_due(records: Records, access: Access) -> None:
@@ -71,5 +71,5 @@ def _opportunity(records: Records, target: Ref) -> str:
     return str(records.get("quote", target.id, ("opportunityid",))["opportunityid"])
 
 
-def _keep(records: Records, jobs: list[Job]) -> None:
+def _keep(records: Records, jobs: list[BackgroundJob]) -> None:
     records.store.keep_note(_NOTE, json.dumps([asdict(job) for job in jobs]))

@@ -29,10 +29,10 @@ _EVENTS = {"Win": ("opportunity", "quote"), "Lose": ("opportunity",), "Close": (
 
 def write_message_rows(records: Records, messages: Mapping[str, Message]) -> None:
     """Make the rows of both tables agree with the messages that exist; writes nothing when they do already."""
-    wanted: dict[str, tuple[str, ...]] = {**_PLATFORM, **_EVENTS}
-    wanted |= {name: (message.table,) if message.table else () for name, message in messages.items()}
+    tables_by_message: dict[str, tuple[str, ...]] = {**_PLATFORM, **_EVENTS}
+    tables_by_message |= {name: (message.table,) if message.table else () for name, message in messages.items()}
     ids = {str(key) for (key,) in records.store.rows("SELECT sdkmessageid FROM sdkmessage")}
-    rows = {message_id(name): name for name in wanted}
+    rows = {message_id(name): name for name in tables_by_message}
     if ids == rows.keys():
         return
     with records.store.transaction():
@@ -40,7 +40,7 @@ def write_message_rows(records: Records, messages: Mapping[str, Message]) -> Non
             _remove(records, gone)
         for key in sorted(rows.keys() - ids):
             _add(records, "sdkmessage", _message_row(key, rows[key]))
-            for row in _filter_rows(key, rows[key], wanted[rows[key]]):
+            for row in _filter_rows(key, rows[key], tables_by_message[rows[key]]):
                 _add(records, "sdkmessagefilter", row)
 
 
@@ -69,7 +69,7 @@ def _add(records: Records, table: str, row: Row) -> None:
 
 
 def _remove(records: Records, key: str) -> None:
-    found = records.store.rows("SELECT sdkmessagefilterid FROM sdkmessagefilter WHERE sdkmessageid = ?", (key,))
-    for (one,) in found:
-        records.store.delete("sdkmessagefilter", str(one), records.now())
+    rows = records.store.rows("SELECT sdkmessagefilterid FROM sdkmessagefilter WHERE sdkmessageid = ?", (key,))
+    for (filter_id,) in rows:
+        records.store.delete("sdkmessagefilter", str(filter_id), records.now())
     records.store.delete("sdkmessage", key, records.now())

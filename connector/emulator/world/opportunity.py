@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
-from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.store import Row
 
-Arguments = Mapping[str, "Given | Values"]
+Arguments = Mapping[str, "TypedValue | Values"]
 """The parameters of a message; an entity parameter is a mapping of its columns, with its table as `@table`."""
 
 OPEN, WON, LOST = 0, 1, 2
@@ -34,7 +34,7 @@ def entity_argument(arguments: Arguments, name: str, message: str) -> Values:
         raise refuse("action.parameter_missing", name, message)
     if not isinstance(value, Mapping):
         raise refuse("column.type", message, name, "entity")
-    return {key: one for key, one in value.items() if key != "@table"}
+    return {key: item for key, item in value.items() if key != "@table"}
 
 
 def status_argument(arguments: Arguments, message: str, name: str = "Status") -> int:
@@ -115,9 +115,9 @@ def _create_activity(records: Records, caller: Caller, close: Values, row: Row, 
     other = isinstance(currency, Ref) and currency.id != row["transactioncurrencyid"]
     if other and records.switches.revenue_currency == "enforce":
         raise refuse("opportunity.revenue_currency", "opportunityclose", "opportunity")
-    given = {**close, "opportunitystatecode": state, "opportunitystatuscode": status}
-    given.pop("statecode", None)
-    given.pop("statuscode", None)
+    values = {**close, "opportunitystatecode": state, "opportunitystatuscode": status}
+    values.pop("statecode", None)
+    values.pop("statuscode", None)
     defaults: Row = {
         "statecode": 1,
         "statuscode": 2,
@@ -127,7 +127,7 @@ def _create_activity(records: Records, caller: Caller, close: Values, row: Row, 
         "activitytypecode": "opportunityclose",
         "transactioncurrencyid": row["transactioncurrencyid"],
     }
-    key = records.create(caller, records.schema.tables["opportunityclose"], given, defaults)
+    key = records.create(caller, records.schema.tables["opportunityclose"], values, defaults)
     return records.get("opportunityclose", key, ("activityid", "actualend", "actualrevenue"))
 
 

@@ -58,11 +58,11 @@ def _open_quote(records: Records, key: str) -> Row:
 
 def _open_quotes(records: Records, opportunity: str) -> list[Row]:
     names = ", ".join(_NEEDED)
-    found = records.store.rows(
+    rows = records.store.rows(
         f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid",
         (opportunity,),
     )
-    return [dict(zip(_NEEDED, row, strict=True)) for row in found]
+    return [dict(zip(_NEEDED, row, strict=True)) for row in rows]
 
 
 def _finish(records: Records, caller: Caller, row: Row, state: int, status: int) -> None:

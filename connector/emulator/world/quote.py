@@ -5,7 +5,7 @@ from __future__ import annotations
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument
-from connector.emulator.world.records import Given, Records, Ref, Values
+from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.store import Row
 
 DRAFT, ACTIVE, WON, CLOSED = 0, 1, 2, 3
@@ -98,7 +98,7 @@ def _default_status(records: Records, state: int) -> int:
 
 def finish_quote(records: Records, caller: Caller, activity: Values, row: Row, state: int, status: int) -> str:
     """Write the new state of a quote and its close activity, unchecked; returns the activity's id."""
-    given = {name: value for name, value in activity.items() if name not in ("statecode", "statuscode")}
+    values = {name: value for name, value in activity.items() if name not in ("statecode", "statuscode")}
     defaults: Row = {
         "statecode": 1,
         "statuscode": 2,
@@ -109,7 +109,7 @@ def finish_quote(records: Records, caller: Caller, activity: Values, row: Row, s
         "regardingobjectid_type": "quote",
         "activitytypecode": "quoteclose",
     }
-    key = records.create(caller, records.schema.tables["quoteclose"], given, defaults)
+    key = records.create(caller, records.schema.tables["quoteclose"], values, defaults)
     changed: Row = {"statecode": state, "statuscode": status}
     if records.switches.quote_closedon == "set":
         ended = records.get("quoteclose", key, ("actualend",))["actualend"]
@@ -184,7 +184,7 @@ def to_order(records: Records, access: Access, caller: Caller, arguments: Argume
     access.require(caller, tables["salesorder"], ("Create", "Append"))
     key = guid_argument(arguments, "QuoteId", "ConvertQuoteToSalesOrder")
     status = arguments.get("QuoteCloseStatus")
-    activity: dict[str, Given] = {"quoteid": Ref("quote", key)}
+    activity: dict[str, TypedValue] = {"quoteid": Ref("quote", key)}
     for parameter, column in (
         ("QuoteCloseDate", "actualend"),
         ("QuoteCloseSubject", "subject"),
@@ -195,9 +195,9 @@ def to_order(records: Records, access: Access, caller: Caller, arguments: Argume
             activity[column] = value  # type: ignore[assignment]
     close_quote(records, access, caller, activity, WON, status if isinstance(status, int) else -1)
     row = records.get("quote", key, _COPIED)
-    wanted: Row = {name: value for name, value in row.items() if _fits(records, name)}
-    wanted |= {"quoteid": key, "ordernumber": f"ORD-{records.new_id()[:8].upper()}", "pricingerrorcode": 0}
-    return Ref("salesorder", records.create(caller, tables["salesorder"], {}, wanted))
+    order: Row = {name: value for name, value in row.items() if _fits(records, name)}
+    order |= {"quoteid": key, "ordernumber": f"ORD-{records.new_id()[:8].upper()}", "pricingerrorcode": 0}
+    return Ref("salesorder", records.create(caller, tables["salesorder"], {}, order))
 
 
 def _fits(records: Records, name: str) -> bool:

@@ -32,10 +32,10 @@ class Ref:
     id: str
 
 
-Given = Ref | str | int | float | bool | date | None
+TypedValue = Ref | str | int | float | bool | date | None
 """A typed value as it comes from the wire; `datetime` is a `date` too, and must carry its offset."""
 
-Values = Mapping[str, Given]
+Values = Mapping[str, TypedValue]
 
 _MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
 
@@ -77,15 +77,15 @@ class Records:
         """Return how many units of the currency one unit of the base currency is worth; 1 for the base currency."""
         seen = (self.store.writes["transactioncurrency"], self.store.undone)
         if seen != self._rates_seen:
-            found = self.store.rows("SELECT transactioncurrencyid, exchangerate FROM transactioncurrency")
-            self._rates = {str(key): float(value or 1) for key, value in found}
+            rows = self.store.rows("SELECT transactioncurrencyid, exchangerate FROM transactioncurrency")
+            self._rates = {str(key): float(value or 1) for key, value in rows}
             self._rates_seen = seen
         return self._rates.get(str(currency), 1.0)
 
     def base_currency(self) -> Value:
         """Return the id of the organization's base currency."""
-        found = self.store.rows("SELECT basecurrencyid FROM organization")
-        return found[0][0] if found else None
+        rows = self.store.rows("SELECT basecurrencyid FROM organization")
+        return rows[0][0] if rows else None
 
     def get(self, table: str, key: str, columns: Sequence[str]) -> Row:
         """Return these columns of a row; raises Refused (404) when it does not exist."""
@@ -120,7 +120,7 @@ class Records:
                 row[f"{name}_type"] = value.table if isinstance(value, Ref) else None
         return row
 
-    def _target(self, table: Table, column: Column, value: Given) -> str:
+    def _target(self, table: Table, column: Column, value: TypedValue) -> str:
         if not isinstance(value, Ref):
             raise refuse("column.type", table.logical_name, column.name, column.kind)
         if value.table not in column.targets:
@@ -129,7 +129,7 @@ class Records:
             raise refuse("row.missing", value.table, value.id)
         return value.id
 
-    def _plain(self, caller: Caller, table: Table, column: Column, value: Given) -> Value:
+    def _plain(self, caller: Caller, table: Table, column: Column, value: TypedValue) -> Value:
         kind = column.kind
         if kind in TEXT_KINDS and isinstance(value, str):
             if column.max_length and len(value) > column.max_length:
@@ -220,12 +220,14 @@ class Records:
 
     def check_status(self, table: Table, state: int, status: int, key: str) -> None:
         """Raise Refused (0x80048408) unless `status` is a status reason of `state`."""
-        wanted = table.state(state)
-        if wanted is None:
+        state_option = table.state(state)
+        if state_option is None:
             raise refuse("state.unknown", state, table.logical_name, key)
         option = table.status(status)
         if option is None or option.state != state:
-            raise refuse("status.of_state", status, table.schema_name, wanted.invariant_name, table.logical_name, key)
+            raise refuse(
+                "status.of_state", status, table.schema_name, state_option.invariant_name, table.logical_name, key
+            )
 
     def _check_required(self, table: Table, row: Row) -> None:
         required = self.required.get(table.logical_name)

@@ -222,8 +222,8 @@ class Schema:
         form asks for; the service does not do that by itself.
         """
         old = self.tables[table]
-        kept = [one for one in old.statuses if one.value != option.value]
-        statuses = tuple(sorted([*kept, option], key=lambda one: (one.state, one.value)))
+        kept = [status for status in old.statuses if status.value != option.value]
+        statuses = tuple(sorted([*kept, option], key=lambda value: (value.state, value.value)))
         changed = self.with_table(replace(old, statuses=statuses))
         if table != "opportunity":
             return changed
@@ -232,7 +232,7 @@ class Schema:
     def with_option(self, table: str, column: str, value: int, label: str) -> Schema:
         """Return a schema in which the choice column has this option."""
         old = self.tables[table].columns[column]
-        options = tuple(sorted([*(one for one in old.options if one[0] != value), (value, label)]))
+        options = tuple(sorted([*(option for option in old.options if option[0] != value), (value, label)]))
         return self.with_column(table, replace(old, options=options))
 
     def with_column(self, table: str, column: Column) -> Schema:
@@ -296,11 +296,11 @@ def _table(name: str, raw: dict[str, Any]) -> Table:
         ownership=raw["owned"],
         privilege_name=raw["privilege"],
         change_tracking=raw["tracked"],
-        columns={one[0]: _column(one) for one in raw["columns"]},
-        lookups={one[0]: Lookup(*one) for one in raw["lookups"]},
-        collections={one[0]: _collection(name, one) for one in raw["collections"]},
-        states=tuple(StateOption(*one) for one in states["state"]),
-        statuses=tuple(StatusOption(*one) for one in states["status"]),
+        columns={raw_item[0]: _column(raw_item) for raw_item in raw["columns"]},
+        lookups={raw_item[0]: Lookup(*raw_item) for raw_item in raw["lookups"]},
+        collections={raw_item[0]: _collection(name, raw_item) for raw_item in raw["collections"]},
+        states=tuple(StateOption(*raw_item) for raw_item in states["state"]),
+        statuses=tuple(StatusOption(*raw_item) for raw_item in states["status"]),
         derived_from=("opportunityclose", "quoteclose") if name == "activitypointer" else (),
     )
 
@@ -308,7 +308,13 @@ def _table(name: str, raw: dict[str, Any]) -> Table:
 def _message(raw: list[Any]) -> Message:
     name, kind, bound_to, parameters, returns, table, pack = raw
     return Message(
-        name, kind == "function", bound_to, tuple(Parameter(*one) for one in parameters), returns, table, pack
+        name,
+        kind == "function",
+        bound_to,
+        tuple(Parameter(*parameter) for parameter in parameters),
+        returns,
+        table,
+        pack,
     )
 
 
@@ -318,6 +324,6 @@ def load_schema() -> Schema:
     raw = json.loads((folder / "schema.json").read_text("utf-8"))
     messages = json.loads((folder / "messages.json").read_text("utf-8"))
     return Schema(
-        {name: _table(name, one) for name, one in raw["tables"].items()},
-        {one[0]: _message(one) for one in messages["messages"]},
+        {name: _table(name, raw_table) for name, raw_table in raw["tables"].items()},
+        {raw_table[0]: _message(raw_table) for raw_table in messages["messages"]},
     )

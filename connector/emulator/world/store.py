@@ -37,7 +37,7 @@ class DuplicateKey(Exception):
         self.key = key
 
 
-class Snapshot:
+class StoreSnapshot:
     """A whole copy of the database at one moment."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -148,11 +148,11 @@ class Store:
     def get(self, table: str, key: str, columns: Sequence[str] | None = None) -> Row | None:
         """Return the row with this id as a dict of the named columns (all when None), or None."""
         cursor = self.db.execute(self._select(table, columns), (key,))
-        found = cursor.fetchone()
-        if found is None:
+        values = cursor.fetchone()
+        if values is None:
             return None
-        names = columns if columns is not None else [one[0] for one in cursor.description]
-        return dict(zip(names, found, strict=True))
+        names = columns if columns is not None else [column[0] for column in cursor.description]
+        return dict(zip(names, values, strict=True))
 
     def exists(self, table: str, key: str) -> bool:
         """Return whether a row with this id exists."""
@@ -243,11 +243,11 @@ class Store:
 
     def deleted_since(self, table: str, version: int) -> list[tuple[str, int]]:
         """Return (id, version number) of the rows of `table` deleted after `version`, oldest first."""
-        found = self.db.execute(
+        cursor = self.db.execute(
             "SELECT id, versionnumber FROM _deleted WHERE tablename = ? AND versionnumber > ? ORDER BY versionnumber",
             (table, version),
         )
-        return found.fetchall()
+        return cursor.fetchall()
 
     def clear(self) -> None:
         """Remove every row and note, without a trace in the change log."""
@@ -260,8 +260,8 @@ class Store:
 
     def note(self, name: str) -> str | None:
         """Return a note kept with the data (customizations, say), or None."""
-        found = self.db.execute("SELECT value FROM _notes WHERE name = ?", (name,)).fetchone()
-        return str(found[0]) if found else None
+        row = self.db.execute("SELECT value FROM _notes WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else None
 
     def keep_note(self, name: str, value: str) -> None:
         """Keep a note with the data, replacing an older one."""
@@ -269,14 +269,14 @@ class Store:
 
     # --- whole-database copies ----------------------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StoreSnapshot:
         """Return a copy of everything, held in memory."""
         copy = sqlite3.connect(":memory:", check_same_thread=False)
         with self.lock:
             self.db.backup(copy)
-        return Snapshot(copy)
+        return StoreSnapshot(copy)
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: StoreSnapshot) -> None:
         """Make the store what it was when `snapshot` was taken, version counter included; not inside a transaction."""
         with self.lock:
             if self.depth:
@@ -288,24 +288,24 @@ class Store:
     # --- setting up ---------------------------------------------------------------------------------------------------
 
     def _select(self, table: str, columns: Sequence[str] | None) -> str:
-        wanted = ("*",) if columns is None else tuple(columns)
-        sql = self._statements.get(("select", table, wanted))
+        names_key = ("*",) if columns is None else tuple(columns)
+        sql = self._statements.get(("select", table, names_key))
         if sql is None:
             names = "*" if columns is None else ", ".join(f'"{name}"' for name in columns)
             sql = f'SELECT {names} FROM "{table}" WHERE "{self._keys[table]}" = ?'
-            self._statements["select", table, wanted] = sql
+            self._statements["select", table, names_key] = sql
         return sql
 
     def _prepare(self, schema: Schema) -> None:
         self.db.execute("BEGIN")  # both questions of one moment: another process may be making the tables
-        found = self.db.execute("PRAGMA user_version").fetchone()[0]
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
         tables = self.db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         self.db.execute("COMMIT")
-        if found not in (0, STORE_VERSION):
+        if version not in (0, STORE_VERSION):
             self.db.close()
-            versions = f"store version {found}, wanted {STORE_VERSION}"
+            versions = f"store version {version}, wanted {STORE_VERSION}"
             raise StoreError(f"another version of the emulator wrote it ({versions})")
-        if found == 0 and tables:
+        if version == 0 and tables:
             self.db.close()
             raise StoreError("it holds the tables of another program")
         if self.path != ":memory:":
@@ -315,7 +315,7 @@ class Store:
         self.db.execute("PRAGMA temp_store = MEMORY")
         for table in schema.tables.values():
             self._keys[table.logical_name] = table.primary_id
-        if found == 0:
+        if version == 0:
             self._create(schema)
 
     def _write_ahead(self) -> None:

@@ -54,8 +54,8 @@ def tables_of(schema: Schema) -> Iterator[str]:
             f'PRIMARY KEY ("{near}", "{far}")) WITHOUT ROWID'
         )
         yield f'CREATE INDEX "{intersect}_back" ON "{intersect}" ("{far}")'
-    for number, (name, wanted) in enumerate(_INDICES):
-        yield f'CREATE INDEX "{name}_{number}" ON "{name}" ({wanted})'
+    for number, (name, indexed) in enumerate(_INDICES):
+        yield f'CREATE INDEX "{name}_{number}" ON "{name}" ({indexed})'
     yield "CREATE TABLE _deleted (versionnumber INTEGER PRIMARY KEY, tablename TEXT, id TEXT, moment TEXT)"
     yield "CREATE TABLE _notes (name TEXT PRIMARY KEY, value TEXT)"
     yield "CREATE TABLE _roleprivileges (roleid TEXT, privilege TEXT, PRIMARY KEY (roleid, privilege)) WITHOUT ROWID"
@@ -68,10 +68,10 @@ def _sql_columns(column: Column) -> Iterator[tuple[str, str]]:
 
 
 def _union_view(schema: Schema, table: Table) -> str:
-    wanted = [pair for column in table.columns.values() for pair in _sql_columns(column)]
+    pairs = [pair for column in table.columns.values() for pair in _sql_columns(column)]
     parts = []
     for source in table.derived_from:
         present = {name for column in schema.tables[source].columns.values() for name, _ in _sql_columns(column)}
-        names = ", ".join(f'"{name}"' if name in present else f'NULL AS "{name}"' for name, _ in wanted)
+        names = ", ".join(f'"{name}"' if name in present else f'NULL AS "{name}"' for name, _ in pairs)
         parts.append(f'SELECT {names} FROM "{source}"')
     return f'CREATE VIEW "{table.logical_name}" AS ' + " UNION ALL ".join(parts)

@@ -11,18 +11,15 @@ from connector.emulator.rules.rule import Refused, refuse, rules
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world import changes, jobs
 from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
-from connector.emulator.world.catalogue import HANDLERS, available
-from connector.emulator.world.importing import Customization
+from connector.emulator.world.customization import Customization
+from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available
 from connector.emulator.world.message_rows import write_message_rows
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import Records, Ref, Values
 from connector.emulator.world.schema import Collection, Message, Schema, Table
-from connector.emulator.world.store import Snapshot, Store
+from connector.emulator.world.store import Store, StoreSnapshot
 
-__all__ = ["Answer", "Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
-
-Answer = Mapping[str, "Ref | bool | float"]
-"""What a message returns: `{"@ref": Ref}` for a row, or the members of its complex type."""
+__all__ = ["Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ def plugin_abort(text: str) -> Refused:
 class WorldSnapshot:
     """One state of the organization, to return to."""
 
-    rows: Snapshot
+    rows: StoreSnapshot
     switches: Switches
     chance: tuple[object, ...]
 
@@ -107,9 +104,9 @@ class World:
 
     def customize(self, customization: Customization) -> None:
         """Give the organization more status reasons and required columns; they stay with the data."""
-        wanted = self.customization.and_also(customization)
-        wanted.apply(self._plain_schema)
-        self.store.keep_note("customization", wanted.to_json())
+        combined = self.customization.and_also(customization)
+        combined.apply(self._plain_schema)
+        self.store.keep_note("customization", combined.to_json())
         self._reload(self.switches)
 
     def clear(self) -> None:
@@ -221,14 +218,14 @@ class World:
             raise refuse("relationship.unknown", table.logical_name, name)
         self.access.require(caller, table, ("Append",))
         self.access.require(caller, self.schema.tables[related.table], ("AppendTo",))
-        for one in (target, related):
-            if not self.store.exists(one.table, one.id):
-                raise refuse("row.missing", one.table, one.id)
+        for ref in (target, related):
+            if not self.store.exists(ref.table, ref.id):
+                raise refuse("row.missing", ref.table, ref.id)
         return collection
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def call(self, caller: Caller, message: str, arguments: Arguments, target: Ref | None = None) -> Answer | None:
+    def call(self, caller: Caller, message: str, arguments: Arguments, target: Ref | None = None) -> MessageResult:
         """Perform a message and return its answer, None for one that answers 204.
 
         `target` is the row a bound message is called on. Raises Refused; KeyError for a message that `messages` does
@@ -259,9 +256,9 @@ def _subject(shape: Message, arguments: Arguments) -> Ref:
     for parameter in shape.parameters:
         value = arguments.get(parameter.name)
         if isinstance(value, Mapping):
-            found = value.get(f"{shape.table}id")
-            if isinstance(found, Ref):
-                return found
+            subject = value.get(f"{shape.table}id")
+            if isinstance(subject, Ref):
+                return subject
         if parameter.type == "Edm.Guid" and isinstance(value, str):
             return Ref(shape.table, value)
     return Ref(shape.table, "")

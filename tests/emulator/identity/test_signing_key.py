@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from connector.emulator.identity.tokens import BadToken, SigningKey
+from connector.emulator.identity.jwt import InvalidToken, SigningKey
 
 
 def test_a_kept_key_is_used_again(tmp_path: Path) -> None:
@@ -39,5 +39,5 @@ def test_a_file_that_holds_no_such_key_is_replaced_and_said(
         made = SigningKey.kept(path)
     assert "holds no RSA key" in caplog.text
     assert SigningKey.kept(path).key_id == made.key_id
-    with pytest.raises(BadToken):
+    with pytest.raises(InvalidToken):
         made.check(old)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.emulator.limits.calls import calls_of
-from connector.emulator.limits.faults import BadPlan, Faults, read_plan
+from connector.emulator.limits.faults import Faults, InvalidFaultPlan, read_plan
 from connector.handler import Request
 
 ROOT = "https://org.emulator.invalid/api/data/v9.2/"
@@ -70,5 +70,5 @@ def test_chance_is_the_same_for_the_same_seed(seed: int, probability: float) -> 
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused_with_a_sentence(plan: str, said: str) -> None:
-    with pytest.raises(BadPlan, match=said):
+    with pytest.raises(InvalidFaultPlan, match=said):
         read_plan(plan)

@@ -7,11 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.emulator.api.preferences import preferences
+from connector.emulator.odata.expressions import (
+    Comparison,
+    Lambda,
+    Literal,
+    LiteralKind,
+    Logical,
+    Not,
+    Path,
+    QueryFunction,
+)
+from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select
 from connector.emulator.odata.path import segments
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import Comparison, L, Lambda, Literal, Logical, Not, Path, QueryFunction
 
 PIECES = st.sampled_from(
     [
@@ -74,7 +83,9 @@ def test_and_binds_tighter_than_or_and_not_tightest() -> None:
 
 
 def test_a_doubled_quote_is_one() -> None:
-    assert filtered("name eq 'O''Neil & co'") == Comparison("eq", Path(("name",)), Literal(L.STRING, "O'Neil & co"))
+    assert filtered("name eq 'O''Neil & co'") == Comparison(
+        "eq", Path(("name",)), Literal(LiteralKind.STRING, "O'Neil & co")
+    )
 
 
 def test_lambdas_nest() -> None:
@@ -86,7 +97,7 @@ def test_lambdas_nest() -> None:
 def test_an_alias_without_a_value_is_null_and_an_alias_may_be_a_property() -> None:
     used: set[str] = set()
     tree = parse_filter("@p1 ne @p3", {"@p1": "revenue"}, used)
-    assert tree == Comparison("ne", Path(("revenue",)), Literal(L.NULL, None))
+    assert tree == Comparison("ne", Path(("revenue",)), Literal(LiteralKind.NULL, None))
     assert used == {"@p1", "@p3"}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.emulator.api.api import Answer, Api
+from connector.emulator.api.api import Api, ApiResponse
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import World
 from connector.handler import Request, Response
@@ -24,7 +24,7 @@ class Client:
     caller: Caller
     world: World
 
-    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> ApiResponse:
         given = {"accept": "application/json", "odata-version": "4.0"} | dict(headers or {})
         raw = b""
         if isinstance(body, bytes):

@@ -11,15 +11,15 @@ from connector.clock import VirtualClock
 from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.files import SeedRefused, seed_csv, seed_file, seed_json
 from connector.emulator.seeding.opportunities import FIRST_CASES, open_opportunities, opportunity_id, seed_opportunities
-from connector.emulator.seeding.organization import Member, seed_organization, seed_parties
+from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.seeding.scenarios import SCENARIOS, start_scenario
 from connector.emulator.world.callers import Caller
-from connector.emulator.world.importing import Customization, ImportRefused, StatusReason, read_metadata
+from connector.emulator.world.customization import Customization, ImportRefused, StatusReason, read_metadata
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
 
-ADMIN = Member("22222222-aaaa-4000-8000-000000000001", "Admin App", "11111111-aaaa-4000-8000-000000000001")
+ADMIN = SeededUser("22222222-aaaa-4000-8000-000000000001", "Admin App", "11111111-aaaa-4000-8000-000000000001")
 METADATA = {
     "value": [
         {

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from connector.emulator.seeding.organization import Member, add_user, define_role, role_id, row_id
+from connector.emulator.seeding.organization import SeededUser, add_user, define_role, role_id, row_id
 from connector.emulator.world.callers import CLOSING_PRIVILEGES, Caller, all_privileges
 from connector.emulator.world.world import Ref, Refused, World
 
@@ -73,7 +73,7 @@ def test_each_privilege_of_a_message_is_needed(
     role = row_id(1036, 77)
     for privilege in missing:
         define_role(world, role, "Nearly", all_privileges(world.schema) - {privilege})
-        user = add_user(world, Member("44444444-aaaa-4000-8000-000000000001", "Nearly All", role=None))
+        user = add_user(world, SeededUser("44444444-aaaa-4000-8000-000000000001", "Nearly All", role=None))
         world.store.associate("systemuserroles", {"systemuserid": user, "roleid": role})
         with pytest.raises(Refused) as refused:
             world.call(world.access.user(user), message, arguments)

@@ -8,7 +8,7 @@ import pytest
 
 from connector.emulator.seeding.organization import EURO_ID, US_DOLLAR_ID, row_id
 from connector.emulator.world.callers import Caller
-from connector.emulator.world.records import Given
+from connector.emulator.world.records import TypedValue
 from connector.emulator.world.world import Invocation, Ref, Refused, World, plugin_abort
 
 ACTIVITY = "99999999-0000-4000-8000-000000000001"
@@ -20,7 +20,7 @@ def code(refused: pytest.ExceptionInfo[Refused]) -> tuple[int, str]:
     return refused.value.status, refused.value.code
 
 
-def opportunity(world: World, caller: Caller, **values: Given) -> Ref:
+def opportunity(world: World, caller: Caller, **values: TypedValue) -> Ref:
     return Ref("opportunity", world.create(caller, "opportunity", {"name": "Deal", "customerid": ACCOUNT, **values}))
 
 
@@ -31,11 +31,11 @@ def quote(world: World, caller: Caller, of: Ref | None = None, *, active: bool =
     return Ref("quote", made)
 
 
-def close(world: World, caller: Caller, message: str, target: Ref, status: int, **values: Given) -> None:
+def close(world: World, caller: Caller, message: str, target: Ref, status: int, **values: TypedValue) -> None:
     parameter, column = (
         ("QuoteClose", "quoteid") if message.endswith("Quote") else ("OpportunityClose", "opportunityid")
     )
-    entity: Mapping[str, Given] = {"@table": parameter.lower(), column: target, **values}
+    entity: Mapping[str, TypedValue] = {"@table": parameter.lower(), column: target, **values}
     world.call(caller, message, {parameter: entity, "Status": status})
 
 

@@ -9,8 +9,8 @@ from datetime import datetime
 
 from connector.emulator.api.preferences import Preferences
 from connector.emulator.api.rows import Json
+from connector.emulator.odata.date_ranges import QueryContext
 from connector.emulator.odata.options import Options
-from connector.emulator.odata.when import Asker
 from connector.emulator.rules.rule import Refused
 from connector.emulator.world.callers import Caller
 from connector.handler import Response
@@ -19,27 +19,8 @@ JSON_TYPE = ("Content-Type", "application/json; odata.metadata=minimal")
 VERSION = ("OData-Version", "4.0")
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation as executed, for the journal: its message, table and row where it has them, rule and status."""
-
-    message: str
-    table: str | None
-    record_id: str | None
-    rule: str | None
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response and the operations that led to it, in order."""
-
-    response: Response
-    operations: tuple[Operation, ...]
-
-
 @dataclass(slots=True)
-class Ask:
+class OperationRequest:
     """One operation: a whole request, or a part of a batch.
 
     `root` is the service root it was sent to (`https://host/api/data/v9.2`), `path` what follows it, percent-encoded,
@@ -58,8 +39,8 @@ class Ask:
     options: Options
     references: Callable[[str], str]
     message: str = "Unknown"
-    table: str | None = None
-    row_id: str | None = None
+    table: str = ""
+    row_id: str = ""
 
     @property
     def origin(self) -> str:
@@ -71,14 +52,14 @@ class Ask:
         """The address as it was asked for."""
         return f"{self.root}/{self.path}" + (f"?{self.query}" if self.query else "")
 
-    def about(self, message: str, table: str | None = None, row_id: str | None = None) -> None:
+    def about(self, message: str, table: str = "", row_id: str = "") -> None:
         """Say what the operation turned out to be."""
         self.message, self.table, self.row_id = message, table, row_id
 
-    def asker(self, now: datetime) -> Asker:
+    def asker(self, now: datetime) -> QueryContext:
         """Return who asks, and when, for filters that refer to it."""
         caller = self.caller
-        return Asker(now, caller.user_id, caller.business_unit_id, caller.utc_offset_minutes)
+        return QueryContext(now, caller.user_id, caller.business_unit_id, caller.utc_offset_minutes)
 
     def context(self, scope: str) -> str:
         """Return a context address."""

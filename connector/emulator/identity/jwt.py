@@ -32,7 +32,7 @@ from connector.emulator.http.private_file import write_private
 _LOG = logging.getLogger(__name__)
 
 
-class BadToken(Exception):
+class InvalidToken(Exception):
     """A token that is malformed or whose signature does not fit; the message says which."""
 
 
@@ -84,14 +84,14 @@ class SigningKey:
         return f"{signed.decode('ascii')}.{encode(signature)}"
 
     def check(self, token: str) -> Mapping[str, Any]:
-        """Return the claims of a token this key signed; raises BadToken otherwise. Times are the caller's to check."""
+        """Return the claims of a token this key signed; raises InvalidToken otherwise."""
         parts = take_apart(token)
         if parts.header.get("alg") != "RS256" or parts.header.get("kid") != self.key_id:
-            raise BadToken("The token was not signed with a key of this tenant.")
+            raise InvalidToken("The token was not signed with a key of this tenant.")
         try:
             self._public.verify(parts.signature, parts.signed, padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature as error:
-            raise BadToken("The signature of the token is invalid.") from error
+            raise InvalidToken("The signature of the token is invalid.") from error
         return parts.claims
 
     def public(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ def check_assertion(token: str, certificates: tuple[str, ...]) -> Mapping[str, A
     """Return the claims of a client assertion signed by one of the PEM `certificates`.
 
     The certificate is found by its thumbprint (`x5t#S256`, or `x5t` for SHA-1) as Entra does; RS256 and PS256 are
-    accepted. Raises BadToken.
+    accepted. Raises InvalidToken.
     """
     parts = take_apart(token)
     named = {str(parts.header.get(name, "")).rstrip("=") for name in ("x5t#S256", "x5t")}  # MSAL keeps the padding
@@ -125,31 +125,31 @@ def check_assertion(token: str, certificates: tuple[str, ...]) -> Mapping[str, A
         if named & prints:
             _verify(parts, certificate.public_key())
             return parts.claims
-    raise BadToken("The key was not found by the thumbprint in the client assertion.")
+    raise InvalidToken("The key was not found by the thumbprint in the client assertion.")
 
 
 def _verify(parts: Parts, key: object) -> None:
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
     scheme = {"RS256": padding.PKCS1v15(), "PS256": pss}.get(str(parts.header.get("alg")))
     if not isinstance(key, rsa.RSAPublicKey) or scheme is None:
-        raise BadToken("A client assertion is signed with RS256 or PS256.")
+        raise InvalidToken("A client assertion is signed with RS256 or PS256.")
     try:
         key.verify(parts.signature, parts.signed, scheme, hashes.SHA256())
     except InvalidSignature as error:
-        raise BadToken("The signature of the client assertion is invalid.") from error
+        raise InvalidToken("The signature of the client assertion is invalid.") from error
 
 
 def take_apart(token: str) -> Parts:
-    """Return the parts of a compact token; raises BadToken when it is none."""
+    """Return the parts of a compact token; raises InvalidToken when it is none."""
     pieces = token.split(".")
     try:
         first, second, third = pieces
         header, claims = json.loads(decode(first)), json.loads(decode(second))
         signature = decode(third)
     except ValueError as error:
-        raise BadToken("The token is malformed.") from error
+        raise InvalidToken("The token is malformed.") from error
     if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise BadToken("The token is malformed.")
+        raise InvalidToken("The token is malformed.")
     return Parts(header, claims, f"{first}.{second}".encode(), signature)
 
 

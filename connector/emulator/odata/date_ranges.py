@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class QueryContext:
     """Who asks, and when: what a filter may refer to without naming it. The offset is in minutes east of UTC."""
 
     now: datetime
@@ -45,9 +45,9 @@ def months_later(day: date, months: int) -> date:
     index = day.year * 12 + day.month - 1 + months
     year, month = divmod(index, 12)
     year = min(max(year, 1), 9999)
-    for wanted in (day.day, 30, 29, 28):
+    for candidate in (day.day, 30, 29, 28):
         try:
-            return date(year, month + 1, wanted)
+            return date(year, month + 1, candidate)
         except ValueError:
             continue
     raise AssertionError(day)  # every month has a 28th
@@ -127,7 +127,7 @@ def _seconds_from(moment: datetime, seconds: int) -> datetime:
         return datetime(year, 1, 1, tzinfo=UTC)
 
 
-def counted(name: str, count: int, asker: Asker) -> Range:
+def counted(name: str, count: int, asker: QueryContext) -> Range:
     """Return the range of a COUNTED function at this moment."""
     side, unit = name.split("X", 1)
     now, today = asker.now.astimezone(UTC), asker.today
@@ -145,18 +145,18 @@ def counted(name: str, count: int, asker: Asker) -> Range:
     return Range(today, days_later(_shifted(unit, today, count), 1))
 
 
-def fixed(name: str, asker: Asker) -> Range:
+def fixed(name: str, asker: QueryContext) -> Range:
     """Return the range of a FIXED function at this moment."""
     return Range(*FIXED[name](asker.today))
 
 
-def as_moment(edge: date | datetime, asker: Asker) -> str:
+def as_moment(edge: date | datetime, asker: QueryContext) -> str:
     """Return an edge of a range as the text of a stored moment."""
     moment = edge if isinstance(edge, datetime) else asker.midnight(edge)
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def as_day(edge: date | datetime, asker: Asker) -> str:
+def as_day(edge: date | datetime, asker: QueryContext) -> str:
     """Return an edge of a range as the text of a stored date."""
     if isinstance(edge, datetime):
         edge = (edge.astimezone(UTC) + timedelta(minutes=asker.utc_offset_minutes)).date()

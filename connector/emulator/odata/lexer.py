@@ -11,7 +11,7 @@ class ODataError(Exception):
     """The text of a query option cannot be understood; the message is the service's own where one is known."""
 
 
-class T(Enum):
+class TokenKind(Enum):
     """The kinds of token."""
 
     GUID = "guid"
@@ -32,7 +32,7 @@ class T(Enum):
 class Token:
     """One token: its kind, its text as written, where it begins, and whether a space stands before it."""
 
-    kind: T
+    kind: TokenKind
     text: str
     position: int
     spaced: bool
@@ -56,7 +56,7 @@ _SCAN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _SPACES = re.compile(r"[ \t\r\n]*")
-_KINDS = {kind.value: kind for kind in T}
+_KINDS = {kind.value: kind for kind in TokenKind}
 LONGEST = 65_536
 """Characters of the longest text looked at: the documented limit of a URL inside a batch."""
 
@@ -65,18 +65,18 @@ def tokens(text: str) -> list[Token]:
     """Return the tokens of `text` with an END token last; raises ODataError at the first character that fits none."""
     if len(text) > LONGEST:
         raise ODataError(f"The expression is longer than {LONGEST} characters.")
-    found: list[Token] = []
+    read: list[Token] = []
     position = 0
     while True:
         gap = _SPACES.match(text, position)
         start = gap.end() if gap else position
         if start == len(text):
-            found.append(Token(T.END, "", start, spaced=start > position))
-            return found
+            read.append(Token(TokenKind.END, "", start, spaced=start > position))
+            return read
         match = _SCAN.match(text, start)
         if match is None or match.lastgroup is None:
             raise ODataError(f"Syntax error at position {start} in '{text}'.")
-        found.append(Token(_KINDS[match.lastgroup], match.group(), start, spaced=start > position))
+        read.append(Token(_KINDS[match.lastgroup], match.group(), start, spaced=start > position))
         position = match.end()
 
 
@@ -103,14 +103,14 @@ class Reader:
     def take(self) -> Token:
         """Return the token at hand and move past it."""
         token = self._tokens[self._at]
-        if token.kind is not T.END:
+        if token.kind is not TokenKind.END:
             self._at += 1
         return token
 
     def skip(self, text: str) -> bool:
         """Move past the token at hand when its text is `text`; tell whether it was."""
         token = self._tokens[self._at]
-        if token.text != text or token.kind not in (T.PUNCTUATION, T.NAME, T.SYSTEM):
+        if token.text != text or token.kind not in (TokenKind.PUNCTUATION, TokenKind.NAME, TokenKind.SYSTEM):
             return False
         self._at += 1
         return True
@@ -122,13 +122,13 @@ class Reader:
 
     def need_name(self) -> str:
         """Return the name at hand and move past it, or raise ODataError."""
-        if self.now.kind is not T.NAME:
+        if self.now.kind is not TokenKind.NAME:
             raise self.error("A name expected")
         return self.take().text
 
     def need_end(self) -> None:
         """Raise ODataError unless everything was read."""
-        if self.now.kind is not T.END:
+        if self.now.kind is not TokenKind.END:
             raise self.error(f"'{self.now.text}' was not expected")
 
     def error(self, what: str) -> ODataError:

@@ -13,8 +13,9 @@ from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import Records, Ref
 from connector.emulator.world.schema import Message, Schema
 
-Result = Mapping[str, "Ref | bool | float"] | None
-Handler = Callable[[Records, Access, Caller, Arguments, Ref], Result]
+MessageResult = Mapping[str, "Ref | bool | float"] | None
+"""What a message returns: `{"@ref": Ref}` for a row, the members of its complex type, None for 204."""
+Handler = Callable[[Records, Access, Caller, Arguments, Ref], MessageResult]
 
 _MOVES = {
     "opportunity": {(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)},
@@ -35,7 +36,7 @@ def available(schema: Schema, switches: Switches) -> Mapping[str, Message]:
 
 def is_valid_state_transition(
     records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref
-) -> Result:
+) -> MessageResult:
     """IsValidStateTransition: whether a row may move to a state (by invariant name) and status reason."""
     entity, state_name, status = (arguments.get(name) for name in ("Entity", "NewState", "NewStatus"))
     if not isinstance(entity, Ref):
@@ -45,7 +46,7 @@ def is_valid_state_transition(
     table = records.schema.tables[entity.table]
     access.require(caller, table, ("Read",))
     was = int(records.get(entity.table, entity.id, ("statecode",))["statecode"] or 0)
-    state = next((one for one in table.states if one.invariant_name.lower() == state_name.lower()), None)
+    state = next((option for option in table.states if option.invariant_name.lower() == state_name.lower()), None)
     option = table.status(status) if isinstance(status, int) else None
     if state is None or option is None or option.state != state.value:
         return {"IsValid": False}
@@ -53,7 +54,7 @@ def is_valid_state_transition(
 
 
 def _nothing(act: Callable[[Records, Access, Caller, Arguments], None]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> Result:
+    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
         act(records, access, caller, arguments)
         return None
 
@@ -61,26 +62,26 @@ def _nothing(act: Callable[[Records, Access, Caller, Arguments], None]) -> Handl
 
 
 def _row(act: Callable[[Records, Access, Caller, Arguments], Ref]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> Result:
+    def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
         return {"@ref": act(records, access, caller, arguments)}
 
     return handle
 
 
 def _on_row(act: Callable[[Records, Access, Caller, Ref], None]) -> Handler:
-    def handle(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> Result:
+    def handle(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> MessageResult:
         act(records, access, caller, about)
         return None
 
     return handle
 
 
-def _close_all(records: Records, access: Access, caller: Caller, arguments: Arguments, about: Ref) -> Result:
+def _close_all(records: Records, access: Access, caller: Caller, arguments: Arguments, about: Ref) -> MessageResult:
     project.close_all(records, access, caller, about, arguments)
     return None
 
 
-def _actual_value(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> Result:
+def _actual_value(records: Records, access: Access, caller: Caller, _arguments: Arguments, about: Ref) -> MessageResult:
     return {"Value": opportunity.calculate_actual_value(records, access, caller, about)}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 
-class L(Enum):
+class LiteralKind(Enum):
     """The kinds of literal, by the Edm type the service names in its errors."""
 
     NULL = "null"
@@ -28,7 +28,7 @@ class Literal:
     `type_name` is the enumeration's qualified name for ENUM.
     """
 
-    kind: L
+    kind: LiteralKind
     value: object
     type_name: str = ""
 

@@ -38,15 +38,20 @@ class Customization:
 
     def and_also(self, other: Customization) -> Customization:
         """Return both together; a status reason of the same table and value is taken from `other`."""
-        reasons = {(one.table, one.value): one for one in (*self.status_reasons, *other.status_reasons)}
+        reasons = {
+            (status_reason.table, status_reason.value): status_reason
+            for status_reason in (*self.status_reasons, *other.status_reasons)
+        }
         return Customization(tuple(reasons.values()), tuple(dict.fromkeys((*self.required, *other.required))))
 
     def apply(self, schema: Schema) -> Schema:
         """Return the schema with these changes; raises ImportRefused for what it does not have."""
-        for one in self.status_reasons:
-            _check_reason(schema, one)
-            option = StatusOption(one.value, one.label, one.state, one.transition_data)
-            schema = schema.with_status(one.table, option)
+        for status_reason in self.status_reasons:
+            _check_reason(schema, status_reason)
+            option = StatusOption(
+                status_reason.value, status_reason.label, status_reason.state, status_reason.transition_data
+            )
+            schema = schema.with_status(status_reason.table, option)
         for table, column in self.required:
             if column not in schema.tables[table].columns:
                 raise ImportRefused(f"The emulator's {table} has no column {column}, so it cannot require it.")
@@ -56,7 +61,7 @@ class Customization:
     def required_by_table(self) -> dict[str, frozenset[str]]:
         """Return the required columns of each table."""
         tables = {table for table, _ in self.required}
-        return {table: frozenset(column for one, column in self.required if one == table) for table in tables}
+        return {table: frozenset(column for name, column in self.required if name == table) for table in tables}
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
@@ -67,7 +72,7 @@ class Customization:
         """Return what `to_json` wrote."""
         raw = json.loads(text)
         return cls(
-            tuple(StatusReason(**one) for one in raw["status_reasons"]),
+            tuple(StatusReason(**reason) for reason in raw["status_reasons"]),
             tuple((table, column) for table, column in raw["required"]),
         )
 
@@ -95,16 +100,16 @@ def read_metadata(document: Mapping[str, Any], schema: Schema, table: str = "") 
 
 
 def _customization(document: Mapping[str, Any], schema: Schema, table: str) -> Customization:
-    found = Customization()
+    customization = Customization()
     for name, attribute in _attributes(document, table):
         if name not in schema.tables:
             raise ImportRefused(f"The emulator has no table {name or '(unnamed; say which)'}; it has {_some(schema)}.")
-        found = found.and_also(
+        customization = customization.and_also(
             Customization(tuple(_reasons(name, attribute)), tuple(_required(schema, name, attribute)))
         )
-    if found == Customization():
+    if customization == Customization():
         raise ImportRefused("The document holds neither status reasons nor required columns.")
-    return found
+    return customization
 
 
 def _attributes(document: Mapping[str, Any], table: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

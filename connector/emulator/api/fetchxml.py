@@ -11,16 +11,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from connector.emulator.api.ask import Ask
-from connector.emulator.api.plans import Plan, make_plan
+from connector.emulator.api.operation import OperationRequest
+from connector.emulator.api.plans import ReadPlan, make_plan
 from connector.emulator.api.rows import Annotations, wanted_columns, wire_name
-from connector.emulator.odata.sql import no_property
-from connector.emulator.odata.tokens import ODataError
-from connector.emulator.odata.tree import (
+from connector.emulator.odata.expressions import (
     Comparison,
     Expression,
-    L,
     Literal,
+    LiteralKind,
     Logical,
     Not,
     Order,
@@ -29,6 +27,8 @@ from connector.emulator.odata.tree import (
     QueryFunction,
     TextMatch,
 )
+from connector.emulator.odata.lexer import ODataError
+from connector.emulator.odata.sql import no_property
 from connector.emulator.odata.values import ID_KINDS, TEXT
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
@@ -89,21 +89,21 @@ _MEANINGLESS = {
 """Attributes that change nothing here: how the answer is written, or how a person sees the condition."""
 
 
-def view_plan(ask: Ask, schema: Schema, store: Store, table: Table) -> Plan:
+def view_plan(request: OperationRequest, schema: Schema, store: Store, table: Table) -> ReadPlan:
     """Return the plan of the view that the options of `ask` name, over `table`. Raises Refused, ODataError."""
-    ask.options.allow(*OPTIONS, "$skiptoken")
-    ask.options.allow_aliases(set())
-    given = [name for name in OPTIONS if name in ask.options.values]
-    if len(given) > 1:
+    request.options.allow(*OPTIONS, "$skiptoken")
+    request.options.allow_aliases(set())
+    named = [name for name in OPTIONS if name in request.options.values]
+    if len(named) > 1:
         raise ODataError("The query options 'savedQuery' and 'userQuery' cannot be used together.")
-    holder, key = OPTIONS[given[0]], ask.options.values[given[0]].strip("{} ").lower()
+    holder, key = OPTIONS[named[0]], request.options.values[named[0]].strip("{} ").lower()
     row = store.get(holder, key, ("returnedtypecode", "fetchxml"))
     if row is None:
         raise refuse("row.missing", schema.tables[holder].schema_name, key)
     if row["returnedtypecode"] != table.logical_name:
         raise ODataError(f"The view '{key}' is one of '{row['returnedtypecode']}', not of '{table.logical_name}'.")
     query = read_fetch(table, str(row["fetchxml"] or ""))
-    plan = make_plan(schema, table, query, Annotations.of(ask.preferences))
+    plan = make_plan(schema, table, query, Annotations.of(request.preferences))
     return replace(plan, scope=_scope(table, query))
 
 
@@ -164,9 +164,9 @@ def _column(table: Table, name: str) -> Column:
 
 
 def _order(table: Table, node: ET.Element) -> Order:
-    given = _attributes(node, "order", "attribute", "descending")
-    column = _column(table, given.get("attribute", ""))
-    return Order(Path((wire_name(column),)), given.get("descending", "false") in ("true", "1"))
+    attributes = _attributes(node, "order", "attribute", "descending")
+    column = _column(table, attributes.get("attribute", ""))
+    return Order(Path((wire_name(column),)), attributes.get("descending", "false") in ("true", "1"))
 
 
 def _filter(table: Table, node: ET.Element) -> list[Expression]:
@@ -181,21 +181,21 @@ def _filter(table: Table, node: ET.Element) -> list[Expression]:
 
 
 def _condition(table: Table, node: ET.Element) -> Expression:
-    given = _attributes(node, "condition", "attribute", "operator", "value")
-    column, operator = _column(table, given.get("attribute", "")), given.get("operator", "")
+    attributes = _attributes(node, "condition", "attribute", "operator", "value")
+    column, operator = _column(table, attributes.get("attribute", "")), attributes.get("operator", "")
     for child in node:
         _attributes(child, "value")
-    values = [child.text or "" for child in node] or ([given["value"]] if "value" in given else [])
+    values = [child.text or "" for child in node] or ([attributes["value"]] if "value" in attributes else [])
     path = Path((wire_name(column),))
     if operator in ("null", "not-null") and not values:
-        return Comparison("eq" if operator == "null" else "ne", path, Literal(L.NULL, None))
+        return Comparison("eq" if operator == "null" else "ne", path, Literal(LiteralKind.NULL, None))
     if operator in COMPARISONS and len(values) == 1:
         return Comparison(COMPARISONS[operator], path, _literal(column, values[0]))
     if operator in ("like", "not-like", *TEXT_OPERATORS) and len(values) == 1:
         return _text(path, operator, values[0])
     if operator in FUNCTIONS:
         function = FUNCTIONS[operator]
-        literals = tuple(_literal(column, one) for one in values) if function in _LISTS else _plain(values)
+        literals = tuple(_literal(column, value) for value in values) if function in _LISTS else _plain(values)
         parameter = ("PropertyValues",) if function in _LISTS else ("PropertyValue",) if values else ()
         return QueryFunction(function, Path((column.name,)), literals, ("PropertyName", *parameter))
     raise refuse("emulator.not_implemented", f"the condition operator '{operator}' with {len(values)} values in a view")
@@ -207,16 +207,19 @@ def _text(path: Path, operator: str, value: str) -> Expression:
         return TextMatch(TEXT_OPERATORS[operator], path, value)
     before, after = value.startswith("%"), value.endswith("%")
     if before and after:
-        found: Expression = TextMatch("contains", path, value[1:-1])
+        condition: Expression = TextMatch("contains", path, value[1:-1])
     elif before or after:
-        found = TextMatch("startswith" if after else "endswith", path, value.strip("%"))
+        condition = TextMatch("startswith" if after else "endswith", path, value.strip("%"))
     else:
         raise refuse("emulator.not_implemented", "the condition operator 'like' without % at an end in a view")
-    return Not(found) if operator == "not-like" else found
+    return Not(condition) if operator == "not-like" else condition
 
 
 def _plain(values: list[str]) -> tuple[Literal, ...]:
-    return tuple(Literal(L.INTEGER, int(one)) if one.isdigit() else Literal(L.STRING, one) for one in values)
+    return tuple(
+        Literal(LiteralKind.INTEGER, int(value)) if value.isdigit() else Literal(LiteralKind.STRING, value)
+        for value in values
+    )
 
 
 def _literal(column: Column, text: str) -> Literal:
@@ -224,15 +227,15 @@ def _literal(column: Column, text: str) -> Literal:
     kind = column.kind
     try:
         if kind in ID_KINDS:
-            return Literal(L.GUID, text.strip("{} ").lower())
+            return Literal(LiteralKind.GUID, text.strip("{} ").lower())
         if kind in TEXT:
-            return Literal(L.STRING, text)
+            return Literal(LiteralKind.STRING, text)
         if kind in WHOLE_KINDS:
-            return Literal(L.INTEGER, int(text))
+            return Literal(LiteralKind.INTEGER, int(text))
         if kind in FRACTION_KINDS:
-            return Literal(L.DECIMAL, float(text))
+            return Literal(LiteralKind.DECIMAL, float(text))
         if kind is Kind.BOOLEAN:
-            return Literal(L.BOOLEAN, {"1": True, "true": True, "0": False, "false": False}[text.lower()])
+            return Literal(LiteralKind.BOOLEAN, {"1": True, "true": True, "0": False, "false": False}[text.lower()])
     except (ValueError, KeyError):
         raise ODataError(f"'{text}' is no value for '{column.name}' in the FetchXML of the view.") from None
-    return Literal(L.DATE if len(text) == len("2026-01-31") else L.DATETIME, text)
+    return Literal(LiteralKind.DATE if len(text) == len("2026-01-31") else LiteralKind.DATETIME, text)
