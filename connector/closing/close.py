@@ -23,7 +23,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import Organization
 from connector.closing.plan import plan_close, plan_reopen
-from connector.closing.progress import Errand, missing
+from connector.closing.progress import Errand, Progress, missing
 from connector.closing.verify import closing_warnings, status_warnings
 from connector.errors import ConnectorError, InputError
 
@@ -131,6 +131,14 @@ def _preview(errand: Errand, snapshot: Snapshot | None, metadata: OrganizationMe
         return Preview(snapshot, errand.plan(snapshot, metadata))
     except InputError as error:
         return error
+
+
+def progress_of(intent: Intent | ReopenIntent, if_plan: str = "") -> Progress:
+    """Return an opportunity at the beginning of its way; with `if_plan`, a digest, it is bound to that plan.
+
+    For who advances each by itself: `converge.look`, perform what it plans, `take` the results, look again.
+    """
+    return Progress(_errand(intent), if_plan or None)
 
 
 def _errand(intent: Intent | ReopenIntent) -> Errand:

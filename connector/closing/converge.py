@@ -39,59 +39,58 @@ def converge(
     to the digest of the plan that was approved. Raises InputError when an opportunity is named twice.
     """
     _refuse_duplicates(errand.opportunity_id for errand in errands)
-    working = {e.opportunity_id: Progress(e, if_plans.get(e.opportunity_id)) for e in errands}
+    working = [Progress(errand, if_plans.get(errand.opportunity_id)) for errand in errands]
     reports: dict[UUID, Report] = {}
     doubtful_rounds = 0
     for turn in range(rounds):
-        plans = _look(organization, working, reports)
+        ends = list(zip(working, look(organization, working), strict=True))
+        reports |= {progress.opportunity_id: end for progress, end in ends if isinstance(end, Report)}
+        working = [progress for progress, end in ends if not isinstance(end, Report)]
         if not working or turn == rounds - 1:
             break
-        _act(organization, working, plans)
-        if any(progress.is_doubtful for progress in working.values()):
-            _wait(working.values(), _pause_length(doubtful_rounds, chance()), pause)
+        _act(organization, [(progress, end) for progress, end in ends if isinstance(end, Plan)])
+        if any(progress.is_doubtful for progress in working):
+            failures = [failure for progress in working for failure in (progress.failure, progress.unread)]
+            length = pause_length(doubtful_rounds, chance(), failures)
+            pause(length)
+            for progress in working:
+                progress.wait(length)
             doubtful_rounds += 1
-    reports |= {key: progress.give_up() for key, progress in working.items()}
+    reports |= {progress.opportunity_id: progress.give_up() for progress in working}
     return [reports[errand.opportunity_id] for errand in errands]
 
 
-def _look(organization: Organization, working: dict[UUID, Progress], reports: dict[UUID, Report]) -> dict[UUID, Plan]:
-    """Look at all that is being worked on; move what has ended to the reports and return the plans of the others."""
-    ends: dict[UUID, Plan | Report | None]
+def look(organization: Organization, group: Sequence[Progress]) -> list[Plan | Report | None]:
+    """Look at a group of opportunities with one read; a failure to read is noted with each.
+
+    Return for each, in order, the plan to perform now, the report of its end, or None: wait, then look again.
+    """
+    if not group:
+        return []
     try:
         metadata = organization.metadata()
-        activities = any(progress.needs_activities for progress in working.values())
-        seen = organization.observe(tuple(working), activities=activities)
+        activities = any(progress.needs_activities for progress in group)
+        seen = organization.observe([progress.opportunity_id for progress in group], activities=activities)
     except ConnectorError as error:
-        ends = {key: progress.could_not_look(error) for key, progress in working.items()}
-    else:
-        ends = {key: progress.look(seen.get(key), metadata) for key, progress in working.items()}
-    for key, end in ends.items():
-        if isinstance(end, Report):
-            reports[key] = end
-            del working[key]
-    return {key: end for key, end in ends.items() if isinstance(end, Plan)}
+        return [progress.could_not_look(error) for progress in group]
+    return [progress.look(seen.get(progress.opportunity_id), metadata) for progress in group]
 
 
-def _act(organization: Organization, working: Mapping[UUID, Progress], plans: Mapping[UUID, Plan]) -> None:
-    if not plans:
+def pause_length(doubtful_rounds: int, chance: float, failures: Iterable[ConnectorError | None] = ()) -> float:
+    """Return the seconds until the next look after so many doubtful ones: what the service asked for, at the least.
+
+    Without such word they double from one to sixty, spread by half in both directions by `chance`, from 0 to 1.
+    """
+    told = [failure.retry_after for failure in failures if isinstance(failure, Throttled)]
+    return max([min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**doubtful_rounds) * (0.5 + chance), *told])
+
+
+def _act(organization: Organization, planned: Sequence[tuple[Progress, Plan]]) -> None:
+    if not planned:
         return
-    for (key, plan), results in zip(plans.items(), organization.perform(tuple(plans.values())), strict=True):
-        working[key].take(plan, results)
-
-
-def _wait(working: Iterable[Progress], seconds: float, pause: Pause) -> None:
-    """Wait at least as long as the service asked for."""
-    progresses = tuple(working)
-    asked = (failure for progress in progresses for failure in (progress.failure, progress.unread))
-    length = max(seconds, *(failure.retry_after for failure in asked if isinstance(failure, Throttled)), 0.0)
-    pause(length)
-    for progress in progresses:
-        progress.wait(length)
-
-
-def _pause_length(doubtful_rounds: int, chance: float) -> float:
-    """Return the seconds to wait: doubling from one to sixty, spread by half in both directions."""
-    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**doubtful_rounds) * (0.5 + chance)
+    performed = organization.perform([plan for _, plan in planned])
+    for (progress, plan), results in zip(planned, performed, strict=True):
+        progress.take(plan, results)
 
 
 def _refuse_duplicates(ids: Iterable[UUID]) -> None:

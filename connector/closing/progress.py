@@ -99,6 +99,11 @@ class Progress:
     moved: bool = False
 
     @property
+    def opportunity_id(self) -> UUID:
+        """The opportunity it is about."""
+        return self.errand.opportunity_id
+
+    @property
     def in_doubt(self) -> bool:
         """Whether something this call sent may still take effect although nothing is to be seen of it yet."""
         return bool(self.doubts) and self.waited < SETTLED_AFTER
