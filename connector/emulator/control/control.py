@@ -31,6 +31,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -38,6 +39,7 @@ from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.har import har_data
 from connector.emulator.control.users import change_user, users_of
 from connector.emulator.http.responses import html_response, json_response, query_fields, split_url, text_response
+from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.rules.rule import rules_data
 from connector.emulator.seeding.files import seed_csv, seed_json
@@ -304,7 +306,11 @@ class Control:
     def _page(self, query: Mapping[str, str]) -> Response:
         from connector.emulator.control.page import render
 
-        return html_response(200, render(self._emulator, query), (("Cache-Control", "no-store"),))
+        try:
+            page = render(self._emulator, query)
+        except ExtraMissing as error:
+            return text_response(HTTPStatus.NOT_IMPLEMENTED, f"{error} {error.remedy}\n")
+        return html_response(HTTPStatus.OK, page, (("Cache-Control", "no-store"),))
 
 
 def _object(request: Request) -> dict[str, Any]:

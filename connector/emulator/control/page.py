@@ -1,119 +1,140 @@
 """The page for people: what was asked and answered, what is in the organization, what the referee saw.
 
-Rendered on the server, one file, no script and no asset from elsewhere; it follows the reader's light or dark scheme.
+Rendered on the server from `data/page.html`: one file, no script, nothing from elsewhere; it follows the reader's light
+or dark scheme.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 from connector.emulator.control.controlled import ControlledEmulator
-from connector.emulator.control.page_parts import Column, badge, empty, escape, table
-from connector.emulator.control.page_requests import REFUSED, requests
-from connector.emulator.control.page_rows import rows
-from connector.emulator.control.page_style import STYLE
+from connector.emulator.control.journal import masked
+from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.rules.rule import rules
 
-View = Callable[[ControlledEmulator, Mapping[str, str]], str]
-EXAMPLES = 3
-_REFEREE = (Column("Finding"), Column("Times", "number"), Column("Advice", "wide"), Column("Examples"))
-_RULES = (
-    Column("Rule", "id"),
-    Column("What it says", "wide"),
-    Column("Evidence"),
-    Column("Code", "when"),
-    Column("Source"),
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+Context = Mapping[str, Any]
+SHOWN = 100
+"""Rows of a list."""
+REFUSED = 400
+"""HTTP: from here on an answer is a refusal or a failure."""
+_TITLES = {"journal": "Journal", "data": "Data", "referee": "Referee", "rules": "Rules", "settings": "Settings"}
+_STATES: Mapping[str, Mapping[int, tuple[str, str]]] = {
+    "opportunity": {0: ("Open", "plain"), 1: ("Won", "good"), 2: ("Lost", "bad")},
+    "quote": {0: ("Draft", "plain"), 1: ("Active", "wait"), 2: ("Won", "good"), 3: ("Closed", "bad")},
+    "close": {0: ("Open", "plain"), 1: ("Completed", "good"), 2: ("Canceled", "bad")},
+}
+_OPPORTUNITIES = (
+    "SELECT o.name, o.statecode, o.estimatedvalue, o.actualvalue, "
+    "(SELECT COUNT(*) FROM quote q WHERE q.opportunityid = o.opportunityid), o.opportunityid "
+    "FROM opportunity o ORDER BY o.modifiedon DESC, o.name LIMIT ?"
 )
-_SWITCHES = (Column("Name", "id"), Column("Value"), Column("Choices"), Column("What it decides", "wide"))
-_LIMITS = (Column("Name", "id"), Column("Value", "wide"))
+_QUOTES = (
+    "SELECT name, quotenumber, revisionnumber, statecode, totalamount, quoteid FROM quote WHERE opportunityid = ? "
+    "ORDER BY quotenumber, revisionnumber"
+)
+_CLOSES = (
+    "SELECT subject, 'opportunity', statecode, actualend, activityid FROM opportunityclose WHERE opportunityid = ? "
+    "UNION ALL SELECT c.subject, 'quote ' || q.name, c.statecode, c.actualend, c.activityid "
+    "FROM quoteclose c JOIN quote q ON q.quoteid = c.quoteid WHERE q.opportunityid = ? ORDER BY 4"
+)
 
 
 def render(emulator: ControlledEmulator, query: Mapping[str, str]) -> str:
-    """Return the page; `view` picks a part of it, `entry` one request, `row` one opportunity."""
-    views: Mapping[str, tuple[str, View]] = {
-        "journal": ("Journal", requests),
-        "data": ("Data", rows),
-        "referee": ("Referee", _referee),
-        "rules": ("Rules", _rules),
-        "settings": ("Settings", _settings),
+    """Return the page; `view` picks a part, `entry` one request, `row` one opportunity. Raises ExtraMissing."""
+    views: Mapping[str, Callable[[ControlledEmulator, Mapping[str, str]], Context]] = {
+        "journal": _journal,
+        "data": _data,
     }
-    wanted = query.get("view", "journal")
-    current = wanted if wanted in views else "journal"
-    title, view = views[current]
-    tabs = "".join(
-        f'<a href="?view={name}"{" aria-current=page" if name == current else ""}>{one}</a>'
-        for name, (one, _) in views.items()
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>{title} · Dataverse emulator</title><style>{STYLE}</style></head><body>"
-        f"<header><h1>Dataverse emulator</h1><p>{escape(emulator.options.url)}</p><nav>{tabs}</nav></header>"
-        f"<main>{_tiles(emulator)}{view(emulator, query)}</main></body></html>"
+    view = query.get("view", "journal")
+    view = view if view in _TITLES else "journal"
+    context = views[view](emulator, query) if view in views else _settings(emulator)
+    return _template().render(
+        view=view,
+        titles=_TITLES,
+        states=_STATES,
+        rules=rules(),
+        url=emulator.options.url,
+        tiles=_tiles(emulator),
+        **context,
     )
 
 
-def _tiles(emulator: ControlledEmulator) -> str:
+@cache
+def _template() -> Template:
+    try:
+        import jinja2
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(error) from error
+    files = resources.files("connector.emulator") / "data"
+    sources = {name: (files / name).read_text("utf-8") for name in ("page.html", "page.css")}
+    environment = jinja2.Environment(autoescape=True, loader=jinja2.DictLoader(sources))
+    environment.filters |= {"breakable": _breakable, "utf8_length": lambda text: len(text.encode())}
+    return environment.get_template("page.html")
+
+
+def _breakable(text: str) -> Markup:
+    """Return an address with places to break at, after every part of it."""
+    from markupsafe import Markup, escape
+
+    html = str(escape(text))
+    for mark, with_break in (("/", "/<wbr>"), ("?", "?<wbr>"), ("&amp;", "&amp;<wbr>"), ("(", "<wbr>(")):
+        html = html.replace(mark, with_break)
+    return Markup(html)  # noqa: S704 - escaped above
+
+
+def _tiles(emulator: ControlledEmulator) -> tuple[tuple[str, int], ...]:
     counts = emulator.organization.row_counts()
-    failed = sum(count for status, count in emulator.journal.statuses.items() if status >= REFUSED)
-    tiles = (
+    return (
         ("Opportunities", counts.get("opportunity", 0)),
         ("Quotes", counts.get("quote", 0)),
         ("Close activities", counts.get("opportunityclose", 0) + counts.get("quoteclose", 0)),
         ("Requests", emulator.journal.number),
-        ("Refused or failed", failed),
+        ("Refused or failed", sum(n for status, n in emulator.journal.statuses.items() if status >= REFUSED)),
     )
-    inner = "".join(f"<div><dt>{title}</dt><dd>{value:,}</dd></div>" for title, value in tiles)
-    return f'<dl class="tiles">{inner}</dl>'
 
 
-def _referee(emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
-    report = emulator.referee.report()
-    if not report:
-        return empty("Nothing to say about the clients so far.")
-    told = [
-        (
-            escape(one["kind"]),
-            str(one["count"]),
-            escape(one["advice"]),
-            f"<small>{'<br>'.join(escape(example) for example in _listed(one['examples'])[:EXAMPLES])}</small>",
-        )
-        for one in report
-    ]
-    return table("What clients do that they should not", _REFEREE, told)
+def _journal(emulator: ControlledEmulator, query: Mapping[str, str]) -> Context:
+    """Return the latest requests, only those refused or failed (`only=failed`), or one of them (`entry=N`)."""
+    number = query.get("entry", "")
+    failed = query.get("only") == "failed"
+    entries = emulator.journal.latest(emulator.options.journal_size)
+    if number:
+        entry = next((entry for entry in entries if str(entry.number) == number), None)
+        if entry is not None:
+            return {"entry": entry, "entry_body": masked(entry.request)}
+        return {"nothing": f"The journal no longer has a request {number}."}
+    return {
+        "failed": failed,
+        "entries": [entry for entry in entries if not failed or entry.status >= REFUSED][:SHOWN],
+        "nothing": "Nothing was refused and nothing failed." if failed else "No requests yet. Point a client here.",
+    }
 
 
-def _rules(_emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
-    listed = [
-        (
-            f"<code>{escape(rule.id)}</code>",
-            escape(rule.text),
-            badge(rule.evidence, "good" if rule.evidence in ("document", "recording") else "plain"),
-            f"<code>{escape(rule.code)}</code>" if rule.code else "",
-            f"<small>{escape(rule.source)}</small>",
-        )
-        for rule in rules().values()
-    ]
-    return table("Rules and their evidence", _RULES, listed)
+def _data(emulator: ControlledEmulator, query: Mapping[str, str]) -> Context:
+    """Return the opportunities changed last, or one of them (`row=ID`) with its quotes and close activities."""
+    store, key = emulator.organization.world.store, query.get("row", "").lower()
+    if not key:
+        return {"opportunities": store.rows(_OPPORTUNITIES, (SHOWN,))}
+    return {
+        "row": store.get("opportunity", key),
+        "quotes": store.rows(_QUOTES, (key,)),
+        "closes": store.rows(_CLOSES, (key, key)),
+        "nothing": f"There is no opportunity {key}.",
+    }
 
 
-def _settings(emulator: ControlledEmulator, _query: Mapping[str, str]) -> str:
-    switches = [
-        (
-            f"<code>{escape(switch.name)}</code>",
-            f"<b>{escape(switch.value)}</b>",
-            escape(", ".join(switch.values)),
-            escape(switch.text),
-        )
-        for switch in emulator.organization.world.switches.describe()
-    ]
-    limits = [
-        (f"<code>{escape(name)}</code>", escape(value)) for name, value in asdict(emulator.protection.limits).items()
-    ]
-    return table("Switches", _SWITCHES, switches) + table("Service protection limits", _LIMITS, limits)
-
-
-def _listed(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+def _settings(emulator: ControlledEmulator) -> Context:
+    return {
+        "report": emulator.referee.report(),
+        "switches": emulator.organization.world.switches.describe(),
+        "limits": asdict(emulator.protection.limits),
+    }
