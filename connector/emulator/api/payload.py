@@ -13,17 +13,13 @@ from connector.emulator.odata.path import ROOT, segments
 from connector.emulator.odata.values import GUID
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.records import Ref, TypedValue
-from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
+from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table, names
 
 TYPE_PREFIX = "Microsoft.Dynamics.CRM."
-IGNORABLE = (
-    "@odata.context",
-    "@odata.etag",
-    "@odata.editLink",
-    "@OData.Community.Display.V1.FormattedValue",
-    "@Microsoft.Dynamics.CRM.lookuplogicalname",
-    "@Microsoft.Dynamics.CRM.associatednavigationproperty",
-    "@odata.type",
+IGNORABLE = names(
+    "@odata.context @odata.etag @odata.editLink @OData.Community.Display.V1.FormattedValue "
+    "@Microsoft.Dynamics.CRM.lookuplogicalname @Microsoft.Dynamics.CRM.associatednavigationproperty "
+    "@odata.type"
 )
 """Annotations in a body that change nothing: what reads answer with may be sent back."""
 

@@ -9,6 +9,7 @@ from fnmatch import translate
 from functools import lru_cache
 
 from connector.emulator.odata.lexer import ODataError
+from connector.emulator.world.schema import names
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
 LOOKUP_NAME = "Microsoft.Dynamics.CRM.lookuplogicalname"
@@ -54,17 +55,10 @@ WITHOUT_EFFECT = {
 """Headers that are accepted and change no answer, each with the reason; so are those beginning with x-, ms- or sec-."""
 
 UNDERSTOOD = frozenset(
-    {
-        "callerobjectid",
-        "content-type",
-        "if-match",
-        "if-none-match",
-        "mscrm.suppressduplicatedetection",
-        "mscrmcallerid",
-        "odata-maxversion",
-        "odata-version",
-        "prefer",
-    }
+    names(
+        "callerobjectid content-type if-match if-none-match mscrm.suppressduplicatedetection mscrmcallerid "
+        "odata-maxversion odata-version prefer"
+    )
 )
 """Headers that change an answer, or that are checked."""
 

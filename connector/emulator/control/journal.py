@@ -14,37 +14,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from connector.emulator.http.exchange import OperationResult
+from connector.emulator.world.schema import names
 from connector.handler import Request, Response
 
-KEPT_HEADERS = (
-    "prefer",
-    "if-match",
-    "if-none-match",
-    "x-ms-client-request-id",
-    "x-ms-correlation-id",
-    "mscrmcallerid",
-    "callerobjectid",
-    "content-type",
-    "user-agent",
+KEPT_HEADERS = names(
+    "prefer if-match if-none-match x-ms-client-request-id x-ms-correlation-id mscrmcallerid "
+    "callerobjectid content-type user-agent"
 )
 KEPT_ANSWER_HEADERS = frozenset(
-    {
-        "Content-Type",
-        "Content-Disposition",
-        "Date",
-        "ETag",
-        "Location",
-        "OData-EntityId",
-        "OData-Version",
-        "Preference-Applied",
-        "REQ_ID",
-        "Retry-After",
-        "WWW-Authenticate",
-        "x-ms-dop-hint",
-        "x-ms-ratelimit-burst-remaining-xrm-requests",
-        "x-ms-ratelimit-time-remaining-xrm-requests",
-        "x-ms-service-request-id",
-    }
+    names(
+        "Content-Type Content-Disposition Date ETag Location OData-EntityId OData-Version Preference-Applied "
+        "REQ_ID Retry-After WWW-Authenticate x-ms-dop-hint x-ms-ratelimit-burst-remaining-xrm-requests x-ms- "
+        "ratelimit-time-remaining-xrm-requests x-ms-service-request-id"
+    )
 )
 BODY_KEPT = 2000
 """Bytes of a body that are kept."""

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from connector.clock import Clock
-from connector.emulator.identity.errors import EntraError, Form, missing, required
+from connector.emulator.identity.errors import Form, entra_error, missing, required
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.tenant import Application, Tenant
 
@@ -27,19 +27,9 @@ class Credentials:
         """Return the registration of `client_id`; raises EntraError when there is none or it is disabled."""
         application = self._tenant.application(client_id)
         if application is None:
-            raise EntraError(
-                400,
-                "unauthorized_client",
-                700016,
-                f"Application with identifier '{client_id}' was not found in the directory '{self._tenant.tenant_id}'. "
-                "This can happen if the application has not been installed by the administrator of the tenant or "
-                "consented to by any user in the tenant. You may have sent your authentication request to the wrong "
-                "tenant.",
-            )
+            raise entra_error("700016", client_id, self._tenant.tenant_id)
         if application.disabled:
-            raise EntraError(
-                401, "unauthorized_client", 7000112, f"Application '{client_id}'({application.name}) is disabled."
-            )
+            raise entra_error("7000112", client_id, application.name)
         return application
 
     def client(self, form: Form, authorization: str | None) -> tuple[Application, str]:
@@ -58,34 +48,16 @@ class Credentials:
             raise missing("client_id")
         application = self.known(client_id)
         if secret is None:
-            raise EntraError(
-                401,
-                "invalid_client",
-                7000218,
-                "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-            )
+            raise entra_error("7000218")
         self._check_secret(application, secret)
         return application, "1"
 
     def _check_secret(self, application: Application, secret: str) -> None:
         known = next((registered for registered in application.secrets if registered.value == secret), None)
         if known is None:
-            raise EntraError(
-                401,
-                "invalid_client",
-                7000215,
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret "
-                f"value, not the client secret ID, for a secret added to app '{application.client_id}'.",
-            )
+            raise entra_error("7000215", application.client_id)
         if known.expires is not None and known.expires <= self._clock.now():
-            raise EntraError(
-                401,
-                "invalid_client",
-                7000222,
-                f"The provided client secret keys for app '{application.client_id}' are expired. Visit the Azure "
-                "portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using "
-                "certificate credentials for added security: https://aka.ms/certCreds.",
-            )
+            raise entra_error("7000222", application.client_id)
 
     def _assertion(self, form: Form) -> Application:
         from connector.emulator.identity.jwt import InvalidToken, take_apart
@@ -97,9 +69,7 @@ class Credentials:
             application = self.known(form.get("client_id") or str(claims.get("sub", "")))
             self._check_assertion(application, form["client_assertion"], claims)
         except InvalidToken as error:
-            raise EntraError(
-                401, "invalid_client", 700027, f"Client assertion failed signature validation. {error}"
-            ) from error
+            raise entra_error("700027", error) from error
         return application
 
     def _check_assertion(self, application: Application, token: str, claims: Mapping[str, Any]) -> None:
@@ -113,22 +83,16 @@ class Credentials:
                 federation.audience for federation in application.federations if federation.subject == claims.get("sub")
             )
             if not audiences:
-                raise EntraError(
-                    400, "invalid_client", 70021, "No matching federated identity record found for presented assertion."
-                )
+                raise entra_error("70021")
         else:
             check_assertion(token, application.certificates)
             audiences = own
             if claims.get("iss") != application.client_id or claims.get("sub") != application.client_id:
-                raise EntraError(
-                    401, "invalid_client", 700021, "Client assertion application identifier doesn't match 'client_id'."
-                )
+                raise entra_error("700021")
         if claims.get("aud") not in audiences:
-            raise EntraError(
-                401, "invalid_client", 700023, "Client assertion audience claim does not match Realm issuer."
-            )
+            raise entra_error("700023")
         if not float(claims.get("nbf", 0)) - 300 <= self._clock.now().timestamp() < float(claims.get("exp", 0)):
-            raise EntraError(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")
+            raise entra_error("700024")
 
 
 def basic_credentials(authorization: str | None) -> tuple[str, str] | None:

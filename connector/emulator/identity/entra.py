@@ -19,7 +19,7 @@ from connector.emulator.http.responses import (
     split_url,
     text_response,
 )
-from connector.emulator.identity.errors import EntraError, Form, required
+from connector.emulator.identity.errors import EntraError, Form, entra_error, required
 from connector.emulator.identity.grants import Grants
 from connector.handler import Request, Response
 
@@ -85,14 +85,7 @@ class IdentityProvider:
     def _check_tenant(self, tenant: str) -> None:
         known = self.grants.tenant.tenant_id.lower()
         if tenant.lower() not in (known, "common", "organizations"):
-            raise EntraError(
-                400,
-                "invalid_tenant",
-                90002,
-                f"Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into "
-                "the correct cloud. Check with your subscription administrator, this may happen if there are no active "
-                "subscriptions for the tenant.",
-            )
+            raise entra_error("90002", tenant)
 
     def _configuration(self, version: str) -> Mapping[str, object]:
         base = f"{self.grants.issuer.login_url}/{self.grants.tenant.tenant_id}"
@@ -124,13 +117,7 @@ class IdentityProvider:
         """Send the browser back to the application with a code; the emulator asks nothing."""
         target = required(query, "redirect_uri")
         if not target.startswith(("http://localhost", "http://127.0.0.1", "https://localhost", "https://127.0.0.1")):
-            raise EntraError(
-                400,
-                "invalid_request",
-                50011,
-                f"The redirect URI '{target}' specified in the request does not match the redirect URIs configured "
-                f"for the application '{query.get('client_id', '')}'.",
-            )
+            raise entra_error("50011", target, query.get("client_id", ""))
         fields = {"code": self.grants.authorize(query), "state": query.get("state", "")}
         if query.get("response_mode", "query") == "form_post":
             return html_response(200, _form_post(target, fields))

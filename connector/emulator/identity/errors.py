@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
 
 Form = Mapping[str, str]
 """Fields of a form or a query, each once."""
@@ -26,5 +30,20 @@ def required(form: Form, name: str) -> str:
 
 def missing(name: str) -> EntraError:
     """Return what Entra says about an absent parameter."""
-    text = f"The request body must contain the following parameter: '{name}'."
-    return EntraError(400, "invalid_request", 900144, text)
+    return entra_error("900144", name)
+
+
+def entra_error(key: str, *values: object) -> EntraError:
+    """Return the refusal that `data/entra_errors.json` has under an AADSTS number, its sentence filled with `values`.
+
+    A letter after the number tells the sentences of one number apart.
+    """
+    entry = _errors()[key]
+    return EntraError(entry["status"], entry["error"], int(key.rstrip("bc")), entry["text"].format(*values))
+
+
+@cache
+def _errors() -> Mapping[str, Any]:
+    text = (resources.files("connector.emulator") / "data" / "entra_errors.json").read_text("utf-8")
+    errors: Mapping[str, Any] = json.loads(text)
+    return errors

@@ -15,7 +15,7 @@ from typing import Any
 
 from connector.clock import Clock
 from connector.emulator.identity.credentials import Credentials
-from connector.emulator.identity.errors import EntraError, Form, missing, required
+from connector.emulator.identity.errors import Form, entra_error, missing, required
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.tenant import Application, Person, Tenant
 
@@ -67,16 +67,14 @@ class Grants:
             JWT_BEARER: self._on_behalf_of,
         }
         if grant_type not in answer:
-            raise EntraError(
-                400, "unsupported_grant_type", 70003, f"The app requested an unsupported grant type '{grant_type}'."
-            )
+            raise entra_error("70003", grant_type)
         return answer[grant_type](form, authorization)
 
     def managed_identity(self, client_id: str | None, resource: str) -> dict[str, Any]:
         """Return the token answer of a managed-identity endpoint (`expires_on` and `expires_in` are texts there)."""
         application = self.tenant.application(client_id or self.tenant.managed_identity)
         if application is None:
-            raise EntraError(400, "invalid_request", 0, "Identity not found")
+            raise entra_error("0")
         audience = self._resource(resource)
         token = self.issuer.access(application, "2", None, audience, "")
         expires = int(self._clock.now().timestamp()) + self.tenant.token_lifetime
@@ -121,7 +119,7 @@ class Grants:
         application = self.credentials.known(required(query, "client_id"))
         resource, scope = self._scope(required(query, "scope"))
         if query.get("code_challenge_method", "S256") != "S256":
-            raise EntraError(400, "invalid_request", 501481, "The code_challenge_method must be S256.")
+            raise entra_error("501481")
         code = self.issuer.opaque()
         grant = Grant(
             application.client_id,
@@ -145,13 +143,7 @@ class Grants:
         else:
             scope = required(form, "scope")
             if not scope.endswith("/.default"):
-                raise EntraError(
-                    400,
-                    "invalid_scope",
-                    1002012,
-                    f"The provided value for scope {scope} is not valid. Client credential flows must have a scope "
-                    "value with /.default suffixed to the resource identifier (application ID URI).",
-                )
+                raise entra_error("1002012", scope)
             resource, _ = self._scope(scope)
         return self._answer(self.issuer.access(application, strength, None, resource, ""))
 
@@ -159,11 +151,9 @@ class Grants:
         grant = self._refresh.get(required(form, "refresh_token"))
         application, strength = self.credentials.client(form, authorization)
         if grant is None or grant.expires < self._now():
-            raise EntraError(
-                400, "invalid_grant", 700082, "The refresh token has expired due to inactivity or was never issued."
-            )
+            raise entra_error("700082")
         if grant.client_id != application.client_id:
-            raise EntraError(400, "invalid_grant", 70000, "The provided grant was issued for another client id.")
+            raise entra_error("70000")
         scope = form.get("scope", grant.scope)
         resource = self._scope(scope)[0] if set(scope.split()) - OIDC_SCOPES else grant.resource
         return self._for_person(application, strength, replace(grant, resource=resource, scope=scope))
@@ -172,19 +162,12 @@ class Grants:
         grant = self._codes.pop(required(form, "code"), None)
         application, strength = self.credentials.client(form, authorization)
         if grant is None or grant.expires < self._now() or grant.client_id != application.client_id:
-            raise EntraError(400, "invalid_grant", 70008, "The provided authorization code has expired or is invalid.")
+            raise entra_error("70008")
         if form.get("redirect_uri", grant.redirect_uri) != grant.redirect_uri:
-            raise EntraError(
-                400, "invalid_grant", 50011, "The redirect URI does not match the one the code was issued for."
-            )
+            raise entra_error("50011b")
         verifier = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         if grant.challenge and base64.urlsafe_b64encode(verifier).rstrip(b"=").decode() != grant.challenge:
-            raise EntraError(
-                400,
-                "invalid_grant",
-                501481,
-                "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
-            )
+            raise entra_error("501481b")
         return self._for_person(application, strength, grant)
 
     def _device_code(self, form: Form, authorization: str | None) -> dict[str, Any]:
@@ -192,16 +175,11 @@ class Grants:
         application, strength = self.credentials.client(form, authorization)
         grant = self._devices.get(code)
         if grant is None or grant.client_id != application.client_id:
-            raise EntraError(400, "bad_verification_code", 70019, "Verification code expired or was never issued.")
+            raise entra_error("70019")
         if grant.expires < self._now():
-            raise EntraError(400, "expired_token", 70020, "The provided device code has expired.")
+            raise entra_error("70020")
         if grant.person is None:
-            raise EntraError(
-                400,
-                "authorization_pending",
-                70016,
-                "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
-            )
+            raise entra_error("70016")
         del self._devices[code]
         return self._for_person(application, strength, grant)
 
@@ -214,17 +192,12 @@ class Grants:
         try:
             claims = self.issuer.check(required(form, "assertion"))
         except InvalidToken as error:
-            raise EntraError(400, "invalid_grant", 50013, f"Assertion failed signature validation. {error}") from error
+            raise entra_error("50013b", error) from error
         person = next((person for person in self.tenant.people if person.object_id == claims.get("oid")), None)
         if person is None or claims["exp"] < self._now():
-            raise EntraError(400, "invalid_grant", 500133, "Assertion is not within its valid time range.")
+            raise entra_error("500133")
         if str(claims["aud"]).removeprefix("api://").lower() != application.client_id.lower():
-            raise EntraError(
-                400,
-                "invalid_grant",
-                50013,
-                "Assertion audience does not match the Client app presenting it.",
-            )
+            raise entra_error("50013")
         resource, scope = self._scope(required(form, "scope"))
         return self._for_person(application, strength, Grant(application.client_id, person, resource, scope, 0))
 
@@ -236,13 +209,7 @@ class Grants:
         """Return the one resource of a scope text and the text itself."""
         resources = {name.rpartition("/")[0] for name in scope.split() if name not in OIDC_SCOPES}
         if len(resources) != 1 or "" in resources:
-            raise EntraError(
-                400,
-                "invalid_scope",
-                70011,
-                "The provided request must include a 'scope' input parameter. The provided value for the input "
-                f"parameter 'scope' is not valid. The scope {scope} is not valid.",
-            )
+            raise entra_error("70011", scope)
         return self._resource(resources.pop()), scope
 
     def _resource(self, resource: str) -> str:
@@ -251,14 +218,7 @@ class Grants:
         exchange = {federation.audience for app in self.tenant.applications for federation in app.federations}
         if plain in self.audiences | own | exchange or plain == DATAVERSE_APPLICATION:
             return resource
-        raise EntraError(
-            400,
-            "invalid_resource",
-            500011,
-            f"The resource principal named {resource} was not found in the tenant named {self.tenant.tenant_id}. This "
-            "can happen if the application has not been installed by the administrator of the tenant or consented to "
-            "by any user in the tenant. You might have sent your authentication request to the wrong tenant.",
-        )
+        raise entra_error("500011", resource, self.tenant.tenant_id)
 
     # What they get.
 

@@ -20,7 +20,7 @@ from connector.emulator.odata.date_ranges import (
 from connector.emulator.odata.expressions import Literal, LiteralKind, QueryFunction
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import ID_KINDS, TEXT, day_text, fold, loosely, moment_text
-from connector.emulator.world.schema import Column, Kind
+from connector.emulator.world.schema import Column, Kind, names
 
 Value = str | int | float | None
 LateValue = Callable[[QueryContext], Value]
@@ -36,36 +36,14 @@ IMPLEMENTED = frozenset(FIXED) | COUNTED | frozenset(ON) | {"NotOn"} | LISTS | f
 """The query functions that work here."""
 
 REFUSED = frozenset(
-    {
-        "Above",
-        "AboveOrEqual",
-        "ContainValues",
-        "DoesNotContainValues",
-        "EqualRoleBusinessId",
-        "EqualUserLanguage",
-        "EqualUserOrUserHierarchy",
-        "EqualUserOrUserHierarchyAndTeams",
-        "EqualUserOrUserTeams",
-        "EqualUserTeams",
-        "InFiscalPeriod",
-        "InFiscalPeriodAndYear",
-        "InFiscalYear",
-        "InOrAfterFiscalPeriodAndYear",
-        "InOrBeforeFiscalPeriodAndYear",
-        "LastFiscalPeriod",
-        "LastFiscalYear",
-        "LastXFiscalPeriods",
-        "LastXFiscalYears",
-        "NextFiscalPeriod",
-        "NextFiscalYear",
-        "NextXFiscalPeriods",
-        "NextXFiscalYears",
-        "NotUnder",
-        "ThisFiscalPeriod",
-        "ThisFiscalYear",
-        "Under",
-        "UnderOrEqual",
-    }
+    names(
+        "Above AboveOrEqual ContainValues DoesNotContainValues EqualRoleBusinessId EqualUserLanguage "
+        "EqualUserOrUserHierarchy EqualUserOrUserHierarchyAndTeams EqualUserOrUserTeams EqualUserTeams "
+        "InFiscalPeriod InFiscalPeriodAndYear InFiscalYear InOrAfterFiscalPeriodAndYear "
+        "InOrBeforeFiscalPeriodAndYear LastFiscalPeriod LastFiscalYear LastXFiscalPeriods LastXFiscalYears "
+        "NextFiscalPeriod NextFiscalYear NextXFiscalPeriods NextXFiscalYears NotUnder ThisFiscalPeriod "
+        "ThisFiscalYear Under UnderOrEqual"
+    )
 )
 """Documented query functions that are refused by name: hierarchies, teams, fiscal periods, multiple choices."""
 

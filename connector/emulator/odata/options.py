@@ -7,22 +7,10 @@ from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from connector.emulator.odata.lexer import ODataError
+from connector.emulator.world.schema import names
 
 UNDERSTOOD = frozenset(
-    {
-        "$select",
-        "$filter",
-        "$orderby",
-        "$expand",
-        "$top",
-        "$count",
-        "$skiptoken",
-        "$deltatoken",
-        "$id",
-        "annotations",
-        "savedQuery",
-        "userQuery",
-    }
+    names("$select $filter $orderby $expand $top $count $skiptoken $deltatoken $id annotations savedQuery userQuery")
 )
 """Options that some resource understands; each resource says which of them it takes."""
 

@@ -18,6 +18,7 @@ from connector.emulator.seeding.organization import (
     US_DOLLAR_ID,
     row_id,
 )
+from connector.emulator.world.schema import names
 from connector.emulator.world.store import Value
 from connector.emulator.world.world import World
 
@@ -44,72 +45,27 @@ FIRST_CASES: tuple[tuple[int, ...], ...] = (
 )
 """Status reasons of the quotes of the first opportunities, so that an example of each case has a known number."""
 
-_COMMON = (
-    "createdon",
-    "modifiedon",
-    "createdby",
-    "modifiedby",
-    "ownerid",
-    "ownerid_type",
-    "owninguser",
-    "owningbusinessunit",
-)
+_COMMON = names("createdon modifiedon createdby modifiedby ownerid ownerid_type owninguser owningbusinessunit")
 _OPPORTUNITY = (
-    "opportunityid",
-    "statecode",
-    "statuscode",
-    "name",
-    "customerid",
-    "customerid_type",
-    "accountid",
-    "contactid",
-    "estimatedvalue",
-    "estimatedvalue_base",
-    "actualvalue",
-    "actualvalue_base",
-    "actualclosedate",
-    "estimatedclosedate",
-    "transactioncurrencyid",
-    "exchangerate",
-    "pricelevelid",
-    "closeprobability",
-    "msdyn_forecastcategory",
-    "msdyn_ordertype",
-    "isrevenuesystemcalculated",
+    *names(
+        "opportunityid statecode statuscode name customerid customerid_type accountid contactid "
+        "estimatedvalue estimatedvalue_base actualvalue actualvalue_base actualclosedate estimatedclosedate "
+        "transactioncurrencyid exchangerate pricelevelid closeprobability msdyn_forecastcategory "
+        "msdyn_ordertype isrevenuesystemcalculated"
+    ),
     *_COMMON,
 )
 _QUOTE = (
-    "quoteid",
-    "statecode",
-    "statuscode",
-    "name",
-    "quotenumber",
-    "revisionnumber",
-    "opportunityid",
-    "customerid",
-    "customerid_type",
-    "accountid",
-    "contactid",
-    "totalamount",
-    "totalamount_base",
-    "transactioncurrencyid",
-    "exchangerate",
-    "pricelevelid",
-    "closedon",
-    "msdyn_ordertype",
+    *names(
+        "quoteid statecode statuscode name quotenumber revisionnumber opportunityid customerid "
+        "customerid_type accountid contactid totalamount totalamount_base transactioncurrencyid exchangerate "
+        "pricelevelid closedon msdyn_ordertype"
+    ),
     *_COMMON,
 )
-_CLOSE = (
-    "activityid",
-    "statecode",
-    "statuscode",
-    "subject",
-    "actualend",
-    "activitytypecode",
-    "regardingobjectid",
-    "regardingobjectid_type",
-    "transactioncurrencyid",
-    "exchangerate",
+_CLOSE = names(
+    "activityid statecode statuscode subject actualend activitytypecode regardingobjectid "
+    "regardingobjectid_type transactioncurrencyid exchangerate"
 )
 _QUOTE_CLOSE = (*_CLOSE, "quoteid", "quotenumber", "revision", *_COMMON)
 _OPPORTUNITY_CLOSE = (

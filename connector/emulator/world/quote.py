@@ -6,48 +6,22 @@ from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
+from connector.emulator.world.schema import names
 from connector.emulator.world.store import Row
 
 DRAFT, ACTIVE, WON, CLOSED = 0, 1, 2, 3
 LOST_STATUS, WON_STATUS = 5, 4
 WORK_BASED = 192350001
 _NEEDED = ("quoteid", "statecode", "msdyn_ordertype", "quotenumber", "revisionnumber", "opportunityid")
-_COPIED = (
-    "name",
-    "quotenumber",
-    "opportunityid",
-    "customerid",
-    "customerid_type",
-    "accountid",
-    "contactid",
-    "pricelevelid",
-    "transactioncurrencyid",
-    "totalamount",
-    "totallineitemamount",
-    "totalamountlessfreight",
-    "discountamount",
-    "discountpercentage",
-    "freightamount",
-    "totaltax",
-    "effectivefrom",
-    "effectiveto",
-    "expireson",
-    "description",
-    "msdyn_ordertype",
+_COPIED = names(
+    "name quotenumber opportunityid customerid customerid_type accountid contactid pricelevelid "
+    "transactioncurrencyid totalamount totallineitemamount totalamountlessfreight discountamount "
+    "discountpercentage freightamount totaltax effectivefrom effectiveto expireson description "
+    "msdyn_ordertype"
 )
-_LINE_COPIED = (
-    "quotedetailname",
-    "productdescription",
-    "quantity",
-    "priceperunit",
-    "baseamount",
-    "extendedamount",
-    "manualdiscountamount",
-    "tax",
-    "isproductoverridden",
-    "ispriceoverridden",
-    "lineitemnumber",
-    "transactioncurrencyid",
+_LINE_COPIED = names(
+    "quotedetailname productdescription quantity priceperunit baseamount extendedamount "
+    "manualdiscountamount tax isproductoverridden ispriceoverridden lineitemnumber transactioncurrencyid"
 )
 
 

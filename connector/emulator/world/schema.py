@@ -10,6 +10,11 @@ from importlib import resources
 from typing import Any
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return the words of a text: many column names or the like, side by side."""
+    return tuple(text.split())
+
+
 class Kind(StrEnum):
     """What a column holds; it decides storage, wire type and metadata type."""
 
