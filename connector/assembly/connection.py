@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Self
 from urllib.parse import urlsplit
 
 from connector.assembly.sign_in import identity_tokens
@@ -45,12 +46,21 @@ class IdentityClient:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity."""
+    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity.
+
+    As a context manager it is closed at the end.
+    """
 
     base_url: str
     clients: tuple[IdentityClient, ...]
     tokens: tuple[TokenSource, ...]
     _closing: ExitStack
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.close()
 
     @property
     def organization(self) -> DataverseOrganization:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from connector.assembly import connect
 from connector.bulk.planning import forecast, write_plan
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
@@ -26,10 +27,10 @@ from connector.cli.bulk.run_job import (
 from connector.cli.bulk.source import source_of, source_options
 from connector.cli.bulk.words import duration
 from connector.cli.bulk.words import rows as rows_of
-from connector.cli.connected import connected, read_settings
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.run_options import run_options, yes_option
+from connector.cli.settings_of import read_settings
 from connector.ledger.model import ItemStatus, JobKind, Wish
 
 
@@ -76,7 +77,7 @@ def plan(
     source = source_of(context)
     settings = read_settings(env_file)
     target = out or source.plan_file()
-    with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+    with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
         head = {"organization": connection.base_url, **source.data()}
@@ -125,7 +126,7 @@ def run(
     job_name = checked_name(name or source.job_name())
     with opened(settings) as ledger:
         may_begin(ledger, job_name, join=join)
-        with connected(settings) as connection, source.opened(settings, connection.organization) as rows:
+        with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
             source.must_belong(connection.base_url)
             job = ledger.find(job_name)
             if job is not None:
@@ -260,7 +261,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
     from connector.bulk.reconcile import DONE, mismatches
 
     settings = read_settings(env_file)
-    with opened(settings) as ledger, connected(settings) as connection:
+    with opened(settings) as ledger, connect(settings) as connection:
         job = ledger.job(name)
         same_organization(job, connection.base_url)
         counts = ledger.counts(name)

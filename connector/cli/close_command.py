@@ -8,10 +8,10 @@ from uuid import UUID
 import click
 
 from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
-from connector.cli.connected import read_settings
 from connector.cli.intent_options import intent_options, requested, with_defaults
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import if_plan_option, run_options, yes_option
+from connector.cli.settings_of import read_settings
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
 from connector.closing.organization import Organization

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import click
 
+from connector.assembly import connect
 from connector.cli.close_view import show_failure, show_preview, show_report
-from connector.cli.connected import connected
 from connector.cli.failure_text import ExitCode, sentences
 from connector.cli.json_output import print_json
 from connector.clock import SystemClock
@@ -64,7 +64,7 @@ def wait_and_tell(seconds: float) -> None:
 
 def carry_out(action: ConfirmedAction, settings: Settings) -> int:
     """Do the action in the organization of the settings, print what came of it and return the exit code."""
-    with connected(settings) as connection:
+    with connect(settings) as connection:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
         digest = action.if_plan

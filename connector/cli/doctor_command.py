@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.cli.connected import read_settings
 from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.run_options import run_options
 from connector.cli.screen import colored, legible, room
+from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 
 _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FAILED ", Verdict.SKIPPED: "skipped"}

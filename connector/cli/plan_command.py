@@ -8,13 +8,14 @@ from uuid import UUID
 
 import click
 
+from connector.assembly import connect
 from connector.cli.close_view import show_preview
-from connector.cli.connected import connected, read_settings
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
 from connector.cli.json_output import print_json
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import run_options
+from connector.cli.settings_of import read_settings
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
@@ -41,7 +42,7 @@ def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json
 
 
 def _show(settings: Settings, intent: Intent | ReopenIntent, already: ReportStatus, *, as_json: bool) -> int:
-    with connected(settings) as connection:
+    with connect(settings) as connection:
         seen = preview(connection.organization, intent)
         if as_json:
             print_json(preview_data(seen, already))

@@ -8,9 +8,9 @@ from uuid import UUID
 import click
 
 from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
-from connector.cli.connected import read_settings
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import if_plan_option, run_options, yes_option
+from connector.cli.settings_of import read_settings
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
 from connector.closing.organization import Organization

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from connector.assembly.endpoint import HostedEndpoint, open_endpoint
-from connector.cli.connected import read_settings
 from connector.cli.run_options import env_file_option, verbose_option
+from connector.cli.settings_of import read_settings
 from connector.errors import SettingsError
 
 CONNECTIONS = 2000

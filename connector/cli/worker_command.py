@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from connector.assembly import Connection
+from connector.assembly import Connection, connect
 from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
-from connector.cli.connected import connected, read_settings
 from connector.cli.failure_text import ExitCode
 from connector.cli.run_options import env_file_option, verbose_option
+from connector.cli.settings_of import read_settings
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError, SettingsError
 from connector.ledger.ledger import LEASE, Ledger
@@ -66,7 +66,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
             remedy="Set it to postgresql://... on every machine. On one machine, bulk run needs no worker.",
         )
     clock = SystemClock()
-    with opened(settings, dead_after) as ledger, connected(settings) as connection:
+    with opened(settings, dead_after) as ledger, connect(settings) as connection:
         connection.warm()
         machine = _machine(settings, ledger, connection, clock, dead_after)
         _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.clients)}.")

@@ -75,6 +75,7 @@ class Opportunity:
     actual_value: Decimal | None = None
     actual_close_date: date | None = None
     customer_id: UUID | None = None
+    currency_id: UUID | None = None
     work_based: bool = False
 
 

@@ -26,17 +26,18 @@ _COMPLETED = 1
 def opportunity_of(row: Row) -> Opportunity:
     """Return the opportunity in `row`."""
     closed_on = row.get("actualclosedate")
-    customer = row.get("_customerid_value")
+    customer, currency = row.get("_customerid_value"), row.get("_transactioncurrencyid_value")
     return Opportunity(
         id=UUID(row["opportunityid"]),
         name=_text(row.get("name")),
         state=OpportunityState(row["statecode"]),
         status=_integer(row["statuscode"]),
         version=_version(row),
-        estimated_value=_money(row.get("estimatedvalue")),
-        actual_value=_money(row.get("actualvalue")),
+        estimated_value=money_of(row.get("estimatedvalue")),
+        actual_value=money_of(row.get("actualvalue")),
         actual_close_date=None if closed_on is None else date.fromisoformat(closed_on[:10]),
         customer_id=None if customer is None else UUID(customer),
+        currency_id=None if currency is None else UUID(currency),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
     )
 
@@ -88,7 +89,8 @@ def _integer(value: object) -> int:
     return value
 
 
-def _money(value: object) -> Decimal | None:
+def money_of(value: object) -> Decimal | None:
+    """Return an amount; None for a column that is empty. Raises TypeError for what is no number."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):

@@ -37,7 +37,10 @@ _BASE = {
     "odata-version": "4.0",
     "if-none-match": "null",  # defeats stale cached expansions, as the documents ask on every request
 }
-_OPPORTUNITY = "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value"
+_OPPORTUNITY = (
+    "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
+    "_transactioncurrencyid_value"
+)
 _QUOTE = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
 _JSON = json.JSONEncoder()
@@ -62,16 +65,18 @@ class Endpoint:
     """Where requests go and as whom: builds them complete, with headers and ids.
 
     `base_url` is `https://host`, without a path. `impersonate` is the Entra object id of the user to act as; the
-    caller needs prvActOnBehalfOfAnotherUser. `new_id` makes the id that each request carries for support.
+    caller needs prvActOnBehalfOfAnotherUser. `new_id` makes the id that each request carries for support, `annotations`
+    is the preference that says which annotations are wanted.
     """
 
     base_url: str
     impersonate: UUID | None = None
     new_id: Callable[[], UUID] = uuid4
+    annotations: str = ANNOTATIONS
 
     def request(self, operation: Operation, correlation: UUID | None = None) -> Request:
         """Return `operation` as a request of its own; `correlation` names the opportunity it serves."""
-        headers = self._headers(correlation, ANNOTATIONS)
+        headers = self._headers(correlation, self.annotations)
         if operation.if_match:
             headers["if-match"] = operation.if_match
         if operation.body:
@@ -82,13 +87,13 @@ class Endpoint:
 
     def batch(self, body: bytes, boundary: str, correlation: UUID | None = None) -> Request:
         """Return the request of a batch that goes on after an operation failed."""
-        headers = self._headers(correlation, f"odata.continue-on-error,{ANNOTATIONS}")
+        headers = self._headers(correlation, f"odata.continue-on-error,{self.annotations}")
         headers["content-type"] = f'multipart/mixed; boundary="{boundary}"'
         return Request("POST", f"{self.base_url}{SERVICE_PATH}$batch", headers, body, WRITE_TIMEOUT)
 
     def part_headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that every operation inside a batch carries itself."""
-        own = (("Accept", "application/json"), ("Prefer", ANNOTATIONS))
+        own = (("Accept", "application/json"), ("Prefer", self.annotations))
         return own if self.impersonate is None else (*own, ("CallerObjectId", str(self.impersonate)))
 
     def follow(self, link: str) -> Request:
@@ -99,7 +104,7 @@ class Endpoint:
                 f"The organization's answer goes on at another host ({theirs.hostname}), which is not followed.",
                 remedy="Set DATAVERSE_URL to the address that the organization itself uses.",
             )
-        return Request("GET", link, self._headers(None, ANNOTATIONS))
+        return Request("GET", link, self._headers(None, self.annotations))
 
     def _headers(self, correlation: UUID | None, prefer: str) -> dict[str, str]:
         headers = {**_BASE, "prefer": prefer, "x-ms-client-request-id": str(self.new_id())}
@@ -125,7 +130,7 @@ def read_opportunity(opportunity_id: UUID, *, work_based: bool) -> Operation:
 
 def read_opportunities(ids: Iterable[UUID], *, work_based: bool) -> Operation:
     """Return the read of many opportunities without their quotes (see `read_quotes`)."""
-    return _read("opportunities", _OPPORTUNITY + (_WORK_BASED if work_based else ""), "opportunityid", ids)
+    return read_set("opportunities", _OPPORTUNITY + (_WORK_BASED if work_based else ""), "opportunityid", ids)
 
 
 def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operation:
@@ -133,22 +138,23 @@ def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operati
 
     A query of its own, because an expansion over a set may answer with a link per row instead of the rows.
     """
-    return _read("quotes", _QUOTE + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
+    return read_set("quotes", _QUOTE + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
 
 
 def read_opportunity_closes(opportunity_ids: Iterable[UUID]) -> Operation:
     """Return the read of the close activities of many opportunities."""
-    return _read(
+    return read_set(
         "opportunitycloses", "activityid,statecode,createdon,_opportunityid_value", "opportunityid", opportunity_ids
     )
 
 
 def read_quote_closes(quote_ids: Iterable[UUID]) -> Operation:
     """Return the read of the close activities of many quotes."""
-    return _read("quotecloses", "activityid,statecode,createdon,_quoteid_value", "quoteid", quote_ids)
+    return read_set("quotecloses", "activityid,statecode,createdon,_quoteid_value", "quoteid", quote_ids)
 
 
-def _read(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
+def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
+    """Return the read of the rows of a set whose `column` is among `ids`."""
     values = ",".join([f"'{id_}'" for id_ in ids])
     condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
     return Operation("GET", f"{entity_set}?$select={columns}&$filter={condition}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from connector.assembly import Connection
+from connector.assembly import Connection, connect
 from connector.bulk.run.carry_over import LimitsCarryOver
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
@@ -19,9 +19,9 @@ from connector.bulk.undo import undo_name
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.bulk.words import rows
-from connector.cli.connected import connected, read_settings
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.json_output import print_json
+from connector.cli.settings_of import read_settings
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
@@ -38,7 +38,7 @@ USER_LOOK = 0.5
 
 def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code."""
-    with connected(settings) as connection:
+    with connect(settings) as connection:
         same_organization(job, connection.base_url)
         connection.warm()
         ending = _work_on(ledger, job, settings, connection)

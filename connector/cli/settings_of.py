@@ -1,14 +1,11 @@
-"""From the settings to an organization, for every command that talks to one."""
+"""The settings of this command line, for every command that needs them."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from connector.assembly import Connection, connect
 from connector.cli.record_id import check_addresses
 from connector.cli.run_options import LOG_FORMAT
 from connector.settings.environment import load
@@ -24,13 +21,3 @@ def read_settings(env_file: Path | None) -> Settings:
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return settings
-
-
-@contextmanager
-def connected(settings: Settings) -> Iterator[Connection]:
-    """Give a connection to the organization that the settings name; it is closed at the end."""
-    connection = connect(settings)
-    try:
-        yield connection
-    finally:
-        connection.close()
