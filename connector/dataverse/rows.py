@@ -25,7 +25,6 @@ _COMPLETED = 1
 
 def opportunity_of(row: Row) -> Opportunity:
     """Return the opportunity in `row`."""
-    closed_on = row.get("actualclosedate")
     customer, currency = row.get("_customerid_value"), row.get("_transactioncurrencyid_value")
     return Opportunity(
         id=UUID(row["opportunityid"]),
@@ -35,7 +34,7 @@ def opportunity_of(row: Row) -> Opportunity:
         version=_version(row),
         estimated_value=money_of(row.get("estimatedvalue")),
         actual_value=money_of(row.get("actualvalue")),
-        actual_close_date=None if closed_on is None else date.fromisoformat(closed_on[:10]),
+        actual_close_date=day_of(row.get("actualclosedate")),
         customer_id=None if customer is None else UUID(customer),
         currency_id=None if currency is None else UUID(currency),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
@@ -63,6 +62,11 @@ def activity_of(row: Row, column: str) -> CloseActivity | None:
     created = row.get("createdon")
     created_on = None if created is None else datetime.fromisoformat(created)
     return CloseActivity(UUID(row["activityid"]), UUID(record), row["statecode"] == _COMPLETED, created_on)
+
+
+def day_of(value: str | None) -> date | None:
+    """Return a calendar date, which some columns have with a time."""
+    return None if value is None else date.fromisoformat(value[:10])
 
 
 def _version(row: Row) -> str:

@@ -37,11 +37,11 @@ _BASE = {
     "odata-version": "4.0",
     "if-none-match": "null",  # defeats stale cached expansions, as the documents ask on every request
 }
-_OPPORTUNITY = (
+OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
     "_transactioncurrencyid_value"
 )
-_QUOTE = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
+QUOTE_COLUMNS = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
 _JSON = json.JSONEncoder()
 _CLOSES = ("WinOpportunity", "LoseOpportunity")
@@ -124,13 +124,13 @@ def read_opportunity(opportunity_id: UUID, *, work_based: bool) -> Operation:
     `work_based` asks for `msdyn_ordertype` too, which only organizations with Project Operations have.
     """
     extra = _WORK_BASED if work_based else ""
-    expand = f"$expand=opportunity_quotes($select={_QUOTE}{extra})"
-    return Operation("GET", f"opportunities({opportunity_id})?$select={_OPPORTUNITY}{extra}&{expand}")
+    expand = f"$expand=opportunity_quotes($select={QUOTE_COLUMNS}{extra})"
+    return Operation("GET", f"opportunities({opportunity_id})?$select={OPPORTUNITY_COLUMNS}{extra}&{expand}")
 
 
 def read_opportunities(ids: Iterable[UUID], *, work_based: bool) -> Operation:
     """Return the read of many opportunities without their quotes (see `read_quotes`)."""
-    return read_set("opportunities", _OPPORTUNITY + (_WORK_BASED if work_based else ""), "opportunityid", ids)
+    return read_set("opportunities", OPPORTUNITY_COLUMNS + (_WORK_BASED if work_based else ""), "opportunityid", ids)
 
 
 def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operation:
@@ -138,7 +138,7 @@ def read_quotes(opportunity_ids: Iterable[UUID], *, work_based: bool) -> Operati
 
     A query of its own, because an expansion over a set may answer with a link per row instead of the rows.
     """
-    return read_set("quotes", _QUOTE + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
+    return read_set("quotes", QUOTE_COLUMNS + (_WORK_BASED if work_based else ""), "opportunityid", opportunity_ids)
 
 
 def read_opportunity_closes(opportunity_ids: Iterable[UUID]) -> Operation:

@@ -10,7 +10,7 @@ import pytest
 
 from connector import connect, load_settings
 from connector.assembly import Connection
-from connector.closing.model import OpportunityState, QuoteState
+from connector.closing.model import OpportunityState
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint
 
@@ -30,13 +30,13 @@ def connect_to(file: Path) -> Connection:
 def test_a_card_has_the_names_that_the_organization_shows(connection: Connection) -> None:
     cards = read_cards(connection.handler, Endpoint(connection.base_url), [FIRST])
     card = cards[FIRST]
-    assert (card.name, card.state, card.status) == ("Opportunity 1", OpportunityState.OPEN, "In Progress")
+    assert (card.record.name, card.record.state, card.status) == ("Opportunity 1", OpportunityState.OPEN, "In Progress")
     assert card.customer
     assert card.owner
     assert card.currency == "US Dollar"
-    assert card.estimated_value is not None
-    assert [quote.number for quote in card.quotes] == sorted(quote.number for quote in card.quotes)
-    assert {quote.state for quote in card.quotes} <= set(QuoteState)
+    assert card.record.estimated_value is not None
+    assert [quote.record.number for quote in card.quotes] == sorted(quote.record.number for quote in card.quotes)
+    assert all(quote.total for quote in card.quotes)
 
 
 def test_what_does_not_exist_has_no_card_and_the_others_keep_their_order(connection: Connection) -> None:
