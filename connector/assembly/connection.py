@@ -88,18 +88,13 @@ def tell_on_stderr(message: str) -> None:
     sys.stderr.flush()
 
 
-def unwatched(handler: Handler) -> Handler:
-    """Return the handler as it is."""
-    return handler
-
-
 def connect(
     settings: Settings,
     clock: Clock | None = None,
     *,
     chance: random.Random | None = None,
     tell: Callable[[str], None] = tell_on_stderr,
-    watched: Callable[[Handler], Handler] = unwatched,
+    watched: Callable[[Handler], Handler] = lambda handler: handler,
 ) -> Connection:
     """Return a connection to the organization of `settings`; nothing is sent yet, signing in waits for the first use.
 

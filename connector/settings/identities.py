@@ -85,18 +85,12 @@ def _identity(
     given: Variables | _IdentityRow, name: str, wanted: SignInMethod | Literal["auto"], prefix: str, problems: list[str]
 ) -> Identity | None:
     """Return the identity that `given` describes, or None and say what is missing or too much."""
-    ways = {
-        SignInMethod.SECRET: bool(given.client_secret.get_secret_value()),
-        SignInMethod.CERTIFICATE: given.client_certificate is not None,
-        SignInMethod.FEDERATED: given.federated_token_file is not None,
-        SignInMethod.MANAGED_IDENTITY: given.managed_identity is not None,
-    }
-    present = [way for way, there in ways.items() if there]
+    present = [way for way, name in _NEEDS.items() if _is_set(getattr(given, name))]
     if wanted == "auto" and len(present) != 1:
         problems.append(_undecided(prefix, present))
         return None
     way = present[0] if wanted == "auto" else wanted
-    if not ways.get(way, True):
+    if way in _NEEDS and way not in present:
         problems.append(f"{_spell(prefix, _NEEDS[way])} is missing: signing in by {way.value} needs it.")
         return None
     if way is not SignInMethod.MANAGED_IDENTITY and not given.client_id:
@@ -120,6 +114,10 @@ _NEEDS = {
     SignInMethod.FEDERATED: "federated_token_file",
     SignInMethod.MANAGED_IDENTITY: "managed_identity",
 }
+
+
+def _is_set(value: object) -> bool:
+    return bool(value.get_secret_value()) if isinstance(value, SecretStr) else value is not None
 
 
 def _spell(prefix: str, name: str) -> str:
