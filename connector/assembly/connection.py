@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -46,10 +47,7 @@ class IdentityClient:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity.
-
-    As a context manager it is closed at the end.
-    """
+    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity."""
 
     base_url: str
     clients: tuple[IdentityClient, ...]
@@ -60,11 +58,12 @@ class Connection:
         return self
 
     def __exit__(self, *_failure: object) -> None:
+        """Close it."""
         self.close()
 
     @property
     def organization(self) -> DataverseOrganization:
-        """Return the organization, seen by the first identity."""
+        """The organization, seen by the first identity."""
         return self.clients[0].organization
 
     @property
@@ -105,7 +104,7 @@ def connect(
     chance = chance or random.Random()
     with ExitStack() as opening:
         if settings.emulator is not None:
-            upstream = _embedded(settings, clock, opening)
+            upstream = _embedded(settings, settings.emulator, clock, opening)
         else:
             _check_reach(settings)
             upstream = _remote(settings, clock, chance, tell, opening)
@@ -159,14 +158,12 @@ def network_of(settings: Settings) -> Network:
     )
 
 
-def _embedded(settings: Settings, clock: Clock, opening: ExitStack) -> Upstream:
+def _embedded(settings: Settings, path: Path, clock: Clock, opening: ExitStack) -> Upstream:
     """Open the emulator in this process; its hosts exist nowhere, so nothing of it can leave the machine."""
     import sqlite3
 
     from connector.emulator.embedded import open_embedded
 
-    path = settings.emulator
-    assert path is not None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         emulator = open_embedded(path, clock)
