@@ -36,7 +36,7 @@ from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
 from connector.service.templates.operations_page import OperationsPage
-from connector.service.webhooks.notifications import Notifier
+from connector.service.webhooks.notifier import Notifier
 from connector.service.webhooks.trigger import ClosedTrigger
 
 FORGETTING = 600.0

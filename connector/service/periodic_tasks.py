@@ -1,14 +1,16 @@
 """What an instance does from time to time beside its operations: deliver, look for changes, forget what has expired.
 
-When each was done last is kept nowhere: what is due is in the store, so a restart does every chore once at its start,
-and several instances may do the same one side by side.
+When each was done last is kept nowhere: what is due is in the store, so a restart does every task once at its start,
+and several instances may do the same one side by side. Each task has a thread, so that one that waits for something
+silent delays no other. Nothing that a task meets ends its thread; how its last turn went shows in readiness.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from connector.clock import Clock
@@ -16,13 +18,15 @@ from connector.errors import ConnectorError
 
 _log = logging.getLogger("connector.service")
 
-LOOK_AGAIN = 2.0
-"""Seconds between looks for a chore that is due."""
+OVERDUE = 300.0
+"""Seconds after which a turn that has not ended is called stuck."""
+STOPPING = 5.0
+"""Seconds for which a turn that is under way is waited for at the end of the process."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodicTask:
-    """Something to do every so many seconds; what it raises as ConnectorError is tried again at its next turn."""
+    """Something to do every so many seconds; whatever it raises, it is tried again at its next turn."""
 
     name: str
     every: float
@@ -30,23 +34,27 @@ class PeriodicTask:
 
 
 class PeriodicTasks:
-    """The thread that does them, one after the other."""
+    """The threads that do them, one for each."""
 
-    def __init__(self, periodic_tasks: Sequence[PeriodicTask], clock: Clock) -> None:
-        self._due = {task: float("-inf") for task in periodic_tasks}
+    def __init__(self, tasks: Sequence[PeriodicTask], clock: Clock) -> None:
+        self._tasks = tasks
         self._clock = clock
+        self._due = {task: float("-inf") for task in tasks}
+        self._began: dict[str, float] = {}
+        self._failures: dict[str, str] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
+        self._threads: dict[PeriodicTask, threading.Thread] = {}
 
     def start(self) -> None:
         """Begin; everything is due at once."""
-        self._thread.start()
+        for task in self._tasks:
+            self._start(task)
 
     def stop(self) -> None:
-        """Stop when the chore at hand is done."""
+        """Stop when the turns at hand are done, or when that takes too long."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads.values():
+            thread.join(STOPPING)
 
     def round(self) -> None:
         """Do what is due now."""
@@ -54,15 +62,47 @@ class PeriodicTasks:
             now = self._clock.monotonic()
             if now >= due and not self._stopping.is_set():
                 self._due[task] = now + task.every
-                _attempt(task)
+                self._attempt(task)
 
-    def _run(self) -> None:
-        while not self._stopping.wait(LOOK_AGAIN):
-            self.round()
+    def states(self) -> Mapping[str, str]:
+        """Return how each task is: ok, stuck, or the kind of its last failure. A thread that has died is replaced."""
+        for task, thread in list(self._threads.items()):
+            if not thread.is_alive() and not self._stopping.is_set():
+                _log.error("The thread of the task %s has died and is started again.", task.name)
+                self._failures[task.name] = "restarted"
+                self._start(task)
+        return {task.name: self._state(task) for task in self._tasks}
 
+    def _state(self, task: PeriodicTask) -> str:
+        began = self._began.get(task.name)
+        if began is not None and self._clock.monotonic() - began > OVERDUE:
+            return "stuck"
+        return self._failures.get(task.name, "ok")
 
-def _attempt(task: PeriodicTask) -> None:
-    try:
-        task.act()
-    except ConnectorError as error:
-        _log.warning("%s waits for its next turn: %s", task.name, type(error).__name__)
+    def _start(self, task: PeriodicTask) -> None:
+        thread = threading.Thread(target=self._run, args=(task,), name=task.name, daemon=True)
+        self._threads[task] = thread
+        thread.start()
+
+    def _run(self, task: PeriodicTask) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            self._attempt(task)
+            pause = task.every
+
+    def _attempt(self, task: PeriodicTask) -> None:
+        """Take one turn of a task."""
+        self._began[task.name] = self._clock.monotonic()
+        try:
+            task.act()
+        except ConnectorError as error:
+            _log.warning("%s waits for its next turn: %s", task.name, type(error).__name__)
+            self._failures[task.name] = type(error).__name__
+        except Exception as error:
+            frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
+            _log.error("%s broke off and waits for its next turn: %s\n%s", task.name, type(error).__name__, frames)
+            self._failures[task.name] = type(error).__name__
+        else:
+            self._failures.pop(task.name, None)
+        finally:
+            self._began.pop(task.name, None)

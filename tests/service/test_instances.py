@@ -16,11 +16,11 @@ from connector.emulator.identity.keys import Keys
 from connector.emulator.limits.faults import Fault, FaultPlan
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.ledger.store import open_ledger
-from connector.service.webhooks.subscriptions import LASTS
+from connector.service.webhooks.subscription_service import LASTS
 from tests.bulk.conftest import postgres_server, postgres_store
 from tests.closing.small_organization import START
 from tests.service.process import Process, Told, polled, serving, until
-from tests.service.test_subscriptions import CALLBACK, Room
+from tests.service.test_subscriptions import CALLBACK, Room, delivered
 
 __all__ = ["postgres_server", "postgres_store"]  # pytest finds them here
 
@@ -143,7 +143,7 @@ def test_what_is_to_be_told_is_sent_by_one_of_two_instances(postgres_store: str)
             together.wait(60)
             room.announce()
             for _ in range(3):
-                room.delivery_worker.round()
+                delivered(room.delivery_worker)
 
         threads = [threading.Thread(target=act, args=(room,)) for room in rooms]
         for thread in threads:

@@ -27,24 +27,20 @@ from connector.errors import Broken, NotSent, Unanswered
 from connector.handler import Request, Response
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
+from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
+from connector.service.daemon_executor import DaemonExecutor
 from connector.service.operations.waiting import EventLoopWaiter
 from connector.service.problems import RequestRefused
 from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS, allowed
 from connector.service.webhooks.change_tracking import NET, ChangedOpportunities, ChangeTracker
+from connector.service.webhooks.closed_events import closed_event, event_from
 from connector.service.webhooks.dataverse_webhook import KEY_HEADER
-from connector.service.webhooks.notifications import (
-    GIVES_UP,
-    PAUSES,
-    REMEMBERS,
-    DeliveryWorker,
-    Notifier,
-    closed_event,
-    event_from,
-)
-from connector.service.webhooks.subscriptions import LASTS, MOST, Subscriptions
+from connector.service.webhooks.delivery_worker import GIVES_UP, PAUSES, DeliveryWorker
+from connector.service.webhooks.notifier import REMEMBERS, Notifier
+from connector.service.webhooks.subscription_service import LASTS, MOST, SubscriptionService
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 
@@ -92,6 +88,17 @@ class Sales:
         inner.rows.opportunity = replace(inner.rows.opportunity, actual_value=amount, actual_close_date=day)
 
 
+def worker_for(subscriptions: SubscriptionService, http: Any, secret: bytes, clock: Any, hosts: Any) -> DeliveryWorker:
+    return DeliveryWorker(
+        subscriptions, http, secret, clock, hosts, DaemonExecutor(4, "fast"), DaemonExecutor(4, "slow")
+    )
+
+
+def delivered(worker: DeliveryWorker) -> int:
+    """Deliver what is due and return how many events were taken."""
+    return sum(future.result(60) for future in worker.round())
+
+
 class Room:
     """Subscriptions, the notifier and the delivery worker over one store."""
 
@@ -99,14 +106,14 @@ class Room:
         secret, entropy = b"a secret of at least some bytes", Random(7).randbytes
         self.clock, self.database = clock, ledger.database
         self.sales, self.flows = Sales(), Flows()
-        self.subscriptions = Subscriptions(self.database, secret, clock, entropy, PLATFORM_HOSTS)
-        self.notifier = Notifier(self.database, self.subscriptions, lambda _: self.sales, secret, clock, entropy)
-        self.delivery_worker = DeliveryWorker(
-            self.database, self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS
+        self.subscriptions = SubscriptionService(
+            SubscriptionStore(self.database), secret, clock, entropy, PLATFORM_HOSTS
         )
+        self.notifier = Notifier(self.subscriptions, lambda _: self.sales, secret, clock, entropy)
+        self.delivery_worker = worker_for(self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS)
         self.changed: list[ChangedOpportunities] = []
         self.asked: list[tuple[str, str | None]] = []
-        self.tracker = ChangeTracker(self.database, self.subscriptions, self.notifier, self.changes, clock)
+        self.tracker = ChangeTracker(self.subscriptions, self.notifier, self.changes, clock)
 
     def changes(self, tenant: str, token: str | None) -> ChangedOpportunities:
         self.asked.append((tenant, token))
@@ -141,13 +148,13 @@ def test_a_flow_that_subscribes_is_told_of_a_close(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     assert room.announce() == 1
-    assert room.delivery_worker.round() == 1
+    assert delivered(room.delivery_worker) == 1
     event = room.events()[0]
     assert (event.outcome, event.opportunity_id, event.operation_id) == ("won", OPPORTUNITY_ID, None)
     assert (event.source, event.occurred_at, event.actual_revenue) == ("dataverse_webhook", START, 100.0)
     assert [quote.state for quote in event.quotes] == ["draft", "active"]
     assert room.flows.taken[0][0] == CALLBACK
-    assert room.delivery_worker.round() == 0
+    assert delivered(room.delivery_worker) == 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(("own", "webhook", "tracking"))))
@@ -161,7 +168,7 @@ def test_a_close_that_is_noticed_three_times_is_told_once(room: Room, order: tup
         "tracking": lambda: room.announce("change_tracking"),
     }
     assert [notice[name]() for name in order] == [1, 0, 0]
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     (event,) = room.events()
     assert (event.outcome, event.operation_id) == ("won", "op1" if order[0] == "own" else None)
 
@@ -247,9 +254,9 @@ def test_no_log_holds_a_callback(room: Room, clock: VirtualClock, caplog: pytest
     room.sales.close()
     room.announce()
     room.flows.answers = [NotSent(f"No connection to {CALLBACK}."), Response(410)]
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     clock.advance(PAUSES[0])
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     assert "removed" in caplog.text
     assert "SECRETSIGNATURE" not in caplog.text
 
@@ -258,9 +265,9 @@ def test_with_another_secret_a_subscription_is_of_no_use_and_is_removed(room: Ro
     room.subscribe()
     room.sales.close()
     room.announce()
-    other = Subscriptions(room.database, b"another", room.clock, secrets.token_bytes, PLATFORM_HOSTS)
-    delivery_worker = DeliveryWorker(room.database, other, room.flows, b"another", room.clock, PLATFORM_HOSTS)
-    assert delivery_worker.round() == 0
+    other = SubscriptionService(room.subscriptions.store, b"another", room.clock, secrets.token_bytes, PLATFORM_HOSTS)
+    delivery_worker = worker_for(other, room.flows, b"another", room.clock, PLATFORM_HOSTS)
+    assert delivered(delivery_worker) == 0
     assert (room.flows.taken, room.subscriptions.of_tenant(TENANT)) == ([], [])
 
 
@@ -268,10 +275,10 @@ def test_a_host_that_is_no_longer_allowed_is_not_called(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    delivery_worker = DeliveryWorker(
-        room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, (".other",)
+    delivery_worker = worker_for(
+        room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, (".other",)
     )
-    assert (delivery_worker.round(), room.flows.taken) == (0, [])
+    assert (delivered(delivery_worker), room.flows.taken) == (0, [])
 
 
 FORGED = [
@@ -358,11 +365,11 @@ def test_what_is_not_taken_is_sent_again_later_with_the_same_event_id(
     room.flows.answers = [failure, failure]
     waited = 0.0
     for pause in PAUSES[:2]:
-        assert room.delivery_worker.round() == 0
-        assert room.delivery_worker.round() == 0
+        assert delivered(room.delivery_worker) == 0
+        assert delivered(room.delivery_worker) == 0
         clock.advance(pause)
         waited += pause
-    assert room.delivery_worker.round() == 1
+    assert delivered(room.delivery_worker) == 1
     assert len({event.event_id for event in room.events()}) == 1
     assert len(room.flows.taken) == 3
 
@@ -372,11 +379,11 @@ def test_a_flow_that_asks_for_time_gets_it(room: Room, clock: VirtualClock) -> N
     room.sales.close()
     room.announce()
     room.flows.answers = [Response(503, (("Retry-After", "700"),))]
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     clock.advance(699)
-    assert room.delivery_worker.round() == 0
+    assert delivered(room.delivery_worker) == 0
     clock.advance(1)
-    assert room.delivery_worker.round() == 1
+    assert delivered(room.delivery_worker) == 1
 
 
 @pytest.mark.parametrize("status", [404, 410])
@@ -385,10 +392,10 @@ def test_a_flow_that_has_gone_is_not_told_again(room: Room, clock: VirtualClock,
     room.sales.close()
     room.announce()
     room.flows.answers = [Response(status)]
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     assert room.subscriptions.of_tenant(TENANT) == []
     clock.advance(86400)
-    assert (room.delivery_worker.round(), len(room.flows.taken)) == (0, 1)
+    assert (delivered(room.delivery_worker), len(room.flows.taken)) == (0, 1)
 
 
 def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock) -> None:
@@ -398,7 +405,7 @@ def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock)
     room.flows.answers = [Response(500)] * 100
     passed = 0.0
     while room.subscriptions.of_tenant(TENANT) and passed < 2 * GIVES_UP:
-        room.delivery_worker.round()
+        delivered(room.delivery_worker)
         clock.advance(3600)
         passed += 3600
     assert GIVES_UP <= passed <= GIVES_UP + PAUSES[-1] + 3600
@@ -408,7 +415,7 @@ def test_a_close_noticed_three_ways_is_told_once(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     assert [room.announce(source) for source in ("connector", "dataverse_webhook", "change_tracking")] == [1, 0, 0]
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     assert room.announce("change_tracking") == 0
 
 
@@ -419,7 +426,7 @@ def test_an_opportunity_closed_again_is_told_again(room: Room, clock: VirtualClo
     clock.advance(86400)
     room.sales.close(OpportunityState.LOST, days=1)
     assert room.announce() == 1
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     assert [event.outcome for event in room.events()] == ["won", "lost"]
 
 
@@ -427,27 +434,25 @@ def test_two_couriers_do_not_send_the_same_thing(room: Room) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    second = DeliveryWorker(
-        room.database, room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
-    )
+    second = worker_for(room.subscriptions, room.flows, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS)
     nested: list[int] = []
     plain = room.flows.__call__
 
     def meddling(request: Request) -> Response:
-        nested.append(second.round())
+        nested.append(delivered(second))
         return plain(request)
 
-    delivery_worker = DeliveryWorker(
-        room.database, room.subscriptions, meddling, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
+    delivery_worker = worker_for(
+        room.subscriptions, meddling, b"a secret of at least some bytes", room.clock, PLATFORM_HOSTS
     )
-    assert (delivery_worker.round(), nested, len(room.flows.taken)) == (1, [0], 1)
+    assert (delivered(delivery_worker), nested, len(room.flows.taken)) == (1, [0], 1)
 
 
 def test_what_was_sent_is_forgotten_after_a_while(room: Room, clock: VirtualClock) -> None:
     room.subscribe()
     room.sales.close()
     room.announce()
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     clock.advance(REMEMBERS + 1)
     room.delivery_worker.sweep()
     assert room.database.rows("SELECT count(*) FROM delivery") == [(0,)]
@@ -505,7 +510,7 @@ def test_a_tenant_that_cannot_be_asked_keeps_no_other_from_being_told(room: Room
             raise Broken("The organization failed.", status=500)
         return ChangedOpportunities([OPPORTUNITY_ID], f"{token}+")
 
-    tracker = ChangeTracker(room.database, room.subscriptions, room.notifier, changes, room.clock)
+    tracker = ChangeTracker(room.subscriptions, room.notifier, changes, room.clock)
     tracker.round()
     room.sales.close()
     assert tracker.round() == 1
@@ -514,7 +519,7 @@ def test_a_tenant_that_cannot_be_asked_keeps_no_other_from_being_told(room: Room
 def test_an_organization_with_a_webhook_is_asked_seldom_but_is_asked(room: Room, clock: VirtualClock) -> None:
     room.subscribe()
     room.changed = [ChangedOpportunities([], f"t{number}") for number in range(3)]
-    tracker = ChangeTracker(room.database, room.subscriptions, room.notifier, room.changes, clock, frozenset((TENANT,)))
+    tracker = ChangeTracker(room.subscriptions, room.notifier, room.changes, clock, frozenset((TENANT,)))
     clock.advance(NET)
     for _ in range(20):
         tracker.round()
@@ -583,7 +588,7 @@ def test_a_webhook_of_dataverse_becomes_an_event(room: Room) -> None:
     room.sales.close()
     answer = client_of(room).post("/webhooks/dataverse", json=win_message(OPPORTUNITY_ID), headers={KEY_HEADER: KEY})
     assert answer.status_code == 200
-    room.delivery_worker.round()
+    delivered(room.delivery_worker)
     assert [event.source for event in room.events()] == ["dataverse_webhook"]
 
 
@@ -611,7 +616,7 @@ def test_a_stripped_webhook_makes_the_organization_be_asked(room: Room) -> None:
     headers = {KEY_HEADER: KEY, "x-ms-dynamics-msg-size-exceeded": "true"}
     answer = client_of(room).post("/webhooks/dataverse", json=message, headers=headers)
     assert answer.status_code == 200
-    assert room.delivery_worker.round() == 1
+    assert delivered(room.delivery_worker) == 1
 
 
 def test_a_webhook_about_something_else_is_left_alone(room: Room) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
@@ -14,8 +15,8 @@ from connector.service.operations.waiting import Waiter
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import SubscriptionView
 from connector.service.webhooks.dataverse_webhook import KEY_HEADER, read_message, tenant_of
-from connector.service.webhooks.notifications import Notifier
-from connector.service.webhooks.subscriptions import Subscriptions
+from connector.service.webhooks.notifier import Notifier
+from connector.service.webhooks.subscription_service import SubscriptionService
 
 WEBHOOK_PATH = "/webhooks/dataverse"
 
@@ -28,7 +29,7 @@ class SubscriptionDependencies:
     it, for messages that do not name the opportunity.
     """
 
-    subscriptions: Subscriptions
+    subscriptions: SubscriptionService
     notifier: Notifier
     look: Callable[[str], object]
     keys: Mapping[str, str]
@@ -46,7 +47,9 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
         made = await parts.waiting.apart(lambda: parts.subscriptions.subscribe(caller.owner, caller.tenant_id, body))
         base = parts.base(request.headers, str(request.base_url)).rstrip("/")
         response.headers["Location"] = f"{base}/subscriptions/{parts.subscriptions.address(made)}"
-        return SubscriptionView(subscription_id=made.id, expires_at=made.ends, outcome=body.outcome)
+        return SubscriptionView(
+            subscription_id=made.id, expires_at=datetime.fromtimestamp(made.expires, UTC), outcome=body.outcome
+        )
 
     async def unsubscribe(key: SubscriptionKey) -> None:
         await parts.waiting.apart(lambda: parts.subscriptions.end(key))

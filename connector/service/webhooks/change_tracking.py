@@ -9,9 +9,8 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.ledger.database import Database
-from connector.service.webhooks.notifications import Notifier
-from connector.service.webhooks.subscriptions import Subscriptions
+from connector.service.webhooks.notifier import Notifier
+from connector.service.webhooks.subscription_service import SubscriptionService
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,12 @@ class ChangeTracker:
 
     def __init__(
         self,
-        database: Database,
-        subscriptions: Subscriptions,
+        subscriptions: SubscriptionService,
         notifier: Notifier,
         changes: Changes,
         clock: Clock,
         told: frozenset[str] = frozenset(),
     ) -> None:
-        self._database = database
         self._subscriptions = subscriptions
         self._notifier = notifier
         self._changes = changes
@@ -78,17 +75,11 @@ class ChangeTracker:
 
     def look(self, tenant: str) -> int:
         """Ask once for one tenant; the token moves on only after everything was announced. Raises ConnectorError."""
-        found = self._database.rows("SELECT token FROM tracking WHERE tenant = ?", (tenant,))
-        token = found[0][0] if found else None
+        token = self._subscriptions.store.change_token(tenant)
         changed = self._changes(tenant, token)
         told = 0
         for start in range(0, len(changed.ids) if token is not None else 0, _PIECE):
             told += self._notifier.announce(tenant, changed.ids[start : start + _PIECE], "change_tracking")
-        with self._database.transaction() as transaction:
-            transaction.run(
-                "INSERT INTO tracking (tenant, token) VALUES (?, ?)"
-                " ON CONFLICT (tenant) DO UPDATE SET token = excluded.token",
-                (tenant, changed.token),
-            )
+        self._subscriptions.store.keep_change_token(tenant, changed.token)
         self._looked[tenant] = self._clock.monotonic()
         return told

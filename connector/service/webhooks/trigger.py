@@ -1,13 +1,15 @@
 """The trigger "when an opportunity is closed", put together: subscriptions, what to tell, and who carries it out.
 
-Its chores send what is due and ask from time to time what has changed, for organizations without a webhook.
+Its periodic tasks send what is due and ask from time to time what has changed, for organizations without a webhook.
 """
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
+from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
+from connector.service.daemon_executor import DaemonExecutor
 from connector.service.dependencies import Dependencies
 from connector.service.operations.status_links import StatusLinks
 from connector.service.periodic_tasks import PeriodicTask
@@ -15,33 +17,42 @@ from connector.service.routes.subscription_routes import SubscriptionDependencie
 from connector.service.service_options import ServiceOptions
 from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS
 from connector.service.webhooks.change_tracking import ChangeTracker
-from connector.service.webhooks.notifications import DeliveryWorker, Notifier
-from connector.service.webhooks.subscriptions import Subscriptions
+from connector.service.webhooks.delivery_worker import DeliveryWorker
+from connector.service.webhooks.notifier import Notifier
+from connector.service.webhooks.subscription_service import SubscriptionService
 
 ROUND, TRACKING, SWEEP = 2.0, 60.0, 3600.0
 """Seconds between looks for what is due, for what has changed, and for what can be forgotten."""
+DESTINATIONS, FAILING_DESTINATIONS = 64, 16
+"""Callbacks that are called at a time: those that have answered, and those that have failed."""
 
 
 class ClosedTrigger:
     """The parts of the trigger."""
 
     def __init__(self, options: ServiceOptions, dependencies: Dependencies) -> None:
-        database, secret, clock = dependencies.ledger.database, options.secret, dependencies.clock
+        secret, clock = options.secret, dependencies.clock
+        store = SubscriptionStore(dependencies.ledger.database)
         hosts = (*PLATFORM_HOSTS, *options.callback_hosts)
-        self.subscriptions = Subscriptions(database, secret, clock, dependencies.entropy, hosts)
+        self.subscriptions = SubscriptionService(store, secret, clock, dependencies.entropy, hosts)
         self.notifier = Notifier(
-            database,
             self.subscriptions,
             lambda tenant: dependencies.organizations.organization(_application(tenant)),
             secret,
             clock,
             dependencies.entropy,
         )
-        self.delivery_worker = DeliveryWorker(database, self.subscriptions, dependencies.http, secret, clock, hosts)
-        told = frozenset(options.webhook_keys.values())
-        self.tracker = ChangeTracker(
-            database, self.subscriptions, self.notifier, dependencies.organizations.changes, clock, told
+        self.delivery_worker = DeliveryWorker(
+            self.subscriptions,
+            dependencies.http,
+            secret,
+            clock,
+            hosts,
+            DaemonExecutor(DESTINATIONS, "delivery"),
+            DaemonExecutor(FAILING_DESTINATIONS, "repeated delivery"),
         )
+        told = frozenset(options.webhook_keys.values())
+        self.tracker = ChangeTracker(self.subscriptions, self.notifier, dependencies.organizations.changes, clock, told)
         self._keys = options.webhook_keys
         self._links = StatusLinks(secret, options.public_url, options.gateway_hosts)
         self._dependencies = dependencies

@@ -1,0 +1,163 @@
+"""Sends events to callbacks until they are taken: destinations apart, one event at a time to each, a deadline each.
+
+A destination that does not answer holds its own thread and nobody else's. One that has failed before is served by
+threads of its own kind, so that however many hang, those that answer are told at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from connector.clock import Clock
+from connector.errors import ConnectorError, TransportError
+from connector.handler import Handler, Request, Response
+from connector.ledger.subscriptions import Delivery
+from connector.service.daemon_executor import DaemonExecutor
+from connector.service.operations.status_links import Seal
+from connector.service.webhooks.callback_hosts import allowed
+from connector.service.webhooks.notifier import REMEMBERS
+from connector.service.webhooks.subscription_service import SubscriptionService
+
+PAUSES = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
+"""Seconds between attempts; the last one repeats."""
+GIVES_UP = 3 * 86400.0
+"""Seconds for which a callback may fail before its subscription is removed."""
+CLAIM = 120.0
+"""Seconds for which one process has a delivery to itself."""
+TIMEOUT = 20.0
+"""Seconds for which the answer of a callback is waited for."""
+MOST_DESTINATIONS = 2_000
+"""Destinations that are looked at in one round."""
+_LONGEST_WAIT = 86400.0
+_LONGEST_TEXT = 64
+_GONE = frozenset({404, 410})
+
+_log = logging.getLogger("connector.service.webhooks")
+
+
+class DeliveryWorker:
+    """Sends what is due by `http`, which must not follow redirects; `hosts` are checked again before every call.
+
+    `executor` serves the destinations that answer, `slow` those that have failed. Safe from several threads.
+    """
+
+    def __init__(
+        self,
+        subscriptions: SubscriptionService,
+        http: Handler,
+        secret: bytes,
+        clock: Clock,
+        hosts: tuple[str, ...],
+        executor: DaemonExecutor,
+        slow: DaemonExecutor,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._store = subscriptions.store
+        self._http = http
+        self._seal = Seal(secret)
+        self._clock = clock
+        self._hosts = hosts
+        self._executors = (executor, slow)
+        self._serving: set[str] = set()
+        self._lock = threading.Lock()
+
+    def round(self) -> list[Future[int]]:
+        """Begin to serve every destination for which something is due; each future has how many events it took."""
+        begun = []
+        for id_, failing in self._store.due_destinations(self._now(), MOST_DESTINATIONS):
+            with self._lock:
+                if id_ in self._serving:
+                    continue
+                self._serving.add(id_)
+            begun.append(self._executors[failing].submit(functools.partial(self._serve, id_)))
+        return begun
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a destination is being served."""
+        with self._lock:
+            return bool(self._serving)
+
+    def sweep(self) -> None:
+        """Forget what was delivered long ago, and end subscriptions that have expired."""
+        self._store.forget_delivered(self._now() - REMEMBERS)
+        self._subscriptions.expire()
+
+    def _serve(self, id_: str) -> int:
+        """Deliver to one destination until nothing is due, or until it does not take an event."""
+        taken = 0
+        try:
+            delivery = self._store.next_delivery(id_, self._now())
+            while delivery is not None and self._deliver(delivery):
+                taken += 1
+                delivery = self._store.next_delivery(id_, self._now())
+        except ConnectorError as error:
+            _log.warning("What is due to subscription %s waits for the store: %s", id_, type(error).__name__)
+        except Exception as error:  # the claim ends by itself: the delivery is tried again
+            _log.exception("Serving subscription %s broke off: %s", id_, type(error).__name__, exc_info=False)
+        finally:
+            with self._lock:
+                self._serving.discard(id_)
+        return taken
+
+    def _deliver(self, delivery: Delivery) -> bool:
+        """Send one event; return whether the callback took it."""
+        if not self._store.claim(delivery, self._now() + CLAIM):
+            return False  # another process has it
+        callback = self._subscriptions.callback(delivery.subscription)
+        body = self._seal.open(delivery.body, f"{delivery.subscription}.{delivery.event}")
+        if not body or not allowed(callback, self._hosts):
+            self._store.remove(delivery.subscription)
+            _log.warning(
+                "subscription %s removed: its callback is sealed with another secret or not allowed",
+                delivery.subscription,
+            )
+            return False
+        return self._settle(delivery, self._send(callback, body))
+
+    def _send(self, callback: str, body: str) -> Response | None:
+        request = Request("POST", callback, {"content-type": "application/json"}, body.encode(), TIMEOUT)
+        try:
+            return self._http(request)
+        except TransportError:
+            return None  # its text may hold the callback, which is a secret
+
+    def _settle(self, delivery: Delivery, response: Response | None) -> bool:
+        """Note that the event was taken, or when to try again, or that nobody waits for it any more."""
+        status = response.status if response is not None else 0
+        if 200 <= status < 300:
+            self._store.delivered(delivery)
+            return True
+        now = self._now()
+        since = self._store.failing_since(delivery.subscription)
+        failing = now if since is None else since
+        if status in _GONE or now - failing >= GIVES_UP:
+            self._store.remove(delivery.subscription)
+            _log.info("subscription %s removed: its callback answered %s", delivery.subscription, status or "nothing")
+            return False
+        pause = max(PAUSES[min(delivery.attempts, len(PAUSES) - 1)], asked_pause(response, self._clock.now()))
+        self._store.put_off(delivery, now + pause, failing)
+        return False
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+
+def asked_pause(response: Response | None, now: datetime) -> float:
+    """Return the seconds of Retry-After, in either of its forms, at most a day; 0 for none and for what is no time."""
+    text = (response.header("retry-after") or "").strip() if response is not None else ""
+    if len(text) > _LONGEST_TEXT or not text.isascii():
+        return 0.0
+    if text.isdecimal():
+        return min(float(text), _LONGEST_WAIT)
+    try:
+        moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(max(0.0, (moment - now).total_seconds()), _LONGEST_WAIT)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return 0.0  # a callback may send anything

@@ -1,0 +1,106 @@
+"""Who wants to be told of closed opportunities: the callback is sealed, the address of a subscription is its proof.
+
+Flows have been seen to unsubscribe without a key (PowerPlatformConnectors 3678), so the address of a subscription is
+itself the right to end it. Subscribing again with the same callback and filter renews what stands.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable
+from decimal import Decimal
+from uuid import UUID
+
+from connector.clock import Clock
+from connector.ledger.subscriptions import Subscription, SubscriptionStore
+from connector.service.operations.status_links import Seal
+from connector.service.problems import declined
+from connector.service.schemas.request_models import SubscribeBody
+from connector.service.schemas.response_models import ClosedEvent
+from connector.service.webhooks.callback_hosts import check_callback
+
+LASTS = 90 * 86400.0
+"""Seconds after which a subscription ends unless the flow renews it."""
+MOST = 1_000
+"""Subscriptions that one owner may have."""
+_NONCE = 12
+
+
+class SubscriptionService:
+    """The subscriptions of one store. `secret` signs addresses and seals callbacks; `hosts` are the allowed callbacks.
+
+    `entropy` gives that many random bytes. Methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        store: SubscriptionStore,
+        secret: bytes,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        hosts: tuple[str, ...],
+    ) -> None:
+        self.store = store
+        self._clock = clock
+        self._entropy = entropy
+        self._hosts = hosts
+        self._secret = hashlib.sha256(b"subscription-address\0" + secret).digest()
+        self._seal = Seal(secret)
+
+    def subscribe(self, owner: str, tenant: str, body: SubscribeBody) -> Subscription:
+        """Return the subscription that `body` makes or renews. Raises RequestRefused (400, 429)."""
+        check_callback(body.callback_url, self._hosts)
+        minimum = None if body.minimum_revenue is None else body.minimum_revenue.normalize()
+        filters = (owner, tenant, body.callback_url, body.outcome, "" if minimum is None else str(minimum))
+        id_, now = UUID(bytes=self._entropy(16), version=4).hex, self._now()
+        subscription = Subscription(id_, tenant, body.outcome, minimum, now, now + LASTS)
+        callback = self._seal.close(body.callback_url, id_, self._entropy(_NONCE))
+        saved = self.store.save(subscription, owner, self._signature("\0".join(filters)), callback, MOST)
+        if saved is None:
+            raise declined(429, "too_many_subscriptions", f"You have {MOST} subscriptions. End some of them first.")
+        return saved
+
+    def address(self, subscription: Subscription) -> str:
+        """Return the last part of the subscription's address: its id and a signature that only we can make."""
+        return f"{subscription.id}.{self._signature(subscription.id)}"
+
+    def end(self, address: str) -> None:
+        """End the subscription at `address`; twice is no failure. Raises RequestRefused (404)."""
+        id_, _, signature = address.partition(".")
+        if not hmac.compare_digest(self._signature(id_).encode(), signature.encode()):
+            raise declined(404, "subscription_unknown", "There is no such subscription.")
+        self.store.remove(id_)
+
+    def of_tenant(self, tenant: str) -> list[Subscription]:
+        """Return the subscriptions of a tenant that have not expired."""
+        return self.store.of_tenant(tenant, self._now())
+
+    def tenants(self) -> list[str]:
+        """Return the tenants with a subscription that has not expired."""
+        return self.store.tenants(self._now())
+
+    def callback(self, id_: str) -> str:
+        """Return where a subscription is told; empty when it is gone, or sealed with another secret."""
+        sealed = self.store.callback(id_)
+        return self._seal.open(sealed, id_) if sealed else ""
+
+    def expire(self) -> int:
+        """Remove what has expired and return how many subscriptions that were."""
+        return self.store.expire(self._now())
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _signature(self, text: str) -> str:
+        digest = hmac.new(self._secret, text.encode(), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def wants(subscription: Subscription, event: ClosedEvent) -> bool:
+    """Return whether the event passes the subscription's filter."""
+    if subscription.outcome not in ("any", event.outcome):
+        return False
+    revenue = Decimal(str(event.actual_revenue or 0))
+    return subscription.minimum is None or revenue >= subscription.minimum
