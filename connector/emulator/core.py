@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 
 from connector.emulator.api.api import Api, ApiOptions
@@ -139,7 +140,7 @@ class Emulator:
             elif path == "/":
                 pending.response = redirect(f"{CONTROL}/")
             else:
-                pending.response = text_response(404, "The Web API is under /api/data/v9.2/.\n")
+                pending.response = text_response(HTTPStatus.NOT_FOUND, "The Web API is under /api/data/v9.2/.\n")
             return pending
 
     def finish(self, begun: PendingRequest) -> Exchange:

@@ -26,7 +26,7 @@ MOST_OPERATIONS = 1000
 """Operations in one batch, those inside change sets included (execute-batch-operations)."""
 
 _STREAMING = "application/json; odata.metadata=minimal; odata.streaming=true"
-_FAILED = 400
+_FAILED = HTTPStatus.BAD_REQUEST
 
 _ENCODING = (
     "A missing or invalid 'Content-Transfer-Encoding' header was found. The 'Content-Transfer-Encoding' header must be "
@@ -162,7 +162,7 @@ class Batch:
         """Execute in order; without `go_on` stop at the first failure, whose status is then that of the whole."""
         parts: list[bytes] = []
         operations: list[OperationResult] = []
-        status = 200
+        status: int = HTTPStatus.OK
         for item in items:
             if isinstance(item, SingleOperation):
                 response, result = execute(item.request, ContentIdReferences(), False)  # noqa: FBT003 - see Execute
@@ -184,7 +184,7 @@ class Batch:
     ) -> tuple[bytes, int]:
         """Return the part of a change set and the status it failed with, 200 when it did not; one part if it failed."""
         references, done = ContentIdReferences(), list[bytes]()
-        status = 200
+        status: int = HTTPStatus.OK
         try:
             with self._store.transaction():
                 for content_id, request in change_set.requests:

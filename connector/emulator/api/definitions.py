@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 
 from connector.emulator.api.definition_values import (
@@ -65,7 +66,9 @@ class EntityDefinitions:
         if segment.pairs and segment.pairs[0][0] == "LogicalName" and name is not None:
             if name in self._schema.tables:
                 return self._schema.tables[name]
-            raise Refused(404, "0x80040217", f"Could not find an entity with name {name}.", "path.unknown")
+            raise Refused(
+                HTTPStatus.NOT_FOUND, "0x80040217", f"Could not find an entity with name {name}.", "path.unknown"
+            )
         raise ODataError("A table definition is named by its LogicalName or its MetadataId.")
 
     def _below(
@@ -107,7 +110,12 @@ class EntityDefinitions:
         for definition in definitions:
             if definition.get(by) == sought:
                 return definition
-        raise Refused(404, "0x80040217", f"Could not find an attribute with specified name {sought}.", "path.unknown")
+        raise Refused(
+            HTTPStatus.NOT_FOUND,
+            "0x80040217",
+            f"Could not find an attribute with specified name {sought}.",
+            "path.unknown",
+        )
 
     def _option_set(
         self, request: OperationRequest, place: str, attribute: Json, rest: list[Segment], query: Query
@@ -116,7 +124,7 @@ class EntityDefinitions:
             raise _nowhere(rest[0].name)
         value = attribute[rest[0].name]
         if value is None:
-            return Response(204)
+            return Response(HTTPStatus.NO_CONTENT)
         return self._one(request, f"{place}/{rest[0].name}", _NAVIGATIONS[rest[0].name], value, query)
 
     def _list(self, table: Table, name: str) -> list[Json]:

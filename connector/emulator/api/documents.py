@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
+from http import HTTPStatus
 
 from connector.emulator.api.operation import VERSION, OperationRequest, ok
 from connector.emulator.api.rows import wire_name
@@ -61,7 +62,7 @@ class ServiceDocuments:
         if annotations not in ("true", "false"):
             raise ODataError("The value of 'annotations' must be true or false.")
         mark = _TRACKED if annotations == "true" else ""
-        return Response(200, (("Content-Type", "application/xml"), VERSION), self.csdl(mark).encode())
+        return Response(HTTPStatus.OK, (("Content-Type", "application/xml"), VERSION), self.csdl(mark).encode())
 
     def csdl(self, tracked: str = "") -> str:
         """Return the schema as CSDL; `tracked` stands in every entity set that tracks changes."""

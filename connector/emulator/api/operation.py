@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 
 from connector.emulator.api.preferences import Preferences
 from connector.emulator.api.rows import Json
@@ -71,14 +72,14 @@ def json_bytes(data: object) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def ok(data: Json, *headers: tuple[str, str], status: int = 200) -> Response:
+def ok(data: Json, *headers: tuple[str, str], status: int = HTTPStatus.OK) -> Response:
     """Return JSON."""
     return Response(status, (JSON_TYPE, VERSION, *headers), json_bytes(data))
 
 
 def no_content(*headers: tuple[str, str]) -> Response:
     """Return 204."""
-    return Response(204, (VERSION, *headers))
+    return Response(HTTPStatus.NO_CONTENT, (VERSION, *headers))
 
 
 def applied(preferences: Preferences, *names: str) -> tuple[tuple[str, str], ...]:
@@ -112,7 +113,9 @@ def _details(refused: Refused, names: Mapping[str, str]) -> dict[str, str]:
         f"{_PREFIX}ErrorDetails.OperationStatus": "0",
         f"{_PREFIX}ErrorDetails.SubErrorCode": "-2146233088",
         f"{_PREFIX}ErrorDetails.ApiExceptionSourceKey": "Plugin/Microsoft.Crm.Common.ObjectModel",
-        f"{_PREFIX}ErrorDetails.ApiExceptionCategory": "ClientError" if refused.status < 500 else "ServiceError",
+        f"{_PREFIX}ErrorDetails.ApiExceptionCategory": "ClientError"
+        if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        else "ServiceError",
         f"{_PREFIX}ErrorDetails.ApiExceptionMessageName": names.get(refused.code, ""),
         f"{_PREFIX}ErrorDetails.ApiExceptionHttpStatusCode": str(refused.status),
         f"{_PREFIX}HelpLink": "http://go.microsoft.com/fwlink/?LinkID=398563&error=Microsoft.Crm.CrmException%3a"

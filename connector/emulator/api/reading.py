@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from urllib.parse import unquote_plus
 
 from connector.emulator.api.fetchxml import OPTIONS, view_plan
@@ -80,7 +81,7 @@ class ReadOperations:
         row_values = self.fetch(plan, key)
         etag = str(row_values[0])
         if self._not_modified(request, plan, etag):
-            return Response(304, (VERSION, ("ETag", etag)))
+            return Response(HTTPStatus.NOT_MODIFIED, (VERSION, ("ETag", etag)))
         context = {"@odata.context": request.context(f"{table.entity_set}{plan.scope}/$entity")}
         body = context | self.render(request, plan, row_values)
         return ok(body, ("ETag", etag), *applied(request.preferences, "annotations"))
@@ -113,12 +114,12 @@ class ReadOperations:
             raise refuse("row.missing", table.schema_name, key)
         value: object = row[column.name]
         if value is None:
-            return Response(204, (VERSION,))
+            return Response(HTTPStatus.NO_CONTENT, (VERSION,))
         if column.kind is Kind.BOOLEAN:
             value = bool(value)
         if raw:
             text = str(value).lower() if isinstance(value, bool) else str(value)
-            return Response(200, (("Content-Type", "text/plain"), VERSION), text.encode())
+            return Response(HTTPStatus.OK, (("Content-Type", "text/plain"), VERSION), text.encode())
         return ok({"@odata.context": request.context(f"{table.entity_set}({key})/{wire_name(column)}"), "value": value})
 
     # --- navigation -----------------------------------------------------------------------------------------------
@@ -134,7 +135,7 @@ class ReadOperations:
         leads = row[lookup.column]
         if leads is None or (column.polymorphic and row[f"{lookup.column}_type"] != lookup.target):
             request.about("Retrieve", table.logical_name, key)
-            return Response(204, (VERSION,))
+            return Response(HTTPStatus.NO_CONTENT, (VERSION,))
         target = self._schema.tables[lookup.target]
         if not reference:
             return self.row(request, target, str(leads))
@@ -245,7 +246,7 @@ class ReadOperations:
         plan = self.plan(request, table, row=False)
         source, values = self._narrowed(request, plan, source or f'FROM "{table.logical_name}" t WHERE 1', list(bound))
         text = str(min(self._counted(source, values), MOST_COUNTED))
-        return Response(200, (("Content-Type", "text/plain"), VERSION), text.encode())
+        return Response(HTTPStatus.OK, (("Content-Type", "text/plain"), VERSION), text.encode())
 
     # --- rendering ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from urllib.parse import quote, unquote_plus
 
 from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
@@ -105,7 +106,7 @@ class ChangeTracking:
         sql = f'SELECT count(*) FROM "{table.logical_name}" WHERE versionnumber > ?'
         changed = int(str(self._world.store.rows(sql, (since,))[0][0]))
         total = changed + len(self._world.store.deleted_since(table.logical_name, since))
-        return Response(200, (("Content-Type", "text/plain"), VERSION), str(total).encode())
+        return Response(HTTPStatus.OK, (("Content-Type", "text/plain"), VERSION), str(total).encode())
 
     def _checked(self, request: OperationRequest, table: Table) -> tuple[int, bool]:
         """Return the version to start from and whether a token gave it. Raises Refused, ODataError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
@@ -47,7 +48,7 @@ class WriteOperations:
         key = self._world.create(request.caller, table.logical_name, values)
         request.row_id = key
         if plan is not None:
-            return self._representation(request, table, key, 201)
+            return self._representation(request, table, key, HTTPStatus.CREATED)
         return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
     def _returned(self, request: OperationRequest, table: Table) -> object:
@@ -78,7 +79,7 @@ class WriteOperations:
             return self._created(request, table, {**values, table.primary_id: key})
         self._world.update(request.caller, table.logical_name, key, values)
         if plan is not None:
-            return self._representation(request, table, key, 200)
+            return self._representation(request, table, key, HTTPStatus.OK)
         return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
     def delete(self, request: OperationRequest, table: Table, key: str) -> Response:

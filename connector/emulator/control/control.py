@@ -107,16 +107,18 @@ class Control:
             return self._page(query_fields(query)) if not name else self._authority()
         try:
             if name.startswith("snapshots/"):
-                return json_response(200, self._snapshot(request.method, name.removeprefix("snapshots/")))
+                return json_response(HTTPStatus.OK, self._snapshot(request.method, name.removeprefix("snapshots/")))
             route = self._routes.get((request.method, name))
             if route is None:
                 known = ", ".join(sorted(f"{verb} {route_name}" for verb, route_name in self._routes))
-                return json_response(404, {"error": f"There is no {request.method} {name}. There are: {known}."})
-            return json_response(200, route(request, query_fields(query)))
+                return json_response(
+                    HTTPStatus.NOT_FOUND, {"error": f"There is no {request.method} {name}. There are: {known}."}
+                )
+            return json_response(HTTPStatus.OK, route(request, query_fields(query)))
         except (ValueError, TypeError, OverflowError, csv.Error) as error:
-            return json_response(400, {"error": str(error)})
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except (sqlite3.Error, StoreError) as error:
-            return json_response(500, {"error": f"The database could not do it: {error}."})
+            return json_response(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"The database could not do it: {error}."})
 
     # Looking.
 
@@ -300,8 +302,10 @@ class Control:
     def _authority(self) -> Response:
         path = self._emulator.authority_file
         if path is None:
-            return json_response(404, {"error": "This emulator runs in a process and has no certificate."})
-        return text_response(200, path.read_text(encoding="ascii"), "application/x-pem-file")
+            return json_response(
+                HTTPStatus.NOT_FOUND, {"error": "This emulator runs in a process and has no certificate."}
+            )
+        return text_response(HTTPStatus.OK, path.read_text(encoding="ascii"), "application/x-pem-file")
 
     def _page(self, query: Mapping[str, str]) -> Response:
         from connector.emulator.control.page import render

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from http import HTTPStatus
 
 from connector.emulator.http.exchange import OperationResult
 from connector.emulator.world.schema import names
@@ -174,7 +175,7 @@ def masked_url(url: str) -> str:
 
 def error_of(response: Response) -> str:
     """Return code and message of an error answer in any of the shapes the service uses, or an empty text."""
-    if response.status < 400 or not response.body:
+    if response.status < HTTPStatus.BAD_REQUEST or not response.body:
         return ""
     try:
         data = json.loads(response.body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
+from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Context = Mapping[str, Any]
 SHOWN = 100
 """Rows of a list."""
-REFUSED = 400
+REFUSED = HTTPStatus.BAD_REQUEST
 """HTTP: from here on an answer is a refusal or a failure."""
 _TITLES = {"journal": "Journal", "data": "Data", "referee": "Referee", "rules": "Rules", "settings": "Settings"}
 _STATES: Mapping[str, Mapping[int, tuple[str, str]]] = {

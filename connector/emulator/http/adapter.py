@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from http.client import HTTPMessage, RemoteDisconnected
 
 import requests
@@ -81,7 +82,7 @@ def _plain(request: requests.PreparedRequest) -> Request:
 
 def _response(exchange: Exchange, request: requests.PreparedRequest) -> requests.Response:
     answer, body = exchange.response, exchange.response.body
-    if request.method == "HEAD" or answer.status in (204, 304):
+    if request.method == "HEAD" or answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         body = b""
     if exchange.cut == "truncate":
         if not body:

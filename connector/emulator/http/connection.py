@@ -33,7 +33,7 @@ _SLOWEST = 60.0
 _LOG = logging.getLogger(__name__)
 _FAILED = Exchange(
     Response(
-        500,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
         (("Content-Type", "application/json; odata.metadata=minimal"), ("OData-Version", "4.0")),
         b'{"error":{"code":"0x80040216","message":"An unexpected error occurred."}}',
     )
@@ -87,13 +87,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse(501, "This server does not change protocols.")
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED, "This server does not change protocols.")
         except httptools.HttpParserCallbackError as error:
             if not isinstance(error.__context__, _TooLarge):
                 raise
             self._refuse(*error.__context__.args)
         except httptools.HttpParserError as error:
-            self._refuse(400, f"The request is not HTTP: {error}.")
+            self._refuse(HTTPStatus.BAD_REQUEST, f"The request is not HTTP: {error}.")
 
     def pause_writing(self) -> None:
         """Stop writing until the client has read some."""
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
     def cut_slow(self, now: float) -> None:
         """Cut off a client that has been sending one request for longer than anybody needs."""
         if self._task is None and self._since is not None and now - self._since > _SLOWEST:
-            self._refuse(408, "The request did not arrive in time.")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive in time.")
 
     def close(self) -> None:
         """End the connection politely: the client is told, and has to answer."""
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Let a client that asked whether to send its body do so."""
         if int(self._headers.get("content-length") or 0) > BODY_LIMIT:
-            raise _TooLarge(413, f"The body is larger than {BODY_LIMIT} bytes.")
+            raise _TooLarge(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {BODY_LIMIT} bytes.")
         if self._headers.get("expect", "").lower() == "100-continue" and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         """Collect a piece of the body."""
         self._size += len(body)
         if self._size > BODY_LIMIT:
-            raise _TooLarge(413, f"The body is larger than {BODY_LIMIT} bytes.")
+            raise _TooLarge(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {BODY_LIMIT} bytes.")
         self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -175,7 +175,7 @@ class Connection(asyncio.Protocol):
     def _measure(self, size: int) -> None:
         self._header_size += size
         if self._header_size > HEADERS_LIMIT:
-            raise _TooLarge(431, "The request line and headers are too large.")
+            raise _TooLarge(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request line and headers are too large.")
 
     # answering
 
@@ -262,7 +262,7 @@ def encode(response: Response, method: str, *, keep: bool) -> tuple[bytes, bytes
     lines = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Unknown"))]
     lines += [f"{name}: {value}".encode("latin-1", "replace") for name, value in response.headers]
     body = response.body
-    if status in (204, 304):
+    if status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
         body = b""
     else:
         lines.append(b"Content-Length: %d" % len(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import parse_qsl
 
 from connector.handler import Request, Response
@@ -29,7 +30,7 @@ def text_response(status: int, text: str, content_type: str = "text/plain; chars
 
 def redirect(location: str) -> Response:
     """Return a 302 to `location`."""
-    return Response(302, (("Location", location),))
+    return Response(HTTPStatus.FOUND, (("Location", location),))
 
 
 def split_url(url: str) -> tuple[str, str, str]:

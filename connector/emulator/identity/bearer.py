@@ -7,6 +7,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -138,7 +139,7 @@ class Bearer:
     def _challenge(self, error: str, tenant: str = "") -> Response:
         authority = f"{self._issuer.login_url}/{tenant or self._tenant.tenant_id}/oauth2/authorize"
         value = f"Bearer authorization_uri={authority}, resource_id={self._resource()}/{error}"
-        return Response(401, (("WWW-Authenticate", value),))
+        return Response(HTTPStatus.UNAUTHORIZED, (("WWW-Authenticate", value),))
 
     def claims_challenge(self) -> Response:
         """Return the 401 that asks for a newer token (continuous access evaluation)."""

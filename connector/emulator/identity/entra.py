@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from http import HTTPStatus
 from urllib.parse import urlencode
 
 from connector.emulator.http.responses import (
@@ -68,19 +69,19 @@ class IdentityProvider:
         method, grants = request.method, self.grants
         match method, rest:
             case "GET", "v2.0/.well-known/openid-configuration":
-                return json_response(200, self._configuration("2.0"))
+                return json_response(HTTPStatus.OK, self._configuration("2.0"))
             case "GET", ".well-known/openid-configuration":
-                return json_response(200, self._configuration("1.0"))
+                return json_response(HTTPStatus.OK, self._configuration("1.0"))
             case "GET", "discovery/v2.0/keys" | "discovery/keys":
-                return json_response(200, {"keys": grants.issuer.published()})
+                return json_response(HTTPStatus.OK, {"keys": grants.issuer.published()})
             case "POST", "oauth2/v2.0/token" | "oauth2/token":
                 answer = grants.token(form_fields(request), request.header("authorization"))
-                return json_response(200, answer, NO_STORE)
+                return json_response(HTTPStatus.OK, answer, NO_STORE)
             case "POST", "oauth2/v2.0/devicecode":
-                return json_response(200, grants.begin_device(form_fields(request)), NO_STORE)
+                return json_response(HTTPStatus.OK, grants.begin_device(form_fields(request)), NO_STORE)
             case "GET", "oauth2/v2.0/authorize" | "oauth2/authorize":
                 return self._authorize(query)
-        return text_response(404, f"The emulated identity provider has no {method} {rest}.\n")
+        return text_response(HTTPStatus.NOT_FOUND, f"The emulated identity provider has no {method} {rest}.\n")
 
     def _check_tenant(self, tenant: str) -> None:
         known = self.grants.tenant.tenant_id.lower()
@@ -111,7 +112,7 @@ class IdentityProvider:
         metadata = [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}]
         endpoint = f"{login}/{self.grants.tenant.tenant_id}/v2.0/.well-known/openid-configuration"
         document = {"tenant_discovery_endpoint": endpoint, "api-version": "1.1", "metadata": metadata}
-        return json_response(200, document)
+        return json_response(HTTPStatus.OK, document)
 
     def _authorize(self, query: Form) -> Response:
         """Send the browser back to the application with a code; the emulator asks nothing."""
@@ -120,26 +121,31 @@ class IdentityProvider:
             raise entra_error("50011", target, query.get("client_id", ""))
         fields = {"code": self.grants.authorize(query), "state": query.get("state", "")}
         if query.get("response_mode", "query") == "form_post":
-            return html_response(200, _form_post(target, fields))
+            return html_response(HTTPStatus.OK, _form_post(target, fields))
         return redirect(f"{target}{'&' if '?' in target else '?'}{urlencode(fields)}")
 
     def _device_page(self, request: Request, query: Form) -> Response:
         """Show the form where a person confirms a device, or confirm it."""
         if request.method != "POST":
-            return html_response(200, _DEVICE_FORM.format(code=html.escape(query.get("otc", ""), quote=True)))
+            return html_response(HTTPStatus.OK, _DEVICE_FORM.format(code=html.escape(query.get("otc", ""), quote=True)))
         confirmed = self.grants.approve_device(form_fields(request).get("otc", ""))
         said = "You have signed in on your device; close this page." if confirmed else "That code is not known."
-        return html_response(200 if confirmed else 400, _PAGE.format(title="Device sign-in", body=f"<p>{said}</p>"))
+        return html_response(
+            HTTPStatus.OK if confirmed else HTTPStatus.BAD_REQUEST,
+            _PAGE.format(title="Device sign-in", body=f"<p>{said}</p>"),
+        )
 
     def _managed_identity(self, request: Request, path: str, query: Form) -> Response:
         proof = "metadata" if path == IMDS else "x-identity-header"
         if request.method != "GET" or not request.header(proof):
-            return json_response(400, {"error": "invalid_request", "error_description": f"No header {proof}."})
+            return json_response(
+                HTTPStatus.BAD_REQUEST, {"error": "invalid_request", "error_description": f"No header {proof}."}
+            )
         try:
             answer = self.grants.managed_identity(query.get("client_id"), required(query, "resource"))
         except EntraError as error:
-            return json_response(400, {"error": error.error, "error_description": error.text})
-        return json_response(200, answer, NO_STORE)
+            return json_response(HTTPStatus.BAD_REQUEST, {"error": error.error, "error_description": error.text})
+        return json_response(HTTPStatus.OK, answer, NO_STORE)
 
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

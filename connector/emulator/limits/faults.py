@@ -46,6 +46,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from http import HTTPStatus
 
 from connector.emulator.limits.calls import ObservedOperation, ObservedRequest
 
@@ -91,7 +92,7 @@ class Fault:
     probability: float | None = None
     when: str = "before"
     facet: str = "count"
-    status: int = 503
+    status: int = HTTPStatus.SERVICE_UNAVAILABLE
     form: str = "json"
     seconds: float = 30.0
     text: str = "A plug-in of this organization refused the operation."

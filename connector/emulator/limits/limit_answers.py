@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from connector.emulator.http.responses import html_response, json_response
 from connector.emulator.limits.faults import Fault
@@ -39,7 +40,9 @@ def operation_refusal(fault: Fault, schema_name: str, record_id: str) -> Refused
 
 def throttled(verdict: Throttle) -> Response:
     """Return the 429 of a service protection limit."""
-    return _error(429, verdict.code, verdict.message, (("Retry-After", str(verdict.retry_after)),))
+    return _error(
+        HTTPStatus.TOO_MANY_REQUESTS, verdict.code, verdict.message, (("Retry-After", str(verdict.retry_after)),)
+    )
 
 
 def refused(error: Refused) -> Response:
@@ -70,7 +73,9 @@ def token_failure(fault: Fault) -> Response:
     if fault.do == "throttle":
         text = "AADSTS90055: The server is too busy. Try again later."
         body = {"error": "temporarily_unavailable", "error_description": text, "error_codes": [90055]}
-        return json_response(429, body, (("Retry-After", str(max(1, math.ceil(fault.seconds)))),))
+        return json_response(
+            HTTPStatus.TOO_MANY_REQUESTS, body, (("Retry-After", str(max(1, math.ceil(fault.seconds)))),)
+        )
     if fault.form == "json" and fault.do == "status":
         text = "AADSTS90033: A transient error has occurred. Please try again."
         data = {"error": "temporarily_unavailable", "error_description": text, "error_codes": [90033]}
