@@ -1,7 +1,7 @@
 """The emulator itself: one organization, its identity provider, its limits, its faults and its journal.
 
-Everything that answers is behind two calls, so that a face may wait in between as it likes: `begin` takes a request in
-(who calls, may they, what is planned to go wrong, how long will it take), `finish` executes and answers it.
+A request goes through two calls, and the caller waits between them: `begin` takes it in (caller, limits, planned
+faults, duration), `finish` executes and answers it.
 """
 
 from __future__ import annotations

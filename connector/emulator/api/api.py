@@ -1,6 +1,6 @@
 """The Web API of the emulated organization: takes a request of a known caller, gives its answer.
 
-Who calls and whether they may call is decided before; limits, latency and faults are somebody else's too. What is
+Who calls and whether they may call is decided before; so are limits, latency and faults. What is
 answered here depends on the world, the request and the caller, and on nothing else.
 """
 

@@ -223,7 +223,7 @@ def _plain(values: list[str]) -> tuple[Literal, ...]:
 
 
 def _literal(column: Column, text: str) -> Literal:
-    """Return the value of a condition as a literal of the column's type. Raises ODataError when it is none."""
+    """Return the value of a condition as a literal of the column's type. Raises ODataError when it does not fit."""
     kind = column.kind
     try:
         if kind in ID_KINDS:

@@ -83,7 +83,7 @@ def _part(chunk: bytes) -> BodyPart:
 
 
 def headers(head: bytes) -> dict[str, str]:
-    """Return the header lines of `head` by lower-case name. Raises MultipartError for a line that is none."""
+    """Return the header lines of `head` by lower-case name. Raises MultipartError for a line without a name."""
     fields: dict[str, str] = {}
     for line in head.decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")

@@ -241,7 +241,7 @@ _DAY = len("2026-01-31")
 
 
 def day(text: str) -> date | None:
-    """Return a date; None when the text is none."""
+    """Return a date; None when the text is not a date."""
     try:
         return date.fromisoformat(text) if len(text) == _DAY else None
     except ValueError:

@@ -248,7 +248,7 @@ class Control:
         return {name: scenario.text for name, scenario in SCENARIOS.items()}
 
     def start(self, name: str) -> Json:
-        """Throw everything away and begin with a scenario; raises ValueError when there is none of this name."""
+        """Throw everything away and begin with a scenario; raises ValueError for an unknown name."""
         self._emulator.organization.start(name)
         self._emulator.reset()
         return self.health()
@@ -275,7 +275,7 @@ class Control:
         return {}
 
     def device(self, user_code: str) -> Json:
-        """Confirm the device that shows `user_code`; raises InvalidControlRequest when there is none."""
+        """Confirm the device that shows `user_code`; raises InvalidControlRequest for an unknown code."""
         if not self._emulator.grants.approve_device(user_code):
             raise InvalidControlRequest(f"No device shows the code {user_code!r}.")
         return {}

@@ -26,7 +26,7 @@ ADVICE = {
     "n_plus_one": "Rows of one table are read one by one; ask for them with one $filter, $expand or $batch. (advice)",
     "unbatched_loop": "Many single writes in a row and none at the same time: send them in parallel, or in small "
     "batches. (api-limits: maximize throughput, documented)",
-    "unconditional_update": "An update of an opportunity or quote without If-Match can overwrite what somebody else "
+    "unconditional_update": "An update of an opportunity or quote without If-Match can overwrite what another client "
     "just did. (conditional operations, documented)",
     "large_batch": "Microsoft advises to start with batches of about ten operations. (api-limits, documented)",
     "repeated_close": "A close was sent again although one for the same row had succeeded; look first. (advice)",

@@ -33,8 +33,12 @@ def change_user(world: World, change: Json) -> Json:
     """Change one user, named by user id, client id or object id, and return it as it is now.
 
     `role` names its only role, None leaves it none; `without` is a list of privileges taken out of that role (of the
-    administrator's when none is named); `disabled` is true or false; `known: false` makes tokens mean nobody. Raises
+    administrator's when none is named); `disabled` is true or false; `known: false` takes its ids away.
+
+    Raises
+    ------
     InvalidUserChange.
+
     """
     unknown = sorted(set(change) - set(_FIELDS))
     if unknown:

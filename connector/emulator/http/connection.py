@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 BODY_LIMIT = 128 * 1024 * 1024
 HEADERS_LIMIT = 64 * 1024
 _SPLIT_STATUS = 9
-"""Where an answer without a body is broken off: after `HTTP/1.1 `, so that nobody can take the rest for whole."""
+"""Where an answer without a body is broken off: after `HTTP/1.1 `: the rest is no answer to any client."""
 _PIPELINE = 64
 """Requests of one connection that may wait behind the one being answered before nothing more is read."""
 _SLOWEST = 60.0

@@ -18,6 +18,6 @@ def write_private(path: Path, content: bytes) -> None:
             file.write(content)
         half.replace(path)
     except OSError as error:
-        with suppress(OSError):  # there is none where it could not even be made
+        with suppress(OSError):  # the file may not exist
             half.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -140,7 +140,7 @@ def _verify(parts: Parts, key: object) -> None:
 
 
 def take_apart(token: str) -> Parts:
-    """Return the parts of a compact token; raises InvalidToken when it is none."""
+    """Return the parts of a compact token; raises InvalidToken when it is not one."""
     pieces = token.split(".")
     try:
         first, second, third = pieces
@@ -159,7 +159,7 @@ def encode(value: bytes) -> str:
 
 
 def decode(text: str) -> bytes:
-    """Return the bytes of base64url text without padding; raises ValueError when it is none."""
+    """Return the bytes of base64url text without padding; raises ValueError when it is not base64url."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 

@@ -1,4 +1,4 @@
-"""Failures on purpose: a plan says when, a seed makes chance repeatable, so the same plan gives the same story.
+"""Planned failures. The same plan with the same seed fails the same way.
 
 A plan is JSON, for instance:
 
@@ -51,7 +51,7 @@ from http import HTTPStatus
 from connector.emulator.limits.calls import ObservedOperation, ObservedRequest
 
 LONGEST = 10**9
-"""Seconds, some thirty years: who waits longer waits for ever."""
+"""Seconds: the longest wait of a plan."""
 STATUSES = range(400, 600)
 EXCHANGE_FAULTS = frozenset({"throttle", "status", "challenge", "reset", "truncate", "slow", "hold"})
 OPERATION_FAULTS = frozenset(

@@ -51,7 +51,7 @@ def refused(error: Refused) -> Response:
 
 
 def failure(fault: Fault) -> Response:
-    """Return the answer of a planned `status` fault (and what nobody will read of a reset)."""
+    """Return the answer of a planned `status` fault (of a reset too, where the client does not see it)."""
     status, name = fault.status, _NAMES.get(fault.status, "Error")
     if fault.form == "html":
         page = (

@@ -1,4 +1,4 @@
-"""The query functions about time and the asking user: `Microsoft.Dynamics.CRM.LastXDays` and its kin, as ranges.
+"""The query functions about time and the asking user: `Microsoft.Dynamics.CRM.LastXDays` and the like, as ranges.
 
 Source: https://learn.microsoft.com/power-apps/developer/data-platform/webapi/reference/queryfunctions. A range is half
 open; days, weeks (from Sunday), months and years are those of the user's time zone. Where the reference does not say
@@ -34,7 +34,7 @@ class QueryContext:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From `start` (or ever) up to but not including `end` (or for ever): days of the user, or moments in UTC."""
+    """From `start` up to but not including `end` (None: no bound): days of the user, or moments in UTC."""
 
     start: date | datetime | None
     end: date | datetime | None

@@ -183,7 +183,7 @@ class Switches:
     )  # fmt: skip
     impersonation_refusal: str = _switch(
         "0x8004a110", "0x80040220",
-        text="The error code when somebody acts for another without prvActOnBehalfOfAnotherUser.",
+        text="The error code when a caller acts for another user without prvActOnBehalfOfAnotherUser.",
         evidence="document",
         source="error list: CannotActOnBehalfOfAnotherUser, named among the 403 errors; clients' tests have the other",
     )  # fmt: skip

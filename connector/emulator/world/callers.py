@@ -91,8 +91,8 @@ class Access:
     def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return `caller` acting as another user, named by user id or by directory object id.
 
-        Who names himself acts for nobody (powerapps-docs issue 2088). Raises Refused (403) when the other user cannot
-        act; whether the caller may act for others is for the world to say.
+        A caller who names itself stays itself (powerapps-docs issue 2088). Raises Refused (403) when the other user
+        cannot act; whether the caller may act for others is for the world to say.
         """
         other = self.user(user_id) if user_id is not None else self.caller_for(object_id=object_id)
         if other.user_id == caller.user_id:
