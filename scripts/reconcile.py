@@ -25,7 +25,7 @@ from connector.bulk.undo import undo_name
 from connector.cli.failure_text import describe, sentences
 from connector.cli.program import run
 from connector.clock import SystemClock
-from connector.ledger.model import ItemStatus, Job, JobState, Wish
+from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.store import open_ledger
 
 
@@ -47,7 +47,7 @@ def main() -> int:
         sys.stdout.write(f"There are no jobs of the last {given.days} days.\n")
     codes = [0]
     for job, failed in found:
-        if given.apply and job.state is JobState.READY and job.wish is Wish.RUN:
+        if given.apply and job.state is JobState.READY and job.desired_state is DesiredState.RUN:
             codes.append(run(["bulk", "resume", job.name, "--yes"]))
         elif given.apply and failed:
             codes.append(run(["bulk", "retry", job.name, "--yes"]))

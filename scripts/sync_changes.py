@@ -28,7 +28,7 @@ from pathlib import Path
 
 from connector import ConnectorError, connect, load_settings
 from connector.dataverse.changes import Changes, read_changes
-from connector.ledger.presence import Presence
+from connector.ledger.lock_files import LockFiles
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--apply", action="store_true", help="write them; without it nothing is written")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    presence = Presence(given.folder / "sync")
+    presence = LockFiles(given.folder / "sync")
     try:
         presence.hold(1)
     except OSError:

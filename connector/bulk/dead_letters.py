@@ -9,7 +9,7 @@ from pathlib import Path
 from connector.bulk.input.columns import FIELDS, RESULT_PREFIX
 from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import request_values
-from connector.ledger.model import Record
+from connector.ledger.jobs import Record
 
 RESULTS = tuple(RESULT_PREFIX + name for name in ("row", "status", "reason", "message", "remedy", "request_id"))
 """What is told of each row, in columns that a reader of input passes over."""
@@ -44,7 +44,7 @@ def _write(path: Path, records: Callable[[], Iterable[Record]]) -> int:
 
 
 def _cells(record: Record) -> dict[str, ColumnValue]:
-    wanted = record.wanted
+    wanted = record.intent
     columns = request_values(wanted) if isinstance(wanted, Intent) else {"opportunityid": str(wanted.opportunity_id)}
     return columns | dict(zip(RESULTS, _told(record), strict=True))
 
@@ -54,7 +54,7 @@ def _told(record: Record) -> Iterator[ColumnValue]:
     error = report.get("error")
     error = error if isinstance(error, Mapping) else {}
     yield record.row
-    yield record.status.word
+    yield record.status.value
     yield record.reason
     yield str(report.get("reason") or error.get("message") or record.status.sentence)
     yield str(error.get("remedy", ""))

@@ -22,7 +22,7 @@ from connector.closing.model import Intent, Plan
 from connector.closing.organization import Organization
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
-from connector.ledger.model import Row
+from connector.ledger.jobs import Row
 
 CHUNK = 400
 """Rows looked at together."""
@@ -93,7 +93,7 @@ def write_plan(path: Path, head: Mapping[str, object], rows: Iterable[Row], orga
         with aside.open("w", encoding="utf-8") as file:
             _line(file, {"plan": PLAN_VERSION, **head})
             for chunk in _chunks(rows):
-                intents = [row.wanted for row in chunk]
+                intents = [row.intent for row in chunk]
                 for row, found in zip(chunk, preview_many(organization, intents), strict=True):
                     _line(file, _planned(row, found, summary))
             _line(file, {"summary": summary.data()})
@@ -147,8 +147,8 @@ def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
 
 def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
     """Return the line of a row and count it."""
-    assert isinstance(row.wanted, Intent)
-    data: dict[str, object] = {"row": row.number, "request": request_data(row.wanted)}
+    assert isinstance(row.intent, Intent)
+    data: dict[str, object] = {"row": row.number, "request": request_data(row.intent)}
     if isinstance(found, ConnectorError):
         data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}
     elif isinstance(found.verdict, Plan):

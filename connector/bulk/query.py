@@ -12,7 +12,7 @@ from uuid import UUID
 from connector.closing.model import Intent
 from connector.closing.organization import Finder, Query
 from connector.errors import Rejected
-from connector.ledger.model import Row
+from connector.ledger.jobs import Row
 
 _PIECE = 5_000
 

@@ -11,7 +11,7 @@ from connector.closing import reasons
 from connector.closing.model import Intent, OpportunityState, OrganizationMetadata, Outcome, QuoteState, Snapshot
 from connector.closing.organization import Organization
 from connector.errors import InputError
-from connector.ledger.model import ItemStatus, Record
+from connector.ledger.jobs import ItemStatus, Record
 
 CHUNK = 400
 """Rows read together."""
@@ -52,8 +52,8 @@ def mismatches(records: Iterable[Record], organization: Organization) -> Iterato
 def _problem(record: Record, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> str:
     if snapshot is None:
         return "The opportunity is not there any more."
-    if record.status in _CLOSED and isinstance(record.wanted, Intent):
-        return _not_closed(record.wanted, snapshot, metadata)
+    if record.status in _CLOSED and isinstance(record.intent, Intent):
+        return _not_closed(record.intent, snapshot, metadata)
     if snapshot.opportunity.state is not OpportunityState.OPEN:
         return f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
     return ""

@@ -11,8 +11,8 @@ from connector.bulk.dead_letters import write_dead_letters
 from connector.closing.model import Intent
 from connector.closing.request import request_values
 from connector.errors import InputError
+from connector.ledger.jobs import ItemStatus, Record
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, Record
 
 BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
 """What a dead-letter file holds."""
@@ -49,10 +49,10 @@ def request_data(intent: Intent) -> dict[str, object]:
 
 
 def _json_line(record: Record) -> str:
-    data: dict[str, object] = {"row": record.row, "status": record.status.word, "reason_code": record.reason}
+    data: dict[str, object] = {"row": record.row, "status": record.status.value, "reason_code": record.reason}
     data |= {name: value for name, value in (record.report or {}).items() if name not in data}
     data |= {"opportunity_id": str(record.opportunity_id), "attempts": record.attempts}
     data["ended"] = record.ended.isoformat() if record.ended else None
-    if isinstance(record.wanted, Intent):
-        data["request"] = request_data(record.wanted)
+    if isinstance(record.intent, Intent):
+        data["request"] = request_data(record.intent)
     return json.dumps(data, ensure_ascii=False) + "\n"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.ledger.budget import Budgets, Learnt
+from connector.ledger.jobs import Counts, Job
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Counts, Job
-from connector.ledger.watch import worker_key
+from connector.ledger.liveness import worker_key
+from connector.ledger.user_slots import SavedState, UserSlots
 
 
 def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
@@ -18,27 +18,28 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
     `governor` is None before the first run; its `at` says when it was so. While several work on the job it is that of
     all of them together.
     """
-    present = ledger.present(job.name)
+    present = ledger.workers(job.name)
     counts = ledger.counts(job.name)
     data: dict[str, object] = {
         "job": job.name,
         "kind": job.kind.value,
+        "organization": job.organization,
         "state": job.state.value,
-        "wish": job.wish.value,
+        "desired_state": job.desired_state.value,
         **counts.data(),
         "reasons": reasons_data(counts),
         "created": job.created.isoformat(),
         "finished": job.finished.isoformat() if job.finished else None,
         "workers": [worker.name for worker in present],
     }
-    budgets = Budgets(ledger)
+    budgets = UserSlots(ledger)
     told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]
     last = budgets.recall(f"job {job.name}")
     data["governor"] = together(told or ([last] if last else []))
     return data
 
 
-def together(told: Sequence[Learnt]) -> dict[str, object] | None:
+def together(told: Sequence[SavedState]) -> dict[str, object] | None:
     """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
 
     The binding is that of the worker with the most requests; None when nobody has told anything.
@@ -60,7 +61,7 @@ def together(told: Sequence[Learnt]) -> dict[str, object] | None:
     }
 
 
-def _lanes(told: Learnt) -> Sequence[Mapping[str, object]]:
+def _lanes(told: SavedState) -> Sequence[Mapping[str, object]]:
     lanes = told.data["lanes"]
     assert isinstance(lanes, list)
     return lanes
@@ -73,7 +74,7 @@ def _number(data: Mapping[str, object], name: str) -> float:
 def reasons_data(counts: Counts) -> list[dict[str, object]]:
     """Return how many rows were refused or failed for which reason, the most frequent first."""
     ordered = sorted(counts.reasons.items(), key=lambda pair: -pair[1])
-    return [{"status": status.word, "reason": reason, "count": count} for (status, reason), count in ordered if count]
+    return [{"status": status.value, "reason": reason, "count": count} for (status, reason), count in ordered if count]
 
 
 def governor_data(moment: ProgressSnapshot) -> dict[str, object]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError
+from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, Job, JobKind, Row
 
 
 def undo_name(job: Job) -> str:
@@ -24,5 +24,5 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
     if job.kind is not JobKind.CLOSE:
         raise InputError(f"The job {job.name} opens opportunities; there is nothing to undo.")
     for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
-        assert isinstance(record.wanted, Intent)
-        yield Row(record.row, ReopenIntent(record.opportunity_id, closed_under=record.wanted.key), record.account)
+        assert isinstance(record.intent, Intent)
+        yield Row(record.row, ReopenIntent(record.opportunity_id, closed_under=record.intent.key), record.account)

@@ -21,7 +21,7 @@ from connector.cli.bulk.run_job import (
     may_go_on,
     may_undo,
     same_organization,
-    say_wish,
+    say_desired_state,
     work,
 )
 from connector.cli.bulk.source import source_of, source_options
@@ -31,7 +31,7 @@ from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.run_options import run_options, yes_option
 from connector.cli.settings_of import read_settings
-from connector.ledger.model import ItemStatus, JobKind, Wish
+from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
 class InOrder(click.Group):
@@ -139,8 +139,7 @@ def run(
                     agreed=yes,
                     as_json=as_json,
                 )
-                options = {"organization": connection.base_url, **source.data()}
-                ledger.create(job_name, rows(), options=options, who=who())
+                ledger.create(job_name, rows(), options=source.data(), organization=connection.base_url, who=who())
         return work(ledger, ledger.job(job_name), settings, as_json=as_json)
 
 
@@ -161,8 +160,8 @@ def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | 
         may_go_on(ledger, ledger.job(name), left)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
-        if ledger.job(name).wish is not Wish.RUN:
-            ledger.wish(name, Wish.RUN)
+        if ledger.job(name).desired_state is not DesiredState.RUN:
+            ledger.set_desired_state(name, DesiredState.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 
 
@@ -174,7 +173,7 @@ def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
     What is in flight is finished; `resume` goes on.
     """
-    return say_wish(name, Wish.PAUSE, as_json=as_json, env_file=env_file)
+    return say_desired_state(name, DesiredState.PAUSE, as_json=as_json, env_file=env_file)
 
 
 @bulk.command()
@@ -182,7 +181,7 @@ def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
 @run_options
 def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
     """Stop a job for good; what is done stays done. Only `resume` takes it up again."""
-    return say_wish(name, Wish.CANCEL, as_json=as_json, env_file=env_file)
+    return say_desired_state(name, DesiredState.CANCEL, as_json=as_json, env_file=env_file)
 
 
 @bulk.command()
@@ -220,7 +219,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
         if rows:
             agree(f"Try {rows_of(rows)} of job {name} again?", agreed=yes, as_json=as_json)
             ledger.retry(name, statuses)
-        ledger.wish(name, Wish.RUN)
+        ledger.set_desired_state(name, DesiredState.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 
 
@@ -247,7 +246,7 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
             show_counts(name, counts, data)
             for path, count in files.items():
                 click.echo(f"{path}: {rows_of(count)} written.")
-    return code(RunResult(counts, Wish.RUN, stopped=counts.open > 0, blocked=None))
+    return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
 
 
 @bulk.command()
@@ -297,5 +296,13 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
             closed = ledger.counts(name).of(ItemStatus.CLOSED)
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
             rows = undo_rows(ledger, job)
-            ledger.create(undoing, rows, kind=JobKind.REOPEN, options=job.options, undoes=name, who=who())
+            ledger.create(
+                undoing,
+                rows,
+                kind=JobKind.REOPEN,
+                options=job.options,
+                organization=job.organization,
+                undoes=name,
+                who=who(),
+            )
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)

@@ -16,8 +16,8 @@ from connector.cli.run_options import env_file_option, verbose_option
 from connector.cli.settings_of import read_settings
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError, SettingsError
+from connector.ledger.jobs import DesiredState, Job, JobState
 from connector.ledger.ledger import LEASE, Ledger
-from connector.ledger.model import Job, JobState, Wish
 from connector.ledger.store import POSTGRES
 from connector.settings.settings import Settings
 
@@ -89,7 +89,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     with stopped_by_keyboard(machine.stop):
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
     counts = ledger.counts(job.name)
-    return RunResult(counts, ledger.job(job.name).wish, stopped=counts.open > 0, blocked=machine.blocked)
+    return RunResult(counts, ledger.job(job.name).desired_state, stopped=counts.open > 0, blocked=machine.blocked)
 
 
 class _Progress:
@@ -105,11 +105,11 @@ class _Progress:
         """Return whether nothing is left to be done, or nothing more is wanted."""
         if self._clock.monotonic() - self._told_at > TELL_EVERY:
             self._told_at = self._clock.monotonic()
-            counts, workers = self._ledger.counts(self._name), self._ledger.present(self._name)
+            counts, workers = self._ledger.counts(self._name), self._ledger.workers(self._name)
             done = counts.total - counts.open
             _tell(f"{done:,} of {counts.total:,} ({done / max(1, counts.total):.0%}), {len(workers)} at work.")
         job = self._ledger.find(self._name)
-        return job is None or job.state is not JobState.READY or job.wish is not Wish.RUN
+        return job is None or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN
 
 
 def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:

@@ -10,14 +10,14 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 Value = str | int | float | bytes | None
-Found = tuple[Any, ...]
+SqlRow = tuple[Any, ...]
 """A row of an answer; the query next to it says what its columns are."""
 
 
 class Transaction(Protocol):
     """Reads and writes that take effect together or not at all."""
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
 
     def run(self, statement: str, values: Sequence[Value] = ()) -> int:
@@ -36,7 +36,7 @@ class Transaction(Protocol):
         """Let no other transaction claim items until this one has ended."""
 
 
-ITEM_COLUMNS = ("id", "job", "turn", "opportunity", "account", "status", "epoch", "attempts", "plan", "wanted")
+ITEM_COLUMNS = ("id", "job", "rank", "opportunity", "account", "status", "epoch", "attempts", "plan", "intent")
 RESULT_COLUMNS = ("status", "reason", "report", "due", "ended")
 
 
@@ -52,10 +52,10 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Return a context manager: it commits durably on a clean exit and undoes everything on an exception."""
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
 
-    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[SqlRow]:
         """Return the rows of a query, a few at a time, as they were when it began; others may write meanwhile."""
 
     def hold(self, worker: int) -> None:

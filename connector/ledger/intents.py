@@ -20,33 +20,33 @@ from connector.closing.intent import (
     ReopenIntent,
 )
 from connector.closing.values import plain_value, read_value
-from connector.ledger.model import JobKind, Wanted
+from connector.ledger.jobs import AnyIntent, JobKind
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = "decimal"
-_FIELDS: Mapping[type[Wanted], tuple[CloseField, ...]] = {Intent: CLOSE_FIELDS, ReopenIntent: REOPEN_FIELDS}
+_FIELDS: Mapping[type[AnyIntent], tuple[CloseField, ...]] = {Intent: CLOSE_FIELDS, ReopenIntent: REOPEN_FIELDS}
 
 
-def wanted_text(wanted: Wanted) -> str:
+def intent_text(intent: AnyIntent) -> str:
     """Return an intent as text; the opportunity's id is left out, the ledger has it in a column."""
     data: dict[str, object] = {}
-    for field in _FIELDS[type(wanted)]:
-        value = getattr(wanted, field.key)
+    for field in _FIELDS[type(intent)]:
+        value = getattr(intent, field.key)
         if value is None or value is DraftPolicy.ACTIVATE:
             continue
         if field.kind is not FieldKind.COLUMNS:
             data[field.name] = plain_value(value)
         elif value:
             data[field.name] = _columns_data(value)
-    if wanted.key:
-        data["key"] = wanted.key
+    if intent.key:
+        data["key"] = intent.key
     return _encode(data)
 
 
-def wanted_from(text: str, opportunity_id: UUID, kind: JobKind, key: str) -> Wanted:
-    """Return the intent that `wanted_text` wrote; `key` is the key of one that has none of its own."""
+def intent_from(text: str, opportunity_id: UUID, kind: JobKind, key: str) -> AnyIntent:
+    """Return the intent that `intent_text` wrote; `key` is the key of one that has none of its own."""
     data = json.loads(text)
-    shape: type[Wanted] = ReopenIntent if kind is JobKind.REOPEN else Intent
+    shape: type[AnyIntent] = ReopenIntent if kind is JobKind.REOPEN else Intent
     attributes: dict[str, Any] = {"key": data.get("key", key)}
     for field in _FIELDS[shape]:
         value = data.get(field.name)

@@ -4,7 +4,7 @@ An item goes pending -> claimed -> a result, or from claimed back to waiting or 
 epoch, and a result counts only under the epoch it was claimed with. One opportunity is in one worker's hands at most,
 whatever jobs it appears in: the database itself holds that (`item_claimed`).
 
-No lease is measured by the wall clock, so a jump of it takes nothing from anybody. See `ledger_watch` for how a worker
+No lease is measured by the wall clock, so a jump of it takes nothing from anybody. See `liveness` for how a worker
 is known to be dead. The wall clock only dates things, and decides when what failed for a passing reason is due again.
 """
 
@@ -21,39 +21,39 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.errors import LedgerError
-from connector.ledger.database import Database, Found
-from connector.ledger.intents import report_from, wanted_from
-from connector.ledger.load import Beginning, being_loaded, digest_of, discard, load, sweep
-from connector.ledger.model import (
+from connector.ledger.claims import Worker
+from connector.ledger.database import Database, SqlRow
+from connector.ledger.intents import intent_from, report_from
+from connector.ledger.jobs import (
     Counts,
+    DesiredState,
     Event,
     InputChanged,
     ItemStatus,
     Job,
     JobKind,
     JobState,
-    Present,
     Record,
     Row,
-    Wish,
+    WorkerInfo,
 )
+from connector.ledger.liveness import LivenessMonitor
+from connector.ledger.load import NewJob, being_loaded, digest_of, discard, load, sweep
 from connector.ledger.schema import ROW_MASK, item_id
 from connector.ledger.tally import add_to_tally, note
-from connector.ledger.watch import Watch
-from connector.ledger.worker import Worker
 
 LEASE = 30.0
 """Seconds without a sign of life after which a worker on another machine is taken for dead."""
 
 _NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 JOB_COLUMNS = (
-    "job.id, job.name, job.kind, job.state, job.wish, job.total, job.digest, job.options,"
+    "job.id, job.name, job.kind, job.state, job.desired_state, job.total, job.digest, job.options, job.organization,"
     " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished"
 )
 """What `job_from` takes."""
 RECORD_COLUMNS = (
     "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
-    " item.wanted, item.report"
+    " item.intent, item.report"
 )
 """What `record_from` takes."""
 _JOB = f"SELECT {JOB_COLUMNS} FROM job"
@@ -70,7 +70,7 @@ class Ledger:
     def __init__(self, database: Database, clock: Clock, *, lease: float = LEASE) -> None:
         self.database = database
         self.clock = clock
-        self.watch = Watch(database, clock, lease)
+        self.liveness = LivenessMonitor(database, clock, lease)
 
     def __enter__(self) -> Self:
         """Return the ledger."""
@@ -93,6 +93,7 @@ class Ledger:
         *,
         kind: JobKind = JobKind.CLOSE,
         options: Mapping[str, object] = _NO_OPTIONS,
+        organization: str = "",
         undoes: str = "",
         who: str = "",
     ) -> Job:
@@ -104,27 +105,27 @@ class Ledger:
         InputError when an opportunity appears twice.
         """
         source = self.job(undoes).id if undoes else None
-        start = Beginning(name, kind, options, source, who)
-        load(self.database, self.clock, self.watch, start, rows)
+        start = NewJob(name, kind, options, organization, source, who)
+        load(self.database, self.clock, self.liveness, start, rows)
         return self.job(name)
 
     def find(self, name: str) -> Job | None:
         """Return the job of this name, or None; one that a dead process left half loaded is thrown away first."""
         job = self._find(name)
         if job is not None and job.state is JobState.LOADING:
-            sweep(self.database, self.watch)
+            sweep(self.database, self.liveness)
             job = self._find(name)
         return job
 
     def _find(self, name: str) -> Job | None:
-        found = self.database.rows(f"{_JOB} WHERE name = ?", (name,))
-        return job_from(found[0]) if found else None
+        rows = self.database.rows(f"{_JOB} WHERE name = ?", (name,))
+        return job_from(rows[0]) if rows else None
 
     def job(self, name: str) -> Job:
         """Return the job of this name; raises LedgerError naming the ones there are."""
         job = self.find(name)
         if job is None:
-            names = [found[0] for found in self.database.rows("SELECT name FROM job WHERE key IS NULL ORDER BY name")]
+            names = [row[0] for row in self.database.rows("SELECT name FROM job WHERE key IS NULL ORDER BY name")]
             near = difflib.get_close_matches(name, names, n=3) or names[:10]
             known = f"There is {', '.join(near)}." if near else "There is none yet; begin one with bulk run."
             raise LedgerError(f"There is no job {name!r} in this store.", remedy=known)
@@ -139,7 +140,7 @@ class Ledger:
 
     def jobs(self) -> list[Job]:
         """Return all jobs, the newest first; operations of the hosted endpoint are not among them."""
-        return [job_from(found) for found in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
+        return [job_from(row) for row in self.database.rows(f"{_JOB} WHERE key IS NULL ORDER BY id DESC")]
 
     def same_rows(self, name: str, rows: Iterable[Row]) -> Job:
         """Return the job if it was made of exactly these rows; raises InputChanged, or what reading raises."""
@@ -154,7 +155,7 @@ class Ledger:
     def delete(self, name: str) -> None:
         """Delete a job with all its items and events; raises LedgerError while somebody works on it."""
         job = self.job(name)
-        present = self.present(name)
+        present = self.workers(name)
         if present:
             raise LedgerError(
                 f"The job {name!r} is being worked on by {', '.join(worker.name for worker in present)}.",
@@ -164,22 +165,22 @@ class Ledger:
 
     def delete_older(self, moment: datetime) -> list[str]:
         """Delete the jobs that finished before `moment`, and the operations that expired by now; return their names."""
-        found = self.database.rows(
+        rows = self.database.rows(
             "SELECT id, name FROM job WHERE state = 'finished' AND (key IS NULL AND finished < ? OR expires < ?)",
             (moment.timestamp(), self.now()),
         )
-        for job, _ in found:
+        for job, _ in rows:
             discard(self.database, job)
-        return [name for _, name in found]
+        return [name for _, name in rows]
 
     # -- control --------------------------------------------------------------------------------------------------
 
-    def wish(self, name: str, wish: Wish) -> None:
+    def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Say what is wanted of a job; who works on it sees it at the next commit or sign of life."""
         job = self.job(name)
         with self.database.transaction() as transaction:
-            transaction.run("UPDATE job SET wish = ? WHERE id = ?", (wish.value, job.id))
-            note(transaction, job.id, self.now(), wish.value)
+            transaction.run("UPDATE job SET desired_state = ? WHERE id = ?", (desired_state.value, job.id))
+            note(transaction, job.id, self.now(), desired_state.value)
 
     def retry(self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,)) -> int:
         """Put the items with these results back to be done, their attempts forgotten; return how many."""
@@ -193,18 +194,18 @@ class Ledger:
             note(transaction, job.id, self.now(), "retry", {"items": changed})
         return changed
 
-    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int) -> list[Found]:
+    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int) -> list[SqlRow]:
         with self.database.transaction() as transaction:
             piece = transaction.rows(
-                f"SELECT id, status, reason FROM item WHERE id > ? AND id <= ? AND status IN ({_numbers(statuses)})"
+                f"SELECT id, status, reason FROM item WHERE id > ? AND id <= ? AND status IN ({_quoted(statuses)})"
                 f" ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
                 (after, item_id(job, ROW_MASK)),
             )
             if piece:
                 marks = ", ".join("?" * len(piece))
                 transaction.run(
-                    f"UPDATE item SET status = 0, attempts = 0, reason = NULL WHERE id IN ({marks})",
-                    [found[0] for found in piece],
+                    f"UPDATE item SET status = 'pending', attempts = 0, reason = NULL WHERE id IN ({marks})",
+                    [row[0] for row in piece],
                 )
                 changes = Counter((ItemStatus(status), reason or "") for _, status, reason in piece)
                 changes = Counter({key: -count for key, count in changes.items()})
@@ -217,12 +218,12 @@ class Ledger:
 
     def counts(self, name: str) -> Counts:
         """Return how many items have which status; kept with every commit, so asking is cheap at any size."""
-        found = self.database.rows(
+        rows = self.database.rows(
             "SELECT status, reason, n FROM tally WHERE n <> 0 AND job = (SELECT id FROM job WHERE name = ?)", (name,)
         )
         by_status: dict[ItemStatus, int] = {}
         reasons: dict[tuple[ItemStatus, str], int] = {}
-        for number, reason, count in found:
+        for number, reason, count in rows:
             status = ItemStatus(number)
             by_status[status] = by_status.get(status, 0) + count
             if reason:
@@ -235,18 +236,18 @@ class Ledger:
         They stream: memory stays flat, and the job may go on meanwhile.
         """
         job = self.job(name)
-        chosen = f" AND status IN ({_numbers(statuses)})" if statuses else ""
-        found = self.database.stream(
+        chosen = f" AND status IN ({_quoted(statuses)})" if statuses else ""
+        rows = self.database.stream(
             f"{_RECORD} WHERE id > ? AND id <= ?{chosen} ORDER BY id",
             (item_id(job.id, after), item_id(job.id, ROW_MASK)),
         )
-        return (record_from(item, job) for item in found)
+        return (record_from(item, job) for item in rows)
 
     def events(self, name: str) -> list[Event]:
         """Return what happened to a job, in order."""
         job = self.job(name)
-        found = self.database.rows("SELECT at, kind, data FROM event WHERE job = ? ORDER BY id", (job.id,))
-        return [Event(_moment(at), kind, json.loads(data) if data else {}) for at, kind, data in found]
+        rows = self.database.rows("SELECT at, kind, data FROM event WHERE job = ? ORDER BY id", (job.id,))
+        return [Event(_moment(at), kind, json.loads(data) if data else {}) for at, kind, data in rows]
 
     def note(self, name: str, kind: str, data: Mapping[str, object] = _NO_OPTIONS) -> None:
         """Add an event to a job."""
@@ -254,14 +255,14 @@ class Ledger:
         with self.database.transaction() as transaction:
             note(transaction, job.id, self.now(), kind, data)
 
-    def present(self, name: str = "") -> list[Present]:
+    def workers(self, name: str = "") -> list[WorkerInfo]:
         """Return who works in this store, or on this job, after clearing away whoever is known to be dead."""
-        self.watch.bury()
-        found = self.database.rows(
+        self.liveness.reap()
+        rows = self.database.rows(
             "SELECT worker.id, worker.name, COALESCE(job.name, ''), worker.started, worker.seen"
             " FROM worker LEFT JOIN job ON job.id = worker.job ORDER BY worker.id"
         )
-        workers = [Present(id_, who, job, _moment(start), _moment(seen)) for id_, who, job, start, seen in found]
+        workers = [WorkerInfo(id_, who, job, _moment(start), _moment(seen)) for id_, who, job, start, seen in rows]
         return [worker for worker in workers if name in ("", worker.job)]
 
     # -- work -----------------------------------------------------------------------------------------------------
@@ -271,43 +272,44 @@ class Ledger:
 
         Leave by `Worker.leave`. Others are not refused: ask `present` first where only one shall work.
         """
-        return Worker.enter(self.database, self.clock, self.watch, who, self.job(job) if job else None)
+        return Worker.enter(self.database, self.clock, self.liveness, who, self.job(job) if job else None)
 
     def now(self) -> float:
         """Return the wall-clock time as the tables have it: seconds since 1970 in UTC."""
         return self.clock.now().timestamp()
 
 
-def _numbers(statuses: Sequence[ItemStatus]) -> str:
-    return ", ".join(str(int(status)) for status in statuses)
+def _quoted(statuses: Sequence[ItemStatus]) -> str:
+    return ", ".join(f"'{status.value}'" for status in statuses)
 
 
-def job_from(found: Found) -> Job:
+def job_from(row: SqlRow) -> Job:
     """Return the job that JOB_COLUMNS were read of."""
-    id_, name, kind, state, wish, total, digest, options, undoes, created, finished = found
+    id_, name, kind, state, desired_state, total, digest, options, organization, undoes, created, finished = row
     return Job(
         id=id_,
         name=name,
         kind=JobKind(kind),
         state=JobState(state),
-        wish=Wish(wish),
+        desired_state=DesiredState(desired_state),
         total=total,
         digest=digest,
         options=json.loads(options),
+        organization=organization,
         undoes=undoes or "",
         created=_moment(created),
         finished=None if finished is None else _moment(finished),
     )
 
 
-def record_from(found: Found, job: Job) -> Record:
+def record_from(row: SqlRow, job: Job) -> Record:
     """Return the item of a job that RECORD_COLUMNS were read of."""
-    id_, opportunity, account, plan, status, reason, attempts, ended, wanted, report = found
+    id_, opportunity, account, plan, status, reason, attempts, ended, intent, report = row
     opportunity_id = UUID(bytes=bytes(opportunity))
     return Record(
         row=id_ & ROW_MASK,
         opportunity_id=opportunity_id,
-        wanted=wanted_from(wanted, opportunity_id, job.kind, job.name),
+        intent=intent_from(intent, opportunity_id, job.kind, job.name),
         account=None if account is None else UUID(bytes=bytes(account)),
         plan=plan or "",
         status=ItemStatus(status),

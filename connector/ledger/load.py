@@ -19,39 +19,40 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.errors import InputError, LedgerError
 from connector.ledger.database import Database, Value
-from connector.ledger.intents import wanted_text
-from connector.ledger.model import MOST_ROWS, ItemStatus, JobKind, JobState, Row
+from connector.ledger.intents import intent_text
+from connector.ledger.jobs import MOST_ROWS, ItemStatus, JobKind, JobState, Row
+from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.schema import ROW_MASK, item_id
 from connector.ledger.tally import add_to_tally, note
-from connector.ledger.watch import Watch
 
 _PIECE = 5_000
 _SPREAD_BITS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class NewJob:
     """What is known of a job before its rows; `undoes` is the id of the job whose closes it takes back."""
 
     name: str
     kind: JobKind
     options: Mapping[str, object]
+    organization: str
     undoes: int | None
     who: str
 
 
-def load(database: Database, clock: Clock, watch: Watch, start: Beginning, rows: Iterable[Row]) -> None:
+def load(database: Database, clock: Clock, liveness: LivenessMonitor, start: NewJob, rows: Iterable[Row]) -> None:
     """Load the rows as a new job; raises what reading them raises, LedgerError, or InputError on duplicates."""
     if not start.name.strip():
         raise LedgerError("A job needs a name.", remedy="Give one with --job.")
-    sweep(database, watch)
-    job, loader = _begin(database, clock, watch, start)
+    sweep(database, liveness)
+    job, loader = _begin(database, clock, liveness, start)
     try:
         items = _Items(job, rows)
         for piece in _pieces(items):
             with database.transaction() as transaction:
                 transaction.append_items(piece)
-                watch.beat(transaction, loader)
+                liveness.heartbeat(transaction, loader)
         _refuse_duplicates(database, job)
         _complete(database, clock, job, items)
     except BaseException:
@@ -60,7 +61,7 @@ def load(database: Database, clock: Clock, watch: Watch, start: Beginning, rows:
         raise
     finally:
         with suppress(LedgerError):
-            watch.remove(loader)
+            liveness.remove(loader)
 
 
 def digest_of(rows: Iterable[Row]) -> str:
@@ -78,11 +79,11 @@ def discard(database: Database, job: int) -> None:
     last, end = item_id(job, 0), item_id(job, ROW_MASK)
     while last is not None:
         with database.transaction() as transaction:
-            found = transaction.rows(
+            rows = transaction.rows(
                 "SELECT MAX(id) FROM (SELECT id FROM item WHERE id > ? AND id <= ? ORDER BY id LIMIT ?) AS piece",
                 (last, end, _PIECE),
             )
-            start, last = last, found[0][0]
+            start, last = last, rows[0][0]
             if last is not None:
                 transaction.run("DELETE FROM item WHERE id > ? AND id <= ?", (start, last))
     with database.transaction() as transaction:
@@ -91,9 +92,9 @@ def discard(database: Database, job: int) -> None:
         transaction.run("DELETE FROM job WHERE id = ?", (job,))
 
 
-def sweep(database: Database, watch: Watch) -> None:
+def sweep(database: Database, liveness: LivenessMonitor) -> None:
     """Throw away what dead processes left half loaded or half deleted."""
-    watch.bury()
+    liveness.reap()
     left = database.rows(
         "SELECT id FROM job WHERE state = 'loading' AND (loader IS NULL OR loader NOT IN (SELECT id FROM worker))"
     )
@@ -110,10 +111,10 @@ def being_loaded(name: str) -> LedgerError:
 
 
 class _Items:
-    """The rows as items, one by one, and what they add up to; `turn` spreads the rows of an account over the job.
+    """The rows as items, one by one, and what they add up to; `rank` spreads the rows of an account over the job.
 
-    The n-th row of an account has turn n. Accounts are counted in a table of fixed size: two that share a place only
-    get turns that are further apart than need be.
+    The n-th row of an account has rank n. Accounts are counted in a table of fixed size: two that share a place only
+    get ranks that are further apart than need be.
     """
 
     def __init__(self, job: int, rows: Iterable[Row]) -> None:
@@ -121,7 +122,7 @@ class _Items:
         self._job = job
         self._rows = rows
         self._digest = hashlib.sha256()
-        self._turns = array("L")
+        self._ranks = array("L")
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         last = 0
@@ -137,19 +138,19 @@ class _Items:
         return self._digest.hexdigest()
 
     def _item(self, row: Row) -> tuple[Value, ...]:
-        opportunity, wanted = row.wanted.opportunity_id.bytes, wanted_text(row.wanted)
-        self._digest.update(b"%d %s %s %s\n" % (row.number, opportunity, row.plan.encode(), wanted.encode()))
+        opportunity, intent = row.intent.opportunity_id.bytes, intent_text(row.intent)
+        self._digest.update(b"%d %s %s %s\n" % (row.number, opportunity, row.plan.encode(), intent.encode()))
         account = row.account.bytes if row.account else None
-        turn = self._turn(account) if account else 0
+        rank = self._rank(account) if account else 0
         key = item_id(self._job, row.number)
-        return key, self._job, turn, opportunity, account, int(ItemStatus.PENDING), 0, 0, row.plan or None, wanted
+        return key, self._job, rank, opportunity, account, ItemStatus.PENDING.value, 0, 0, row.plan or None, intent
 
-    def _turn(self, account: bytes) -> int:
-        if not self._turns:
-            self._turns = array("L", bytes(array("L").itemsize << _SPREAD_BITS))
+    def _rank(self, account: bytes) -> int:
+        if not self._ranks:
+            self._ranks = array("L", bytes(array("L").itemsize << _SPREAD_BITS))
         place = zlib.crc32(account) & ((1 << _SPREAD_BITS) - 1)
-        self._turns[place] += 1
-        return self._turns[place]
+        self._ranks[place] += 1
+        return self._ranks[place]
 
 
 def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]]]:
@@ -158,20 +159,22 @@ def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ..
         yield piece
 
 
-def _begin(database: Database, clock: Clock, watch: Watch, start: Beginning) -> tuple[int, int]:
+def _begin(database: Database, clock: Clock, liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
     """Write down the job as loading, and this process as its loader."""
     with database.transaction() as transaction:
         taken = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
         if taken:
             raise _taken(start.name, JobState(taken[0][0]))
-        loader = watch.add(transaction, start.who, None)
+        loader = liveness.add(transaction, start.who, None)
         job = transaction.insert(
-            "INSERT INTO job (name, kind, state, wish, total, digest, options, undoes, created, loader)"
-            " VALUES (?, ?, 'loading', 'run', 0, '', ?, ?, ?, ?)",
+            "INSERT INTO job"
+            " (name, kind, state, desired_state, total, digest, options, organization, undoes, created, loader)"
+            " VALUES (?, ?, 'loading', 'run', 0, '', ?, ?, ?, ?, ?)",
             (
                 start.name,
                 start.kind.value,
                 json.dumps(dict(start.options)),
+                start.organization,
                 start.undoes,
                 clock.now().timestamp(),
                 loader,
@@ -190,12 +193,12 @@ def _taken(name: str, state: JobState) -> LedgerError:
 
 def _refuse_duplicates(database: Database, job: int) -> None:
     """Raise InputError when an opportunity has two rows; sorted on disk, so that memory stays flat."""
-    found = database.rows(
+    rows = database.rows(
         "SELECT opportunity, MIN(id), MAX(id) FROM item WHERE id > ? AND id <= ?"
         " GROUP BY opportunity HAVING COUNT(*) > 1 ORDER BY 2 LIMIT 1",
         (item_id(job, 0), item_id(job, ROW_MASK)),
     )
-    for opportunity, first, second in found:
+    for opportunity, first, second in rows:
         raise InputError(
             f"The opportunity {UUID(bytes=bytes(opportunity))} is in row {first & ROW_MASK} and again in row"
             f" {second & ROW_MASK}; nothing was loaded.",

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from connector.errors import LedgerError
-from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, Found, Value
+from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
 from connector.ledger.schema import MIGRATIONS, VERSION
 
 try:
@@ -22,7 +22,7 @@ except ImportError as error:
         remedy="Install it: pip install 'dataverse-close-connector[postgres]'.",
     ) from error
 
-_SPELLING = {
+SPELLING = {
     "serial": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     "key": "BIGINT PRIMARY KEY",
     "integer": "BIGINT",
@@ -31,10 +31,13 @@ _SPELLING = {
     "bytes": "BYTEA",
     # Every item is written twice; what the first version leaves behind is cleared away as a job goes on.
     "upkeep": " WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)",
+    "organization": "options::json->>'organization'",
 }
+"""How this database spells the words in braces of `MIGRATIONS`."""
+
 _OURS = 0x636C6F73  # the first number of our advisory locks
 _MIGRATING, _CLAIMING = 1, 2
-_TYPES = {"status": "smallint", "reason": "text", "report": "bytea", "due": "float8", "ended": "float8", "id": "bigint"}
+_TYPES = {"status": "text", "reason": "text", "report": "bytea", "due": "float8", "ended": "float8", "id": "bigint"}
 _GIVEN = (*RESULT_COLUMNS, "id")
 _APPEND = f"COPY item ({', '.join(ITEM_COLUMNS)}) FROM STDIN"
 _UPDATE = (
@@ -52,7 +55,7 @@ class PostgresTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
         return self._execute(statement, values).fetchall()
 
@@ -62,8 +65,8 @@ class PostgresTransaction:
 
     def insert(self, statement: str, values: Sequence[Value]) -> int:
         """Insert one row and return its id."""
-        found = self._execute(f"{statement} RETURNING id", values).fetchone()
-        return int(found[0]) if found else 0
+        rows = self._execute(f"{statement} RETURNING id", values).fetchone()
+        return int(rows[0]) if rows else 0
 
     def append_items(self, items: Iterable[Sequence[Value]]) -> None:
         """Add items by COPY."""
@@ -109,12 +112,12 @@ class PostgresDatabase:
             with connection.transaction():
                 yield PostgresTransaction(connection)
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
         with self._lock, self._sentences():
             return self._connected().execute(_marks(statement), values).fetchall()
 
-    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[SqlRow]:
         """Return the rows of a query through a cursor of the server, over a connection of its own."""
         with (
             self._sentences(),
@@ -127,7 +130,7 @@ class PostgresDatabase:
             yield from cursor
 
     def hold(self, worker: int) -> None:
-        """Do nothing: between machines only the beat shows who lives."""
+        """Do nothing: between machines only the heartbeat shows who lives."""
 
     def let_go(self, worker: int) -> None:
         """Do nothing."""
@@ -159,8 +162,8 @@ class PostgresDatabase:
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_OURS, _MIGRATING))
             connection.execute("CREATE SCHEMA IF NOT EXISTS connector")
             connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
-            found = connection.execute("SELECT number FROM version").fetchone()
-            version = found[0] if found else 0
+            rows = connection.execute("SELECT number FROM version").fetchone()
+            version = rows[0] if rows else 0
             if version > VERSION:
                 raise LedgerError(
                     "The job store was written by a newer version of the connector.",
@@ -168,7 +171,7 @@ class PostgresDatabase:
                 )
             if version < VERSION:
                 for statement in (statement for step in MIGRATIONS[version:] for statement in step):
-                    connection.execute(statement.format_map(_SPELLING))
+                    connection.execute(statement.format_map(SPELLING))
                 connection.execute("DELETE FROM version")
                 connection.execute("INSERT INTO version VALUES (%s)", (VERSION,))
 

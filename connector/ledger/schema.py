@@ -7,6 +7,13 @@ conditions of the partial indices must stand literally in the queries that shall
 
 from __future__ import annotations
 
+_STATUS_NAME = (
+    "CASE status WHEN 0 THEN 'pending' WHEN 1 THEN 'claimed' WHEN 2 THEN 'waiting' WHEN 3 THEN 'closed'"
+    " WHEN 4 THEN 'already_closed' WHEN 5 THEN 'refused' WHEN 6 THEN 'failed' WHEN 7 THEN 'reopened'"
+    " WHEN 8 THEN 'already_open' WHEN 9 THEN 'undone' END"
+)
+"""The statuses by name, from the numbers that stood for them before version 3."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         """CREATE TABLE job (
@@ -55,6 +62,34 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX delivery_due ON delivery (due) WHERE due IS NOT NULL",
         "CREATE TABLE tracking (tenant TEXT PRIMARY KEY, token TEXT NOT NULL)",
+    ),
+    (  # statuses and columns by the names that the code uses; a job names its organization
+        "ALTER TABLE job RENAME COLUMN wish TO desired_state",
+        "ALTER TABLE job ADD COLUMN organization TEXT NOT NULL DEFAULT ''",
+        "UPDATE job SET organization = COALESCE({organization}, '')",
+        """CREATE TABLE item_named (
+            id {key}, job {integer} NOT NULL, rank {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},
+            status TEXT NOT NULL, epoch {integer} NOT NULL, attempts {integer} NOT NULL, holder {integer},
+            due {real}, plan TEXT, intent TEXT NOT NULL, reason TEXT, report {bytes}, ended {real}
+        ){upkeep}""",
+        f"""INSERT INTO item_named SELECT id, job, turn, opportunity, account, {_STATUS_NAME}, epoch, attempts, holder,
+            due, plan, wanted, reason, report, ended FROM item""",
+        "DROP TABLE item",
+        "ALTER TABLE item_named RENAME TO item",
+        "CREATE INDEX item_pending ON item (job, rank, id) WHERE status = 'pending'",
+        "CREATE UNIQUE INDEX item_claimed ON item (opportunity) WHERE status = 'claimed'",
+        "CREATE INDEX item_waiting ON item (job, due) WHERE status = 'waiting'",
+        """CREATE TABLE tally_named (
+            job {integer} NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL, n {integer} NOT NULL,
+            PRIMARY KEY (job, status, reason)
+        )""",
+        f"INSERT INTO tally_named SELECT job, {_STATUS_NAME}, reason, n FROM tally",
+        "DROP TABLE tally",
+        "ALTER TABLE tally_named RENAME TO tally",
+        "ALTER TABLE worker RENAME COLUMN beat TO heartbeat",
+        "CREATE TABLE saved_state (name TEXT PRIMARY KEY, data TEXT NOT NULL, at {real} NOT NULL)",
+        "INSERT INTO saved_state SELECT identity, learnt, at FROM pace",
+        "DROP TABLE pace",
     ),
 )
 """MIGRATIONS[n] leads from version n to n + 1."""

@@ -16,13 +16,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from connector.errors import LedgerError
-from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, Found, Value
-from connector.ledger.presence import Presence
+from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
+from connector.ledger.lock_files import LockFiles
 from connector.ledger.schema import MIGRATIONS, VERSION
 
 _OLDEST = (3, 33, 0)  # UPDATE ... FROM
 _PATIENCE = 30.0
-_SPELLING = {
+SPELLING = {
     "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
     "key": "INTEGER PRIMARY KEY",
     "integer": "INTEGER",
@@ -30,7 +30,10 @@ _SPELLING = {
     "real": "REAL",
     "bytes": "BLOB",
     "upkeep": "",
+    "organization": "json_extract(options, '$.organization')",
 }
+"""How this database spells the words in braces of `MIGRATIONS`."""
+
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs", "fuse.glusterfs", "glusterfs"}
 _APPEND = f"INSERT INTO item ({', '.join(ITEM_COLUMNS)}) VALUES ({', '.join('?' * len(ITEM_COLUMNS))})"
 _UPDATE = f"UPDATE item SET {', '.join(f'{name} = ?' for name in RESULT_COLUMNS)} WHERE id = ?"
@@ -42,7 +45,7 @@ class SqliteTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
         return self._connection.execute(statement, values).fetchall()
 
@@ -85,7 +88,7 @@ class SqliteDatabase:
             )
         _refuse_network_drive(path)
         self._lock = threading.RLock()
-        self._presence = Presence(path)
+        self._lock_files = LockFiles(path)
         self._create_file()
         with self._sentences():
             self._connection = self._connect()
@@ -108,12 +111,12 @@ class SqliteDatabase:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Return all rows of a query."""
         with self._lock, self._sentences():
             return self._connection.execute(statement, values).fetchall()
 
-    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[SqlRow]:
         """Return the rows of a query, read over a connection of its own."""
         with self._sentences(), closing(self._connect()) as connection:
             yield from connection.execute(statement, values)
@@ -121,20 +124,20 @@ class SqliteDatabase:
     def hold(self, worker: int) -> None:
         """Lock the file of the worker."""
         with self._sentences():
-            self._presence.hold(worker)
+            self._lock_files.hold(worker)
 
     def let_go(self, worker: int) -> None:
         """Unlock and remove the file of the worker."""
-        self._presence.let_go(worker)
+        self._lock_files.let_go(worker)
 
     def is_dead(self, worker: int) -> bool | None:
         """Return whether no process holds the file of the worker."""
-        return self._presence.is_dead(worker)
+        return self._lock_files.is_dead(worker)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._presence.close()
+            self._lock_files.close()
             self._connection.close()
 
     def _create_file(self) -> None:
@@ -165,7 +168,7 @@ class SqliteDatabase:
                     remedy="Use that version, or set CONNECTOR_STORE to another file.",
                 )
             for statement in (statement for step in MIGRATIONS[version:] for statement in step):
-                transaction.run(statement.format_map(_SPELLING))
+                transaction.run(statement.format_map(SPELLING))
             transaction.run(f"PRAGMA user_version = {VERSION}")
 
     def _refuse_another_program(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from connector.ledger.database import Database, Found
+from connector.ledger.database import Database, SqlRow
 
 _COLUMNS = "id, tenant, outcome, minimum, created, expires, failing"
 _DELIVERY = "id, subscription, event, body, due, attempts"
@@ -181,6 +181,6 @@ class SubscriptionStore:
             )
 
 
-def _subscription(row: Found) -> Subscription:
+def _subscription(row: SqlRow) -> Subscription:
     id_, tenant, outcome, minimum, created, expires, failing = row
     return Subscription(id_, tenant, outcome, None if minimum is None else Decimal(minimum), created, expires, failing)

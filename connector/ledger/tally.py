@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 
 from connector.ledger.database import Transaction
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 
 Changes = Mapping[tuple[ItemStatus, str], int]
 """By how much the number of items with this status and reason rises."""
@@ -19,7 +19,7 @@ def add_to_tally(transaction: Transaction, job: int, changes: Changes) -> None:
             transaction.run(
                 "INSERT INTO tally (job, status, reason, n) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (job, status, reason) DO UPDATE SET n = tally.n + excluded.n",
-                (job, int(status), reason, count),
+                (job, status.value, reason, count),
             )
 
 

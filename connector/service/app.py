@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from connector.errors import ConnectorError
-from connector.ledger.operations import Operations
+from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
 from connector.service.auth.rate_limit import RateLimit
@@ -75,7 +75,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         lifespan=_lifespan(options, dependencies),
         redirect_slashes=False,
     )
-    operations = Operations(dependencies.ledger)
+    operations = OperationStore(dependencies.ledger)
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
     for router in _routers(options, dependencies, service, pool, trigger):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
@@ -115,7 +115,7 @@ def _routers(
     yield definition.router(_deployment(options))
 
 
-def _forget(operations: Operations) -> None:
+def _forget(operations: OperationStore) -> None:
     """Delete the operations whose answers need not be kept any longer, a few at a time."""
     while operations.delete_expired(FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         pass

@@ -18,7 +18,7 @@ from typing import Protocol
 from connector.clock import Clock
 from connector.closing.model import Intent, Quote, Report, Snapshot, StepStatus
 from connector.errors import LedgerError
-from connector.ledger.model import Item, Job
+from connector.ledger.jobs import Item, Job
 from connector.service.auth.caller import Caller
 
 
@@ -102,7 +102,7 @@ def of_request(
 
 def of_end(job: Job, item: Item, report: Report, caller: Caller, clock: Clock) -> dict[str, object]:
     """Return the record of what came of an operation."""
-    asked = item.wanted.outcome.value if isinstance(item.wanted, Intent) else "open"
+    asked = item.intent.outcome.value if isinstance(item.intent, Intent) else "open"
     return {
         "at": clock.now().isoformat(),
         "event": "ended",

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.ledger.operations import Operations
+from connector.ledger.operation_store import OperationStore
 from connector.service.operations.waiting import Waiter
 
 FRESH = 10.0
@@ -22,7 +22,7 @@ class HealthRoutes:
 
     def __init__(
         self,
-        operations: Operations,
+        operations: OperationStore,
         check: Callable[[], None],
         working: Callable[[], bool],
         waiting: Waiter,

@@ -22,7 +22,7 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
 from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 from connector.ledger.store import open_ledger
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
 
@@ -100,7 +100,7 @@ def _run(folder: Path, environment: Mapping[str, str], processes: int) -> float:
     before = os.times()
     begun = [_start(["run", str(folder / "rows.csv"), "--job", JOB], environment)]
     with open_ledger(environment["CONNECTOR_STORE"], SystemClock()) as ledger:
-        while not ledger.present(JOB) and begun[0].poll() is None:
+        while not ledger.workers(JOB) and begun[0].poll() is None:
             time.sleep(0.02)
     begun += [_start(["resume", JOB, "--join"], environment) for _ in range(processes - 1)]
     for process in begun:

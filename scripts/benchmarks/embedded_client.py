@@ -24,7 +24,7 @@ from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInError
 from connector.handler import Handler
-from connector.ledger.model import Item
+from connector.ledger.jobs import Item
 from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_row
 
 P = ParamSpec("P")

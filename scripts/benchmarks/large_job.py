@@ -22,7 +22,7 @@ from uuid import UUID
 
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
-from connector.ledger.model import ItemStatus, Result, Row
+from connector.ledger.jobs import ItemResult, ItemStatus, Row
 from connector.ledger.store import open_ledger
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
@@ -144,7 +144,7 @@ def ledger_seconds(rows: int, chunk: int = 300) -> float:
         worker = ledger.enter("bench")
         report = _report(random.Random(1))
         while items := worker.claim(job, chunk):
-            worker.record(job, [Result(item.row, item.epoch, ItemStatus.CLOSED, "", report) for item in items])
+            worker.record(job, [ItemResult(item.row, item.epoch, ItemStatus.CLOSED, "", report) for item in items])
         worker.leave()
         return (time.perf_counter() - began) / rows
 

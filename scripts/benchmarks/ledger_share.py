@@ -18,9 +18,9 @@ from pathlib import Path
 from connector.assembly import connect
 from connector.bulk.run.runner import Run
 from connector.clock import SystemClock
-from connector.ledger.database import Database, Found, Transaction, Value
+from connector.ledger.database import Database, SqlRow, Transaction, Value
+from connector.ledger.jobs import ItemStatus
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus
 from connector.ledger.sqlite import SqliteDatabase
 from connector.settings.environment import load
 from scripts.benchmarks.conditions import conditions
@@ -54,12 +54,12 @@ class Timed:
         with self._timed(), self._database.transaction() as transaction:
             yield transaction
 
-    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[Found]:
+    def rows(self, statement: str, values: Sequence[Value] = ()) -> list[SqlRow]:
         """Time a query."""
         with self._timed():
             return self._database.rows(statement, values)
 
-    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[Found]:
+    def stream(self, statement: str, values: Sequence[Value] = ()) -> Iterator[SqlRow]:
         """Pass a long query on; a run makes none."""
         return self._database.stream(statement, values)
 

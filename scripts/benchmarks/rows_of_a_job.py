@@ -10,7 +10,7 @@ from connector.bulk.run.chunk import Outcome
 from connector.clock import Clock
 from connector.closing.model import Intent
 from connector.closing.model import Outcome as Wanted
-from connector.ledger.model import Item, ItemStatus
+from connector.ledger.jobs import Item, ItemStatus
 from scripts.benchmarks.embedded_client import Client
 
 CHUNK = 100
@@ -63,8 +63,8 @@ class Rows:
         outcome = client.work_off([self._item(number, key) for number, key in enumerate(keys)])
         self.results.update({keys[result.row]: result.status for result in outcome.results})
         for item in outcome.untouched:
-            self._attempts[item.wanted.opportunity_id] -= 1
-        left = [item.wanted.opportunity_id for item in (*outcome.untouched, *(item for item, _ in outcome.later))]
+            self._attempts[item.intent.opportunity_id] -= 1
+        left = [item.intent.opportunity_id for item in (*outcome.untouched, *(item for item, _ in outcome.later))]
         given_up = [key for key in left if self._taken[key] >= self.takings]
         self.give_up(given_up)
         self.again += len(left) - len(given_up)

@@ -66,7 +66,7 @@ def _vanish(how: signal.Signals, dead_after: float) -> Mapping[str, object]:
         served.control("PATCH", "limits", NO_LIMITS)
         fill(served, ROWS, ROWS)
         served.control("PUT", "faults", {"faults": SLOW})
-        ledger.create("big", rows_of(ROWS), options={"organization": served.url})
+        ledger.create("big", rows_of(ROWS), organization=served.url)
         environment = {**os.environ, **served.environment(), "CONNECTOR_STORE": store}
         command = [sys.executable, "-m", "connector", "worker", "--dead-after", str(dead_after)]
         with (Path(folder) / "log").open("wb") as log:
@@ -83,7 +83,7 @@ def _watch(ledger: Ledger, workers: list[subprocess.Popen[bytes]], how: signal.S
     """Let the worker that is at work vanish, and wait until what it held is held no more."""
     _wait(lambda: any(_held(ledger).values()))
     victim = next(number for number, held in _held(ledger).items() if held)
-    name = next(one.name for one in ledger.present() if one.id == victim)
+    name = next(one.name for one in ledger.workers() if one.id == victim)
     process = next(one for one in workers if name.endswith(f":{one.pid}"))
     process.send_signal(how)
     vanished, held = time.perf_counter(), _held(ledger)[victim]
@@ -94,7 +94,7 @@ def _watch(ledger: Ledger, workers: list[subprocess.Popen[bytes]], how: signal.S
 
 def _held(ledger: Ledger) -> dict[int, int]:
     """Return how many rows each worker has in hand, without looking for the dead, which is the workers' part."""
-    return dict(ledger.database.rows("SELECT holder, COUNT(*) FROM item WHERE status = 1 GROUP BY holder"))
+    return dict(ledger.database.rows("SELECT holder, COUNT(*) FROM item WHERE status = 'claimed' GROUP BY holder"))
 
 
 def _wait(what: Callable[[], bool]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from connector.clock import SystemClock
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 from connector.ledger.store import open_ledger
 from scripts.benchmarks.clients import CLIENTS, ROOT, command, environment
 from scripts.benchmarks.served import Served, opportunity_key, quote_key
@@ -133,7 +133,7 @@ class _Job:
             if ledger.find("rows") is None:
                 return set()
             done = (ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED)
-            return {str(record.wanted.opportunity_id) for record in ledger.records("rows", done)}
+            return {str(record.intent.opportunity_id) for record in ledger.records("rows", done)}
 
     def left(self) -> bool:
         """Return whether another run has anything to do."""

@@ -26,8 +26,8 @@ from connector.emulator.identity.tenant import Application, Secret, local_tenant
 from connector.emulator.limits.faults import plan_of
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.ledger.jobs import ItemStatus, JobState, Row
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, JobState, Row
 from connector.ledger.store import open_ledger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ class Scene:
             score.problems.append(f"{counts.total} rows in the job, not {len(self.ids)}")
         for record in ledger.records(name):
             if record.status is not ItemStatus.CLOSED:
-                score.problems.append(f"row {record.row}: {record.status.word} {record.reason}")
+                score.problems.append(f"row {record.row}: {record.status.value} {record.reason}")
         control = self.emulator.emulator.control
         closes = control.closes()
         score.problems += [f"closed more than once: {one}" for one in closes if one["closes"] != 1]
@@ -228,7 +228,7 @@ def _kill_some_workers(at: Scene, kills: int, chance: random.Random, score: Scor
     name, began = "shared", time.monotonic()
     worker = str(Path(__file__).with_name("quick_worker.py"))
     with open_ledger(at.store, SystemClock()) as ledger:
-        ledger.create(name, at.rows(), options={"organization": at.emulator.url})
+        ledger.create(name, at.rows(), organization=at.emulator.url)
         workers = [at.start(worker) for _ in range(3)]
         try:
             while not at.finished(ledger, name):

@@ -13,8 +13,8 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.jobs import Job, Row
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Job, Row
 
 
 @dataclass(frozen=True, slots=True)

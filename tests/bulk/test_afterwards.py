@@ -17,7 +17,7 @@ from connector.bulk.undo import undo_name, undo_rows
 from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError
-from connector.ledger.model import ItemStatus, Job, JobKind, Row
+from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
 from tests.bulk.office import Office
 
 
@@ -101,7 +101,7 @@ def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path)
     assert {line["result.reason"] for line in told} == {"closed_with_other_outcome"}
     assert all(line["result.message"] for line in told)
     again = list(read_rows(RowFile(file)))
-    assert [row.wanted for row in again] == [Intent(id_, Outcome.WON) for id_ in ids[:2]]
+    assert [row.intent for row in again] == [Intent(id_, Outcome.WON) for id_ in ids[:2]]
 
 
 def test_the_results_hold_every_step_with_its_ids(office: Office, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bulk.rows import opportunity
 
 from connector.bulk.dead_letters import write_dead_letters
 from connector.bulk.input import file as input_file
@@ -20,8 +21,7 @@ from connector.closing.intent import FILE_COLUMNS
 from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request, request_values
 from connector.errors import InputError
-from connector.ledger.model import ItemStatus, Record, Row
-from tests.bulk.rows import opportunity
+from connector.ledger.jobs import ItemStatus, Record, Row
 
 A, B, C = opportunity(1), opportunity(2), opportunity(3)
 Write = Callable[..., Path]
@@ -82,7 +82,7 @@ def test_json_lines_are_rows(write: Write) -> None:
     ]
     path = write("\n\n".join(json.dumps(line) for line in lines), "rows.jsonl")
     rows = read(path)
-    assert rows[0].wanted == Intent(A, Outcome.WON, actual_revenue=Decimal("12.5"), opportunity_columns={"new_x": 3})
+    assert rows[0].intent == Intent(A, Outcome.WON, actual_revenue=Decimal("12.5"), opportunity_columns={"new_x": 3})
     assert rows[1] == BOTH[1]
 
 
@@ -97,7 +97,7 @@ def test_spreadsheets_are_rows(write: Write) -> None:
     sheet.append([f"{{{B}}}", "Lost"])
     write("", "rows.xlsx")
     book.save("rows.xlsx")
-    assert [row.wanted for row in read(Path("rows.xlsx"))] == [
+    assert [row.intent for row in read(Path("rows.xlsx"))] == [
         Intent(A, Outcome.WON, closed_on=date(2026, 1, 31), actual_revenue=Decimal("1250.5"), status=3),
         Intent(B, Outcome.LOST),
     ]
@@ -131,7 +131,7 @@ def test_parquet_holds_rows(write: Write) -> None:
         "actual_revenue": [Decimal("1.50"), None],
     })  # fmt: skip
     parquet.write_table(table, "rows.parquet")
-    assert [row.wanted for row in read(Path("rows.parquet"))] == [
+    assert [row.intent for row in read(Path("rows.parquet"))] == [
         Intent(A, Outcome.WON, closed_on=date(2026, 1, 31), actual_revenue=Decimal("1.50")),
         Intent(B, Outcome.LOST),
     ]
@@ -419,7 +419,7 @@ def test_dead_letters_are_input_for_the_next_run(
             )
 
     assert write_dead_letters(path, records) == len(intents)
-    assert [row.wanted for row in read(path)] == intents
+    assert [row.intent for row in read(path)] == intents
     assert "result.remedy" in path.read_text(encoding="utf-8").splitlines()[0]
 
 

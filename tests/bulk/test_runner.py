@@ -14,7 +14,7 @@ from connector.closing.close import close_many
 from connector.closing.model import OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
 from connector.closing.organization import Organization
 from connector.errors import ConnectorError, NotSent, SignInError
-from connector.ledger.model import ItemStatus, Wish
+from connector.ledger.jobs import DesiredState, ItemStatus
 from tests.bulk.dam import PATIENCE
 from tests.bulk.office import Office
 
@@ -86,14 +86,14 @@ def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -
 
     def pause(moment: ProgressSnapshot) -> None:
         if moment.in_hand:
-            office.ledger.wish("june", Wish.PAUSE)
-        if moment.wish is Wish.PAUSE:
+            office.ledger.set_desired_state("june", DesiredState.PAUSE)
+        if moment.desired_state is DesiredState.PAUSE:
             door.set()
 
     ending = Run(office.ledger, job, _behind(door, office), office.clock, pause).work("here")
-    assert ending.wish is Wish.PAUSE
+    assert ending.desired_state is DesiredState.PAUSE
     assert ending.stopped
-    office.ledger.wish("june", Wish.RUN)
+    office.ledger.set_desired_state("june", DesiredState.RUN)
     assert office.run(office.ledger.job("june")).well
 
 
@@ -102,7 +102,7 @@ def test_what_a_killed_run_had_closed_is_told_as_closed_by_this_job(office: Offi
     job = office.job("june", ids)
     killed = office.ledger.enter("killed", "june")
     items = killed.claim(job, 100)
-    intents = [item.wanted for item in items][:5]
+    intents = [item.intent for item in items][:5]
     close_many(office.connection.organization, intents, pause=office.clock.sleep)
     killed.leave()
     ending = office.run(job)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bulk.rows import rows
 
 from connector.bulk.many_machines.time_slices import TimeSliceQueue
 from connector.bulk.many_machines.user_shares import label, shares
@@ -22,23 +23,22 @@ from connector.bulk.status import status_data
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import Gate
 from connector.handler import Response
-from connector.ledger.budget import Budgets
+from connector.ledger.jobs import DesiredState, ItemStatus, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, JobState, Present, Wish
+from connector.ledger.liveness import worker_key
 from connector.ledger.store import open_ledger
-from connector.ledger.watch import worker_key
+from connector.ledger.user_slots import UserSlots
 from tests.bulk import kills
 from tests.bulk.dam import Dam, wait_for
 from tests.bulk.office import Office
-from tests.bulk.rows import rows
 
 WORKER = str(Path(__file__).with_name("quick_worker.py"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 users = st.sets(st.sampled_from([f"app{n}@https://org.example" for n in range(6)]), min_size=1).map(sorted)
 
 
-def machine(number: int, able: list[str]) -> Present:
-    return Present(number, label(f"host:{number}", able), "", NOW, NOW)
+def machine(number: int, able: list[str]) -> WorkerInfo:
+    return WorkerInfo(number, label(f"host:{number}", able), "", NOW, NOW)
 
 
 @given(st.lists(users, max_size=6))
@@ -55,7 +55,7 @@ def test_machines_that_can_act_as_all_users_get_as_many_each(able: list[str], co
 
 
 def test_whoever_else_works_in_the_store_gets_no_share() -> None:
-    assert shares([Present(1, "host:1", "a job", NOW, NOW)]) == {}
+    assert shares([WorkerInfo(1, "host:1", "a job", NOW, NOW)]) == {}
 
 
 async def nothing(_turn: object) -> None:
@@ -73,19 +73,19 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
         Dam(at.emulator.emulator) as dam,
         open_ledger(postgres_store, SystemClock()) as ledger,
     ):
-        ledger.create("shared", at.rows(), options={"organization": at.emulator.url})
+        ledger.create("shared", at.rows(), organization=at.emulator.url)
         workers = [at.start(WORKER) for _ in range(2)]
         try:
             dam.wait()
-            ledger.wish("shared", Wish.PAUSE)
-            wait_for(lambda: at.told(Wish.PAUSE.seen) >= len(ledger.present("shared")))
+            ledger.set_desired_state("shared", DesiredState.PAUSE)
+            wait_for(lambda: at.told(DesiredState.PAUSE.seen) >= len(ledger.workers("shared")))
             dam.open()
-            wait_for(lambda: not ledger.present("shared"))
+            wait_for(lambda: not ledger.workers("shared"))
             paused = ledger.counts("shared")
             assert paused.of(ItemStatus.CLAIMED) == 0
             assert paused.of(ItemStatus.PENDING) > 0
             assert ledger.job("shared").state is JobState.READY
-            ledger.wish("shared", Wish.RUN)
+            ledger.set_desired_state("shared", DesiredState.RUN)
             wait_for(lambda: at.finished(ledger, "shared"))
         finally:
             dam.open()
@@ -95,7 +95,7 @@ def test_a_job_is_paused_and_resumed_from_another_machine(tmp_path: Path, postgr
         score = kills.Score()
         at.judge(ledger, "shared", score)
         assert score.problems == []
-        assert ledger.present() == []
+        assert ledger.workers() == []
 
 
 def test_bulk_run_on_a_shared_store_works_beside_the_others(tmp_path: Path, postgres_store: str) -> None:
@@ -161,8 +161,8 @@ def test_the_status_of_a_job_is_that_of_all_who_work_on_it(ledger: Ledger) -> No
         "binding": "time", "waiting": 3.0, "rate": 10.0, "ceiling": 20.0, "left": 60.0,
         "lanes": [{"name": "a", "requests": 5}],
     }  # fmt: skip
-    Budgets(ledger).remember(worker_key(workers[0].id), told)
-    Budgets(ledger).remember(
+    UserSlots(ledger).remember(worker_key(workers[0].id), told)
+    UserSlots(ledger).remember(
         worker_key(workers[1].id),
         {**told, "binding": "count", "waiting": 0.0, "lanes": [{"name": "b", "requests": 9}]},
     )

@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from connector.clock import SystemClock
-from connector.ledger.budget import Budgets
 from connector.ledger.store import open_ledger
+from connector.ledger.user_slots import UserSlots
 from tests.bulk.dam import PATIENCE
 
 from tests.cli.desk import Desk, Said  # isort: skip
@@ -173,7 +173,7 @@ def test_a_user_is_in_one_process_at_a_time(desk: Desk) -> None:
     with open_ledger(store, SystemClock()) as ledger:
         worker = ledger.enter("elsewhere:7")
         (url,) = bulk_url(desk)
-        assert Budgets(ledger).take(worker, [f"emulator@{url}"]) is not None
+        assert UserSlots(ledger).take(worker, [f"emulator@{url}"]) is not None
         command = [sys.executable, "-m", "connector", "bulk", "run", "rows.csv", "--yes", "--json"]
         environment = {**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}", "CONNECTOR_STORE": store}
         pipe = subprocess.PIPE
@@ -196,7 +196,7 @@ def test_there_is_nothing_to_stop_of_a_finished_job(desk: Desk, verb: str) -> No
     write(desk, count=1)
     bulk(desk, "run", "rows.csv", "--yes")
     assert bulk(desk, verb, "rows").out == "It is finished: every row has its result, and nothing was changed.\n"
-    assert bulk(desk, "status", "rows", "--json").data["wish"] == "run"
+    assert bulk(desk, "status", "rows", "--json").data["desired_state"] == "run"
 
 
 def test_a_person_is_told_where_to_read_why_rows_were_not_done(desk: Desk) -> None:

@@ -23,7 +23,7 @@ from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.ledger.model import ItemStatus, Wish
+from connector.ledger.jobs import DesiredState, ItemStatus
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import PATIENCE, Dam
 
@@ -132,12 +132,12 @@ def test_a_wish_from_another_process_ends_the_run_and_resuming_finishes_it(shop:
     with shop.bulk(*RUN) as process:
         shop.dam.wait()
         assert shop.say(wish, "june")[0] == 0
-        wait_for_line(process.stderr, Wish(wish).seen)
+        wait_for_line(process.stderr, DesiredState(wish).seen)
         shop.dam.open()
         out, _ = process.communicate(timeout=PATIENCE)
     data = json.loads(out)
     assert process.returncode == 4
-    assert (data["wish"], data["claimed"]) == (wish, 0)
+    assert (data["desired_state"], data["claimed"]) == (wish, 0)
     assert data["pending"] > 0
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
@@ -221,7 +221,7 @@ def test_a_job_that_is_under_way_is_undone_only_after_it_was_cancelled_and_all_o
         assert code == 1
         assert "what it closes from now on would not be undone; nothing was changed" in data["error"]["message"]
         assert shop.say("cancel", "june")[0] == 0
-        wait_for_line(process.stderr, Wish.CANCEL.seen)
+        wait_for_line(process.stderr, DesiredState.CANCEL.seen)
         shop.dam.open()
         process.communicate(timeout=PATIENCE)
     closed = sum(shop.closes())
@@ -253,7 +253,7 @@ def test_somebody_who_looks_on_sees_that_a_job_is_worked_on_and_then_that_it_is_
         shop.dam.wait()
         assert "Job june: 1,200 rows, being worked on." in seen()
         assert shop.say("pause", "june")[0] == 0
-        wait_for_line(process.stderr, Wish.PAUSE.seen)
+        wait_for_line(process.stderr, DesiredState.PAUSE.seen)
         shop.dam.open()
         process.communicate(timeout=PATIENCE)
     assert "Job june: 1,200 rows, paused." in seen()

@@ -12,7 +12,7 @@ from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.job_views import PLAIN_EVERY, PlainView, line_of, view_on
 from connector.cli.bulk.live import drawn
 from connector.clock import VirtualClock
-from connector.ledger.model import Counts, ItemStatus
+from connector.ledger.jobs import Counts, ItemStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ from connector.closing.intent import (
     ReopenIntent,
 )
 from connector.closing.request import parse_request, request_values
-from connector.ledger.intents import wanted_from, wanted_text
-from connector.ledger.model import JobKind
+from connector.ledger.intents import intent_from, intent_text
+from connector.ledger.jobs import JobKind
 from connector.service.mcp.tools import TOOLS
 from connector.service.operations.operation_service import wish_values
 from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
@@ -117,10 +117,10 @@ def test_the_tools_for_agents_have_an_argument_for_each_field_that_is_for_agents
 
 
 def test_every_value_survives_the_ledger_and_a_dead_letter() -> None:
-    assert wanted_from(wanted_text(FULL), ID, JobKind.CLOSE, "") == FULL
+    assert intent_from(intent_text(FULL), ID, JobKind.CLOSE, "") == FULL
     assert parse_request(request_values(FULL), "k") == FULL
     back = ReopenIntent(ID, "k", **{field.key: SAMPLES[field.kind] for field in REOPEN_FIELDS})
-    assert wanted_from(wanted_text(back), ID, JobKind.REOPEN, "") == back
+    assert intent_from(intent_text(back), ID, JobKind.REOPEN, "") == back
 
 
 def test_every_value_of_a_body_of_the_endpoint_arrives() -> None:

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from connector.ledger.operations import Operations
-from connector.ledger.worker import Worker
+from connector.ledger.claims import Worker
+from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_runner import OperationRunner
 from tests.service.timeline import Timeline
 
@@ -179,7 +179,7 @@ class FlowEngine:
             loop.close()
 
 
-def hands(timeline: Timeline, operations: Operations, worker: Worker, work: OperationRunner) -> Callable[[], None]:
+def hands(timeline: Timeline, operations: OperationStore, worker: Worker, work: OperationRunner) -> Callable[[], None]:
     """Return an actor that works operations off for ever."""
 
     def act() -> None:

@@ -18,7 +18,7 @@ from connector.emulator.limits.faults import Fault, FaultPlan, Faults
 from connector.emulator.limits.latency import Latency, LatencyModel
 from connector.errors import Unanswered
 from connector.handler import Request, Response
-from connector.ledger.operations import Operations
+from connector.ledger.operation_store import OperationStore
 from connector.service.app import create_app
 from connector.service.operations.operation_runner import OperationRunner
 from connector.service.operations.operation_service import OperationService
@@ -171,7 +171,7 @@ def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random)
     _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")
     for _ in range(play.workers):
-        timeline.spawn(hands(timeline, Operations(stage.ledger), worker, work))
+        timeline.spawn(hands(timeline, OperationStore(stage.ledger), worker, work))
     return FlowEngine(app, timeline, chance)
 
 

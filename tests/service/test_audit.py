@@ -92,7 +92,7 @@ def test_what_cannot_be_written_down_is_not_begun(stage: Stage) -> None:
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
     assert answer.json()["error"]["code"] == "store_unavailable"
-    assert stage.ledger.database.rows("SELECT state, wish FROM job") == [("finished", "cancel")]
+    assert stage.ledger.database.rows("SELECT state, desired_state FROM job") == [("finished", "cancel")]
     with stage.client() as client:
         assert client.get(f"/opportunities/{opportunity}").json() == before
         again = client.post(f"/opportunities/{opportunity}/close", json=WON)

@@ -10,7 +10,7 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.emulator.identity.keys import Keys
-from connector.ledger.operations import Operations
+from connector.ledger.operation_store import OperationStore
 from tests.service.stage import Stage, unavailable
 
 WON = {"outcome": "won"}
@@ -224,5 +224,5 @@ def test_a_clock_that_is_set_loses_no_operation_and_does_nothing_twice(
         assert answer.json()["operationId"] == accepted.json()["operationId"]
         assert client.post(f"/opportunities/{put_off}/close", json=WON, headers=RUN).status_code == 200
     assert [stage.state(one)[2] for one in (opportunity, put_off)] == [1, 1]
-    assert len(Operations(stage.ledger).newest(10)) == 2
+    assert len(OperationStore(stage.ledger).newest(10)) == 2
     stage.close()

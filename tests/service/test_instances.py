@@ -17,8 +17,8 @@ from connector.emulator.limits.faults import Fault, FaultPlan
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.ledger.store import open_ledger
 from connector.service.webhooks.subscription_service import LASTS
-from tests.bulk.conftest import postgres_server, postgres_store
 from tests.closing.small_organization import START
+from tests.ledger.conftest import postgres_server, postgres_store
 from tests.service.process import Process, Told, polled, serving, until
 from tests.service.test_subscriptions import CALLBACK, Room, delivered
 
@@ -162,6 +162,6 @@ def test_what_is_to_be_told_is_sent_by_one_of_two_instances(postgres_store: str)
 def _held(store: str) -> int:
     """Return how many operations are in a worker's hands."""
     with psycopg.connect(store) as connection:
-        row = connection.execute("SELECT COUNT(*) FROM connector.item WHERE status = 1").fetchone()
+        row = connection.execute("SELECT COUNT(*) FROM connector.item WHERE status = 'claimed'").fetchone()
     assert row is not None
     return int(row[0])

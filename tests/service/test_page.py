@@ -13,8 +13,8 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from connector.closing.model import Intent, Outcome
-from connector.ledger.model import Row
-from connector.ledger.operations import Operations
+from connector.ledger.jobs import Row
+from connector.ledger.operation_store import OperationStore
 from connector.service.app import create_app
 from connector.service.templates.page_style import STYLE
 from tests.service.browser import CHROMIUM, Browser, browsing
@@ -108,7 +108,7 @@ def troubled(stage: Stage) -> tuple[UUID, UUID]:
     with stage.client(workers=0) as client:
         client.post(f"/opportunities/{waiting}/close", json={"outcome": "won", "mode": "accept"})
     worker = stage.ledger.enter("another instance")
-    for job, item in Operations(stage.ledger).claim(worker, 1):
+    for job, item in OperationStore(stage.ledger).claim(worker, 1):
         worker.requeue(job, [item], 600)
     worker.leave()
     return failed, waiting

@@ -8,7 +8,7 @@ import pytest
 
 from connector.clock import VirtualClock
 from connector.errors import Broken, LedgerError
-from connector.ledger.operations import Operations
+from connector.ledger.operation_store import OperationStore
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 from tests.service.stage import Stage
 
@@ -54,7 +54,7 @@ def test_an_operation_is_forgotten_by_the_next_instance_when_it_has_expired(stag
         accepted = client.post(f"/opportunities/{opportunity}/close", json=WON | {"mode": "accept"})
         operation = accepted.json()["operationId"]
         client.post(f"/opportunities/{opportunity}/close", json=WON)  # which waits for its end
-    assert Operations(stage.ledger).find(operation) is not None
+    assert OperationStore(stage.ledger).find(operation) is not None
     with stage.client() as client:
         client.app.state.periodic_tasks.round()
         assert client.get(f"/operations/{operation}").status_code == 404

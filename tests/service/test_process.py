@@ -18,7 +18,7 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.limits.faults import Fault, FaultPlan
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 from tests.service.process import Told, polled, serving, until
 
 WON = {"outcome": "won"}

@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent
 from connector.handler import Handler, Request, Response
-from connector.ledger.model import Item, Job
-from connector.ledger.operations import Operations
-from connector.ledger.worker import Worker
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import Item, Job
+from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_specs import OPERATIONS
 from connector.service.schemas.response_models import ErrorResponse
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
@@ -289,7 +289,7 @@ def test_an_operation_that_nobody_has_begun_can_be_canceled(stage: Stage) -> Non
 def taken_up(stage: Stage, act: Callable[[Worker, Job, Item], object]) -> None:
     """Have the one operation claimed by another instance, which does something with it and goes."""
     worker = stage.ledger.enter("another instance")
-    ((job, item),) = Operations(stage.ledger).claim(worker, 1)
+    ((job, item),) = OperationStore(stage.ledger).claim(worker, 1)
     act(worker, job, item)
     worker.leave()
 
@@ -310,8 +310,8 @@ def test_what_an_instance_did_before_it_gave_the_operation_back_is_told_as_done(
         close(client, opportunity, "k", mode="accept")
 
     def closed_and_given_back(worker: Worker, job: Job, item: Item) -> None:
-        assert isinstance(item.wanted, Intent)
-        close_opportunity(stage.organization, item.wanted, pause=lambda _: None)
+        assert isinstance(item.intent, Intent)
+        close_opportunity(stage.organization, item.intent, pause=lambda _: None)
         worker.release(job, [item])
 
     taken_up(stage, closed_and_given_back)

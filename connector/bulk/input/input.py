@@ -15,8 +15,8 @@ from connector.bulk.input.sieve import Duplicate, Sieve
 from connector.closing.model import Intent
 from connector.closing.request import parse_request
 from connector.errors import InputError
-from connector.ledger.intents import wanted_text
-from connector.ledger.model import Row
+from connector.ledger.intents import intent_text
+from connector.ledger.jobs import Row
 
 MOST_PROBLEMS = 20
 """How many problems are told; the others are counted."""
@@ -100,7 +100,7 @@ def _plain(value: object) -> object:
 
 
 def _content(intent: Intent) -> bytes:
-    return blake2b(wanted_text(intent).encode(), digest_size=8).digest()
+    return blake2b(intent_text(intent).encode(), digest_size=8).digest()
 
 
 class _Problems:

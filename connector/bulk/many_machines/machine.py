@@ -23,10 +23,10 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.errors import ConnectorError, LedgerError
-from connector.ledger.budget import Budgets, Slot
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import DesiredState, Job, JobState
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Job, JobState, Wish
-from connector.ledger.worker import Worker
+from connector.ledger.user_slots import Slot, UserSlots
 
 TURN = 120.0
 """Seconds after which a turn begins nothing more: so that jobs alternate and users can change hands."""
@@ -129,11 +129,11 @@ class Machine:
 
     def _mine(self, me: Worker) -> list[str]:
         me.renew()
-        return [user for user, machine in shares(self._ledger.present()).items() if machine == me.id]
+        return [user for user, machine in shares(self._ledger.workers()).items() if machine == me.id]
 
     async def _take(self, me: Worker, user: str) -> None:
         """Act as this user from now on, if no other machine still does."""
-        slot = await self._thread(partial(Budgets(self._ledger).take, me, [user]))
+        slot = await self._thread(partial(UserSlots(self._ledger).take, me, [user]))
         if slot is not None:
             self._tell(f"Working as {self._lanes[user].name}.")
             self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._lanes[user]}, self._clock)
@@ -151,7 +151,7 @@ class Machine:
             slot, serving = self._held.pop(user)
             await asyncio.gather(serving, return_exceptions=True)
             await self._thread(self._handovers.pop(user).keep)
-            await self._thread(partial(Budgets(self._ledger).give_back, me, slot))
+            await self._thread(partial(UserSlots(self._ledger).give_back, me, slot))
             self._leaving.discard(user)
 
     def _jobs(self) -> list[Job]:
@@ -159,8 +159,8 @@ class Machine:
         return [job for job in reversed(self._ledger.jobs()) if self._may_work_on(job)]
 
     def _may_work_on(self, job: Job) -> bool:
-        ours = job.options.get("organization", self._organization) == self._organization
-        return ours and job.state is JobState.READY and job.wish is Wish.RUN
+        ours = job.organization in {"", self._organization}
+        return ours and job.state is JobState.READY and job.desired_state is DesiredState.RUN
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
@@ -179,9 +179,9 @@ class Machine:
         said: set[str] = set()
 
         def watch(moment: ProgressSnapshot) -> None:
-            if moment.wish.seen not in {"", *said}:
-                said.add(moment.wish.seen)
-                self._tell(f"{turn.job}: {moment.wish.seen}")
+            if moment.desired_state.seen not in {"", *said}:
+                said.add(moment.desired_state.seen)
+                self._tell(f"{turn.job}: {moment.desired_state.seen}")
             if self._stopping.is_set() or turn.user in self._leaving or self._clock.monotonic() > ends:
                 run.stop()
 
@@ -198,7 +198,7 @@ class Machine:
         return self._goes_on(ending)
 
     def _goes_on(self, ending: RunResult) -> bool:
-        return ending.stopped and ending.blocked is None and ending.wish is Wish.RUN
+        return ending.stopped and ending.blocked is None and ending.desired_state is DesiredState.RUN
 
     def _sulk(self, turn: TimeSlice, error: ConnectorError) -> None:
         """Let a user who cannot work wait; a person may have to act."""

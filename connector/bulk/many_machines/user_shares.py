@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from connector.ledger.model import Present
+from connector.ledger.jobs import WorkerInfo
 
 _LABEL = re.compile(r"machine (?P<who>.+) as (?P<users>\S+(?:, \S+)*)")
 
@@ -16,7 +16,7 @@ def label(who: str, users: Iterable[str]) -> str:
     return f"machine {who} as {', '.join(users)}"
 
 
-def shares(present: Sequence[Present]) -> dict[str, int]:
+def shares(present: Sequence[WorkerInfo]) -> dict[str, int]:
     """Return which machine, by its id, is to act as which user.
 
     Users that few can act as are given first, each to whoever has fewest, the oldest machine first.

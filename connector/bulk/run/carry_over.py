@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from connector.bulk.run.paced_client import PacedClient
 from connector.clock import Clock
-from connector.ledger.budget import Budgets
 from connector.ledger.ledger import Ledger
+from connector.ledger.user_slots import UserSlots
 
 EVERY = 5.0
 """Seconds between the times it is written down."""
@@ -30,7 +30,7 @@ class LimitsCarryOver:
     def begin(self) -> None:
         """Let the governors know what the last ones left."""
         for user, lane in self._lanes.items():
-            left = Budgets(self._ledger).recall(_key(user))
+            left = UserSlots(self._ledger).recall(_key(user))
             age = max(0.0, self._ledger.now() - left.at.timestamp()) if left else OLDEST
             if left and age < OLDEST:
                 lane.gate.begin_with(left.data, age)
@@ -44,7 +44,7 @@ class LimitsCarryOver:
         """Write down what is known."""
         self._kept_at = self._clock.monotonic()
         for user, lane in self._lanes.items():
-            Budgets(self._ledger).remember(_key(user), lane.gate.carried_over())
+            UserSlots(self._ledger).remember(_key(user), lane.gate.carried_over())
 
 
 def _key(user: str) -> str:

@@ -13,7 +13,7 @@ from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus, StepStatus
 from connector.closing.report import report_data
 from connector.errors import ConnectorError, NotConverged, NotSent, ServiceError, SignInError, Throttled, Unauthorized
-from connector.ledger.model import STATUS_BY_WORD, Item, ItemStatus, Result
+from connector.ledger.jobs import Item, ItemResult, ItemStatus
 
 MOST_ATTEMPTS = 6
 """Claims of a row that fails for passing reasons before it counts as failed."""
@@ -29,7 +29,7 @@ class Outcome:
     `outage` passes by itself; `blocked` needs a person, and everything else would fail alike.
     """
 
-    results: list[Result] = field(default_factory=list)
+    results: list[ItemResult] = field(default_factory=list)
     untouched: list[Item] = field(default_factory=list)
     later: list[tuple[Item, float]] = field(default_factory=list)
     outage: ConnectorError | None = None
@@ -43,10 +43,10 @@ def work_off(
     chance: Callable[[], float] = random.random,
 ) -> Outcome:
     """Close or reopen the opportunities of `items`; failures are part of the outcome."""
-    by_id = {item.wanted.opportunity_id: item for item in items}
+    by_id = {item.intent.opportunity_id: item for item in items}
     plans = {id_: item.plan for id_, item in by_id.items() if item.plan}
-    closing = [item.wanted for item in items if isinstance(item.wanted, Intent)]
-    reopening = [item.wanted for item in items if isinstance(item.wanted, ReopenIntent)]
+    closing = [item.intent for item in items if isinstance(item.intent, Intent)]
+    reopening = [item.intent for item in items if isinstance(item.intent, ReopenIntent)]
     reports: list[Report] = []
     if closing:
         reports += close_many(organization, closing, pause=pause, chance=chance, if_plans=plans)
@@ -62,7 +62,7 @@ def work_off(
 def _closed_before(reports: Sequence[Report], items: Mapping[UUID, Item], organization: Spread) -> frozenset[UUID]:
     """Return which of those found closed an earlier attempt of this job closed, cut off before it could say so."""
     asked = {
-        report.opportunity_id: items[report.opportunity_id].wanted.key
+        report.opportunity_id: items[report.opportunity_id].intent.key
         for report in reports
         if report.status is ReportStatus.ALREADY_CLOSED and items[report.opportunity_id].attempts > 1
     }
@@ -99,11 +99,11 @@ def _sort(outcome: Outcome, item: Item, report: Report, ours: frozenset[UUID]) -
             outcome.results.append(_result(item, report, ours))
 
 
-def _result(item: Item, report: Report, ours: frozenset[UUID]) -> Result:
-    status = STATUS_BY_WORD[report.status.value]
+def _result(item: Item, report: Report, ours: frozenset[UUID]) -> ItemResult:
+    status = ItemStatus(report.status.value)
     if report.opportunity_id in ours:
         status = ItemStatus.CLOSED
-    return Result(item.row, item.epoch, status, _reason(report), report_data(report))
+    return ItemResult(item.row, item.epoch, status, _reason(report), report_data(report))
 
 
 def _reason(report: Report) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.ledger.model import Counts, ItemStatus, Job, Result, Wish
+from connector.ledger.jobs import Counts, DesiredState, ItemResult, ItemStatus, Job
 
 RECENT = 30.0
 """Seconds over which the present rate is measured."""
@@ -22,8 +22,8 @@ ENOUGH = 20
 class ProgressSnapshot:
     """A look at a run. Rates are in rows per second, times in seconds; None where nothing can be said yet.
 
-    `ceiling` is the rate that could go on for hours. `left` is how long the rest will take. `wish` is what the worker
-    knows to be wanted.
+    `ceiling` is the rate that could go on for hours. `left` is how long the rest will take. `desired_state` is what the
+    worker knows of the job.
     """
 
     job: str
@@ -33,7 +33,7 @@ class ProgressSnapshot:
     ceiling: float | None
     left: float | None
     paces: tuple[tuple[str, PacerStatus], ...]
-    wish: Wish = Wish.RUN
+    desired_state: DesiredState = DesiredState.RUN
 
     @property
     def binding(self) -> str:
@@ -51,7 +51,7 @@ class RunResult:
     """How a run ended: the counts, what was wanted of the job, whether rows are left, and what kept it from working."""
 
     counts: Counts
-    wish: Wish
+    desired_state: DesiredState
     stopped: bool
     blocked: ConnectorError | None
 
@@ -84,7 +84,7 @@ class ProgressMeter:
             self._in_hand -= change
             self._performed += max(0, change)
 
-    def recorded(self, results: Sequence[Result]) -> None:
+    def recorded(self, results: Sequence[ItemResult]) -> None:
         """Count results that were written down."""
         with self._lock:
             for result in results:
@@ -93,8 +93,8 @@ class ProgressMeter:
                     self._reasons[result.status, result.reason] += 1
             self._by_status[ItemStatus.PENDING] -= len(results)
 
-    def moment(self, wish: Wish = Wish.RUN) -> ProgressSnapshot:
-        """Return how it goes now; `wish` is what is wanted."""
+    def moment(self, desired_state: DesiredState = DesiredState.RUN) -> ProgressSnapshot:
+        """Return how it goes now; `desired_state` is what is wanted."""
         now = self._clock.monotonic()
         paces = tuple((lane.name, lane.gate.pace()) for lane in self._lanes)
         with self._lock:
@@ -108,7 +108,7 @@ class ProgressMeter:
         requests, seconds = self._per_row(paces, performed)
         ceiling = sum(pace.ceiling for _, pace in paces) / requests if requests else None
         left = self._left(counts.open - in_hand, rate, requests, seconds, paces) if requests else None
-        return ProgressSnapshot(self._job.name, counts, in_hand, rate, ceiling, left, paces, wish)
+        return ProgressSnapshot(self._job.name, counts, in_hand, rate, ceiling, left, paces, desired_state)
 
     def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], performed: int) -> tuple[float, float]:
         """Return the requests and the seconds of execution that a row has cost on average; zero at first."""

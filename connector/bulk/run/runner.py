@@ -19,11 +19,11 @@ from connector.bulk.run.spread import Crew, Spread
 from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.ledger.budget import Budgets
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import DesiredState, Item, Job
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Item, Job, Wish
-from connector.ledger.watch import worker_key
-from connector.ledger.worker import Worker
+from connector.ledger.liveness import worker_key
+from connector.ledger.user_slots import UserSlots
 
 CHUNK = 300
 """Rows looked at together: one read before and one after, about 0.007 per row."""
@@ -98,7 +98,7 @@ class Run:
         """
         worker = self._ledger.enter(who, self._job.name)
         try:
-            wish = self._work(worker)
+            desired_state = self._work(worker)
         finally:
             self._stopping.set()
             for lane in self._lanes:
@@ -108,27 +108,27 @@ class Run:
         self._remember(f"job {self._job.name}")
         self._watch(self._meter.moment())
         counts = self._ledger.counts(self._job.name)
-        return RunResult(counts, wish, stopped=counts.open > 0, blocked=self._blocked)
+        return RunResult(counts, desired_state, stopped=counts.open > 0, blocked=self._blocked)
 
-    def _work(self, worker: Worker) -> Wish:
-        renewed, wish = float("-inf"), Wish.RUN
+    def _work(self, worker: Worker) -> DesiredState:
+        renewed, desired_state = float("-inf"), DesiredState.RUN
         while True:
-            wish = worker.wish(self._job)
-            if wish is not Wish.RUN:
+            desired_state = worker.desired_state(self._job)
+            if desired_state is not DesiredState.RUN:
                 self._stopping.set()
             wait_for = self._claim(worker)
             if not self._chunks and (self._stopping.is_set() or wait_for is None):
-                return wish
+                return desired_state
             self._collect(worker, TICK if wait_for is None else min(wait_for, TICK))
             if self._clock.monotonic() - renewed > RENEWAL:
                 renewed = self._clock.monotonic()
                 worker.renew()
                 self._remember(worker_key(worker.id))
-            self._watch(self._meter.moment(wish))
+            self._watch(self._meter.moment(desired_state))
 
     def _remember(self, key: str) -> None:
         """Let whoever asks for the status of the job see what the governors are doing, or were in the end."""
-        Budgets(self._ledger).remember(key, governor_data(self._meter.moment()))
+        UserSlots(self._ledger).remember(key, governor_data(self._meter.moment()))
 
     def _claim(self, worker: Worker) -> float | None:
         """Give chunks to the lanes that want some; return when to ask again, or None when nothing is left to claim."""

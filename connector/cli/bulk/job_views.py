@@ -12,7 +12,7 @@ from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.words import BINDS, duration, rows
 from connector.cli.screen import legible
 from connector.clock import Clock
-from connector.ledger.model import Counts, ItemStatus, JobState, Wish
+from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -35,13 +35,13 @@ class PlainView:
         self._stream = stream
         self._clock = clock
         self._told_at = float("-inf")
-        self._told_wish = Wish.RUN
+        self._told_state = DesiredState.RUN
 
     def show(self, moment: ProgressSnapshot) -> None:
         """Show a moment, if it is time to, and what is newly wanted at once."""
-        if moment.wish is not self._told_wish:
-            self._told_wish = moment.wish
-            self._stream.write(moment.wish.seen + "\n")
+        if moment.desired_state is not self._told_state:
+            self._told_state = moment.desired_state
+            self._stream.write(moment.desired_state.seen + "\n")
             self._stream.flush()
         if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = self._clock.monotonic()
@@ -86,12 +86,12 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     """Write where a job stands, and what to look at next."""
     lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}."]
     lines += [
-        f"  {counts.of(status):>10,}  {status.word.replace('_', ' ')}: {status.sentence}"
+        f"  {counts.of(status):>10,}  {status.value.replace('_', ' ')}: {status.sentence}"
         for status in ItemStatus
         if counts.of(status)
     ]
     lines += [
-        f"  {count:>10,}  {status.word}, {reason}"
+        f"  {count:>10,}  {status.value}, {reason}"
         for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
         if count
     ]
@@ -110,10 +110,10 @@ def _stands(data: Mapping[str, object]) -> str:
         return str(data["state"])
     if data.get("workers"):
         return "being worked on"
-    return _LEFT_TO_LIE.get(str(data.get("wish")), "not finished, and nobody works on it")
+    return _LEFT_TO_LIE.get(str(data.get("desired_state")), "not finished, and nobody works on it")
 
 
-_LEFT_TO_LIE = {Wish.PAUSE.value: "paused", Wish.CANCEL.value: "cancelled"}
+_LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
 
 
 def _pace(data: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.words import BINDS, duration
 from connector.cli.screen import console
 from connector.clock import Clock
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 
 REASONS = 5
 """The most frequent reasons why rows are not done; the others are counted."""
@@ -63,8 +63,8 @@ def _lines(moment: ProgressSnapshot, now: datetime) -> list[tuple[str, str]]:
             ("Bound by", BINDS.get(moment.binding, moment.binding)),
             ("In flight", at_once if len(paces) == 1 else f"{at_once}, {len(paces)} users"),
         ]
-    if moment.wish.seen:
-        lines.append(("Wanted", moment.wish.seen))
+    if moment.desired_state.seen:
+        lines.append(("Wanted", moment.desired_state.seen))
     if moment.waiting:
         lines.append(("Waiting", f"until {_when(now, moment.waiting)} ({duration(moment.waiting)})"))
     if moment.left is not None and moment.left < float("inf"):
@@ -77,7 +77,7 @@ def _bad(moment: ProgressSnapshot) -> list[tuple[str, str]]:
     bad = counts.of(ItemStatus.REFUSED) + counts.of(ItemStatus.FAILED)
     if not bad:
         return []
-    ordered = sorted(((n, s.word, why) for (s, why), n in counts.reasons.items() if n), reverse=True)
+    ordered = sorted(((n, s.value, why) for (s, why), n in counts.reasons.items() if n), reverse=True)
     lines = [("Not done", f"{bad:,}")]
     lines += [("", f"{count:,} {status}: {why}") for count, status, why in ordered[:REASONS]]
     if len(ordered) > REASONS:

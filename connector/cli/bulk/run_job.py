@@ -25,9 +25,9 @@ from connector.cli.settings_of import read_settings
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
-from connector.ledger.budget import Budgets
+from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, Job, JobState, Wish
+from connector.ledger.user_slots import UserSlots
 from connector.settings.settings import Settings
 
 LONGEST_NAME = 200
@@ -92,7 +92,7 @@ def _users(ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock) -> It
     holder = ledger.enter(f"{who()} for its users")
     try:
         told = False
-        while not (taken := {user: lanes[user] for user in lanes if Budgets(ledger).take(holder, [user])}):
+        while not (taken := {user: lanes[user] for user in lanes if UserSlots(ledger).take(holder, [user])}):
             if not told:
                 told = True
                 click.echo(
@@ -116,18 +116,20 @@ def code(ending: RunResult) -> int:
     return ExitCode.PARTLY_DONE if ending.stopped else ExitCode.REFUSED
 
 
-def say_wish(name: str, wish: Wish, *, as_json: bool, env_file: Path | None) -> int:
+def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, env_file: Path | None) -> int:
     """Say to the workers of a job what is wanted, and to the person what that means. Returns the exit code."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         finished = ledger.job(name).state is JobState.FINISHED
         if not finished:
-            ledger.wish(name, wish)
+            ledger.set_desired_state(name, desired_state)
         data = status_data(ledger, ledger.job(name))
     if as_json:
         print_json(data)
     else:
-        click.echo("It is finished: every row has its result, and nothing was changed." if finished else wish.sentence)
+        click.echo(
+            "It is finished: every row has its result, and nothing was changed." if finished else desired_state.sentence
+        )
     return ExitCode.DONE
 
 
@@ -135,7 +137,7 @@ def may_begin(ledger: Ledger, name: str, *, join: bool) -> None:
     """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it."""
     if ledger.find(name) is None:
         return
-    there = [worker.name for worker in ledger.present(ledger.whole(name).name)]
+    there = [worker.name for worker in ledger.workers(ledger.whole(name).name)]
     if there and not join:
         raise LedgerError(
             f"The job {name} is being worked on by {', '.join(there)}.",
@@ -154,9 +156,9 @@ def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
 
 def may_undo(ledger: Ledger, job: Job) -> None:
     """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
-    there = [worker.name for worker in ledger.present(job.name)]
+    there = [worker.name for worker in ledger.workers(job.name)]
     left = ledger.counts(job.name).open
-    if there or (left and job.wish is not Wish.CANCEL):
+    if there or (left and job.desired_state is not DesiredState.CANCEL):
         state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"
         raise LedgerError(
             f"The job {job.name} {state}, and what it closes from now on would not be undone; nothing was changed.",
@@ -176,10 +178,10 @@ def checked_name(name: str) -> str:
 
 def same_organization(job: Job, base_url: str) -> None:
     """Raise LedgerError when the job belongs to another organization than the settings name."""
-    made = job.options.get("organization", base_url)
-    if made != base_url:
+    if job.organization not in {"", base_url}:
         raise LedgerError(
-            f"The job {job.name} belongs to {made}, and the settings name {base_url}.", remedy="Check DATAVERSE_URL."
+            f"The job {job.name} belongs to {job.organization}, and the settings name {base_url}.",
+            remedy="Check DATAVERSE_URL.",
         )
 
 

@@ -17,8 +17,8 @@ from connector.closing.model import Intent
 from connector.closing.organization import Query
 from connector.closing.plan import check_reasons
 from connector.errors import InputError
+from connector.ledger.jobs import InputChanged, Job, Row
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import InputChanged, Job, Row
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from connector.closing.model import Outcome
-from connector.ledger.model import ItemStatus, JobKind, JobState, Wish
-from connector.ledger.operations import Operation
+from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
+from connector.ledger.operation_store import StoredOperation
 from connector.service.problems import SIGN_IN_AGAIN, Problem, challenge
 from connector.service.schemas.response_models import (
     CloseResult,
@@ -81,7 +81,7 @@ class FinalAnswer:
     failure: Problem | None
 
 
-def final_answer(operation: Operation) -> FinalAnswer:
+def final_answer(operation: StoredOperation) -> FinalAnswer:
     """Return the answer of an operation that has its result; always the same for the same operation."""
     report = operation.record.report or {}
     if operation.record.status in _DONE or report.get("partial"):
@@ -89,22 +89,26 @@ def final_answer(operation: Operation) -> FinalAnswer:
     return FinalAnswer(None, _failure(operation, report))
 
 
-def is_finished(operation: Operation) -> bool:
+def is_finished(operation: StoredOperation) -> bool:
     """Return whether an operation has its result, or will have none."""
     return operation.job.state is JobState.FINISHED
 
 
-def was_canceled(operation: Operation) -> bool:
+def was_canceled(operation: StoredOperation) -> bool:
     """Return whether an operation was ended before anybody worked on it."""
-    return is_finished(operation) and operation.job.wish is Wish.CANCEL and not operation.record.status.final
+    return (
+        is_finished(operation)
+        and operation.job.desired_state is DesiredState.CANCEL
+        and not operation.record.status.final
+    )
 
 
-def stands(operation: Operation) -> bool:
+def stands(operation: StoredOperation) -> bool:
     """Return whether the answer of a finished operation is for good; else the same request begins anew."""
     return operation.record.reason not in (GAVE_UP, SIGN_IN) and not was_canceled(operation)
 
 
-def view(operation: Operation, waiting_until: datetime | None = None) -> OperationView:
+def view(operation: StoredOperation, waiting_until: datetime | None = None) -> OperationView:
     """Return where an operation is; `waiting_until` is when it is tried again, where that is known."""
     status = OperationStatus.CANCELED if was_canceled(operation) else _VIEW.get(operation.record.status)
     if status is None:
@@ -160,9 +164,9 @@ def _quote(quote: str, steps: Sequence[Mapping[str, Any]]) -> QuoteResult:
     )
 
 
-def _result(operation: Operation, report: Mapping[str, Any]) -> CloseResult:
+def _result(operation: StoredOperation, report: Mapping[str, Any]) -> CloseResult:
     steps: list[Mapping[str, Any]] = list(report.get("steps", ()))
-    word = "partial" if operation.record.status not in _DONE else operation.record.status.word
+    word = "partial" if operation.record.status not in _DONE else operation.record.status.value
     return CloseResult(
         opportunity_id=operation.record.opportunity_id,
         result="closed" if word == "undone" else word,  # type: ignore[arg-type]  # the words of the statuses
@@ -176,7 +180,7 @@ def _result(operation: Operation, report: Mapping[str, Any]) -> CloseResult:
     )
 
 
-def _failure(operation: Operation, report: Mapping[str, Any]) -> Problem:
+def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     if was_canceled(operation):
         return Problem(409, "canceled", _message(operation), operation_id=operation.job.name)
     details = tuple(
@@ -201,7 +205,7 @@ def _plainly(result: str) -> str:
     return _QUOTE_SENTENCES.get(result, f"The quote is {result}.")
 
 
-def _message(operation: Operation) -> str:
+def _message(operation: StoredOperation) -> str:
     """Return one sentence that a maker can act on."""
     report = operation.record.report or {}
     if was_canceled(operation):

@@ -17,8 +17,8 @@ from connector.closing.model import Intent, Report, ReportStatus
 from connector.closing.organization import Organization
 from connector.closing.report import report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
-from connector.ledger.model import STATUS_BY_WORD, Item, Job, Result, Wanted
-from connector.ledger.worker import Worker
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import AnyIntent, Item, ItemResult, ItemStatus, Job
 from connector.service.audit import AuditTrail, of_end
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
@@ -67,7 +67,7 @@ class OperationRunner:
         """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
         facts: dict[str, Fact] = {
             "connector.operation_id": job.name,
-            "connector.opportunity_id": str(item.wanted.opportunity_id),
+            "connector.opportunity_id": str(item.intent.opportunity_id),
             "connector.attempt": item.attempts,
         }
         trace = str(job.options.get("trace", ""))
@@ -93,8 +93,8 @@ class OperationRunner:
         self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
         self.audit.write(of_end(job, item, report, caller, self.clock))
         reason = GAVE_UP if passing else _reason(report, cause)
-        status = STATUS_BY_WORD[report.status.value]
-        worker.record(job, [Result(item.row, item.epoch, status, reason, report_data(report))])
+        status = ItemStatus(report.status.value)
+        worker.record(job, [ItemResult(item.row, item.epoch, status, reason, report_data(report))])
         self.tell(job.name)
         told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
         span.tell(told)
@@ -104,7 +104,7 @@ class OperationRunner:
         self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
 
     def _report(self, caller: Caller, job: Job, item: Item) -> Report:
-        wanted = item.wanted
+        wanted = item.intent
         try:
             organization = self.organization_for(caller)
             report = self._act(organization, job, wanted)
@@ -112,7 +112,7 @@ class OperationRunner:
         except ConnectorError as error:  # what keeps this caller out altogether
             return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
 
-    def _act(self, organization: Organization, job: Job, wanted: Wanted) -> Report:
+    def _act(self, organization: Organization, job: Job, wanted: AnyIntent) -> Report:
         def pause(seconds: float) -> None:
             if seconds >= TOLD_PAUSE:
                 self.service.note_waiting(job.name, self.clock.now() + timedelta(seconds=seconds), "pause")
@@ -145,7 +145,7 @@ def _reason(report: Report, cause: ConnectorError | None) -> str:
     return report.reason_code or (type(cause).__name__ if cause else "")
 
 
-def _ours(organization: Organization, report: Report, wanted: Wanted) -> Report:
+def _ours(organization: Organization, report: Report, wanted: AnyIntent) -> Report:
     """Say closed, not closed before, when an earlier attempt of this operation did it and was cut off."""
     if report.status is not ReportStatus.ALREADY_CLOSED:
         return report

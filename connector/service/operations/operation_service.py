@@ -11,9 +11,9 @@ from connector.clock import Clock
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, FieldKind, ReopenIntent
 from connector.closing.request import parse_request
 from connector.errors import LedgerError
+from connector.ledger.jobs import AnyIntent, ItemStatus, JobKind
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, JobKind, Wanted
-from connector.ledger.operations import Asked, KeyReused, Operation, Operations
+from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.audit import AuditTrail, of_request
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
@@ -62,7 +62,7 @@ class OperationService:
         stopped: Callable[[Caller], float],
     ) -> None:
         self.ledger = ledger
-        self.operations = Operations(ledger)
+        self.operations = OperationStore(ledger)
         self._options = options
         self._audit = audit
         self._clock = clock
@@ -70,7 +70,7 @@ class OperationService:
         self._stopped = stopped
         self._seal = Seal(options.secret)
 
-    def accept(self, ask: OperationRequest) -> tuple[Operation, bool]:
+    def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
         wanted = _wanted(ask, key.intent)
@@ -81,7 +81,7 @@ class OperationService:
         expires = self._clock.now() + timedelta(seconds=self._options.keep)
         ledger_key = key.ledger
         for _ in range(_MOST_TURNS):
-            asked = Asked(ask.caller.owner, ledger_key, key.content, wanted, _kind(wanted), options, expires)
+            asked = NewOperation(ask.caller.owner, ledger_key, key.content, wanted, _kind(wanted), options, expires)
             try:
                 operation, new = self.operations.accept(name, asked)
             except KeyReused:
@@ -99,14 +99,14 @@ class OperationService:
             raise
         return operation, new
 
-    def find(self, operation_id: str, caller: Caller | None) -> Operation:
+    def find(self, operation_id: str, caller: Caller | None) -> StoredOperation:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
         operation = self.operations.find(operation_id)
         if operation is None or (caller is not None and not may_see(caller, operation)):
             raise declined(404, "operation_unknown", "There is no such operation, or its address has expired.")
         return operation
 
-    def cancel(self, operation_id: str, caller: Caller) -> Operation:
+    def cancel(self, operation_id: str, caller: Caller) -> StoredOperation:
         """End an operation that nobody works on yet; raises RequestRefused (409) when that is too late."""
         operation = self.find(operation_id, caller)
         if not self.operations.cancel(operation_id):
@@ -129,7 +129,7 @@ class OperationService:
         self.ledger.retry(operation_id, (ItemStatus.FAILED, ItemStatus.REFUSED))
         self._audit.write(of_request("retried", operation.job.name, caller, self._clock, {}))
 
-    def newest(self, caller: Caller, most: int) -> list[Operation]:
+    def newest(self, caller: Caller, most: int) -> list[StoredOperation]:
         """Return the caller's latest operations; all of the tenant's for an operator."""
         if not caller.operator:
             return self.operations.newest(most, caller.owner)
@@ -139,7 +139,7 @@ class OperationService:
         """Write down until when an operation waits, and for which kind of failure."""
         self.ledger.note(operation_id, WAITING, {"until": until.isoformat(), "why": why})
 
-    def waiting_until(self, operation: Operation) -> datetime | None:
+    def waiting_until(self, operation: StoredOperation) -> datetime | None:
         """Return until when an operation waits, if it does: for its turn, in the middle, or with everything else."""
         if is_finished(operation):
             return None
@@ -151,7 +151,7 @@ class OperationService:
         moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
         return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
 
-    def caller_of(self, operation: Operation) -> Caller:
+    def caller_of(self, operation: StoredOperation) -> Caller:
         """Return who asked for an operation, with the token that was entrusted for it, if any."""
         options = operation.job.options
         facts: Mapping[str, str] = options.get("caller", {})  # type: ignore[assignment]  # as `_facts` wrote it
@@ -183,7 +183,7 @@ class OperationService:
             facts["entrusted"] = self._seal.close(caller.assertion, name, self._entropy(_NONCE))
         return facts
 
-    def _record(self, event: str, operation: Operation, ask: OperationRequest) -> None:
+    def _record(self, event: str, operation: StoredOperation, ask: OperationRequest) -> None:
         facts = {"run": run_of(ask.headers), "correlation": ask.correlation_id, "opportunity": str(ask.opportunity_id)}
         self._audit.write(of_request(event, operation.job.name, ask.caller, self._clock, facts))
 
@@ -193,7 +193,7 @@ def acts_as_user(caller: Caller, access: Access) -> bool:
     return caller.kind is CallerKind.USER and access is not Access.APPLICATION
 
 
-def may_see(caller: Caller, operation: Operation) -> bool:
+def may_see(caller: Caller, operation: StoredOperation) -> bool:
     """Return whether the operation is the caller's own, or an operator's of the same tenant."""
     if operation.owner == caller.owner:
         return True
@@ -213,11 +213,11 @@ def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
     return values
 
 
-def _wanted(ask: OperationRequest, key: str) -> Wanted:
+def _wanted(ask: OperationRequest, key: str) -> AnyIntent:
     if isinstance(ask.body, CloseBody):
         return parse_request(wish_values(ask.opportunity_id, ask.body), key)
     return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
 
 
-def _kind(wanted: Wanted) -> JobKind:
+def _kind(wanted: AnyIntent) -> JobKind:
     return JobKind.REOPEN if isinstance(wanted, ReopenIntent) else JobKind.CLOSE

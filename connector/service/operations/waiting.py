@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from connector.clock import Clock
-from connector.ledger.operations import Operation
+from connector.ledger.operation_store import StoredOperation
 from connector.service.operations.operation_results import is_finished
 
 T = TypeVar("T")
@@ -52,8 +52,8 @@ class Waiter(Protocol):
 
 
 async def ended(
-    waiting: Waiter, find: Callable[[], Operation], operation_id: str, until: float, clock: Clock
-) -> Operation:
+    waiting: Waiter, find: Callable[[], StoredOperation], operation_id: str, until: float, clock: Clock
+) -> StoredOperation:
     """Return the operation when it has ended, or as it is at `until` (the clock's monotonic time)."""
     with waiting.listen(operation_id) as listener:
         while True:

@@ -9,10 +9,10 @@ import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from connector.errors import LedgerError
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import Item, Job, WorkerLost
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Item, Job, WorkerLost
-from connector.ledger.operations import Operations
-from connector.ledger.worker import Worker
+from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 
 _log = logging.getLogger("connector.service")
@@ -30,7 +30,7 @@ class OperationWorkerPool:
 
     def __init__(self, ledger: Ledger, work: OperationRunner, size: int, who: str, stopping: threading.Event) -> None:
         self._ledger = ledger
-        self._operations = Operations(ledger)
+        self._operations = OperationStore(ledger)
         self._work = work
         self._size = size
         self._who = who

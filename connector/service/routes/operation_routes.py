@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from connector.clock import Clock
-from connector.ledger.operations import Operation
+from connector.ledger.operation_store import StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import final_answer, is_finished, view
 from connector.service.operations.operation_service import OperationRequest, OperationService
@@ -129,18 +129,18 @@ class OperationRoutes:
             answer.headers["Idempotency-Replayed"] = "true"
         return answer
 
-    def _accept_now(self, ask: OperationRequest) -> tuple[Operation, bool, datetime | None]:
+    def _accept_now(self, ask: OperationRequest) -> tuple[StoredOperation, bool, datetime | None]:
         """Do all that accepting asks of the store at once: each change of threads costs as much as a look there."""
         operation, new = self._service.accept(ask)
         return operation, new, self._service.waiting_until(operation)
 
-    async def _answer(self, request: Request, operation: Operation) -> JSONResponse:
+    async def _answer(self, request: Request, operation: StoredOperation) -> JSONResponse:
         waiting_until = None
         if not is_finished(operation):
             waiting_until = await self._waiting.apart(lambda: self._service.waiting_until(operation))
         return self._answer_now(request, operation, waiting_until)
 
-    def _answer_now(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
+    def _answer_now(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
         if not is_finished(operation):
             return self._accepted(request, operation, waiting_until)
         done = final_answer(operation)
@@ -150,7 +150,7 @@ class OperationRoutes:
         body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
         return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
 
-    def _accepted(self, request: Request, operation: Operation, waiting_until: datetime | None) -> JSONResponse:
+    def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""
         signed = self._links.sign(operation.job.name, operation.expires.timestamp())
         location = self._links.location(signed, headers_of(request), str(request.base_url))

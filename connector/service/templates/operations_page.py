@@ -17,8 +17,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from connector.clock import Clock
-from connector.ledger.model import Counts, ItemStatus, Job
-from connector.ledger.operations import Operation
+from connector.ledger.jobs import Counts, ItemStatus, Job
+from connector.ledger.operation_store import StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import stands, view
 from connector.service.operations.operation_service import OperationService
@@ -118,7 +118,7 @@ def _document(now: datetime, notice: str, operations: Sequence[str], jobs: Seque
     )
 
 
-def _operation(operation: Operation, seen: OperationView, token: str) -> str:
+def _operation(operation: StoredOperation, seen: OperationView, token: str) -> str:
     until = _moment(seen.waiting_until)
     wait = f"<p>Waits for the organization until <b>{until}</b>.</p>" if until else ""
     run = f"<dt>Flow run</dt><dd>{escape(seen.run_id)}</dd>" if seen.run_id else ""
@@ -131,7 +131,7 @@ def _operation(operation: Operation, seen: OperationView, token: str) -> str:
     )
 
 
-def _buttons(operation: Operation, seen: OperationView, token: str) -> str:
+def _buttons(operation: StoredOperation, seen: OperationView, token: str) -> str:
     if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
         return _button("cancel", "Cancel", seen.operation_id, token)
     if operation.record.status in _AGAIN and stands(operation):
@@ -152,7 +152,8 @@ def _job(job: Job, counts: Counts) -> str:
     told = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in words.items())
     return (
         f"<article class=job><h3>{escape(job.name)}</h3>"
-        f"<p><span class=badge>{job.state.value}</span> {job.wish.sentence if counts.open else job.state.sentence}</p>"
+        f"<p><span class=badge>{job.state.value}</span>"
+        f" {job.desired_state.sentence if counts.open else job.state.sentence}</p>"
         f"<progress max={max(counts.total, 1)} value={done}></progress>"
         f"<p>{done} of {counts.total}: {told}.</p></article>"
     )

@@ -9,32 +9,34 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from tests.bulk.rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
-from connector.ledger.budget import Budgets, Slot
+from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus, JobKind, JobState
-from connector.ledger.operations import Asked, KeyReused, Operations
+from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore
 from connector.ledger.store import open_ledger
-from tests.bulk.rows import closed, opportunity, rows
+from connector.ledger.user_slots import Slot, UserSlots
 
 
 @pytest.fixture
-def operations(ledger: Ledger) -> Operations:
-    return Operations(ledger)
+def operations(ledger: Ledger) -> OperationStore:
+    return OperationStore(ledger)
 
 
-def asked(clock: VirtualClock, key: str = "k", number: int = 1, content: str = "c", owner: str = "ann") -> Asked:
+def asked(clock: VirtualClock, key: str = "k", number: int = 1, content: str = "c", owner: str = "ann") -> NewOperation:
     wanted = Intent(opportunity(number), Outcome.WON, key=f"{owner} {key}")
-    return Asked(owner, key, content, wanted, JobKind.CLOSE, {"run": "r"}, clock.now() + timedelta(hours=24))
+    return NewOperation(owner, key, content, wanted, JobKind.CLOSE, {"run": "r"}, clock.now() + timedelta(hours=24))
 
 
-def test_an_operation_exists_once_however_often_it_is_asked_for(operations: Operations, clock: VirtualClock) -> None:
+def test_an_operation_exists_once_however_often_it_is_asked_for(
+    operations: OperationStore, clock: VirtualClock
+) -> None:
     first, new = operations.accept("op1", asked(clock))
     assert (new, first.job.name, first.owner, first.key, first.answer) == (True, "op1", "ann", "k", None)
-    assert first.record.wanted == asked(clock).wanted
+    assert first.record.intent == asked(clock).intent
     again, new = operations.accept("op2", asked(clock))
     assert (new, again.job.name) == (False, "op1")
     other, new = operations.accept("op3", asked(clock, owner="bob"))
@@ -55,15 +57,15 @@ def test_an_operation_exists_once_however_often_it_is_asked_for(operations: Oper
     ids=["bare", "full", "reopening"],
 )  # fmt: skip
 def test_what_is_returned_at_once_is_what_is_read_later(
-    operations: Operations, clock: VirtualClock, kind: JobKind, wanted: Intent | ReopenIntent
+    operations: OperationStore, clock: VirtualClock, kind: JobKind, wanted: Intent | ReopenIntent
 ) -> None:
-    wish = replace(asked(clock), kind=kind, wanted=wanted, options={"plan": "", "caller": {"tenant": "t"}})
+    wish = replace(asked(clock), kind=kind, intent=wanted, options={"plan": "", "caller": {"tenant": "t"}})
     made, new = operations.accept("op", wish)
     assert new
     assert made == operations.get("op")
 
 
-def test_a_key_used_for_something_else_is_refused(operations: Operations, clock: VirtualClock) -> None:
+def test_a_key_used_for_something_else_is_refused(operations: OperationStore, clock: VirtualClock) -> None:
     operations.accept("op1", asked(clock))
     with pytest.raises(KeyReused, match="The idempotency key 'k' was used before for another request"):
         operations.accept("op2", asked(clock, content="other"))
@@ -76,7 +78,7 @@ def test_many_who_ask_at_once_get_one_operation(store: str, clock: VirtualClock)
 
     def ask(name: str) -> None:
         with open_ledger(store, clock) as ledger:
-            operation, new = Operations(ledger).accept(name, asked(clock))
+            operation, new = OperationStore(ledger).accept(name, asked(clock))
             got.append((operation.job.name, new))
 
     threads = [threading.Thread(target=ask, args=(f"op{n}",)) for n in range(8)]
@@ -89,7 +91,7 @@ def test_many_who_ask_at_once_get_one_operation(store: str, clock: VirtualClock)
 
 
 def test_operations_are_worked_off_oldest_first_one_hand_to_an_opportunity(
-    ledger: Ledger, operations: Operations, clock: VirtualClock
+    ledger: Ledger, operations: OperationStore, clock: VirtualClock
 ) -> None:
     ledger.create("bulk", rows(1, first=9))
     worker = ledger.enter("endpoint")
@@ -112,7 +114,7 @@ def test_operations_are_worked_off_oldest_first_one_hand_to_an_opportunity(
 
 
 def test_only_an_operation_that_nobody_works_on_is_cancelled(
-    ledger: Ledger, operations: Operations, clock: VirtualClock
+    ledger: Ledger, operations: OperationStore, clock: VirtualClock
 ) -> None:
     worker = ledger.enter("endpoint")
     operations.accept("op1", asked(clock))
@@ -127,7 +129,7 @@ def test_only_an_operation_that_nobody_works_on_is_cancelled(
 
 
 def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(
-    ledger: Ledger, operations: Operations, clock: VirtualClock
+    ledger: Ledger, operations: OperationStore, clock: VirtualClock
 ) -> None:
     worker = ledger.enter("endpoint")
     operations.accept("op1", asked(clock))
@@ -148,7 +150,7 @@ def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(
 def test_counting_what_is_unfinished_takes_no_longer_for_what_is_finished(tmp_path: Path, clock: VirtualClock) -> None:
     """Counted in steps of the database, of which there are as many on every machine."""
     with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
-        operations, worker, steps = Operations(ledger), ledger.enter("endpoint"), list[int]()
+        operations, worker, steps = OperationStore(ledger), ledger.enter("endpoint"), list[int]()
         for number in range(1, 401):
             operations.accept(f"op{number}", asked(clock, key=f"k{number}", number=number))
             if number in (100, 400):
@@ -170,7 +172,7 @@ def _steps(ledger: Ledger, act: Callable[[], object]) -> int:
 
 
 def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger, clock: VirtualClock) -> None:
-    operations, worker = Operations(ledger), ledger.enter("endpoint")
+    operations, worker = OperationStore(ledger), ledger.enter("endpoint")
     for number in range(1, 31):
         operations.accept(f"op{number}", asked(clock, key=f"k{number}", number=number))
     for job, item in operations.claim(worker, 29):
@@ -181,7 +183,7 @@ def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger
 
     def delete() -> None:
         with open_ledger(store, clock) as own:
-            while count := Operations(own).delete_expired(3):
+            while count := OperationStore(own).delete_expired(3):
                 deleted.append(count)
 
     threads = [threading.Thread(target=delete) for _ in range(4)]
@@ -198,7 +200,7 @@ def test_several_delete_what_has_expired_side_by_side(store: str, ledger: Ledger
 
 
 def test_a_users_budget_is_given_out_in_slots_and_comes_back(ledger: Ledger) -> None:
-    budgets = Budgets(ledger)
+    budgets = UserSlots(ledger)
     one, two = ledger.enter("one"), ledger.enter("two")
     first = budgets.take(one, ["ann", "bob"], 2)
     assert first == Slot("ann", 0, 2)
@@ -213,7 +215,7 @@ def test_a_users_budget_is_given_out_in_slots_and_comes_back(ledger: Ledger) -> 
 
 
 def test_what_was_learnt_is_remembered(ledger: Ledger, clock: VirtualClock) -> None:
-    budgets = Budgets(ledger)
+    budgets = UserSlots(ledger)
     assert budgets.recall("ann") is None
     for rate in (10, 20):
         clock.advance(5)

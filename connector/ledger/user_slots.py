@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from connector.ledger.claims import Worker
 from connector.ledger.ledger import Ledger
-from connector.ledger.worker import Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,14 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class SavedState:
     """What a governor had learnt of a user's limits, as plain data, and when it wrote that down."""
 
     data: Mapping[str, object]
     at: datetime
 
 
-class Budgets:
+class UserSlots:
     """The budgets of the users that work in a store is done as; all methods raise LedgerError."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -42,7 +42,7 @@ class Budgets:
 
     def take(self, worker: Worker, identities: Sequence[str], slots: int = 1) -> Slot | None:
         """Take a slot of the user with the fewest taken ones, each having `slots`; None when all are taken."""
-        self._ledger.watch.bury()
+        self._ledger.liveness.reap()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
             taken = {(identity, number) for identity, number in transaction.rows("SELECT identity, number FROM slot")}
@@ -69,16 +69,16 @@ class Budgets:
                 (slot.identity, slot.number, worker.id),
             )
 
-    def remember(self, identity: str, learnt: Mapping[str, object]) -> None:
+    def remember(self, name: str, data: Mapping[str, object]) -> None:
         """Write down what was learnt of a user's limits, for the next governor of that user."""
         with self._database.transaction() as transaction:
             transaction.run(
-                "INSERT INTO pace (identity, learnt, at) VALUES (?, ?, ?)"
-                " ON CONFLICT (identity) DO UPDATE SET learnt = excluded.learnt, at = excluded.at",
-                (identity, json.dumps(dict(learnt)), self._ledger.now()),
+                "INSERT INTO saved_state (name, data, at) VALUES (?, ?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET data = excluded.data, at = excluded.at",
+                (name, json.dumps(dict(data)), self._ledger.now()),
             )
 
-    def recall(self, identity: str) -> Learnt | None:
+    def recall(self, name: str) -> SavedState | None:
         """Return what was learnt of a user's limits, or None."""
-        found = self._database.rows("SELECT learnt, at FROM pace WHERE identity = ?", (identity,))
-        return Learnt(json.loads(found[0][0]), datetime.fromtimestamp(found[0][1], UTC)) if found else None
+        rows = self._database.rows("SELECT data, at FROM saved_state WHERE name = ?", (name,))
+        return SavedState(json.loads(rows[0][0]), datetime.fromtimestamp(rows[0][1], UTC)) if rows else None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import LedgerError
 
-Wanted = Intent | ReopenIntent
+AnyIntent = Intent | ReopenIntent
 """What an item asks for."""
 
 MOST_ROWS = 2**32 - 1
@@ -59,7 +59,7 @@ _JOB_SENTENCES = {
 }
 
 
-class Wish(StrEnum):
+class DesiredState(StrEnum):
     """What a person wants of a job; whoever works on it looks at every commit."""
 
     RUN = "run"
@@ -69,48 +69,48 @@ class Wish(StrEnum):
     @property
     def sentence(self) -> str:
         """Say it to a person."""
-        return _WISH_SENTENCES[self]
+        return _DESIRED_SENTENCES[self]
 
     @property
     def seen(self) -> str:
         """Say that a worker has seen it; empty while the job goes on."""
-        return _WISH_SEEN.get(self, "")
+        return _DESIRED_SEEN.get(self, "")
 
 
-_WISH_SENTENCES = {
-    Wish.RUN: "It may be worked on.",
-    Wish.PAUSE: "It is paused: what was in flight is finished, the rest waits until it is resumed.",
-    Wish.CANCEL: "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed.",
+_DESIRED_SENTENCES = {
+    DesiredState.RUN: "It may be worked on.",
+    DesiredState.PAUSE: "It is paused: what was in flight is finished, the rest waits until it is resumed.",
+    DesiredState.CANCEL: (
+        "It is cancelled: what was in flight is finished, the rest is left as it is unless it is resumed."
+    ),
 }
-_WISH_SEEN = {
-    Wish.PAUSE: "The job is being paused: what is in flight is finished.",
-    Wish.CANCEL: "The job is being cancelled: what is in flight is finished.",
+_DESIRED_SEEN = {
+    DesiredState.PAUSE: "The job is being paused: what is in flight is finished.",
+    DesiredState.CANCEL: "The job is being cancelled: what is in flight is finished.",
 }
 
 
-class ItemStatus(IntEnum):
-    """What has become of an item; the numbers are those of the tables and never change."""
+class ItemStatus(StrEnum):
+    """The state of an item, by its name in the tables, in files and in JSON.
 
-    PENDING = 0
-    CLAIMED = 1
-    WAITING = 2
-    CLOSED = 3
-    ALREADY_CLOSED = 4
-    REFUSED = 5
-    FAILED = 6
-    REOPENED = 7
-    ALREADY_OPEN = 8
-    UNDONE = 9
+    Those of a finished item are also the `ReportStatus` values.
+    """
 
-    @property
-    def word(self) -> str:
-        """Return its name in files and JSON."""
-        return self.name.lower()
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    WAITING = "waiting"
+    CLOSED = "closed"
+    ALREADY_CLOSED = "already_closed"
+    REFUSED = "refused"
+    FAILED = "failed"
+    REOPENED = "reopened"
+    ALREADY_OPEN = "already_open"
+    UNDONE = "undone"
 
     @property
     def final(self) -> bool:
-        """Return whether it has its result."""
-        return self > ItemStatus.WAITING
+        """Return whether it is a result."""
+        return self not in _OPEN
 
     @property
     def sentence(self) -> str:
@@ -118,6 +118,7 @@ class ItemStatus(IntEnum):
         return _ITEM_SENTENCES[self]
 
 
+_OPEN = frozenset({ItemStatus.PENDING, ItemStatus.CLAIMED, ItemStatus.WAITING})
 _ITEM_SENTENCES = {
     ItemStatus.PENDING: "It is still to be done.",
     ItemStatus.CLAIMED: "It is being worked on.",
@@ -131,35 +132,36 @@ _ITEM_SENTENCES = {
     ItemStatus.UNDONE: "It was closed by this job, and is open again since the job was undone.",
 }
 
-STATUS_BY_WORD: Mapping[str, ItemStatus] = MappingProxyType({status.word: status for status in ItemStatus})
-"""The statuses by their names in files and JSON; those of a finished item are also the `ReportStatus` values."""
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row to load: its number in the input, the wish, the account if known, the digest of an approved plan if any.
+    """A row to load: its number in the input and its intent; the account and the digest of an approved plan if known.
 
     Numbers rise from row to row. Rows of one account are claimed as far apart as the others allow.
     """
 
     number: int
-    wanted: Wanted
+    intent: AnyIntent
     account: UUID | None = None
     plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the ledger has it. `digest` names its rows; `options` are plain data of those who run it."""
+    """A job as the ledger has it. `digest` names its rows; `options` are plain data of those who run it.
+
+    `organization` is the `https://` address of the organization whose opportunities these are.
+    """
 
     id: int
     name: str
     kind: JobKind
     state: JobState
-    wish: Wish
+    desired_state: DesiredState
     total: int
     digest: str
     options: Mapping[str, object]
+    organization: str
     undoes: str
     created: datetime
     finished: datetime | None
@@ -172,13 +174,13 @@ class Item:
     row: int
     epoch: int
     attempts: int
-    wanted: Wanted
+    intent: AnyIntent
     account: UUID | None = None
     plan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ItemResult:
     """What came of an item: a final status, its stable reason code (empty when well) and the report as plain data."""
 
     row: int
@@ -190,10 +192,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the ledger says when it has committed: which rows were no longer this worker's, and what is wanted now."""
+    """The answer to a commit: the rows that were no longer this worker's, and the state the job shall be in."""
 
     lost: tuple[int, ...]
-    wish: Wish
+    desired_state: DesiredState
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class Record:
 
     row: int
     opportunity_id: UUID
-    wanted: Wanted
+    intent: AnyIntent
     account: UUID | None
     plan: str
     status: ItemStatus
@@ -235,7 +237,7 @@ class Counts:
 
     def data(self) -> dict[str, int]:
         """Return total and every status by its word, ready for JSON; `pending` includes those that wait."""
-        data = {"total": self.total} | {status.word: self.of(status) for status in ItemStatus}
+        data = {"total": self.total} | {status.value: self.of(status) for status in ItemStatus}
         data["pending"] += self.of(ItemStatus.WAITING)
         return data
 
@@ -250,7 +252,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
+class WorkerInfo:
     """A worker that entered and has not left: `name` says where it runs, `seen` when it last said that it lives."""
 
     id: int

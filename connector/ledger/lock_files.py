@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 
-class Presence:
+class LockFiles:
     """The locked files of the workers of one store; file names begin with `prefix`."""
 
     def __init__(self, prefix: Path) -> None:

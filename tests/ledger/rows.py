@@ -1,4 +1,4 @@
-"""Rows for the tests of bulk."""
+"""Rows for the tests of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 from connector.closing.model import Intent, Outcome
-from connector.ledger.model import Item, ItemStatus, Result, Row
+from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row
 
 
 def opportunity(number: int) -> UUID:
@@ -18,5 +18,5 @@ def rows(count: int, first: int = 1, outcome: Outcome = Outcome.WON) -> Iterator
         yield Row(number, Intent(opportunity(first + number - 1), outcome))
 
 
-def closed(items: list[Item], status: ItemStatus = ItemStatus.CLOSED, reason: str = "") -> list[Result]:
-    return [Result(item.row, item.epoch, status, reason, {"status": status.word}) for item in items]
+def closed(items: list[Item], status: ItemStatus = ItemStatus.CLOSED, reason: str = "") -> list[ItemResult]:
+    return [ItemResult(item.row, item.epoch, status, reason, {"status": status.value}) for item in items]

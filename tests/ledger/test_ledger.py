@@ -7,24 +7,24 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from tests.bulk.rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import InputError, LedgerError
-from connector.ledger.ledger import Ledger
-from connector.ledger.model import (
+from connector.ledger.claims import LONGEST_WAIT, Worker
+from connector.ledger.jobs import (
+    DesiredState,
     InputChanged,
     ItemStatus,
     Job,
     JobKind,
     JobState,
     Row,
-    Wish,
     WorkerLost,
 )
+from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
-from connector.ledger.worker import LONGEST_WAIT, Worker
-from tests.bulk.rows import closed, opportunity, rows
 
 
 class Broke(Exception):
@@ -49,7 +49,7 @@ def test_a_job_is_loaded_worked_off_and_finished(ledger: Ledger) -> None:
     job = ledger.job("spring")
     assert job.state is JobState.FINISHED
     assert job.finished is not None
-    assert ledger.counts("spring").data() == dict.fromkeys((status.word for status in ItemStatus), 0) | {
+    assert ledger.counts("spring").data() == dict.fromkeys((status.value for status in ItemStatus), 0) | {
         "total": 250,
         "closed": 250,
     }
@@ -66,11 +66,11 @@ def test_every_field_of_an_intent_comes_back_as_it_was(ledger: Ledger) -> None:
     plain = Intent(opportunity(2), Outcome.WON)
     job = ledger.create("j", [Row(1, full, opportunity(9), "digest"), Row(2, plain)])
     records = list(ledger.records("j"))
-    assert records[0].wanted == full
+    assert records[0].intent == full
     assert (records[0].account, records[0].plan) == (opportunity(9), "digest")
-    assert records[1].wanted == Intent(opportunity(2), Outcome.WON, key="j")
+    assert records[1].intent == Intent(opportunity(2), Outcome.WON, key="j")
     items = ledger.enter("here").claim(job, 5)
-    assert {item.row: item.wanted for item in items} == {record.row: record.wanted for record in records}
+    assert {item.row: item.intent for item in items} == {record.row: record.intent for record in records}
 
 
 def test_an_intent_to_reopen_comes_back_as_it_was(ledger: Ledger) -> None:
@@ -80,7 +80,7 @@ def test_an_intent_to_reopen_comes_back_as_it_was(ledger: Ledger) -> None:
         ReopenIntent(opportunity(3), "k", frozenset()),
     ]
     ledger.create("back", [Row(n, one) for n, one in enumerate(wanted, 1)], kind=JobKind.REOPEN)
-    assert [record.wanted for record in ledger.records("back")] == wanted
+    assert [record.intent for record in ledger.records("back")] == wanted
 
 
 def test_a_load_that_breaks_off_leaves_nothing(ledger: Ledger) -> None:
@@ -92,7 +92,7 @@ def test_a_load_that_breaks_off_leaves_nothing(ledger: Ledger) -> None:
         ledger.create("half", breaking())
     assert ledger.find("half") is None
     assert ledger.jobs() == []
-    assert ledger.present() == []
+    assert ledger.workers() == []
     assert ledger.database.rows("SELECT COUNT(*) FROM item")[0][0] == 0
     assert ledger.create("half", rows(3)).total == 3
 
@@ -233,16 +233,16 @@ def test_an_item_given_back_untouched_has_not_used_an_attempt(ledger: Ledger) ->
     assert worker.record(job, closed(again)).lost == ()
 
 
-@pytest.mark.parametrize("wish", [Wish.PAUSE, Wish.CANCEL])
-def test_a_wish_is_told_with_every_commit_and_stops_claiming(ledger: Ledger, wish: Wish) -> None:
+@pytest.mark.parametrize("wish", [DesiredState.PAUSE, DesiredState.CANCEL])
+def test_a_wish_is_told_with_every_commit_and_stops_claiming(ledger: Ledger, wish: DesiredState) -> None:
     job = ledger.create("j", rows(4))
     worker = ledger.enter("w")
     items = worker.claim(job, 2)
-    ledger.wish("j", wish)
-    assert worker.wish(job) is wish
+    ledger.set_desired_state("j", wish)
+    assert worker.desired_state(job) is wish
     assert worker.claim(job, 2) == []
-    assert worker.record(job, closed(items)).wish is wish
-    ledger.wish("j", Wish.RUN)
+    assert worker.record(job, closed(items)).desired_state is wish
+    ledger.set_desired_state("j", DesiredState.RUN)
     assert len(worker.claim(job, 5)) == 2
 
 
@@ -288,7 +288,7 @@ def test_undoing_marks_the_rows_of_the_job_it_undoes(ledger: Ledger) -> None:
     undo = ledger.create("j-undo", back, kind=JobKind.REOPEN, undoes="j")
     assert undo.undoes == "j"
     worker.record(undo, closed(worker.claim(undo, 3), ItemStatus.REOPENED))
-    assert [record.status.word for record in ledger.records("j")] == ["undone", "closed", "undone"]
+    assert [record.status.value for record in ledger.records("j")] == ["undone", "closed", "undone"]
     assert ledger.counts("j").by_status == {ItemStatus.UNDONE: 2, ItemStatus.CLOSED: 1}
 
 
@@ -319,9 +319,9 @@ def test_leaving_gives_back_what_is_held(ledger: Ledger) -> None:
     job = ledger.create("j", rows(5))
     worker = ledger.enter("w", "j")
     worker.claim(job, 3)
-    assert [present.name for present in ledger.present("j")] == ["w"]
+    assert [present.name for present in ledger.workers("j")] == ["w"]
     worker.leave()
-    assert ledger.present("j") == []
+    assert ledger.workers("j") == []
     assert ledger.counts("j").by_status == {ItemStatus.PENDING: 5}
 
 

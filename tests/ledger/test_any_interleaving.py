@@ -10,14 +10,14 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.bulk.rows import opportunity
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.claims import Worker
+from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row, WorkerLost
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import Item, ItemStatus, Result, Row, WorkerLost
 from connector.ledger.sqlite import SqliteDatabase
-from connector.ledger.worker import Worker
-from tests.bulk.rows import opportunity
 
 LEASE = 30.0
 SHARED = 6
@@ -80,7 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self._alive(worker)
         for item in items:
             for other, theirs in self.held.items():
-                same = [held for _, held in theirs if held.wanted.opportunity_id == item.wanted.opportunity_id]
+                same = [held for _, held in theirs if held.intent.opportunity_id == item.intent.opportunity_id]
                 if same:
                     assert other != worker.id
                     assert self.clock.monotonic() - self.silent[other] >= LEASE
@@ -99,7 +99,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if status is None:
                 receipt = worker.requeue(self.jobs[job], [item], data.draw(st.sampled_from([0.0, 40.0])))
             else:
-                receipt = worker.record(self.jobs[job], [Result(item.row, item.epoch, status, "", {})])
+                receipt = worker.record(self.jobs[job], [ItemResult(item.row, item.epoch, status, "", {})])
         except WorkerLost:
             self._lost(worker)
             return
@@ -141,7 +141,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.clock.advance(31)
             for place, job in enumerate(self.jobs):
                 items = worker.claim(job, 10)
-                worker.record(job, [Result(item.row, item.epoch, ItemStatus.CLOSED, "", {}) for item in items])
+                worker.record(job, [ItemResult(item.row, item.epoch, ItemStatus.CLOSED, "", {}) for item in items])
                 self.done |= {(place, item.row): ItemStatus.CLOSED for item in items}
         assert len(self.done) == 20
         for job in self.jobs:

@@ -1,4 +1,4 @@
-"""Operations: jobs of one item, found again by the key of whoever asked, with the answer they were given.
+"""Operations: jobs of one item, rows again by the key of whoever asked, with the answer they were given.
 
 An operation is asked for once or many times under one key; it exists once. Its name is hard to guess and is what a
 status address carries. It is worked off as any item is, and stays, answer and all, until it expires.
@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from connector.errors import LedgerError
-from connector.ledger.database import Found, Transaction
-from connector.ledger.intents import wanted_text
+from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
+from connector.ledger.database import SqlRow, Transaction
+from connector.ledger.intents import intent_text
+from connector.ledger.jobs import AnyIntent, DesiredState, Item, ItemStatus, Job, JobKind, JobState, Record
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
-from connector.ledger.model import Item, ItemStatus, Job, JobKind, JobState, Record, Wanted, Wish
 from connector.ledger.schema import item_id
 from connector.ledger.tally import add_to_tally, note
-from connector.ledger.worker import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 
 MOST_COUNTED = 100_000
 _ROW = 1
@@ -34,7 +34,7 @@ class KeyReused(LedgerError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NewOperation:
     """What is asked for: by whom, under which key, what, and until when the answer is kept.
 
     `content` names what is asked exactly; the same key with other content is refused. `options` are plain data.
@@ -43,14 +43,14 @@ class Asked:
     owner: str
     key: str
     content: str
-    wanted: Wanted
+    intent: AnyIntent
     kind: JobKind
     options: Mapping[str, object]
     expires: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class StoredOperation:
     """An operation as the ledger has it: its job, whose name is the operation's, and its single item.
 
     `taken_up` is how often somebody has begun to work on it; at 0 nothing can have been changed.
@@ -66,14 +66,14 @@ class Operation:
     taken_up: int
 
 
-class Operations:
+class OperationStore:
     """The operations of a ledger; all methods raise LedgerError."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._database = ledger.database
 
-    def accept(self, name: str, asked: Asked) -> tuple[Operation, bool]:
+    def accept(self, name: str, asked: NewOperation) -> tuple[StoredOperation, bool]:
         """Write down what is asked under `name`, or find what was asked before under this key; say whether it is new.
 
         When this returns it is durable. A finished one that has expired is replaced. Raises KeyReused.
@@ -81,51 +81,50 @@ class Operations:
         key = _key(asked.owner, asked.key)
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            found = transaction.rows("SELECT name, id, content, expires, state FROM job WHERE key = ?", (key,))
-            expired = bool(found) and found[0][3] < self._ledger.now() and found[0][4] == JobState.FINISHED.value
+            rows = transaction.rows("SELECT name, id, content, expires, state FROM job WHERE key = ?", (key,))
+            expired = bool(rows) and rows[0][3] < self._ledger.now() and rows[0][4] == JobState.FINISHED.value
             if expired:
-                _remove(transaction, found[0][1])
-            if found and not expired:
-                if found[0][2] != asked.content:
+                _remove(transaction, rows[0][1])
+            if rows and not expired:
+                if rows[0][2] != asked.content:
                     raise KeyReused(
                         f"The idempotency key {asked.key!r} was used before for another request.",
                         remedy="Use a key of its own for every request that differs.",
                     )
-                name = found[0][0]
+                name = rows[0][0]
             else:
                 made = self._insert(transaction, name, key, asked)
-        return (made, True) if expired or not found else (self.get(name), False)
+        return (made, True) if expired or not rows else (self.get(name), False)
 
-    def get(self, name: str) -> Operation:
+    def get(self, name: str) -> StoredOperation:
         """Return the operation of this name; raises LedgerError when there is none."""
         operation = self.find(name)
         if operation is None:
             raise LedgerError("There is no such operation, or it has expired.", remedy="Ask for it again.")
         return operation
 
-    def find(self, name: str) -> Operation | None:
+    def find(self, name: str) -> StoredOperation | None:
         """Return the operation of this name, or None."""
-        found = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,))
-        return _operation(found[0]) if found else None
+        rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,))
+        return _operation(rows[0]) if rows else None
 
-    def newest(self, most: int, owner: str | None = None) -> list[Operation]:
+    def newest(self, most: int, owner: str | None = None) -> list[StoredOperation]:
         """Return up to `most` operations, the newest first; only those of `owner` where one is given."""
         chosen = "" if owner is None else " AND job.owner = ?"
         values = (most,) if owner is None else (owner, most)
         return [
-            _operation(found)
-            for found in self._database.rows(f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?", values)
+            _operation(row) for row in self._database.rows(f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?", values)
         ]
 
     def unfinished(self) -> int:
         """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
         # The order makes SQLite walk the index of those alone; it would walk every operation that is kept.
-        found = self._database.rows(
+        rows = self._database.rows(
             "SELECT COUNT(*) FROM (SELECT id FROM job WHERE key IS NOT NULL AND state = 'ready' ORDER BY id LIMIT ?)"
             " AS unfinished",
             (MOST_COUNTED,),
         )
-        return int(found[0][0])
+        return int(rows[0][0])
 
     def keep_answer(self, name: str, answer: Mapping[str, object]) -> None:
         """Keep the answer that every repetition of the request is to get."""
@@ -141,13 +140,13 @@ class Operations:
             transaction.exclude_claims()
             waiting = transaction.rows(
                 "SELECT 1 FROM item JOIN job ON job.id = item.job"
-                " WHERE item.id = ? AND item.status IN (0, 2) AND job.state = 'ready'",
+                " WHERE item.id = ? AND item.status IN ('pending', 'waiting') AND job.state = 'ready'",
                 (item_id(operation.job.id, _ROW),),
             )
             if waiting:
                 now = self._ledger.now()
                 transaction.run(
-                    "UPDATE job SET wish = 'cancel', state = 'finished', finished = ? WHERE id = ?",
+                    "UPDATE job SET desired_state = 'cancel', state = 'finished', finished = ? WHERE id = ?",
                     (now, operation.job.id),
                 )
                 note(transaction, operation.job.id, now, "cancel")
@@ -160,42 +159,44 @@ class Operations:
         """
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            found = transaction.rows(
+            rows = transaction.rows(
                 "SELECT id FROM job WHERE expires < ? AND key IS NOT NULL AND state = 'finished'"
                 " ORDER BY expires LIMIT ?",
                 (self._ledger.now(), most),
             )
-            for (job,) in found:
+            for (job,) in rows:
                 _remove(transaction, job)
-        return len(found)
+        return len(rows)
 
     def claim(self, worker: Worker, most: int) -> list[tuple[Job, Item]]:
         """Take up to `most` operations, the oldest first, as `Worker.claim` takes items; record them one by one."""
-        self._ledger.watch.bury()
+        self._ledger.liveness.reap()
         now = self._ledger.now()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            found = transaction.rows(
+            rows = transaction.rows(
                 f"SELECT {JOB_COLUMNS}, {_prefixed(CLAIMABLE)}"
                 " FROM job JOIN item ON item.id = job.id * 4294967296 + 1"
-                " WHERE job.key IS NOT NULL AND job.state = 'ready' AND job.wish = 'run'"
-                f" AND (item.status = 0 OR item.status = 2 AND (item.due <= ? OR item.due > ?)) AND {FREE}"
+                " WHERE job.key IS NOT NULL AND job.state = 'ready' AND job.desired_state = 'run'"
+                " AND (item.status = 'pending' OR item.status = 'waiting' AND (item.due <= ? OR item.due > ?))"
+                f" AND {FREE}"
                 f" ORDER BY job.id LIMIT ?{self._database.skip_locked}",
                 (now, now + LONGEST_WAIT, most),
             )
-            jobs = [(job_from(row[:_JOB_WIDTH]), row[_JOB_WIDTH:]) for row in found]
+            jobs = [(job_from(row[:_JOB_WIDTH]), row[_JOB_WIDTH:]) for row in rows]
             # Two operations on one opportunity: the second waits for the first.
             first = {bytes(item[2]): (job, item) for job, item in reversed(jobs)}
             chosen = [(job, item) for job, item in jobs if first[bytes(item[2])][1] is item]
             take(transaction, worker.id, [item for _, item in chosen])
-            worker.beat(transaction)
+            worker.heartbeat(transaction)
         return [(job, claimed(item, job.kind, job.name)) for job, item in chosen]
 
-    def _insert(self, transaction: Transaction, name: str, key: str, asked: Asked) -> Operation:
+    def _insert(self, transaction: Transaction, name: str, key: str, asked: NewOperation) -> StoredOperation:
         """Write the operation down, and return it as it would be read."""
         now = self._ledger.now()
         job = transaction.insert(
-            "INSERT INTO job (name, kind, state, wish, total, digest, options, created, owner, key, content, expires)"
+            "INSERT INTO job"
+            " (name, kind, state, desired_state, total, digest, options, created, owner, key, content, expires)"
             " VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name,
@@ -209,15 +210,17 @@ class Operations:
                 asked.expires.timestamp(),
             ),
         )
-        wanted = wanted_text(asked.wanted)
-        opportunity = asked.wanted.opportunity_id.bytes
-        transaction.append_items([(item_id(job, _ROW), job, 0, opportunity, None, 0, 0, 0, None, wanted)])
+        intent = intent_text(asked.intent)
+        opportunity = asked.intent.opportunity_id.bytes
+        transaction.append_items(
+            [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent)]
+        )
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
         note(transaction, job, now, "created", {"items": 1})
         return _made(job, name, now, asked)
 
 
-_JOB_WIDTH = 11
+_JOB_WIDTH = 12
 _RECORD_WIDTH = 10
 
 
@@ -226,12 +229,12 @@ def _prefixed(query: str) -> str:
     return ", ".join(f"item.{column}" for column in columns)
 
 
-def _operation(found: Found) -> Operation:
-    job = job_from(found[:_JOB_WIDTH])
-    owner, key, content, answer, expires, epoch = found[_JOB_WIDTH + _RECORD_WIDTH :]
-    return Operation(
+def _operation(row: SqlRow) -> StoredOperation:
+    job = job_from(row[:_JOB_WIDTH])
+    owner, key, content, answer, expires, epoch = row[_JOB_WIDTH + _RECORD_WIDTH :]
+    return StoredOperation(
         job=job,
-        record=record_from(found[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job),
+        record=record_from(row[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job),
         owner=owner,
         key=key.partition(_SEPARATOR)[2],
         content=content,
@@ -241,24 +244,25 @@ def _operation(found: Found) -> Operation:
     )
 
 
-def _made(id_: int, name: str, now: float, asked: Asked) -> Operation:
+def _made(id_: int, name: str, now: float, asked: NewOperation) -> StoredOperation:
     job = Job(
         id=id_,
         name=name,
         kind=asked.kind,
         state=JobState.READY,
-        wish=Wish.RUN,
+        desired_state=DesiredState.RUN,
         total=1,
         digest=asked.content,
         options=dict(asked.options),
+        organization="",
         undoes="",
         created=datetime.fromtimestamp(now, UTC),
         finished=None,
     )
-    wanted = asked.wanted if asked.wanted.key else replace(asked.wanted, key=name)
-    record = Record(_ROW, wanted.opportunity_id, wanted, None, "", ItemStatus.PENDING, "", 0, None, None)
+    intent = asked.intent if asked.intent.key else replace(asked.intent, key=name)
+    record = Record(_ROW, intent.opportunity_id, intent, None, "", ItemStatus.PENDING, "", 0, None, None)
     expires = datetime.fromtimestamp(asked.expires.timestamp(), UTC)
-    return Operation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires, taken_up=0)
+    return StoredOperation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires, taken_up=0)
 
 
 def _key(owner: str, key: str) -> str:

@@ -11,15 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.bulk.rows import closed, rows
 
 from connector.clock import SystemClock
 from connector.errors import LedgerError
+from connector.ledger.jobs import ItemStatus
 from connector.ledger.ledger import Ledger
-from connector.ledger.model import ItemStatus
 from connector.ledger.sqlite import SqliteDatabase, network_filesystem
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import wait_for
-from tests.bulk.rows import closed, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ job = ledger.job("j")
 worker = ledger.enter("victim", "j")
 done = 0
 while items := worker.claim(job, 10):
-    worker.record(job, [Result(i.row, i.epoch, ItemStatus.CLOSED, "", {}) for i in items[:5]])
+    worker.record(job, [ItemResult(i.row, i.epoch, ItemStatus.CLOSED, "", {}) for i in items[:5]])
     done += 1
     if done == 5:
         print("claiming", flush=True)
@@ -46,7 +46,7 @@ while items := worker.claim(job, 10):
 
 PRELUDE = """
 import sys, time
-from connector.ledger.model import *
+from connector.ledger.jobs import *
 from connector.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
@@ -94,7 +94,7 @@ def test_a_load_killed_half_way_is_thrown_away_by_the_next(store: str) -> None:
         with pytest.raises(LedgerError, match="is being loaded or deleted by another process"):
             ledger.create("half", rows(3))
         kill(process)
-        wait_for(lambda: ledger.present() == [])
+        wait_for(lambda: ledger.workers() == [])
         assert ledger.create("half", rows(3)).total == 3
         assert [record.row for record in ledger.records("half")] == [1, 2, 3]
         assert ledger.database.rows("SELECT COUNT(*) FROM item")[0][0] == 3
@@ -106,7 +106,7 @@ def test_a_job_that_a_killed_process_left_half_loaded_is_not_there_for_who_looks
         with pytest.raises(LedgerError, match="is being loaded or deleted by another process"):
             ledger.same_rows("half", rows(3))
         kill(process)
-        wait_for(lambda: ledger.present() == [])
+        wait_for(lambda: ledger.workers() == [])
         assert ledger.find("half") is None
         assert ledger.database.rows("SELECT COUNT(*) FROM item")[0][0] == 0
         with pytest.raises(LedgerError, match="There is no job 'half'"):
@@ -117,9 +117,9 @@ def test_what_a_killed_worker_held_goes_to_the_next_and_its_results_stay(store: 
     with open_store(store) as ledger:
         job = ledger.create("j", rows(100))
         process = start(store, CLAIMING, "claiming")
-        assert [worker.name for worker in ledger.present("j")] == ["victim"]
+        assert [worker.name for worker in ledger.workers("j")] == ["victim"]
         kill(process)
-        wait_for(lambda: ledger.present("j") == [])
+        wait_for(lambda: ledger.workers("j") == [])
         counts = ledger.counts("j")
         assert counts.by_status == {ItemStatus.CLOSED: 25, ItemStatus.PENDING: 75}
         worker = ledger.enter("next", "j")
@@ -161,7 +161,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 done = 0
 try:
     while items := worker.claim(job, 50):
-        worker.record(job, [Result(i.row, i.epoch, ItemStatus.CLOSED, "", {"x": str(i.row) * 500}) for i in items])
+        worker.record(job, [ItemResult(i.row, i.epoch, ItemStatus.CLOSED, "", {"x": str(i.row) * 500}) for i in items])
         done += len(items)
 except LedgerError as error:
     print(done, error, flush=True)
@@ -286,7 +286,7 @@ def run(name, count):
     job = ledger.create(name, (Row(n, one, opportunity(n // 9)) for n, one in enumerate(wanted, 1)))
     worker = ledger.enter("w", name)
     while items := worker.claim(job, 1000):
-        worker.record(job, [Result(i.row, i.epoch, ItemStatus.CLOSED, "", {"x": i.row}) for i in items])
+        worker.record(job, [ItemResult(i.row, i.epoch, ItemStatus.CLOSED, "", {"x": i.row}) for i in items])
     worker.leave()
     assert sum(1 for _ in ledger.records(name)) == count
 run("warm", 20_000)

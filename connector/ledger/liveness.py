@@ -1,10 +1,10 @@
-"""Who works in the store, and how it is known that a worker is dead and its items may be given to another.
+"""Which workers are alive, and when the items of a dead worker go back to be done by another.
 
-On one machine the operating system proves it (`ledger_presence`). Between machines a worker raises its `beat` with
-every commit, and whoever waits for its items watches: a beat that has not moved for a whole lease, by the watcher's own
-monotonic clock, is a death. No two clocks are ever compared, so a wall clock that jumps and machines whose clocks
-differ change nothing. A worker that is taken for dead wrongly (a suspended machine, a network that was cut) learns of
-it from its next commit, which matches nothing; closing looks before it acts, so what it did meanwhile is not repeated.
+On one machine the operating system proves a death (`lock_files`). Between machines a worker raises its `heartbeat` with
+every commit. Whoever waits for its items watches it: a heartbeat that does not move for a whole lease, by the watcher's
+own monotonic clock, is a death. No two clocks are compared, so clocks that jump or differ change nothing. A worker that
+is taken for dead by mistake (a suspended machine, a network that was cut) learns it from its next commit, which matches
+no row. Closing reads before it writes, so what that worker did is not repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter
 
 from connector.clock import Clock
 from connector.ledger.database import Database, Transaction
-from connector.ledger.model import ItemStatus
+from connector.ledger.jobs import ItemStatus
 from connector.ledger.schema import ROW_BITS, ROW_MASK
 from connector.ledger.tally import add_to_tally, note
 
@@ -26,7 +26,7 @@ def worker_key(worker: int) -> str:
     return f"worker {worker}"
 
 
-class Watch:
+class LivenessMonitor:
     """What one process has seen of the workers; `lease` is in seconds."""
 
     def __init__(self, database: Database, clock: Clock, lease: float) -> None:
@@ -36,26 +36,26 @@ class Watch:
         self._seen: dict[int, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
-    def bury(self) -> None:
+    def reap(self) -> None:
         """Give back the items of every worker that is known to be dead."""
-        for worker, beat in self._database.rows("SELECT id, beat FROM worker"):
-            if self._dead(worker, beat):
+        for worker, heartbeat in self._database.rows("SELECT id, heartbeat FROM worker"):
+            if self._dead(worker, heartbeat):
                 with self._database.transaction() as transaction:
-                    self._take_over(transaction, worker, beat)
+                    self._take_over(transaction, worker, heartbeat)
 
     def add(self, transaction: Transaction, who: str, job: int | None) -> int:
         """Write down a new worker of this process and return its id; it is alive before anybody can see it."""
         now = self._clock.now().timestamp()
         worker = transaction.insert(
-            "INSERT INTO worker (job, name, beat, started, seen) VALUES (?, ?, 0, ?, ?)", (job, who, now, now)
+            "INSERT INTO worker (job, name, heartbeat, started, seen) VALUES (?, ?, 0, ?, ?)", (job, who, now, now)
         )
         self._database.hold(worker)
         return worker
 
-    def beat(self, transaction: Transaction, worker: int) -> bool:
+    def heartbeat(self, transaction: Transaction, worker: int) -> bool:
         """Say that the worker lives; False when it has been taken for dead."""
         now = self._clock.now().timestamp()
-        return transaction.run("UPDATE worker SET beat = beat + 1, seen = ? WHERE id = ?", (now, worker)) == 1
+        return transaction.run("UPDATE worker SET heartbeat = heartbeat + 1, seen = ? WHERE id = ?", (now, worker)) == 1
 
     def remove(self, worker: int) -> None:
         """Let a worker go, giving back what it still holds."""
@@ -63,38 +63,38 @@ class Watch:
             self._give_back(transaction, worker, "left")
         self._database.let_go(worker)
 
-    def _dead(self, worker: int, beat: int) -> bool:
+    def _dead(self, worker: int, heartbeat: int) -> bool:
         proven = self._database.is_dead(worker)
         if proven is not None:
             return proven
         now = self._clock.monotonic()
         with self._lock:
             last, since = self._seen.get(worker, (None, now))
-            if last != beat:
-                self._seen[worker] = (beat, now)
+            if last != heartbeat:
+                self._seen[worker] = (heartbeat, now)
                 return False
         return now - since >= self.lease
 
-    def _take_over(self, transaction: Transaction, worker: int, beat: int) -> None:
+    def _take_over(self, transaction: Transaction, worker: int, heartbeat: int) -> None:
         """Give back what a dead worker held, unless it has moved since it was looked at."""
-        if transaction.rows("SELECT 1 FROM worker WHERE id = ? AND beat = ?", (worker, beat)):
+        if transaction.rows("SELECT 1 FROM worker WHERE id = ? AND heartbeat = ?", (worker, heartbeat)):
             self._give_back(transaction, worker, "taken_over")
         with self._lock:
             self._seen.pop(worker, None)
 
     def _give_back(self, transaction: Transaction, worker: int, why: str) -> None:
         order = f" ORDER BY id{self._database.lock}"
-        held = transaction.rows(f"SELECT id FROM item WHERE status = 1 AND holder = ?{order}", (worker,))
+        held = transaction.rows(f"SELECT id FROM item WHERE status = 'claimed' AND holder = ?{order}", (worker,))
         back = [item for (item,) in held]
         for start in range(0, len(back), _PIECE):
             piece = back[start : start + _PIECE]
             marks = ", ".join("?" * len(piece))
-            transaction.run(f"UPDATE item SET status = 0, holder = NULL WHERE id IN ({marks})", piece)
+            transaction.run(f"UPDATE item SET status = 'pending', holder = NULL WHERE id IN ({marks})", piece)
         jobs = Counter(item >> ROW_BITS for item in back)
         for job, count in sorted(jobs.items()):
             add_to_tally(transaction, job, {(ItemStatus.CLAIMED, ""): -count, (ItemStatus.PENDING, ""): count})
             rows = [item & ROW_MASK for item in back if item >> ROW_BITS == job]
             note(transaction, job, self._clock.now().timestamp(), why, {"worker": worker, "items": len(rows)})
         transaction.run("DELETE FROM slot WHERE worker = ?", (worker,))
-        transaction.run("DELETE FROM pace WHERE identity = ?", (worker_key(worker),))
+        transaction.run("DELETE FROM saved_state WHERE name = ?", (worker_key(worker),))
         transaction.run("DELETE FROM worker WHERE id = ?", (worker,))
