@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.bulk.rows import opportunity
 
 from connector.bulk.dead_letters import write_dead_letters
 from connector.bulk.input import file as input_file
@@ -22,6 +21,7 @@ from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request, request_values
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record, Row
+from tests.ledger.rows import opportunity
 
 A, B, C = opportunity(1), opportunity(2), opportunity(3)
 Write = Callable[..., Path]

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.bulk.rows import rows
 
 from connector.bulk.many_machines.time_slices import TimeSliceQueue
 from connector.bulk.many_machines.user_shares import label, shares
@@ -31,6 +30,7 @@ from connector.ledger.user_slots import UserSlots
 from tests.bulk import kills
 from tests.bulk.dam import Dam, wait_for
 from tests.bulk.office import Office
+from tests.ledger.rows import rows
 
 WORKER = str(Path(__file__).with_name("quick_worker.py"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,7 +10,6 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.bulk.rows import opportunity
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome
@@ -18,6 +17,7 @@ from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row, WorkerLost
 from connector.ledger.ledger import Ledger
 from connector.ledger.sqlite import SqliteDatabase
+from tests.ledger.rows import opportunity
 
 LEASE = 30.0
 SHARED = 6

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.bulk.rows import closed, rows
 
 from connector.clock import SystemClock
 from connector.errors import LedgerError
@@ -20,6 +19,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.sqlite import SqliteDatabase, network_filesystem
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import wait_for
+from tests.ledger.rows import closed, rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +51,7 @@ from connector.ledger.store import open_ledger
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 sys.path.insert(0, {root!r})
-from tests.bulk.rows import opportunity
+from tests.ledger.rows import opportunity
 ledger = open_ledger({store!r}, SystemClock(), lease=1.0)
 """
 

@@ -7,7 +7,6 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from tests.bulk.rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
@@ -25,6 +24,7 @@ from connector.ledger.jobs import (
 )
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
+from tests.ledger.rows import closed, opportunity, rows
 
 
 class Broke(Exception):

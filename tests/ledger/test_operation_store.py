@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from tests.bulk.rows import closed, opportunity, rows
 
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
@@ -19,6 +18,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.user_slots import Slot, UserSlots
+from tests.ledger.rows import closed, opportunity, rows
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.bulk.rows import closed, rows
 
 from connector.clock import VirtualClock
 from connector.ledger.claims import PENDING, WAITING
 from connector.ledger.intents import report_bytes, report_from
 from connector.ledger.ledger import Ledger
 from connector.ledger.sqlite import SqliteDatabase
+from tests.ledger.rows import closed, rows
 
 
 @pytest.fixture
