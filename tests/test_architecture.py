@@ -72,7 +72,6 @@ DOUBLE_CLASSES = {
 }
 DOUBLE_STEMS = {
     "columns",
-    "model",
     "organization",
 }
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
