@@ -193,7 +193,7 @@ def test_what_is_told_reaches_the_collector(monkeypatch: pytest.MonkeyPatch) -> 
     thread.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    telemetry = telemetry_of(ServiceSettings().model_copy(update={"telemetry": True}), "1.2.3")
+    telemetry = telemetry_of(ServiceSettings.model_validate({}).model_copy(update={"telemetry": True}), "1.2.3")
     with telemetry.span("operation close", Side.INTERNAL) as span:
         assert span.context
     telemetry.measure("connector.operation.duration", 1.0, {"connector.result": "closed"})
@@ -223,7 +223,7 @@ def test_without_a_collector_nothing_is_sent_or_imported(tmp_path: Path, monkeyp
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "connector.service.telemetry_otel", None)
     with pytest.raises(SettingsError, match=r"\[telemetry\]"):
-        telemetry_of(ServiceSettings().model_copy(update={"telemetry": True}), "1")
+        telemetry_of(ServiceSettings.model_validate({}).model_copy(update={"telemetry": True}), "1")
 
 
 @pytest.mark.parametrize(("environment", "name"), [({}, "opportunity-close"), ({"OTEL_SERVICE_NAME": "ours"}, "ours")])
