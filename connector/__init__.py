@@ -9,46 +9,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from connector.assembly import connect
+    from connector.assembly.connection import connect
+    from connector.bulk.job_reports import JobReport, Jobs
+    from connector.cli.failure_text import report_failure
+    from connector.cli.program import run as run_command
     from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
-    from connector.closing.model import DraftPolicy, Intent, Outcome, Plan, Refusal, ReopenIntent, Report
+    from connector.closing.intent import DraftPolicy, Intent, Outcome, ReopenIntent
+    from connector.closing.model import Plan, Refusal, Report
+    from connector.closing.organization import Query
+    from connector.dataverse.changes import Changes
     from connector.errors import ConnectorError
+    from connector.ledger.lock_files import exclusive
     from connector.settings.environment import load as load_settings
 
 __all__ = [
+    "Changes",
     "ConnectorError",
     "DraftPolicy",
     "Intent",
+    "JobReport",
+    "Jobs",
     "Outcome",
     "Plan",
+    "Query",
     "Refusal",
     "ReopenIntent",
     "Report",
     "close_many",
     "close_opportunity",
     "connect",
+    "exclusive",
     "load_settings",
     "preview",
     "reopen_many",
     "reopen_opportunity",
+    "report_failure",
+    "run_command",
 ]
 
+_MODULES = {
+    "bulk.job_reports": "JobReport Jobs",
+    "assembly.connection": "connect",
+    "cli.failure_text": "report_failure",
+    "cli.program": "run_command:run",
+    "closing.close": "close_many close_opportunity preview reopen_many reopen_opportunity",
+    "closing.intent": "DraftPolicy Intent Outcome ReopenIntent",
+    "closing.model": "Plan Refusal Report",
+    "closing.organization": "Query",
+    "dataverse.changes": "Changes",
+    "errors": "ConnectorError",
+    "ledger.lock_files": "exclusive",
+    "settings.environment": "load_settings:load",
+}
+"""The public names by their module; after a colon the name there, if it is another."""
 _HOMES = {
-    "ConnectorError": "connector.errors",
-    "DraftPolicy": "connector.closing.model",
-    "Intent": "connector.closing.model",
-    "Outcome": "connector.closing.model",
-    "Plan": "connector.closing.model",
-    "Refusal": "connector.closing.model",
-    "ReopenIntent": "connector.closing.model",
-    "Report": "connector.closing.model",
-    "close_many": "connector.closing.close",
-    "close_opportunity": "connector.closing.close",
-    "connect": "connector.assembly",
-    "load_settings": "connector.settings.environment:load",
-    "preview": "connector.closing.close",
-    "reopen_many": "connector.closing.close",
-    "reopen_opportunity": "connector.closing.close",
+    public: (module, there or public)
+    for module, names in _MODULES.items()
+    for public, _, there in (name.partition(":") for name in names.split())
 }
 
 
@@ -56,8 +73,8 @@ def __getattr__(name: str) -> object:
     """Load a public name from its module."""
     if name not in _HOMES:
         raise AttributeError(f"module 'connector' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute or name)
+    module, attribute = _HOMES[name]
+    return getattr(import_module(f"connector.{module}"), attribute)
 
 
 def __dir__() -> list[str]:

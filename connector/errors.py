@@ -38,6 +38,12 @@ class ConnectorError(Exception):
 
     `message` says what happened and to which record, `remedy` what to do next. `effect` tells whether a
     write may have happened, `transient` whether the same attempt may succeed later.
+
+    >>> try:
+    ...     load_settings({})
+    ... except ConnectorError as error:
+    ...     print(type(error).__name__, error.effect.value)
+    SettingsError none
     """
 
     effect: Effect = Effect.NONE

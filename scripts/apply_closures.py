@@ -22,7 +22,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from connector.cli.program import run
+from connector import run_command
 
 
 def main() -> int:
@@ -41,8 +41,8 @@ def main() -> int:
     if not given.apply:
         sys.stdout.write("Nothing is changed without --apply.\n")
         sys.stdout.flush()
-        return run(["bulk", "plan", str(given.file), *options])
-    return run(["bulk", "run", str(given.file), "--job", job_name(given.file, options), "--yes", *options])
+        return run_command(["bulk", "plan", str(given.file), *options])
+    return run_command(["bulk", "run", str(given.file), "--job", job_name(given.file, options), "--yes", *options])
 
 
 def job_name(file: Path, options: list[str]) -> str:

@@ -21,10 +21,7 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from connector import ConnectorError, connect, load_settings
-from connector.cli.failure_text import describe, sentences
-from connector.cli.program import run
-from connector.closing.organization import Query
+from connector import ConnectorError, Query, connect, load_settings, report_failure, run_command
 
 
 def main() -> int:
@@ -38,9 +35,7 @@ def main() -> int:
     try:
         ids = stale(given.days)
     except ConnectorError as error:
-        failure = describe(error)
-        sys.stderr.write(f"{sentences(failure.error)}\n")
-        return failure.exit_code
+        return report_failure(error)
     if not ids:
         sys.stdout.write(f"No open opportunity has an estimated close date more than {given.days} days ago.\n")
         return 0
@@ -50,18 +45,15 @@ def main() -> int:
     if not given.apply:
         sys.stdout.write(f"{len(ids):,} opportunities are stale. Nothing is changed without --apply.\n")
         sys.stdout.flush()
-        return run(["bulk", "plan", "--out", "stale.plan.jsonl", *wanted])
+        return run_command(["bulk", "plan", "--out", "stale.plan.jsonl", *wanted])
     name = f"stale-{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
-    return run(["bulk", "run", "--job", name, "--yes", *wanted])
+    return run_command(["bulk", "run", "--job", name, "--yes", *wanted])
 
 
 def stale(days: int) -> list[UUID]:
     """Return the ids of what is stale."""
-    connection = connect(load_settings())
-    try:
+    with connect(load_settings()) as connection:
         return sorted(set(connection.organization.find(Query(older_than=days))))
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

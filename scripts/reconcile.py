@@ -20,13 +20,7 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
-from connector import ConnectorError, load_settings
-from connector.bulk.undo import undo_name
-from connector.cli.failure_text import describe, sentences
-from connector.cli.program import run
-from connector.clock import SystemClock
-from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
-from connector.ledger.store import open_ledger
+from connector import ConnectorError, Jobs, load_settings, report_failure, run_command
 
 
 def main() -> int:
@@ -38,33 +32,22 @@ def main() -> int:
     )
     given = parser.parse_args()
     try:
-        found = jobs(datetime.now(UTC) - timedelta(days=given.days))
+        with Jobs(load_settings().store) as jobs:
+            reports = jobs.since(datetime.now(UTC) - timedelta(days=given.days))
     except ConnectorError as error:
-        failure = describe(error)
-        sys.stderr.write(f"{sentences(failure.error)}\n")
-        return failure.exit_code
-    if not found:
+        return report_failure(error)
+    if not reports:
         sys.stdout.write(f"There are no jobs of the last {given.days} days.\n")
     codes = [0]
-    for job, failed in found:
-        if given.apply and job.state is JobState.READY and job.desired_state is DesiredState.RUN:
-            codes.append(run(["bulk", "resume", job.name, "--yes"]))
-        elif given.apply and failed:
-            codes.append(run(["bulk", "retry", job.name, "--yes"]))
-        sys.stdout.write(f"Job {job.name}: ")
+    for report in reports:
+        if given.apply and report.unfinished:
+            codes.append(run_command(["bulk", "resume", report.name, "--yes"]))
+        elif given.apply and report.retryable:
+            codes.append(run_command(["bulk", "retry", report.name, "--yes"]))
+        sys.stdout.write(f"Job {report.name}: ")
         sys.stdout.flush()
-        codes.append(run(["bulk", "reconcile", job.name]))
+        codes.append(run_command(["bulk", "reconcile", report.name]))
     return max(codes)
-
-
-def jobs(since: datetime) -> list[tuple[Job, int]]:
-    """Return the jobs that were made or finished since then, with how many of their rows may be tried again."""
-    with open_ledger(load_settings().store, SystemClock()) as ledger:
-        return [
-            (job, 0 if ledger.find(undo_name(job)) else ledger.counts(job.name).of(ItemStatus.FAILED))
-            for job in reversed(ledger.jobs())
-            if job.state is not JobState.LOADING and max(job.created, job.finished or job.created) >= since
-        ]
 
 
 if __name__ == "__main__":

@@ -26,9 +26,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from connector import ConnectorError, connect, load_settings
-from connector.dataverse.changes import Changes, read_changes
-from connector.ledger.lock_files import LockFiles
+from connector import Changes, ConnectorError, connect, exclusive, load_settings
 
 
 def main() -> int:
@@ -37,35 +35,27 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where the files are written, and the state is kept")
     parser.add_argument("--apply", action="store_true", help="write them; without it nothing is written")
     given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    presence = LockFiles(given.folder / "sync")
     try:
-        presence.hold(1)
-    except OSError:
-        sys.stdout.write("Another run is at work in this folder; nothing was done.\n")
-        return 0
-    try:
-        return sync(given.folder, given.apply)
+        with exclusive(given.folder / "sync") as alone:
+            if alone:
+                return sync(given.folder, given.apply)
     except (ConnectorError, OSError, ValueError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
-    finally:
-        presence.close()
+    sys.stdout.write("Another run is at work in this folder; nothing was done.\n")
+    return 0
 
 
 def sync(folder: Path, apply: bool) -> int:  # noqa: FBT001 - what the person said
     """Hand on what changed."""
     state = read_state(folder / "state.json")
-    connection = connect(load_settings())
-    try:
+    with connect(load_settings()) as connection:
         if state.get("organization", connection.base_url) != connection.base_url:
             raise ValueError(
                 f"{folder} follows {state['organization']}. Use a folder of its own for each organization."
             )
-        changes = read_changes(connection.handler, connection.base_url, str(state.get("link", "")))
+        changes = connection.changes(str(state.get("link", "")))
         organization = connection.base_url
-    finally:
-        connection.close()
     if changes.complete and state:
         sys.stdout.write("The token of last time has expired, so everything is handed on again.\n")
     counted = f"{len(changes.rows):,} changed, {len(changes.deleted):,} deleted"

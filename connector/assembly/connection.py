@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
+from connector.dataverse.changes import Changes, read_changes
 from connector.dataverse.organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import MOST_PARTS
@@ -47,7 +48,10 @@ class IdentityClient:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity."""
+    """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity.
+
+    Use it in a `with` statement, or close it.
+    """
 
     base_url: str
     clients: tuple[IdentityClient, ...]
@@ -70,6 +74,10 @@ class Connection:
     def handler(self) -> Handler:
         """Return the handler of the first identity."""
         return self.clients[0].handler
+
+    def changes(self, link: str = "") -> Changes:
+        """Return what changed of opportunities since `link` was given out, or all there are. Raises ConnectorError."""
+        return read_changes(self.handler, self.base_url, link)
 
     def warm(self) -> None:
         """Have a token of every identity at hand before work begins. Raises SignInError."""
@@ -99,6 +107,9 @@ def connect(
 
     `tell` shows a person what to do to sign in, `watched` goes around what carries requests to the organization. Raises
     SettingsError when settings of an emulator would reach a real host, or the other way round.
+
+    >>> with connect(load_settings()) as connection:
+    ...     opportunity_id = next(connection.organization.find(Query(where="name ne null")))
     """
     clock = clock or SystemClock()
     chance = chance or random.Random()

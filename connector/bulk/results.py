@@ -48,11 +48,16 @@ def request_data(intent: Intent) -> dict[str, object]:
     return {name: str(value) if isinstance(value, Decimal) else value for name, value in columns.items()}
 
 
-def _json_line(record: Record) -> str:
+def result_data(record: Record) -> dict[str, object]:
+    """Return a row and what came of it, ready for JSON."""
     data: dict[str, object] = {"row": record.row, "status": record.status.value, "reason_code": record.reason}
     data |= {name: value for name, value in (record.report or {}).items() if name not in data}
     data |= {"opportunity_id": str(record.opportunity_id), "attempts": record.attempts}
     data["ended"] = record.ended.isoformat() if record.ended else None
     if isinstance(record.intent, Intent):
         data["request"] = request_data(record.intent)
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return data
+
+
+def _json_line(record: Record) -> str:
+    return json.dumps(result_data(record), ensure_ascii=False) + "\n"

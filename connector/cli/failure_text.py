@@ -69,6 +69,17 @@ def sentences(error: Mapping[str, object], said: str = "") -> str:
     return "\n".join(legible(part) for line in lines if line for part in str(line).split("\n"))
 
 
+def report_failure(error: Exception) -> int:
+    """Tell the person on stderr what failed, as every command does, and return the exit code.
+
+    >>> int(report_failure(ConnectorError("The disk is full.", remedy="Make room.")))
+    1
+    """
+    failure = describe(error)
+    click.echo(sentences(failure.error, said_by_service(error)), err=True)
+    return failure.exit_code
+
+
 def said_by_service(error: Exception | None) -> str:
     """Return the service's own words about a failure, on one line. They may hold customer text: never for a log."""
     cause = error.last if isinstance(error, NotConverged) else error

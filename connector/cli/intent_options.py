@@ -11,15 +11,8 @@ from uuid import UUID
 import click
 
 from connector.cli.record_id import competitor_id, quote_id
-from connector.closing.intent import (
-    CLOSE_FIELDS,
-    OPPORTUNITY_ID,
-    CloseField,
-    DraftPolicy,
-    FieldKind,
-    Intent,
-    Outcome,
-)
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.settings.settings import Settings

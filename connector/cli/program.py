@@ -41,7 +41,13 @@ click.version_option(package_name="dataverse-close-connector", prog_name="connec
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code. No exception leaves it but the end of the process."""
+    """Run one command line of `connector` and return its exit code; no exception leaves it but the end of the process.
+
+    Results go to stdout, everything else to stderr.
+
+    >>> int(run_command(["doctor", "--no-such-option"]))
+    2
+    """
     try:
         result = program.main(list(arguments), prog_name="connector", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,15 +35,19 @@ def close_opportunity(
     organization: Organization,
     intent: Intent,
     *,
-    pause: Pause,
+    pause: Pause = time.sleep,
     chance: Chance = random.random,
     rounds: int = ROUNDS,
     if_plan: str | None = None,
 ) -> Report:
     """Close one opportunity with its quotes and report what came of it; a failure is a report too.
 
-    `pause` waits for some seconds (a clock's `sleep`), `chance` gives numbers from 0 to 1, `rounds` is how often to
+    `pause` waits for some seconds, `chance` gives numbers from 0 to 1, `rounds` is how often to
     look before giving up. With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused.
+
+    >>> with connect(load_settings()) as connection:
+    ...     close_opportunity(connection.organization, Intent(opportunity_id, Outcome.LOST)).status.value
+    'closed'
     """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
     return close_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
@@ -52,7 +57,7 @@ def close_many(
     organization: Organization,
     intents: Sequence[Intent],
     *,
-    pause: Pause,
+    pause: Pause = time.sleep,
     chance: Chance = random.random,
     rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str] = _UNBOUND,
@@ -61,6 +66,11 @@ def close_many(
 
     `if_plans` has the digest of the approved plan by opportunity, where there is one. Raises InputError when an
     opportunity is named twice, before anything is read.
+
+    >>> with connect(load_settings()) as connection:
+    ...     reports = close_many(connection.organization, [Intent(opportunity_id, Outcome.LOST)])
+    >>> [report.status.value for report in reports]
+    ['closed']
     """
     errands = [_Closing(intent) for intent in intents]
     return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
@@ -70,12 +80,17 @@ def reopen_opportunity(
     organization: Organization,
     intent: ReopenIntent,
     *,
-    pause: Pause,
+    pause: Pause = time.sleep,
     chance: Chance = random.random,
     rounds: int = ROUNDS,
     if_plan: str | None = None,
 ) -> Report:
-    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
+    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`.
+
+    >>> with connect(load_settings()) as connection:
+    ...     reopen_opportunity(connection.organization, ReopenIntent(opportunity_id)).status.value
+    'already_open'
+    """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
     return reopen_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
 
@@ -84,12 +99,18 @@ def reopen_many(
     organization: Organization,
     intents: Sequence[ReopenIntent],
     *,
-    pause: Pause,
+    pause: Pause = time.sleep,
     chance: Chance = random.random,
     rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
-    """Reopen opportunities side by side; as `close_many`."""
+    """Reopen opportunities side by side; as `close_many`.
+
+    >>> with connect(load_settings()) as connection:
+    ...     closed = close_opportunity(connection.organization, Intent(opportunity_id, Outcome.WON))
+    ...     [report.status.value for report in reopen_many(connection.organization, [ReopenIntent(opportunity_id)])]
+    ['reopened']
+    """
     errands = [_Reopening(intent) for intent in intents]
     return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
 
@@ -103,7 +124,13 @@ class Preview:
 
 
 def preview(organization: Organization, intent: Intent | ReopenIntent) -> Preview:
-    """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises."""
+    """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises.
+
+    >>> with connect(load_settings()) as connection:
+    ...     seen = preview(connection.organization, Intent(opportunity_id, Outcome.WON))
+    >>> seen.snapshot.opportunity.state.name, seen.verdict.steps[-1].kind.value
+    ('OPEN', 'close_opportunity')
+    """
     found = preview_many(organization, [intent])[0]
     if isinstance(found, ConnectorError):
         raise found

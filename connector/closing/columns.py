@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 
-from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, FieldKind, Intent
+from connector.closing.field import FieldKind
+from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, Intent
 from connector.closing.moment import iso_moment
 from connector.errors import InputError
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
+from connector.closing.field import CloseField, FieldKind, Prominence
 from connector.errors import InputError
 
 ColumnValue = str | int | float | bool | Decimal | None
@@ -28,14 +29,22 @@ def _no_columns() -> Mapping[str, ColumnValue]:
 
 
 class Outcome(StrEnum):
-    """How an opportunity is closed."""
+    """How an opportunity is closed.
+
+    >>> Outcome("lost") is Outcome.LOST
+    True
+    """
 
     WON = "won"
     LOST = "lost"
 
 
 class DraftPolicy(StrEnum):
-    """What becomes of a draft quote, which the Sales documents do not allow to be closed as it is."""
+    """What becomes of a draft quote, which the Sales documents do not allow to be closed as it is.
+
+    >>> [policy.value for policy in DraftPolicy]
+    ['activate', 'delete', 'direct', 'leave']
+    """
 
     ACTIVATE = "activate"
     """Activate it, then close it."""
@@ -55,7 +64,6 @@ class Intent:
     None stands for the default (see `closing.plan`). The extra columns go as they are into `opportunityclose` and
     `quoteclose`.
 
-    >>> from uuid import UUID
     >>> Intent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), Outcome.LOST, description="Too dear").drafts
     <DraftPolicy.ACTIVATE: 'activate'>
     """
@@ -88,6 +96,9 @@ class ReopenIntent:
 
     `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
     `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
+
+    >>> ReopenIntent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), closed_under="order 4711").closed_under
+    'order 4711'
     """
 
     opportunity_id: UUID
@@ -103,88 +114,6 @@ class ReopenIntent:
 def _check_id(value: object) -> None:
     if not isinstance(value, UUID):
         raise InputError(f"opportunity_id is {value!r}, which is no UUID.", remedy="Give uuid.UUID('...').")
-
-
-class FieldKind(Enum):
-    """What a field holds; `closing.values` reads and writes each kind."""
-
-    RECORD_ID = "record id"
-    OUTCOME = "outcome"
-    REASON = "status reason"
-    DAY = "day"
-    AMOUNT = "amount"
-    TEXT = "text"
-    DRAFTS = "policy for drafts"
-    COLUMNS = "columns"
-    """The organization's own columns of a close activity: in a file a column each, `TABLE.NAME`."""
-    RECORD_IDS = "record ids"
-
-
-class Prominence(Enum):
-    """How a designer shows a field; its value is `x-ms-visibility`."""
-
-    IMPORTANT = "important"
-    NORMAL = ""
-    ADVANCED = "advanced"
-
-
-@dataclass(frozen=True, slots=True)
-class CloseField:
-    """One field of an intent, as every door offers it.
-
-    `name` is the column of a file and the name in the ledger; with hyphens it is the command-line `flag`, in camelCase
-    the wire name, each unless given. `attribute` is the intent's, if it has another name. `sentence` says what it is,
-    `absent` what holds without it. Agents are offered it where `for_agents` is a sentence (True: the same one). `table`
-    is where a record, a status reason or extra columns belong; `limit` the most characters of a text. `column` is the
-    column of `opportunityclose` that takes the value, `quote_column` that of `quoteclose`.
-    """
-
-    name: str
-    kind: FieldKind
-    label: str
-    sentence: str
-    absent: str = ""
-    attribute: str = ""
-    flag: str = ""
-    wire: str = ""
-    table: str = ""
-    limit: int | None = None
-    required: bool = False
-    prominence: Prominence = Prominence.NORMAL
-    for_agents: str | bool = False
-    column: str = ""
-    quote_column: str = ""
-
-    @property
-    def key(self) -> str:
-        """Return the intent's attribute."""
-        return self.attribute or self.name
-
-    @property
-    def option(self) -> str:
-        """Return the command line's option, as `--closed-on`."""
-        return f"--{self.flag or self.name.replace('_', '-')}"
-
-    @property
-    def wire_name(self) -> str:
-        """Return the name in JSON, as `closedOn`."""
-        head, *words = (self.wire or self.name).split("_")
-        return head + "".join(word.capitalize() for word in words)
-
-    @property
-    def prefix(self) -> str:
-        """Return what the columns of a file begin with that belong to a field of extra columns."""
-        return f"{self.table}."
-
-    @property
-    def text(self) -> str:
-        """Return the whole description."""
-        return f"{self.sentence} {self.absent}".rstrip()
-
-    @property
-    def agent_text(self) -> str:
-        """Return the description for agents; empty where they are not offered it."""
-        return self.for_agents if isinstance(self.for_agents, str) else self.text if self.for_agents else ""
 
 
 OPPORTUNITY_ID = CloseField(

@@ -158,7 +158,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval."""
+    """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval.
+
+    >>> with connect(load_settings()) as connection:
+    ...     plan = preview(connection.organization, Intent(opportunity_id, Outcome.WON)).verdict
+    >>> plan.steps[-1].message
+    'WinOpportunity'
+    """
 
     opportunity_id: UUID
     steps: tuple[Step, ...]
@@ -167,7 +173,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A plan that must not be made, with a stable `code` and a sentence: `reason` says why and what to do instead."""
+    """A plan that must not be made, with a stable `code` and a sentence: `reason` says why and what to do instead.
+
+    >>> with connect(load_settings()) as connection:
+    ...     intent = Intent(opportunity_id, Outcome.LOST, winning_quote_id=opportunity_id)
+    ...     preview(connection.organization, intent).verdict.code
+    'winning_quote_needs_won'
+    """
 
     opportunity_id: UUID
     code: str
@@ -215,6 +227,11 @@ class Report:
 
     `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it
     failed after some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
+
+    >>> with connect(load_settings()) as connection:
+    ...     report = close_opportunity(connection.organization, Intent(opportunity_id, Outcome.WON))
+    >>> report.status.value, report.steps[-1].status.value
+    ('closed', 'done')
     """
 
     opportunity_id: UUID

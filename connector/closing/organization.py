@@ -37,6 +37,10 @@ class Query:
 
     `where` is an OData filter on opportunities, `older_than` how many days the estimated close date is past at least,
     `view` the name or id of a system view or of a view that the acting user has saved.
+
+    >>> with connect(load_settings()) as connection:
+    ...     len(list(connection.organization.find(Query(where="name eq 'There is none'"))))
+    0
     """
 
     where: str = ""

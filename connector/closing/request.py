@@ -13,7 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from connector.closing.columns import refuse_reserved
-from connector.closing.intent import COLUMN_FIELDS, FILE_COLUMNS, CloseField, ColumnValue, Intent
+from connector.closing.field import CloseField
+from connector.closing.intent import COLUMN_FIELDS, FILE_COLUMNS, ColumnValue, Intent
 from connector.closing.values import column_value, plain_value, read_value
 from connector.errors import InputError
 

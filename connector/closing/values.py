@@ -13,7 +13,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from connector.closing.intent import CloseField, ColumnValue, DraftPolicy, FieldKind, Outcome
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import ColumnValue, DraftPolicy, Outcome
 
 LARGEST_AMOUNT = Decimal(10) ** 12
 """The range of `opportunity.actualvalue`, in both directions."""

@@ -28,6 +28,12 @@ class Changes:
 
     `complete` says that these are all rows there are, not only those that changed: at the first time, and when the link
     had expired.
+
+    >>> with connect(load_settings()) as connection:
+    ...     first = connection.changes()
+    ...     since = connection.changes(first.link)
+    >>> first.complete, since.rows
+    (True, ())
     """
 
     rows: tuple[Mapping[str, object], ...]

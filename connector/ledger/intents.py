@@ -9,16 +9,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from connector.closing.intent import (
-    CLOSE_FIELDS,
-    REOPEN_FIELDS,
-    CloseField,
-    ColumnValue,
-    DraftPolicy,
-    FieldKind,
-    Intent,
-    ReopenIntent,
-)
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import CLOSE_FIELDS, REOPEN_FIELDS, ColumnValue, DraftPolicy, Intent, ReopenIntent
 from connector.closing.values import plain_value, read_value
 from connector.ledger.jobs import AnyIntent, JobKind
 

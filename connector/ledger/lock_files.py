@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 
@@ -57,6 +59,26 @@ class LockFiles:
 
     def _path(self, worker: int) -> Path:
         return self._prefix.with_name(f"{self._prefix.name}-worker-{worker}")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[bool]:
+    """Give True while no other process on this machine does the same, else False; `path` need not exist.
+
+    However a process ends, the next one gets True. Raises OSError where no file can be made.
+
+    >>> with exclusive(folder / "nightly") as alone:
+    ...     alone
+    True
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(LockFiles(path)) as lock:
+        try:
+            lock.hold(1)
+            alone = True
+        except (BlockingIOError, PermissionError):
+            alone = False
+        yield alone
 
 
 if sys.platform == "win32":

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, CloseField, DraftPolicy, FieldKind, Outcome
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Outcome
 
 Json = dict[str, Any]
 

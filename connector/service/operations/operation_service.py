@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from connector.clock import Clock
-from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, FieldKind, ReopenIntent
+from connector.closing.field import FieldKind
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, ReopenIntent
 from connector.closing.request import parse_request
 from connector.errors import LedgerError
 from connector.ledger.jobs import AnyIntent, ItemStatus, JobKind

@@ -19,14 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
-from connector.closing.intent import (
-    CLOSE_FIELDS,
-    REOPEN_FIELDS,
-    CloseField,
-    DraftPolicy,
-    FieldKind,
-    Outcome,
-)
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import CLOSE_FIELDS, REOPEN_FIELDS, DraftPolicy, Outcome
 from connector.closing.values import LARGEST_AMOUNT
 
 LONGEST_KEY = 255
