@@ -67,7 +67,6 @@ LONG_FUNCTION, LONG_FUNCTIONS = 40, 3
 LARGE_FILE, LARGE_FILES = 350, 6
 # Class names and file stems that still mean two things in the product. An entry goes with its second meaning.
 DOUBLE_CLASSES = {
-    "Outcome",
     "_Closing",
 }
 DOUBLE_STEMS = {

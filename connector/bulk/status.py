@@ -77,15 +77,15 @@ def reasons_data(counts: Counts) -> list[dict[str, object]]:
     return [{"status": status.value, "reason": reason, "count": count} for (status, reason), count in ordered if count]
 
 
-def governor_data(moment: ProgressSnapshot) -> dict[str, object]:
+def governor_data(snapshot: ProgressSnapshot) -> dict[str, object]:
     """Return what a run's governors are doing; rates are in rows per second, times in seconds."""
     return {
-        "binding": str(moment.binding),
-        "waiting": round(moment.waiting, 1),
-        "rate": round(moment.rate, 2),
-        "ceiling": _rounded(moment.ceiling),
-        "left": _rounded(moment.left),
-        "lanes": [pace_data(name, pace) for name, pace in moment.paces],
+        "binding": str(snapshot.binding),
+        "waiting": round(snapshot.waiting, 1),
+        "rate": round(snapshot.rate, 2),
+        "ceiling": _rounded(snapshot.ceiling),
+        "left": _rounded(snapshot.left),
+        "lanes": [pace_data(name, pace) for name, pace in snapshot.paces],
     }
 
 

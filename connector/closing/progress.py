@@ -158,6 +158,17 @@ class Progress:
         if self.failure is not None:
             self._doubt_background_jobs(results)
 
+    def answered(self) -> Report | None:
+        """Return the end that the answers tell before it is seen: every step was done; None where that is not known.
+
+        A look afterwards may show more: a rule of the organization that undid some of it, or a value it did not keep.
+        """
+        if not self.tried or self.left or self.failure is not None or self.doubts:
+            return None
+        if any(step.kind in PROJECT_STEPS for step in self.tried):
+            return None  # accepted, and may still run
+        return self._finish(())
+
     def wait(self, seconds: float) -> None:
         """Take note that so much time has passed since the last write."""
         self.waited += seconds

@@ -117,7 +117,7 @@ class Worker:
             self.heartbeat(transaction)
             return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
 
-    def release(self, job: Job, items: Sequence[Item]) -> Receipt:
+    def release(self, job: Job, items: Sequence[Item | ItemResult]) -> Receipt:
         """Give items back untouched, for anybody to claim; the attempt does not count."""
         with self._database.transaction() as transaction:
             mine = self._mine(transaction, job, items, _CLAIMED)

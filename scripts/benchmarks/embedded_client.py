@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from connector.bulk.run import chunk
-from connector.bulk.run.spread import Crew, Spread
+from connector.bulk.run.decision import Decisions
+from connector.bulk.run.pipeline import Pipeline
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report
@@ -29,6 +28,8 @@ from scripts.benchmarks.served import opportunity_key, opportunity_row, quote_ro
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LOOK = 0.1
+"""Seconds between looks at what is due, at least."""
 Around = Callable[[Handler], Handler]
 
 
@@ -84,6 +85,8 @@ class Stage:
 class Client:
     """The connector as `connector.assembly` joins it, on the emulator's clock."""
 
+    name = "embedded"
+
     def __init__(self, stage: Stage, seed: int, around: Around) -> None:
         chance = random.Random(seed)
         embedded, clock = stage.embedded, stage.clock
@@ -97,8 +100,8 @@ class Client:
         def source() -> TokenSource:
             return auth.application_tokens(registration, lambda: auth.secret(embedded.client_secret), http, clock)
 
-        gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
-        handler = retry(gate, clock=clock, chance=chance, policy=RetryPolicy())
+        self.gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
+        handler = retry(self.gate, clock=clock, chance=chance, policy=RetryPolicy())
         self.organization = DataverseOrganization(
             handler,
             embedded.url,
@@ -108,12 +111,15 @@ class Client:
         )
         self._clock = clock
         self._chance = chance
-        self._batch = stage.batch
 
-    def work_off(self, items: Sequence[Item]) -> chunk.Outcome:
-        """Work a chunk of a bulk job off as the job does, but one batch after the other."""
-        crew = Crew(_AtOnce(), lambda: self._batch, lambda: 1, threading.Event(), lambda _change: None)
-        return chunk.work_off(items, Spread(self.organization, crew), self._clock.sleep, self._chance.random)
+    def work_off(self, items: Sequence[Item]) -> Decisions:
+        """Work rows of a bulk job off as the job does, but one batch after the other."""
+        pipeline = Pipeline(self, _AtOnce(), self._clock, self._chance.random, lambda: None)
+        pipeline.add(items)
+        while not pipeline.idle:
+            self._clock.sleep(max(LOOK, min(pipeline.due_in(), 1.0)))
+            pipeline.go_on(0)
+        return pipeline.take_decisions()
 
     def close(self, keys: Sequence[UUID]) -> list[Report]:
         """Close these opportunities as lost."""

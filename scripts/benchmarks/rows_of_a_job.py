@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from connector.bulk.run.chunk import Outcome
+from connector.bulk.run.decision import Decisions
 from connector.clock import Clock
-from connector.closing.model import Intent
-from connector.closing.model import Outcome as Wanted
+from connector.closing.model import Intent, Outcome
 from connector.ledger.jobs import Item, ItemStatus
 from scripts.benchmarks.embedded_client import Client
 
@@ -47,10 +46,11 @@ class Rows:
         while left := [key for key in keys if key not in self.results]:
             pause = 0.0
             for at in range(0, len(left), CHUNK):
-                outcome = self._chunk(client, left[at : at + CHUNK])
-                if outcome.blocked is not None:
+                decisions = self._chunk(client, left[at : at + CHUNK])
+                if decisions.blocked is not None:
                     return False
-                pause = max(pause, AGAIN if outcome.untouched else 0.0, *(seconds for _, seconds in outcome.later), 0.0)
+                pauses = [one.seconds for one in decisions.postponed]
+                pause = max([pause, AGAIN if decisions.untouched else 0.0, *pauses])
             clock.sleep(pause)
         return True
 
@@ -58,19 +58,20 @@ class Rows:
         """Count rows without a result as failed."""
         self.results.update({key: ItemStatus.FAILED for key in keys if key not in self.results})
 
-    def _chunk(self, client: Client, keys: Sequence[UUID]) -> Outcome:
+    def _chunk(self, client: Client, keys: Sequence[UUID]) -> Decisions:
         """Take a chunk up and record what came of it."""
-        outcome = client.work_off([self._item(number, key) for number, key in enumerate(keys)])
-        self.results.update({keys[result.row]: result.status for result in outcome.results})
-        for item in outcome.untouched:
+        decisions = client.work_off([self._item(number, key) for number, key in enumerate(keys)])
+        self.results.update({keys[one.result.row]: one.result.status for one in decisions.verdicts})
+        for item in decisions.untouched:
             self._attempts[item.intent.opportunity_id] -= 1
-        left = [item.intent.opportunity_id for item in (*outcome.untouched, *(item for item, _ in outcome.later))]
+        items = [*decisions.untouched, *(one.item for one in decisions.postponed)]
+        left = [item.intent.opportunity_id for item in items]
         given_up = [key for key in left if self._taken[key] >= self.takings]
         self.give_up(given_up)
         self.again += len(left) - len(given_up)
-        return outcome
+        return decisions
 
     def _item(self, number: int, key: UUID) -> Item:
         self._taken[key] = self._taken.get(key, 0) + 1
         self._attempts[key] = self._attempts.get(key, 0) + 1
-        return Item(number, 1, self._attempts[key], Intent(key, Wanted.LOST))
+        return Item(number, 1, self._attempts[key], Intent(key, Outcome.LOST))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
+from connector.dataverse.policies import reads_only
+from connector.handler import Request
 from connector.ledger.jobs import Job, Row
 from connector.ledger.ledger import Ledger
 
@@ -23,6 +25,7 @@ class Office:
     connection: Connection
     ledger: Ledger
     clock: Clock
+    sent: list[Request] = field(default_factory=list)
 
     def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with closing(sqlite3.connect(self.file)) as connection, connection:
@@ -49,4 +52,9 @@ class Office:
         return {str(id_): int(str(count)) for id_, count in found}
 
     def requests(self) -> int:
-        return sum(lane.gate.pace().requests for lane in self.connection.clients)
+        return len(self.sent)
+
+    def reads(self) -> int:
+        """How many requests read opportunities; the definitions are read once."""
+        reading = (request for request in self.sent if reads_only(request))
+        return sum(b"opportunities" in request.url.encode() + request.body for request in reading)

@@ -33,7 +33,7 @@ def moment(*paces: Pace, reasons: int = 0) -> ProgressSnapshot:
     told = {(ItemStatus.FAILED, f"[bold]{number}"): number for number in range(1, reasons + 1)}
     counts = Counts({ItemStatus.PENDING: 600, ItemStatus.CLOSED: 400, ItemStatus.FAILED: sum(told.values())}, told)
     lanes = tuple((f"user {number}", pace) for number, pace in enumerate(paces or (Pace(),)))
-    return ProgressSnapshot("june", counts, 12, 31.25, 40.0, 7200.0, lanes)
+    return ProgressSnapshot("june", counts, 12, 0, 31.25, 40.0, 7200.0, lanes[0][1].binding, lanes)
 
 
 def picture(shown: ProgressSnapshot) -> str:
@@ -54,7 +54,7 @@ def test_a_picture_says_how_far_how_fast_what_binds_and_when_it_ends() -> None:
 
 def test_nothing_binds_a_job_that_is_finished() -> None:
     counts = Counts({ItemStatus.CLOSED: 2}, {})
-    finished = ProgressSnapshot("june", counts, 2, 31.25, 40.0, 0.0, (("user 1", Pace()),))
+    finished = ProgressSnapshot("june", counts, 0, 0, 31.25, 40.0, 0.0, "rows", (("user 1", Pace()),))
     assert "Bound by" not in picture(finished)
     assert "bound by" not in line_of(finished)
     assert "bound by the limit of execution time" in line_of(moment())

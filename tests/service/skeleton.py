@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from fastapi import FastAPI
 
 from connector.service.connector_definition.definition import router
@@ -41,7 +38,7 @@ def unsubscribe(key: SubscriptionKey) -> None: ...
 def connection() -> None: ...
 
 
-ENDPOINTS: dict[str, Callable[..., Any]] = {
+ENDPOINTS = {
     "CloseOpportunity": close,
     "PlanClose": plan,
     "ReopenOpportunity": reopen,

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
+from connector.bulk.run.pipeline import PipelineState
 from connector.clock import Clock
 from connector.errors import ConnectorError
-from connector.ledger.jobs import Counts, DesiredState, ItemResult, ItemStatus, Job
+from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job
 
 RECENT = 30.0
 """Seconds over which the present rate is measured."""
-ENOUGH = 20
-"""Rows performed before the end can be foreseen."""
+ENOUGH, ENOUGH_SHARE = 20, 0.05
+"""Rows that a run has done, and their share of what it found to do, before it can tell when it will be finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
     """A look at a run. Rates are in rows per second, times in seconds; None where nothing can be said yet.
 
-    `ceiling` is the rate that could go on for hours. `left` is how long the rest will take. `desired_state` is what the
-    worker knows of the job.
+    `in_hand` rows are being sent, `in_doubt` are to be looked at again. `rate` is that of the last half minute,
+    `ceiling` the one that could go on for hours, `left` how long the rest will take, `binding` what holds the rate.
+    `desired_state` is what the worker knows to be wanted.
     """
 
     job: str
     counts: Counts
     in_hand: int
+    in_doubt: int
     rate: float
     ceiling: float | None
     left: float | None
+    binding: str
     paces: tuple[tuple[str, PacerStatus], ...]
     desired_state: DesiredState = DesiredState.RUN
 
     @property
-    def binding(self) -> str:
-        """Return what holds the rate: that of the lane with the most requests."""
-        return max(self.paces, key=lambda pair: pair[1].requests)[1].binding
-
-    @property
     def waiting(self) -> float:
-        """Return how long the lane that is free first is still stopped."""
+        """Return how long the user who is free first is still stopped."""
         return min(pace.waiting for _, pace in self.paces)
 
 
@@ -63,70 +61,81 @@ class RunResult:
 
 
 class ProgressMeter:
-    """Counts what a run does. Safe for threads."""
+    """Measures what a run does; `counts` are those it began with."""
 
-    def __init__(self, job: Job, lanes: Sequence[PacedClient], counts: Counts, clock: Clock) -> None:
+    def __init__(self, job: Job, clients: Sequence[PacedClient], counts: Counts, clock: Clock) -> None:
         self._job = job
-        self._lanes = lanes
+        self._clients = clients
         self._clock = clock
-        self._by_status = Counter(counts.by_status)
-        self._reasons = Counter(counts.reasons)
-        self._started = clock.monotonic()
-        self._before = [(lane.gate.pace().requests, lane.gate.pace().executed) for lane in lanes]
-        self._in_hand = 0
-        self._performed = 0
-        self._recent: deque[tuple[float, int]] = deque([(self._started, 0)])
-        self._lock = threading.Lock()
+        self._to_do = counts.open
+        self._done = 0
+        self._before = [(client.gate.pace().requests, client.gate.pace().executed) for client in clients]
+        self._recent: deque[tuple[float, int]] = deque([(clock.monotonic(), 0)])
 
-    def performed(self, change: int) -> None:
-        """Count plans that came back (positive) or were given out (negative)."""
-        with self._lock:
-            self._in_hand -= change
-            self._performed += max(0, change)
+    def recorded(self, rows: int) -> None:
+        """Count rows that were written down."""
+        self._done += rows
 
-    def recorded(self, results: Sequence[ItemResult]) -> None:
-        """Count results that were written down."""
-        with self._lock:
-            for result in results:
-                self._by_status[result.status] += 1
-                if result.reason:
-                    self._reasons[result.status, result.reason] += 1
-            self._by_status[ItemStatus.PENDING] -= len(results)
-
-    def moment(self, desired_state: DesiredState = DesiredState.RUN) -> ProgressSnapshot:
-        """Return how it goes now; `desired_state` is what is wanted."""
-        now = self._clock.monotonic()
-        paces = tuple((lane.name, lane.gate.pace()) for lane in self._lanes)
-        with self._lock:
-            self._recent.append((now, self._performed))
-            while self._recent[0][0] < now - RECENT and len(self._recent) > 1:
-                self._recent.popleft()
-            began, count = self._recent[0]
-            rate = (self._performed - count) / (now - began) if now > began else 0.0
-            counts = Counts(dict(self._by_status), dict(self._reasons))
-            performed, in_hand = self._performed, self._in_hand
-        requests, seconds = self._per_row(paces, performed)
+    def snapshot(
+        self, counts: Counts, states: Sequence[PipelineState], desired_state: DesiredState = DesiredState.RUN
+    ) -> ProgressSnapshot:
+        """Return how it goes now: by the ledger's counts, and by where the rows are with each user."""
+        paces = tuple((client.name, client.gate.pace()) for client in self._clients)
+        requests, seconds = self._per_row(paces, sum(state.answered for state in states))
         ceiling = sum(pace.ceiling for _, pace in paces) / requests if requests else None
-        left = self._left(counts.open - in_hand, rate, requests, seconds, paces) if requests else None
-        return ProgressSnapshot(self._job.name, counts, in_hand, rate, ceiling, left, paces, desired_state)
+        return ProgressSnapshot(
+            job=self._job.name,
+            counts=counts,
+            in_hand=sum(state.in_flight for state in states),
+            in_doubt=sum(state.in_doubt for state in states),
+            rate=self._rate(),
+            ceiling=ceiling,
+            left=self._left(counts.open, requests, seconds, paces) if requests else None,
+            binding=_binding(paces, states, counts),
+            paces=paces,
+            desired_state=desired_state,
+        )
 
-    def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], performed: int) -> tuple[float, float]:
-        """Return the requests and the seconds of execution that a row has cost on average; zero at first."""
-        if performed < ENOUGH:
+    def _rate(self) -> float:
+        """Return the rows per second of the last half minute, or since the beginning."""
+        now = self._clock.monotonic()
+        self._recent.append((now, self._done))
+        while len(self._recent) > 1 and self._recent[1][0] <= now - RECENT:
+            self._recent.popleft()
+        began, count = self._recent[0]
+        return (self._done - count) / (now - began) if now > began else 0.0
+
+    def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], answered: int) -> tuple[float, float]:
+        """Return the requests and the seconds of execution that a row has cost on average; zero until that is known."""
+        if min(answered, self._done) < max(min(ENOUGH, self._to_do), ENOUGH_SHARE * self._to_do, 1):
             return 0.0, 0.0
-        done = [
-            pace.requests - pace.in_flight - first for (_, pace), (first, _) in zip(paces, self._before, strict=True)
-        ]
-        seconds = [pace.executed - first for (_, pace), (_, first) in zip(paces, self._before, strict=True)]
-        return sum(done) / performed, sum(seconds) / performed
+        pairs = list(zip(paces, self._before, strict=True))
+        requests = [pace.requests - pace.in_flight - first for (_, pace), (first, _) in pairs]
+        seconds = [pace.executed - first for (_, pace), (_, first) in pairs]
+        return sum(requests) / answered, sum(seconds) / answered
 
     def _left(
-        self, rows: int, rate: float, requests: float, seconds: float, paces: Sequence[tuple[str, PacerStatus]]
+        self, rows: int, requests: float, seconds: float, paces: Sequence[tuple[str, PacerStatus]]
     ) -> float | None:
-        """Return how long so many rows will take, shared out among the lanes."""
-        share = max(0, rows) / len(self._lanes)
-        free = all(pace.binding == "latency" for _, pace in paces)
-        fastest = rate / len(self._lanes) * requests if free else float("inf")
-        if free and not rate:
-            return None
-        return max(lane.gate.seconds_for(share * requests, share * seconds, fastest) for lane in self._lanes)
+        """Return how long so many rows will take, shared out among the users; None where that is not known.
+
+        No faster than all that may be in flight are answered.
+        """
+        if not rows:
+            return 0.0
+        share = rows / len(self._clients)
+        each = seconds / requests
+        longest = 0.0
+        for client, (_, pace) in zip(self._clients, paces, strict=True):
+            fastest = pace.most_in_flight / each if each else float("inf")
+            longest = max(longest, client.gate.seconds_for(share * requests, share * seconds, fastest))
+        return longest if longest < float("inf") else None
+
+
+def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
+    """Return what holds the rate: of the user with the most requests, as the pacer says, unless rows are wanting."""
+    _, (_, pace) = max(enumerate(paces), key=lambda pair: pair[1][1].requests)
+    starving = not any(state.waiting for state in states) and not counts.of(ItemStatus.PENDING)
+    if starving and pace.binding != "waiting":
+        return "rows"
+    return pace.binding

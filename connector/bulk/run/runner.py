@@ -1,95 +1,81 @@
-"""Works a job off: claims chunks, lets every user's lane do some, records what came of them, and tells how it goes.
+"""Works a job off: claims rows, gives them to the pipeline of every user, and records what came of them.
 
-One thread coordinates and is the only one that talks to the ledger. Each lane has a few threads that carry a chunk
-through the closing loop, and one thread for each batch in flight. Killed at any moment, the next run finds what was
+One thread coordinates and is the only one that talks to the ledger. Killed at any moment, the next run finds what was
 claimed given back, looks at the organization, and does what is left.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 
-from connector.bulk.run.chunk import Outcome, work_off
+from connector.bulk.run.breaker import ALIKE, Breaker, Sifted
+from connector.bulk.run.decision import Decisions
 from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
-from connector.bulk.run.spread import Crew, Spread
 from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.claims import Worker
-from connector.ledger.jobs import DesiredState, Item, Job
+from connector.ledger.jobs import DesiredState, ItemStatus, Job
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
 from connector.ledger.user_slots import UserSlots
 
-CHUNK = 300
-"""Rows looked at together: one read before and one after, about 0.007 per row."""
-MOST_BATCHES = 64
-"""Threads of a lane, each with a batch in flight: as many as connections are kept open."""
-FEWEST_CHUNKS = 2
-"""Chunks of a lane under way at once, at least: one is read while another is written."""
-MOST_CHUNKS = 16
-"""Chunks of a lane under way at once."""
-TICK = 0.5
-"""Seconds between looks at what is wanted, at most."""
+MOST_CLAIMED = 1_000
+"""Rows in one claim."""
+FEWEST = 50
+"""Rows that a user must have room for before it is given some: few reads are made for many rows."""
+TICK = 0.4
+"""Seconds between looks at what was decided and what is wanted, at most."""
+NAP = 0.01
+"""Seconds between them, at least."""
 RENEWAL = 5.0
 """Seconds between signs of life to the ledger."""
-LONGEST_OUTAGE_PAUSE = 60.0
-"""Seconds between attempts while the organization or the sign-in cannot be reached."""
-
-
-@dataclass(slots=True)
-class _LaneAtWork:
-    """A lane with its threads and how many opportunities wait for a thread or are being sent."""
-
-    lane: PacedClient
-    crew: Crew
-    drivers: ThreadPoolExecutor
-    chunks: int = 0
-    waiting: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def under_way(self, change: int) -> None:
-        """Count plans given to the crew, or back from it."""
-        with self.lock:
-            self.waiting += change
-
-    def wants_more(self) -> bool:
-        """Return whether its threads would soon run out of batches."""
-        most = min(self.lane.gate.pace().most_in_flight, MOST_BATCHES)
-        enough = most * self.lane.gate.parts()
-        return self.chunks < FEWEST_CHUNKS or (self.chunks < MOST_CHUNKS and self.waiting < enough)
+TELL_EVERY = 1.0
+"""Seconds between the times at which it writes down how it goes, for whoever asks for the status of the job."""
 
 
 class Run:
-    """One worker of a job, in this process. `watch` is told how it goes, about twice a second."""
+    """One worker of a job, in this process. `watch` is told how it goes, some times a second.
+
+    `most_alike` rows in a row may fail alike while none is done; then it stops (see `Breaker`).
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         job: Job,
-        lanes: Sequence[PacedClient],
+        clients: Sequence[PacedClient],
         clock: Clock,
         watch: Callable[[ProgressSnapshot], None],
+        *,
+        most_alike: float = ALIKE,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._clock = clock
         self._watch = watch
         self._stopping = threading.Event()
-        self._meter = ProgressMeter(job, lanes, ledger.counts(job.name), clock)
-        self._lanes = [self._at_work(lane) for lane in lanes]
-        self._chunks: dict[Future[Outcome], tuple[_LaneAtWork, list[Item]]] = {}
+        self._wake = threading.Event()
+        most = len(clients) * (MOST_IN_FLIGHT + AHEAD + MOST_LOOKS)
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._pipelines = [Pipeline(client, self._threads, clock, chance, self._wake.set) for client in clients]
+        self._breaker = Breaker(most_alike)
         self._blocked: ConnectorError | None = None
-        self._outages = 0
-        self._quiet_until = clock.monotonic()
+        self._counts = ledger.counts(job.name)
+        self._meter = ProgressMeter(job, clients, self._counts, clock)
+        self._claim_at = self._renew_at = self._tell_at = clock.monotonic()
 
     def stop(self) -> None:
         """Finish what is in flight and end. May be called from any thread and from a signal handler."""
         self._stopping.set()
+        self._wake.set()
 
     def work(self, who: str) -> RunResult:
         """Work until every row has its result, or it is stopped, paused, cancelled or blocked; return how it ended.
@@ -100,102 +86,120 @@ class Run:
         try:
             desired_state = self._work(worker)
         finally:
-            self._stopping.set()
-            for lane in self._lanes:
-                lane.drivers.shutdown(cancel_futures=True)
-                lane.crew.executor.shutdown(cancel_futures=True)
+            self.stop()
+            self._threads.shutdown(cancel_futures=True)
             worker.leave()
-        self._remember(f"job {self._job.name}")
-        self._watch(self._meter.moment())
-        counts = self._ledger.counts(self._job.name)
-        return RunResult(counts, desired_state, stopped=counts.open > 0, blocked=self._blocked)
+        self._tell(f"job {self._job.name}", desired_state)
+        return RunResult(self._counts, desired_state, stopped=self._counts.open > 0, blocked=self._blocked)
 
     def _work(self, worker: Worker) -> DesiredState:
-        renewed, desired_state = float("-inf"), DesiredState.RUN
         while True:
             desired_state = worker.desired_state(self._job)
             if desired_state is not DesiredState.RUN:
                 self._stopping.set()
-            wait_for = self._claim(worker)
-            if not self._chunks and (self._stopping.is_set() or wait_for is None):
-                return desired_state
-            self._collect(worker, TICK if wait_for is None else min(wait_for, TICK))
-            if self._clock.monotonic() - renewed > RENEWAL:
-                renewed = self._clock.monotonic()
-                worker.renew()
-                self._remember(worker_key(worker.id))
-            self._watch(self._meter.moment(desired_state))
+            self._record(worker, self._decisions())
+            claimed = self._claim(worker)
+            for pipeline in self._pipelines:
+                pipeline.stop() if self._stopping.is_set() else pipeline.go_on(self._to_come())
+            if not claimed and all(pipeline.idle for pipeline in self._pipelines):
+                self._record(worker, self._decisions())
+                self._write(worker, self._breaker.end())
+                if self._stopping.is_set() or not self._counts.open:
+                    return desired_state
+            self._keep_alive(worker, desired_state)
+            self._rest()
 
-    def _remember(self, key: str) -> None:
-        """Let whoever asks for the status of the job see what the governors are doing, or were in the end."""
-        UserSlots(self._ledger).remember(key, governor_data(self._meter.moment()))
+    def _to_come(self) -> float:
+        """Return how many rows of the job each user may still be given, apart from those that wait."""
+        return self._counts.of(ItemStatus.PENDING) / len(self._pipelines)
 
-    def _claim(self, worker: Worker) -> float | None:
-        """Give chunks to the lanes that want some; return when to ask again, or None when nothing is left to claim."""
-        if self._stopping.is_set():
-            return None
-        quiet = self._quiet_until - self._clock.monotonic()
-        if quiet > 0:
-            return quiet
-        while hungry := [lane for lane in self._lanes if lane.wants_more()]:
-            items = worker.claim(self._job, CHUNK)
-            if not items:
-                return worker.idle(self._job)
-            lane = min(hungry, key=lambda lane: lane.chunks)
-            lane.chunks += 1
-            self._chunks[lane.drivers.submit(self._chunk, lane, items)] = lane, items
-        return TICK
+    # -- rows in ------------------------------------------------------------------------------------------------------
 
-    def _chunk(self, lane: _LaneAtWork, items: list[Item]) -> Outcome:
-        return work_off(items, Spread(lane.lane.organization, lane.crew), self._pause)
+    def _claim(self, worker: Worker) -> bool:
+        """Give rows to the users that have room for some; return whether there were any."""
+        now = self._clock.monotonic()
+        hungry = [(pipeline, wanted) for pipeline in self._pipelines if (wanted := pipeline.wants()) >= FEWEST]
+        if self._stopping.is_set() or not hungry or now < self._claim_at:
+            return False
+        items = worker.claim(self._job, min(MOST_CLAIMED, sum(wanted for _, wanted in hungry)))
+        if not items:
+            self._claim_at = now + (worker.idle(self._job) or 0.0)
+        share = -(-len(items) // len(hungry))
+        for number, (pipeline, _) in enumerate(hungry):
+            pipeline.add(items[number * share : (number + 1) * share])
+        self._counts = self._ledger.counts(self._job.name)
+        return bool(items)
 
-    def _pause(self, seconds: float) -> None:
-        """Wait, but not when the run is stopping."""
-        ends = self._clock.monotonic() + seconds
-        while not self._stopping.is_set() and (left := ends - self._clock.monotonic()) > 0:
-            self._clock.sleep(min(left, TICK))
+    # -- rows out -----------------------------------------------------------------------------------------------------
 
-    def _collect(self, worker: Worker, seconds: float) -> None:
-        """Wait so long for chunks to end and record what came of those that have."""
-        if not self._chunks:
-            self._clock.sleep(seconds)
-            return
-        done, _ = wait(self._chunks, timeout=seconds, return_when=FIRST_COMPLETED)
-        for future in done:
-            lane, items = self._chunks.pop(future)
-            lane.chunks -= 1
-            self._record(worker, items, future.result())
+    def _decisions(self) -> Decisions:
+        """Return what the pipelines have decided since the last time."""
+        decisions = Decisions()
+        for pipeline in self._pipelines:
+            some = pipeline.take_decisions()
+            decisions.verdicts += some.verdicts
+            decisions.untouched += some.untouched
+            decisions.postponed += some.postponed
+            decisions.blocked = some.blocked or decisions.blocked
+        return decisions
 
-    def _record(self, worker: Worker, items: list[Item], outcome: Outcome) -> None:
-        """Write down what came of a chunk; rows that are no longer this worker's are somebody else's to report."""
-        worker.record(self._job, outcome.results)
-        if outcome.untouched:
-            worker.release(self._job, outcome.untouched)
-        for pause in {seconds for _, seconds in outcome.later}:
-            worker.requeue(self._job, [item for item, seconds in outcome.later if seconds == pause], pause)
-        self._meter.recorded(outcome.results)
-        self._look_at_trouble(outcome, len(items))
+    def _record(self, worker: Worker, decisions: Decisions) -> None:
+        """Write down what was decided; rows that are no longer this worker's are somebody else's to report."""
+        self._write(worker, self._breaker.sift(decisions.verdicts))
+        self._meter.recorded(sum(not verdict.amends for verdict in decisions.verdicts))
+        if decisions.untouched:
+            worker.release(self._job, decisions.untouched)
+        ordered = sorted(decisions.postponed, key=lambda one: (one.seconds, one.reason))
+        for (seconds, _), rows in groupby(ordered, key=lambda one: (one.seconds, one.reason)):
+            worker.requeue(self._job, [one.item for one in rows], seconds)
+        if decisions.untouched or decisions.postponed:
+            self._counts = self._ledger.counts(self._job.name)
+        self._block(decisions.blocked)
 
-    def _look_at_trouble(self, outcome: Outcome, size: int) -> None:
-        """End when nothing can work without a person; wait longer and longer while nothing gets through."""
-        if outcome.blocked is not None:
-            self._blocked = outcome.blocked
+    def _write(self, worker: Worker, sifted: Sifted) -> None:
+        if sifted.record:
+            worker.record(self._job, sifted.record)
+        if sifted.give_back:
+            worker.release(self._job, sifted.give_back)
+        if sifted.record or sifted.give_back:
+            self._counts = self._ledger.counts(self._job.name)
+        self._block(self._breaker.open)
+
+    def _block(self, error: ConnectorError | None) -> None:
+        if error is not None:
+            self._blocked = self._blocked or error
             self._stopping.set()
-        if outcome.outage is None:
-            self._outages = 0
-        elif len(outcome.untouched) == size:
-            self._outages += 1
-            pause = min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))
-            self._quiet_until = self._clock.monotonic() + pause
 
-    def _at_work(self, lane: PacedClient) -> _LaneAtWork:
-        executor = ThreadPoolExecutor(MOST_BATCHES, thread_name_prefix="batch")
-        at_work: _LaneAtWork
+    # -- meanwhile ----------------------------------------------------------------------------------------------------
 
-        def under_way(change: int) -> None:
-            at_work.under_way(change)
-            self._meter.performed(-change)
+    def _keep_alive(self, worker: Worker, desired_state: DesiredState) -> None:
+        """Say that this worker lives, and how it goes."""
+        now = self._clock.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + RENEWAL
+            worker.renew()
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_EVERY
+            self._counts = self._ledger.counts(self._job.name)  # others may work on it too
+            self._tell(worker_key(worker.id), desired_state)
+        else:
+            self._watch(self._snapshot(desired_state))
 
-        crew = Crew(executor, lane.gate.parts, lambda: lane.gate.pace().most_in_flight, self._stopping, under_way)
-        at_work = _LaneAtWork(lane, crew, ThreadPoolExecutor(MOST_CHUNKS, thread_name_prefix="chunk"))
-        return at_work
+    def _snapshot(self, desired_state: DesiredState) -> ProgressSnapshot:
+        return self._meter.snapshot(self._counts, [pipeline.state() for pipeline in self._pipelines], desired_state)
+
+    def _tell(self, key: str, desired_state: DesiredState) -> None:
+        """Let whoever asks for the status of the job, and who watches, know how it goes, or went in the end."""
+        snapshot = self._snapshot(desired_state)
+        UserSlots(self._ledger).remember(key, governor_data(snapshot))
+        self._watch(snapshot)
+
+    def _rest(self) -> None:
+        """Wait until there may be something to do."""
+        if any(pipeline.busy for pipeline in self._pipelines):
+            self._wake.wait(TICK)
+            self._wake.clear()
+            return
+        due = [pipeline.due_in() for pipeline in self._pipelines]
+        due.append(self._claim_at - self._clock.monotonic())
+        self._clock.sleep(min(TICK, max(NAP, min(due))))

@@ -1,17 +1,18 @@
-"""The connector itself: chunks of 300 through the closing loop, batches over threads, as its bulk jobs do it."""
+"""The connector itself: rows through the pipeline of its bulk jobs."""
 
 from __future__ import annotations
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-from connector import Intent, Outcome, close_many, connect, load_settings
+from connector import Intent, Outcome, connect, load_settings
 from connector.assembly import Connection
-from connector.bulk.run.runner import CHUNK, FEWEST_CHUNKS, MOST_BATCHES
-from connector.bulk.run.spread import Crew, Spread
+from connector.bulk.run.pipeline import MOST_IN_FLIGHT, Pipeline
 from connector.clock import SystemClock
+from connector.ledger.jobs import Item, ItemStatus
 from scripts.benchmarks.closers.cost import job, tell
 
 
@@ -29,21 +30,16 @@ def main() -> None:
 
 
 def _close(connection: Connection, keys: list[UUID]) -> int:
-    """Close two chunks at a time: one is read while the other is written."""
-    lane, clock = connection.clients[0], SystemClock()
-    with ThreadPoolExecutor(MOST_BATCHES) as threads, ThreadPoolExecutor(FEWEST_CHUNKS) as chunks:
-
-        def width() -> int:
-            return lane.gate.pace().most_in_flight
-
-        crew = Crew(threads, lane.gate.parts, width, threading.Event(), lambda _change: None)
-
-        def close(start: int) -> int:
-            intents = [Intent(key, Outcome.LOST) for key in keys[start : start + CHUNK]]
-            reports = close_many(Spread(lane.organization, crew), intents, pause=clock.sleep)
-            return sum(report.status == "closed" for report in reports)
-
-        return sum(chunks.map(close, range(0, len(keys), CHUNK)))
+    """Let all of them through."""
+    changed = threading.Event()
+    with ThreadPoolExecutor(MOST_IN_FLIGHT) as threads:
+        pipeline = Pipeline(connection.clients[0], threads, SystemClock(), random.random, changed.set)
+        pipeline.add([Item(row, 1, 1, Intent(key, Outcome.LOST)) for row, key in enumerate(keys, 1)])
+        while not pipeline.idle:
+            changed.wait(0.1)
+            changed.clear()
+            pipeline.go_on(0)
+    return sum(verdict.result.status is ItemStatus.CLOSED for verdict in pipeline.take_decisions().verdicts)
 
 
 main()

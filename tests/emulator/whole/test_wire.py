@@ -41,8 +41,7 @@ def connected(server: ServedEmulator) -> Iterator[ssl.SSLSocket]:
 
 def answers(wire: ssl.SSLSocket, number: int) -> list[tuple[int, bytes]]:
     """Read this many answers; each is status and body."""
-    data = b""
-    found: list[tuple[int, bytes]] = []
+    data, found = b"", []
     while len(found) < number:
         head, blank, rest = data.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0) if blank else 0

@@ -1,3 +1,6 @@
+"""How the operations page looks: one column, large enough to press, light or dark as the device is."""
+
+STYLE = """
 :root{color-scheme:light dark;--ground:#f6f7f7;--card:#fff;--ink:#1a2220;--quiet:#55615d;--line:#d8dedc;--main:#0f5c4d;
 --bad:#a4262c;--wait:#8a5a00}
 @media (prefers-color-scheme:dark){:root{--ground:#131917;--card:#1d2522;--ink:#e8eeec;--quiet:#a3b0ab;--line:#33403b;
@@ -18,3 +21,4 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:.5rem 0;
 dd{margin:0;overflow-wrap:anywhere}progress{width:100%;accent-color:var(--main)}
 button{font:inherit;min-height:2.75rem;padding:.25rem 1.25rem;border:1px solid var(--main);border-radius:.4rem;
 background:none;color:var(--main);cursor:pointer}
+"""

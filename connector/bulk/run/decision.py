@@ -1,0 +1,126 @@
+"""What is decided about rows: a result to record, another time, or back to where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from connector.bulk.run.row_in_hand import RowInHand
+from connector.closing.identity import is_made_under
+from connector.closing.model import Report, ReportStatus
+from connector.closing.report import report_data
+from connector.errors import (
+    Broken,
+    ConnectorError,
+    NotConverged,
+    NotSent,
+    ServiceError,
+    SignInError,
+    Throttled,
+    Unauthorized,
+)
+from connector.ledger.jobs import Item, ItemResult, ItemStatus
+
+MOST_ATTEMPTS = 4
+"""Claims of a row that keeps failing before it counts as failed."""
+FIRST_PAUSE, GROWTH = 15.0, 4.0
+"""Seconds before such a row is tried again at the end of the job, and by how much they grow each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """The result of a row and, where it failed, why; `amends` one that was recorded before."""
+
+    result: ItemResult
+    cause: ConnectorError | None = None
+    amends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A row to be tried again after `seconds`, and the code of the reason."""
+
+    item: Item
+    seconds: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What was decided since it was last asked for.
+
+    `verdicts` are to be recorded, `untouched` given back (nothing happened to them), `postponed` tried again later.
+    `blocked` is what everything else would fail of too, until a person has done something.
+    """
+
+    verdicts: list[RowVerdict] = field(default_factory=list)
+    untouched: list[Item] = field(default_factory=list)
+    postponed: list[Postponed] = field(default_factory=list)
+    blocked: ConnectorError | None = None
+
+    def take(self, row: RowInHand, report: Report) -> ConnectorError | None:
+        """Decide about a row that came to an end; return the outage that it suffers from, if nothing is wrong with it.
+
+        An outage passes by itself; the row is given back.
+        """
+        cause = cause_of(report.error)
+        if isinstance(cause, SignInError | Unauthorized) and not cause.transient:
+            self.untouched.append(row.item)
+            self.blocked = cause
+        elif is_outage(cause) and not row.touched:
+            self.untouched.append(row.item)
+            return cause
+        elif cause is not None and _may_pass(cause) and row.item.attempts < MOST_ATTEMPTS:
+            self.postpone(row, cause)
+        else:
+            self.verdicts.append(RowVerdict(result_of(row, report), cause))
+        return None
+
+    def hand_on(self, row: RowInHand) -> None:
+        """Let the next run see what became of a row: it may have been done."""
+        self.postponed.append(Postponed(row.item, 0.0, "stopped"))
+
+    def postpone(self, row: RowInHand, cause: ConnectorError | None) -> None:
+        """Let a row be tried again at the end of the job."""
+        seconds = FIRST_PAUSE * GROWTH ** (row.item.attempts - 1)
+        self.postponed.append(Postponed(row.item, seconds, reason_of(cause)))
+
+
+def is_outage(cause: ConnectorError | None) -> bool:
+    """Return whether nothing was done because nothing gets through at present."""
+    return isinstance(cause, NotSent | Throttled) or (isinstance(cause, SignInError) and cause.transient)
+
+
+def result_of(row: RowInHand, report: Report) -> ItemResult:
+    """Return the result of a row; what an earlier attempt of this job closed, cut off before it said so, is closed."""
+    status = ItemStatus(report.status.value)
+    if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
+        status = ItemStatus.CLOSED
+    reason = ""
+    if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
+        reason = report.reason_code or reason_of(cause_of(report.error))
+    return ItemResult(row.item.row, row.item.epoch, status, reason, report_data(report))
+
+
+def reason_of(cause: ConnectorError | None) -> str:
+    """Return the stable code that failures are counted by."""
+    if isinstance(cause, ServiceError) and cause.code:
+        return cause.code
+    return type(cause).__name__ if cause else "unknown"
+
+
+def cause_of(error: ConnectorError | None) -> ConnectorError | None:
+    """Return the failure behind a loop that gave up, else the failure itself."""
+    while isinstance(error, NotConverged) and error.last is not None:
+        error = error.last
+    return error
+
+
+def _is_ours(row: RowInHand, report: Report) -> bool:
+    activities = report.after.activities if report.after else ()
+    key, opportunity = row.item.intent.key, row.item.intent.opportunity_id
+    return any(a.completed and is_made_under(a.id, opportunity, key) for a in activities)
+
+
+def _may_pass(cause: ConnectorError) -> bool:
+    """Return whether trying again can help: a failure of the service may pass even where it does not look temporary."""
+    return cause.transient or isinstance(cause, Broken)

@@ -1,0 +1,331 @@
+"""The way of rows through one user's hands: read, plan, send, record, check. No row waits for another.
+
+Rows are read many at a time and sent few at a time, in as many requests as the pacer allows. A row whose every step was
+answered as done is decided at once; that it stands as asked is checked later, many at a time. A row in doubt waits by
+itself and is looked at again. What keeps failing is given back, to be tried again at the end of the job.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from connector.bulk.run.decision import Decisions, RowVerdict, cause_of, is_outage, result_of
+from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.row_in_hand import LookQueue, RowInHand, SendQueue, WaitingRoom, taken_in_hand
+from connector.clock import Clock
+from connector.closing.converge import look, pause_length
+from connector.closing.model import Plan, Report, StepResult
+from connector.errors import Broken, ConnectorError, Effect, Unanswered
+from connector.ledger.jobs import Item
+
+MOST_IN_FLIGHT = 256
+"""Requests of one user under way at once, whatever the pacer allows."""
+AHEAD = 2
+"""Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
+MOST_LOOKS = 2
+"""Reads under way at once."""
+LOOK_AT = 300
+"""Rows looked at with one read: two of them for a row make 0.007 requests."""
+ENOUGH_TO_LOOK, LOOK_WITHIN = 100, 0.5
+"""Rows, and seconds of the oldest, after which those that wait for a plan are read."""
+ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 15.0
+"""The same for those that are recorded and only to be checked."""
+BATCH_SECONDS = 2.0
+"""Work in one request, at most: what it did is not known before it ends."""
+SPLIT = 3
+"""Requests for each that may be in flight, at least, into which the rows that are left are divided."""
+LEARN = 8
+"""Rows answered before a request takes another one more: what a row costs shows by then."""
+TRIES = 3
+"""How often a row is sent before it is left to the end of the job, where its failure looks temporary."""
+MOST_WAITS = 9
+"""How often a row in doubt is looked at in vain before it is left to the end: about three minutes."""
+LONGEST_OUTAGE_PAUSE = 60.0
+"""Seconds between attempts while the organization or the sign-in cannot be reached."""
+_GATEWAY = frozenset({502, 503, 504})
+
+T = TypeVar("T")
+Results = tuple[StepResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far."""
+
+    waiting: int
+    in_flight: int
+    in_doubt: int
+    answered: int
+
+
+class Pipeline:
+    """The rows that one user works on. Safe for threads; `wake` is called when it has nothing to do any more.
+
+    `threads` carries what waits for the organization, `chance` gives numbers from 0 to 1 for the jitter.
+    """
+
+    def __init__(
+        self,
+        client: PacedClient,
+        threads: Executor,
+        clock: Clock,
+        chance: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._threads = threads
+        self._clock = clock
+        self._chance = chance
+        self._wake = wake
+        self._lock = threading.RLock()
+        self._to_look = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_LOOK, patience=LOOK_WITHIN)
+        self._to_check = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
+        self._to_send = SendQueue()
+        self._later = WaitingRoom()
+        self._decisions = Decisions()
+        self._looks = 0
+        self._batches = 0
+        self._sending = 0
+        self._answered = 0
+        self._outages = 0
+        self._quiet_until = float("-inf")
+        self._to_come: float = 0
+        self._stopping = False
+        self._giving_out = False
+        self._defect: BaseException | None = None
+
+    # -- what the run asks --------------------------------------------------------------------------------------------
+
+    def add(self, items: Sequence[Item]) -> None:
+        """Take rows in hand."""
+        with self._lock:
+            now = self._clock.monotonic()
+            self._to_look.add([taken_in_hand(item, now) for item in items], now)
+            self._give_out()
+
+    def wants(self) -> int:
+        """Return how many more rows it could use now."""
+        with self._lock:
+            if self._stopping or self._quiet():
+                return 0
+            enough = max(ENOUGH_TO_LOOK, 2 * self._sending, self._width())
+            return max(0, enough - len(self._to_look) - len(self._to_send))
+
+    def go_on(self, to_come: float) -> None:
+        """Give out what is due by now; `to_come` is about how many rows of the job will still come."""
+        with self._lock:
+            self._to_come = to_come
+            self._give_out()
+
+    def stop(self) -> None:
+        """Send nothing more: what is in flight is finished and checked, all else given back."""
+        with self._lock:
+            self._stopping = True
+            self._give_out()
+
+    def take_decisions(self) -> Decisions:
+        """Return what was decided since it was last asked for; raises what went wrong in a thread."""
+        with self._lock:
+            if self._defect is not None:
+                raise self._defect
+            decisions, self._decisions = self._decisions, Decisions()
+            return decisions
+
+    def state(self) -> PipelineState:
+        """Return how many rows are where."""
+        with self._lock:
+            return PipelineState(
+                waiting=len(self._to_look) + len(self._to_send),
+                in_flight=self._sending,
+                in_doubt=len(self._later),
+                answered=self._answered,
+            )
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something is under way in a thread."""
+        return bool(self._looks or self._batches)
+
+    @property
+    def idle(self) -> bool:
+        """Return whether it has no row in hand."""
+        with self._lock:
+            queued = len(self._to_look) + len(self._to_check) + len(self._to_send) + len(self._later)
+            return not (queued or self.busy)
+
+    def due_in(self) -> float:
+        """Return in how many seconds something is to be done that nothing else brings about."""
+        with self._lock:
+            return max(0.0, min(self._later.next_at, self._quiet_until) - self._clock.monotonic())
+
+    # -- giving out; the lock is held in all that follows -------------------------------------------------------------
+
+    def _give_out(self) -> None:
+        """Give to threads whatever can be done now."""
+        if self._giving_out:
+            return  # the loop below goes on
+        self._giving_out = True
+        try:
+            while self._give_out_one():
+                pass
+        finally:
+            self._giving_out = False
+
+    def _give_out_one(self) -> bool:
+        now = self._clock.monotonic()
+        self._to_look.add(self._later.take(now), now)
+        if self._stopping:
+            self._let_go()
+        if self._looks < MOST_LOOKS and (group := self._group(now)):
+            self._looks += 1
+            self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
+            return True
+        if self._quiet() or self._batches >= self._width() + AHEAD:
+            return False
+        batch = self._to_send.take(self._size())
+        if not batch:
+            return False
+        self._batches += 1
+        self._sending += len(batch)
+        plans = [row.plan for row in batch if row.plan is not None]
+        self._submit(partial(self._client.organization.perform, plans), self._sent, batch)
+        return True
+
+    def _group(self, now: float) -> list[RowInHand]:
+        """Return the rows of the next read, if it is time for one."""
+        starving = not self._to_send and self._batches < self._width()
+        if self._to_look.is_due(now) or (starving and self._to_look.has_fresh()):
+            return [] if self._quiet() else self._to_look.take()
+        last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
+        if self._to_check.is_due(now) or (last and not self._batches):
+            return self._to_check.take()
+        return []
+
+    def _width(self) -> int:
+        return min(self._client.gate.pace().most_in_flight, MOST_IN_FLIGHT)
+
+    def _size(self) -> int:
+        """Return how many rows the next request takes: few enough that all that may be in flight have some."""
+        gate = self._client.gate
+        pace = gate.pace()
+        left = len(self._to_look) + len(self._to_send) + self._to_come
+        even = math.ceil(left / (SPLIT * max(1, self._width())))
+        by_work = int(BATCH_SECONDS / max(pace.seconds_per_part, 1e-6))
+        return max(1, min(gate.parts(), even, by_work, 1 + self._answered // LEARN))
+
+    def _quiet(self) -> bool:
+        return self._clock.monotonic() < self._quiet_until
+
+    def _submit(self, work: Callable[[], T], then: Callable[[list[RowInHand], T], None], rows: list[RowInHand]) -> None:
+        self._threads.submit(work).add_done_callback(partial(self._done, then, rows))
+
+    def _done(self, then: Callable[[list[RowInHand], T], None], rows: list[RowInHand], future: Future[T]) -> None:
+        with self._lock:
+            try:
+                then(rows, future.result())
+                self._give_out()
+            except BaseException as error:  # noqa: BLE001 - the run raises it
+                self._defect = self._defect or error
+            wake = self._defect or self.idle or (self._to_come and not (self._to_look or self._to_send))
+        if wake:
+            self._wake()
+
+    def _let_go(self) -> None:
+        """Give back what waits: the next run goes on from what stands."""
+        for row in (*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()):
+            if row.touched:
+                self._decisions.hand_on(row)
+            else:
+                self._decisions.untouched.append(row.item)
+
+    # -- what came back -----------------------------------------------------------------------------------------------
+
+    def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
+        self._looks -= 1
+        for row, end in zip(group, ends, strict=True):
+            if isinstance(end, Report):
+                self._end(row, end)
+            elif isinstance(end, Plan):
+                self._plan(row, end)
+            else:
+                self._wait(row, row.progress.unread)
+        if any(end is not None for end in ends):
+            self._outages = 0
+
+    def _end(self, row: RowInHand, report: Report) -> None:
+        """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
+        if row.recorded:
+            if report.warnings and report.error is None:
+                self._decisions.verdicts.append(RowVerdict(result_of(row, report), amends=True))
+        elif self._decisions.take(row, report) is not None:
+            self._be_quiet()
+
+    def _plan(self, row: RowInHand, plan: Plan) -> None:
+        row.plan, row.recorded = plan, False
+        failure = row.progress.failure
+        tries = TRIES if _looks_temporary(failure) else 1
+        if row.sends and failure is not None and failure.transient and row.sends >= tries:
+            self._give_up(row)
+        else:
+            self._to_send.add(row)
+
+    def _sent(self, batch: list[RowInHand], performed: Sequence[Results]) -> None:
+        self._batches -= 1
+        self._sending -= len(batch)
+        self._answered += len(batch)
+        self._to_send.answered(batch)
+        now = self._clock.monotonic()
+        for row, results in zip(batch, performed, strict=True):
+            assert row.plan is not None
+            row.sends += 1
+            row.progress.take(row.plan, results)
+            report = row.progress.answered()
+            if report is not None:
+                self._outages = 0
+                self._end(row, report)
+                row.recorded = True
+                self._to_check.add([row], now)
+            elif row.progress.is_doubtful:
+                self._wait(row, row.progress.failure)
+            else:
+                self._to_look.add([row], now)
+
+    def _wait(self, row: RowInHand, failure: ConnectorError | None) -> None:
+        """Let a row come back later by itself, or give it back where nothing is wrong with it but with the way there.
+
+        A row that could not be read was not at fault either.
+        """
+        if row.recorded:
+            self._to_check.add([row] if row.waits < MOST_WAITS else [], self._clock.monotonic())
+        elif not row.touched and (is_outage(cause_of(failure)) or row.progress.unread):
+            self._decisions.untouched.append(row.item)
+            self._be_quiet()
+        elif row.waits >= MOST_WAITS:
+            self._give_up(row)
+        else:
+            seconds = pause_length(row.waits, self._chance(), (failure,))
+            self._later.add(row, self._clock.monotonic(), seconds)
+        row.waits += 1
+
+    def _give_up(self, row: RowInHand) -> None:
+        self._end(row, row.progress.give_up())
+
+    def _be_quiet(self) -> None:
+        """Send nothing for a while, longer and longer while nothing gets through."""
+        if not self._quiet():
+            self._outages += 1
+            pause = min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))
+            self._quiet_until = self._clock.monotonic() + pause
+
+
+def _looks_temporary(failure: ConnectorError | None) -> bool:
+    """Return whether the very next try may well succeed: a lock, a deadlock, a lost connection, a busy gateway."""
+    if isinstance(failure, Broken) and failure.status in _GATEWAY:
+        return True
+    return isinstance(failure, Unanswered) or (failure is not None and failure.effect is Effect.NONE)
