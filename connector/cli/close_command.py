@@ -48,5 +48,5 @@ def close(
     def act(organization: Organization, digest: str | None) -> Report:
         return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
-    question = f"Close it as {intent.outcome}?"
+    question = f"Close it as {intent.outcome}"
     return carry_out(ConfirmedAction(intent, act, question, agreed, if_plan, as_json), settings)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TextIO
 
 import click
 
+from connector.cli.change_view import ChangeContext, change_table, remarks, rests_on
 from connector.cli.failure_text import said_by_service, sentences
-from connector.cli.screen import legible
+from connector.cli.screen import say
 from connector.cli.steps_view import COLUMNS, opportunity_words, step_rows
 from connector.cli.tables import TextTable, show
 from connector.closing.close import Preview
@@ -15,43 +17,53 @@ from connector.closing.model import OrganizationMetadata, Refusal, Report, Repor
 from connector.closing.report import error_data
 
 
-def show_preview(preview: Preview, metadata: OrganizationMetadata, stream: TextIO) -> None:
-    """Write what would happen: a table of the steps and the plan's digest, or why nothing would."""
+def show_preview(
+    preview: Preview, metadata: OrganizationMetadata, stream: TextIO, around: ChangeContext | None = None
+) -> None:
+    """Write what would happen: what changes, a table of the steps and the plan's digest, or why nothing would."""
     name, verdict = _name(preview.snapshot), preview.verdict
     if isinstance(verdict, Refusal):
-        click.echo(legible(f"Refused: {verdict.reason}"), file=stream)
+        say(f"Refused: {verdict.reason}", stream)
         return
     if not verdict.steps:
-        click.echo(legible(f"Nothing to do: {_stands(preview.snapshot, metadata)}"), file=stream)
+        say(f"Nothing to do: {_stands(preview.snapshot, metadata, around)}", stream)
         return
-    rows = step_rows(verdict.steps, preview.snapshot, metadata)
+    if around is not None:
+        show(change_table(verdict, preview.snapshot, metadata, around), stream)
+        click.echo(file=stream)
+    rows = step_rows(verdict.steps, preview.snapshot, metadata, around.totals() if around else {})
     numbered = tuple((str(number), *row) for number, row in enumerate(rows, start=1))
     show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
-    click.echo(f"Digest: {verdict.digest}", file=stream)
+    for remark in remarks(around) if around else ():
+        say(f"Note: {remark}", stream)
+    say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 
-def show_report(report: Report, metadata: OrganizationMetadata, stream: TextIO) -> None:
+def show_report(
+    report: Report, metadata: OrganizationMetadata, stream: TextIO, around: ChangeContext | None = None
+) -> None:
     """Write what was done and what stands to `stream`; why it failed, if it did, to stderr."""
     seen = report.after or report.before
     if report.steps:
-        rows = step_rows([result.step for result in report.steps], report.before, metadata)
+        totals = around.totals() if around else {}
+        rows = step_rows([result.step for result in report.steps], report.before, metadata, totals)
         results = [result.status.value.replace("_", " ") for result in report.steps]
         cells = tuple((*row, result) for row, result in zip(rows, results, strict=True))
         name = _name(seen) if seen else str(report.opportunity_id)
         show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
-    click.echo(legible(_ending(report, metadata)), file=stream)
+    say(_ending(report, metadata, around), stream)
     for warning in report.warnings:
-        click.echo(legible(f"Warning: {warning}"), err=True)
+        say(f"Warning: {warning}", sys.stderr)
     show_failure(report)
 
 
 def show_failure(report: Report) -> None:
     """Write to stderr why it failed, if it did, with what the service said: that may be customer text, so no result."""
     if report.error is not None:
-        click.echo(sentences(error_data(report.error), said_by_service(report.error)), err=True)
+        say(sentences(error_data(report.error), said_by_service(report.error)), sys.stderr)
 
 
-def _ending(report: Report, metadata: OrganizationMetadata) -> str:
+def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
     """Return the sentence that says how it ended and what stands."""
     opening = {
         ReportStatus.CLOSED: "Closed:",
@@ -67,17 +79,20 @@ def _ending(report: Report, metadata: OrganizationMetadata) -> str:
         return f"{opening} {report.reason}"
     if report.after is None or report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         return opening
-    return f"{opening} {_stands(report.after, metadata)}"
+    return f"{opening} {_stands(report.after, metadata, around)}"
 
 
-def _stands(snapshot: Snapshot, metadata: OrganizationMetadata) -> str:
+def _stands(snapshot: Snapshot, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
     """Return a sentence with the state of the opportunity, its close date and its revenue."""
     opportunity = snapshot.opportunity
-    parts = [f"{_name(snapshot)} is {opportunity_words(opportunity.state, opportunity.status, metadata)}"]
+    customer = f" of {around.card.customer}" if around and around.card and around.card.customer else ""
+    parts = [f"{_name(snapshot)}{customer} is {opportunity_words(opportunity.state, opportunity.status, metadata)}"]
     if opportunity.actual_close_date is not None:
         parts.append(f"close date {opportunity.actual_close_date}")
     if opportunity.actual_value is not None:
-        parts.append(f"actual revenue {opportunity.actual_value:,.2f}")
+        parts.append(f"actual revenue {opportunity.actual_value:,.2f}{around.currency if around else ''}")
+    if around:
+        parts.append(f"in {around.organization}")
     return f"{'; '.join(parts)}."
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import click
 
 from connector.assembly import connect
+from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
 from connector.cli.json_output import print_json
+from connector.cli.screen import say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
@@ -56,9 +59,7 @@ def require_a_way_to_agree(agreed: bool) -> None:
 def wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
-        click.echo(
-            f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.", err=True
-        )
+        say(f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.", sys.stderr)
     SystemClock().sleep(seconds)
 
 
@@ -67,11 +68,13 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
     with connect(settings) as connection:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
+        around = read_context(connection, settings, action.intent, local_day(SystemClock()))
         digest = action.if_plan
         if not action.agreed:
-            plan = _shown(action, organization, metadata)
+            plan = _shown(action, organization, metadata, around)
             try:
-                if plan is not None and not click.confirm(action.question, default=False, err=True):
+                question = f"{action.question} in {urlsplit(connection.base_url).hostname}?"
+                if plan is not None and not click.confirm(question, default=False, err=True):
                     return _say_declined(action, ExitCode.REFUSED)
             except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
                 click.echo(err=True)
@@ -82,19 +85,21 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:
-        print_json(report_data(report))
+        print_json(report_data(report) | around.data())
         show_failure(report)
     else:
-        show_report(report, metadata, sys.stdout)
+        show_report(report, metadata, sys.stdout, around)
     return exit_code(report)
 
 
-def _shown(action: ConfirmedAction, organization: Organization, metadata: OrganizationMetadata) -> Plan | None:
+def _shown(
+    action: ConfirmedAction, organization: Organization, metadata: OrganizationMetadata, around: ChangeContext
+) -> Plan | None:
     """Show the plan and return it, if there is anything to do and to agree to."""
     seen = preview(organization, action.intent)
     if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
         return None
-    show_preview(seen, metadata, sys.stderr if action.as_json else sys.stdout)
+    show_preview(seen, metadata, sys.stderr if action.as_json else sys.stdout, around)
     return seen.verdict
 
 
@@ -120,7 +125,7 @@ def _say_interrupted(action: ConfirmedAction, organization: Organization) -> Exi
     }
     if action.as_json:
         print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
-    click.echo(sentences(error), err=True)
+    say(sentences(error), sys.stderr)
     return ExitCode.INTERRUPTED
 
 

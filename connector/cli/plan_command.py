@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
+from connector.cli.change_view import local_day, read_context
 from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
@@ -16,6 +17,7 @@ from connector.cli.json_output import print_json
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import run_options
 from connector.cli.settings_of import read_settings
+from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
@@ -44,8 +46,9 @@ def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json
 def _show(settings: Settings, intent: Intent | ReopenIntent, already: ReportStatus, *, as_json: bool) -> int:
     with connect(settings) as connection:
         seen = preview(connection.organization, intent)
+        around = read_context(connection, settings, intent, local_day(SystemClock()))
         if as_json:
-            print_json(preview_data(seen, already))
+            print_json(preview_data(seen, already) | around.data())
         else:
-            show_preview(seen, connection.organization.metadata(), sys.stdout)
+            show_preview(seen, connection.organization.metadata(), sys.stdout, around)
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

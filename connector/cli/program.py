@@ -12,6 +12,7 @@ import click
 from connector.cli.failure_text import ExitCode, describe, said_by_service, sentences
 from connector.cli.json_output import print_json
 from connector.cli.lazy import LazyGroup
+from connector.cli.screen import say
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {
@@ -63,7 +64,7 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         with suppress(OSError):  # a full disk, say: the sentence below is what can still be said
             print_json({"status": "failed", "error": failure.error})
-    click.echo(sentences(failure.error, said_by_service(error)), err=True)
+    say(sentences(failure.error, said_by_service(error)), sys.stderr)
     if "--verbose" in arguments and failure.unexpected:
         _print_traceback(error)
     return failure.exit_code

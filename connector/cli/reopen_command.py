@@ -34,4 +34,4 @@ def reopen(*, opportunity: UUID, yes: bool, if_plan: str | None, as_json: bool, 
     def act(organization: Organization, digest: str | None) -> Report:
         return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
-    return carry_out(ConfirmedAction(intent, act, "Reopen it?", agreed, if_plan, as_json), read_settings(env_file))
+    return carry_out(ConfirmedAction(intent, act, "Reopen it", agreed, if_plan, as_json), read_settings(env_file))

@@ -7,6 +7,8 @@ import sys
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -56,6 +58,15 @@ def room(stream: TextIO) -> int:
     import shutil
 
     return shutil.get_terminal_size().columns
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write lines of text to `stream` (None: stdout), legible; on a terminal they break between words."""
+    stream = stream or sys.stdout
+    for line in text.split("\n"):
+        shown = legible(line)
+        fits = len(shown) < room(stream)
+        click.echo(shown if fits else click.wrap_text(shown, room(stream) - 1), file=stream)
 
 
 def make_streams_safe() -> None:

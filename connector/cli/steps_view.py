@@ -34,17 +34,25 @@ COLUMNS = ("step", "record", "from", "to")
 
 
 def step_rows(
-    steps: Sequence[Step], before: Snapshot | None, metadata: OrganizationMetadata
-) -> list[tuple[str, str, str, str]]:
-    """Return one row of cells under COLUMNS per step, in order; a record's second step starts where its first ended."""
+    steps: Sequence[Step],
+    before: Snapshot | None,
+    metadata: OrganizationMetadata,
+    totals: Mapping[UUID, str] = MappingProxyType({}),
+) -> list[tuple[str, ...]]:
+    """Return one row of cells under COLUMNS per step, in order; a record's second step starts where its first ended.
+
+    `totals` has the value of each record, ready to be shown.
+    """
     names, where = _names(before), _start(before, metadata)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for step in steps:
         after = _target(step, metadata)
         if step.kind is StepKind.CLOSE_ALL_QUOTES:
             rows.append((PHRASES[step.kind], step.label, "", after))
             continue
-        rows.append((PHRASES[step.kind], names.get(step.record_id, step.label), where.get(step.record_id, ""), after))
+        name, total = names.get(step.record_id, step.label), totals.get(step.record_id, "")
+        record = f"{name}, {total}" if total else name
+        rows.append((PHRASES[step.kind], record, where.get(step.record_id, ""), after))
         where[step.record_id] = after
     return rows
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from connector.cli.screen import console, legible
+from connector.cli.screen import console, legible, say
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -57,7 +57,7 @@ def _draw(table: TextTable, stream: TextIO) -> None:
     if widths is None:
         click.echo(plain(table), file=stream)  # the terminal breaks the lines where it must, and nothing is lost
         return
-    click.echo(table.title, file=stream)
+    say(table.title, stream)
     target.print(_rich_table(table, widths, whole))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
 from connector.cli.run_options import env_file_option, verbose_option
+from connector.cli.screen import say
 from connector.cli.settings_of import read_settings
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError, SettingsError
@@ -139,4 +141,4 @@ def _through_outages(work: Callable[[], None], stopped: Callable[[], bool], cloc
 
 
 def _tell(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    say(sentence, sys.stderr)

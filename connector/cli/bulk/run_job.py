@@ -21,6 +21,7 @@ from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboar
 from connector.cli.bulk.words import rows
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.json_output import print_json
+from connector.cli.screen import say
 from connector.cli.settings_of import read_settings
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import Clock, SystemClock
@@ -46,7 +47,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
-        click.echo(sentences(describe(ending.blocked).error), err=True)
+        say(sentences(describe(ending.blocked).error), sys.stderr)
     if as_json:
         print_json(data)
     else:
