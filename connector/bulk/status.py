@@ -31,6 +31,9 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "created": job.created.isoformat(),
         "finished": job.finished.isoformat() if job.finished else None,
         "workers": [worker.name for worker in present],
+        "heard_seconds_ago": {
+            worker.name: round(max(0.0, ledger.now() - worker.last_heard.timestamp()), 1) for worker in present
+        },
     }
     budgets = UserSlots(ledger)
     told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]

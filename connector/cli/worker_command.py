@@ -88,8 +88,17 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     clock = SystemClock()
     machine = _machine(settings, ledger, connection, clock, LEASE)
     progress = _Progress(ledger, job, clock)
-    with stopped_by_keyboard(machine.stop):
+    stopped: list[bool] = []
+
+    def stop() -> None:
+        stopped.append(True)
+        machine.stop()
+
+    def work() -> None:
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
+
+    with stopped_by_keyboard(stop):
+        _through_outages(work, lambda: bool(stopped), clock)
     counts = ledger.counts(job.name)
     return RunResult(counts, ledger.job(job.name).desired_state, stopped=counts.open > 0, blocked=machine.blocked)
 
@@ -138,6 +147,8 @@ def _through_outages(work: Callable[[], None], stopped: Callable[[], bool], cloc
             ends = clock.monotonic() + pause
             while clock.monotonic() < ends and not stopped():
                 clock.sleep(0.2)
+        else:
+            return
 
 
 def _tell(sentence: str) -> None:

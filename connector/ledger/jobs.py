@@ -253,10 +253,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker that entered and has not left: `name` says where it runs, `seen` when it last said that it lives."""
+    """A worker that has not left: `name` says where it runs, `last_heard` the time of its last heartbeat."""
 
     id: int
     name: str
     job: str
     started: datetime
-    seen: datetime
+    last_heard: datetime

@@ -70,6 +70,7 @@ class Ledger:
     def __init__(self, database: Database, clock: Clock, *, lease: float = LEASE) -> None:
         self.database = database
         self.clock = clock
+        self.lease = lease
         self.liveness = LivenessMonitor(database, clock, lease)
 
     def __enter__(self) -> Self:

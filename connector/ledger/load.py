@@ -180,6 +180,7 @@ def _begin(database: Database, clock: Clock, liveness: LivenessMonitor, start: N
                 loader,
             ),
         )
+        transaction.run("UPDATE worker SET job = ? WHERE id = ?", (job, loader))
     return job, loader
 
 

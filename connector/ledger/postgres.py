@@ -16,6 +16,7 @@ from connector.ledger.schema import MIGRATIONS, VERSION
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 except ImportError as error:
     raise LedgerError(
         "A job store in PostgreSQL needs a library that is not installed.",
@@ -35,6 +36,17 @@ SPELLING = {
 }
 """How this database spells the words in braces of `MIGRATIONS`."""
 
+_DEADLINES = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Unless the address says otherwise: a server that vanishes without a word is noticed within half a minute.
+
+In seconds, the last in milliseconds. Source: https://www.postgresql.org/docs/current/libpq-connect.html.
+"""
 _OURS = 0x636C6F73  # the first number of our advisory locks
 _MIGRATING, _CLAIMING = 1, 2
 _TYPES = {"status": "text", "reason": "text", "report": "bytea", "due": "float8", "ended": "float8", "id": "bigint"}
@@ -98,7 +110,7 @@ class PostgresDatabase:
     lock = " FOR UPDATE OF item"
 
     def __init__(self, address: str) -> None:
-        self._address = address
+        self._address = make_conninfo("", **{**_DEADLINES, **conninfo_to_dict(address)})
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         with self._sentences():

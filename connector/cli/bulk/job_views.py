@@ -97,11 +97,18 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     ]
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
-        lines.append(f"Being worked on by {', '.join(map(str, workers))}{_pace(data)}.")
+        lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
     if counts.reasons and not data.get("files"):
         command = f"connector bulk report {shlex.quote(name)} --dead-letters FILE.csv"
         lines.append(f"Which rows were not done, why, and what to do about each: {command}")
     click.echo("\n".join(lines))
+
+
+def _heard(worker: str, data: Mapping[str, object]) -> str:
+    """Return the name of a worker, with how long ago it was last heard of."""
+    heard = data.get("heard_seconds_ago")
+    seconds = heard.get(worker) if isinstance(heard, Mapping) else None
+    return worker if seconds is None else f"{worker} (last heard of {duration(seconds)} ago)"
 
 
 def _stands(data: Mapping[str, object]) -> str:

@@ -26,8 +26,9 @@ from connector.cli.settings_of import read_settings
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
-from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
+from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
+from connector.ledger.takeover import live_workers
 from connector.ledger.user_slots import UserSlots
 from connector.settings.settings import Settings
 
@@ -138,12 +139,20 @@ def may_begin(ledger: Ledger, name: str, *, join: bool) -> None:
     """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it."""
     if ledger.find(name) is None:
         return
-    there = [worker.name for worker in ledger.workers(ledger.whole(name).name)]
+    there = [worker.name for worker in _at_work(ledger, name, join=join)]
+    if ledger.find(name) is None:  # who loaded it is dead, and what was half loaded is gone
+        return
+    ledger.whole(name)
     if there and not join:
         raise LedgerError(
             f"The job {name} is being worked on by {', '.join(there)}.",
             remedy="Watch it with bulk status, or work beside it with --join.",
         )
+
+
+def _at_work(ledger: Ledger, name: str, *, join: bool) -> list[WorkerInfo]:
+    """Return who works on a job; who wants to work alone waits until that is certain."""
+    return ledger.workers(name) if join else live_workers(ledger, name, lambda said: click.echo(said, err=True))
 
 
 def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
@@ -157,7 +166,7 @@ def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
 
 def may_undo(ledger: Ledger, job: Job) -> None:
     """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
-    there = [worker.name for worker in ledger.workers(job.name)]
+    there = [worker.name for worker in _at_work(ledger, job.name, join=False)]
     left = ledger.counts(job.name).open
     if there or (left and job.desired_state is not DesiredState.CANCEL):
         state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"
