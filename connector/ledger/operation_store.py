@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from connector.errors import LedgerError
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
-from connector.ledger.jobs import AnyIntent, DesiredState, Item, ItemStatus, Job, JobKind, JobState, Record
+from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.schema import item_id
 from connector.ledger.tally import add_to_tally, note
@@ -192,7 +192,7 @@ class OperationStore:
         return [(job, claimed(item, job.kind, job.name)) for job, item in chosen]
 
     def _insert(self, transaction: Transaction, name: str, key: str, asked: NewOperation) -> StoredOperation:
-        """Write the operation down, and return it as it would be read."""
+        """Write the operation down and return it."""
         now = self._ledger.now()
         job = transaction.insert(
             "INSERT INTO job"
@@ -217,7 +217,7 @@ class OperationStore:
         )
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
         note(transaction, job, now, "created", {"items": 1})
-        return _made(job, name, now, asked)
+        return _operation(transaction.rows(f"{_OPERATION} AND job.name = ?", (name,))[0])
 
 
 _JOB_WIDTH = 12
@@ -242,27 +242,6 @@ def _operation(row: SqlRow) -> StoredOperation:
         expires=datetime.fromtimestamp(expires, UTC),
         taken_up=epoch,
     )
-
-
-def _made(id_: int, name: str, now: float, asked: NewOperation) -> StoredOperation:
-    job = Job(
-        id=id_,
-        name=name,
-        kind=asked.kind,
-        state=JobState.READY,
-        desired_state=DesiredState.RUN,
-        total=1,
-        digest=asked.content,
-        options=dict(asked.options),
-        organization="",
-        undoes="",
-        created=datetime.fromtimestamp(now, UTC),
-        finished=None,
-    )
-    intent = asked.intent if asked.intent.key else replace(asked.intent, key=name)
-    record = Record(_ROW, intent.opportunity_id, intent, None, "", ItemStatus.PENDING, "", 0, None, None)
-    expires = datetime.fromtimestamp(asked.expires.timestamp(), UTC)
-    return StoredOperation(job, record, asked.owner, asked.key, asked.content, answer=None, expires=expires, taken_up=0)
 
 
 def _key(owner: str, key: str) -> str:

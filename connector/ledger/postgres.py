@@ -36,17 +36,9 @@ SPELLING = {
 }
 """How this database spells the words in braces of `MIGRATIONS`."""
 
-_DEADLINES = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-"""Unless the address says otherwise: a server that vanishes without a word is noticed within half a minute.
-
-In seconds, the last in milliseconds. Source: https://www.postgresql.org/docs/current/libpq-connect.html.
-"""
+# Unless the address says otherwise, a server that vanishes without a word is noticed within half a minute.
+_DEADLINES = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+_DEADLINES["tcp_user_timeout"] = 30_000  # milliseconds; https://www.postgresql.org/docs/current/libpq-connect.html
 _OURS = 0x636C6F73  # the first number of our advisory locks
 _MIGRATING, _CLAIMING = 1, 2
 _TYPES = {"status": "text", "reason": "text", "report": "bytea", "due": "float8", "ended": "float8", "id": "bigint"}

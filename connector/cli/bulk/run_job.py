@@ -15,6 +15,7 @@ from connector.bulk.run.carry_over import LimitsCarryOver
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
+from connector.bulk.takeover import live_workers
 from connector.bulk.undo import undo_name
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
@@ -28,7 +29,6 @@ from connector.clock import Clock, SystemClock
 from connector.errors import LedgerError
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
-from connector.ledger.takeover import live_workers
 from connector.ledger.user_slots import UserSlots
 from connector.settings.settings import Settings
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from connector.bulk.takeover import live_workers
 from connector.clock import VirtualClock
 from connector.errors import LedgerError
 from connector.ledger.jobs import Row
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
-from connector.ledger.takeover import live_workers
 from tests.ledger.rows import rows
 
 
