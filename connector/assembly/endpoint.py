@@ -79,12 +79,12 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
 
 def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
     """Return where spans and measures go. Raises SettingsError when what sends them is not installed."""
-    from connector.service.telemetry import Silent
+    from connector.service.telemetry import Telemetry
 
     if not wanted.telemetry:
-        return Silent()
+        return Telemetry(version=version)
     try:
-        from connector.service.telemetry_otel import to_collector
+        from connector.service.telemetry_sdk import to_collector
     except ImportError as error:
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed.",

@@ -49,7 +49,11 @@ def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> Non
 
 def _require_libraries() -> None:
     """Raise SettingsError when the libraries of the endpoint, which are an extra, are not all there."""
-    missing = [name for name in ("anyio", "fastapi", "jwt", "mcp", "uvicorn") if find_spec(name) is None]
+    missing = [
+        name
+        for name in ("anyio", "fastapi", "jinja2", "jwt", "mcp", "opentelemetry", "uvicorn")
+        if find_spec(name) is None
+    ]
     if missing:
         raise SettingsError(
             f"The endpoint needs libraries that are not installed ({', '.join(missing)}).",

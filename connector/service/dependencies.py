@@ -13,7 +13,7 @@ from connector.ledger.ledger import Ledger
 from connector.service.audit import AuditTrail
 from connector.service.auth.caller import Caller
 from connector.service.operations.waiting import EventLoopWaiter, Waiter
-from connector.service.telemetry import Silent, Telemetry
+from connector.service.telemetry import Telemetry
 from connector.service.webhooks.change_tracking import ChangedOpportunities
 
 
@@ -55,4 +55,4 @@ class Dependencies:
     chance: Callable[[], float]
     who: str
     waiting: Waiter = field(default_factory=EventLoopWaiter)
-    telemetry: Telemetry = field(default_factory=Silent)
+    telemetry: Telemetry = field(default_factory=Telemetry)

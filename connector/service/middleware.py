@@ -17,12 +17,13 @@ from typing import Any
 from uuid import uuid4
 
 from anyio import fail_after
+from opentelemetry.trace import SpanKind
 
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
 from connector.service.auth.rate_limit import RateLimit
 from connector.service.problems import Problem, RequestRefused
-from connector.service.telemetry import REQUEST_SECONDS, Fact, Side, Telemetry
+from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
 
 _log = logging.getLogger("connector.service.requests")
 
@@ -96,14 +97,15 @@ class RequestMiddleware:
             return
         exchange = _exchange_of(scope, self._clock.monotonic())
         parent = exchange.headers.get("traceparent", "")
-        with self._telemetry.span(exchange.method, Side.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
-            scope.setdefault("state", {})["trace"] = span.context
+        with self._telemetry.span(exchange.method, SpanKind.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
+            scope.setdefault("state", {})["trace"] = traceparent()
             await self._pass(scope, receive, send, exchange)
             facts = _facts(scope, exchange)
-            span.call_it(f"{exchange.method} {facts['http.route']}")
-            span.tell(facts | {"connector.correlation_id": exchange.correlation_id, "connector.run_id": _run(exchange)})
+            span.update_name(f"{exchange.method} {facts['http.route']}")
+            ids = {"connector.correlation_id": exchange.correlation_id, "connector.run_id": _run(exchange)}
+            span.set_attributes({**facts, **ids})
             if exchange.status >= _BROKEN:
-                span.fail(str(exchange.status))
+                mark_failed(span, str(exchange.status))
         seconds = self._clock.monotonic() - exchange.began
         self._telemetry.measure(REQUEST_SECONDS, seconds, facts)
         _log_request(scope, exchange, seconds)

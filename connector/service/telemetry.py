@@ -1,19 +1,21 @@
-"""What an endpoint tells of its work to whoever watches it: spans and measures, as this package needs them.
+"""What an endpoint tells whoever watches it: spans and measures of OpenTelemetry; without a collector they go nowhere.
 
 Nothing of customers is in them: routes instead of paths, ids of records and operations, statuses, kinds of failures.
-Never names, amounts, tokens, tenants, users, hosts or the text of an error. `telemetry_otel` sends them on.
+Never names, amounts, tokens, tenants, users, hosts or the text of an error. `telemetry_sdk` sends them on.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Protocol
 
-from connector.errors import TransportError
+from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
+from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from connector.errors import ConnectorError, TransportError
 from connector.handler import Handler, Request, Response
 
 Fact = str | int | float
@@ -24,89 +26,75 @@ OPERATION_SECONDS = "connector.operation.duration"
 CALL_SECONDS = "connector.organization.call.duration"
 UNFINISHED = "connector.operations.unfinished"
 
+_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0, 300.0, 3600.0)
 _SET = re.compile(r"/api/data/v[\d.]+/([$A-Za-z_]+)")
+_TRACE_CONTEXT = TraceContextTextMapPropagator()
+_FAILED = 400
 
 
-class Side(StrEnum):
-    """Which side of a conversation a span is."""
+class Telemetry:
+    """Makes spans and measures. Methods may be called from any thread; `close` sends what has not been sent."""
 
-    SERVER = "server"
-    INTERNAL = "internal"
-    CLIENT = "client"
-
-
-class Span(Protocol):
-    """Something that takes a while."""
-
-    context: str
-    """Names the span for what comes of it later, as a `traceparent`; empty when nobody watches."""
-
-    def tell(self, facts: Mapping[str, Fact]) -> None:
-        """Add facts."""
-
-    def call_it(self, name: str) -> None:
-        """Give it the name that is known only now."""
-
-    def fail(self, kind: str) -> None:
-        """Say that it failed, and of what kind the failure is."""
-
-
-class Telemetry(Protocol):
-    """Where spans and measures go. Methods may be called from any thread."""
-
-    def span(
-        self, name: str, side: Side, parent: str = "", facts: Mapping[str, Fact] = _NO_FACTS
-    ) -> AbstractContextManager[Span]:
-        """Return a span around a block, within the one that is open here, or after `parent` (a `traceparent`)."""
-
-    def measure(self, name: str, seconds: float, facts: Mapping[str, Fact]) -> None:
-        """Add a measure."""
-
-    def watch(self, name: str, number: Callable[[], int]) -> None:
-        """Ask for a number from time to time."""
-
-    def close(self) -> None:
-        """Send what has not been sent."""
-
-
-class _NoSpan:
-    context = ""
-
-    def tell(self, facts: Mapping[str, Fact]) -> None:
-        """Tell nobody."""
-
-    def call_it(self, name: str) -> None:
-        """Tell nobody."""
-
-    def fail(self, kind: str) -> None:
-        """Tell nobody."""
-
-
-_NO_SPAN = _NoSpan()
-
-
-class Silent:
-    """Tells nobody."""
+    def __init__(
+        self,
+        tracers: TracerProvider | None = None,
+        meters: MeterProvider | None = None,
+        version: str = "",
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tracer = (tracers or NoOpTracerProvider()).get_tracer("connector", version)
+        self._meter = (meters or NoOpMeterProvider()).get_meter("connector", version)
+        self._histograms = {
+            name: self._meter.create_histogram(name, "s", explicit_bucket_boundaries_advisory=_BOUNDS)
+            for name in (REQUEST_SECONDS, OPERATION_SECONDS, CALL_SECONDS)
+        }
+        self.close = close
 
     @contextmanager
     def span(
-        self,
-        name: str,
-        side: Side,
-        parent: str = "",
-        facts: Mapping[str, Fact] = _NO_FACTS,
+        self, name: str, kind: SpanKind, parent: str = "", facts: Mapping[str, Fact] = _NO_FACTS
     ) -> Iterator[Span]:
-        """Return a span that tells nobody."""
-        yield _NO_SPAN
+        """Return a span around a block, within the one that is open here, or after `parent` (a `traceparent`).
+
+        Of an exception only its kind is told.
+        """
+        after = _TRACE_CONTEXT.extract({"traceparent": parent}) if parent else None
+        with self._tracer.start_as_current_span(
+            name, after, kind, facts, record_exception=False, set_status_on_exception=False
+        ) as span:
+            try:
+                yield span
+            except Exception as error:
+                mark_failed(span, type(error).__name__)
+                raise
 
     def measure(self, name: str, seconds: float, facts: Mapping[str, Fact]) -> None:
-        """Tell nobody."""
+        """Add a measure."""
+        self._histograms[name].record(seconds, facts)
 
     def watch(self, name: str, number: Callable[[], int]) -> None:
-        """Tell nobody."""
+        """Ask for a number whenever measures are sent."""
 
-    def close(self) -> None:
-        """Do nothing."""
+        def look(_options: CallbackOptions) -> Iterable[Observation]:
+            try:
+                return [Observation(number())]
+            except ConnectorError:
+                return []  # it is asked again
+
+        self._meter.create_observable_gauge(name, [look])
+
+
+def mark_failed(span: Span, kind: str) -> None:
+    """Mark a span as failed, with the kind of the failure."""
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+
+
+def traceparent() -> str:
+    """Return the name of the span that is open here, for what comes of it later; empty when nobody watches."""
+    carrier: dict[str, str] = {}
+    _TRACE_CONTEXT.inject(carrier)
+    return carrier.get("traceparent", "")
 
 
 def traced(handler: Handler, telemetry: Telemetry, now: Callable[[], float]) -> Handler:
@@ -115,33 +103,29 @@ def traced(handler: Handler, telemetry: Telemetry, now: Callable[[], float]) -> 
     def handle(request: Request) -> Response:
         began, name = now(), call_name(request)
         facts: dict[str, Fact] = {"http.request.method": request.method, "dataverse.set": name.partition(" ")[2]}
-        with telemetry.span(name, Side.CLIENT, facts=facts) as span:
+        with telemetry.span(name, SpanKind.CLIENT, facts=facts) as span:
             try:
                 response = handler(request)
             except TransportError as error:
-                span.fail(type(error).__name__)
                 telemetry.measure(CALL_SECONDS, now() - began, facts | {"error.type": type(error).__name__})
                 raise
-            span.tell(_answered(request, response))
+            span.set_attributes(_answered(request, response))
             if response.status >= _FAILED:
-                span.fail(str(response.status))
+                mark_failed(span, str(response.status))
         telemetry.measure(CALL_SECONDS, now() - began, facts | {"http.response.status_code": response.status})
         return response
 
     return handle
 
 
-_FAILED = 400
-
-
 def call_name(request: Request) -> str:
     """Return what a request to the organization is called: the method and the set or action, never an id."""
-    found = _SET.search(request.url)
-    return f"{request.method} {found[1] if found else 'sign-in'}"
+    match = _SET.search(request.url)
+    return f"{request.method} {match[1] if match else 'sign-in'}"
 
 
 def _answered(request: Request, response: Response) -> dict[str, Fact]:
     ids = (request.header("x-ms-client-request-id"), response.header("x-ms-service-request-id"))
     names = ("dataverse.client_request_id", "dataverse.service_request_id")
-    told: dict[str, Fact] = {name: id_ for name, id_ in zip(names, ids, strict=True) if id_}
-    return told | {"http.response.status_code": response.status, "http.request.body.size": len(request.body)}
+    facts: dict[str, Fact] = {name: id_ for name, id_ in zip(names, ids, strict=True) if id_}
+    return facts | {"http.response.status_code": response.status, "http.request.body.size": len(request.body)}

@@ -145,9 +145,8 @@ def test_undo_opens_what_the_job_closed_and_only_that(office: Office) -> None:
     assert ending.counts.of(ItemStatus.REFUSED) == 1
     assert set(ids) - set(office.open_ids()) == {already, later}
     assert office.ledger.counts("june").of(ItemStatus.UNDONE) == 8
-    after = dict(office.sql("SELECT quoteid, statecode FROM quote ORDER BY 1"))
-    won_or_closed = {quote for quote, state in before if state in (2, 3)}
-    assert all(after[quote] == dict(before)[quote] for quote in won_or_closed)
+    won_or_closed = {(quote, state) for quote, state in before if state in (2, 3)}
+    assert won_or_closed <= set(office.sql("SELECT quoteid, statecode FROM quote ORDER BY 1"))
 
 
 def test_an_undone_job_cannot_be_undone_back(office: Office) -> None:

@@ -290,7 +290,7 @@ def test_what_is_wrong_is_told_together_up_to_a_number(write: Write) -> None:
 
 def test_no_row_comes_after_a_problem(write: Write) -> None:
     path = write(f"{HEAD}{A},won\n{B},maybe\n{C},won\n")
-    seen = []
+    seen: list[object] = []
     with pytest.raises(InputError):
         seen.extend(read_rows(RowFile(path)))
     assert len(seen) <= 1

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_on_a_very_narrow_terminal_nothing_is_left_out(desk: Desk) -> None:
 
 
 def test_headings_are_bold_and_verdicts_colored_on_a_terminal_only(desk: Desk) -> None:
-    place = {"columns": 100, "folder": desk.file.parent}
+    place: dict[str, Any] = {"columns": 100, "folder": desk.file.parent}
     url = f"emulator:{desk.file}"
     opportunity = desk.opportunity(drafts=1, actives=1)
     for arguments in (("plan", opportunity, "--won"), ("doctor",)):

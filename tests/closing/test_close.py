@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from connector.closing.model import (
     ReopenIntent,
     Report,
     ReportStatus,
+    Snapshot,
     Step,
     StepKind,
     StepStatus,
@@ -177,7 +179,10 @@ def meddling_by_others() -> st.SearchStrategy[Meddling]:
         small.add_quote(9, 1)
 
     def remove_quote(number: int) -> Meddling:
-        return lambda small: small.rows.quotes.pop(quote_id(number), None) and None
+        def remove(small: SmallOrganization) -> None:
+            small.rows.quotes.pop(quote_id(number), None)
+
+        return remove
 
     return st.one_of(
         st.sampled_from([win, lose, reopen, add_quote]),
@@ -417,7 +422,7 @@ def test_done_but_unreadable_afterwards_is_closed_with_a_warning() -> None:
 
 def test_what_cannot_be_read_at_all_fails_with_the_reason() -> None:
     class Closed(SmallOrganization):
-        def observe(self, ids: object, *, activities: bool = False) -> dict[object, object]:
+        def observe(self, ids: Iterable[UUID], *, activities: bool = False) -> dict[UUID, Snapshot]:
             raise Forbidden(f"No privilege for {ids} {activities}.", status=403)
 
     small = Closed(organization().rows)

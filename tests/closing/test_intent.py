@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import date
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import click
@@ -33,7 +34,7 @@ from connector.service.operations.operation_service import wish_values
 from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
 
 ID = UUID("6f2c0000-0000-4000-8000-00000000abcd")
-SAMPLES = {
+SAMPLES: dict[FieldKind, Any] = {
     FieldKind.RECORD_ID: UUID(int=7),
     FieldKind.RECORD_IDS: frozenset({UUID(int=8)}),
     FieldKind.OUTCOME: Outcome.LOST,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -26,6 +26,7 @@ from connector.clock import VirtualClock
 from connector.dataverse.policies import RetryPolicy, anything, retry
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.sign_in_errors import explain
+from connector.dataverse.sign_in.token_cache import TokenCache
 from connector.dataverse.transport import Network, Transport
 from connector.errors import SignInAgain, SignInError
 from connector.handler import Handler
@@ -68,6 +69,11 @@ def granted(token: str = "token-1", **more: object) -> dict[str, object]:
     return {"token_type": "Bearer", "expires_in": 3599, "access_token": token, **more}
 
 
+def query_of(request: requests.PreparedRequest) -> dict[str, str]:
+    """Return the parameters in the address."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(request.url or "").query).items()}
+
+
 def asked(wire: responses.RequestsMock) -> list[dict[str, str]]:
     """Return the forms that were posted to the token endpoint."""
     return [
@@ -81,7 +87,7 @@ def text(body: object) -> str:
     return body.decode() if isinstance(body, bytes) else str(body or "")
 
 
-def by_secret(http: Handler, clock: VirtualClock) -> auth.TokenCache:
+def by_secret(http: Handler, clock: VirtualClock) -> TokenCache:
     return auth.application_tokens(REGISTRATION, lambda: auth.secret("abc8Q~notreal"), http, clock)
 
 
@@ -286,8 +292,8 @@ def test_a_managed_identity_asks_the_machine(
     assert auth.managed_identity_tokens(CLIENT, ORG, http, VirtualClock()).token() == "machine"
     request = wire.calls[0].request
     assert request.headers["Metadata"] == "true"
-    assert request.params["resource"] == ORG
-    assert request.params["client_id"] == CLIENT
+    assert query_of(request)["resource"] == ORG
+    assert query_of(request)["client_id"] == CLIENT
 
 
 def test_a_managed_identity_stands_in_for_the_secret_of_a_registration(
@@ -303,8 +309,8 @@ def test_a_managed_identity_stands_in_for_the_secret_of_a_registration(
         REGISTRATION, lambda: auth.managed_assertion(machine_id, http, VirtualClock()), http, VirtualClock()
     )
     assert callers.tokens("ann").token() == "users"
-    requests = [call.request for call in wire.calls if "169.254" in str(call.request.url)]
-    assert requests[0].params["resource"] == "api://AzureADTokenExchange"
+    asked_for = [call.request for call in wire.calls if "169.254" in str(call.request.url)]
+    assert query_of(asked_for[0])["resource"] == "api://AzureADTokenExchange"
     form = asked(wire)[-1]
     assert (form["client_assertion"], form["assertion"]) == ("machine", "ann")
     assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -346,7 +352,7 @@ def test_a_person_signs_in_by_device_code_once_and_is_remembered(
     wire.post(TOKEN_URL, json=person)
     told: list[str] = []
 
-    def source() -> auth.TokenCache:
+    def source() -> TokenCache:
         return auth.person_tokens(
             REGISTRATION,
             http,

@@ -4,6 +4,7 @@ import email.parser
 import email.policy
 from email.message import Message
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -121,8 +122,12 @@ operations = st.builds(
 entries = st.lists(operations | st.lists(operations, min_size=1).map(lambda some: ChangeSet(tuple(some))), max_size=6)
 
 
+def parts_of(message: Message) -> list[Message]:
+    return cast("list[Message]", message.get_payload())
+
+
 def read_back(part: Message) -> Operation:
-    head, _, body = part.get_payload().partition("\n\n")
+    head, _, body = str(part.get_payload()).partition("\n\n")
     lines = head.split("\n")
     method, path, _ = lines[0].split(" ")
     fields = dict(line.split(": ", 1) for line in lines[1:])
@@ -138,12 +143,12 @@ def test_the_standard_librarys_reader_finds_what_was_written(entries: list[Opera
     assert whole.defects == [] or not entries
     found: list[Operation | ChangeSet] = []
     numbers: list[int] = []
-    for part in whole.get_payload() if entries else []:
+    for part in parts_of(whole) if entries else []:
         if part.get_content_type() == "application/http":
             found.append(read_back(part))
             continue
-        found.append(ChangeSet(tuple(read_back(inner) for inner in part.get_payload())))
-        numbers += [int(inner["Content-ID"]) for inner in part.get_payload()]
+        found.append(ChangeSet(tuple(read_back(inner) for inner in parts_of(part))))
+        numbers += [int(inner["Content-ID"]) for inner in parts_of(part)]
     assert found == entries
     assert numbers == sorted(set(numbers))
 

@@ -125,13 +125,17 @@ def test_another_run_that_used_up_the_window_is_waited_for() -> None:
     assert outcome.share_refused < 0.01
 
 
+def lasting(seconds: float) -> Callable[[random.Random, float], float]:
+    return lambda _chance, _time: seconds
+
+
 def test_what_holds_the_rate_is_told() -> None:
     for seconds, limits, binding in (
         (0.05, Limits(), Binding.COUNT),
         (2.0, Limits(), Binding.TIME),
         (2.0, Limits(requests=100_000, execution_seconds=1e6), Binding.CONCURRENCY),
     ):
-        load = Load(Service(limits, lambda _c, _n, seconds=seconds: seconds))
+        load = Load(Service(limits, lasting(seconds)))
         load.run(330 if binding is not Binding.CONCURRENCY else 60)
         pace = load.governor.pace(load.now, "write")
         assert pace.binding is binding
@@ -140,7 +144,7 @@ def test_what_holds_the_rate_is_told() -> None:
 
 def test_it_starts_with_a_few_and_takes_the_hint() -> None:
     governor = Governor(0.0)
-    permits = []
+    permits: list[Permit] = []
     while isinstance(leave := governor.ask(float(len(permits)), "write"), Permit):
         permits.append(leave)
     assert len(permits) == 4

@@ -275,7 +275,7 @@ def test_each_attempt_has_an_id_of_its_own() -> None:
 def test_a_write_is_sent_again_only_after_what_certainly_did_not_happen(
     codes: list[int], chance: random.Random
 ) -> None:
-    script = Script([status(code, ("Retry-After", "1")) for code in codes] + [OK] * 2)
+    script = Script([*(status(code, ("Retry-After", "1")) for code in codes), OK, OK])
     handler = retry(script, clock=VirtualClock(), chance=chance, policy=RetryPolicy())
     handler(WRITE)
     assert all(code == 429 for code in codes[: len(script.asked) - 1])

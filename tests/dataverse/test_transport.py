@@ -180,7 +180,7 @@ def test_a_redirect_is_returned_and_not_followed(
     assert transport(Request("GET", server.url + "/")).status == 302
 
 
-def after_the_request(act: Callable[[ssl.SSLSocket], None]) -> Conversation:
+def after_the_request(act: Callable[[ssl.SSLSocket], object]) -> Conversation:
     def conversation(connection: ssl.SSLSocket) -> None:
         head(connection)
         act(connection)
@@ -197,6 +197,12 @@ def without_farewell(connection: ssl.SSLSocket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
+def cut_short(connection: ssl.SSLSocket) -> None:
+    """Begin a body, and reset the connection within it."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    reset(connection)
+
+
 CUT: dict[str, Callable[[ssl.SSLSocket], None]] = {
     "a reset": reset,
     "a close": close,
@@ -211,10 +217,7 @@ CUT: dict[str, Callable[[ssl.SSLSocket], None]] = {
     "a broken compression": lambda connection: connection.sendall(
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
     ),
-    "a body cut by a reset": lambda connection: (
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
-        reset(connection),
-    )[-1],
+    "a body cut by a reset": cut_short,
 }
 
 

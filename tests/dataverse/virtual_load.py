@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
@@ -63,7 +64,10 @@ class Load:
         self._asking_at = float("inf")
         self._at(0.0, self._ask)
         for at, values in service.changes:
-            self._at(at, lambda values=values: self.protection.change(values))
+            self._at(at, partial(self._change, values))
+
+    def _change(self, limits: dict[str, float]) -> None:
+        self.protection.change(limits)
 
     def run(self, seconds: float) -> Outcome:
         """Let it run for so many virtual seconds."""
@@ -90,7 +94,7 @@ class Load:
                         self._at(leave.until, self._ask)
                 return
             self._idle -= 1
-            self._at(self.now + self.service.transport / 2, lambda leave=leave: self._arrive(leave))
+            self._at(self.now + self.service.transport / 2, partial(self._arrive, leave))
 
     def _arrive(self, permit: Permit) -> None:
         cookie = permit.server if self.service.affinity and permit.server else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -39,22 +40,22 @@ def write_version_2(store: str, folder: Path) -> None:
             connection.execute("INSERT INTO version VALUES (2)")
             fill(connection, postgres.SPELLING, "%s")
     else:
-        with sqlite3.connect(folder / "jobs.db") as connection:
-            connection.execute("PRAGMA user_version = 2")
-            fill(connection, sqlite.SPELLING, "?")
-        connection.close()
+        with sqlite3.connect(folder / "jobs.db") as database:
+            database.execute("PRAGMA user_version = 2")
+            fill(database, sqlite.SPELLING, "?")
+        database.close()
 
 
-def fill(connection: sqlite3.Connection | psycopg.Connection, spelling: dict[str, str], mark: str) -> None:
+def fill(connection: Any, spelling: dict[str, str], mark: str) -> None:
     for statement in (statement for step in MIGRATIONS[:2] for statement in step):
-        connection.execute(statement.format_map(spelling))  # type: ignore[call-overload]
+        connection.execute(statement.format_map(spelling))
     for statement in (JOB, WORKER, PACE):
         connection.execute(statement)
     for number in range(10):
         reason = "closed_already" if number == REFUSED else None
         values = ((1 << 32) + number + 1, opportunity(number).bytes, number, 1 if number == CLAIMED else None, reason)
-        connection.execute(ITEM.format(mark=mark), values)  # type: ignore[call-overload]
-        connection.execute(TALLY.format(mark=mark), (number, reason or ""))  # type: ignore[call-overload]
+        connection.execute(ITEM.format(mark=mark), values)
+        connection.execute(TALLY.format(mark=mark), (number, reason or ""))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

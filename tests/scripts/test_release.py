@@ -57,7 +57,7 @@ def test_the_wheel_has_the_pages_and_runs_where_it_is_installed(builds: tuple[Pa
     assert [name for name in names if name.startswith(("tests/", "scripts/"))] == []
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    installed = [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel)]
+    installed = [str(python), "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel)]
     subprocess.run(installed, check=True, capture_output=True)
     # The dependencies come from the environment of the tests; the connector itself from the wheel, which is first.
     own = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})

@@ -90,6 +90,9 @@ class TimelineWaiting:
     def tell(self, operation_id: str) -> None:
         self._timeline.tell(("ended", operation_id))
 
+    def drain(self) -> None:
+        """Let nobody wait any longer; here nothing stops."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Listener:

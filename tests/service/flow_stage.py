@@ -215,9 +215,12 @@ def _carried(request: Request, stage: Stage, timeline: Timeline, witness: Witnes
     begun = emulator.begin(stage.signed(request))
     if begun.delay > TIMEOUT:
         timeline.sleep(TIMEOUT)
-        timeline.spawn(
-            lambda: (emulator.finish(begun), witness.read()), at=timeline.monotonic() + begun.delay - TIMEOUT
-        )
+
+        def finish() -> None:
+            emulator.finish(begun)
+            witness.read()
+
+        timeline.spawn(finish, at=timeline.monotonic() + begun.delay - TIMEOUT)
         raise Unanswered("The answer did not come in time.")
     timeline.sleep(begun.delay)
     exchange = emulator.finish(begun)

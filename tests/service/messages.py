@@ -16,7 +16,7 @@ def win_message(opportunity: UUID, message: str = "Win") -> dict[str, Any]:
 
     Shape: *Use webhooks to create external handlers* and *Work with event data* (Power Apps developer guide).
     """
-    reference = {
+    reference: dict[str, Any] = {
         "__type": f"EntityReference:{CONTRACTS}",
         "Id": str(opportunity),
         "KeyAttributes": [],

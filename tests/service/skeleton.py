@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from fastapi import FastAPI
 
 from connector.service.connector_definition.definition import router
@@ -38,7 +41,7 @@ def unsubscribe(key: SubscriptionKey) -> None: ...
 def connection() -> None: ...
 
 
-ENDPOINTS = {
+ENDPOINTS: dict[str, Callable[..., Any]] = {
     "CloseOpportunity": close,
     "PlanClose": plan,
     "ReopenOpportunity": reopen,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from starlette.testclient import TestClient
 
@@ -39,7 +40,9 @@ def cases(client: TestClient) -> dict[str, Any]:
     app = client.app
     assert isinstance(app, FastAPI)
     described = get_openapi(title="Endpoint", version="1", routes=app.routes)
-    operations = (found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations())
+    operations = (
+        cast("Ok[Any]", found).ok() for found in schemathesis.openapi.from_dict(described).get_all_operations()
+    )
     return {str(one.definition.raw["operationId"]): one for one in operations if "operationId" in one.definition.raw}
 
 
@@ -47,11 +50,11 @@ def cases(client: TestClient) -> dict[str, Any]:
 def test_every_answer_is_one_that_is_described(operation: str, cases: dict[str, Any], client: TestClient) -> None:
     @given(cases[operation].as_strategy())
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    def sent(case: schemathesis.Case) -> None:
+    def sent(case: schemathesis.Case[Any]) -> None:
         headers = {
             name: value for name, value in (case.headers or {}).items() if value.isascii() and value.isprintable()
         }
-        body = {"json": case.body} if operation in WITH_BODY else {}
+        body: dict[str, Any] = {"json": case.body} if operation in WITH_BODY else {}
         answer = client.request(
             case.method, case.formatted_path, params=dict(case.query or {}), headers=headers, **body
         )

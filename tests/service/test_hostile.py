@@ -36,7 +36,7 @@ def test_a_body_of_another_kind_closes_nothing_or_is_read_as_json(stage: Stage, 
         answer = client.post(
             f"/opportunities/{opportunity}/close",
             content=b"outcome=won",
-            headers={"content-type": kind.encode("latin-1")},
+            headers=[(b"content-type", kind.encode("latin-1"))],
         )
     assert answer.status_code in {400, 415}
     assert answer.json()["error"]["message"]
@@ -79,7 +79,7 @@ def test_an_idempotency_key_of_any_text_is_taken_or_refused(stage: Stage, key: s
     opportunity = stage.opportunity(1)
     with stage.client() as client:
         path = f"/opportunities/{opportunity}/close"
-        answer = client.post(path, json=WON, headers={"idempotency-key": key.encode("utf-8")})
+        answer = client.post(path, json=WON, headers=[(b"idempotency-key", key.encode("utf-8"))])
         assert answer.status_code in {200, 400}
         told = client.post(path, json=WON | {"idempotencyKey": key})
         assert told.status_code in {200, 400}

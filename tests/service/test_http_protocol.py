@@ -7,10 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 
 from connector.service.http_protocol import BoundedHttpProtocol
 from tests.service.process import until
@@ -145,7 +146,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(stage: Stage) -> None:
         async def send(message: Any) -> None:
             told.append(message)
 
-        asyncio.run(client.app(scope, receive, send))
+        asyncio.run(cast("FastAPI", client.app)(scope, receive, send))
     assert told[0]["status"] == 408
     assert (b"connection", b"close") in told[0]["headers"]
     assert stage.ledger.database.rows("SELECT COUNT(*) FROM job") == [(0,)]

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from uuid import UUID
 
 import pytest
@@ -15,8 +16,8 @@ from starlette.testclient import TestClient
 from connector.closing.model import Intent, Outcome
 from connector.ledger.jobs import Row
 from connector.ledger.operation_store import OperationStore
+from connector.service import templates
 from connector.service.app import create_app
-from connector.service.templates.page_style import STYLE
 from tests.service.browser import CHROMIUM, Browser, browsing
 from tests.service.process import free_port, until
 from tests.service.stage import OPTIONS, Stage
@@ -25,7 +26,7 @@ PAGE = "/operations-page"
 
 
 def token(html: str) -> str:
-    found = re.search(r"name=token value=([0-9a-f]{64})", html)
+    found = re.search(r'name="token" value="([0-9a-f]{64})"', html)
     assert found
     return found[1]
 
@@ -198,7 +199,8 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("mode", ["light", "dark"])
 @pytest.mark.parametrize("ground", ["ground", "card"])
 def test_its_words_can_be_read_by_day_and_by_night(mode: str, ground: str) -> None:
-    light, _, dark = STYLE.partition("@media (prefers-color-scheme:dark)")
+    style = resources.files(templates).joinpath("page.css").read_text()
+    light, _, dark = style.partition("@media (prefers-color-scheme:dark)")
     colours = dict(re.findall(r"--(\w+):(#[0-9a-f]{3,6})\b", light if mode == "light" else dark.partition("}}")[0]))
     below = luminance(colours[ground])
     for ink in ("ink", "quiet", "main", "bad", "wait"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi import FastAPI
 
 from connector.clock import VirtualClock
 from connector.errors import Broken, LedgerError
@@ -56,7 +58,7 @@ def test_an_operation_is_forgotten_by_the_next_instance_when_it_has_expired(stag
         client.post(f"/opportunities/{opportunity}/close", json=WON)  # which waits for its end
     assert OperationStore(stage.ledger).find(operation) is not None
     with stage.client() as client:
-        client.app.state.periodic_tasks.round()
+        cast("FastAPI", client.app).state.periodic_tasks.round()
         assert client.get(f"/operations/{operation}").status_code == 404
         assert client.get(urlsplit(accepted.headers["location"]).path).status_code == 404
     assert stage.ledger.database.rows("SELECT count(*) FROM job") == [(0,)]
@@ -66,5 +68,5 @@ def test_an_operation_without_a_result_is_not_forgotten(stage: Stage) -> None:
     opportunity = stage.opportunity(1)
     with stage.client(keep=0.0, workers=0) as client:
         operation = client.post(f"/opportunities/{opportunity}/close", json=WON | {"mode": "accept"}).json()
-        client.app.state.periodic_tasks.round()
+        cast("FastAPI", client.app).state.periodic_tasks.round()
         assert client.get(f"/operations/{operation['operationId']}").status_code == 202

@@ -195,7 +195,7 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("body", "status", "code"), STATUSES)
-def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, object], status: int, code: str) -> None:
+def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, Any], status: int, code: str) -> None:
     opportunity = stage.opportunity(DRAFT)
     with stage.client() as client:
         answer = close(client, opportunity, **body)

@@ -37,7 +37,7 @@ def entra() -> Entra:
     return Entra(SystemClock())
 
 
-def signed_in(entra: Entra, version: str = "2.0", **claims: object) -> dict[str, str]:
+def signed_in(entra: Entra, version: str = "2.0", **claims: Any) -> dict[str, str]:
     return {"authorization": f"Bearer {entra.token(version, **claims)}"}
 
 

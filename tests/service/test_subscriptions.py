@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from connector.clock import VirtualClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import CloseActivity, Intent, OpportunityState, Outcome, Snapshot
+from connector.closing.organization import Organization
 from connector.errors import Broken, NotSent, Unanswered
 from connector.handler import Request, Response
 from connector.ledger.ledger import Ledger
@@ -109,7 +110,7 @@ class Room:
         self.subscriptions = SubscriptionService(
             SubscriptionStore(self.database), secret, clock, entropy, PLATFORM_HOSTS
         )
-        self.notifier = Notifier(self.subscriptions, lambda _: self.sales, secret, clock, entropy)
+        self.notifier = Notifier(self.subscriptions, lambda _: cast("Organization", self.sales), secret, clock, entropy)
         self.delivery_worker = worker_for(self.subscriptions, self.flows, secret, clock, PLATFORM_HOSTS)
         self.changed: list[ChangedOpportunities] = []
         self.asked: list[tuple[str, str | None]] = []

@@ -26,8 +26,8 @@ from connector.dataverse.organization import DataverseOrganization
 from connector.errors import SettingsError, Unanswered
 from connector.handler import Request, Response
 from connector.service.app import create_app
-from connector.service.telemetry import Side, Silent, call_name, traced
-from connector.service.telemetry_otel import OpenTelemetry
+from connector.service.telemetry import call_name, traced, traceparent
+from connector.service.telemetry_sdk import sent_by
 from connector.settings.environment import load
 from connector.settings.service_settings import ServiceSettings
 from tests.service.stage import OPTIONS, Stage, unavailable
@@ -59,7 +59,7 @@ class Watched:
 @pytest.fixture
 def watched(stage: Stage) -> Iterator[Watched]:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    telemetry = OpenTelemetry("1.2.3", SimpleSpanProcessor(exporter), reader)
+    telemetry = sent_by("1.2.3", SimpleSpanProcessor(exporter), reader)
     handler = traced(stage.handler, telemetry, stage.clock.monotonic)
     stage.organization = DataverseOrganization(handler, stage.embedded.url, clock=stage.clock)
     app = create_app(OPTIONS, replace(stage.dependencies(), telemetry=telemetry))
@@ -167,7 +167,7 @@ def test_an_answer_that_was_lost_is_a_failure_of_its_kind() -> None:
         raise Unanswered("The connection to org.crm4.dynamics.com was reset.")
 
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    telemetry = OpenTelemetry("1", SimpleSpanProcessor(exporter), reader)
+    telemetry = sent_by("1", SimpleSpanProcessor(exporter), reader)
     with pytest.raises(Unanswered):
         traced(lost, telemetry, lambda: 0.0)(Request("GET", "https://org.crm4.dynamics.com/api/data/v9.2/quotes"))
     (span,) = exporter.get_finished_spans()
@@ -193,9 +193,9 @@ def test_what_is_told_reaches_the_collector(monkeypatch: pytest.MonkeyPatch) -> 
     thread.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    telemetry = telemetry_of(ServiceSettings().model_copy(update={"telemetry": True}), "1.2.3")
-    with telemetry.span("operation close", Side.INTERNAL) as span:
-        assert span.context
+    telemetry = telemetry_of(ServiceSettings.model_validate({}).model_copy(update={"telemetry": True}), "1.2.3")
+    with telemetry.span("operation close", SpanKind.INTERNAL):
+        assert traceparent()
     telemetry.measure("connector.operation.duration", 1.0, {"connector.result": "closed"})
     telemetry.close()
     server.shutdown()
@@ -216,14 +216,15 @@ def test_without_a_collector_nothing_is_sent_or_imported(tmp_path: Path, monkeyp
     off = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318", "CONNECTOR_SERVICE_TELEMETRY": "off"}
     assert not load(given | off).service.telemetry
     endpoint = open_endpoint(load(given | {"CONNECTOR_STORE": str(tmp_path / "jobs.db")}))
-    assert isinstance(endpoint.dependencies.telemetry, Silent)
+    with endpoint.dependencies.telemetry.span("x", SpanKind.INTERNAL) as span:
+        assert not span.is_recording()
     endpoint.close()
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "connector.service.telemetry_otel", None)
+    monkeypatch.setitem(sys.modules, "connector.service.telemetry_sdk", None)
     with pytest.raises(SettingsError, match=r"\[telemetry\]"):
-        telemetry_of(ServiceSettings().model_copy(update={"telemetry": True}), "1")
+        telemetry_of(ServiceSettings.model_validate({}).model_copy(update={"telemetry": True}), "1")
 
 
 @pytest.mark.parametrize(("environment", "name"), [({}, "opportunity-close"), ({"OTEL_SERVICE_NAME": "ours"}, "ours")])
@@ -234,8 +235,8 @@ def test_the_service_is_named_by_the_environment_or_by_itself(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     exporter = InMemorySpanExporter()
-    telemetry = OpenTelemetry("1", SimpleSpanProcessor(exporter), InMemoryMetricReader())
-    with telemetry.span("x", Side.INTERNAL):
+    telemetry = sent_by("1", SimpleSpanProcessor(exporter), InMemoryMetricReader())
+    with telemetry.span("x", SpanKind.INTERNAL):
         pass
     telemetry.close()
     assert exporter.get_finished_spans()[0].resource.attributes["service.name"] == name

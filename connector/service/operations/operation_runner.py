@@ -7,8 +7,10 @@ opportunity is in one worker's hands at most, and closing looks before it acts, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+
+from opentelemetry.trace import Span, SpanKind
 
 from connector.clock import Clock
 from connector.closing.close import close_opportunity, reopen_opportunity
@@ -24,7 +26,7 @@ from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
 from connector.service.operations.operation_service import OperationService
 from connector.service.service_options import ServiceOptions
-from connector.service.telemetry import OPERATION_SECONDS, Fact, Side, Silent, Span, Telemetry
+from connector.service.telemetry import OPERATION_SECONDS, Fact, Telemetry, mark_failed
 
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 """Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
@@ -34,9 +36,6 @@ TOLD_PAUSE = 3.0
 
 class Stopping(Exception):
     """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
-
-
-_SILENT = Silent()
 
 
 def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
@@ -61,7 +60,7 @@ class OperationRunner:
     pause: Callable[[float], None]
     chance: Callable[[], float]
     announce: Callable[[str, Report, str], object] = _to_nobody
-    telemetry: Telemetry = _SILENT
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def do(self, worker: Worker, job: Job, item: Item) -> None:
         """Work off a claimed operation: it ends, waits to be tried again, or is given back. Raises LedgerError."""
@@ -71,7 +70,7 @@ class OperationRunner:
             "connector.attempt": item.attempts,
         }
         trace = str(job.options.get("trace", ""))
-        with self.telemetry.span(f"operation {job.kind.value}", Side.INTERNAL, trace, facts) as span:
+        with self.telemetry.span(f"operation {job.kind.value}", SpanKind.INTERNAL, trace, facts) as span:
             self._do(worker, job, item, span)
 
     def _do(self, worker: Worker, job: Job, item: Item, span: Span) -> None:
@@ -80,14 +79,14 @@ class OperationRunner:
         try:
             report = self._report(caller, job, item)
         except Stopping:
-            span.tell({"connector.result": "given back"})
+            span.set_attributes({"connector.result": "given back"})
             worker.release(job, [item])
             return
         cause = cause_of(report.error)
         passing = report.status is ReportStatus.FAILED and cause is not None and cause.transient
         patient = self.clock.now() < job.created + timedelta(seconds=self.options.patience)
         if passing and patient:
-            span.tell({"connector.result": "put off", "connector.reason": type(cause).__name__})
+            span.set_attributes({"connector.result": "put off", "connector.reason": type(cause).__name__})
             self._put_off(worker, job, item, cause)
             return
         self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
@@ -97,9 +96,9 @@ class OperationRunner:
         worker.record(job, [ItemResult(item.row, item.epoch, status, reason, report_data(report))])
         self.tell(job.name)
         told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
-        span.tell(told)
+        span.set_attributes(told)
         if report.status is ReportStatus.FAILED:
-            span.fail(reason)
+            mark_failed(span, reason)
         seconds = (self.clock.now() - job.created).total_seconds()
         self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
 

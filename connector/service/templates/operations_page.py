@@ -6,11 +6,14 @@ carries a token made of the caller and the day, so that no other site can press 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from html import escape
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
@@ -26,7 +29,9 @@ from connector.service.operations.waiting import Waiter
 from connector.service.problems import RequestRefused, declined
 from connector.service.routes.operation_routes import caller_of
 from connector.service.schemas.response_models import OperationStatus, OperationView
-from connector.service.templates.page_style import STYLE
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 PATH = "/operations-page"
 SHOWN = 50
@@ -37,6 +42,26 @@ _HEADERS = {
     "frame-ancestors 'none'; base-uri 'none'",
     "X-Frame-Options": "DENY",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """An operation on the page; `action` is what can be done to it: cancel, retry or nothing."""
+
+    seen: OperationView
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A bulk job on the page."""
+
+    name: str
+    state: str
+    sentence: str
+    done: int
+    total: int
+    counts: str
 
 
 class OperationsPage:
@@ -70,9 +95,9 @@ class OperationsPage:
 
     async def retry(self, request: Request, operation: str) -> Response:
         """Try a failed operation again, and show the page again."""
-        answer = await self._pressed(request, lambda caller: self._service.retry(operation, caller))
+        response = await self._pressed(request, lambda caller: self._service.retry(operation, caller))
         self._wake()
-        return answer
+        return response
 
     async def _pressed(self, request: Request, act: Callable[[Caller], object]) -> Response:
         """Do what a button says and show the page again; what is declined is said above it, with its status."""
@@ -84,11 +109,11 @@ class OperationsPage:
             failure = error.failure
             page = await self._waiting.apart(lambda: self._page(caller, failure.message))
             return HTMLResponse(page, failure.status, _HEADERS)
-        return RedirectResponse(PATH, 303)
+        return RedirectResponse(PATH, HTTPStatus.SEE_OTHER)
 
-    def _check(self, given: str, caller: Caller) -> None:
+    def _check(self, token: str, caller: Caller) -> None:
         """Raise RequestRefused (403) when the button was on another site's page, or on one of yesterday."""
-        if not hmac.compare_digest(given.encode(), self._token(caller).encode()):
+        if not hmac.compare_digest(token.encode(), self._token(caller).encode()):
             raise declined(403, "page_outdated", "The page was outdated, and is loaded anew. Press the button again.")
 
     def _token(self, caller: Caller) -> str:
@@ -96,68 +121,56 @@ class OperationsPage:
         return hmac.new(self._secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
     def _page(self, caller: Caller, notice: str = "") -> str:
-        token = self._token(caller)
-        found = self._service.newest(caller, SHOWN)
-        cards = [_operation(one, view(one, self._service.waiting_until(one)), token) for one in found]
-        jobs = [_job(job, self._service.ledger.counts(job.name)) for job in self._service.ledger.jobs()[:SHOWN]]
-        return _document(self._clock.now(), notice, cards, jobs if caller.operator else [])
+        jobs = self._service.ledger.jobs()[:SHOWN] if caller.operator else []
+        return (
+            _templates()
+            .get_template("operations.html")
+            .render(
+                path=PATH,
+                renewed=_RENEWED,
+                now=self._clock.now(),
+                notice=notice,
+                token=self._token(caller),
+                rows=[self._row(operation) for operation in self._service.newest(caller, SHOWN)],
+                jobs=[_job_row(job, self._service.ledger.counts(job.name)) for job in jobs],
+            )
+        )
+
+    def _row(self, operation: StoredOperation) -> OperationRow:
+        seen = view(operation, self._service.waiting_until(operation))
+        if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
+            return OperationRow(seen, "cancel")
+        again = operation.record.status in _AGAIN and stands(operation)
+        return OperationRow(seen, "retry" if again else "")
 
 
-def _document(now: datetime, notice: str, operations: Sequence[str], jobs: Sequence[str]) -> str:
-    shown = "".join(operations) or "<p>No operation has been asked for yet.</p>"
-    said = f"<p class=notice role=alert>{escape(notice)}</p>" if notice else ""
-    bulk = f"<h2>Bulk jobs</h2>{''.join(jobs)}" if jobs else ""
-    return (
-        "<!doctype html><html lang=en><head><meta charset=utf-8>"
-        '<meta name=viewport content="width=device-width, initial-scale=1">'
-        '<meta name=color-scheme content="light dark">'
-        f'<meta http-equiv=refresh content="{_RENEWED};url={PATH}">'
-        f"<title>Operations</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>Operations</h1><p class=quiet>As of {_moment(now)}, renewed every {_RENEWED} seconds.</p>"
-        f"{said}{shown}{bulk}</main></body></html>"
+@functools.cache
+def _templates() -> Environment:
+    """Return the templates; whatever is put into one is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("connector.service.templates", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["moment"] = _moment
+    return templates
+
+
+def _job_row(job: Job, counts: Counts) -> JobRow:
+    named = {word: count for word, count in counts.data().items() if count and word != "total"}
+    return JobRow(
+        name=job.name,
+        state=job.state.value,
+        sentence=job.desired_state.sentence if counts.open else job.state.sentence,
+        done=counts.total - counts.open,
+        total=counts.total,
+        counts=", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
     )
 
 
-def _operation(operation: StoredOperation, seen: OperationView, token: str) -> str:
-    until = _moment(seen.waiting_until)
-    wait = f"<p>Waits for the organization until <b>{until}</b>.</p>" if until else ""
-    run = f"<dt>Flow run</dt><dd>{escape(seen.run_id)}</dd>" if seen.run_id else ""
-    ended = f"<dt>Ended</dt><dd>{_moment(seen.finished_at)}</dd>" if seen.finished_at else ""
-    return (
-        f"<article class={seen.status.value}><h3>{seen.kind.capitalize()} <code>{seen.opportunity_id}</code></h3>"
-        f"<p><span class=badge>{seen.status.value}</span> {escape(seen.message)}</p>{wait}"
-        f"<dl><dt>Operation</dt><dd><code>{escape(seen.operation_id)}</code></dd>{run}"
-        f"<dt>Accepted</dt><dd>{_moment(seen.accepted_at)}</dd>{ended}</dl>{_buttons(operation, seen, token)}</article>"
-    )
-
-
-def _buttons(operation: StoredOperation, seen: OperationView, token: str) -> str:
-    if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
-        return _button("cancel", "Cancel", seen.operation_id, token)
-    if operation.record.status in _AGAIN and stands(operation):
-        return _button("retry", "Try again", seen.operation_id, token)
-    return ""
-
-
-def _button(action: str, label: str, operation_id: str, token: str) -> str:
-    return (
-        f'<form method=post action="{PATH}/{escape(operation_id)}/{action}">'
-        f"<input type=hidden name=token value={token}><button>{label}</button></form>"
-    )
-
-
-def _job(job: Job, counts: Counts) -> str:
-    done = counts.total - counts.open
-    words: Mapping[str, int] = {word: count for word, count in counts.data().items() if count and word != "total"}
-    told = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in words.items())
-    return (
-        f"<article class=job><h3>{escape(job.name)}</h3>"
-        f"<p><span class=badge>{job.state.value}</span>"
-        f" {job.desired_state.sentence if counts.open else job.state.sentence}</p>"
-        f"<progress max={max(counts.total, 1)} value={done}></progress>"
-        f"<p>{done} of {counts.total}: {told}.</p></article>"
-    )
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"<time>{moment:%Y-%m-%d %H:%M:%S} UTC</time>" if moment else ""
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

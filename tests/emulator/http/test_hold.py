@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -22,11 +24,11 @@ def sign_in(emulator: ServedEmulator, answers: list[int]) -> None:
         "client_secret": emulator.client_secret, "scope": f"{emulator.url}/.default",
     }  # fmt: skip
     url = f"{emulator.authority}/oauth2/v2.0/token"
-    answers.append(requests.post(url, form, verify=emulator.ca_file, timeout=PATIENCE).status_code)
+    answers.append(requests.post(url, form, verify=str(emulator.ca_file), timeout=PATIENCE).status_code)
 
 
 @pytest.mark.parametrize("other", [[], [{"do": "hold", "message": "$batch"}]])
-def test_a_held_request_is_answered_when_another_plan_comes(tmp_path: Path, other: list[dict[str, object]]) -> None:
+def test_a_held_request_is_answered_when_another_plan_comes(tmp_path: Path, other: list[Mapping[str, Any]]) -> None:
     with served(EmulatorOptions(seeded=0), SystemClock(), tmp_path) as emulator:
         control = emulator.emulator.control
         control.set_faults([{"do": "hold", "message": "token", "nth": 1}])

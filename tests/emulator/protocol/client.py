@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from connector.emulator.api.api import Api, ApiResponse
+from connector.emulator.api.api import Api
+from connector.emulator.http.exchange import ApiResponse
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import World
 from connector.handler import Request, Response

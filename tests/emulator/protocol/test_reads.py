@@ -119,7 +119,7 @@ def test_filters_find_and_leave_out(
 
 def test_conditional_reads(client: Client, account: str) -> None:
     path = f"accounts({account})?$select=name"
-    etag = client.send("GET", path).header("ETag")
+    etag = client.send("GET", path).header("ETag") or ""
     assert client.send("GET", path, if_none_match=etag).status == 304
     assert client.send("GET", path, if_none_match="null").status == 200
     annotated = client.send("GET", path, if_none_match=etag, prefer='odata.include-annotations="*"')

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
+from connector.clock import VirtualClock
 from connector.emulator.world.world import World
 from tests.emulator.protocol.client import Client
 
@@ -38,5 +40,5 @@ def test_other_options_are_refused_in_the_documented_words(client: Client, optio
 def test_a_table_without_tracking_and_an_old_token_are_refused(client: Client, world: World) -> None:
     assert client.error("GET", "opportunitycloses", prefer="odata.track-changes")[1] == "0x80072491"
     link = client.get("accounts?$select=name", prefer="odata.track-changes")["@odata.deltaLink"]
-    world.clock.advance(timedelta(days=8).total_seconds())
+    cast("VirtualClock", world.clock).advance(timedelta(days=8).total_seconds())
     assert client.error("GET", link)[2] == "The delta token has expired."

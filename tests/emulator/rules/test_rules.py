@@ -19,6 +19,7 @@ from connector.emulator.limits.faults import OPERATION_FAULTS
 from connector.emulator.rules.rule import Evidence, rules, rules_data
 from connector.emulator.rules.switches import Switches, UnknownSwitch
 from connector.emulator.world.callers import Caller, all_privileges
+from connector.emulator.world.records import Values
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
@@ -151,7 +152,7 @@ class Pair:
             self.deals.append(Ref("opportunity", self.world.create(self.caller, "opportunity", {"name": f"{number}"})))
             self.model.deals.append(Deal())
         for number in range(5):
-            values = {"name": f"{number}", "opportunityid": self.deals[number % 3]}
+            values: Values = {"name": f"{number}", "opportunityid": self.deals[number % 3]}
             self.offers.append(Ref("quote", self.world.create(self.caller, "quote", values)))
             self.model.offers.append(Deal())
             self.model.parents.append(number % 3)
@@ -186,13 +187,12 @@ class Pair:
     def emulated(self, row: Ref, close_table: str) -> Deal:
         found = self.world.store.get(row.table, row.id, ("statecode", "statuscode"))
         assert found is not None
-        counts = dict(
-            self.world.store.rows(
-                f"SELECT statecode, count(*) FROM {close_table} WHERE {row.table}id = ? GROUP BY 1",
-                (row.id,),
-            )
+        rows = self.world.store.rows(
+            f"SELECT statecode, count(*) FROM {close_table} WHERE {row.table}id = ? GROUP BY 1", (row.id,)
         )
-        return Deal(int(found["statecode"]), int(found["statuscode"]), counts.get(1, 0), counts.get(2, 0))
+        counts = {state: int(str(count)) for state, count in rows}
+        state, status = int(str(found["statecode"])), int(str(found["statuscode"]))
+        return Deal(state, status, counts.get(1, 0), counts.get(2, 0))
 
 
 STEPS = st.one_of(

@@ -15,6 +15,7 @@ from connector.emulator.seeding.organization import SeededUser, seed_organizatio
 from connector.emulator.seeding.scenarios import SCENARIOS, start_scenario
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.customization import Customization, ImportRefused, StatusReason, read_metadata
+from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
@@ -50,7 +51,7 @@ def statuses(world: World, number: int) -> list[int]:
     found = world.store.rows(
         "SELECT statuscode FROM quote WHERE opportunityid = ? ORDER BY quoteid", (opportunity_id(number),)
     )
-    return [int(status) for (status,) in found]
+    return [int(str(status)) for (status,) in found]
 
 
 def test_the_first_opportunities_show_every_case(world: World) -> None:
@@ -68,7 +69,7 @@ def test_three_hundred_open_opportunities_have_none_to_four_quotes_in_every_stat
     assert len(list(open_opportunities(world))) == 300
     counts = Counter(len(statuses(world, number)) for number in range(1, 301))
     assert counts.keys() == {0, 1, 2, 3, 4}
-    found = {int(status) for (status,) in world.store.rows("SELECT DISTINCT statuscode FROM quote")}
+    found = {int(str(status)) for (status,) in world.store.rows("SELECT DISTINCT statuscode FROM quote")}
     assert found == {1, 2, 3, 4, 5, 6, 7, 100000003}
     both = "SELECT opportunityid FROM quote GROUP BY 1 HAVING sum(statecode = 0) > 0 AND sum(statecode = 1) > 0"
     assert len(world.store.rows(both)) >= 20
@@ -80,7 +81,7 @@ def test_seeded_rows_obey_the_rules(world: World, admin: Caller) -> None:
     for table in ("opportunity", "quote", "quoteclose", "opportunityclose"):
         shape = world.schema.tables[table]
         for key, state, status in world.store.rows(f"SELECT {shape.primary_id}, statecode, statuscode FROM {table}"):
-            world.records.check_status(shape, int(state), int(status), str(key))
+            world.records.check_status(shape, int(str(state)), int(str(status)), str(key))
     closed = "SELECT count(*) FROM quote WHERE statecode > 1 AND quoteid NOT IN (SELECT quoteid FROM quoteclose)"
     assert world.store.rows(closed) == [(0,)]
     deal = Ref("opportunity", opportunity_id(4))
@@ -182,7 +183,7 @@ def test_required_columns_are_imported_and_enforced_by_switch(world: World, admi
     document = {"LogicalName": "opportunityclose", "Attributes": [attribute]}
     world.customize(read_metadata(document, world.schema))
     deal = Ref("opportunity", world.create(admin, "opportunity", {"name": "Deal"}))
-    arguments = {"OpportunityClose": {"opportunityid": deal}, "Status": 5}
+    arguments: Arguments = {"OpportunityClose": {"opportunityid": deal}, "Status": 5}
     with pytest.raises(Refused) as refused:
         world.call(admin, "LoseOpportunity", arguments)
     assert (refused.value.code, refused.value.rule) == ("0x80040265", "column.required")

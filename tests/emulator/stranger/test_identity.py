@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import jwt
 import pytest
+from jwt.types import Options
 
 from connector.emulator.identity.tenant import Application, Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -51,7 +52,7 @@ def test_a_token_is_verified_with_the_published_keys_by_another_library(anywhere
     _, older = documents(anywhere)
     published = {key["kid"]: key for key in anywhere.session.get(older["jwks_uri"], timeout=60).json()["keys"]}
     key = jwt.PyJWK(published[jwt.get_unverified_header(token)["kid"]])
-    options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+    options: Options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
     claims = jwt.decode(token, key, ["RS256"], audience=anywhere.url, issuer=older["issuer"], options=options)
     assert {"aud", "iss", "iat", "nbf", "exp", "tid", "appid", "oid", "sub", "ver"} <= set(claims)
     assert (claims["appid"], claims["tid"]) == (anywhere.client_id, anywhere.authority.rpartition("/")[2])

@@ -458,7 +458,10 @@ def test_an_application_user_is_absent_disabled_without_roles_or_short_of_a_priv
     colleagues: tuple[Stranger, Stranger, str, str],
 ) -> None:
     client, other, user_id, _ = colleagues
-    change = lambda **values: client.control("PATCH", "users", {"user": other.client_id} | values)
+
+    def change(**values: object) -> None:
+        client.control("PATCH", "users", {"user": other.client_id} | values)
+
     assert other.send("GET", "opportunities?$select=name").status_code == 200
     change(role=None)
     assert other.refused("GET", "WhoAmI")[:2] == (403, "0x80042f09")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -45,7 +44,7 @@ def machine() -> MachineClock:
 
 
 @pytest.fixture
-def face(machine: MachineClock, make_face: MakeFace) -> Iterator[Face]:
+def face(machine: MachineClock, make_face: MakeFace) -> Face:
     made = make_face(machine, EmulatorOptions(seeded=5))
     made.sign_in()
     return made

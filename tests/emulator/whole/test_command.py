@@ -101,7 +101,8 @@ def test_what_was_acknowledged_survives_a_kill_and_so_do_trust_and_tokens(start:
 def test_a_kill_in_the_middle_of_writing_loses_nothing_acknowledged_and_leaves_nothing_half_done(
     start: Start, tmp_path: Path
 ) -> None:
-    asked, acknowledged = set(), set()
+    asked: set[str] = set()
+    acknowledged: set[str] = set()
     for first in (1, 101):
         process, ready = start()
         with session(ready) as client:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import requests
@@ -182,7 +184,11 @@ def story(make_face: MakeFace, seed: int) -> str:
     face.session.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
     for number in range(1, 12):
         quote = f"00001084-0000-4000-8000-{number * 10 + 1:012d}"
-        for act in (lambda quote=quote: close(face, quote), lambda: face.get("opportunities?$select=name&$top=2")):
+        acts: tuple[Callable[[], object], ...] = (
+            partial(close, face, quote),
+            partial(face.get, "opportunities?$select=name&$top=2"),
+        )
+        for act in acts:
             try:
                 act()
             except requests.ConnectionError:

@@ -41,7 +41,8 @@ def connected(server: ServedEmulator) -> Iterator[ssl.SSLSocket]:
 
 def answers(wire: ssl.SSLSocket, number: int) -> list[tuple[int, bytes]]:
     """Read this many answers; each is status and body."""
-    data, found = b"", []
+    data = b""
+    found: list[tuple[int, bytes]] = []
     while len(found) < number:
         head, blank, rest = data.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0) if blank else 0

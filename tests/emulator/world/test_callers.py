@@ -6,6 +6,7 @@ import pytest
 
 from connector.emulator.seeding.organization import SeededUser, add_user, define_role, role_id, row_id
 from connector.emulator.world.callers import CLOSING_PRIVILEGES, Caller, all_privileges
+from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.world import Ref, Refused, World
 
 CLOSER = "11111111-aaaa-4000-8000-000000000002"
@@ -65,7 +66,7 @@ def test_each_privilege_of_a_message_is_needed(
     deal = Ref("opportunity", world.create(admin, "opportunity", {"name": "Deal"}))
     offer = Ref("quote", world.create(admin, "quote", {"name": "Offer"}))
     world.update(admin, "quote", offer.id, {"statecode": 1})
-    arguments = (
+    arguments: Arguments = (
         {"QuoteClose": {"quoteid": offer}, "Status": -1}
         if message.endswith("Quote")
         else {"OpportunityClose": {"opportunityid": deal}, "Status": -1}

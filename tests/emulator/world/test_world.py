@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
@@ -8,6 +8,7 @@ import pytest
 
 from connector.emulator.seeding.organization import EURO_ID, US_DOLLAR_ID, row_id
 from connector.emulator.world.callers import Caller
+from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import TypedValue
 from connector.emulator.world.world import Invocation, Ref, Refused, World, plugin_abort
 
@@ -51,7 +52,7 @@ def column(world: World, row: Ref, name: str) -> object:
     return found[name]
 
 
-def activities(world: World, row: Ref) -> list[tuple[object, ...]]:
+def activities(world: World, row: Ref) -> Sequence[tuple[object, ...]]:
     table = "opportunityclose" if row.table == "opportunity" else "quoteclose"
     return world.store.rows(
         f"SELECT activityid, statecode, statuscode FROM {table} WHERE {row.table}id = ? ORDER BY versionnumber",
@@ -413,12 +414,12 @@ def test_a_generated_quote_is_a_draft_of_the_opportunity(world: World, admin: Ca
 def test_state_transitions_can_be_asked_about(
     world: World, admin: Caller, name: str, status: int, *, valid: bool
 ) -> None:
-    arguments = {"Entity": opportunity(world, admin), "NewState": name, "NewStatus": status}
+    arguments: Arguments = {"Entity": opportunity(world, admin), "NewState": name, "NewStatus": status}
     assert world.call(admin, "IsValidStateTransition", arguments) == {"IsValid": valid}
 
 
 def test_a_draft_may_not_move_to_closed(world: World, admin: Caller) -> None:
-    arguments = {"Entity": quote(world, admin), "NewState": "Closed", "NewStatus": 5}
+    arguments: Arguments = {"Entity": quote(world, admin), "NewState": "Closed", "NewStatus": 5}
     assert world.call(admin, "IsValidStateTransition", arguments) == {"IsValid": False}
 
 
@@ -478,7 +479,7 @@ def test_account_and_contact_follow_the_customer(world: World, admin: Caller) ->
 
 def test_caller_is_taken_or_refused_by_switch(world: World, admin: Caller) -> None:
     deal = opportunity(world, admin)
-    arguments = {"OpportunityClose": {"opportunityid": deal}, "Status": 3, "Caller": "portal"}
+    arguments: Arguments = {"OpportunityClose": {"opportunityid": deal}, "Status": 3, "Caller": "portal"}
     world.use(world.switches.with_values({"caller_parameter": "refuse"}))
     with pytest.raises(Refused):
         world.call(admin, "WinOpportunity", arguments)

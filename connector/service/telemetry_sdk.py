@@ -1,0 +1,47 @@
+"""Sends spans and measures to a collector, as the OTEL_ variables of OpenTelemetry say.
+
+Needs the extra `telemetry`. Sources: OpenTelemetry specification (environment variables, HTTP semantic conventions).
+"""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from connector.service.telemetry import Telemetry
+
+NAME = "opportunity-close"
+
+
+def sent_by(version: str, spans: SpanProcessor, measures: MetricReader) -> Telemetry:
+    """Return telemetry whose spans go to `spans` and whose measures `measures` reads; it closes both."""
+    resource = _resource(version)
+    tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+    tracers.add_span_processor(spans)
+    meters = MeterProvider([measures], resource=resource, shutdown_on_exit=False)
+
+    def close() -> None:
+        tracers.shutdown()
+        meters.shutdown()
+
+    return Telemetry(tracers, meters, version, close)
+
+
+def to_collector(version: str) -> Telemetry:
+    """Return what sends to the collector that OTEL_EXPORTER_OTLP_ENDPOINT and its like name, by OTLP over HTTP."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return sent_by(version, BatchSpanProcessor(OTLPSpanExporter()), PeriodicExportingMetricReader(OTLPMetricExporter()))
+
+
+def _resource(version: str) -> Resource:
+    """Return what is said of this process: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, else our own name."""
+    given = Resource.create()
+    own = {SERVICE_VERSION: version}
+    if str(given.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        own[SERVICE_NAME] = NAME
+    return given.merge(Resource(own))
