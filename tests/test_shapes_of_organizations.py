@@ -10,7 +10,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent, Outcome, Report, ReportStatus
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import authorize
 from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
 from connector.dataverse.changes import Changes, read_changes
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import MOST_PARTS
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry

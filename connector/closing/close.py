@@ -24,7 +24,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import Organization
 from connector.closing.plan import plan_close, plan_reopen
-from connector.closing.progress import Errand, Progress, missing
+from connector.closing.progress import Goal, Progress, missing
 from connector.closing.verify import closing_warnings, status_warnings
 from connector.errors import ConnectorError, InputError
 
@@ -72,8 +72,8 @@ def close_many(
     >>> [report.status.value for report in reports]
     ['closed']
     """
-    errands = [_Closing(intent) for intent in intents]
-    return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+    goals = [_CloseGoal(intent) for intent in intents]
+    return converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
 
 
 def reopen_opportunity(
@@ -111,8 +111,8 @@ def reopen_many(
     ...     [report.status.value for report in reopen_many(connection.organization, [ReopenIntent(opportunity_id)])]
     ['reopened']
     """
-    errands = [_Reopening(intent) for intent in intents]
-    return converge(organization, errands, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+    goals = [_ReopenGoal(intent) for intent in intents]
+    return converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,18 +144,18 @@ def preview_many(
 
     Raises what reading raises.
     """
-    errands = [_errand(intent) for intent in intents]
+    goals = [_goal(intent) for intent in intents]
     metadata = organization.metadata()
-    ids = tuple(dict.fromkeys(errand.opportunity_id for errand in errands))
-    seen = organization.observe(ids, activities=any(errand.needs_activities for errand in errands))
-    return [_preview(errand, seen.get(errand.opportunity_id), metadata) for errand in errands]
+    ids = tuple(dict.fromkeys(goal.opportunity_id for goal in goals))
+    seen = organization.observe(ids, activities=any(goal.needs_activities for goal in goals))
+    return [_preview(goal, seen.get(goal.opportunity_id), metadata) for goal in goals]
 
 
-def _preview(errand: Errand, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Preview | ConnectorError:
+def _preview(goal: Goal, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Preview | ConnectorError:
     if snapshot is None:
-        return missing(errand.opportunity_id)
+        return missing(goal.opportunity_id)
     try:
-        return Preview(snapshot, errand.plan(snapshot, metadata))
+        return Preview(snapshot, goal.plan(snapshot, metadata))
     except InputError as error:
         return error
 
@@ -165,16 +165,16 @@ def progress_of(intent: Intent | ReopenIntent, if_plan: str = "") -> Progress:
 
     For who advances each by itself: `converge.look`, perform what it plans, `take` the results, look again.
     """
-    return Progress(_errand(intent), if_plan or None)
+    return Progress(_goal(intent), if_plan or None)
 
 
-def _errand(intent: Intent | ReopenIntent) -> Errand:
-    return _Closing(intent) if isinstance(intent, Intent) else _Reopening(intent)
+def _goal(intent: Intent | ReopenIntent) -> Goal:
+    return _CloseGoal(intent) if isinstance(intent, Intent) else _ReopenGoal(intent)
 
 
 @dataclass(frozen=True, slots=True)
-class _Closing:
-    """The errand of closing."""
+class _CloseGoal:
+    """Closing, as a goal of the loop."""
 
     intent: Intent
     needs_activities: bool = False
@@ -197,8 +197,8 @@ class _Closing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reopening:
-    """The errand of reopening."""
+class _ReopenGoal:
+    """Reopening, as a goal of the loop."""
 
     intent: ReopenIntent
     needs_activities: bool = True
@@ -217,6 +217,6 @@ class _Reopening:
         self,
         results: Sequence[StepResult],
         after: Snapshot,
-        metadata: OrganizationMetadata,  # noqa: ARG002 - as every errand
+        metadata: OrganizationMetadata,  # noqa: ARG002 - as every goal
     ) -> tuple[str, ...]:
         return tuple(status_warnings(results, after))

@@ -2,6 +2,22 @@
 
 It may be killed anywhere. Nothing is kept outside the organization, each look starts from what stands there, and each
 plan holds only what is left; the ids of the close activities make a second activity for one close impossible.
+
+What follows from a look (`Progress.look`), the first line that fits:
+
+    seen                              since the last look               next
+    cannot be read, may pass          -                                 wait, look again
+    cannot be read, for good          every step was answered well      end: done, with a warning
+    cannot be read, for good          else                              end: failed
+    no such row                       -                                 end: failed
+    a plan without steps              -                                 end: done, or so already
+    a refusal                         an answer of ours is missing      wait, look again
+    a refusal                         else                              end: refused
+    a plan                            nothing failed, or it may pass    perform it
+    the plan that was turned down     nobody moved                      end: failed
+    another plan                      somebody moved                    perform it, the same at most twice
+
+A wait grows from one second to sixty, and is as long as the service asked for. After `ROUNDS` looks the end is: failed.
 """
 
 from __future__ import annotations
@@ -11,7 +27,7 @@ from uuid import UUID
 
 from connector.closing.model import Plan, Report
 from connector.closing.organization import Organization
-from connector.closing.progress import Errand, Progress
+from connector.closing.progress import Goal, Progress
 from connector.errors import ConnectorError, InputError, Throttled
 
 ROUNDS = 12
@@ -26,20 +42,20 @@ Chance = Callable[[], float]
 
 def converge(
     organization: Organization,
-    errands: Sequence[Errand],
+    goals: Sequence[Goal],
     *,
     pause: Pause,
     chance: Chance,
     rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str],
 ) -> list[Report]:
-    """Do the errands and return a report each, in order; failures are reports too.
+    """Do the goals and return a report each, in order; failures are reports too.
 
     `pause` waits for some seconds, `chance` gives numbers from 0 to 1 for the jitter. `if_plans` binds an opportunity
     to the digest of the plan that was approved. Raises InputError when an opportunity is named twice.
     """
-    _refuse_duplicates(errand.opportunity_id for errand in errands)
-    working = [Progress(errand, if_plans.get(errand.opportunity_id)) for errand in errands]
+    _refuse_duplicates(goal.opportunity_id for goal in goals)
+    working = [Progress(goal, if_plans.get(goal.opportunity_id)) for goal in goals]
     reports: dict[UUID, Report] = {}
     doubtful_rounds = 0
     for turn in range(rounds):
@@ -57,7 +73,7 @@ def converge(
                 progress.wait(length)
             doubtful_rounds += 1
     reports |= {progress.opportunity_id: progress.give_up() for progress in working}
-    return [reports[errand.opportunity_id] for errand in errands]
+    return [reports[goal.opportunity_id] for goal in goals]
 
 
 def look(organization: Organization, group: Sequence[Progress]) -> list[Plan | Report | None]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing import identity, reasons
-from connector.closing.columns import opportunity_close, quote_close
+from connector.closing.activity_columns import opportunity_close, quote_close
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     DraftPolicy,
@@ -99,7 +99,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, ())
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
-    closing = _Closing(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
+    closing = _ResolvedIntent(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
     steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity)]
     if intent.quote_columns and any(step.kind in PROJECT_STEPS for step in steps):
         raise InputError(
@@ -142,7 +142,7 @@ class _Statuses(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Closing:
+class _ResolvedIntent:
     """An intent with its names looked up in an organization's metadata; `activity_id` names its close activities."""
 
     intent: Intent
@@ -219,7 +219,7 @@ def _refuse(snapshot: Snapshot, code: str, reason: str) -> Refusal:
     return Refusal(snapshot.opportunity.id, code, reason)
 
 
-def _quote_steps(closing: _Closing, snapshot: Snapshot) -> Iterator[Step]:
+def _quote_steps(closing: _ResolvedIntent, snapshot: Snapshot) -> Iterator[Step]:
     """Yield the steps of the quotes: the winner's first, then the others' by id.
 
     Winning a project quote makes Project Operations close the other project quotes itself, as Lost; steps for them
@@ -238,7 +238,7 @@ def _quote_steps(closing: _Closing, snapshot: Snapshot) -> Iterator[Step]:
         yield from _close_each(closing, others)
 
 
-def _win(closing: _Closing, quote: Quote) -> Iterator[Step]:
+def _win(closing: _ResolvedIntent, quote: Quote) -> Iterator[Step]:
     if quote.state is QuoteState.DRAFT:
         yield _activate(closing, quote)
     won = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.WON)
@@ -248,7 +248,7 @@ def _win(closing: _Closing, quote: Quote) -> Iterator[Step]:
         yield _quote_step(closing, quote, StepKind.WIN_QUOTE, won)
 
 
-def _close_each(closing: _Closing, quotes: Iterable[Quote]) -> Iterator[Step]:
+def _close_each(closing: _ResolvedIntent, quotes: Iterable[Quote]) -> Iterator[Step]:
     for quote in quotes:
         for kind in CLOSING_STEPS[quote.state][closing.intent.drafts] or ():
             match kind:
@@ -260,7 +260,7 @@ def _close_each(closing: _Closing, quotes: Iterable[Quote]) -> Iterator[Step]:
                     yield _close(closing, quote)
 
 
-def _close_all(closing: _Closing, opportunity: Opportunity, quotes: Iterable[Quote]) -> Iterator[Step]:
+def _close_all(closing: _ResolvedIntent, opportunity: Opportunity, quotes: Iterable[Quote]) -> Iterator[Step]:
     """Yield one step for all open quotes, drafts too: the one message which is documented to close those."""
     standing = [quote for quote in quotes if quote.state in OPEN_QUOTES]
     if closing.intent.drafts is DraftPolicy.DELETE:
@@ -279,7 +279,7 @@ def _close_all(closing: _Closing, opportunity: Opportunity, quotes: Iterable[Quo
         )
 
 
-def _activate(closing: _Closing, quote: Quote) -> Step:
+def _activate(closing: _ResolvedIntent, quote: Quote) -> Step:
     status = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.ACTIVE)
     return _update(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
 
@@ -288,14 +288,14 @@ def _delete(quote: Quote) -> Step:
     return Step(StepKind.DELETE_QUOTE, "quote", quote.id, _label(quote), quote.version, "Delete")
 
 
-def _close(closing: _Closing, quote: Quote) -> Step:
+def _close(closing: _ResolvedIntent, quote: Quote) -> Step:
     lost = closing.statuses.project_quote == reasons.LOST
     if quote.work_based and lost and closing.has(CLOSE_PROJECT_QUOTE_AS_LOST):
         return _project_step(quote, CLOSE_PROJECT_QUOTE_AS_LOST, QuoteState.CLOSED, reasons.LOST)
     return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.statuses.quote)
 
 
-def _quote_step(closing: _Closing, quote: Quote, kind: StepKind, status: int) -> Step:
+def _quote_step(closing: _ResolvedIntent, quote: Quote, kind: StepKind, status: int) -> Step:
     wins = kind is StepKind.WIN_QUOTE
     subject = "Quote won" if wins else f"Quote closed, opportunity {closing.intent.outcome}"
     return Step(
@@ -318,7 +318,7 @@ def _project_step(quote: Quote, message: str, state: QuoteState, status: int) ->
     return Step(kind, "quote", quote.id, _label(quote), quote.version, message, state, status)
 
 
-def _close_opportunity(closing: _Closing, opportunity: Opportunity) -> Step:
+def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> Step:
     state = CLOSED_STATE[closing.intent.outcome]
     return Step(
         kind=StepKind.CLOSE_OPPORTUNITY,

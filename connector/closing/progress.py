@@ -37,7 +37,7 @@ _TRIES = 2
 _Key = tuple[StepKind, UUID]
 
 
-class Errand(Protocol):
+class Goal(Protocol):
     """What is wanted of one opportunity: a planner, and the words for its end."""
 
     @property
@@ -78,7 +78,7 @@ class Progress:
     answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
     """
 
-    errand: Errand
+    goal: Goal
     if_plan: str | None = None
     rounds: int = 0
     before: Snapshot | None = None
@@ -101,7 +101,7 @@ class Progress:
     @property
     def opportunity_id(self) -> UUID:
         """The opportunity it is about."""
-        return self.errand.opportunity_id
+        return self.goal.opportunity_id
 
     @property
     def in_doubt(self) -> bool:
@@ -117,22 +117,22 @@ class Progress:
     @property
     def needs_activities(self) -> bool:
         """Whether the next look must show the close activities: to plan, or to tell whose close it was."""
-        return self.errand.needs_activities or self.unsure
+        return self.goal.needs_activities or self.unsure
 
     def look(self, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Plan | Report | None:
         """Take a new snapshot (None: there is no such row) and return what to do now, the end, or None: wait."""
         self.rounds, self.unread = self.rounds + 1, None
         if snapshot is None:
             self.now = None
-            return self.fail(missing(self.errand.opportunity_id))
+            return self.fail(missing(self.goal.opportunity_id))
         self._see(snapshot)
         try:
-            verdict = self.errand.plan(snapshot, metadata)
+            verdict = self.goal.plan(snapshot, metadata)
         except InputError as error:
             return self.fail(error)
         if isinstance(verdict, Plan):
             if not verdict.steps:
-                return self._finish(self.errand.warnings(tuple(self.results.values()), snapshot, metadata))
+                return self._finish(self.goal.warnings(tuple(self.results.values()), snapshot, metadata))
             verdict = self._approve(verdict)
         if isinstance(verdict, Refusal):
             return None if self._may_still_change() else self._refuse(verdict)
@@ -202,10 +202,10 @@ class Progress:
 
     def _finish(self, warnings: tuple[str, ...]) -> Report:
         kinds = {result.step.kind for result in self.results.values() if result.status is StepStatus.DONE}
-        ours = bool(kinds & self.errand.deciding)
+        ours = bool(kinds & self.goal.deciding)
         self._forget_failures()
         notes = dict.fromkeys(result.note for result in self.results.values() if result.note)
-        return self._report(self.errand.done if ours else self.errand.already, (*warnings, *notes))
+        return self._report(self.goal.done if ours else self.goal.already, (*warnings, *notes))
 
     def _end_unread(self, error: ConnectorError) -> Report:
         """Return the end when the last look failed: every step answered well is done, even if unseen."""
@@ -216,10 +216,10 @@ class Progress:
     def _report(self, status: ReportStatus, warnings: tuple[str, ...] = ()) -> Report:
         doubted = self.doubts.keys() if self.in_doubt else ()
         return Report(
-            opportunity_id=self.errand.opportunity_id,
+            opportunity_id=self.goal.opportunity_id,
             status=status,
             steps=tuple(_doubted(r) if key in doubted else r for key, r in self.results.items()),
-            digest=(self.first or make_plan(self.errand.opportunity_id, ())).digest,
+            digest=(self.first or make_plan(self.goal.opportunity_id, ())).digest,
             rounds=self.rounds,
             warnings=warnings,
             before=self.before,

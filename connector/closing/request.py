@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from connector.closing.columns import refuse_reserved
+from connector.closing.activity_columns import refuse_reserved
 from connector.closing.field import CloseField
 from connector.closing.intent import COLUMN_FIELDS, FILE_COLUMNS, ColumnValue, Intent
 from connector.closing.values import column_value, plain_value, read_value

@@ -14,7 +14,7 @@ from connector.bulk.run.pipeline import Pipeline
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, Outcome, Report
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, retry
 from connector.dataverse.sign_in import auth

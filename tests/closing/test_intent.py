@@ -13,7 +13,7 @@ import pytest
 
 from connector.bulk.input.columns import FIELDS, REQUIRED
 from connector.cli.intent_options import intent_options
-from connector.closing.columns import opportunity_close, quote_close
+from connector.closing.activity_columns import opportunity_close, quote_close
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import (
     CLOSE_FIELDS,

@@ -246,6 +246,24 @@ class TestProjectOperations:
         small.known = PROJECT
         assert planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST)).steps[0].message == "CloseQuote"
 
+    def test_a_project_quote_is_won_the_sales_way_where_the_message_is_missing(self) -> None:
+        small = organization((2, 2), work_based=True)
+        small.known = replace(METADATA, messages=frozenset({"msdyn_CloseQuoteAsLost"}))
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(1), quote_status=5))
+        assert [s.message for s in plan.steps] == ["WinQuote", "msdyn_CloseQuoteAsLost", "WinOpportunity"]
+
+    def test_a_quote_of_items_is_won_the_sales_way_and_the_others_are_closed(self) -> None:
+        small = organization((2, 2))
+        small.known = PROJECT
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(1)))
+        assert [s.message for s in plan.steps] == ["WinQuote", "CloseQuote", "WinOpportunity"]
+
+    def test_a_project_quote_that_shall_not_be_lost_is_closed_the_sales_way(self) -> None:
+        small = organization((2,), work_based=True)
+        small.known = replace(METADATA, messages=frozenset({"msdyn_CloseQuoteAsLost"}))
+        plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST, quote_status="Canceled"))
+        assert [s.message for s in plan.steps] == ["CloseQuote", "LoseOpportunity"]
+
     def test_columns_that_a_project_quote_cannot_take_are_refused_not_dropped(self) -> None:
         small = organization((2,), work_based=True)
         small.known = PROJECT

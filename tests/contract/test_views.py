@@ -9,7 +9,7 @@ import pytest
 
 from connector.clock import VirtualClock
 from connector.closing.organization import Query
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from connector.errors import InputError

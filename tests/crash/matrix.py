@@ -18,7 +18,7 @@ from uuid import UUID
 from connector.clock import VirtualClock
 from connector.closing import close
 from connector.closing.model import Intent, Outcome, Report
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.core import Emulator
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded

@@ -8,7 +8,7 @@ import pytest
 
 from connector.clock import VirtualClock
 from connector.closing.organization import Query
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.errors import ConnectorError, InputError, Rejected, Unanswered
 from connector.handler import Request, Response
 from tests.dataverse.wire import BASE, ROOT, Wire, ok, refused

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.limits.faults import Fault, FaultPlan, Faults
 from connector.handler import Handler, Request, Response
 from tests.service.flow_engine import RETRIED

@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind
 from starlette.testclient import TestClient
 
 from connector.assembly.endpoint import open_endpoint, telemetry_of
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.errors import SettingsError, Unanswered
 from connector.handler import Request, Response
 from connector.service.app import create_app

@@ -22,7 +22,7 @@ from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from connector.dataverse.organization import DataverseOrganization
+    from connector.dataverse.dataverse_organization import DataverseOrganization
 
 Command = Callable[..., Any]
 Rows = Callable[[], Iterator[Row]]

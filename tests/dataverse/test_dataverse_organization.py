@@ -7,7 +7,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.closing.model import Plan, Step, StepKind, StepStatus
 from connector.closing.organization import Organization
-from connector.dataverse.organization import DataverseOrganization
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.errors import SettingsError
 from connector.handler import Handler
 from tests.dataverse.wire import BASE, NO_CONTENT, organization, refused
