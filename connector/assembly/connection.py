@@ -174,10 +174,14 @@ def _embedded(settings: Settings, path: Path, clock: Clock, opening: ExitStack) 
     import sqlite3
 
     from connector.emulator.embedded import open_embedded
+    from connector.emulator.seeding.emulator_options import EmulatorOptions
+    from connector.emulator.world.custom_logic import LogicError
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        emulator = open_embedded(path, clock)
+        emulator = open_embedded(path, clock, EmulatorOptions(plugins=settings.emulator_plugins))
+    except LogicError as error:
+        raise SettingsError(str(error), remedy="Correct the file that DATAVERSE_EMULATOR_PLUGINS names.") from error
     except (OSError, sqlite3.Error) as error:
         raise SettingsError(
             f"The emulator's file {path} cannot be used: {error}.",

@@ -16,6 +16,7 @@ from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import InvalidFaultPlan
 from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
 from connector.emulator.seeding.open_organization import OrganizationError
+from connector.emulator.world.custom_logic import LogicError
 from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
@@ -69,6 +70,13 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
     help="A JSON file that says what goes wrong when.",
 )
 @click.option(
+    "--plugins",
+    metavar="FILE.py",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A Python file of the organization's own logic: plugin(context), flow(context). May be given several times.",
+)
+@click.option(
     "--clock",
     type=click.Choice(["real", "virtual"]),
     default="real",
@@ -115,6 +123,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     scenario: str,
     servers: int,
     fault_plan: Path | None,
+    plugins: tuple[Path, ...],
     clock: str,
     latency: str,
     seed: int,
@@ -140,6 +149,7 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         scenario=scenario,
         servers=servers,
         fault_plan=fault_plan,
+        plugins=plugins,
         clock=clock,
         latency=latency,
         seed=seed,
@@ -157,6 +167,8 @@ def _serve(options: ServeOptions, *, as_json: bool) -> None:
         raise SettingsError(str(error), remedy=error.remedy) from error
     except OrganizationError as error:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
+    except LogicError as error:
+        raise SettingsError(str(error), remedy="Correct the file that --plugins names.") from error
     except InvalidFaultPlan as error:
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
     except sqlite3.DatabaseError as error:

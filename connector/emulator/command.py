@@ -36,7 +36,7 @@ HERE = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S1
 def serve(options: ServeOptions, announce: Announce) -> None:
     """Serve until SIGTERM or SIGINT; `announce` is called when ready, after the files are written.
 
-    Raises OSError (a taken port, a file), InvalidFaultPlan, and the store's errors for an unusable
+    Raises OSError (a taken port, a file), InvalidFaultPlan, LogicError, and the store's errors for an unusable
     database. Certificates and the signing key are kept in `<db>-keys`, so that trust and tokens survive a restart.
     """
     kept = _folder(options)
@@ -149,6 +149,7 @@ def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
         seeded=0 if options.empty else options.opportunities,
         scenario=options.scenario,
         journal_size=options.journal,
+        plugins=options.plugins,
     )
     return replace(made, limits=replace(made.limits, servers=options.servers))
 

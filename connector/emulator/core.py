@@ -66,6 +66,8 @@ class RequestInProgress:
     fault: Fault | None = None
     rule: str = ""
     findings: tuple[str, ...] = ()
+    slept: float = 0.0
+    """Seconds that the organization's own logic took."""
     struck: list[Fault] = field(default_factory=list)
     """Planned faults that acted on its operations."""
     operations: list[OperationResult] = field(default_factory=list)
@@ -99,7 +101,7 @@ class Emulator:
         """Where the certificate authority is, when there is a socket."""
         self._callers_names: tuple[str, ...] = ()
         self._struck: list[Fault] = []
-        self.organization.world.plugins.append(self._trouble)
+        self.organization.world.hooks.append(self._trouble)
         self._late: list[tuple[float, int, RequestInProgress]] = []
 
     def handle(self, request: Request) -> Response:
@@ -270,13 +272,16 @@ class Emulator:
         assert pending.caller is not None
         assert pending.identity is not None
         self._callers_names, self._struck = pending.identity.names, pending.struck
+        logic = self.organization.world.logic
+        logic.slept = 0.0
         answer = self.api.handle(pending.request, pending.caller)
+        pending.slept = logic.slept
         pending.operations = list(answer.operations)
         return answer.response
 
     def _trouble(self, invocation: Invocation) -> None:
-        """Let planned operation faults act: stands where the organization's plug-ins stand."""
-        if invocation.stage != "before" or not self.faults.operational:
+        """Let planned operation faults act."""
+        if not self.faults.operational:
             return
         about = (invocation.record_id,) if invocation.record_id else ()
         call = ObservedOperation("", invocation.message, invocation.table, about, "")
@@ -289,7 +294,7 @@ class Emulator:
         """Do to the answer what the plan says; the work has been committed."""
         fault = pending.fault
         if fault is None or fault.do in ("throttle", "challenge", "hold"):
-            return Exchange(response, hold=sum(fault.hold for fault in pending.struck))
+            return Exchange(response, hold=pending.slept + sum(fault.hold for fault in pending.struck))
         if fault.do == "reset":
             return Exchange(response, "reset")
         if fault.do == "truncate":
@@ -305,7 +310,8 @@ class Emulator:
             self.protection.operations(identity.object_id, len(pending.operations))
             pending.findings += self.referee.settled(pending.number, identity.application_id, pending.operations)
         if pending.admission is not None:
-            self.protection.leave(pending.admission, self.clock.monotonic())
+            took = pending.admission.charged + pending.slept
+            self.protection.leave(pending.admission, self.clock.monotonic(), executed=took)
         if pending.face == "web api":
             user = identity.object_id if identity is not None else None
             response = self.headers.dress(response, pending.request, user, pending.server)

@@ -19,6 +19,7 @@ from connector.emulator.odata import options as odata_options
 from connector.emulator.odata import parse as odata_parse
 from connector.emulator.rules.rule import rules
 from connector.emulator.rules.switches import Switches
+from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
 from connector.emulator.world.schema import load_schema
 
 PAGE = Path(__file__).with_name("COVERAGE.md")
@@ -113,6 +114,33 @@ def _requests() -> Iterator[str]:
     )
 
 
+def _logic() -> Iterator[str]:
+    yield "## The organization's own logic\n"
+    yield (
+        "`connector emulator --plugins FILE.py`, `DATAVERSE_EMULATOR_PLUGINS` for the embedded one, "
+        "`dataverse_emulator_plugins` for pytest; examples in `connector/emulator/examples`.\n"
+    )
+    yield from _table(
+        ("what", "how"),
+        (
+            ("`plugin(context)`", "before and after each message that writes, inside its transaction"),
+            ("`plugin.mode = 'async'`, `flow(context)`", "after the commit; what it does wrong reaches no client"),
+            ("`context`", _code(name for name in dir(LogicContext) if name[0] != "_" and name != "run")),
+            ("depth", f"{DEEPEST}; a plug-in that takes {SANDBOX_SECONDS:.0f} seconds is cut off"),
+            (
+                "left out by",
+                _code(sorted(name for name in preferences.UNDERSTOOD if "bypass" in name or "callbackreg" in name)),
+            ),
+        ),
+    )
+    rows = (
+        (f"`{rule.id}`", str(rule.status), f"`{rule.code}`", rule.text, rule.source)
+        for rule in rules().values()
+        if rule.id.startswith("plugin.")
+    )
+    yield from _table(("rule", "status", "code", "text", "source"), rows)
+
+
 def _definitions() -> Iterator[str]:
     yield "## Definitions\n"
     yield from _table(
@@ -142,7 +170,7 @@ def _rules() -> Iterator[str]:
 
 def coverage() -> str:
     """Return the page."""
-    sections = (_tables, _messages, _queries, _requests, _definitions, _rules)
+    sections = (_tables, _messages, _queries, _requests, _logic, _definitions, _rules)
     lines = [
         "# What the emulator has of the Dataverse Web API",
         "",

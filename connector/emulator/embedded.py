@@ -54,7 +54,8 @@ def open_embedded(
     """Open (or make and fill) the organization at `path`, a SQLite file or `:memory:`.
 
     `options` default to a seeded organization; their path and addresses are replaced. `keys` may be shared by many
-    emulators; those of a file are kept beside it. Raises OSError and the store's errors for an unusable file.
+    emulators; those of a file are kept beside it. Raises OSError and the store's errors for an unusable file,
+    LogicError for one of plug-ins.
     """
     chosen = replace(options or EmulatorOptions(), path=path, url=EMBEDDED_URL, login_url=EMBEDDED_LOGIN)
     if keys is None:

@@ -3,7 +3,9 @@
     def test_my_client(dataverse_emulator):
         session.mount(dataverse_emulator.url, dataverse_emulator.adapter())
 
-Both are filled with the same 300 opportunities each time and keep nothing. The in-process one has a virtual clock: its
+Both are filled with the same 300 opportunities each time and keep nothing. Override the fixture
+`dataverse_emulator_options` for another organization, or name files of plug-ins in the option of pytest's settings
+`dataverse_emulator_plugins`. The in-process one has a virtual clock: its
 waits take no time and `dataverse_emulator.emulator.control` moves it.
 """
 
@@ -27,16 +29,31 @@ def dataverse_emulator_keys() -> Keys:
     return Keys()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of pytest's settings."""
+    parser.addini("dataverse_emulator_plugins", "Files of the emulated organization's own logic.", "paths", default=[])
+
+
 @pytest.fixture
-def dataverse_emulator(dataverse_emulator_keys: Keys) -> Iterator[EmbeddedEmulator]:
+def dataverse_emulator_options(pytestconfig: pytest.Config) -> EmulatorOptions:
+    """Return what the emulated organization of a test is: override it for another one."""
+    return EmulatorOptions(plugins=tuple(pytestconfig.getini("dataverse_emulator_plugins")))
+
+
+@pytest.fixture
+def dataverse_emulator(
+    dataverse_emulator_keys: Keys, dataverse_emulator_options: EmulatorOptions
+) -> Iterator[EmbeddedEmulator]:
     """Return an emulated organization in this process, fresh for the test, on a virtual clock."""
-    embedded = open_embedded(MEMORY, VirtualClock(), keys=dataverse_emulator_keys)
+    embedded = open_embedded(MEMORY, VirtualClock(), dataverse_emulator_options, dataverse_emulator_keys)
     yield embedded
     embedded.close()
 
 
 @pytest.fixture
-def dataverse_emulator_server(dataverse_emulator_keys: Keys, tmp_path: Path) -> Iterator[ServedEmulator]:
+def dataverse_emulator_server(
+    dataverse_emulator_keys: Keys, dataverse_emulator_options: EmulatorOptions, tmp_path: Path
+) -> Iterator[ServedEmulator]:
     """Return an emulated organization that listens on a port of this machine, fresh for the test, in real time."""
-    with served(EmulatorOptions(), SystemClock(), tmp_path / "emulator", dataverse_emulator_keys) as emulator:
+    with served(dataverse_emulator_options, SystemClock(), tmp_path / "emulator", dataverse_emulator_keys) as emulator:
         yield emulator

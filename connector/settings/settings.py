@@ -57,3 +57,5 @@ class Settings:
     store: str = field(repr=False)
     log_level: str
     service: ServiceSettings
+    emulator_plugins: tuple[Path, ...] = ()
+    """Files of the embedded emulator's own logic."""

@@ -104,6 +104,12 @@ class Variables(BaseModel):
         description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
         "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",
     )
+    emulator_plugins: str = Field(
+        "",
+        alias="DATAVERSE_EMULATOR_PLUGINS",
+        description="For emulator:PATH: Python files of the emulated organization's own logic (plugin(context), "
+        "flow(context)), separated as in PATH.",
+    )
     tenant_id: Annotated[str, AfterValidator(_tenant)] = Field(
         "",
         alias="DATAVERSE_TENANT_ID",

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from connector.emulator.api.batch import Batch, ContentIdReferences, read_batch
 from connector.emulator.api.multipart import InnerRequest
 from connector.emulator.api.operation import OperationRequest, error_response
-from connector.emulator.api.preferences import NONE, Preferences, check_headers, preferences
+from connector.emulator.api.preferences import NONE, Preferences, bypassing, check_headers, preferences
 from connector.emulator.api.routing import Router
 from connector.emulator.http.exchange import ApiResponse, OperationResult
 from connector.emulator.http.responses import split_url
@@ -89,6 +89,7 @@ class Api:
             if len(operation.query) + len(operation.path) > longest:
                 raise ODataError(f"The URL is longer than {longest} characters.")  # noqa: TRY301 - refused as all are
             operation.options = options(operation.query)
+            operation.caller = bypassing(self._world.access, operation.caller, operation.headers)
             if operation.body:
                 _check_json(operation)
             response = self._routing().answer(operation)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from uuid import UUID, uuid5
 
 from connector.emulator.api.preferences import Preferences
 from connector.emulator.api.rows import Json
@@ -105,21 +106,36 @@ def error_response(refused: Refused, preferences: Preferences, names: Mapping[st
 
 
 _PREFIX = "@Microsoft.PowerApps.CDS."
+_SYSTEM_STEPS = UUID("3b0b8d44-6a1e-5b0c-9f5e-2d1c7a9e4f60")
 
 
 def _details(refused: Refused, names: Mapping[str, str]) -> dict[str, str]:
-    """Return the error annotations (compose-http-requests-handle-errors; the Api* keys as in recordings)."""
+    """Return the error annotations (compose-http-requests-handle-errors; the Api* keys as in captured answers).
+
+    StepErrorDetails is a list of id and status; that sales errors carry it is known from Microsoft's own client.
+    """
+    failure = refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    details = {
+        "OperationStatus": "0",
+        "SubErrorCode": "-2146233088",
+        "ApiExceptionSourceKey": "Plugin/Microsoft.Crm.Common.ObjectModel",
+        "ApiStepKey": str(uuid5(_SYSTEM_STEPS, refused.rule)),
+        "ApiDepthKey": "1",
+        "ApiActivityIdKey": str(uuid5(_SYSTEM_STEPS, f"{refused.rule}:{refused.message}")),
+        "ApiPluginSolutionNameKey": "System",
+        "ApiStepSolutionNameKey": "System",
+        "ApiExceptionCategory": "ServiceError" if failure else "ClientError",
+        "ApiExceptionMessageName": names.get(refused.code, ""),
+        "ApiExceptionHttpStatusCode": str(refused.status),
+        **refused.details,
+    }
+    trace = details.pop("TraceText", "")
+    step = {"Id": details["ApiStepKey"], "Status": refused.status}
+    details["StepErrorDetails"] = json.dumps([step], separators=(",", ":"))
     return {
-        f"{_PREFIX}ErrorDetails.OperationStatus": "0",
-        f"{_PREFIX}ErrorDetails.SubErrorCode": "-2146233088",
-        f"{_PREFIX}ErrorDetails.ApiExceptionSourceKey": "Plugin/Microsoft.Crm.Common.ObjectModel",
-        f"{_PREFIX}ErrorDetails.ApiExceptionCategory": "ClientError"
-        if refused.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        else "ServiceError",
-        f"{_PREFIX}ErrorDetails.ApiExceptionMessageName": names.get(refused.code, ""),
-        f"{_PREFIX}ErrorDetails.ApiExceptionHttpStatusCode": str(refused.status),
+        **{f"{_PREFIX}ErrorDetails.{name}": text for name, text in details.items()},
         f"{_PREFIX}HelpLink": "http://go.microsoft.com/fwlink/?LinkID=398563&error=Microsoft.Crm.CrmException%3a"
         f"{refused.code.removeprefix('0x')}&client=platform",
-        f"{_PREFIX}TraceText": "",
+        f"{_PREFIX}TraceText": trace,
         f"{_PREFIX}InnerError.Message": refused.message,
     }

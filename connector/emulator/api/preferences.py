@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import translate
 from functools import lru_cache
 
 from connector.emulator.odata.lexer import ODataError
+from connector.emulator.rules.rule import refuse
+from connector.emulator.world.callers import (
+    BYPASS_LOGIC_PRIVILEGE,
+    BYPASS_PLUGINS_PRIVILEGE,
+    Access,
+    Bypass,
+    Caller,
+)
 from connector.emulator.world.schema import names
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"
@@ -37,10 +45,6 @@ WITHOUT_EFFECT = {
     "host": "Part of the URL.",
     "isolation": "Reads are consistent here.",
     "keep-alive": "Belongs to the connection.",
-    "mscrm.suppresscallbackregistrationexpanderjob": "There are no flows to trigger here.",
-    "mscrm.bypasscustompluginexecution": "There are no custom plug-ins here.",
-    "mscrm.bypassbusinesslogicexecution": "There is no custom logic here.",
-    "mscrm.bypassbusinesslogicexecutionstepids": "There is no custom logic here.",
     "mscrm.mergelabels": "Labels cannot be changed here.",
     "origin": "Answers carry no CORS headers.",
     "pragma": "Nothing is cached.",
@@ -57,7 +61,9 @@ WITHOUT_EFFECT = {
 UNDERSTOOD = frozenset(
     names(
         "callerobjectid content-type if-match if-none-match mscrm.suppressduplicatedetection mscrmcallerid "
-        "odata-maxversion odata-version prefer"
+        "odata-maxversion odata-version prefer mscrm.bypassbusinesslogicexecution "
+        "mscrm.bypassbusinesslogicexecutionstepids mscrm.bypasscustompluginexecution "
+        "mscrm.suppresscallbackregistrationexpanderjob"
     )
 )
 """Headers that change an answer, or that are checked."""
@@ -146,6 +152,43 @@ def check_headers(headers: Mapping[str, str], path: str = "") -> None:
                 _check(name, value)
         elif not name.startswith(("x-", "sec-", "ms-")):
             raise ODataError(f"The header '{name}' is not supported by this emulator.")
+
+
+MOST_STEPS = 3
+"""Step ids that may be left out in one request (BypassBusinessLogicExecutionStepIdsLimit, default)."""
+_LOGIC = frozenset({"customsync", "customasync"})
+_BYPASS = "mscrm.bypassbusinesslogicexecution"
+_LEGACY_BYPASS = "mscrm.bypasscustompluginexecution"
+_NO_FLOWS = "mscrm.suppresscallbackregistrationexpanderjob"
+
+
+def bypassing(access: Access, caller: Caller, headers: Mapping[str, str]) -> Caller:
+    """Return `caller` with what the headers leave out of the organization's own logic.
+
+    Raises Refused without the privilege for it, ODataError for values that there are not.
+    """
+    kinds = {kind.strip().lower() for kind in headers.get(_BYPASS, "").split(",") if kind.strip()}
+    steps = [step.strip("{} ").lower() for step in headers.get(f"{_BYPASS}stepids", "").split(",") if step.strip()]
+    legacy, no_flows = _flag(headers, _LEGACY_BYPASS), _flag(headers, _NO_FLOWS)
+    if not (kinds or steps or legacy or no_flows):
+        return caller
+    if kinds - _LOGIC:
+        raise ODataError(f"The value '{headers[_BYPASS]}' of the header '{_BYPASS}' is not supported.")
+    if kinds or steps:
+        access.require_bypass(caller, BYPASS_LOGIC_PRIVILEGE)
+    if legacy:
+        access.require_bypass(caller, BYPASS_PLUGINS_PRIVILEGE)
+    if len(steps) > MOST_STEPS:
+        raise refuse("plugin.bypass_steps", len(steps), MOST_STEPS)
+    sync = legacy or "customsync" in kinds
+    return replace(caller, bypass=Bypass(sync, "customasync" in kinds, no_flows, frozenset(steps)))
+
+
+def _flag(headers: Mapping[str, str], name: str) -> bool:
+    value = headers.get(name, "false").lower()
+    if value not in ("true", "false"):
+        raise ODataError(f"The header '{name}' must be true or false, not '{value}'.")
+    return value == "true"
 
 
 _CHECKED = frozenset({"accept", "odata-version", "odata-maxversion", "mscrm.suppressduplicatedetection"})

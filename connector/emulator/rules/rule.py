@@ -42,11 +42,13 @@ class Rule:
 class Refused(Exception):
     """The service turned the operation down; everything it did in this transaction is undone.
 
-    `status` is the HTTP status, `code` lower-case hexadecimal, `rule` the id of the rule that said no.
+    `status` is the HTTP status, `code` lower-case hexadecimal, `rule` the id of the rule that said no, `details` the
+    error annotations that differ from the usual ones, by the end of their names.
     """
 
     def __init__(self, status: int, code: str, message: str, rule: str) -> None:
         super().__init__(message)
+        self.details: Mapping[str, str] = {}
         self.status = status
         self.code = code
         self.message = message

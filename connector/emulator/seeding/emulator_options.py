@@ -22,7 +22,7 @@ class EmulatorOptions:
     `path` is the SQLite file or `:memory:`; `url` and `login_url` are origins without a path; `seeded` opportunities
     fill an empty organization (0 leaves it empty but for its users) unless a `scenario` is named; `latency` None
     answers as fast as it can; with `sql_locks` writes to rows of one account wait for each other; `seed` decides all
-    that is left to chance.
+    that is left to chance; `plugins` are files of the organization's own logic (see custom_logic).
     """
 
     path: str | Path = MEMORY
@@ -37,6 +37,7 @@ class EmulatorOptions:
     seeded: int = 300
     scenario: str = ""
     journal_size: int = 5000
+    plugins: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,5 +62,6 @@ class ServeOptions:
     latency: str = "none"
     seed: int = 1
     journal: int = 5000
+    plugins: tuple[Path, ...] = ()
     folder: Path | None = None
     """Where certificates and the signing key are kept; beside the database when absent."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from connector.emulator.rules.rule import Refused
 from connector.emulator.seeding.organization import BUSINESS_UNIT_ID, SALES_USER_ID
 from connector.emulator.world.callers import Caller
-from connector.emulator.world.records import Ref, TypedValue
-from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind, Table
+from connector.emulator.world.plain_values import typed
+from connector.emulator.world.records import TypedValue
+from connector.emulator.world.schema import Table
 from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
 
@@ -99,37 +99,6 @@ def _value(table: Table, name: str, value: Any, place: str) -> TypedValue:
     if value is None:
         return None
     try:
-        return _typed(column, value)
+        return typed(column, value)
     except (ValueError, TypeError, OverflowError) as error:
         raise SeedRefused(f"{place}: {value!r:.80} is no value for {name} ({column.kind}).") from error
-
-
-def _typed(column: Column, value: Any) -> TypedValue:
-    kind = column.kind
-    if kind in LOOKUP_KINDS:
-        table, _, key = str(value).rpartition(":")
-        if column.polymorphic and not table:
-            raise ValueError(value)
-        return Ref(table or column.targets[0], key.lower())
-    if kind in WHOLE_KINDS:
-        return int(value)
-    if kind in FRACTION_KINDS:
-        return float(value)
-    if kind is Kind.BOOLEAN:
-        return _boolean(str(value).lower())
-    return _text_or_day(kind, str(value))
-
-
-def _text_or_day(kind: Kind, text: str) -> TypedValue:
-    if kind is Kind.DATEONLY:
-        return date.fromisoformat(text)
-    if kind is Kind.DATETIME:
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo is not None else moment.date()
-    return text.lower() if kind is Kind.UUID else text
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "1", "false", "0"):
-        raise ValueError(text)
-    return text in ("true", "1")

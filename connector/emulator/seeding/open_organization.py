@@ -58,6 +58,8 @@ class Organization:
                 self.world.use(Switches().with_values(scenario.switches))
             else:
                 self._begin(scenario)
+        for path in options.plugins:
+            self.world.logic.load(path)
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
         self._baseline = self._copy()
 

@@ -12,6 +12,12 @@ from connector.emulator.world.store import Store
 
 ACT_ON_BEHALF_PRIVILEGE = "prvActOnBehalfOfAnotherUser"
 BYPASS_PLUGINS_PRIVILEGE = "prvBypassCustomPlugins"
+BYPASS_LOGIC_PRIVILEGE = "prvBypassCustomBusinessLogic"
+KNOWN_PRIVILEGE_IDS = {
+    BYPASS_LOGIC_PRIVILEGE: "0ea552b0-a491-4470-9a1b-82068deccf66",
+    BYPASS_PLUGINS_PRIVILEGE: "148a9eaf-d0c4-4196-9852-c3a38e35f6a1",
+}
+"""Ids that are the same in every organization (bypass-custom-business-logic)."""
 VERBS = ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
 
 CLOSING_PRIVILEGES = frozenset(
@@ -34,11 +40,22 @@ _ACCESS_MODES = ("Read-Write", "Administrative", "Read", "Support User", "Non-in
 
 
 @dataclass(frozen=True, slots=True)
+class Bypass:
+    """Which of the organization's own logic an operation leaves out."""
+
+    sync: bool = False
+    asynchronous: bool = False
+    flows: bool = False
+    steps: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """The user an operation runs as.
 
     `user_id` is the user whose name is on the rows; under impersonation `impersonating_user_id` is the user who really
     calls, and `privileges` are those that both have. `utc_offset_minutes` is what to add to UTC for the user's clock.
+    `depth` is 1 for a request, and one more for each plug-in in between; `bypass` is what the request leaves out.
     """
 
     user_id: str
@@ -50,19 +67,21 @@ class Caller:
     business_unit_id: str = ""
     role_count: int = 0
     access_mode: str = "0 Read-Write"
+    depth: int = 1
+    bypass: Bypass = Bypass()
 
 
 def all_privileges(schema: Schema) -> frozenset[str]:
     """Return every privilege of the slice: what a system administrator holds."""
     names = {table.privilege_name for table in schema.tables.values()}
     return frozenset(
-        {ACT_ON_BEHALF_PRIVILEGE, BYPASS_PLUGINS_PRIVILEGE} | {f"prv{verb}{name}" for verb in VERBS for name in names}
+        {ACT_ON_BEHALF_PRIVILEGE, *KNOWN_PRIVILEGE_IDS} | {f"prv{verb}{name}" for verb in VERBS for name in names}
     )
 
 
 def privilege_id(name: str) -> str:
-    """Return the id under which the emulator knows a privilege (its own: the real ids differ)."""
-    return str(uuid5(_PRIVILEGE_IDS, name))
+    """Return the id under which the emulator knows a privilege (its own, but for those known to be fixed)."""
+    return KNOWN_PRIVILEGE_IDS.get(name) or str(uuid5(_PRIVILEGE_IDS, name))
 
 
 class Access:
@@ -108,6 +127,13 @@ class Access:
         """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
         if privilege not in caller.privileges:
             raise lacking(caller, table, privilege)
+
+    def require_bypass(self, caller: Caller, privilege: str) -> None:
+        """Raise Refused unless the caller may leave out custom logic by `privilege`."""
+        if privilege not in caller.privileges:
+            held, mode = len(caller.privileges), caller.access_mode
+            values = (caller.user_id, caller.role_count, held, mode, privilege, privilege_id(privilege))
+            raise refuse("plugin.bypass", *values)
 
     def _find(self, column: str, value: str) -> bool:
         key = (column, value)

@@ -184,6 +184,12 @@ class Records:
         row[table.primary_id] = key
         self._born(table, row, key)
         self._check_required(table, row)
+        return self.add(caller, table, row)
+
+    def add(self, caller: Caller, table: Table, row: Row) -> str:
+        """Add stored values as they are, with audit columns and base amounts, and return the id of the row."""
+        key = str(row.get(table.primary_id) or self.new_id())
+        row[table.primary_id] = key
         self._audit_new(caller, table, row)
         self._amounts(table, row, row)
         try:

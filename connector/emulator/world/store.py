@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,6 +89,7 @@ class Store:
         self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
         weakref.finalize(self, self.db.close)  # a store that nobody closed; __del__ may run after the connection's own
         self._transaction = Transaction(self)
+        self._on_commit: list[list[Callable[[], None]]] = []
         self._seen = 0
         self._prepare(schema)
         self.version = self._highest_version()
@@ -113,6 +114,11 @@ class Store:
             self.lock.release()
             raise
         self.depth += 1
+        self._on_commit.append([])
+
+    def on_commit(self, act: Callable[[], None]) -> None:
+        """Call `act` once the outermost transaction is committed; never when what is around this call is undone."""
+        self._on_commit[-1].append(act)
 
     def _catch_up(self) -> None:
         """Notice what another process wrote into the file, so that no version number is given twice."""
@@ -129,7 +135,13 @@ class Store:
             self._rollback()  # a full disk, say: what cannot be kept must not stay half done
             raise
         self.depth -= 1
+        acts = self._on_commit.pop()
         self.lock.release()
+        if self.depth:
+            self._on_commit[-1] += acts
+        else:
+            for act in acts:
+                act()
 
     def _rollback(self) -> None:
         try:
@@ -141,6 +153,7 @@ class Store:
         finally:
             self.undone += 1
             self.depth -= 1
+            self._on_commit.pop()
             self.lock.release()
 
     # --- rows ---------------------------------------------------------------------------------------------------

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from connector.clock import Clock
 from connector.emulator.rules.rule import Refused, refuse, rules
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world import changes, jobs
 from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
+from connector.emulator.world.custom_logic import DEEPEST, CustomLogic, MessageEvent
 from connector.emulator.world.customization import Customization
 from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available
 from connector.emulator.world.message_rows import write_message_rows
 from connector.emulator.world.opportunity import Arguments
-from connector.emulator.world.records import Records, Ref, Values
+from connector.emulator.world.plain_values import typed_row
+from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.schema import Collection, Message, Schema, Table
 from connector.emulator.world.store import Store, StoreSnapshot
 
-__all__ = ["Caller", "Invocation", "Plugin", "Ref", "Refused", "World", "plugin_abort"]
+__all__ = ["Caller", "Hook", "Invocation", "Ref", "Refused", "World"]
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a plug-in is told: `stage` is `before` (outside the operation's transaction) or `after` (inside it)."""
+    """An operation that is about to begin, outside its transaction."""
 
-    stage: str
     message: str
     table: str
     record_id: str
     caller: Caller
-    world: World
 
 
-Plugin = Callable[[Invocation], None]
-"""Called before and after every change; raising `plugin_abort(text)` aborts the operation."""
-
-
-def plugin_abort(text: str) -> Refused:
-    """Return the refusal of a plug-in that throws: 400, 0x80040265, its own text."""
-    return refuse("plugin.abort", text)
+Hook = Callable[[Invocation], None]
+"""Called before every operation, reads included, outside its transaction; raising Refused refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,7 @@ class World:
 
     Every operation is one transaction (a savepoint inside `store.transaction()`), checks the caller's privileges and
     raises Refused for what the service refuses. Reading is done on `store` directly, after `check_read`.
-    `plugins` are called around every change.
+    `logic` is the organization's own, run around every change; `hooks` come before every operation.
     """
 
     def __init__(
@@ -72,7 +69,8 @@ class World:
         self.clock = clock
         self.access = Access(store)
         self.records = Records(schema, store, switches, clock, chance or random.Random())
-        self.plugins: list[Plugin] = []
+        self.hooks: list[Hook] = []
+        self.logic = CustomLogic()
         self._plain_schema = schema
         self.customization = Customization()
         self.messages: Mapping[str, Message] = {}
@@ -121,7 +119,7 @@ class World:
         return WorldSnapshot(self.store.snapshot(), self.switches, self.records.chance.getstate())
 
     def restore(self, snapshot: WorldSnapshot) -> None:
-        """Make everything what it was when `snapshot` was taken; plug-ins stay."""
+        """Make everything what it was when `snapshot` was taken; hooks and custom logic stay."""
         self.store.restore(snapshot.rows)
         self.records.chance.setstate(snapshot.chance)
         self._reload(snapshot.switches)
@@ -146,9 +144,8 @@ class World:
         self.access.require(caller, self.schema.tables[table], ("Read",))
 
     def note_read(self, caller: Caller, message: str, table: str, key: str) -> None:
-        """Tell the plug-ins that rows of `table` were read; raises what they raise."""
-        for plugin in self.plugins:
-            plugin(Invocation("before", message, table, key, caller, self))
+        """Tell the hooks that rows of `table` are read; raises what they raise."""
+        self._tell(message, Ref(table, key), caller)
 
     def catch_up(self) -> None:
         """Do the background jobs that are due; every operation and `check_read` does this first."""
@@ -159,26 +156,38 @@ class World:
 
     def create(self, caller: Caller, table: str, values: Values) -> str:
         """Create a row and return its id. Raises Refused."""
-        key = str(values.get(self.schema.tables[table].primary_id) or "")
-        self._tell("before", "Create", Ref(table, key), caller)
-        with self.store.transaction():
-            made = changes.create_row(self.records, self.access, caller, self.schema.tables[table], values)
-            self._tell("after", "Create", Ref(table, made), caller)
+        shape = self.schema.tables[table]
+        about = Ref(table, str(values.get(shape.primary_id) or ""))
+        with self._message(caller, "Create", about, {"Target": values}) as event:
+            made = changes.create_row(self.records, self.access, caller, shape, values)
+            event.about = Ref(table, made)
         return made
 
     def update(self, caller: Caller, table: str, key: str, values: Values) -> None:
         """Change columns of a row, state and status reason among them. Raises Refused (404 when it is missing)."""
-        self._tell("before", "Update", Ref(table, key), caller)
-        with self.store.transaction():
-            changes.update_row(self.records, self.access, caller, self.schema.tables[table], key, values)
-            self._tell("after", "Update", Ref(table, key), caller)
+        shape = self.schema.tables[table]
+        with self._message(caller, "Update", Ref(table, key), {"Target": {**values, shape.primary_id: key}}):
+            changes.update_row(self.records, self.access, caller, shape, key, values)
 
     def delete(self, caller: Caller, table: str, key: str) -> None:
         """Delete a row. Raises Refused (404 when it is missing)."""
-        self._tell("before", "Delete", Ref(table, key), caller)
-        with self.store.transaction():
+        with self._message(caller, "Delete", Ref(table, key), {"Target": {self.schema.tables[table].primary_id: key}}):
             changes.delete_row(self.records, self.access, caller, self.schema.tables[table], key)
-            self._tell("after", "Delete", Ref(table, key), caller)
+
+    @contextmanager
+    def _message(
+        self, caller: Caller, message: str, about: Ref, parameters: Mapping[str, Any]
+    ) -> Iterator[MessageEvent]:
+        """Run an operation in its transaction, the organization's own logic before and after it. Raises Refused."""
+        if caller.depth > DEEPEST:
+            raise refuse("plugin.depth")
+        self._tell(message, about, caller)
+        event = MessageEvent(message, about, parameters, caller)
+        with self.store.transaction():
+            self.logic.run(self, "pre", event)
+            yield event
+            self.logic.run(self, "post", event)
+            self.logic.schedule(self, event)
 
     def associate(self, caller: Caller, target: Ref, relationship: str, related: Ref) -> None:
         """Relate two rows through a collection- or single-valued navigation property of `target`. Raises Refused."""
@@ -235,20 +244,54 @@ class World:
         if shape.bound_to and (target is None or target.table != shape.bound_to):
             raise refuse("message.unsupported", message, target.table if target else "")
         about = target or _subject(shape, arguments)
-        self._tell("before", message, about, caller)
-        with self.store.transaction():
+        with self._message(caller, message, about, arguments):
             if shape.pack == "project operations" and self.switches.project_operations == "background":
                 jobs.enqueue(self.records, caller, message, arguments, about)
                 return None
-            answer = HANDLERS[message](self.records, self.access, caller, arguments, about)
-            self._tell("after", message, about, caller)
-        return answer
+            return HANDLERS[message](self.records, self.access, caller, arguments, about)
 
-    def _tell(self, stage: str, message: str, about: Ref, caller: Caller) -> None:
-        if stage == "before":
-            self.catch_up()
-        for plugin in self.plugins:
-            plugin(Invocation(stage, message, about.table, about.id, caller, self))
+    def execute(self, caller: Caller, message: str, parameters: Mapping[str, Any]) -> object:
+        """Perform a message for a plug-in, its parameters plain (see LogicContext.execute); raises Refused."""
+        if message in ("Create", "Update", "Delete"):
+            table, values = self._entity(parameters["Target"])
+            key = str(values.pop(self.schema.tables[table].primary_id, "") or "")
+            if message == "Create":
+                return self.create(caller, table, {**values, **_keyed(self.schema.tables[table], key)})
+            if message == "Update":
+                self.update(caller, table, key, values)
+            else:
+                self.delete(caller, table, key)
+            return None
+        shape = self.messages[message]
+        arguments: dict[str, Any] = {}
+        for parameter in shape.parameters:
+            value = parameters.get(parameter.name)
+            if parameter.type.startswith("entity:") and isinstance(value, Mapping):
+                table, values = self._entity({"@table": parameter.type.removeprefix("entity:"), **value})
+                arguments[parameter.name] = {"@table": table, **values}
+            elif value is not None:
+                arguments[parameter.name] = value
+        target = None
+        if shape.bound_to:
+            table, values = self._entity({"@table": shape.bound_to, **parameters["entity"]})
+            target = Ref(table, str(values[self.schema.tables[table].primary_id]))
+        result = self.call(caller, message, arguments, target)
+        row = result.get("@ref") if result is not None else None
+        return row.id if isinstance(row, Ref) else result
+
+    def _entity(self, data: Mapping[str, Any]) -> tuple[str, dict[str, TypedValue]]:
+        """Return the table and the typed columns of a row written plainly."""
+        kind = str(data.get("@table") or data["@odata.type"]).removeprefix("#").removeprefix("Microsoft.Dynamics.CRM.")
+        return kind, typed_row(self.schema, self.schema.tables[kind], data)
+
+    def _tell(self, message: str, about: Ref, caller: Caller) -> None:
+        self.catch_up()
+        for hook in self.hooks:
+            hook(Invocation(message, about.table, about.id, caller))
+
+
+def _keyed(table: Table, key: str) -> dict[str, TypedValue]:
+    return {table.primary_id: key} if key else {}
 
 
 def _subject(shape: Message, arguments: Arguments) -> Ref:

@@ -10,7 +10,7 @@ from connector.emulator.seeding.organization import EURO_ID, US_DOLLAR_ID, row_i
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import TypedValue
-from connector.emulator.world.world import Invocation, Ref, Refused, World, plugin_abort
+from connector.emulator.world.world import Ref, Refused, World
 
 ACTIVITY = "99999999-0000-4000-8000-000000000001"
 ACCOUNT = Ref("account", row_id(1, 1))
@@ -500,31 +500,6 @@ def test_values_that_do_not_fit_are_refused_by_name(world: World, admin: Caller)
         with pytest.raises(Refused) as refused:
             world.create(admin, "opportunity", values)
         assert refused.value.code == expected, values
-
-
-def test_a_plug_in_may_undo_an_operation_or_spoil_it_before_it_begins(world: World, admin: Caller) -> None:
-    offer = quote(world, admin, active=True)
-
-    def revert_then_fail(told: Invocation) -> None:
-        if (told.stage, told.message) == ("before", "CloseQuote"):
-            told.world.store.update("quote", told.record_id, {"statecode": 0, "statuscode": 1})
-            raise plugin_abort("Talk to finance first.")
-
-    world.plugins.append(revert_then_fail)
-    with pytest.raises(Refused) as refused:
-        close(world, admin, "CloseQuote", offer, 5)
-    assert (code(refused), refused.value.message) == ((400, "0x80040265"), "Talk to finance first.")
-    assert state(world, offer) == (0, 1)
-
-    def fail_after(told: Invocation) -> None:
-        if told.stage == "after" and told.message == "WinOpportunity":
-            raise plugin_abort("Too late.")
-
-    deal = opportunity(world, admin)
-    world.plugins[:] = [fail_after]
-    with pytest.raises(Refused):
-        close(world, admin, "WinOpportunity", deal, 3)
-    assert (state(world, deal), activities(world, deal)) == ((0, 1), [])
 
 
 def test_relating_a_competitor_works_from_both_sides_and_once(world: World, admin: Caller) -> None:

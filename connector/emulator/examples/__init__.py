@@ -1,0 +1,1 @@
+"""Files for `connector emulator --plugins`: what organizations do when something is closed."""
