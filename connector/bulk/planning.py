@@ -11,14 +11,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
+from uuid import UUID
 
 from connector.bulk.results import request_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
-from connector.closing.model import Intent, Plan
+from connector.closing.model import Intent, Outcome, Plan, StepKind
 from connector.closing.organization import Organization
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
@@ -29,18 +31,45 @@ CHUNK = 400
 READS = 2 / 300
 """Requests that a row of a run costs for looking, before and after: one `$batch` for 300 rows each time."""
 PLAN_VERSION = 1
+PROBLEMS = 5
+"""Refused and failed rows that a summary names."""
 NOT_APPROVED = "refused"
 """What stands for the digest of a plan where there is none to approve: no plan has it."""
 
 
+@dataclass(frozen=True, slots=True)
+class CloseGroup:
+    """What the opportunities of a plan are counted by: how they end, and in which currency."""
+
+    outcome: Outcome
+    status: int
+    currency_id: UUID | None
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        currency = None if self.currency_id is None else str(self.currency_id)
+        return {"outcome": self.outcome.value, "status_reason": self.status, "currency_id": currency}
+
+
 @dataclass(slots=True)
 class Summary:
-    """What a plan comes to. `steps` are writes, of which each counts towards the entitlement."""
+    """What a plan comes to. `steps` are writes, of which each counts towards the entitlement.
+
+    `values` has the sum of the estimated values of each group of `closes`, `problems` the first rows that are not done.
+    """
 
     rows: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     steps: int = 0
+    closes: Counter[CloseGroup] = field(default_factory=Counter)
+    values: dict[CloseGroup, Decimal] = field(default_factory=dict)
+    problems: list[dict[str, object]] = field(default_factory=list)
+
+    def add_close(self, group: CloseGroup, value: Decimal | None) -> None:
+        """Count an opportunity that would be closed."""
+        self.closes[group] += 1
+        self.values[group] = self.values.get(group, Decimal()) + (value or Decimal())
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
@@ -49,6 +78,10 @@ class Summary:
             **{status: self.by_status[status] for status in ("planned", "already_closed", "refused", "failed")},
             "reasons": dict(self.reasons.most_common()),
             "steps": self.steps,
+            "closes": [
+                group.data() | {"rows": n, "value": str(self.values[group])} for group, n in self.closes.items()
+            ],
+            "problems": self.problems,
         }
 
 
@@ -156,6 +189,11 @@ def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dic
         data |= {"name": found.snapshot.opportunity.name, "steps": steps, "digest": found.verdict.digest}
         data["status"] = "planned" if steps else "already_closed"
         summary.steps += len(steps)
+        opportunity = found.snapshot.opportunity
+        for step in found.verdict.steps:
+            if step.kind is StepKind.CLOSE_OPPORTUNITY:
+                group = CloseGroup(row.intent.outcome, step.status or 0, opportunity.currency_id)
+                summary.add_close(group, opportunity.estimated_value)
     else:
         data |= {"name": found.snapshot.opportunity.name, "status": "refused"}
         data |= {"reason_code": found.verdict.code, "reason": found.verdict.reason}
@@ -163,6 +201,9 @@ def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dic
     summary.by_status[str(data["status"])] += 1
     if "reason_code" in data:
         summary.reasons[str(data["reason_code"])] += 1
+        if len(summary.problems) < PROBLEMS:
+            kept = {name: data[name] for name in ("row", "name", "status", "reason") if name in data}
+            summary.problems.append(kept | {"opportunity_id": str(row.intent.opportunity_id)})
     return data
 
 

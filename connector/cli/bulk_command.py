@@ -12,6 +12,7 @@ from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.cli.bulk.job_views import show_counts
+from connector.cli.bulk.plan_view import show_plan
 from connector.cli.bulk.process import opened, who
 from connector.cli.bulk.run_job import (
     agree,
@@ -25,7 +26,6 @@ from connector.cli.bulk.run_job import (
     work,
 )
 from connector.cli.bulk.source import source_of, source_options
-from connector.cli.bulk.words import duration
 from connector.cli.bulk.words import rows as rows_of
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
@@ -82,21 +82,11 @@ def plan(
             pass
         head = {"organization": connection.base_url, **source.data()}
         summary = write_plan(target, head, rows(), connection.organization)
-        told = forecast(summary, connection.clients, seconds_per_step)
-    data = {"plan": str(target), **summary.data(), "forecast": told.data()}
-    if as_json:
-        print_json(data)
-    else:
-        told_status = ", ".join(f"{n:,} {status.replace('_', ' ')}" for status, n in summary.by_status.items())
-        click.echo(f"{target}: {rows_of(summary.rows)}, {told_status}.")
-        for reason, count in summary.reasons.most_common():
-            click.echo(f"  {count:>8,}  {reason}")
-        if summary.reasons:
-            click.echo("Which rows these are, and why, stands in the plan file.")
-        click.echo(
-            f"To carry it out takes about {told.requests:,} requests, {told.operations:,} operations of the "
-            f"entitlement, and {duration(told.seconds)} if a write takes {seconds_per_step} s."
-        )
+        cost = forecast(summary, connection.clients, seconds_per_step)
+        if as_json:
+            print_json({"plan": str(target), **summary.data(), "forecast": cost.data()})
+        else:
+            show_plan(target, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 
 
@@ -134,11 +124,8 @@ def run(
                 may_go_on(ledger, job, ledger.counts(job_name).open)
             else:
                 count = sum(1 for _ in rows())
-                agree(
-                    f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?",
-                    agreed=yes,
-                    as_json=as_json,
-                )
+                question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
+                agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
                 ledger.create(job_name, rows(), options=source.data(), organization=connection.base_url, who=who())
         return work(ledger, ledger.job(job_name), settings, as_json=as_json)
 

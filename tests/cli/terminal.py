@@ -41,7 +41,7 @@ def on_terminal(*arguments: str, columns: int, folder: Path, answer: str = "", *
     seen, answered = b"", not answer
     while piece := _read(mine):
         seen += piece
-        if not answered and b"[y/N]" in seen:
+        if not answered and (b"[y/N]" in seen or b"to go on" in seen):
             os.write(mine, answer.encode())
             answered = True
     os.close(mine)

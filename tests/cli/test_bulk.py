@@ -207,8 +207,21 @@ def test_a_person_is_told_where_to_read_why_rows_were_not_done(desk: Desk) -> No
     said = bulk(desk, "report", "our june", "--dead-letters", "again.csv")
     assert said.out.endswith("again.csv: 1 row written.\n")
     said = bulk(desk, "plan", "none.csv")
-    assert "1 row, 1 failed." in said.out
-    assert "Which rows these are, and why, stands in the plan file." in said.out
+    assert "Plan of 1 row in https://org.emulator.invalid: 1 failed." in said.out
+    assert "failed: There is no opportunity" in said.out
+    assert "Reasons: 1 NotFound. See none.plan.jsonl for the 1 row and why." in said.out
+
+
+def test_a_plan_sums_up_by_outcome_and_currency_and_says_what_to_type_next(desk: Desk) -> None:
+    said = bulk(desk, "plan", "--where", "estimatedvalue gt 0", "--lost", "--limit", "7", "--out", "p.plan.jsonl")
+    assert said.code == 0
+    assert "7 planned." in said.out
+    rows = [line.split() for line in said.out.splitlines() if line.startswith("Lost, Canceled")]
+    assert sum(int(row[2]) for row in rows) == 7
+    assert {" ".join(row[4:]) for row in rows} <= {"US Dollar", "Euro"}
+    assert said.out.endswith("  connector bulk run p.plan.jsonl\n")
+    data = bulk(desk, "plan", "--where", "estimatedvalue gt 0", "--lost", "--out", "q.plan.jsonl", "--json").data
+    assert sum(group["rows"] for group in data["closes"]) == data["planned"] > 7
 
 
 @pytest.mark.parametrize("name", ["-x", "two\nlines", "bell\a", " ", "x" * 201])

@@ -51,6 +51,17 @@ def test_a_plan_and_its_report_fit_the_terminal_and_states_stay_in_one_piece(des
     assert len([line for line in table if re.search(r"\bWon\b", line)]) == 2
 
 
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 3), ("3\n", 0), ("4\n", 3)])
+def test_who_closes_what_a_query_finds_types_how_many_that_are(desk: Desk, answer: str, code: int) -> None:
+    folder, query = desk.file.parent, ("--where", "estimatedvalue gt 0", "--limit", "3", "--lost", "--job", "query")
+    store, url = str(folder / "jobs.db"), f"emulator:{desk.file}"
+    seen = on_terminal(
+        "bulk", "run", *query, columns=100, folder=folder, answer=answer, DATAVERSE_URL=url, CONNECTOR_STORE=store
+    )
+    assert "Close 3 opportunities of" in seen.text.replace("\r\n", " ")
+    assert seen.code == code
+
+
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 3), ("\x04", 130)], ids=["no", "Ctrl-D"])
 @pytest.mark.parametrize("command", ["close", "bulk"])
 def test_who_does_not_agree_is_told_that_nothing_was_changed(desk: Desk, command: str, answer: str, code: int) -> None:

@@ -195,10 +195,11 @@ def same_organization(job: Job, base_url: str) -> None:
         )
 
 
-def agree(question: str, *, agreed: bool, as_json: bool) -> None:
+def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = None) -> None:
     """Ask, unless somebody `agreed` already; who does not agree is told that nothing was changed, and it ends.
 
-    Raises click.UsageError where there is no terminal to ask on.
+    Where nobody has listed the records, `count` is how many there are, and is typed to agree. Raises click.UsageError
+    where there is no terminal to ask on.
     """
     if agreed:
         return
@@ -206,7 +207,9 @@ def agree(question: str, *, agreed: bool, as_json: bool) -> None:
         raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
     code = ExitCode.REFUSED
     try:
-        if click.confirm(question, default=False, err=True):
+        if count is None and click.confirm(question, default=False, err=True):
+            return
+        if count is not None and _typed(f"{question} Type their number to go on") == str(count):
             return
     except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
         click.echo(err=True)
@@ -217,3 +220,8 @@ def agree(question: str, *, agreed: bool, as_json: bool) -> None:
     else:
         click.echo(reason)
     raise click.exceptions.Exit(code)
+
+
+def _typed(question: str) -> str:
+    answer = click.prompt(question, default="", show_default=False, err=True)
+    return str(answer).strip().replace(",", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -38,6 +39,7 @@ class Source:
     renames: tuple[str, ...]
     query: Query
     given: Mapping[str, object]
+    limit: int | None = None
 
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises click.UsageError."""
@@ -55,7 +57,8 @@ class Source:
         """Return where the rows are from, as plain data to keep with a job."""
         if self.file is not None:
             return {"source": self.file.name}
-        return {"query": self.query.data(), "request": {name: str(value) for name, value in self.given.items()}}
+        cap = {"limit": self.limit} if self.limit else {}
+        return {"query": self.query.data() | cap, "request": {name: str(value) for name, value in self.given.items()}}
 
     @contextmanager
     def opened(self, settings: Settings, organization: DataverseOrganization) -> Iterator[Rows]:
@@ -93,7 +96,7 @@ class Source:
         wanted = parse_request({**given, "opportunityid": UUID(int=0)})
         _checked(organization)(wanted)
         with closing(Found(organization, self.query)) as found:
-            yield lambda: found.rows(wanted)
+            yield lambda: islice(found.rows(wanted), self.limit)
 
     def _read(self, file: Path, given: Mapping[str, object], organization: DataverseOrganization) -> Rows:
         from connector.bulk.input.columns import Columns, parse_renames
@@ -163,6 +166,14 @@ _OPTIONS = (
         'as "estimatedvalue lt 1000".',
     ),
     click.option(
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1),
+        expose_value=False,
+        callback=_keep,
+        help="Of what --older-than, --where or --view finds, take at most so many.",
+    ),
+    click.option(
         "--view",
         metavar="NAME",
         default="",
@@ -196,4 +207,8 @@ def source_of(context: click.Context) -> Source:
     given = given_to_all(context)
     if kept["file"] is None and "outcome" not in given:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
-    return Source(kept["file"], kept["kind"] or "", kept["renames"], query, given)
+    if kept["file"] is not None and kept["limit"] is not None:
+        raise click.UsageError(
+            "--limit goes with --older-than, --where or --view; a file says itself which rows it has."
+        )
+    return Source(kept["file"], kept["kind"] or "", kept["renames"], query, given, kept["limit"])

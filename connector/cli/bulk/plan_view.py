@@ -1,0 +1,76 @@
+"""The plan of a job for people: sums by outcome, which rows are not done and why, what it costs, what to do next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.assembly import Connection
+from connector.bulk.planning import PROBLEMS, Forecast, Summary
+from connector.cli.bulk.words import duration, rows
+from connector.cli.screen import say
+from connector.cli.steps_view import opportunity_words
+from connector.cli.tables import TextTable, show
+from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
+from connector.dataverse.reading import read_rows
+from connector.dataverse.webapi import Endpoint, read_set
+from connector.errors import ConnectorError
+from connector.settings.settings import Settings
+
+_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+
+
+def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
+    """Write what a plan comes to, and what to type next."""
+    by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary.by_status.items())
+    say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status or 'nothing to do'}.")
+    if summary.closes:
+        show(
+            _closes(summary, connection.organization.metadata(), _currencies(summary, connection, settings)), sys.stdout
+        )
+    if summary.problems:
+        _show_problems(summary, path)
+    say(
+        f"Cost: about {cost.requests:,} requests, {cost.operations:,} Power Platform requests, and "
+        f"{duration(cost.seconds)} to run."
+    )
+    if summary.by_status["planned"]:
+        say("Nothing was changed. Read the plan, then carry it out with:")
+        click.echo(f"  connector bulk run {shlex.quote(str(path))}")
+
+
+def _closes(summary: Summary, metadata: OrganizationMetadata, currencies: dict[UUID, str]) -> TextTable:
+    cells = []
+    for group, count in summary.closes.most_common():
+        words = opportunity_words(_STATES[group.outcome], group.status, metadata)
+        currency = currencies.get(group.currency_id, "") if group.currency_id else ""
+        cells.append((words, f"{count:,}", f"{summary.values[group]:,.2f} {currency}".rstrip()))
+    return TextTable("To be closed", ("as", "opportunities", "estimated value"), tuple(cells))
+
+
+def _show_problems(summary: Summary, path: Path) -> None:
+    bad = summary.by_status["refused"] + summary.by_status["failed"]
+    for problem in summary.problems:
+        name = f" '{problem['name']}'" if problem.get("name") else ""
+        say(f"Row {problem['row']}{name}, {problem['opportunity_id']}: {problem['status']}: {problem['reason']}")
+    more = f"These are the first {len(summary.problems)}. " if bad > PROBLEMS else ""
+    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.most_common())
+    say(f"{more}Reasons: {by_reason}. See {path} for the {rows(bad)} and why.")
+
+
+def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, str]:
+    """Return the names of the currencies; where they cannot be read, sums stand without."""
+    ids = {group.currency_id for group in summary.closes if group.currency_id}
+    if not ids:
+        return {}
+    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    operation = read_set("transactioncurrencies", "currencyname", "transactioncurrencyid", sorted(ids))
+    try:
+        found = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
+        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in found}
+    except ConnectorError:
+        return {}
