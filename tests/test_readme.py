@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from connector.emulator.world.customization import Customization
+from connector.emulator.world.schema import load_schema
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "connector" / "docs").glob("*.md")))
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
@@ -140,3 +143,9 @@ def test_the_scripts_it_names_exist(page: Path) -> None:
 def test_each_page_is_listed_for_people_and_for_machines() -> None:
     listed = re.findall(r"\]\((\S+\.md)\)", text_of(ROOT / "connector" / "docs" / "llms.txt"))
     assert sorted(listed) == [page.name for page in PAGES[1:]]
+
+
+@every_page
+def test_the_customizations_it_shows_fit_the_emulator(page: Path) -> None:
+    for text in blocks(page, "json"):
+        Customization.from_json(text).apply(load_schema())

@@ -17,6 +17,7 @@ from connector.emulator.limits.faults import InvalidFaultPlan
 from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
 from connector.emulator.seeding.open_organization import OrganizationError
 from connector.emulator.world.custom_logic import LogicError
+from connector.emulator.world.customization import ImportRefused
 from connector.errors import SettingsError
 
 _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
@@ -54,6 +55,20 @@ _FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
     metavar="NAME",
     default="",
     help="A named situation to start from instead, such as project-operations or west-of-utc.",
+)
+@click.option(
+    "--customizations",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON file: the organization's own columns, keys, status reasons; see `connector docs emulator`.",
+)
+@click.option(
+    "--applications",
+    metavar="N",
+    type=click.IntRange(1, 99),
+    default=1,
+    show_default=True,
+    help="How many applications can sign in; --env-file names the further ones as identities.",
 )
 @click.option(
     "--servers",
@@ -121,6 +136,8 @@ def emulator(  # noqa: PLR0913 (one argument per option)
     empty: bool,
     opportunities: int,
     scenario: str,
+    customizations: Path | None,
+    applications: int,
     servers: int,
     fault_plan: Path | None,
     plugins: tuple[Path, ...],
@@ -147,6 +164,8 @@ def emulator(  # noqa: PLR0913 (one argument per option)
         empty=empty,
         opportunities=opportunities,
         scenario=scenario,
+        customizations=customizations,
+        applications=applications,
         servers=servers,
         fault_plan=fault_plan,
         plugins=plugins,
@@ -169,6 +188,8 @@ def _serve(options: ServeOptions, *, as_json: bool) -> None:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
     except LogicError as error:
         raise SettingsError(str(error), remedy="Correct the file that --plugins names.") from error
+    except ImportRefused as error:
+        raise SettingsError(str(error), remedy="Correct the file that --customizations names.") from error
     except InvalidFaultPlan as error:
         raise SettingsError(str(error), remedy="Correct the file that --fault-plan names.") from error
     except sqlite3.DatabaseError as error:

@@ -21,10 +21,12 @@ from connector.emulator.http.private_file import write_private
 from connector.emulator.http.server import Server, listening
 from connector.emulator.http.tls import Certificates, certificates
 from connector.emulator.identity.keys import Keys
+from connector.emulator.identity.tenant import Tenant, local_tenant
 from connector.emulator.limits.faults import FaultPlan, read_plan
 from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions, ServeOptions
 from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.world.customization import Customization
 
 Announce = Callable[[Mapping[str, str]], None]
 """Told what a client needs to know (see `ready_data`), once there is an answer to be had."""
@@ -127,7 +129,7 @@ async def _until_stopped(
     try:
         ready = ready_data(emulator, files)
         if options.env_file is not None:
-            write_private(options.env_file, env_text(ready).encode())
+            _write_settings(options.env_file, ready, emulator.options.tenant)
         if options.ready_file is not None:
             write_private(options.ready_file, (json.dumps(ready, indent=2) + "\n").encode())
         announce(ready)
@@ -135,6 +137,21 @@ async def _until_stopped(
         await stop.wait()
     finally:
         await server.stop()  # also when a file could not be written: a loop with a server in it does not end
+
+
+def _write_settings(env_file: Path, ready: Mapping[str, str], tenant: Tenant) -> None:
+    """Write settings of the connector, and beside them the file of further identities where there are any."""
+    text = env_text(ready)
+    if len(tenant.applications) > 1:
+        identities = env_file.with_name(f"{env_file.name}.identities.toml")
+        tables = (
+            f'[[identity]]\nname = "user{number}"\nclient_id = "{application.client_id}"\n'
+            f'client_secret = "{application.secrets[0].value}"\n'
+            for number, application in enumerate(tenant.applications[1:], 2)
+        )
+        write_private(identities, "\n".join(tables).encode())
+        text += f"DATAVERSE_IDENTITIES={identities.resolve()}\n"
+    write_private(env_file, text.encode())
 
 
 def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
@@ -148,10 +165,18 @@ def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
         seed=options.seed,
         seeded=0 if options.empty else options.opportunities,
         scenario=options.scenario,
+        customization=_customization(options),
+        tenant=local_tenant(applications=options.applications),
         journal_size=options.journal,
         plugins=options.plugins,
     )
     return replace(made, limits=replace(made.limits, servers=options.servers))
+
+
+def _customization(options: ServeOptions) -> Customization:
+    if options.customizations is None:
+        return Customization()
+    return Customization.from_json(options.customizations.read_text("utf-8"))
 
 
 def _folder(options: ServeOptions) -> Path | None:

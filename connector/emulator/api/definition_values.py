@@ -10,7 +10,17 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from connector.emulator.api.writing import NOT_CONCURRENT
-from connector.emulator.world.schema import FRACTION_KINDS, Collection, Column, Kind, Lookup, Schema, Table
+from connector.emulator.world.schema import (
+    FRACTION_KINDS,
+    AlternateKey,
+    Collection,
+    Column,
+    Kind,
+    Labels,
+    Lookup,
+    Schema,
+    Table,
+)
 
 Json = dict[str, Any]
 PREFIX = "Microsoft.Dynamics.CRM."
@@ -47,16 +57,22 @@ def definition_id(*names: str) -> str:
     return str(uuid5(_IDS, ".".join(names)))
 
 
-def label(text: str) -> Json:
-    """Return a Label in the one language there is."""
-    localized = {
-        "Label": text,
-        "LanguageCode": _ENGLISH,
-        "IsManaged": True,
-        "MetadataId": definition_id("label", text),
-        "HasChanged": None,
-    }
-    return {"LocalizedLabels": [localized], "UserLocalizedLabel": localized} if text else _NO_LABEL
+def label(text: str, labels: Labels = ()) -> Json:
+    """Return a Label: `text` in English, or `labels` by language, of which the user sees English or else the first."""
+    localized = [
+        {
+            "Label": each,
+            "LanguageCode": language,
+            "IsManaged": not labels,
+            "MetadataId": definition_id("label", str(language), each),
+            "HasChanged": None,
+        }
+        for language, each in (labels or ((_ENGLISH, text),))
+    ]
+    if not text and not labels:
+        return _NO_LABEL
+    own = next((each for each in localized if each["LanguageCode"] == _ENGLISH), localized[0])
+    return {"LocalizedLabels": localized, "UserLocalizedLabel": own}
 
 
 _NO_LABEL: Json = {"LocalizedLabels": [], "UserLocalizedLabel": None}
@@ -85,7 +101,7 @@ def table_definition(table: Table) -> Json:
         "DataProviderId": None,
         "IsOptimisticConcurrencyEnabled": table.logical_name not in NOT_CONCURRENT,
         "ChangeTrackingEnabled": table.change_tracking,
-        "EnforceStateTransitions": False,
+        "EnforceStateTransitions": table.enforce_transitions,
         "IsKnowledgeManagementEnabled": False,
         "CanCreateAttributes": {
             "Value": True,
@@ -111,7 +127,7 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "AttributeOf": None,
         "AttributeType": code,
         "AttributeTypeName": {"Value": type_name},
-        "DisplayName": label(column.label),
+        "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
         "RequiredLevel": {
             "Value": str(column.required),
@@ -123,16 +139,19 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsValidForCreate": column.creatable,
         "IsValidForUpdate": column.updatable,
         "IsValidForRead": column.readable,
-        "IsCustomAttribute": False,
-        "IsManaged": True,
+        "IsCustomAttribute": column.custom,
+        "IsManaged": not column.custom,
         "IsLogical": False,
+        "IsSecured": column.secured,
     }
     if column.kind in (Kind.STRING, Kind.MEMO):
         definition["MaxLength"] = column.max_length or None
     if column.is_lookup:
         definition["Targets"] = list(column.targets)
     if column.kind in FRACTION_KINDS:
-        definition["Precision"] = 2
+        definition["Precision"] = 2 if column.precision is None else column.precision
+    if column.kind is Kind.MONEY:  # 2: the precision of the currency; 0: the column's own
+        definition["PrecisionSource"] = 2 if column.precision is None else 0
     if column.kind in (Kind.DATEONLY, Kind.DATETIME):
         only = column.kind is Kind.DATEONLY
         definition["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
@@ -150,9 +169,9 @@ def option_set(table: Table, column: Column) -> Json:
         "HasChanged": None,
         "Name": f"{table.logical_name}_{column.name}",
         "IsGlobal": False,
-        "IsCustomOptionSet": False,
-        "IsManaged": True,
-        "DisplayName": label(column.label),
+        "IsCustomOptionSet": column.custom,
+        "IsManaged": not column.custom,
+        "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
         "OptionSetType": METADATA_TYPES[column.kind][1],
     }
@@ -175,19 +194,20 @@ def _options(table: Table, column: Column) -> Iterator[Json]:
         for status in table.statuses:
             yield {
                 "@odata.type": f"#{PREFIX}StatusOptionMetadata",
-                **_option(status.value, status.label),
+                **_option(status.value, status.label, status.labels),
                 "State": status.state,
                 "TransitionData": status.transition_data,
             }
     else:
+        by_value = dict(column.option_labels)
         for value, text in column.options:
-            yield _option(value, text)
+            yield _option(value, text, by_value.get(value, ()))
 
 
-def _option(value: int, text: str) -> Json:
+def _option(value: int, text: str, labels: Labels = ()) -> Json:
     return {
         "Value": value,
-        "Label": label(text),
+        "Label": label(text, labels),
         "Description": _NO_LABEL,
         "Color": None,
         "IsManaged": True,
@@ -247,4 +267,19 @@ def many_to_many_definition(table: Table, collection: Collection) -> Json:
         "IntersectEntityName": link.table,
         "IsCustomRelationship": False,
         "IsManaged": True,
+    }
+
+
+def key_definition(key: AlternateKey) -> Json:
+    """Return the EntityKeyMetadata of an alternate key."""
+    return {
+        "MetadataId": definition_id("key", key.table, key.name),
+        "HasChanged": None,
+        "LogicalName": key.name,
+        "SchemaName": key.name,
+        "EntityLogicalName": key.table,
+        "KeyAttributes": list(key.columns),
+        "EntityKeyIndexStatus": "Active",
+        "IsManaged": False,
+        "DisplayName": label(key.name),
     }

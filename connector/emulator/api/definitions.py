@@ -12,6 +12,7 @@ from connector.emulator.api.definition_values import (
     attribute_definition,
     collection_definition,
     definition_id,
+    key_definition,
     lookup_definition,
     many_to_many_definition,
     table_definition,
@@ -29,7 +30,7 @@ from connector.handler import Response
 Json = dict[str, Any]
 ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()}
 LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
-"""What hangs below a table definition; Keys is empty, no table of the slice has an alternate key."""
+"""What hangs below a table definition."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
 _OPTIONS = ("$select", "$filter", "$expand")
 
@@ -145,7 +146,7 @@ class EntityDefinitions:
                 for collection in table.collections.values()
                 if collection.association
             ]
-        return []
+        return [key_definition(key) for key in table.keys]
 
     # --- answers --------------------------------------------------------------------------------------------------
 

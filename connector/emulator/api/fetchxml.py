@@ -89,8 +89,10 @@ _MEANINGLESS = {
 """Attributes that change nothing here: how the answer is written, or how a person sees the condition."""
 
 
-def view_plan(request: OperationRequest, schema: Schema, store: Store, table: Table) -> ReadPlan:
-    """Return the plan of the view that the options of `ask` name, over `table`. Raises Refused, ODataError."""
+def view_plan(
+    request: OperationRequest, schema: Schema, store: Store, table: Table, annotations: Annotations
+) -> ReadPlan:
+    """Return the plan of the view that the options of `request` name, over `table`. Raises Refused, ODataError."""
     request.options.allow(*OPTIONS, "$skiptoken")
     request.options.allow_aliases(set())
     named = [name for name in OPTIONS if name in request.options.values]
@@ -103,7 +105,7 @@ def view_plan(request: OperationRequest, schema: Schema, store: Store, table: Ta
     if row["returnedtypecode"] != table.logical_name:
         raise ODataError(f"The view '{key}' is one of '{row['returnedtypecode']}', not of '{table.logical_name}'.")
     query = read_fetch(table, str(row["fetchxml"] or ""))
-    plan = make_plan(schema, table, query, Annotations.of(request.preferences))
+    plan = make_plan(schema, table, query, annotations)
     return replace(plan, scope=_scope(table, query))
 
 

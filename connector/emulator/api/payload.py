@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from connector.emulator.api.alternate_keys import row_by_key
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import ROOT, segments
 from connector.emulator.odata.values import GUID
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.records import Ref, TypedValue
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table, names
+from connector.emulator.world.store import Store
 
 TYPE_PREFIX = "Microsoft.Dynamics.CRM."
 IGNORABLE = names(
@@ -69,10 +71,12 @@ class PayloadReader:
     """Turns JSON objects into typed values.
 
     `origin` is the scheme and host this service answers at. `references` resolves `$1` (and `$1/...` is refused) to the
-    path of the row that the Content-ID made, within a change set; it raises Refused for unknown ones.
+    path of the row that the Content-ID made, within a change set; it raises Refused for unknown ones. `store` finds
+    rows by their alternate keys.
     """
 
     schema: Schema
+    store: Store
     origin: str
     references: Callable[[str], str]
 
@@ -168,7 +172,8 @@ class PayloadReader:
             raise refuse("payload.invalid_input", f"Microsoft.OData.ODataException: {error}") from None
         if len(steps) != 1 or steps[0].key is None:
             if len(steps) == 1 and steps[0].pairs and steps[0].name in self.schema.by_entity_set:
-                raise refuse("emulator.not_implemented", "alternate keys in references")
+                named = self.schema.by_entity_set[steps[0].name]
+                return Ref(named.logical_name, row_by_key(self.store, named, steps[0].pairs))
             raise refuse(
                 "payload.invalid_input", f"Microsoft.OData.ODataException: '{written}' is not the address of a row."
             )

@@ -46,7 +46,7 @@ class ReadOperations:
 
     def plan(self, request: OperationRequest, table: Table, *, row: bool) -> ReadPlan:
         """Return the plan of a read and check the caller's right to every table in it. Raises ODataError, Refused."""
-        annotations = Annotations.of(request.preferences)
+        annotations = self._annotations(request)
         key = (table.logical_name, request.query, annotations, row)
         plan = self._plans.get(key)
         if plan is None:
@@ -65,7 +65,10 @@ class ReadOperations:
             if name in request.options.values:
                 self._world.check_read(request.caller, holder)
         self._world.check_read(request.caller, table.logical_name)
-        return view_plan(request, self._schema, self._store, table)
+        return view_plan(request, self._schema, self._store, table, self._annotations(request))
+
+    def _annotations(self, request: OperationRequest) -> Annotations:
+        return Annotations.of(request.preferences, self._world.closed_columns(request.caller, "read"))
 
     def _check(self, request: OperationRequest, plan: ReadPlan) -> None:
         self._world.check_read(request.caller, plan.table.logical_name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from connector.emulator.api.alternate_keys import row_by_key
 from connector.emulator.api.definitions import EntityDefinitions
 from connector.emulator.api.documents import ServiceDocuments
 from connector.emulator.api.invoking import USER_PRIVILEGES, MessageOperations, bound_message
@@ -119,9 +122,9 @@ class Router:
         if first.called and first.key is None:
             if not first.pairs:
                 raise ODataError(f"The key of a row expected in '{first.name}()'.")
-            if first.pairs[0][0] != table.primary_id or len(first.pairs) > 1:
-                raise refuse("row.no_such_key", table.logical_name)
-            raise ODataError(f"The key of a row of '{first.name}' is written without its name.")
+            if first.pairs[0][0] == table.primary_id and len(first.pairs) == 1:
+                raise ODataError(f"The key of a row of '{first.name}' is written without its name.")
+            first = replace(first, key=row_by_key(self._world.store, table, first.pairs))
         if first.key is None:
             return self._set(request, table, steps)
         if len(steps) == 1:

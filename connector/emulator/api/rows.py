@@ -18,18 +18,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Which annotations of values a client asked for."""
+    """Which annotations of values a client asked for, and which columns, as (table, column), are closed to it."""
 
     formatted: bool = False
     lookup_name: bool = False
     lookup_navigation: bool = False
+    closed: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
-    def of(cls, preferences: Preferences) -> Annotations:
+    def of(cls, preferences: Preferences, closed: frozenset[tuple[str, str]] = frozenset()) -> Annotations:
         """Return what the Prefer header asks for."""
         if not preferences.annotations:
-            return cls()
-        return cls(preferences.wants(FORMATTED), preferences.wants(LOOKUP_NAME), preferences.wants(LOOKUP_NAVIGATION))
+            return cls(closed=closed)
+        wants = preferences.wants
+        return cls(wants(FORMATTED), wants(LOOKUP_NAME), wants(LOOKUP_NAVIGATION), closed)
 
     @property
     def any(self) -> bool:
@@ -86,12 +88,17 @@ class Projection:
         self._keys = ("@odata.etag", *(wire_name(column) for column in columns))
         self._booleans = tuple(column.name for column in columns if column.kind is Kind.BOOLEAN)
         version = f"'W/\"' || {alias}.versionnumber || '\"'"
-        self.expressions = [version, *(f'{alias}."{column.name}"' for column in columns)]
+        hidden = {column.name for column in columns if (table.logical_name, column.name) in annotations.closed}
+        self.expressions = [
+            version,
+            *("NULL" if column.name in hidden else f'{alias}."{column.name}"' for column in columns),
+        ]
         self._steps: list[Annotate] = []
         if annotations.any:
             place = AliasedTable(alias, table)
             for index, column in enumerate(columns, 1):
-                self._steps.append(self._step(schema, place, column, index, annotations))
+                shown = Annotations() if column.name in hidden else annotations
+                self._steps.append(self._step(schema, place, column, index, shown))
 
     def fetch_also(self, expression: str) -> int:
         """Fetch one more expression; return where it stands in a fetched row."""

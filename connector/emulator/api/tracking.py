@@ -60,7 +60,7 @@ class ChangeTracking:
             self._world.schema,
             table,
             read_query(request.options, ("$select", "$deltatoken", "$skiptoken")),
-            Annotations.of(request.preferences),
+            Annotations.of(request.preferences, self._world.closed_columns(request.caller, "read")),
         )
         after, begun, number = self._place(request, since)
         size = request.preferences.page_size or LARGEST_PAGE

@@ -32,7 +32,7 @@ class WriteOperations:
 
     def reader(self, request: OperationRequest) -> PayloadReader:
         """Return the reader of bodies of this operation."""
-        return PayloadReader(self._schema, request.origin, request.references)
+        return PayloadReader(self._schema, self._world.store, request.origin, request.references)
 
     # --- rows ---------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ PUT    snapshots/NAME            POST snapshots/NAME/restore
 POST   seed                      {"opportunities": 1000, "seed": 1}, {"opportunity": [rows], "quote": [rows]}, or CSV
 GET    users                     PATCH {"user": "<id>", "role": "Sales Reader"} or {"user": "<id>", "disabled": true}
 GET    scenarios                 POST {"name": "west-of-utc"} throws everything away and begins with one
-POST   customizations?table=T    metadata exported from an organization: status reasons and required columns
+POST   customizations?table=T    columns, keys, reasons of the organization's own, or metadata exported from one
 GET    clock                     POST {"advance": seconds}
 POST   revoke                    every token issued so far meets a claims challenge
 POST   device                    {"user_code": "..."} confirms a device

@@ -69,8 +69,21 @@ class Tenant:
         return next((app for app in self.applications if app.client_id.lower() == lowered), None)
 
 
-def local_tenant(client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET) -> Tenant:
-    """Return the tenant an emulator starts with: one application with a secret, and one administrator."""
-    application = Application(client_id, CLIENT_OBJECT_ID, "Dataverse close connector", (Secret(client_secret),))
+def local_tenant(client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET, applications: int = 1) -> Tenant:
+    """Return the tenant an emulator starts with: applications with a secret each, and one administrator.
+
+    The ids of further applications end with their number; their secret is that of the first.
+    """
+    secrets = (Secret(client_secret),)
+    further = tuple(
+        Application(
+            f"{client_id[:-4]}{number:04d}",
+            f"{CLIENT_OBJECT_ID[:-4]}{number:04d}",
+            f"Dataverse close connector {number}",
+            secrets,
+        )
+        for number in range(2, applications + 1)
+    )
+    application = Application(client_id, CLIENT_OBJECT_ID, "Dataverse close connector", secrets)
     person = Person(USER_OBJECT_ID, "admin@emulator.invalid", "Emulator Administrator")
-    return Tenant(TENANT_ID, (application,), (person,), managed_identity=client_id)
+    return Tenant(TENANT_ID, (application, *further), (person,), managed_identity=client_id)

@@ -9,6 +9,7 @@ from connector.emulator.identity.tenant import Tenant, local_tenant
 from connector.emulator.limits.faults import FaultPlan
 from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.limits.protection import Limits
+from connector.emulator.world.customization import Customization
 
 MEMORY = ":memory:"
 EMBEDDED_URL = "https://org.emulator.invalid"
@@ -20,7 +21,8 @@ class EmulatorOptions:
     """One emulated organization and its identity provider.
 
     `path` is the SQLite file or `:memory:`; `url` and `login_url` are origins without a path; `seeded` opportunities
-    fill an empty organization (0 leaves it empty but for its users) unless a `scenario` is named; `latency` None
+    fill an empty organization (0 leaves it empty but for its users) unless a `scenario` is named; `customization` is
+    what it has of its own besides; `latency` None
     answers as fast as it can; with `sql_locks` writes to rows of one account wait for each other; `seed` decides all
     that is left to chance; `plugins` are files of the organization's own logic (see custom_logic).
     """
@@ -36,6 +38,7 @@ class EmulatorOptions:
     seed: int = 1
     seeded: int = 300
     scenario: str = ""
+    customization: Customization = field(default_factory=Customization)
     journal_size: int = 5000
     plugins: tuple[Path, ...] = ()
 
@@ -44,8 +47,9 @@ class EmulatorOptions:
 class ServeOptions:
     """The command `connector emulator`: what to serve, where, and what to write when ready.
 
-    `port` 0 picks a free one. `clock` is `real` or `virtual` (time stands still unless a delay or the control interface
-    moves it). `latency` is `none` or `model`. `fault_plan` is a JSON file.
+    `port` 0 picks a free one. `applications` is how many can sign in; the environment file names the further ones as
+    identities. `clock` is `real` or `virtual` (time stands still unless a delay or the control interface moves it).
+    `latency` is `none` or `model`. `fault_plan` and `customizations` are JSON files.
     """
 
     db: str = MEMORY
@@ -56,7 +60,9 @@ class ServeOptions:
     empty: bool = False
     opportunities: int = 300
     scenario: str = ""
+    customizations: Path | None = None
     servers: int = 1
+    applications: int = 1
     fault_plan: Path | None = None
     clock: str = "real"
     latency: str = "none"

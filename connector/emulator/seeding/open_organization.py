@@ -17,7 +17,7 @@ from connector.emulator.seeding.opportunities import seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_organization
 from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
 from connector.emulator.world.callers import Caller, lacking
-from connector.emulator.world.customization import read_metadata
+from connector.emulator.world.customization import Customization, read_metadata
 from connector.emulator.world.schema import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Invocation, World, WorldSnapshot
@@ -58,6 +58,8 @@ class Organization:
                 self.world.use(Switches().with_values(scenario.switches))
             else:
                 self._begin(scenario)
+            if options.customization != Customization():
+                self.world.customize(options.customization)
         for path in options.plugins:
             self.world.logic.load(path)
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
@@ -124,7 +126,7 @@ class Organization:
         self._baseline = self._copy()
 
     def customize(self, document: Mapping[str, Any], table: str) -> None:
-        """Take status reasons and required columns from exported metadata (see customization); raises ImportRefused."""
+        """Take customizations in their own form or from exported metadata (see there); raises ImportRefused."""
         self.world.customize(read_metadata(document, self.world.schema, table))
 
     def generate(self, opportunities: int, seed: int) -> None:

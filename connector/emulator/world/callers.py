@@ -11,6 +11,7 @@ from connector.emulator.world.schema import Schema, Table
 from connector.emulator.world.store import Store
 
 ACT_ON_BEHALF_PRIVILEGE = "prvActOnBehalfOfAnotherUser"
+ADMINISTRATOR_ROLE = "System Administrator"
 BYPASS_PLUGINS_PRIVILEGE = "prvBypassCustomPlugins"
 BYPASS_LOGIC_PRIVILEGE = "prvBypassCustomBusinessLogic"
 KNOWN_PRIVILEGE_IDS = {
@@ -69,6 +70,7 @@ class Caller:
     access_mode: str = "0 Read-Write"
     depth: int = 1
     bypass: Bypass = Bypass()
+    administrator: bool = False
 
 
 def all_privileges(schema: Schema) -> frozenset[str]:
@@ -163,7 +165,10 @@ class Access:
         user_id, object_id, application_id, disabled, mode, unit = rows[0]
         if disabled:
             raise refuse("user.disabled", user_id, "User IsDisabled=True")
-        roles = self._store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user_id,))
+        roles = self._store.rows(
+            "SELECT r.name FROM systemuserroles s JOIN role r ON r.roleid = s.roleid WHERE s.systemuserid = ?",
+            (user_id,),
+        )
         if not roles:
             raise refuse("user.no_roles")
         privileges = self._store.rows(
@@ -180,6 +185,7 @@ class Access:
             utc_offset_minutes=-int(bias[0][0] or 0) if bias else 0,
             business_unit_id=str(unit or ""),
             role_count=len(roles),
+            administrator=(ADMINISTRATOR_ROLE,) in roles,
             access_mode=f"{mode or 0} {_ACCESS_MODES[int(mode or 0)]}",
         )
 

@@ -1,13 +1,27 @@
-"""What an organization has of its own: custom status reasons and required columns, taken from its exported metadata."""
+"""What an organization has of its own: columns, status reasons, alternate keys, required and secured columns.
+
+It comes from a file in the form of `Customization`, or from the organization's exported metadata.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
-from connector.emulator.world.schema import Required, Schema, StatusOption
+from connector.emulator.world.schema import (
+    LOOKUP_KINDS,
+    AlternateKey,
+    Column,
+    Kind,
+    Labels,
+    Lookup,
+    Required,
+    Schema,
+    StatusOption,
+)
 
 _DEFINITION_MARKS = frozenset(
     {"LogicalName", "MetadataId", "OptionSet", "Attributes", "AttributeType", "EntitySetName"}
@@ -20,42 +34,143 @@ class ImportRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StatusReason:
-    """One status reason of `table`, with the state it belongs to."""
+    """One status reason of `table`, with the state it belongs to.
+
+    `labels` are texts by language code. `transitions` are the status reasons it may be followed by, where the table
+    enforces transitions; `transition_data` is the same as the service's XML.
+    """
 
     table: str
     value: int
     label: str
     state: int
     transition_data: str | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
+    transitions: tuple[int, ...] = ()
+
+    def option(self) -> StatusOption:
+        """Return it as the schema holds it."""
+        data = self.transition_data or (_transition_xml(self.value, self.transitions) if self.transitions else None)
+        return StatusOption(self.value, self.label, self.state, data, _labels(self.labels))
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOption:
+    """One option of a choice column."""
+
+    value: int
+    labels: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomColumn:
+    """A column of the organization's own in a table of the slice.
+
+    `labels` are texts by language code, the first is the base language. `targets` are the tables that a lookup may
+    point at, `navigation` the name of its navigation property by table (by default `schema_name`, followed by the
+    table's name where there are several). `precision` is the number of decimals; money without one has its currency's.
+    """
+
+    table: str
+    name: str
+    kind: Kind
+    labels: Mapping[int, str]
+    schema_name: str = ""
+    max_length: int = 0
+    precision: int | None = None
+    targets: tuple[str, ...] = ()
+    navigation: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[ChoiceOption, ...] = ()
+
+    def column(self) -> Column:
+        """Return it as the schema holds it."""
+        return Column(
+            self.name,
+            self.kind,
+            self.max_length,
+            label=_base_label(self.labels) or self.name,
+            schema_name=self.schema_name or self.name,
+            targets=self.targets,
+            options=tuple((option.value, _base_label(option.labels)) for option in self.options),
+            labels=_labels(self.labels),
+            option_labels=tuple((option.value, _labels(option.labels)) for option in self.options),
+            precision=self.precision,
+            custom=True,
+        )
+
+    def lookups(self) -> Iterator[Lookup]:
+        """Yield its navigation properties, one for each table it may point at."""
+        for target in self.targets:
+            several = f"_{target}" if len(self.targets) > 1 else ""
+            name = self.navigation.get(target) or f"{self.schema_name or self.name}{several}"
+            yield Lookup(name, self.name, target)
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityProfile:
+    """A column security profile: the users in it, and the secured columns (`table.column`) they may read and write."""
+
+    name: str
+    users: tuple[str, ...]
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Customization:
-    """What an organization changed: its status reasons, and the columns it requires by table."""
+    """What an organization changed.
+
+    `required` and `secured` name columns as (table, column); `enforce_transitions` the tables whose status reasons
+    follow each other only as their transitions say.
+    """
 
     status_reasons: tuple[StatusReason, ...] = ()
     required: tuple[tuple[str, str], ...] = ()
+    columns: tuple[CustomColumn, ...] = ()
+    keys: tuple[AlternateKey, ...] = ()
+    secured: tuple[tuple[str, str], ...] = ()
+    profiles: tuple[SecurityProfile, ...] = ()
+    enforce_transitions: tuple[str, ...] = ()
 
     def and_also(self, other: Customization) -> Customization:
-        """Return both together; a status reason of the same table and value is taken from `other`."""
-        reasons = {
-            (status_reason.table, status_reason.value): status_reason
-            for status_reason in (*self.status_reasons, *other.status_reasons)
-        }
-        return Customization(tuple(reasons.values()), tuple(dict.fromkeys((*self.required, *other.required))))
+        """Return both together; what has the same name (or value of a status reason) is taken from `other`."""
+        reasons = {(one.table, one.value): one for one in (*self.status_reasons, *other.status_reasons)}
+        columns = {(one.table, one.name): one for one in (*self.columns, *other.columns)}
+        return Customization(
+            tuple(reasons.values()),
+            tuple(dict.fromkeys((*self.required, *other.required))),
+            tuple(columns.values()),
+            tuple({one.name: one for one in (*self.keys, *other.keys)}.values()),
+            tuple(dict.fromkeys((*self.secured, *other.secured))),
+            tuple({one.name: one for one in (*self.profiles, *other.profiles)}.values()),
+            tuple(dict.fromkeys((*self.enforce_transitions, *other.enforce_transitions))),
+        )
 
     def apply(self, schema: Schema) -> Schema:
         """Return the schema with these changes; raises ImportRefused for what it does not have."""
-        for status_reason in self.status_reasons:
-            _check_reason(schema, status_reason)
-            option = StatusOption(
-                status_reason.value, status_reason.label, status_reason.state, status_reason.transition_data
-            )
-            schema = schema.with_status(status_reason.table, option)
+        for custom in self.columns:
+            _check_column(schema, custom)
+            schema = schema.with_column(custom.table, custom.column())
+            for lookup in custom.lookups():
+                schema = schema.with_lookup(custom.table, lookup)
+        for reason in self.status_reasons:
+            _check_reason(schema, reason)
+            schema = schema.with_status(reason.table, reason.option())
         for table, column in self.required:
-            if column not in schema.tables[table].columns:
-                raise ImportRefused(f"The emulator's {table} has no column {column}, so it cannot require it.")
+            _check_known(schema, table, column, "require")
             schema = schema.with_required(table, [column])
+        for table, column in self.secured:
+            _check_known(schema, table, column, "secure")
+            schema = schema.with_column(table, replace(schema.tables[table].columns[column], secured=True))
+        for key in self.keys:
+            for column in key.columns:
+                _check_known(schema, key.table, column, "make a key of")
+            old = schema.tables[key.table]
+            schema = schema.with_table(replace(old, keys=(*old.keys, key)))
+        for table in self.enforce_transitions:
+            if table not in schema.tables:
+                raise ImportRefused(f"The emulator has no table {table} whose transitions it could enforce.")
+            schema = schema.with_table(replace(schema.tables[table], enforce_transitions=True))
         return schema
 
     def required_by_table(self) -> dict[str, frozenset[str]]:
@@ -63,18 +178,67 @@ class Customization:
         tables = {table for table, _ in self.required}
         return {table: frozenset(column for name, column in self.required if name == table) for table in tables}
 
+    def closed_to(self, user_id: str, verb: str) -> frozenset[tuple[str, str]]:
+        """Return the secured columns, as (table, column), that this user may not `read` or `write`."""
+        allowed = {
+            name
+            for profile in self.profiles
+            if user_id in profile.users
+            for name in (profile.read if verb == "read" else profile.write)
+        }
+        return frozenset((table, column) for table, column in self.secured if f"{table}.{column}" not in allowed)
+
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Customization:
-        """Return what `to_json` wrote."""
-        raw = json.loads(text)
-        return cls(
-            tuple(StatusReason(**reason) for reason in raw["status_reasons"]),
-            tuple((table, column) for table, column in raw["required"]),
-        )
+        """Return what `to_json` wrote, or a file in the same form says; raises ImportRefused for anything else."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the document"
+            raise ImportRefused(f"The customization cannot be used: {place}: {first['msg']}.") from error
+
+
+def _labels(texts: Mapping[int, str]) -> Labels:
+    return tuple(texts.items())
+
+
+def _base_label(texts: Mapping[int, str]) -> str:
+    return next(iter(texts.values()), "")
+
+
+def _transition_xml(value: int, followers: tuple[int, ...]) -> str:
+    """Return the transitions as the service writes them (define-custom-state-model-transitions)."""
+    each = "".join(
+        f"<allowedtransition sourcestatusid={quoteattr(str(value))} tostatusid={quoteattr(str(follower))} />"
+        for follower in followers
+    )
+    return f'<allowedtransitions xmlns="http://schemas.microsoft.com/crm/2009/WebServices">{each}</allowedtransitions>'
+
+
+def _check_column(schema: Schema, custom: CustomColumn) -> None:
+    table = schema.tables.get(custom.table)
+    if table is None or table.derived_from:
+        raise ImportRefused(f"The emulator has no table {custom.table} to add {custom.name} to.")
+    known = table.columns.get(custom.name)
+    if known is not None and not known.custom:
+        raise ImportRefused(f"{custom.table} has a column {custom.name} already.")
+    if (custom.kind in LOOKUP_KINDS) != bool(custom.targets):
+        raise ImportRefused(f"{custom.table}.{custom.name}: a lookup, and nothing else, has targets.")
+    missing = [target for target in custom.targets if target not in schema.tables]
+    if missing:
+        raise ImportRefused(f"{custom.table}.{custom.name}: the emulator has no table {', '.join(missing)}.")
+
+
+def _check_known(schema: Schema, table: str, column: str, purpose: str) -> None:
+    if table not in schema.tables or column not in schema.tables[table].columns:
+        raise ImportRefused(f"The emulator's {table} has no column {column}, so it cannot {purpose} it.")
 
 
 def _check_reason(schema: Schema, reason: StatusReason) -> None:
@@ -86,13 +250,15 @@ def _check_reason(schema: Schema, reason: StatusReason) -> None:
 
 
 def read_metadata(document: Mapping[str, Any], schema: Schema, table: str = "") -> Customization:
-    """Return the customization in an exported metadata document.
+    """Return the customization in a document: one in the form of `Customization`, or exported metadata.
 
     Accepted are the answers of `EntityDefinitions` and of `EntityDefinitions(LogicalName='...')`, with `Attributes`
     expanded, and of `.../Attributes/Microsoft.Dynamics.CRM.StatusAttributeMetadata?$expand=OptionSet` (then `table`
     says which table). Only status reasons and required levels of the emulator's own columns are taken. Raises
     ImportRefused for rows of data and for anything else.
     """
+    if document and document.keys() <= {each.name for each in fields(Customization)}:
+        return Customization.from_json(json.dumps(document))
     try:
         return _customization(document, schema, table)
     except (KeyError, AttributeError, TypeError) as error:

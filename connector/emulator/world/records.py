@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from connector.clock import Clock
-from connector.emulator.rules.rule import refuse
+from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.schema import (
@@ -37,6 +38,7 @@ TypedValue = Ref | str | int | float | bool | date | None
 
 Values = Mapping[str, TypedValue]
 
+_FOLLOWER = re.compile(r"tostatusid=[\"'](-?\d+)[\"']")
 _MOST, _MOST_MONEY, _FIRST_YEAR = 1e11, 922_337_203_685_477, 1753
 
 
@@ -81,6 +83,11 @@ class Records:
             self._rates = {str(key): float(value or 1) for key, value in rows}
             self._rates_seen = seen
         return self._rates.get(str(currency), 1.0)
+
+    def currency_precision(self, currency: Value) -> int:
+        """Return how many decimals amounts in the currency have; 2 when nothing says so."""
+        row = self.store.get("transactioncurrency", str(currency), ("currencyprecision",))
+        return 2 if row is None or row["currencyprecision"] is None else int(row["currencyprecision"])
 
     def base_currency(self) -> Value:
         """Return the id of the organization's base currency."""
@@ -138,7 +145,7 @@ class Records:
         if kind in FRACTION_KINDS and isinstance(value, int | float) and not isinstance(value, bool):
             if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
                 raise refuse("column.number_range", column.name, table.logical_name)
-            return float(value)
+            return float(value) if column.precision is None else round(float(value), column.precision)
         if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
             if column.options and all(value != option for option, _ in column.options):
                 accepted = ",".join(str(option) for option, _ in column.options)
@@ -195,7 +202,7 @@ class Records:
         try:
             self.store.insert(table.logical_name, row)
         except DuplicateKey as error:
-            raise refuse("row.key_taken") from error
+            raise _taken(table, error) from error
         return key
 
     def _allowed(self, table: Table, values: Values, *, creating: bool) -> Values:
@@ -283,8 +290,31 @@ class Records:
         elif any(f"{name}_base" in table.columns for name in row):
             whole = self.get(table.logical_name, key, ("transactioncurrencyid",))
             self._amounts(table, row, whole | row)
-        if not self.store.update(table.logical_name, key, row):
+        if table.enforce_transitions and row.get("statuscode") is not None:
+            self._check_transition(table, key, int(row["statuscode"] or 0))
+        try:
+            changed = self.store.update(table.logical_name, key, row)
+        except DuplicateKey as error:
+            raise _taken(table, error) from error
+        if not changed:
             raise refuse("row.missing", table.logical_name, key)
+
+    def _check_transition(self, table: Table, key: str, status: int) -> None:
+        """Raise Refused unless the status reason may follow the one that the row has."""
+        was = int(self.get(table.logical_name, key, ("statuscode",))["statuscode"] or 0)
+        option = table.status(was)
+        if was == status or option is None or not option.transition_data:
+            return
+        followers = {int(value) for value in _FOLLOWER.findall(option.transition_data)}
+        if status not in followers:
+            raise refuse("status.transition", was, status, table.logical_name, key)
+
+    def _round_money(self, table: Table, row: Row, decimals: int) -> None:
+        """Round the money of a row as its currency says; columns with a precision of their own are rounded already."""
+        for name, value in row.items():
+            column = table.columns.get(name)
+            if column is not None and column.kind is Kind.MONEY and column.precision is None and value is not None:
+                row[name] = round(float(value), decimals)
 
     def _money_columns(self, table: Table) -> tuple[str, ...]:
         amounts = (name for name in table.columns if f"{name}_base" in table.columns)
@@ -298,7 +328,17 @@ class Records:
             row["transactioncurrencyid"] = whole["transactioncurrencyid"] = self.base_currency()
         rate = self.rate(whole["transactioncurrencyid"])
         row["exchangerate"] = rate
+        self._round_money(table, row, self.currency_precision(whole["transactioncurrencyid"]))
+        whole |= row
         for name, value in list(whole.items()):
             base = f"{name}_base"
             if base in columns:
                 row[base] = None if value is None else round(float(value) / rate, 4)
+
+
+def _taken(table: Table, error: DuplicateKey) -> Refused:
+    """Return the refusal of a row whose id, or whose values of an alternate key, another row has."""
+    for key in table.keys:
+        if set(key.columns) == set(error.columns):
+            return refuse("row.alternate_key_taken", key.name, ", ".join(key.columns))
+    return refuse("row.key_taken")

@@ -9,6 +9,9 @@ from enum import StrEnum
 from importlib import resources
 from typing import Any
 
+Labels = tuple[tuple[int, str], ...]
+"""Texts by language code (LCID)."""
+
 
 def names(text: str) -> tuple[str, ...]:
     """Return the words of a text: many column names or the like, side by side."""
@@ -62,7 +65,9 @@ class Column:
 
     `max_length` is 0 where the source names none (then it is not enforced). `targets` are the tables a lookup may
     point at; `polymorphic` lookups are stored with a second column `<name>_type`. `options` are (value, label).
-    `date_format` is `DateOnly` for a UserLocal column that people see as a date.
+    `date_format` is `DateOnly` for a UserLocal column that people see as a date. `labels` are (language code, text) of
+    a column of the organization's own, `option_labels` the same by value of a choice. `precision` is the number of
+    decimals, None for money that has its currency's. Only who a column security profile names sees a `secured` column.
     """
 
     name: str
@@ -77,6 +82,11 @@ class Column:
     targets: tuple[str, ...] = ()
     options: tuple[tuple[int, str], ...] = ()
     date_format: str = ""
+    labels: Labels = ()
+    option_labels: tuple[tuple[int, Labels], ...] = ()
+    precision: int | None = None
+    secured: bool = False
+    custom: bool = False
 
     @property
     def is_lookup(self) -> bool:
@@ -137,6 +147,16 @@ class StatusOption:
     label: str
     state: int
     transition_data: str | None = None
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlternateKey:
+    """Columns whose values together are unique in `table`, so that they name a row."""
+
+    table: str
+    name: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +180,8 @@ class Table:
     states: tuple[StateOption, ...] = ()
     statuses: tuple[StatusOption, ...] = ()
     derived_from: tuple[str, ...] = ()
+    keys: tuple[AlternateKey, ...] = ()
+    enforce_transitions: bool = False
 
     def state(self, value: int) -> StateOption | None:
         """Return the state with this value."""
@@ -244,6 +266,11 @@ class Schema:
         """Return a schema in which `table` has this column too, or instead."""
         old = self.tables[table]
         return self.with_table(replace(old, columns={**old.columns, column.name: column}))
+
+    def with_lookup(self, table: str, lookup: Lookup) -> Schema:
+        """Return a schema in which `table` has this navigation property too."""
+        old = self.tables[table]
+        return self.with_table(replace(old, lookups={**old.lookups, lookup.name: lookup}))
 
     def with_required(self, table: str, columns: Iterable[str]) -> Schema:
         """Return a schema in which these columns of `table` are required by the application."""

@@ -43,7 +43,7 @@ def tables_of(schema: Schema) -> Iterator[str]:
         columns = ", ".join(
             f'"{name}" {kind}' + (" NOT NULL PRIMARY KEY" if name == table.primary_id else "")
             for column in table.columns.values()
-            for name, kind in _sql_columns(column)
+            for name, kind in sql_columns(column)
         )
         yield f'CREATE TABLE "{table.logical_name}" ({columns}) WITHOUT ROWID'
         yield f'CREATE INDEX "{table.logical_name}_version" ON "{table.logical_name}" (versionnumber)'
@@ -61,17 +61,18 @@ def tables_of(schema: Schema) -> Iterator[str]:
     yield "CREATE TABLE _roleprivileges (roleid TEXT, privilege TEXT, PRIMARY KEY (roleid, privilege)) WITHOUT ROWID"
 
 
-def _sql_columns(column: Column) -> Iterator[tuple[str, str]]:
+def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
+    """Yield name and SQL type of what holds a column: a lookup to several tables has two."""
     yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
     if column.polymorphic:
         yield f"{column.name}_type", "TEXT"
 
 
 def _union_view(schema: Schema, table: Table) -> str:
-    pairs = [pair for column in table.columns.values() for pair in _sql_columns(column)]
+    pairs = [pair for column in table.columns.values() for pair in sql_columns(column)]
     parts = []
     for source in table.derived_from:
-        present = {name for column in schema.tables[source].columns.values() for name, _ in _sql_columns(column)}
+        present = {name for column in schema.tables[source].columns.values() for name, _ in sql_columns(column)}
         names = ", ".join(f'"{name}"' if name in present else f'NULL AS "{name}"' for name, _ in pairs)
         parts.append(f'SELECT {names} FROM "{source}"')
     return f'CREATE VIEW "{table.logical_name}" AS ' + " UNION ALL ".join(parts)

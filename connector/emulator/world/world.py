@@ -81,6 +81,7 @@ class World:
         note = self.store.note("customization")
         self.customization = Customization.from_json(note) if note else Customization()
         self.records.schema = self.customization.apply(self._plain_schema)
+        self.store.shape(self.records.schema)
         self.records.required = self.customization.required_by_table()
         self.use(switches)
 
@@ -101,7 +102,7 @@ class World:
         write_message_rows(self.records, self.messages)
 
     def customize(self, customization: Customization) -> None:
-        """Give the organization more status reasons and required columns; they stay with the data."""
+        """Give the organization these customizations too; they stay with the data. Raises ImportRefused."""
         combined = self.customization.and_also(customization)
         combined.apply(self._plain_schema)
         self.store.keep_note("customization", combined.to_json())
@@ -143,6 +144,20 @@ class World:
         self.catch_up()
         self.access.require(caller, self.schema.tables[table], ("Read",))
 
+    def closed_columns(self, caller: Caller, verb: str) -> frozenset[tuple[str, str]]:
+        """Return the secured columns, as (table, column), that the caller may not `read` or `write`.
+
+        A system administrator sees all of them (field-security-entities: the profile System Administrator).
+        """
+        if caller.administrator or not self.customization.secured:
+            return frozenset()
+        return self.customization.closed_to(caller.user_id, verb)
+
+    def _check_secured(self, caller: Caller, table: str, values: Values, rule: str) -> None:
+        closed = self.closed_columns(caller, "write")
+        if any((table, name) in closed for name in values):
+            raise refuse(rule)
+
     def note_read(self, caller: Caller, message: str, table: str, key: str) -> None:
         """Tell the hooks that rows of `table` are read; raises what they raise."""
         self._tell(message, Ref(table, key), caller)
@@ -158,6 +173,7 @@ class World:
         """Create a row and return its id. Raises Refused."""
         shape = self.schema.tables[table]
         about = Ref(table, str(values.get(shape.primary_id) or ""))
+        self._check_secured(caller, table, values, "column.secured_create")
         with self._message(caller, "Create", about, {"Target": values}) as event:
             made = changes.create_row(self.records, self.access, caller, shape, values)
             event.about = Ref(table, made)
@@ -166,6 +182,7 @@ class World:
     def update(self, caller: Caller, table: str, key: str, values: Values) -> None:
         """Change columns of a row, state and status reason among them. Raises Refused (404 when it is missing)."""
         shape = self.schema.tables[table]
+        self._check_secured(caller, table, values, "column.secured_update")
         with self._message(caller, "Update", Ref(table, key), {"Target": {**values, shape.primary_id: key}}):
             changes.update_row(self.records, self.access, caller, shape, key, values)
 
