@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from connector.emulator.world.customization import Customization
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "connector" / "docs").glob("*.md")))

@@ -20,7 +20,7 @@ from connector.emulator.odata import parse as odata_parse
 from connector.emulator.rules.rule import rules
 from connector.emulator.rules.switches import Switches
 from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 
 PAGE = Path(__file__).with_name("COVERAGE.md")
 

@@ -10,7 +10,7 @@ from connector.clock import VirtualClock
 from connector.emulator.rules.switches import Switches
 from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.world.callers import Caller
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import World
 

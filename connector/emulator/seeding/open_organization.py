@@ -18,7 +18,7 @@ from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_
 from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
 from connector.emulator.world.callers import Caller, lacking
 from connector.emulator.world.customization import Customization, read_metadata
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Invocation, World, WorldSnapshot
 

@@ -8,7 +8,7 @@ import pytest
 
 from connector.emulator.api.api import Api
 from connector.emulator.world.customization import Customization, ImportRefused
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.world import World
 from tests.emulator.conftest import CLOSER
 from tests.emulator.protocol.client import Client

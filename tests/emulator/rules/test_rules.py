@@ -20,7 +20,7 @@ from connector.emulator.rules.rule import Evidence, rules, rules_data
 from connector.emulator.rules.switches import Switches, UnknownSwitch
 from connector.emulator.world.callers import Caller, all_privileges
 from connector.emulator.world.records import Values
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
 

@@ -16,7 +16,7 @@ from connector.emulator.seeding.scenarios import SCENARIOS, start_scenario
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.customization import Customization, ImportRefused, StatusReason, read_metadata
 from connector.emulator.world.opportunity import Arguments
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store
 from connector.emulator.world.world import Ref, Refused, World
 

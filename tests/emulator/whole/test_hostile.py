@@ -14,7 +14,7 @@ from connector.emulator.background import ServedEmulator, served
 from connector.emulator.http import connection as connection_module
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store, StoreError
 from connector.emulator.world.world import Invocation
 from tests.emulator.whole.face import Face, session_for

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from connector.emulator.world.schema import Kind, Required, Schema, StatusOption, load_schema
+from connector.emulator.world.schema import Kind, Required, Schema, StatusOption
+from connector.emulator.world.schema_file import load_schema
 
 
 @pytest.fixture(scope="module")

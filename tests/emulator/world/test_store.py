@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.emulator.world.schema import load_schema
+from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import DuplicateKey, Store, StoreError
 
 KEY = "00000001-0000-4000-8000-0000000000{:02d}"
@@ -112,7 +112,7 @@ def test_what_was_committed_survives_the_death_of_the_process(tmp_path: Path) ->
     path = tmp_path / "org.db"
     program = (
         "import os, sys\n"
-        "from connector.emulator.world.schema import load_schema\n"
+        "from connector.emulator.world.schema_file import load_schema\n"
         "from connector.emulator.world.store import Store\n"
         "store = Store(sys.argv[1], load_schema())\n"
         "for number in range(50):\n"
