@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from connector.emulator.world.schema import Schema
-from connector.emulator.world.tables import sql_columns, tables_of
+from connector.emulator.world.tables import additions, columns_in, tables_of
 
 STORE_VERSION = 2
 """Kept in `PRAGMA user_version`; a file of another version is refused."""
@@ -186,7 +186,7 @@ class Store:
         try:
             self.db.execute(sql, (*values.values(), self.version))
         except sqlite3.IntegrityError as error:
-            raise DuplicateKey(table, str(values.get(self._keys[table])), _columns_in(error)) from error
+            raise DuplicateKey(table, str(values.get(self._keys[table])), columns_in(error)) from error
         self.writes[table] += 1
         return self.version
 
@@ -219,7 +219,7 @@ class Store:
         try:
             changed = self.db.execute(sql, (*values.values(), self.version, key)).rowcount
         except sqlite3.IntegrityError as error:
-            raise DuplicateKey(table, key, _columns_in(error)) from error
+            raise DuplicateKey(table, key, columns_in(error)) from error
         if not changed:
             return 0
         self.writes[table] += 1
@@ -281,22 +281,9 @@ class Store:
 
     def shape(self, schema: Schema) -> None:
         """Add the columns and unique keys of `schema` that the tables lack; what they have besides stays."""
-        for table in schema.tables.values():
-            if table.derived_from:
-                continue
-            own = [column for column in table.columns.values() if column.custom]
-            present = self._columns_of(table.logical_name) if own else set[str]()
-            for column in own:
-                for name, kind in sql_columns(column):
-                    if name not in present:
-                        self.db.execute(f'ALTER TABLE "{table.logical_name}" ADD COLUMN "{name}" {kind}')
-            for key in table.keys:
-                names = ", ".join(f'"{name}"' for name in key.columns)
-                self.db.execute(f'CREATE UNIQUE INDEX IF NOT EXISTS "key_{key.name}" ON "{key.table}" ({names})')
+        for statement in additions(schema, self.db):
+            self.db.execute(statement)
         self._statements.clear()
-
-    def _columns_of(self, table: str) -> set[str]:
-        return {str(row[1]) for row in self.db.execute(f'PRAGMA table_info("{table}")')}
 
     # --- notes of the emulator itself ------------------------------------------------------------------------------
 
@@ -392,9 +379,3 @@ class Store:
         ]
         highest = [self.db.execute(f'SELECT max(versionnumber) FROM "{name}"').fetchone()[0] or 0 for name in names]
         return int(max(highest, default=0))
-
-
-def _columns_in(error: sqlite3.IntegrityError) -> tuple[str, ...]:
-    """Return the columns that SQLite names: `UNIQUE constraint failed: table.a, table.b`."""
-    _, _, names = str(error).partition("failed: ")
-    return tuple(name.rpartition(".")[2] for name in names.split(", "))

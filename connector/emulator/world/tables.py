@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
 from connector.emulator.world.schema import ASSOCIATION_KEYS, Column, Kind, Schema, Table
@@ -66,6 +67,26 @@ def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
     yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
     if column.polymorphic:
         yield f"{column.name}_type", "TEXT"
+
+
+def additions(schema: Schema, db: sqlite3.Connection) -> Iterator[str]:
+    """Yield the statements that add what an organization has of its own to tables that lack it."""
+    for table in schema.tables.values():
+        own = [column for column in table.columns.values() if column.custom and not table.derived_from]
+        present = {row[1] for row in db.execute(f'PRAGMA table_info("{table.logical_name}")')} if own else set()
+        for column in own:
+            for name, kind in sql_columns(column):
+                if name not in present:
+                    yield f'ALTER TABLE "{table.logical_name}" ADD COLUMN "{name}" {kind}'
+        for key in table.keys:
+            names = ", ".join(f'"{name}"' for name in key.columns)
+            yield f'CREATE UNIQUE INDEX IF NOT EXISTS "key_{key.name}" ON "{key.table}" ({names})'
+
+
+def columns_in(error: sqlite3.IntegrityError) -> tuple[str, ...]:
+    """Return the columns that SQLite names: `UNIQUE constraint failed: table.a, table.b`."""
+    _, _, names = str(error).partition("failed: ")
+    return tuple(name.rpartition(".")[2] for name in names.split(", "))
 
 
 def _union_view(schema: Schema, table: Table) -> str:
