@@ -29,7 +29,7 @@ class Loop:
         if now < self._held_until:
             return Wait(self._held_until, _WHY)
         self._busy = True
-        return Permit(now, self._cookie, (), kind, parts, 0.0)
+        return Permit(now, self._cookie, kind, parts, 0.0)
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Go on, after Retry-After if refused."""
@@ -55,7 +55,7 @@ class Threads:
         if not self._free:
             return Wait(self._waking[0] if self._waking else FOREVER, _WHY)
         self._free -= 1
-        return Permit(now, "", (), kind, parts, 0.0)
+        return Permit(now, "", kind, parts, 0.0)
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Let the thread go on, or sleep as long as it was told."""
@@ -94,7 +94,7 @@ class Sql4Cds:
         if self._busy >= self._threads:
             return Wait(min(self._checked + 1.0, self._waking[0] if self._waking else FOREVER), _WHY)
         self._busy += 1
-        return Permit(now, "", (), kind, parts, 0.0)
+        return Permit(now, "", kind, parts, 0.0)
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in success, or lose a thread."""

@@ -57,7 +57,7 @@ def quick() -> Iterator[Scenario]:
     yield higher(2, "1 s", 900, headers=True)
     yield higher(1, "1 s", 1800, headers=False)
     yield lower(1, "200 ms", 1800)
-    yield concurrency(1, "1 s", (2.0, 9.0), 900)
+    yield concurrency(1, "1 s", (2.0, 9.0), 2400)
     yield concurrency(1, "1 s", (363.0, 427.0), 3600)
     yield identities(2, 2, "1 s", 600)
     yield identities(2, 4, "2 s", 600)
@@ -73,7 +73,7 @@ def full() -> Iterator[Scenario]:
             yield lower(servers, label, 2400)
             yield dropping(servers, label, 600)
             yield slowing(servers, label, 600)
-            yield concurrency(servers, label, (2.0, 9.0), 900)
+            yield concurrency(servers, label, (2.0, 9.0), 2400)
             yield concurrency(servers, label, (363.0, 427.0), 3600)
     for users in (2, 4):
         for label in SERVICE_TIMES:

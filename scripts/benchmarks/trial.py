@@ -77,7 +77,9 @@ def ours(scenario: Scenario) -> Figures:
         load.step()
     foreseen = _foreseen(load, governors, rows)
     outcome = load.run(scenario.seconds)
-    steady = not scenario.service.changes and len(scenario.service.means) == 1 and not scenario.settled
+    service = scenario.service
+    alone = service.identities == 1  # several at once make each other wait at first, which is over later
+    steady = not service.changes and len(service.means) == 1 and not scenario.settled and alone
     error = foreseen / outcome.answered[rows - 1] - 1 if steady and len(outcome.answered) >= rows else None
     return _figures(scenario, OURS, outcome, error)
 

@@ -7,6 +7,7 @@ always another request to send. The limits, the balancer, the workers and the re
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
+from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 
@@ -34,6 +36,15 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another program under the same application user, which works from one moment to another."""
+
+    rule: Callable[[], Rule]
+    starts: float
+    ends: float
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A service: its limits and how they change, what a request takes, the way there and back, what it tells.
 
@@ -48,6 +59,7 @@ class Service:
     transport: float = 0.02
     headers: bool = True
     affinity: bool = True
+    neighbours: Sequence[Neighbour] = ()
 
     def ceiling(self, at: float) -> float:
         """Return the requests per second that the modelled budgets allow for ever, as they are at a moment."""
@@ -76,11 +88,17 @@ class Service:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it: the moments of answers and refusals, and how many requests came before Retry-After was over."""
+    """What came of it: the moments when rows were done and requests refused.
+
+    `early` are the requests that a client sent before the end of a Retry-After that it had been told; `first` is when
+    the first of them was sent, `requests` how many were answered.
+    """
 
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     early: int = 0
+    requests: int = 0
+    first: float = float("inf")
 
     def count(self, start: float, end: float) -> int:
         """Return how many requests were answered between two moments."""
@@ -89,29 +107,49 @@ class Outcome:
     @property
     def share_refused(self) -> float:
         """Return the share of requests answered 429."""
-        return len(self.refused) / max(1, len(self.refused) + len(self.answered))
+        return len(self.refused) / max(1, len(self.refused) + self.requests)
 
 
 class Load:
-    """Clients with endless work, one per identity, each let through by a rule of its own."""
+    """Clients, one per identity, each let through by a rule of its own; `others` are the neighbours of the first.
 
-    def __init__(self, service: Service, rules: Sequence[Rule], *, seed: int = 1) -> None:
+    They share `rows` of work; without a number there is always another row.
+    """
+
+    def __init__(self, service: Service, rules: Sequence[Rule], *, rows: float = math.inf, seed: int = 1) -> None:
         self.service = service
         self.protection = Protection(service.limits, seed=seed)
         self.outcome = Outcome()
+        self.others = Outcome()
+        self.rows = rows
+        self.kind = "write"
         self.now = 0.0
         self._random = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._order = 0
-        self._clients = [_Client(self, rule, f"user{number}") for number, rule in enumerate(rules)]
         for at, values in service.changes:
             self.at(at, partial(self.protection.change, values))
+        self._again: list[float] = []
+        self._clients = [_Client(self, rule, f"user{number}", self.outcome) for number, rule in enumerate(rules)]
         for client in self._clients:
             self.at(0.0, client.ask)
+        for neighbour in service.neighbours:
+            client = _Client(self, neighbour.rule(), "user0", self.others, ends=neighbour.ends)
+            self.at(neighbour.starts, client.ask)
 
     def run(self, seconds: float) -> Outcome:
         """Let it run until so many virtual seconds have passed."""
         while self._events and self._events[0][0] <= seconds:
+            self.step()
+        return self.outcome
+
+    def finish(self, rows: int) -> Outcome:
+        """Bring so many rows and let it run until they are done."""
+        self.rows = rows
+        done = len(self.outcome.answered) + rows
+        for client in self._clients:
+            client.ask()
+        while len(self.outcome.answered) < done:
             self.step()
         return self.outcome
 
@@ -125,46 +163,66 @@ class Load:
         self._order += 1
         heapq.heappush(self._events, (when, self._order, event))
 
+    def take_back(self, rows: Sequence[float]) -> None:
+        """Take back rows that were refused, by their seconds of work."""
+        self.rows += len(rows)
+        self._again.extend(rows)
+
     def draw(self) -> float:
-        """Return the seconds of work that a request takes now."""
-        return self.service.seconds(self._random, self.now)
+        """Return the seconds of work that a row takes now."""
+        return self._again.pop() if self._again else self.service.seconds(self._random, self.now)
 
 
 class _Client:
     """One user's client: asks its rule for leave, sends, waits for the answer, tells the rule."""
 
-    def __init__(self, load: Load, rule: Rule, user: str) -> None:
+    def __init__(self, load: Load, rule: Rule, user: str, outcome: Outcome, *, ends: float = math.inf) -> None:
         self._load = load
         self._rule = rule
         self._user = user
+        self._outcome = outcome
+        self._ends = ends
         self._idle = _OWN_PROCESSES
         self._asking_at = float("inf")
+        self._told_until = float("-inf")
 
     def ask(self) -> None:
         """Send as many requests as the rule lets through, and ask again when it says."""
-        load = self._load
-        while self._idle:
-            leave = self._rule.ask(load.now, "write", 1)
+        load, own = self._load, self._outcome is self._load.outcome
+        while self._idle and load.now < self._ends and (load.rows or not own):
+            parts = _parts(self._rule, load.rows) if own else 1
+            leave = self._rule.ask(load.now, load.kind, parts)
             if isinstance(leave, Wait):
                 if leave.until < self._asking_at or self._asking_at <= load.now:
                     self._asking_at = leave.until
                     if leave.until < float("inf"):
                         load.at(leave.until, self.ask)
                 return
+            if own:
+                load.rows -= parts
             self._idle -= 1
-            load.at(load.now + load.service.transport / 2, partial(self._arrive, leave))
+            self._outcome.first = min(self._outcome.first, load.now)
+            self._outcome.early += load.now < self._told_until
+            rows = [load.draw() for _ in range(parts)]
+            load.at(load.now + load.service.transport / 2, partial(self._arrive, leave, rows))
 
-    def _arrive(self, permit: Permit) -> None:
+    def _arrive(self, permit: Permit, rows: Sequence[float]) -> None:
         load, service = self._load, self._load.service
         server = load.protection.route(permit.server if service.affinity and permit.server else None)
-        verdict = load.protection.arrive(self._user, server, load.now, seconds=load.draw())
+        verdict = load.protection.arrive(self._user, server, load.now, seconds=sum(rows))
         key = load.protection.cookie(server) if service.affinity else ""
         if isinstance(verdict, Throttle):
-            load.outcome.early += verdict.early
-            load.outcome.refused.append(load.now)
-            load.at(load.now + service.transport / 2, lambda: self._settle(permit, _refusal(verdict, key)))
+            load.at(load.now + service.transport / 2, lambda: self._refused(permit, rows, verdict, key))
         else:
             load.at(verdict.ends, lambda: self._leave(permit, verdict, key))
+
+    def _refused(self, permit: Permit, rows: Sequence[float], throttle: Throttle, key: str) -> None:
+        load = self._load
+        self._outcome.refused.append(load.now)
+        self._told_until = max(self._told_until, load.now + throttle.retry_after)
+        if self._outcome is load.outcome:
+            load.take_back(rows)
+        self._settle(permit, _refusal(throttle, key))
 
     def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
         load = self._load
@@ -176,14 +234,24 @@ class _Client:
             seconds_left=left.seconds if left else None,
             hint=load.service.limits.dop_hint,
         )
-        back = load.now + load.service.transport / 2
-        load.outcome.answered.append(back)
-        load.at(back, lambda: self._settle(permit, feedback))
+        load.at(load.now + load.service.transport / 2, lambda: self._answered(permit, feedback))
+
+    def _answered(self, permit: Permit, feedback: Feedback) -> None:
+        self._outcome.requests += 1
+        self._outcome.answered.extend([self._load.now] * permit.parts)
+        self._settle(permit, feedback)
 
     def _settle(self, permit: Permit, feedback: Feedback) -> None:
         self._rule.settle(self._load.now, permit, feedback)
         self._idle += 1
         self.ask()
+
+
+def _parts(rule: Rule, rows: float) -> int:
+    """Return how many rows the next request carries: as the governor says, one where nobody says anything."""
+    if math.isinf(rows) or not isinstance(rule, Governor):
+        return 1
+    return int(min(rows, rule.parts("write", rows)))
 
 
 def _refusal(throttle: Throttle, key: str) -> Feedback:

@@ -14,7 +14,7 @@ REDUCED = [
     scenarios.higher(2, "1 s", 900, headers=True),
     scenarios.dropping(1, "200 ms", 600),
     scenarios.slowing(1, "1 s", 600),
-    scenarios.concurrency(1, "1 s", (2.0, 9.0), 900),
+    scenarios.concurrency(1, "1 s", (2.0, 9.0), 2400),
     scenarios.concurrency(2, "2 s", (363.0, 427.0), 3600),
     scenarios.identities(2, 4, "2 s", 600),
 ]

@@ -142,15 +142,25 @@ def test_what_holds_the_rate_is_told() -> None:
         assert pace.ceiling == pytest.approx(ceiling(limits, seconds), rel=0.05)
 
 
-def test_it_starts_with_a_few_and_takes_the_hint() -> None:
+def test_it_starts_with_one_less_than_is_documented() -> None:
     governor = Governor(0.0)
     permits: list[Permit] = []
-    while isinstance(leave := governor.ask(float(len(permits)), "write"), Permit):
+    while isinstance(leave := governor.ask(0.0, "write"), Permit):
         permits.append(leave)
-    assert len(permits) == 4
-    assert leave == Wait(float("inf"), Binding.LATENCY)
-    governor.settle(5.0, permits[0], Feedback(hint=16))
-    assert governor.pace(5.0).most_in_flight == 16
+    assert len(permits) == governor.pace(0.0).most_in_flight == 51
+    assert leave == Wait(float("inf"), Binding.CONCURRENCY)
+
+
+def test_a_server_that_shows_up_counts_what_may_be_under_way_to_it() -> None:
+    governor = Governor(0.0)
+    permits = [governor.ask(0.0) for _ in range(51)]
+    for permit, key in zip(permits[:2], ("a", "b"), strict=True):
+        assert isinstance(permit, Permit)
+        governor.settle(1.0, permit, Feedback(server=key))
+    more = 0
+    while isinstance(governor.ask(1.0), Permit):
+        more += 1
+    assert more == 2 * (51 - 49), "49 may be under way to either of them"
 
 
 def test_everything_waits_for_the_whole_retry_after() -> None:
@@ -171,11 +181,11 @@ def test_a_busy_service_that_names_a_time_is_left_alone_until_then() -> None:
     assert governor.ask(20.0) == Wait(31.0, Binding.WAITING)
 
 
-@pytest.mark.parametrize(("seconds_per_part", "parts"), [(0.01, 50), (0.4, 20), (1.0, 8), (30.0, 1)])
+@pytest.mark.parametrize(("seconds_per_part", "parts"), [(0.01, 50), (0.4, 10), (1.0, 4), (30.0, 1)])
 def test_a_batch_carries_a_few_seconds_of_work(seconds_per_part: float, parts: int) -> None:
     governor = Governor(0.0)
     now = 0.0
-    assert governor.parts("write") == 10
+    assert governor.parts("write") == 1
     for _ in range(10):
         permit = governor.ask(now, "write", 4)
         assert isinstance(permit, Permit)
@@ -194,7 +204,7 @@ def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
 
 
 @pytest.mark.parametrize(("servers", "seconds"), [(1, 0.1), (1, 1.0), (2, 0.5), (4, 2.0)])
-@pytest.mark.parametrize("requests", [6000, 12_000])
+@pytest.mark.parametrize("requests", [6000, 11_000])
 def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
     servers: int, seconds: float, requests: int
 ) -> None:
@@ -215,9 +225,9 @@ def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
 
 def test_fewer_at_once_than_documented_are_found_by_one_refusal_for_all_servers() -> None:
     limits = Limits(servers=4, concurrency=10, concurrency_retry_after=(2.0, 9.0))
-    outcome = run(Service(limits, about(0.2)), 600)
-    assert outcome.rate(300, 600) >= 0.95 * ceiling(limits, 0.2)
-    assert len(outcome.refused) < 5
+    outcome = run(Service(limits, about(0.2)), 900)
+    assert outcome.rate(300, 900) >= 0.95 * ceiling(limits, 0.2)
+    assert {at for at, _, facet in outcome.holds if facet == "concurrency"} == {0.01}, "those of the first crowd"
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -225,8 +235,9 @@ def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
     limits = Limits(servers=8, concurrency=10, concurrency_retry_after=(40.0, 60.0))
     load = Load(Service(limits, mixed), seed=seed)
     load.run(120)
+    assert load.outcome.refused
+    assert max(load.outcome.refused) < 3, "the first crowd meets the limit, on several servers"
     found = len(load.outcome.refused)
-    assert 1 <= found <= 4, "the first crowd meets the limit, on several servers at the same moment"
     load.run(900)
     assert len(load.outcome.refused) == found
 
@@ -235,7 +246,7 @@ def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed
     limit = LimitEstimate(52, 0.0, horizon=15, settle=None)
     for _ in range(2):  # of two servers at the same moment, while requests were under way to either
         limit.refused(0.0, 23, 60, 10)
-        limit.rumour(0.0, 10, 60)
+        limit.told_elsewhere(0.0, 10, 60)
     assert limit.value == 10
 
 

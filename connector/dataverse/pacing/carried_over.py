@@ -7,7 +7,7 @@ has been used of them, and with the Retry-After that is still running.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from math import isfinite
 from operator import ge
 from typing import Self
@@ -18,18 +18,23 @@ LEAST = (20.0, 20.0, 2.0)
 """Requests, seconds and concurrency below which no limit is believed: nothing would ever go through."""
 
 
+STEPS = 30
+"""In so many steps of the window it is told when what counts was used."""
+
+
 @dataclass(frozen=True, slots=True)
 class CarriedOverLimits:
-    """The limits of one web server as they were learnt, what was used of both windows on the one used most.
+    """The limits of one web server as they were learnt, and what was used of both windows on the one used most.
 
-    `waiting` is for how many seconds everything was still stopped.
+    `sent` and `executed` have what was used in each thirtieth of the window, newest first. `waiting` is for how many
+    seconds everything was still stopped.
     """
 
     requests: float
     seconds: float
     concurrency: float
-    sent: float
-    executed: float
+    sent: tuple[float, ...]
+    executed: tuple[float, ...]
     waiting: float
 
     def data(self) -> dict[str, object]:
@@ -39,9 +44,20 @@ class CarriedOverLimits:
     @classmethod
     def read(cls, data: Mapping[str, object]) -> Self | None:
         """Return what `data` made; None for what another version left that is not understood."""
-        numbers = [data.get(field.name) for field in fields(cls)]
-        good = [float(one) for one in numbers if isinstance(one, int | float) and isfinite(one) and one >= 0]
-        return cls(*good) if len(good) == len(numbers) and all(map(ge, good, LEAST)) else None
+        numbers = [_numbers(data.get(name), 1) for name in ("requests", "seconds", "concurrency", "waiting")]
+        ages = [_numbers(data.get(name), STEPS) for name in ("sent", "executed")]
+        if not all(numbers) or not all(ages):
+            return None
+        (requests,), (seconds,), (concurrency,), (waiting,) = numbers
+        limits = (requests, seconds, concurrency)
+        return cls(*limits, ages[0], ages[1], waiting) if all(map(ge, limits, LEAST)) else None
+
+
+def _numbers(value: object, count: int) -> tuple[float, ...]:
+    """Return so many numbers, or nothing if `value` is not that: one number, or a list of several."""
+    values = value if isinstance(value, list | tuple) else [value]
+    good = [float(number) for number in values if isinstance(number, int | float) and isfinite(number) and number >= 0]
+    return tuple(good) if len(good) == len(values) == count else ()
 
 
 def left_by(servers: Iterable[WebServer], now: float, waiting: float) -> CarriedOverLimits:
@@ -49,21 +65,20 @@ def left_by(servers: Iterable[WebServer], now: float, waiting: float) -> Carried
     known = list(servers)
     learnt = [server.learnt() for server in known]
     return CarriedOverLimits(
-        min(one.requests for one in learnt),
-        min(one.seconds for one in learnt),
-        min(one.concurrency for one in learnt),
-        max(server.sent.used(now) for server in known),
-        max(server.executed.used(now) for server in known),
+        min(limits.requests for limits in learnt),
+        min(limits.seconds for limits in learnt),
+        min(limits.concurrency for limits in learnt),
+        tuple(map(max, *(server.sent.ages(now, STEPS) for server in known), _NOTHING)),
+        tuple(map(max, *(server.executed.ages(now, STEPS) for server in known), _NOTHING)),
         max(0.0, waiting),
     )
 
 
-def begin_with(server: WebServer, carried_over: CarriedOverLimits, now: float, age: float) -> None:
-    """Let `server`, of which little is known yet, begin with what was left `age` seconds ago.
+_NOTHING = (0.0,) * STEPS
 
-    What was used then is taken as used evenly over the window that ended then, so that a part of it has come back.
-    """
+
+def begin_with(server: WebServer, carried_over: CarriedOverLimits, now: float, age: float) -> None:
+    """Let `server`, of which little is known yet, begin with what was left `age` seconds ago."""
     server.assume(now, LimitEstimates(carried_over.requests, carried_over.seconds, carried_over.concurrency))
-    share = max(0.0, 1 - age / server.budget.window)
-    server.sent.add_spread(now, carried_over.sent * share)
-    server.executed.add_spread(now, carried_over.executed * share)
+    server.sent.add_aged(now, carried_over.sent, age)
+    server.executed.add_aged(now, carried_over.executed, age)

@@ -1,23 +1,22 @@
-"""How many requests one user may have in flight: climbs while answers stay as fast as they are when few are."""
+"""How many requests one user may have in flight, and how long a request takes: fewer while answers are slow."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
-START_IN_FLIGHT = 4
-"""In flight at first, until the service's own hint is known (`x-ms-dop-hint`, 4 in Microsoft's samples)."""
-LATENCY_TOLERANCE = 2.5
-"""Answers this much slower than usual mean that more at once only makes them wait."""
+SLOW = 2.5
+"""Answers this many times slower than usual mean that more at once only makes them wait."""
 BLOCK = 100
 """Answers whose mean says how fast the service is: fewer say it too roughly where answers differ much."""
-FIRST_BLOCK = 24
-"""The same for the first, during which no more are let in: the sooner known, the sooner more can be tried."""
 PERIODS = 30
 """Periods of a window; each keeps its fastest block."""
+FEWEST = 8
+"""In flight on each server, at least, when answers are slow: twice the recommended degree of parallelism."""
 
 
 class RunningMean:
-    """A running mean that follows changes: `weight` is that of the newest value."""
+    """A mean that follows changes: `weight` is that of the newest value."""
 
     __slots__ = ("_weight", "count", "value")
 
@@ -33,31 +32,35 @@ class RunningMean:
 
 
 class ServiceTime:
-    """What one part of a kind of request costs, in seconds: as of late, and at best in the last two windows.
+    """How long one part of a kind of request takes, in seconds: its mean, and whether it is slower than it was.
 
-    Only blocks through which about as many were in flight count for the best: while more are let in, the quick answers
-    come first.
+    Slow or not is told by the mean of the logarithms, which one request in hundreds that takes minutes hardly moves.
+    Only long blocks during which about as many were in flight count as a measure: while more are let in, the quick
+    answers come first.
     """
 
-    __slots__ = ("_best", "_block", "_concurrency", "_started", "_window", "recent")
+    __slots__ = ("_best", "_block", "_in_flight", "_recent", "_started", "_window", "mean")
 
     def __init__(self, window: float) -> None:
-        self.recent = RunningMean(0.04)
+        self.mean = RunningMean(0.01)
         self._window = window
+        self._recent = RunningMean(0.04)
         self._block = RunningMean(0.0)
-        self._concurrency = 0
+        self._in_flight = 0
         self._started = float("-inf")
         self._best: deque[float] = deque(maxlen=2 * PERIODS)
 
     def add(self, now: float, seconds: float, in_flight: int) -> None:
         """Take one measurement in, made while so many requests were in flight."""
-        self.recent.add(seconds)
+        self.mean.add(seconds)
+        size = math.log(max(seconds, 1e-6))
+        self._recent.add(size)
         if not self._block.count:
-            self._concurrency = in_flight
-        self._block.add(seconds)
-        if self._block.count < (BLOCK + 2 * in_flight if self._best else FIRST_BLOCK):
+            self._in_flight = in_flight
+        self._block.add(size)
+        if self._block.count < BLOCK + 2 * in_flight:
             return
-        if in_flight <= 1.5 * self._concurrency + START_IN_FLIGHT:
+        if not self._best or in_flight <= 1.5 * self._in_flight + 4:
             self._record(now, self._block.value)
         self._block = RunningMean(0.0)
 
@@ -69,54 +72,43 @@ class ServiceTime:
             self._best[-1] = min(self._best[-1], block)
 
     @property
-    def known(self) -> bool:
-        """Whether it is known how fast the service is when it is not crowded."""
-        return bool(self._best)
-
-    @property
     def slowed(self) -> bool:
         """Whether answers take much longer than they have been seen to."""
-        return bool(self._best) and self.recent.value > LATENCY_TOLERANCE * min(self._best)
+        return bool(self._best) and self._recent.value > math.log(SLOW) + min(self._best)
 
 
 class ConcurrencyLimiter:
-    """How many requests may be in flight over all servers: climbs while answers keep coming as fast as usual."""
+    """How many requests may be in flight over all servers: fewer while answers are slow."""
 
-    __slots__ = ("_climbing", "_deep_at", "_hinted", "_since", "_window", "most")
+    __slots__ = ("_deep_at", "_since", "_window", "most")
 
     def __init__(self, window: float) -> None:
-        self.most = float(START_IN_FLIGHT)
+        self.most = float("inf")
         self._window = window
-        self._hinted = False
-        self._climbing = True
         self._since = 0
         self._deep_at = float("-inf")
 
-    def hint(self, number: int) -> None:
-        """Start from what the service recommends; said once, it has no say in what was learnt since."""
-        if not self._hinted:
-            self._hinted, self.most = True, max(self.most, float(number))
-
-    def answered(self, now: float, least: float, *, slowed: bool, full: bool) -> None:
-        """Take in a good answer: whether answers are slower than they were, and whether all slots were taken.
+    def answered(self, now: float, least: float, in_flight: int, *, slowed: bool) -> None:
+        """Take in a good answer, and whether answers are slower than they were, with so many in flight.
 
         Once a window it goes down to `least`, to see again how fast the service is when it is not crowded.
         """
         self._since += 1
         if slowed and now - self._deep_at > self._window:
             self._deep_at = now
-            self._shrink(least, 0.0)
+            self._shrink(least, 0.0, in_flight)
         elif slowed:
-            self._shrink(least, 0.7)
-        elif full:
-            self.most += 1.0 if self._climbing else 4 / self.most
+            self._shrink(least, 0.7, in_flight)
+        else:
+            self.most += 1.0
 
-    def failed(self, least: float) -> None:
+    def failed(self, least: float, in_flight: int) -> None:
         """Take in that the service failed, or refused for want of room."""
         self._since += 1
-        self._shrink(least, 0.8)
+        self._shrink(least, 0.8, in_flight)
 
-    def _shrink(self, least: float, share: float) -> None:
-        if self._since > self.most:
-            self._climbing, self._since = False, -int(self.most)
-            self.most = min(self.most, max(least, share * self.most))
+    def _shrink(self, least: float, share: float, in_flight: int) -> None:
+        """Go down to a share of what is in flight, at most once for the answers of one round trip."""
+        if self._since > min(self.most, in_flight):
+            self._since = -in_flight
+            self.most = min(self.most, max(least, share * in_flight))

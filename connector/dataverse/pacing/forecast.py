@@ -13,9 +13,13 @@ WINDOWS = 8
 
 @dataclass(frozen=True, slots=True)
 class RemainingBudget:
-    """One budget of an average server: what is left of it, and what comes back in each of the next steps."""
+    """One budget of an average server: what is left of it, and what comes back in each of the next steps.
+
+    `fresh` of what is left has lain unused for a whole window, and is spent at once.
+    """
 
     room: float
+    fresh: float
     returning: Sequence[float]
 
 
@@ -23,7 +27,7 @@ class RemainingBudget:
 class Workload:
     """What each server is to do: `requests`, with `seconds` of execution in all, at `fastest` requests a second.
 
-    `fastest` is what the client or the service's latency allow, whatever the budgets.
+    `fastest` is what the client, the requests in flight or the service's latency allow, whatever the budgets.
     """
 
     requests: float
@@ -31,28 +35,57 @@ class Workload:
     fastest: float
 
 
+class _Spending:
+    """A budget as it is spent, step after step, in its own unit."""
+
+    __slots__ = ("_fresh", "_lead", "_returning", "_room")
+
+    def __init__(self, budget: RemainingBudget, lead: float) -> None:
+        self._room = max(0.0, budget.room)
+        self._fresh = max(0.0, min(budget.fresh, budget.room))
+        self._returning = list(budget.returning)
+        self._lead = lead  # the steps over which what comes back is spent
+
+    def allows(self, step: int) -> float:
+        """Return how much of the budget may be spent in a step."""
+        whole = int(self._lead)
+        ahead = sum(self._returning[step : step + whole])
+        there = self._room + self._returning[step]
+        return min(there, max(self._fresh, (self._room + ahead) / self._lead))
+
+    def spend(self, step: int, amount: float) -> None:
+        """Spend so much in a step: it comes back a window later."""
+        self._room += self._returning[step] - amount
+        self._fresh = max(0.0, self._fresh - amount)
+        self._returning.append(amount)
+
+    def settled(self) -> float:
+        """Return how much is spent in a window."""
+        return sum(self._returning[-STEPS:])
+
+
 def seconds_for(
-    work: Workload, count: RemainingBudget, time: RemainingBudget, *, window: float, horizon: float
+    work: Workload, count: RemainingBudget, time: RemainingBudget, *, window: float, spread: float
 ) -> float:
-    """Return how many seconds the work will take from now on, each budget being spent evenly over the horizon."""
+    """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds."""
     if work.requests <= 0:
         return 0.0
     cost = work.seconds / work.requests
-    length, lead = window / STEPS, round(horizon / window * STEPS)
-    counts, times = list(count.returning), list(time.returning)
-    rooms = [count.room, time.room]
+    length = window / STEPS
+    counts, times = (_Spending(budget, max(1.0, spread / length)) for budget in (count, time))
     done = 0.0
     for step in range(WINDOWS * STEPS):
-        by_count = (rooms[0] + sum(counts[step : step + lead])) / horizon
-        by_time = (rooms[1] + sum(times[step : step + lead])) / horizon / cost if cost else by_count
-        rate = max(0.0, min(by_count, by_time, work.fastest))
-        if rate and done + rate * length >= work.requests:
-            return step * length + (work.requests - done) / rate
-        sent = rate * length
+        by_time = times.allows(step) / cost if cost else float("inf")
+        sent = max(0.0, min(counts.allows(step), by_time, work.fastest * length))
+        if sent and done + sent >= work.requests:
+            return step * length + _within(sent, work, length) * (work.requests - done) / sent
         done += sent
-        counts.append(sent)
-        times.append(sent * cost)
-        rooms[0] += counts[step] - sent
-        rooms[1] += times[step] - sent * cost
-    settled = sum(counts[-STEPS:]) / window
+        counts.spend(step, sent)
+        times.spend(step, sent * cost)
+    settled = counts.settled() / window
     return WINDOWS * window + (work.requests - done) / settled if settled else float("inf")
+
+
+def _within(sent: float, work: Workload, length: float) -> float:
+    """Return in how much of a step so much is sent: less than all of it where only the client sets the rate."""
+    return min(length, sent / work.fastest) if work.fastest else length

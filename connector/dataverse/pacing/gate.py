@@ -72,10 +72,10 @@ class Gate:
         with self._state:
             return self._governor.pace(self._clock.monotonic(), WRITES, self._governor.parts(WRITES))
 
-    def parts(self) -> int:
-        """Return how many opportunities one batch of writes should carry."""
+    def parts(self, waiting: float = float("inf")) -> int:
+        """Return how many opportunities one batch of writes should carry when so many are `waiting` to be closed."""
         with self._state:
-            return self._governor.parts(WRITES)
+            return self._governor.parts(WRITES, waiting)
 
     def carried_over(self) -> dict[str, object]:
         """Return what is known of this user's limits, as plain data, for the next gate of the same user."""

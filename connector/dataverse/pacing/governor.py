@@ -7,9 +7,10 @@ protection API limits"):
     time         execution seconds in the window    -> how many run side by side, and how much one request carries
     concurrency  requests in flight at one moment   -> in flight at once
 
-Budget that is there is spent within a horizon (a fifth of the window): a small job runs at once, a large one settles at
-what the window gives back. A server is told by its affinity cookie; sending that cookie back chooses the server, so the
-budgets of all of them are used evenly, and a request without it now and then finds servers not seen before.
+What has lain unused for a whole window is spent at once, as fast as requests in flight allow: a small job pays for no
+learning. What comes back is spent over a sixth of the window, so a long job becomes even. A server is told by its
+affinity cookie; sending that cookie back chooses the server, so the budgets of all of them are used evenly, and a
+request without it now and then finds servers not seen before.
 A refusal stops everything until its Retry-After has passed.
 """
 
@@ -18,18 +19,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
-from connector.dataverse.pacing.concurrency import START_IN_FLIGHT, ConcurrencyLimiter, ServiceTime
+from connector.dataverse.pacing.concurrency import FEWEST, ConcurrencyLimiter, ServiceTime
 from connector.dataverse.pacing.forecast import RemainingBudget, Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import NEVER, WebServer
+from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer
 
-BATCH_SECONDS = 8.0
-"""How long one request with many parts should take: far below the two minutes that end an operation."""
+BATCH_SECONDS = 4.0
+"""How long one request with many parts should take: one that takes long hides what is done and ends late."""
 MOST_PARTS = 50
 """Parts in one request, at most: what is repeated when its answer is lost."""
-FIRST_PARTS = 10
-"""Parts in a request until their cost is known: Microsoft's advice for a first try."""
+FIRST_PARTS = 4
+"""Parts in a request until their cost is known."""
 FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
 ENOUGH = 3
@@ -38,6 +39,10 @@ MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
+PROBE_SECONDS = 5.0
+"""After a refusal one request goes first; when it takes longer than this, the others follow all the same."""
+EXPLORING_AT_FIRST = 12
+"""So many of them at once while new servers keep showing up, every second request; later one at a time."""
 
 
 class Governor:
@@ -48,13 +53,14 @@ class Governor:
 
     def __init__(self, now: float, budget: Budget = DOCUMENTED) -> None:
         self._budget = budget
-        self._servers: dict[str, WebServer] = {"": WebServer("", budget, now)}
+        self._unaddressed = InFlight()
+        self._servers: dict[str, WebServer] = {"": WebServer("", budget, now, self._unaddressed)}
         self._concurrency = ConcurrencyLimiter(budget.window)
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
-        self._promised: WebServer | None = None
+        self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
+        self._probe: Permit | None = None
         self._in_flight = 0
-        self._exploring = 0
         self._since_explored = 0
         self._nothing_new = 0
         self._steering = True
@@ -72,48 +78,57 @@ class Governor:
         """
         if now < self._held_until:
             return self._wait(self._held_until, Binding.WAITING)
-        if self._in_flight >= int(self._concurrency.most):
-            return self._wait(float("inf"), Binding.LATENCY)
         cost = self._cost(kind) * parts
-        if self._promised is not None and not self._in_flight:
-            return self._take_at_its_word(now, self._promised, kind, parts, cost)
+        if self._refuser is not None:
+            return self._come_back(now, self._refuser, kind, parts, cost)
+        if self._in_flight >= self._concurrency.most:
+            return self._wait(float("inf"), Binding.LATENCY)
         if self._settled():
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
 
-    def _take_at_its_word(self, now: float, server: WebServer, kind: str, parts: int, cost: float) -> Permit:
-        """Send one request, whatever we think is left: the service said when it would take it, and that is now."""
-        self._promised = None
-        known = self._settled() and server.key in self._servers
-        charged = (server,) if known else tuple(self._servers.values())
-        for one in charged:
-            one.last_at = now
-        return self._permit(Permit(now, server.key if known else "", charged, kind, parts, cost))
+    def _come_back(self, now: float, server: WebServer, kind: str, parts: int, cost: float) -> Permit | Wait:
+        """Send one request, whatever we think is left: the service said when it would take it, and that is now.
+
+        The others follow when it is answered, or takes long.
+        """
+        if self._probe is None:
+            key = server.key if self._settled() and server.key in self._servers else ""
+            self._probe = Permit(now, key, kind, parts, cost)
+            return self._permit(self._probe)
+        ends = self._probe.sent_at + PROBE_SECONDS
+        if now < ends:
+            return self._wait(ends, Binding.WAITING)
+        self._refuser = None
+        return self.ask(now, kind, parts)
 
     def _settled(self) -> bool:
-        """Return whether the servers are known well enough to choose among them."""
-        known = len(self._servers)
-        return self._steering and known > 1 and self._nothing_new >= 4 * known
+        """Return whether there are servers to choose among."""
+        return self._steering and len(self._servers) > 1
+
+    def _complete(self) -> bool:
+        """Return whether so many answers came from no new server that hardly any can be missing."""
+        return self._nothing_new >= 4 * len(self._servers)
 
     def _ask_best(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Choose the server that is ready first; every so often let the balancer choose, to find new ones."""
         ready = [(*self._ready(server, now, cost, 1), server.key) for server in self._servers.values()]
         at, why, key = min(ready)
+        all_ready = max(ready)[0] < now + self._budget.window / 300
         if at > now:
             return self._wait(min(at, now + self._budget.window / 300) if at < NEVER else at, why)
-        self._servers[key].last_at = now
         self._since_explored += 1
-        if self._since_explored < EXPLORE_EVERY or not self._may_explore():
-            return self._permit(Permit(now, key, (self._servers[key],), kind, parts, cost))
+        if self._since_explored < (EXPLORE_EVERY if self._complete() else 2) or not (all_ready and self._may_explore()):
+            return self._permit(Permit(now, key, kind, parts, cost))
         self._since_explored = 0
-        return self._permit(Permit(now, "", tuple(self._servers.values()), kind, parts, cost))
+        return self._permit(Permit(now, "", kind, parts, cost))
 
     def _may_explore(self) -> bool:
-        """Return whether a request may go to any server: one at a time, since it takes a slot on all of them.
+        """Return whether a request may go to any server: few at a time, since each takes a slot on all of them.
 
-        Whichever gets it must have room: a refusal for concurrency stops everything for minutes.
+        Whichever gets it must have room: a refusal stops everything, for minutes.
         """
-        return not self._exploring and all(server.slots() > 0 for server in self._servers.values())
+        return self._unaddressed.requests < (1 if self._complete() else EXPLORING_AT_FIRST)
 
     def _ask_any(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Let the balancer choose: the server with the least room sets the pace, since it may be the one."""
@@ -121,15 +136,13 @@ class Governor:
         at, why = max(self._ready(server, now, cost, len(servers)) for server in servers)
         if at > now:
             return self._wait(min(at, now + self._budget.window / 300) if at < NEVER else at, why)
-        for server in servers:
-            server.last_at = now
-        return self._permit(Permit(now, "", servers, kind, parts, cost))
+        return self._permit(Permit(now, "", kind, parts, cost))
 
     def _ready(self, server: WebServer, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
         """Return when `server` may take a request, and what it is waiting for."""
-        if server.slots() < 1:
+        if server.in_flight >= server.at_once:
             return NEVER, Binding.CONCURRENCY
-        count, time = server.intervals(now, cost)
+        count, time = server.intervals(now, cost, len(self._servers))
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
         if interval == NEVER:
             return now + self._budget.window / 300, why
@@ -140,21 +153,27 @@ class Governor:
         return Wait(until, why)
 
     def _permit(self, permit: Permit) -> Permit:
-        for server in permit.charged:
-            server.take(permit.cost / len(permit.charged))
+        if permit.server:
+            self._servers[permit.server].addressed.add(permit.cost)
+            self._servers[permit.server].last_at = permit.sent_at
+        else:
+            self._unaddressed.add(permit.cost)
+            for server in self._servers.values():
+                server.last_at = permit.sent_at
         self._in_flight += 1
         self._sent_at += permit.sent_at
-        self._exploring += not permit.server
         self._requests += 1
         return permit
 
     def _cost(self, kind: str) -> float:
         known = self._costs.get(kind)
-        return known.recent.value if known and known.recent.value else FIRST_COST
+        return known.mean.value if known and known.mean.value else FIRST_COST
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in the answer to the request that `permit` allowed."""
         self._release(permit)
+        if permit is self._probe and feedback.facet is None:
+            self._refuser = self._probe = None
         server = self._answered_by(now, permit, feedback.server)
         if feedback.facet is not None:
             self._refusal(now, server, feedback)
@@ -165,28 +184,25 @@ class Governor:
             server.share(now, self._servers.values())
 
     def _release(self, permit: Permit) -> None:
-        for server in permit.charged:
-            server.give_back(permit.cost / len(permit.charged))
+        if not permit.server:
+            self._unaddressed.remove(permit.cost)
+        elif permit.server in self._servers:  # it may be forgotten by now
+            self._servers[permit.server].addressed.remove(permit.cost)
         self._in_flight -= 1
         self._sent_at -= permit.sent_at
-        self._exploring -= not permit.server
 
     def _execution(self, now: float, server: WebServer, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
         server.ran(now, seconds)
         self._executed += seconds
         server.hear(now, feedback.requests_left, feedback.seconds_left)
-        if feedback.hint:
-            self._concurrency.hint(feedback.hint)
-        least = 2.0 * START_IN_FLIGHT * len(self._servers)
+        least = float(FEWEST * len(self._servers))
         if feedback.ok:
             cost = self._costs.setdefault(permit.kind, ServiceTime(self._budget.window))
             cost.add(now, seconds / permit.parts, self._in_flight)
-            self._concurrency.answered(
-                now, least, slowed=cost.slowed, full=cost.known and self._in_flight + 1 >= int(self._concurrency.most)
-            )
+            self._concurrency.answered(now, least, self._in_flight + 1, slowed=cost.slowed)
             return
-        self._concurrency.failed(least)
+        self._concurrency.failed(least, self._in_flight + 1)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 
@@ -196,7 +212,7 @@ class Governor:
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
         self._held_until = max(self._held_until, now + stopped)
-        self._promised = server if feedback.retry_after is not None else None
+        self._refuser, self._probe = server, None
         if now < server.refused_until:
             return
         server.refused_until = now + stopped
@@ -209,7 +225,7 @@ class Governor:
             case Facet.CONCURRENCY:
                 server.concurrency.refused(now, server.in_flight, stopped, number)
             case _:
-                self._concurrency.failed(float(START_IN_FLIGHT))
+                self._concurrency.failed(float(FEWEST), self._in_flight + 1)
         if number is not None:
             self._spread(now, feedback.facet, number, stopped)
 
@@ -220,7 +236,7 @@ class Governor:
                 facet or Facet.OTHER
             )
             if limit is not None:
-                limit.rumour(now, number, stopped)
+                limit.told_elsewhere(now, number, stopped)
 
     def _answered_by(self, now: float, permit: Permit, key: str) -> WebServer:
         """Return the server that answered, known from now on."""
@@ -236,7 +252,7 @@ class Governor:
             server = anonymous
         else:
             some = next(iter(self._servers.values()), None)
-            server = WebServer(key, self._budget, now, some.learnt() if some else None)
+            server = WebServer(key, self._budget, now, self._unaddressed, some.learnt() if some else None)
         self._servers[key] = server
         self._check_steering(permit, key)
         return server
@@ -256,12 +272,19 @@ class Governor:
             self._nothing_new = 0
         self._steering = self._strayed < MOST_STRAYED
 
-    def parts(self, kind: str) -> int:
-        """Return how many parts a request of `kind` should carry: a few seconds' worth."""
+    def parts(self, kind: str, waiting: float = float("inf")) -> int:
+        """Return how many parts a request of `kind` should carry: a few seconds' worth.
+
+        Where only so many parts are `waiting`, they are dealt out over all that may be in flight, half at a time, so
+        that the last ones end together.
+        """
         known = self._costs.get(kind)
-        if known is None or known.recent.count < ENOUGH:
-            return FIRST_PARTS
-        return max(1, min(MOST_PARTS, int(BATCH_SECONDS / max(known.recent.value, 1e-6))))
+        most = float(FIRST_PARTS)
+        if known is not None and known.mean.count >= ENOUGH:
+            most = min(MOST_PARTS, BATCH_SECONDS // max(known.mean.value, 1e-6))
+        if self._steering and not self._complete():
+            return 1
+        return int(max(1, min(most, waiting // (2 * max(1, self._most_in_flight())))))
 
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
@@ -272,13 +295,16 @@ class Governor:
             waiting=waiting,
             ceiling=sum(server.ceiling(cost * parts) for server in self._servers.values()),
             in_flight=self._in_flight,
-            most_in_flight=int(self._concurrency.most),
+            most_in_flight=self._most_in_flight(),
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
             executed=self._likely_executed(now),
             refused=self._refused,
         )
+
+    def _most_in_flight(self) -> int:
+        return int(min(self._concurrency.most, sum(server.at_once for server in self._servers.values())))
 
     def _likely_executed(self, now: float) -> float:
         """Return the seconds that requests took, as many as have been answered.
@@ -304,16 +330,19 @@ class Governor:
 
         `fastest` is how many requests a second the client or the latency of the service allow.
         """
-        servers, window = len(self._servers), self._budget.window
-        stocks = [server.stocks(now) for server in self._servers.values()]
-        count, time = (_average([pair[which] for pair in stocks]) for which in (0, 1))
+        servers, budget = len(self._servers), self._budget
+        left = [server.remaining(now, servers) for server in self._servers.values()]
+        count, time = (_average([pair[which] for pair in left]) for which in (0, 1))
+        if requests > 0 and seconds > 0:
+            fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         waiting = max(0.0, self._held_until - now)
-        return waiting + seconds_for(work, count, time, window=window, horizon=self._budget.horizon)
+        return waiting + seconds_for(work, count, time, window=budget.window, spread=budget.spread)
 
 
-def _average(stocks: Sequence[RemainingBudget]) -> RemainingBudget:
-    """Return the stock of an average server."""
-    steps = zip(*(stock.returning for stock in stocks), strict=True)
-    room = sum(stock.room for stock in stocks) / len(stocks)
-    return RemainingBudget(room, [sum(step) / len(stocks) for step in steps])
+def _average(budgets: Sequence[RemainingBudget]) -> RemainingBudget:
+    """Return what an average server has left."""
+    number = len(budgets)
+    steps = zip(*(budget.returning for budget in budgets), strict=True)
+    room, fresh = (sum(getattr(budget, name) for budget in budgets) / number for name in ("room", "fresh"))
+    return RemainingBudget(room, fresh, [sum(step) / number for step in steps])

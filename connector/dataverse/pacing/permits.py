@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from connector.dataverse.pacing.web_servers import WebServer
-
 
 class Facet(StrEnum):
     """Which limit a refusal names."""
@@ -32,13 +30,11 @@ class Binding(StrEnum):
 class Permit:
     """Leave to send one request now; `server` is the affinity to send along, empty for any server.
 
-    `charged` are the servers it may run on: it is in flight on each of them, and each is pledged an equal share of
-    `cost`, the execution time expected.
+    `cost` is the execution time expected, in seconds.
     """
 
     sent_at: float
     server: str
-    charged: tuple[WebServer, ...]
     kind: str
     parts: int
     cost: float

@@ -8,24 +8,20 @@ that tell what is left, from the numbers in a refusal, and, where neither speaks
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 GROWTH = 0.10
 """By what share an estimate that nothing confirms grows in one horizon."""
-RECOVERY_GROWTH = 4.0
-"""The same after a limit has dropped, up to where it was before."""
-PROBE_COST = 100.0
-"""A new search for a higher limit waits this many times as long as the last one stopped us: about 1 % of the time."""
-RECOVERY_COST = 30.0
-"""The same while a limit is below what it was."""
 APART = 400
 """Requests answered between two refusals that a search may cause: it costs at most 0.25 % of them."""
-PATIENCE = 20
-"""Searches for a limit that was there before; then it is taken as gone."""
-ASSUMED = 10
-"""Horizons for which a limit that was learnt elsewhere is not doubted."""
+ASSUMED = 5
+"""Horizons for which a limit that a refusal named, or that was learnt elsewhere, is not doubted; twice as long after
+each search in vain, up to sixteen times."""
 NEWS = 0.05
 """A refusal this close to the estimate taught nothing new."""
+MOST_BIAS = 1.25
+"""We measure more execution time than the service counts: the way there and back. More than this is something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +39,13 @@ class Budget:
 
     @property
     def horizon(self) -> float:
-        """Over how many seconds unused budget is spent: long enough to be even, short enough for small jobs."""
+        """The seconds in which an estimate that nothing confirms may grow by a tenth."""
         return self.window / 5
+
+    @property
+    def spread(self) -> float:
+        """Over how many seconds a budget that comes back is spent: a long job becomes even, window by window."""
+        return self.window / 6
 
 
 DOCUMENTED = Budget()
@@ -53,10 +54,11 @@ DOCUMENTED = Budget()
 class SlidingWindow:
     """Amounts used in the last `seconds`, kept in 300 buckets; `horizon` is how far `returning` looks ahead.
 
-    An amount counts until its whole bucket is older than the window: at most 1/300 longer than the service counts it.
+    It is `fresh` as long as nothing that was used has come back: what is left has lain unused for a whole window. An
+    amount counts until its whole bucket is older than the window: at most 1/300 longer than the service counts it.
     """
 
-    __slots__ = ("_ahead", "_behind", "_horizon", "_next", "_returning", "_size", "_span", "_used")
+    __slots__ = ("_ahead", "_behind", "_horizon", "_next", "_returning", "_size", "_span", "_used", "fresh")
 
     def __init__(self, seconds: float, horizon: float) -> None:
         self._size = seconds / 300
@@ -67,6 +69,7 @@ class SlidingWindow:
         self._used = 0.0
         self._returning = 0.0
         self._next = float("-inf")
+        self.fresh = True
 
     def add(self, now: float, amount: float) -> None:
         """Count `amount` as used now."""
@@ -86,7 +89,26 @@ class SlidingWindow:
         self._ahead.clear()
         self._returning = 0.0
         self._used += amount
+        self.fresh = False
         self._next = float("-inf")
+
+    def add_aged(self, now: float, amounts: Sequence[float], age: float) -> None:
+        """Count what was used in equal steps of the window that ended `age` seconds ago, newest first."""
+        length = self._size * 300 / len(amounts)
+        for step, amount in enumerate(amounts):
+            at = now - age - step * length
+            if amount and at > now - self._span:
+                self._behind.append([at - at % self._size, amount])
+                self._used += amount
+        self._behind = deque(sorted([*self._ahead, *self._behind]))
+        self._ahead.clear()
+        self._returning = 0.0
+        self.fresh = False
+        self._next = float("-inf")
+
+    def ages(self, now: float, steps: int) -> list[float]:
+        """Return how much was used in each of the steps of the window that ends now, newest first."""
+        return self.leaving(now, steps)[::-1]
 
     def used(self, now: float) -> float:
         """Return what counts now."""
@@ -127,34 +149,33 @@ class SlidingWindow:
             gone = self._ahead.popleft()[1]
             self._used -= gone
             self._returning -= gone
+            self.fresh = False
         if not self._ahead:
             self._returning = 0.0
             if not self._behind:
-                self._used = 0.0  # no drift of floating point survives an empty window
+                self._used, self.fresh = 0.0, True  # no drift of floating point survives an empty window
 
 
 class LimitEstimate:
     """An estimate of one limit, in our own units (for execution time: seconds as we measure them, transport included).
 
     `horizon` is the time scale of growing, in seconds; nothing grows before `settle` seconds have passed, and with
-    `settle` None nothing ever grows beyond what it once was.
+    `settle` None nothing ever grows.
     """
 
     __slots__ = (
-        "_bias", "_curious", "_fruitless", "_goal", "_grown_at", "_heard_at", "_horizon", "_learnt", "_number",
-        "_origin", "_probe_from", "_since", "value",
+        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_number", "_origin", "_probe_from",
+        "_since", "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
         self.value = value
-        self._learnt = value
         self._number = value
         self._bias = 1.0
         self._horizon = horizon
-        self._goal = value
         self._heard_at = float("-inf")
         self._origin = (0.0, value)
-        self._curious = settle is not None
+        self._grows = settle is not None
         self._probe_from = now + (settle or 0.0)
         self._since = APART
         self._grown_at = now
@@ -166,25 +187,22 @@ class LimitEstimate:
 
     def assume(self, now: float, value: float) -> None:
         """Begin with a `value` that was learnt elsewhere, and do not soon look for more."""
-        self.value = self._learnt = value
+        self.value = value
         self._look_again(now, ASSUMED * self._horizon)
 
     def hear(self, now: float, left: float, used: float) -> None:
         """Take the service's word, from its headers, that so much is `left` when we have `used` so much."""
         value = left + used
-        changed = abs(value - self.value) > NEWS * self.value
-        jump = changed or not self.confirmed(now)
-        self.value = value if jump else self.value + 0.2 * (value - self.value)
-        self._learnt = self.value
-        self._heard_at = now
-        if jump:
+        if abs(value - self.value) > NEWS * self.value or not self.confirmed(now):
             self._origin = used, value
+        self.value = value
+        self._heard_at = now
 
     def foreseen(self, used: float) -> float:
         """Return what the limit will turn out to be, in our units, when all of it is used.
 
-        We measure more than the service counts (the way there and back), so what is left and what we have used add up
-        to more the more we use: by how much shows in what was heard so far.
+        We measure more than the service counts, so what is left and what we have used add up to more the more we use:
+        by how much shows in what was heard so far.
         """
         used_then, value_then = self._origin
         if used - used_then < NEWS * self.value:
@@ -197,58 +215,33 @@ class LimitEstimate:
 
         Returns how much of the limit somebody else must have used.
         """
-        before, self.value = self._learnt, self._judged(used, number)
-        self._learnt = self.value
-        self._look_again(now + stopped, self._pause(before, stopped))
+        before, self.value = self.value, self._judged(used, number)
+        self._fruitless = self._fruitless + 1 if abs(self.value - before) <= NEWS * before else 0
+        self._look_again(now + stopped, ASSUMED * self._horizon * 2.0 ** min(self._fruitless, 4))
         return max(0.0, self.value - used)
 
-    def _pause(self, before: float, stopped: float) -> float:
-        """Return how long not to look for more after a refusal, the limit having been thought to be `before`."""
-        if self.value < (1 - 2 * NEWS) * before:
-            self._goal, self._fruitless = max(self._goal, before), 0
-            return self._horizon / 2 if self._curious else RECOVERY_COST * stopped
-        self._fruitless = self._fruitless + 1 if self.value <= (1 + NEWS) * before else 0
-        if self._fruitless > PATIENCE:
-            self._goal = self.value
-        cost, doubled = self._cost(stopped), 2.0 ** min(self._fruitless, 4)
-        if not self._curious:
-            return RECOVERY_COST * stopped * doubled
-        if self.value < self._goal:
-            return max(self._horizon / 2, min(RECOVERY_COST * cost, 2 * self._horizon * doubled))
-        return max(10 * self._horizon, PROBE_COST * cost) * doubled
-
-    def _cost(self, stopped: float) -> float:
-        """Return the seconds of work that a stop costs: what it leaves unused is spent in a horizon or so."""
-        return stopped * (stopped / 2 + self._horizon) / (5 * self._horizon) if self._curious else stopped
+    def _judged(self, used: float, number: float | None) -> float:
+        if number is None:
+            return used if used >= self.value / 2 else self.value
+        if self._grows and (number <= used <= MOST_BIAS * number):
+            self._bias = used / number
+        self._number = number
+        return number * self._bias
 
     def _look_again(self, start: float, pause: float) -> None:
         self._probe_from = start + pause
         self._grown_at = start
         self._since = 0
 
-    def _judged(self, used: float, number: float | None) -> float:
-        if number is None:
-            return used if used >= self.value / 2 else self.value
-        if self._curious and number == self._number and used >= number:
-            self._bias = used / number  # of what is in flight, we count at least what the server does
-        self._number = number
-        return number * self._bias
+    def told_elsewhere(self, now: float, number: float, stopped: float) -> None:
+        """Take in that another server named a `number`: it holds here too, since servers of an organization are alike.
 
-    def rumour(self, now: float, number: float, stopped: float) -> None:
-        """Take in that another server named a `number`: a lower one holds here too until this one says otherwise.
-
-        What stops everybody for minutes is not tried by each server in turn: one search in vain is enough for all.
+        What stops everybody for minutes is not tried by each server in turn.
         """
-        lower = number < (1 - NEWS) * self._number
-        if lower:
-            self._goal = max(self._goal, self.value)
+        if number < (1 - NEWS) * self._number:
             self._number = number
-            self.value = self._learnt = min(self.value, number * self._bias)
-        if self._curious and lower:
-            self._look_again(now + stopped, self._horizon / 2)
-        elif not self._curious:
-            self.value = min(self.value, self._learnt)
-            self._look_again(now + stopped, RECOVERY_COST * stopped * 2.0 ** min(self._fruitless, 4))
+            self.value = min(self.value, number * self._bias)
+            self._look_again(now + stopped, ASSUMED * self._horizon)
 
     def proven(self, now: float, used: float) -> None:
         """Take in that another server let `used` pass, which is more than this one is thought to."""
@@ -263,8 +256,6 @@ class LimitEstimate:
         self._since += 1
         since = min(now - self._grown_at, self._horizon / 10)
         self._grown_at = now
-        if now < self._probe_from or self._since < APART or used < 0.9 * self.value or self.confirmed(now):
-            return
-        recovering = self.value < self._goal
-        if recovering or self._curious:
-            self.value *= 1 + (RECOVERY_GROWTH if recovering else GROWTH) * since / self._horizon
+        held_back = used >= 0.9 * self.value and not self.confirmed(now)
+        if self._grows and held_back and now >= self._probe_from and self._since >= APART:
+            self.value *= 1 + GROWTH * since / self._horizon

@@ -9,7 +9,9 @@ from connector.dataverse.pacing.forecast import STEPS, RemainingBudget
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
 MARGIN = 0.985
-"""The share of a window's limit that is used: what is left covers requests seen late and clocks that differ."""
+"""The share of a limit that is used where the service does not say what is left: clocks and counting differ."""
+TOLD_MARGIN = 0.995
+"""The same where it does: requests in flight take longer than expected. What is fresh is used to the last."""
 NEVER = float("inf")
 
 
@@ -22,33 +24,55 @@ class LimitEstimates:
     concurrency: float
 
 
+class InFlight:
+    """Requests under way and the seconds of execution expected of them."""
+
+    __slots__ = ("requests", "seconds")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one more request, of so many seconds."""
+        self.requests += 1
+        self.seconds += seconds
+
+    def remove(self, seconds: float) -> None:
+        """Count it as answered, whatever came of it."""
+        self.requests -= 1
+        self.seconds = max(0.0, self.seconds - seconds) if self.requests else 0.0
+
+
 class WebServer:
     """One web server, as one user sees it. `key` is its affinity cookie's value, empty when there is none.
 
     More in flight than documented is not tried: a refusal for concurrency was measured to stop a user for six minutes
     and more, and the documented windows cannot be used up that fast for long.
 
-    A request whose server is not known before it answers counts as in flight on each of them.
+    A request whose server is not known before it answers is among the `unaddressed`: each of them counts as in flight
+    on every server.
     """
 
     __slots__ = (
-        "budget", "concurrency", "count", "executed", "horizon", "in_flight", "key", "last_at", "pledged",
-        "refused_until", "sent", "strayed", "time",
+        "addressed", "budget", "concurrency", "count", "executed", "key", "last_at",
+        "refused_until", "sent", "strayed", "time", "unaddressed",
     )  # fmt: skip
 
-    def __init__(self, key: str, budget: Budget, now: float, learnt: LimitEstimates | None = None) -> None:
+    def __init__(
+        self, key: str, budget: Budget, now: float, unaddressed: InFlight, learnt: LimitEstimates | None = None
+    ) -> None:
         start = learnt or LimitEstimates(budget.requests, budget.seconds, budget.concurrency)
         horizon, window = budget.horizon, budget.window
         self.key = key
         self.budget = budget
-        self.horizon = horizon
-        self.sent = SlidingWindow(window, horizon)
-        self.executed = SlidingWindow(window, horizon)
+        self.sent = SlidingWindow(window, budget.spread)
+        self.executed = SlidingWindow(window, budget.spread)
         self.count = LimitEstimate(start.requests, now, horizon=horizon, settle=window)
         self.time = LimitEstimate(start.seconds, now, horizon=horizon, settle=window)
         self.concurrency = LimitEstimate(start.concurrency, now, horizon=horizon / 4, settle=None)
-        self.in_flight = 0
-        self.pledged = 0.0
+        self.addressed = InFlight()
+        self.unaddressed = unaddressed
         self.last_at = float("-inf")
         self.refused_until = float("-inf")
         self.strayed = 0
@@ -63,43 +87,56 @@ class WebServer:
         self.time.assume(now, learnt.seconds)
         self.concurrency.assume(now, learnt.concurrency)
 
-    def slots(self) -> int:
-        """Return how many more requests may be in flight at once, to one below what stops us for minutes."""
-        return int(self.concurrency.value) - 1 - self.in_flight
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way to it, at most."""
+        return self.addressed.requests + self.unaddressed.requests
 
-    def intervals(self, now: float, cost: float) -> tuple[float, float]:
-        """Return the seconds between two requests that spend each window's budget evenly over the horizon.
+    @property
+    def at_once(self) -> int:
+        """How many requests may be under way to it: one below what stops a user for minutes."""
+        return int(self.concurrency.value) - 1
 
-        First for the count, then for the execution time at `cost` seconds a request; infinite without room. Requests in
-        flight, and the seconds pledged to them, are taken as used.
+    def intervals(self, now: float, cost: float, servers: int) -> tuple[float, float]:
+        """Return the seconds between two requests that spend each window's budget as it should be spent.
+
+        First for the count, then for the execution time at `cost` seconds a request; infinite without room, zero for
+        what has lain unused for a whole window. Requests in flight, and the seconds expected of them, count as used:
+        those of the unaddressed are dealt out over all `servers`. The service lets in what crosses the limit, so the
+        last request may.
         """
+        spread = self.budget.spread
         used, returning = self.sent.spending(now)
-        room = MARGIN * self.count.value - used - self.in_flight
-        count = NEVER if room < 1 else self.horizon / (room + returning)
+        room = self._usable(now, self.count, self.sent) - used - self.in_flight
+        count = NEVER if room < 1 else 0.0 if self.sent.fresh else spread / (room + returning)
         used, returning = self.executed.spending(now)
-        room = MARGIN * self.time.value - used - self.pledged
-        return count, NEVER if room < cost else cost * self.horizon / (room + returning)
+        expected = self.addressed.seconds + self.unaddressed.seconds / servers
+        room = self._usable(now, self.time, self.executed) - used - expected
+        if room <= 0:
+            return count, NEVER
+        return count, 0.0 if self.executed.fresh else cost * spread / (room + returning)
 
-    def stocks(self, now: float) -> tuple[RemainingBudget, RemainingBudget]:
+    def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
+        """Return how much of a limit may be used."""
+        if not limit.confirmed(now):
+            return MARGIN * limit.value
+        return limit.value if window.fresh else TOLD_MARGIN * limit.value
+
+    def remaining(self, now: float, servers: int) -> tuple[RemainingBudget, RemainingBudget]:
         """Return what is left of both windows and what comes back, the count first.
 
-        What is in flight is not taken off again: a service that tells what is left has done so.
+        A service that tells what is left has taken off what is in flight, which is still to be done: it is added again.
         """
         used, executed = self.sent.used(now), self.executed.used(now)
+        count, time = self.count.foreseen(used) - used, self.time.foreseen(executed) - executed
+        if self.count.confirmed(now):
+            count += self.addressed.requests + self.unaddressed.requests / servers
+        if self.time.confirmed(now):
+            time += self.addressed.seconds + self.unaddressed.seconds / servers
         return (
-            RemainingBudget(MARGIN * self.count.foreseen(used) - used, self.sent.leaving(now, STEPS)),
-            RemainingBudget(MARGIN * self.time.foreseen(executed) - executed, self.executed.leaving(now, STEPS)),
+            RemainingBudget(count, count if self.sent.fresh else 0.0, self.sent.leaving(now, STEPS)),
+            RemainingBudget(time, time if self.executed.fresh else 0.0, self.executed.leaving(now, STEPS)),
         )
-
-    def take(self, cost: float) -> None:
-        """Count one more request as in flight, with `cost` seconds pledged to it."""
-        self.in_flight += 1
-        self.pledged += cost
-
-    def give_back(self, cost: float) -> None:
-        """Count it as no longer in flight, whatever came of it."""
-        self.in_flight = max(0, self.in_flight - 1)
-        self.pledged = max(0.0, self.pledged - cost)
 
     def ran(self, now: float, seconds: float) -> None:
         """Count a request that this server has executed in `seconds`."""
@@ -116,7 +153,7 @@ class WebServer:
     def grow(self, now: float) -> None:
         """Let the estimates that hold us back grow, each when its time has come."""
         self.count.grow(now, self.sent.used(now) + self.in_flight)
-        self.time.grow(now, self.executed.used(now) + self.pledged)
+        self.time.grow(now, self.executed.used(now) + self.addressed.seconds)
         self.concurrency.grow(now, self.in_flight + 1)
 
     def share(self, now: float, others: Iterable[WebServer]) -> None:
