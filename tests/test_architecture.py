@@ -72,6 +72,9 @@ DOUBLE_STEMS: set[str] = set()
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
 BANNED_ENDINGS = ("Manager", "Helper", "Processor", "Factory", "Orchestrator")
 
+FIELD_TERMS = ROOT / "tests" / "field_terms.txt"
+GLOSSARY = 60
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -264,6 +267,54 @@ EMULATOR_MODULES = [path for path in MODULES if room(path) == "emulator"]
 def test_no_name_stands_for_two_things(standing: dict[str, list[str]], allowed: set[str]) -> None:
     assert {word: places for word, places in standing.items() if word not in allowed} == {}
     assert allowed - set(standing) == set(), "These mean one thing now: take them out of the list."
+
+
+def singular(word: str) -> str:
+    if word.endswith("ies"):
+        return word.removesuffix("ies") + "y"
+    if word.endswith(("sses", "ches", "uses")):
+        return word.removesuffix("es")
+    return word if word.endswith(("ss", "us", "is")) else word.removesuffix("s")
+
+
+def field_terms() -> list[str]:
+    lines_ = FIELD_TERMS.read_text(encoding="utf-8").splitlines()
+    return [word for line in lines_ if not line.startswith("#") for word in line.split()]
+
+
+def glossary() -> list[set[str]]:
+    """Return the entries of the README's glossary, each a word with its other forms."""
+    part = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Glossary\n")[2].partition("\n## ")[0]
+    entries = re.findall(r"^- \*\*([a-z ]+)\*\*(?: \(([a-z, ]+)\))?: .+$", part, re.MULTILINE)
+    assert len(entries) == part.count("\n- ")
+    return [{word, *filter(None, forms.split(", "))} for word, forms in entries]
+
+
+def words_of_classes() -> dict[str, set[str]]:
+    """Return the words of which the names of classes consist, in singular, with the names."""
+    found: dict[str, set[str]] = {}
+    terms = set(field_terms())
+    for path in MODULES:
+        for cls in classes(path):
+            for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+", cls):
+                plain = word.lower()
+                found.setdefault(plain if plain in terms else singular(plain), set()).add(cls)
+    return found
+
+
+def test_every_class_is_named_in_the_fields_words_or_in_those_of_the_glossary() -> None:
+    ours = {singular(word) for forms in glossary() for word in forms}
+    known = ours | set(field_terms())
+    assert {word: names for word, names in words_of_classes().items() if word not in known} == {}
+
+
+def test_the_glossary_is_short_and_every_word_of_it_and_of_the_field_is_used() -> None:
+    used, terms = words_of_classes(), field_terms()
+    assert 0 < len(glossary()) <= GLOSSARY
+    assert [forms for forms in glossary() if not {singular(word) for word in forms} & set(used)] == []
+    assert sorted(set(terms) - set(used)) == []
+    assert len(terms) == len(set(terms))
+    assert {singular(word) for forms in glossary() for word in forms} & set(terms) == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -24,7 +24,7 @@ from connector.service.connector_definition.definition import (
     text,
 )
 from connector.service.connector_definition.icon import SIDE, icon_png
-from connector.service.connector_definition.projection import Unprojectable, project
+from connector.service.connector_definition.projection import ProjectionError, project
 from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
 from tests.service.definition_lint.document import Document
 from tests.service.definition_lint.lint import lint
@@ -299,11 +299,11 @@ def test_what_swagger_2_cannot_say_is_said_as_the_designer_reads_it(said: Json, 
 
 
 def test_a_word_it_does_not_know_is_refused() -> None:
-    with pytest.raises(Unprojectable, match="patternProperties"):
+    with pytest.raises(ProjectionError, match="patternProperties"):
         projected({"type": "object", "patternProperties": {}})
 
 
 def test_a_trigger_without_an_operation_is_refused() -> None:
     event = {"post": {"description": "It.", "requestBody": {"content": {"application/json": {"schema": {}}}}}}
-    with pytest.raises(Unprojectable, match="Nothing"):
+    with pytest.raises(ProjectionError, match="Nothing"):
         project({"info": {}, "paths": {}, "webhooks": {"It": event}}, "host", {"Nothing": "It"})

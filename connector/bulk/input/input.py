@@ -10,8 +10,8 @@ from pathlib import Path
 from uuid import UUID
 
 from connector.bulk.input.columns import Columns, unknown
+from connector.bulk.input.duplicate_detector import Duplicate, DuplicateDetector
 from connector.bulk.input.file import Line, open_table
-from connector.bulk.input.sieve import Duplicate, Sieve
 from connector.closing.model import Intent
 from connector.closing.request import parse_request
 from connector.errors import InputError
@@ -48,15 +48,15 @@ def read_rows(file: RowFile, check: Check = _no_check) -> Iterator[Row]:
     names = None if table.columns is None else file.columns.read(str(file.path), table.columns)
     problems = _Problems(file.path)
     count = 0
-    with closing(Sieve()) as sieve:
+    with closing(DuplicateDetector()) as detector:
         for line in table.lines:
             count += 1
             intent = _intent(line, names, file.columns, check, problems)
             if intent is not None:
-                sieve.add(intent.opportunity_id, line.number, line.line, _content(intent))
+                detector.add(intent.opportunity_id, line.number, line.line, _content(intent))
                 if not problems.count:
                     yield Row(line.number, intent)
-        for duplicate in sieve.duplicates():
+        for duplicate in detector.duplicates():
             problems.add_duplicate(duplicate)
     if not count:
         raise InputError(f"{file.path} has the names of columns but no rows.", remedy="Add rows, or name another file.")

@@ -21,7 +21,7 @@ class Stopped(ConnectorError):
 
 
 @dataclass(slots=True)
-class Sifted:
+class BreakerDecision:
     """What may be recorded, and the rows to be given back because the job stops."""
 
     record: list[ItemResult] = field(default_factory=list)
@@ -39,9 +39,9 @@ class Breaker:
         self._most = most
         self._held: list[RowVerdict] = []
 
-    def sift(self, verdicts: Sequence[RowVerdict]) -> Sifted:
+    def sift(self, verdicts: Sequence[RowVerdict]) -> BreakerDecision:
         """Take verdicts in the order in which they came."""
-        sifted = Sifted()
+        sifted = BreakerDecision()
         for verdict in verdicts:
             if verdict.result.status is ItemStatus.FAILED:
                 self._hold(verdict, sifted)
@@ -51,15 +51,15 @@ class Breaker:
             sifted.record.append(verdict.result)
         return sifted
 
-    def end(self) -> Sifted:
+    def end(self) -> BreakerDecision:
         """Return what is held when nothing more comes: single trouble, unless all of it is the user's."""
-        sifted = Sifted()
+        sifted = BreakerDecision()
         if self._held and self._most < float("inf") and _is_forbidden(self._held[-1]):
             self._stop(sifted)
         self._release(sifted)
         return sifted
 
-    def _hold(self, verdict: RowVerdict, sifted: Sifted) -> None:
+    def _hold(self, verdict: RowVerdict, sifted: BreakerDecision) -> None:
         if self._held and self._held[-1].result.reason != verdict.result.reason:
             self._release(sifted)
         self._held.append(verdict)
@@ -69,11 +69,11 @@ class Breaker:
         elif self._most == float("inf"):
             self._release(sifted)
 
-    def _release(self, sifted: Sifted) -> None:
+    def _release(self, sifted: BreakerDecision) -> None:
         sifted.record += [verdict.result for verdict in self._held]
         self._held.clear()
 
-    def _stop(self, sifted: Sifted) -> None:
+    def _stop(self, sifted: BreakerDecision) -> None:
         """Give back what is held: none of it counts as failed."""
         self.open = self.open or _why(self._held)
         sifted.give_back += [verdict.result for verdict in self._held]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-from connector.bulk.run.breaker import ALIKE, Breaker, Sifted
+from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
 from connector.bulk.run.decision import Decisions
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
@@ -156,7 +156,7 @@ class Run:
             self._counts = self._ledger.counts(self._job.name)
         self._block(decisions.blocked)
 
-    def _write(self, worker: Worker, sifted: Sifted) -> None:
+    def _write(self, worker: Worker, sifted: BreakerDecision) -> None:
         if sifted.record:
             worker.record(self._job, sifted.record)
         if sifted.give_back:

@@ -39,14 +39,14 @@ def read_json(body: bytes, entity: str) -> dict[str, Any]:
             json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise refuse(
-            "payload.not_understood", entity, str(error) if isinstance(error, _Twice) else "Invalid JSON."
+            "payload.not_understood", entity, str(error) if isinstance(error, _RepeatedMember) else "Invalid JSON."
         ) from None
     if not isinstance(data, dict):
         raise refuse("payload.not_understood", entity, "A JSON object was expected.")
     return data
 
 
-class _Twice(ValueError):
+class _RepeatedMember(ValueError):
     pass
 
 
@@ -55,7 +55,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Twice(
+        raise _RepeatedMember(
             f"Multiple properties with the name '{twice}' were detected in a resource or a complex value. "
             "In OData, duplicate property names are not allowed."
         )

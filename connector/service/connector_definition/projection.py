@@ -22,7 +22,7 @@ _JSON = "application/json"
 _NUMBERS = {"integer", "number"}
 
 
-class Unprojectable(ValueError):
+class ProjectionError(ValueError):
     """The document has something for which Swagger 2.0 has no word."""
 
 
@@ -30,7 +30,7 @@ def project(openapi: Mapping[str, Any], host: str, triggers: Mapping[str, str] |
     """Return the Swagger 2.0 document of `openapi`, served at `host` over https.
 
     `triggers` has the name of the webhook (in `webhooks`) by the id of the operation that subscribes to it. Raises
-    Unprojectable when a schema says something that Swagger 2.0 cannot.
+    ProjectionError when a schema says something that Swagger 2.0 cannot.
     """
     schemas: Json = openapi.get("components", {}).get("schemas", {})
     paths = {path: _path_item(item, schemas) for path, item in openapi["paths"].items()}
@@ -62,7 +62,7 @@ def _path_of(paths: Json, operation: str) -> Json:
     for item in paths.values():
         if any(item.get(verb, {}).get("operationId") == operation for verb in _VERBS):
             return item  # type: ignore[no-any-return]  # a dict made here
-    raise Unprojectable(f"no operation {operation} to subscribe with")
+    raise ProjectionError(f"no operation {operation} to subscribe with")
 
 
 def _path_item(item: Mapping[str, Any], schemas: Json) -> Json:
@@ -126,7 +126,7 @@ def _security(scheme: Mapping[str, Any]) -> Json:
         }
     if scheme["type"] == "apiKey":
         return {key: scheme[key] for key in ("type", "name", "in")}
-    raise Unprojectable(f"security of type {scheme['type']}")
+    raise ProjectionError(f"security of type {scheme['type']}")
 
 
 def _schema(node: Mapping[str, Any], schemas: Json, *, labelled: bool = True) -> Json:
@@ -165,7 +165,7 @@ def _keyword(key: str, value: Any, schemas: Json, *, labelled: bool) -> Json:  #
             return {key: True, key.removeprefix("exclusive").lower(): value}
         case "additionalProperties" | "propertyNames":
             return {}
-    raise Unprojectable(f"the keyword {key}")
+    raise ProjectionError(f"the keyword {key}")
 
 
 def _property(node: Mapping[str, Any], schemas: Json) -> Json:

@@ -20,7 +20,7 @@ class Duplicate:
     same: bool
 
 
-class Sieve:
+class DuplicateDetector:
     """Takes in the rows as they come, and tells in the end which opportunities came twice. Close it after use."""
 
     def __init__(self) -> None:
