@@ -41,42 +41,42 @@ class Breaker:
 
     def sift(self, verdicts: Sequence[RowVerdict]) -> BreakerDecision:
         """Take verdicts in the order in which they came."""
-        sifted = BreakerDecision()
+        decision = BreakerDecision()
         for verdict in verdicts:
             if verdict.result.status is ItemStatus.FAILED:
-                self._hold(verdict, sifted)
+                self._hold(verdict, decision)
                 continue
             if verdict.result.status in _DONE:
-                self._release(sifted)
-            sifted.record.append(verdict.result)
-        return sifted
+                self._release(decision)
+            decision.record.append(verdict.result)
+        return decision
 
     def end(self) -> BreakerDecision:
         """Return what is held when nothing more comes: single trouble, unless all of it is the user's."""
-        sifted = BreakerDecision()
+        decision = BreakerDecision()
         if self._held and self._most < float("inf") and _is_forbidden(self._held[-1]):
-            self._stop(sifted)
-        self._release(sifted)
-        return sifted
+            self._stop(decision)
+        self._release(decision)
+        return decision
 
-    def _hold(self, verdict: RowVerdict, sifted: BreakerDecision) -> None:
+    def _hold(self, verdict: RowVerdict, decision: BreakerDecision) -> None:
         if self._held and self._held[-1].result.reason != verdict.result.reason:
-            self._release(sifted)
+            self._release(decision)
         self._held.append(verdict)
         most = min(self._most, ALIKE_FORBIDDEN) if _is_forbidden(verdict) and self._most < float("inf") else self._most
         if self.open is not None or len(self._held) >= most:
-            self._stop(sifted)
+            self._stop(decision)
         elif self._most == float("inf"):
-            self._release(sifted)
+            self._release(decision)
 
-    def _release(self, sifted: BreakerDecision) -> None:
-        sifted.record += [verdict.result for verdict in self._held]
+    def _release(self, decision: BreakerDecision) -> None:
+        decision.record += [verdict.result for verdict in self._held]
         self._held.clear()
 
-    def _stop(self, sifted: BreakerDecision) -> None:
+    def _stop(self, decision: BreakerDecision) -> None:
         """Give back what is held: none of it counts as failed."""
         self.open = self.open or _why(self._held)
-        sifted.give_back += [verdict.result for verdict in self._held]
+        decision.give_back += [verdict.result for verdict in self._held]
         self._held.clear()
 
 

@@ -156,12 +156,12 @@ class Run:
             self._counts = self._ledger.counts(self._job.name)
         self._block(decisions.blocked)
 
-    def _write(self, worker: Worker, sifted: BreakerDecision) -> None:
-        if sifted.record:
-            worker.record(self._job, sifted.record)
-        if sifted.give_back:
-            worker.release(self._job, sifted.give_back)
-        if sifted.record or sifted.give_back:
+    def _write(self, worker: Worker, decision: BreakerDecision) -> None:
+        if decision.record:
+            worker.record(self._job, decision.record)
+        if decision.give_back:
+            worker.release(self._job, decision.give_back)
+        if decision.record or decision.give_back:
             self._counts = self._ledger.counts(self._job.name)
         self._block(self._breaker.open)
 
