@@ -158,14 +158,15 @@ class MessageOperations:
         return no_content() if answer is None else self._answer(request, message, answer)
 
     def user_privileges(self, request: OperationRequest, user_id: str) -> Response:
-        """Answer RetrieveUserPrivileges: every privilege of the user's roles, each in the whole organization."""
+        """Answer RetrieveUserPrivileges: every privilege of the user's roles, with its depth."""
         request.about("RetrieveUserPrivileges", "systemuser", user_id)
         no_options(request.options)
         self._world.check_read(request.caller, "systemuser")
         user = self._world.access.user(user_id)
+        reach = dict(user.reach)
         privileges = [
             {
-                "Depth": "Global",
+                "Depth": reach.get(name, "Global"),
                 "PrivilegeId": privilege_id(name),
                 "BusinessUnitId": user.business_unit_id,
                 "PrivilegeName": name,

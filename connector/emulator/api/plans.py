@@ -58,6 +58,7 @@ class ReadPlan:
     top: int | None
     count: bool
     scope: str
+    alias: str = "t"
 
     @property
     def select(self) -> str:
@@ -107,7 +108,16 @@ def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotatio
         raise ODataError(f"The navigation property '{twice[0]}' is expanded more than once.")
     expansions = tuple(_expansion(schema, projection, expand, annotations, alias) for expand in query.expand)
     return ReadPlan(
-        table, projection, condition, order, sort_at, expansions, query.top, query.count, _scope(query, expansions)
+        table,
+        projection,
+        condition,
+        order,
+        sort_at,
+        expansions,
+        query.top,
+        query.count,
+        _scope(query, expansions),
+        alias,
     )
 
 

@@ -81,6 +81,7 @@ class ReadOperations:
         """Answer GET of one row, with ETag and If-None-Match."""
         request.about("Retrieve", table.logical_name, key)
         plan = self.plan(request, table, row=True)
+        self._world.access.require_row(request.caller, table, "Read", key)
         row_values = self.fetch(plan, key)
         etag = str(row_values[0])
         if self._not_modified(request, plan, etag):
@@ -111,6 +112,7 @@ class ReadOperations:
         request.about("Retrieve", table.logical_name, key)
         request.options.allow()
         self._world.check_read(request.caller, table.logical_name)
+        self._world.access.require_row(request.caller, table, "Read", key)
         column = column_of(table, name)
         row = self._store.get(table.logical_name, key, (column.name,))
         if row is None:
@@ -196,6 +198,8 @@ class ReadOperations:
     def _narrowed(
         self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]
     ) -> tuple[str, list[Value]]:
+        seen = self._world.access.sees(request.caller, plan.table, "Read", plan.alias)
+        source = source if seen == "1" else f"{source} AND {seen}"
         if plan.condition is None:
             return source, bound
         values = plan.condition.bound(request.asker(self._world.clock.now()))
@@ -269,7 +273,8 @@ class ReadOperations:
             return None
         if expansion.reference:
             return {"@odata.id": f"{request.root}/{target.entity_set}({leads})"}
-        sql = f'SELECT {expansion.plan.select} FROM "{target.logical_name}" x WHERE x."{target.primary_id}" = ?'
+        where = f'x."{target.primary_id}" = ? AND {self._world.access.sees(request.caller, target, "Read", "x")}'
+        sql = f'SELECT {expansion.plan.select} FROM "{target.logical_name}" x WHERE {where}'
         rows = self._store.rows(sql, (leads,))
         return self.render(request, expansion.plan, rows[0]) if rows else None
 

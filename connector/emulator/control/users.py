@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from connector.emulator.seeding.organization import ADMINISTRATOR, define_role, role_id
+from connector.emulator.world.callers import DEPTHS
 from connector.emulator.world.world import World
 
 Json = Mapping[str, Any]
-_FIELDS = ("user", "role", "without", "disabled", "known")
+_FIELDS = ("user", "role", "without", "depths", "disabled", "known")
 _REDUCED = "ffffffff-0000-4000-8000-"
 """Begins the id of the role that holds what is left to one user; the user's own last digits end it."""
 
@@ -33,20 +34,18 @@ def change_user(world: World, change: Json) -> Json:
     """Change one user, named by user id, client id or object id, and return it as it is now.
 
     `role` names its only role, None leaves it none; `without` is a list of privileges taken out of that role (of the
-    administrator's when none is named); `disabled` is true or false; `known: false` takes its ids away.
-
-    Raises
-    ------
-    InvalidUserChange.
-
+    administrator's when none is named); `depths` is an object of privileges with `Basic` (own rows) or `Local` (its
+    business unit's) instead of the whole organization; `disabled` is true or false; `known: false` takes its ids away.
+    An unknown user or change raises InvalidUserChange.
     """
     unknown = sorted(set(change) - set(_FIELDS))
     if unknown:
         raise InvalidUserChange(f"A user has no {', '.join(unknown)}; what can be given is {', '.join(_FIELDS)}.")
     key = _key(world, str(change.get("user", "")).lower())
     with world.store.transaction():
-        if "role" in change or "without" in change:
-            _give_role(world, key, change.get("role", ADMINISTRATOR), change.get("without", ()))
+        if not {"role", "without", "depths"}.isdisjoint(change):
+            role, without, depths = change.get("role", ADMINISTRATOR), change.get("without"), change.get("depths")
+            _give_role(world, key, role, without if without is not None else [], {} if depths is None else depths)
         if "disabled" in change:
             world.store.update("systemuser", key, {"isdisabled": int(_truth(change, "disabled"))})
         if "known" in change and not _truth(change, "known"):
@@ -70,7 +69,7 @@ def _truth(change: Json, name: str) -> bool:
     return bool(change[name])
 
 
-def _give_role(world: World, key: str, role: object, without: object) -> None:
+def _give_role(world: World, key: str, role: object, without: object, depths: object) -> None:
     for (held,) in world.store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (key,)):
         world.store.disassociate("systemuserroles", {"systemuserid": key, "roleid": str(held)})
     if role is None:
@@ -79,19 +78,21 @@ def _give_role(world: World, key: str, role: object, without: object) -> None:
         role_key = role_id(str(role))
     except KeyError:
         raise InvalidUserChange(f"There is no role {role!r}.") from None
-    if without:
-        role_key = _reduced(world, key, role_key, without)
+    if without or depths != {}:
+        role_key = _reduced(world, key, role_key, without, depths)
     world.store.associate("systemuserroles", {"systemuserid": key, "roleid": role_key})
 
 
-def _reduced(world: World, key: str, role: str, without: object) -> str:
-    """Define a role that holds what `role` holds but for some privileges, and return its id."""
+def _reduced(world: World, key: str, role: str, without: object, depths: object) -> str:
+    """Define a role that holds what `role` holds but for some privileges or their depth, and return its id."""
     held = {
         str(privilege)
         for (privilege,) in world.store.rows("SELECT privilege FROM _roleprivileges WHERE roleid = ?", (role,))
     }
     if not isinstance(without, list) or not set(without) <= held:
         raise InvalidUserChange(f"without is a list of privileges that the role holds, not {without!r}.")
+    if not isinstance(depths, Mapping) or not set(depths) <= held or not set(depths.values()) <= set(DEPTHS):
+        raise InvalidUserChange(f"depths gives privileges of the role one of {', '.join(DEPTHS)}, not {depths!r}.")
     reduced = _REDUCED + key[-12:]
-    define_role(world, reduced, "Reduced", held - set(without))
+    define_role(world, reduced, "Reduced", held - set(without), depths)
     return reduced

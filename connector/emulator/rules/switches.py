@@ -205,6 +205,14 @@ class Switches:
         evidence="document",
         source="support article on Web API client errors: Stream was not readable",
     )  # fmt: skip
+    environment: str = _switch(
+        "open",
+        "administration_mode",
+        "disabled",
+        text="Whether the environment is open, in administration mode (administrators only) or disabled.",
+        evidence="document",
+        source="power-platform/admin: administration-mode; error list: OrganizationDisabled",
+    )
 
     def with_values(self, values: Mapping[str, str]) -> Switches:
         """Return switches changed by name; raises UnknownSwitch naming every problem at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from connector.emulator.seeding.views import seed_views
@@ -99,14 +99,19 @@ def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
     world.customize(CUSTOM_REASONS)
 
 
-def define_role(world: World, key: str, name: str, privileges: Iterable[str]) -> None:
-    """Create a role with these privileges, or change what it holds."""
+def define_role(
+    world: World, key: str, name: str, privileges: Iterable[str], depths: Mapping[str, str] | None = None
+) -> None:
+    """Create a role with these privileges, or change what it holds; `depths` are of those that are not global."""
     with world.store.transaction():
         if not world.store.exists("role", key):
             _add(world, "role", {"roleid": key, "name": name, "businessunitid": BUSINESS_UNIT_ID})
         world.store.execute("DELETE FROM _roleprivileges WHERE roleid = ?", (key,))
         for privilege in sorted(privileges):
             world.store.execute("INSERT INTO _roleprivileges VALUES (?, ?)", (key, privilege))
+        world.store.execute("DELETE FROM _depths WHERE roleid = ?", (key,))
+        for privilege, depth in (depths or {}).items():
+            world.store.execute("INSERT INTO _depths VALUES (?, ?, ?)", (key, privilege, depth))
         world.store.update("role", key, {"name": name})
 
 

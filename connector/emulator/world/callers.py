@@ -34,6 +34,8 @@ CLOSING_PRIVILEGES = frozenset(
 )  # fmt: skip
 """What closing needs, from the SDK's privilege tables of WinOpportunity, LoseOpportunity, CloseQuote and WinQuote."""
 
+DEPTHS = ("Basic", "Local", "Global")
+_GLOBAL = 2
 _SECURITY_TABLES = ("systemuser", "systemuserroles", "role", "usersettings")
 _PRIVILEGE_IDS = UUID("6e0a1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a11")
 _USER = "systemuserid, azureactivedirectoryobjectid, applicationid, isdisabled, accessmode, businessunitid"
@@ -56,7 +58,9 @@ class Caller:
 
     `user_id` is the user whose name is on the rows; under impersonation `impersonating_user_id` is the user who really
     calls, and `privileges` are those that both have. `utc_offset_minutes` is what to add to UTC for the user's clock.
-    `depth` is 1 for a request, and one more for each plug-in in between; `bypass` is what the request leaves out.
+    `reach` has the depth (`Basic`: own rows, `Local`: those of the business unit) of the privileges that do not reach
+    the whole organization. `depth` is 1 for a request, and one more for each plug-in in between; `bypass` is what the
+    request leaves out.
     """
 
     user_id: str
@@ -70,6 +74,7 @@ class Caller:
     access_mode: str = "0 Read-Write"
     depth: int = 1
     bypass: Bypass = Bypass()
+    reach: frozenset[tuple[str, str]] = frozenset()
     administrator: bool = False
 
 
@@ -125,6 +130,29 @@ class Access:
         for verb in verbs:
             self.require_named(caller, table, f"prv{verb}{table.privilege_name}")
 
+    def sees(self, caller: Caller, table: Table, verb: str, alias: str) -> str:
+        """Return the SQL condition, `1` for every row, of the rows of `table` that the caller's privilege reaches."""
+        depth = dict(caller.reach).get(f"prv{verb}{table.privilege_name}")
+        if depth is None or "ownerid" not in table.columns:
+            return "1"
+        if depth == DEPTHS[0]:
+            return f"{alias}.ownerid = '{caller.user_id}'"
+        return f"{alias}.owningbusinessunit = '{caller.business_unit_id}'"
+
+    def require_row(self, caller: Caller, table: Table, verb: str, key: str) -> None:
+        """Raise Refused (0x80048306) when the row exists and the caller's privilege for `verb` does not reach it."""
+        condition = self.sees(caller, table, verb, "t")
+        if condition == "1":
+            return
+        rows = self._store.rows(
+            f'SELECT {condition}, t.ownerid, t.owningbusinessunit FROM "{table.logical_name}" t '
+            f'WHERE t."{table.primary_id}" = ?',
+            (key,),
+        )
+        if rows and not rows[0][0]:
+            _, owner, unit = rows[0]
+            raise refuse("row.no_access", key, owner, caller.user_id, table.type_code, unit, f"{verb}Access")
+
     def require_named(self, caller: Caller, table: Table, privilege: str) -> None:
         """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
         if privilege not in caller.privileges:
@@ -172,8 +200,10 @@ class Access:
         if not roles:
             raise refuse("user.no_roles")
         privileges = self._store.rows(
-            "SELECT DISTINCT privilege FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
-            "WHERE r.systemuserid = ?",
+            "SELECT p.privilege, max(CASE d.depth WHEN 'Basic' THEN 0 WHEN 'Local' THEN 1 ELSE 2 END) "
+            "FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
+            "LEFT JOIN _depths d ON d.roleid = p.roleid AND d.privilege = p.privilege "
+            "WHERE r.systemuserid = ? GROUP BY p.privilege",
             (user_id,),
         )
         bias = self._store.rows("SELECT timezonebias FROM usersettings WHERE systemuserid = ?", (user_id,))
@@ -185,6 +215,7 @@ class Access:
             utc_offset_minutes=-int(bias[0][0] or 0) if bias else 0,
             business_unit_id=str(unit or ""),
             role_count=len(roles),
+            reach=frozenset((str(name), DEPTHS[int(depth or 0)]) for name, depth in privileges if depth != _GLOBAL),
             administrator=(ADMINISTRATOR_ROLE,) in roles,
             access_mode=f"{mode or 0} {_ACCESS_MODES[int(mode or 0)]}",
         )

@@ -116,6 +116,7 @@ def update_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name in SYSTEM_TABLES and name != "organization":
         raise refuse("message.unsupported", "Update", name)
     access.require(caller, table, ("Write",))
+    access.require_row(caller, table, "Write", key)
     _check_lookups(records, access, caller, table, values)
     if name == "opportunity":
         extra = _change_opportunity(records, table, key, values)
@@ -219,6 +220,7 @@ def delete_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name in SYSTEM_TABLES or name in ("systemuser", "usersettings"):
         raise refuse("message.unsupported", "Delete", name)
     access.require(caller, table, ("Delete",))
+    access.require_row(caller, table, "Delete", key)
     records.get(name, key, (table.primary_id,))
     if name == "quotedetail":
         _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))

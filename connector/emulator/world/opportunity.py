@@ -89,6 +89,7 @@ def close_opportunity(records: Records, access: Access, caller: Caller, close: V
     table = records.schema.tables["opportunity"]
     status = table.default_status(state) if status == -1 else status
     records.check_status(table, state, status, target.id)
+    access.require_row(caller, table, "Write", target.id)
     blocking = _BLOCKING.get(records.switches.open_quotes_block_close)
     if blocking is not None and records.store.rows(blocking, (target.id,)):
         raise refuse("opportunity.open_quotes")

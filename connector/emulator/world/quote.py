@@ -45,6 +45,7 @@ def close_quote(records: Records, access: Access, caller: Caller, activity: Valu
     tables = records.schema.tables
     access.require(caller, tables["quote"], ("Write", "AppendTo"))
     access.require(caller, tables["quoteclose"], ("Create", "Append"))
+    access.require_row(caller, tables["quote"], "Write", target.id)
     row = records.get("quote", target.id, _NEEDED)
     if records.switches.close_repeat_check == "key_first":
         key = activity.get("activityid")

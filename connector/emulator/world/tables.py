@@ -70,7 +70,14 @@ def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
 
 
 def additions(schema: Schema, db: sqlite3.Connection) -> Iterator[str]:
-    """Yield the statements that add what an organization has of its own to tables that lack it."""
+    """Yield the statements that add what an organization has of its own to tables that lack it.
+
+    `_depths` holds the depth of the privileges of a role that are less than the whole organization.
+    """
+    yield (
+        "CREATE TABLE IF NOT EXISTS _depths (roleid TEXT, privilege TEXT, depth TEXT, PRIMARY KEY (roleid, privilege)) "
+        "WITHOUT ROWID"
+    )
     for table in schema.tables.values():
         own = [column for column in table.columns.values() if column.custom and not table.derived_from]
         present = {row[1] for row in db.execute(f'PRAGMA table_info("{table.logical_name}")')} if own else set()

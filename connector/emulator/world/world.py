@@ -129,7 +129,11 @@ class World:
 
     def caller_for(self, *, application_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return the caller behind a token (see Access.caller_for); raises Refused with 403."""
-        return self.access.caller_for(application_id=application_id, object_id=object_id)
+        caller = self.access.caller_for(application_id=application_id, object_id=object_id)
+        state = self.switches.environment
+        if state == "disabled" or (state == "administration_mode" and not caller.administrator):
+            raise refuse("environment.disabled")
+        return caller
 
     def impersonate(self, caller: Caller, *, user_id: str | None = None, object_id: str | None = None) -> Caller:
         """Return `caller` acting as another user; raises Refused with 403."""
