@@ -14,6 +14,8 @@
         Throttled 429      a service protection limit: it did not happen
         Rejected           any other 4xx: the service will not do this now
             Malformed      400: it names a column that is not there, or a value that cannot be one
+            StateConflict  the record is not in a state that allows this
+            TooLarge       413: more at once than the service takes
         Broken             5xx: it may have happened
       NotConverged         looked again and again, and the plan did not become empty
       LedgerError          the durable list of a job is unusable or belongs to something else
@@ -23,6 +25,7 @@ A refusal (an opportunity already closed with the other outcome, say) is not her
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -102,22 +105,50 @@ class Unanswered(TransportError):
     effect = Effect.UNKNOWN
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which plug-in failed, as far as the service tells: its type, its step's id, their solution, and its trace.
+
+    The trace is the plug-in's own text and may be a customer's: never log it.
+    """
+
+    plug_in: str = ""
+    step_id: str = ""
+    solution: str = ""
+    trace: str = ""
+
+
+NOWHERE = Origin()
+
+
 class ServiceError(ConnectorError):
     """The service answered with an error.
 
     `status` is the HTTP status, `code` the service's code in lower-case hexadecimal (`0x80040217`) or empty,
     `detail` the service's own message (it may hold customer text: never log it), `request_id` what support will ask
-    for.
+    for, `origin` which part of the organization's own logic it comes from. `lasting` says that a transient failure
+    does not look as if it passed soon: few tries are enough.
     """
 
+    lasting: bool = False
+
     def __init__(
-        self, message: str, *, status: int, code: str = "", detail: str = "", request_id: str = "", remedy: str = ""
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str = "",
+        detail: str = "",
+        request_id: str = "",
+        remedy: str = "",
+        origin: Origin = NOWHERE,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.status = status
         self.code = code
         self.detail = detail
         self.request_id = request_id
+        self.origin = origin
 
 
 class Unauthorized(ServiceError):
@@ -142,6 +173,14 @@ class Rejected(ServiceError):
 
 class Malformed(Rejected):
     """400: the request names a column that the table does not have, or gives it a value of another type."""
+
+
+class StateConflict(Rejected):
+    """The record is not in a state that allows this: somebody moved it, or the organization's own logic did."""
+
+
+class TooLarge(Rejected):
+    """More at once than the service takes; less of it may do."""
 
 
 class Throttled(ServiceError):

@@ -52,14 +52,14 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (2_600, 2_600),
+    ("closing",): (3_000, 3_000),
     ("ledger",): (2_600, 2_600),
     ("dataverse",): (5_000, 5_300),
-    ("bulk",): (4_500, 4_500),
+    ("bulk",): (4_100, 4_100),
     ("service",): (6_500, 6_500),
     ("emulator",): (14_500, 15_600),
     ("cli",): (4_000, 4_000),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_000),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_050),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

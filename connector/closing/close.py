@@ -10,6 +10,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.converge import ROUNDS, Chance, Pause, converge
+from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     Intent,
     OrganizationMetadata,
@@ -24,7 +25,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import Organization
 from connector.closing.plan import plan_close, plan_reopen
-from connector.closing.progress import Goal, Progress, missing
+from connector.closing.progress import Progress
 from connector.closing.verify import closing_warnings, status_warnings
 from connector.errors import ConnectorError, InputError
 

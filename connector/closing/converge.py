@@ -25,9 +25,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
+from connector.closing.goal import Goal
 from connector.closing.model import Plan, Report
 from connector.closing.organization import Organization
-from connector.closing.progress import Goal, Progress
+from connector.closing.progress import Progress
 from connector.errors import ConnectorError, InputError, Throttled
 
 ROUNDS = 12
@@ -58,13 +59,15 @@ def converge(
     working = [Progress(goal, if_plans.get(goal.opportunity_id)) for goal in goals]
     reports: dict[UUID, Report] = {}
     doubtful_rounds = 0
-    for turn in range(rounds):
+    while True:
         ends = list(zip(working, look(organization, working), strict=True))
         reports |= {progress.opportunity_id: end for progress, end in ends if isinstance(end, Report)}
         working = [progress for progress, end in ends if not isinstance(end, Report)]
-        if not working or turn == rounds - 1:
+        reports |= {one.opportunity_id: one.give_up() for one in working if one.tries >= rounds}
+        working = [progress for progress in working if progress.tries < rounds]
+        if not working:
             break
-        _act(organization, [(progress, end) for progress, end in ends if isinstance(end, Plan)])
+        _act(organization, [(one, end) for one, end in ends if isinstance(end, Plan) and one in working])
         if any(progress.is_doubtful for progress in working):
             failures = [failure for progress in working for failure in (progress.failure, progress.unread)]
             length = pause_length(doubtful_rounds, chance(), failures)
@@ -72,7 +75,6 @@ def converge(
             for progress in working:
                 progress.wait(length)
             doubtful_rounds += 1
-    reports |= {progress.opportunity_id: progress.give_up() for progress in working}
     return [reports[goal.opportunity_id] for goal in goals]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from uuid import UUID
 
 from connector.closing.digest import make_plan
+from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
     Plan,
@@ -20,13 +20,20 @@ from connector.closing.model import (
     ReportStatus,
     Snapshot,
     Step,
-    StepKind,
     StepResult,
     StepStatus,
 )
+from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
 from connector.closing.verify import left_a_mark, shows, standing
-from connector.errors import ConnectorError, Effect, InputError, NotConverged, NotFound, Stale
+from connector.errors import (
+    ConnectorError,
+    Effect,
+    InputError,
+    NotConverged,
+    ServiceError,
+    Unanswered,
+)
 
 SETTLED_AFTER = 120.0
 """Seconds of waiting after which a write without an answer can no longer happen: the service ends it by then."""
@@ -34,39 +41,8 @@ SETTLED_AFTER = 120.0
 _TRIES = 2
 """How often the very same plan may be turned down before that counts, where something moved in between."""
 
-_Key = tuple[StepKind, UUID]
-
-
-class Goal(Protocol):
-    """What is wanted of one opportunity: a planner, and the words for its end."""
-
-    @property
-    def opportunity_id(self) -> UUID:
-        """The opportunity it is about."""
-
-    @property
-    def needs_activities(self) -> bool:
-        """Whether planning needs the close activities."""
-
-    @property
-    def deciding(self) -> frozenset[StepKind]:
-        """The steps of which one must be this call's own for it to say that it did it."""
-
-    @property
-    def done(self) -> ReportStatus:
-        """What to report when this call did it."""
-
-    @property
-    def already(self) -> ReportStatus:
-        """What to report when there was nothing left to do for this call."""
-
-    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
-        """Return the writes that are left, or why they must not be done; raises InputError."""
-
-    def warnings(
-        self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
-    ) -> tuple[str, ...]:
-        """Return what was done but not quite as asked, a sentence each."""
+_LASTING_TRIES = 3
+"""Tries where a failure may pass but does not look so: more of them would only burden the service."""
 
 
 @dataclass(slots=True)
@@ -76,6 +52,8 @@ class Progress:
     `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
     activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
     answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
+    `performed` counts the plans that were sent whole, `rebuffs` how often in a row there was no answer or a lasting
+    failure.
     """
 
     goal: Goal
@@ -90,18 +68,26 @@ class Progress:
     tried: tuple[Step, ...] = ()
     left: tuple[Step, ...] = ()
     turned_down: list[tuple[Step, ...]] = field(default_factory=list)
-    results: dict[_Key, StepResult] = field(default_factory=dict)
+    results: dict[StepKey, StepResult] = field(default_factory=dict)
     sent: dict[UUID, Step] = field(default_factory=dict)
-    doubts: dict[_Key, Step] = field(default_factory=dict)
+    doubts: dict[StepKey, Step] = field(default_factory=dict)
     unsure: bool = False
     unseen: bool = False
     waited: float = 0.0
     moved: bool = False
+    performed: int = 0
+    rebuffs: int = 0
+    pieces: PlanParts = field(default_factory=PlanParts)
 
     @property
     def opportunity_id(self) -> UUID:
         """The opportunity it is about."""
         return self.goal.opportunity_id
+
+    @property
+    def tries(self) -> int:
+        """Looks so far, without those after a piece of a plan that was done: they get on."""
+        return self.rounds - self.pieces.done
 
     @property
     def in_doubt(self) -> bool:
@@ -136,9 +122,33 @@ class Progress:
             verdict = self._approve(verdict)
         if isinstance(verdict, Refusal):
             return None if self._may_still_change() else self._refuse(verdict)
-        if self.failure is not None and self._is_final(verdict, self.failure):
-            return self.fail(self.failure)
-        return verdict
+        return self._next(verdict)
+
+    def _next(self, plan: Plan) -> Plan | Report:
+        """Return what to send now, all of the plan or a piece, or the end where it would be turned down again."""
+        part = self.pieces.part(plan)
+        if self.failure is not None and (self._is_final(part, self.failure) or self._is_too_much(part)):
+            if not self._go_in_pieces(plan, self.failure):
+                return self.fail(self.failure)
+            part = self.pieces.part(plan)
+        if self.performed >= MOST_PLANS or self.pieces.used_up:
+            return self.give_up()
+        self.pieces.held_back = len(part.steps) < len(plan.steps)
+        return part
+
+    def _is_too_much(self, part: Plan) -> bool:
+        """Tell whether less at once may do: it has no answer, or fails in a lasting way, and nothing was done."""
+        again = self.failure is not None and same_steps(part.steps, self.tried, self.failure)
+        return again and len(part.steps) > 1 and self.rebuffs >= TOO_MUCH_TRIES
+
+    def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
+        statuses = [self.results[key_of(step)].status for step in self.tried]
+        stopped_at = statuses.index(StepStatus.FAILED) if StepStatus.FAILED in statuses else 0
+        if not self.pieces.begin(plan, len(self.tried), stopped_at, failure, self.rebuffs):
+            return False
+        self.rebuffs = 0
+        self.turned_down.clear()
+        return True
 
     def could_not_look(self, error: ConnectorError) -> Report | None:
         """Take a failed look; return the end when looking again cannot help."""
@@ -151,10 +161,16 @@ class Progress:
             self._take_one(result)
         self.unseen = self.unseen or any(result.status is StepStatus.DONE for result in results)
         self.tried = plan.steps
+        self.pieces.sent(results)
+        self.performed += not self.pieces.size
         self.left = tuple(result.step for result in results if result.status is not StepStatus.DONE)
         self.failure = next((result.error for result in results if result.error is not None), None)
         if self.failure is not None and not self.failure.transient:
             self.turned_down.append(self.tried)
+        if isinstance(self.failure, Unanswered) or (isinstance(self.failure, ServiceError) and self.failure.lasting):
+            self.rebuffs += 1
+        elif self.failure is None:
+            self.rebuffs = 0
         if self.failure is not None:
             self._doubt_background_jobs(results)
 
@@ -163,7 +179,7 @@ class Progress:
 
         A look afterwards may show more: a rule of the organization that undid some of it, or a value it did not keep.
         """
-        if not self.tried or self.left or self.failure is not None or self.doubts:
+        if not self.tried or self.left or self.failure is not None or self.doubts or self.pieces.held_back:
             return None
         if any(step.kind in PROJECT_STEPS for step in self.tried):
             return None  # accepted, and may still run
@@ -209,12 +225,13 @@ class Progress:
 
     def _end_unread(self, error: ConnectorError) -> Report:
         """Return the end when the last look failed: every step answered well is done, even if unseen."""
-        if self.tried and not self.left:
+        if self.tried and not self.left and not self.pieces.held_back:
             return self._finish((f"All steps were done, but reading back failed: {error.message}",))
         return self.fail(error)
 
     def _report(self, status: ReportStatus, warnings: tuple[str, ...] = ()) -> Report:
         doubted = self.doubts.keys() if self.in_doubt else ()
+        warnings = (*warnings, self.pieces.note) if self.pieces.note else warnings
         return Report(
             opportunity_id=self.goal.opportunity_id,
             status=status,
@@ -246,7 +263,7 @@ class Progress:
         """
         there = {activity.id for activity in snapshot.activities}
         for activity_id, step in self.sent.items():
-            key = _key(step)
+            key = key_of(step)
             if activity_id in there and key not in self.doubts and shows(step, snapshot):
                 known = self.results[key]
                 same = known.status is StepStatus.DONE and known.step.activity_id == activity_id
@@ -266,7 +283,7 @@ class Progress:
         if approved is None:
             same = plan.digest == self.if_plan
         else:
-            same = {_key(step) for step in plan.steps} <= {_key(step) for step in approved.steps}
+            same = {key_of(step) for step in plan.steps} <= {key_of(step) for step in approved.steps}
         if same:
             return plan
         self.first = plan
@@ -286,15 +303,19 @@ class Progress:
 
         It is when the new plan is exactly what was left of the one before, and no write has come to light since:
         nobody moved. Otherwise somebody did, and the new plan gets its chance; but a plan that was turned down twice
-        already (a plug-in pushes a quote back to draft and fails, each time) is not tried for ever.
+        already (a plug-in pushes a quote back to draft and fails, each time) is not tried for ever. What may pass but
+        does not look so is tried a few times.
         """
-        if failure.transient or self.in_doubt or self.moved:
+        if self.in_doubt or self.moved:
             return False
-        again = sum(_same(plan.steps, tried, failure) for tried in self.turned_down)
-        return _same(plan.steps, self.left, failure) or again >= _TRIES
+        if failure.transient:
+            lasting = isinstance(failure, ServiceError) and failure.lasting
+            return lasting and self.rebuffs >= _LASTING_TRIES
+        again = sum(same_steps(plan.steps, tried, failure) for tried in self.turned_down)
+        return same_steps(plan.steps, self.left, failure) or again >= _TRIES
 
     def _take_one(self, result: StepResult) -> None:
-        key, step = _key(result.step), result.step
+        key, step = key_of(result.step), result.step
         self.results[key] = result
         unknown = result.status is StepStatus.UNKNOWN or (
             result.error is not None and result.error.effect is Effect.UNKNOWN
@@ -303,7 +324,7 @@ class Progress:
             self.doubts[key], self.waited = step, 0.0
         elif result.status is StepStatus.DONE:
             self.doubts.pop(key, None)
-        self.unsure = self.unsure or unknown or any(_key(earlier) == key for earlier in self.sent.values())
+        self.unsure = self.unsure or unknown or any(key_of(earlier) == key for earlier in self.sent.values())
         if step.activity_id is not None and (unknown or result.status is StepStatus.DONE):
             self.sent[step.activity_id] = step
 
@@ -311,7 +332,7 @@ class Progress:
         """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
         for result in results:
             if result.step.kind in PROJECT_STEPS and result.status is StepStatus.DONE:
-                self.doubts[_key(result.step)], self.waited = result.step, 0.0
+                self.doubts[key_of(result.step)], self.waited = result.step, 0.0
 
     def _left_something(self) -> bool:
         if self.unseen:
@@ -322,28 +343,5 @@ class Progress:
         return any(left_a_mark(result, before, after) for result in self.results.values())
 
 
-def _key(step: Step) -> _Key:
-    return step.kind, step.record_id
-
-
-def _same(some: Sequence[Step], others: Sequence[Step], failure: ConnectorError) -> bool:
-    """Compare steps by what they do; the row versions count only where a version was what was turned down."""
-    versions = isinstance(failure, Stale)
-
-    def meant(step: Step) -> tuple[object, ...]:
-        return (*_key(step), step.message, step.status, step.version if versions else "")
-
-    return [meant(step) for step in some] == [meant(step) for step in others]
-
-
 def _doubted(result: StepResult) -> StepResult:
     return result if result.status is StepStatus.DONE else replace(result, status=StepStatus.UNKNOWN)
-
-
-def missing(opportunity_id: UUID) -> NotFound:
-    """Return the failure of an opportunity that was asked for and is not there."""
-    return NotFound(
-        f"There is no opportunity {opportunity_id} that the application user can see.",
-        status=404,
-        remedy="Check the id, and that the application user may read the opportunity.",
-    )

@@ -1,8 +1,6 @@
 """Reads answers: errors of every shape become the tree in `connector.errors`, JSON becomes plain values.
 
-Shapes of an error body: `{"error": {"code", "message", annotations}}`, `{"Message"}`, nothing, HTML, or any of
-these cut short. Codes come as hexadecimal text, as decimal text or empty. Sources: learn.microsoft.com
-/power-apps/developer/data-platform/webapi/compose-http-requests-handle-errors and the samples of Microsoft's clients.
+Source: learn.microsoft.com/power-apps/developer/data-platform/webapi/compose-http-requests-handle-errors.
 """
 
 from __future__ import annotations
@@ -11,13 +9,14 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 from connector.dataverse import error_codes
+from connector.dataverse.error_bodies import ErrorBody, error_body
 from connector.dataverse.error_codes import Case
 from connector.errors import (
     Broken,
@@ -35,10 +34,7 @@ from connector.errors import (
 )
 from connector.handler import Response
 
-_CDS = "@Microsoft.PowerApps.CDS."
-_LONGEST_DETAIL = 4_000
 _DEFAULT_WAIT = 5.0  # seconds; what Microsoft's ServiceClient waits when a 429 carries no Retry-After
-_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
@@ -48,6 +44,13 @@ _COLUMN = re.compile(
 )
 _LOOKUP = re.compile(r"do not support direct update of Entity Reference properties", re.IGNORECASE)
 _PAYLOAD_CODE, _PAYLOAD_WORDS = "0x80048d19", "An error occurred while validating input parameters"
+_INVALID_STATE = re.compile(r"target state|invalid state|not in (?:a|an|the) \w+ state|state transition", re.IGNORECASE)
+_TOO_LARGE = re.compile(
+    r"exceed.{0,60}\b(?:batch|change ?set|requests|operations)\b|too many (?:operations|requests) in"
+    r"|(?:batch|change ?set)(?: size)? exceed",
+    re.IGNORECASE,
+)
+_NO_TELLING = ("", "0x80040216")
 _NUMBER = re.compile(r"\d[\d,]*")
 _DEADLOCK = re.compile(r"Sql Number: 1205\b|deadlock", re.IGNORECASE)
 _KINDS: dict[int, type[ServiceError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 412: Stale}
@@ -64,16 +67,7 @@ _BY_STATUS = {
     405: Case("the organization does not allow this operation here."),
     408: Case("the request took too long to arrive.", "Try again later.", Effect.UNKNOWN, transient=True),
     412: Case("the record is no longer as it was read.", "Look at it again before deciding."),
-    413: Case("the request is too large for the organization.", "Send fewer opportunities in one batch."),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
-    """What an error body says: the code in lower-case hexadecimal or empty, and the text or empty."""
-
-    code: str
-    detail: str
 
 
 def expect(response: Response, subject: str) -> Response:
@@ -103,31 +97,14 @@ def error_from(response: Response, subject: str) -> ServiceError:
         detail=body.detail,
         request_id=request_id,
         remedy=_remedy(response, case),
+        origin=body.origin,
     )
+    error.lasting = case.lasting or _fails_oddly(response.status, body)
     if case.effect is not None:
         error.effect = case.effect
     if case.transient is not None:
         error.transient = case.transient
     return error
-
-
-def error_body(response: Response) -> ErrorBody:
-    """Return the code and text of an error body of any shape."""
-    text = response.body.decode("utf-8", "replace").lstrip("\ufeff").strip()
-    if not text.startswith("{"):
-        return _named(response.status, "", "", _plain(text))
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return _named(response.status, *_salvaged(text))
-    error = data.get("error", data.get("Error", data))
-    if not isinstance(error, dict):
-        return _named(response.status, "", "", "" if error is None else str(error))
-    message = error.get("message") or error.get("Message") or error.get(f"{_CDS}InnerError.Message") or ""
-    name = error.get(f"{_CDS}ErrorDetails.ApiExceptionMessageName") or error.get(
-        f"{_CDS}ErrorDetails.ApiExceptionMesageName",  # as older builds spell it
-    )
-    return _named(response.status, _code(error.get("code")), str(name or ""), str(message))
 
 
 def retry_after(response: Response) -> float | None:
@@ -200,17 +177,34 @@ def _kind(status: int, case: Case) -> type[ServiceError]:
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
-    malformed = _malformed(body) if status == 400 else None
-    if malformed is not None:
-        return malformed
-    known = error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
+    told = _told_by_text(status, body) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
+    known = told or error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
     if known is not None:
         return known
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Case(f"the service failed (HTTP {status}).", "Try again later.")
-    if 300 <= status < 400:
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return Case(f"the answer was a redirect (HTTP {status}), which is not followed.", "Check DATAVERSE_URL.")
     return Case(f"the service turned it down (HTTP {status}).")
+
+
+def _told_by_text(status: int, body: ErrorBody) -> Case | None:
+    """Return what the text of a refusal tells that its code does not."""
+    bad = status == HTTPStatus.BAD_REQUEST
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (bad and _TOO_LARGE.search(body.detail)):
+        return error_codes.TOO_LARGE
+    if body.code in _NO_TELLING and _INVALID_STATE.search(body.detail):
+        return error_codes.INVALID_STATE
+    return _malformed(body) if bad else None
+
+
+def _fails_oddly(status: int, body: ErrorBody) -> bool:
+    """Return whether a failure of the service is none that passes by itself as a rule, as a busy gateway's does."""
+    return (
+        status == HTTPStatus.INTERNAL_SERVER_ERROR
+        and body.code not in error_codes.CASES
+        and not _DEADLOCK.search(body.detail)
+    )
 
 
 def _malformed(body: ErrorBody) -> Case | None:
@@ -235,6 +229,10 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
         return f"there is no {row[1].lower()} {row[2]}{code}."
     if response.status == 401 and (tenant := _AUTHORITY.search(response.header("www-authenticate") or "")):
         return f"the organization did not accept the token; it signs in with tenant {tenant[1]}."
+    if body.origin.plug_in and body.code in error_codes.RULES:
+        solution = f" of the solution {body.origin.solution}" if body.origin.solution else ""
+        step = f", step {body.origin.step_id}" if body.origin.step_id else ""
+        return f"{case.sentence[:-1]}{code}: {body.origin.plug_in}{solution}{step}."
     return f"{case.sentence[:-1]}{code}."
 
 
@@ -259,35 +257,3 @@ def _throttled(response: Response, body: ErrorBody, facet: str, subject: str) ->
         request_id=service_request_id(response),
         remedy=f"Nothing happened; try again in {wait:.0f} seconds.",
     )
-
-
-def _named(status: int, code: str, name: str, detail: str) -> ErrorBody:
-    """Return the body with the code that its exception name or its text stands for, where the code is empty."""
-    code = code or error_codes.NAMES.get(name, "")
-    if not code:
-        lowered = detail.lower()
-        code = next((c for s, text, c in error_codes.TEXTS if s == status and text in lowered), "")
-    return ErrorBody(code, detail[:_LONGEST_DETAIL])
-
-
-def _code(value: object) -> str:
-    """Return a code given as hexadecimal or decimal text (or a number) in lower-case hexadecimal; 0x0 is no code."""
-    try:
-        text = str(value).strip().lower()
-        number = int(text, 16) if text.startswith("0x") else int(text)
-    except ValueError:
-        return ""
-    return f"0x{number & 0xFFFFFFFF:08x}" if number else ""
-
-
-def _salvaged(text: str) -> tuple[str, str, str]:
-    """Return the code, no name and the text of a JSON error body that was cut short."""
-    code = re.search(r'"code"\s*:\s*"([^"]*)"', text)
-    message = re.search(r'"[mM]essage"\s*:\s*"((?:[^"\\]|\\.)*)', text)
-    return _code(code[1] if code else ""), "", message[1] if message else ""
-
-
-def _plain(text: str) -> str:
-    """Return the title of an HTML page, or the text itself."""
-    title = _TITLE.search(text)
-    return title[1].strip() if title else text

@@ -12,20 +12,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale
+from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale, StateConflict, TooLarge
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One error code: what to tell the person, and what it says about the write.
 
-    `effect`, `transient` and `kind` are None where the HTTP status decides.
+    `effect`, `transient` and `kind` are None where the HTTP status decides; `lasting` as in `ServiceError`.
     """
 
     sentence: str
     remedy: str = ""
     effect: Effect | None = None
     transient: bool | None = None
+    lasting: bool = False
     kind: type[ServiceError] | None = None
 
 
@@ -40,9 +41,19 @@ def _plug_in(sentence: str) -> Case:
     return Case(sentence, _LOOK_AT_RULE, _UNCHANGED, transient=False)
 
 
+def _lasting(sentence: str) -> Case:
+    """Return the case of a failure which may pass, but hardly in a moment."""
+    return Case(sentence, f"{_LOOK_AT_RULE} It may pass by itself: run the same again later.", lasting=True)
+
+
 def _busy(sentence: str) -> Case:
     """Return the case of a statement that was turned away or rolled back, and may pass in a moment."""
     return Case(sentence, _TRY_LATER, _UNCHANGED, transient=True)
+
+
+def _conflict(sentence: str, remedy: str = "Look at it again before deciding.") -> Case:
+    """Return the case of a record that is not in the state that this needs."""
+    return Case(sentence, remedy, kind=StateConflict)
 
 
 _ACCESS = {
@@ -103,25 +114,31 @@ _NAMES = {
 }
 
 _STATE = {
-    "0x80040515": Case("the opportunity is already closed.", "Look at it again before deciding."),
-    "0x80040516": Case(
+    "0x80040515": _conflict("the opportunity is already closed."),
+    "0x80040516": _conflict(
         "the opportunity cannot be closed.", "Close or delete its draft and active quotes first, then close it."
     ),
-    "0x8004051a": Case("the opportunity is already open.", "Look at it again before deciding."),
+    "0x8004051a": _conflict("the opportunity is already open."),
     "0x80043b15": Case("the opportunity's id is missing or invalid."),
-    "0x80100003": Case(
-        "the quote is no longer a draft, so it cannot be activated.", "Look at it again before deciding."
+    "0x80043b12": Case(
+        "a price list is missing on the quote or the opportunity.",
+        "Set it there. A draft quote that cannot be activated can be deleted (--drafts delete), or closed by hand "
+        "first (--drafts leave refuses the close while it stands).",
     ),
+    "0x80100003": _conflict("the quote is no longer a draft, so it cannot be activated."),
     "0x80100005": Case("this organization does not let an update close an opportunity."),
     "0x80048408": Case(
         "the status reason does not belong to this state.", "Choose one of the state's own status reasons."
     ),
-    "0x8004f00e": Case("the record cannot go from its present state to this one.", "Look at it again before deciding."),
+    "0x8004f00e": _conflict("the record cannot go from its present state to this one."),
     "0x8004f857": Case("the organization's status transition rules forbid this change."),
     "0x8004f858": Case("the organization's status transition rules forbid this change."),
-    "0x80040233": Case("the record is not in a state that allows this.", "Look at it again before deciding."),
-    "0x8004022e": Case("the record is read-only in its present state.", "Look at it again before deciding."),
-    "0x80043b09": Case("the record's parent is read-only.", "Look at it again before deciding."),
+    "0x80040233": _conflict("the record is not in a state that allows this."),
+    "0x8004022e": _conflict("the record is read-only in its present state."),
+    "0x80043b09": _conflict("the record's parent is read-only."),
+    "0x80048d00": _conflict(
+        "a newer revision of this quote is open, so it stays closed.", "Close or delete that revision first."
+    ),
     "0x80040227": Case(
         "the record cannot be deleted while others refer to it.", "Activate and close the quote instead."
     ),
@@ -149,6 +166,7 @@ _RULES = {
     "0x80044173": _plug_in("a plug-in of this organization took too long."),
     "0x80081111": _plug_in("a plug-in of this organization took too long."),
     "0x80040251": _plug_in("a plug-in of this organization ended the transaction."),
+    "0x8004418d": _lasting("a plug-in of this organization crashed, or the service that runs plug-ins did."),
 }
 
 _BUSY = {
@@ -159,9 +177,14 @@ _BUSY = {
     "0x80072323": _busy("the organization's database has reached its limit."),
     "0x80072324": _busy("the organization's database has too many requests at once."),
     # A failed statement aborts its transaction, yet a timeout may also end the wait for one that succeeds: look again.
-    "0x80044150": Case("the organization's database failed.", _TRY_LATER, Effect.UNKNOWN, transient=True),
-    "0x80044151": Case("the organization's database took too long.", _TRY_LATER, Effect.UNKNOWN, transient=True),
+    "0x80044150": Case("the organization's database failed.", _TRY_LATER, Effect.UNKNOWN, transient=True, lasting=True),
+    "0x80044151": Case(
+        "the organization's database took too long.", _TRY_LATER, Effect.UNKNOWN, transient=True, lasting=True
+    ),
 }
+
+RULES = frozenset(_RULES)
+"""The codes of the organization's own logic."""
 
 CASES: Mapping[str, Case] = MappingProxyType({**_ACCESS, **_NAMES, **_STATE, **_RULES, **_BUSY})
 """Every code that is told apart, by its lower-case hexadecimal form."""
@@ -192,6 +215,15 @@ TEXTS: tuple[tuple[int, str, str], ...] = (
     (412, "matching key values already exists", "0x80040237"),
 )
 """Status, text and code of the answers that older releases sent with an empty code."""
+
+INVALID_STATE = Case(
+    "the record cannot go from its present state to this one.", "Look at it again before deciding.", kind=StateConflict
+)
+"""What the code of every error that has none of its own means where the text speaks of the state."""
+
+TOO_LARGE = Case(
+    "the request is too large for the organization.", "Send fewer opportunities in one batch.", kind=TooLarge
+)
 
 UNSUPPORTED = frozenset({"0x80040315", "0x80100008", "0x80044181"})
 """NotSupported, EntityTypeNotSupported, SdkMessageNotSupportedOnClient: refused whatever the record."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
-from connector.dataverse.answers import error_body, error_from, expect, service_request_id
+from connector.dataverse.answers import error_from, expect, service_request_id
 from connector.dataverse.batch import (
     MAX_OPERATIONS,
     Applied,
@@ -24,6 +24,7 @@ from connector.dataverse.batch import (
     read_batch,
     write_batch,
 )
+from connector.dataverse.error_bodies import error_body
 from connector.dataverse.error_codes import UNSUPPORTED
 from connector.dataverse.webapi import Endpoint, Operation, operation_of, subject_of
 from connector.errors import ConnectorError, Effect, InputError, Rejected, ServiceError, Unanswered
@@ -145,6 +146,7 @@ class Performance:
     def _refused(self, plan: Plan, response: Response, index: int, request_id: str) -> Results:
         """Return the results of a plan whose change set failed at step `index`: nothing of it happened."""
         error = error_from(response, subject_of(plan.steps[index]))
+        error.effect = Effect.NONE  # it was answered, and a change set that fails is rolled back
         if error.code == _NO_VERSIONS and self._versions_checked:
             self._versions_checked = False
             return self.perform([plan])[0]

@@ -37,7 +37,9 @@ from connector.errors import (
     NotSent,
     Rejected,
     Stale,
+    StateConflict,
     Throttled,
+    TooLarge,
     Unanswered,
 )
 
@@ -123,6 +125,11 @@ class SmallOrganization:
     unreadable: set[int] = field(default_factory=set)
     meddling: dict[int, list[Meddling]] = field(default_factory=dict)
     plug_in: Callable[[SmallOrganization, Step], None] | None = None
+    after: Callable[[SmallOrganization, Step], None] | None = None
+    """Runs inside the transaction too, when a step has been done."""
+    most_at_once: int | None = None
+    """Steps in one transaction, at most; more are turned down, or get no answer where it is `slow`."""
+    slow: bool = False
     background: bool = False
     calls: int = 0
     writes: int = 0
@@ -204,6 +211,13 @@ class SmallOrganization:
 
     def _as_one(self, steps: Sequence[Step]) -> tuple[StepResult, ...]:
         fault = self._fault()
+        if self.most_at_once is not None and len(steps) > self.most_at_once:
+            error: ConnectorError | None = (
+                Unanswered("No answer came.") if self.slow else TooLarge("Too much.", status=413)
+            )
+            assert error is not None
+            status = StepStatus.UNKNOWN
+            return tuple(StepResult(step, status, error) for step in steps) if self.slow else _failed(steps, 0, error)
         answer: list[tuple[StepResult, ...]] = []
 
         def transaction() -> None:
@@ -253,6 +267,11 @@ class SmallOrganization:
     def _apply(self, step: Step) -> None:
         if self.plug_in is not None:
             self.plug_in(self, step)
+        self._apply_rules(step)
+        if self.after is not None:
+            self.after(self, step)
+
+    def _apply_rules(self, step: Step) -> None:
         if step.table == "opportunity" and step.kind is not StepKind.CLOSE_ALL_QUOTES:
             self._apply_to_opportunity(step)
         elif step.kind is StepKind.CLOSE_ALL_QUOTES:
@@ -269,7 +288,7 @@ class SmallOrganization:
                 self._check_version(step, found.version)
                 assert step.state in {QuoteState.DRAFT, QuoteState.ACTIVE}
                 if step.state == QuoteState.ACTIVE and found.state is not QuoteState.DRAFT:
-                    raise Rejected("The quote cannot be activated because it is not in draft state.", status=400)
+                    raise StateConflict("The quote cannot be activated because it is not in draft state.", status=400)
             case "Delete":
                 self._check_version(step, found.version)
                 assert found.state is QuoteState.DRAFT
@@ -294,7 +313,7 @@ class SmallOrganization:
     def _check_close(self, step: Step, found: Quote) -> None:
         closable = {QuoteState.ACTIVE, QuoteState.DRAFT} if self.closes_drafts else {QuoteState.ACTIVE}
         if found.state not in closable:
-            raise Rejected("The target state is invalid.", status=400, code="0x80040216")
+            raise StateConflict("The target state is invalid.", status=400, code="0x80040216")
         assert step.state == (QuoteState.WON if step.message == "WinQuote" else QuoteState.CLOSED)
         self._check_new(step.activity_id)
 
@@ -306,9 +325,9 @@ class SmallOrganization:
             self.set_opportunity(OpportunityState.OPEN, step.status or 0)
             return
         if opportunity.state is not OpportunityState.OPEN:
-            raise Rejected("The opportunity is already closed.", status=400, code="0x80040515")
+            raise StateConflict("The opportunity is already closed.", status=400, code="0x80040515")
         if any(q.state in {QuoteState.DRAFT, QuoteState.ACTIVE} for q in self.rows.quotes.values()):
-            raise Rejected("The opportunity cannot be closed.", status=400, code="0x80040516")
+            raise StateConflict("The opportunity cannot be closed.", status=400, code="0x80040516")
         own = {"WinOpportunity": OpportunityState.WON, "LoseOpportunity": OpportunityState.LOST}
         state = own.get(step.message, step.state)
         if STATE_OF_OPPORTUNITY.get(step.status or 0) != state:

@@ -16,7 +16,7 @@ from connector.closing.model import (
 )
 from connector.dataverse.performance import Performance
 from connector.dataverse.webapi import Endpoint
-from connector.errors import ConnectorError, Effect, NotSent, Stale, Unanswered
+from connector.errors import Broken, ConnectorError, Effect, NotSent, Stale, Unanswered
 from connector.handler import Handler, Request, Response
 from tests.dataverse.wire import BASE, NO_CONTENT, Wire, change_set, multipart, part, refused
 
@@ -202,11 +202,14 @@ def test_an_answer_that_breaks_off_is_unknown_from_there_on() -> None:
     assert isinstance(second[0].error, Unanswered)
 
 
-def test_a_change_set_that_broke_on_the_server_is_unknown() -> None:
+def test_a_change_set_that_broke_on_the_server_was_answered_so_it_was_rolled_back() -> None:
     wire = Wire()
     wire.answers[r"POST \$batch"] = multipart(change_set(part(refused(500, "0x80040216"), 2)))
     (results,) = performance(wire).perform([plan_for(1)])
-    assert statuses(results) == [UNKNOWN] * 3
+    assert statuses(results) == [NOT_RUN, FAILED, NOT_RUN]
+    error = results[1].error
+    assert isinstance(error, Broken)
+    assert (error.effect, error.transient, error.lasting) == (Effect.NONE, True, True)
 
 
 def test_a_step_that_cannot_be_said_fails_its_own_plan_only() -> None:

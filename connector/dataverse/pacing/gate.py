@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from connector.clock import Clock
-from connector.dataverse.answers import error_body, retry_after
+from connector.dataverse.answers import retry_after
+from connector.dataverse.error_bodies import error_body
 from connector.dataverse.error_codes import FACETS
 from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.governor import Governor

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from connector.clock import Clock
 from connector.closing.close import preview
+from connector.closing.goal import missing
 from connector.closing.model import (
     OpportunityState,
     OrganizationMetadata,
@@ -21,7 +22,6 @@ from connector.closing.model import (
     Snapshot,
     StatusReason,
 )
-from connector.closing.progress import missing
 from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request

@@ -1,0 +1,93 @@
+"""How much of a plan is sent at once: all of it in one transaction, or pieces where that cannot be.
+
+It cannot be where the organization's own logic gets in the way of the plan: a plug-in that closes the other quotes when
+one is closed makes a later step impossible, and what it did is rolled back with the set. Nor where it is too much for
+the service: opportunities with hundreds of quotes, or slow plug-ins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
+from connector.errors import ConnectorError, NotFound, Stale, StateConflict, TooLarge
+
+TOO_MUCH_TRIES = 2
+"""How often a plan may be left without an answer, or fail in a lasting way, before less is asked at once."""
+
+MOST_PLANS = 12
+"""How often something may be carried out for one opportunity, pieces apart, before it is given up."""
+
+StepKey = tuple[StepKind, UUID]
+
+_OWN_LOGIC = "what the organization's own logic does after one step stands in the way of the next"
+_TOO_MUCH = "it was too much for the service at once"
+
+
+@dataclass(slots=True)
+class PlanParts:
+    """`size` is how many steps are sent at once, 0 for all; `left` how many pieces may still be sent.
+
+    `done` counts the pieces that were done, `held_back` tells whether steps of the last plan were not sent yet, and
+    `note` says for the report why it goes in pieces.
+    """
+
+    size: int = 0
+    left: int = 0
+    done: int = 0
+    held_back: bool = False
+    note: str = ""
+
+    @property
+    def used_up(self) -> bool:
+        """Whether there were more pieces than a plan can need: something adds to it as fast as it is done."""
+        return bool(self.size) and self.left <= 0
+
+    def part(self, plan: Plan) -> Plan:
+        """Return the plan, or its next piece: the opportunity is closed only after a look at all else."""
+        if not self.size or len(plan.steps) == 1:
+            return plan
+        last = plan.steps[-1].kind is StepKind.CLOSE_OPPORTUNITY
+        return replace(plan, steps=plan.steps[: min(self.size, len(plan.steps) - last)])
+
+    def sent(self, results: Sequence[StepResult]) -> None:
+        """Take what came of a piece."""
+        if self.size:
+            self.left -= 1
+            self.done += all(result.status is StepStatus.DONE for result in results)
+
+    def begin(self, plan: Plan, tried: int, stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:
+        """Go on in smaller pieces where that can help, and tell whether it can; of `tried` steps one was turned down.
+
+        It can where a step after the first was turned down for the state of its record: what the steps before it set
+        off was rolled back with them. And where it was too much at once.
+        """
+        if stopped_at > 0 and isinstance(failure, StateConflict | Stale | NotFound):
+            self.size, why = 1, _OWN_LOGIC
+        elif tried > 1 and (isinstance(failure, TooLarge) or rebuffs >= TOO_MUCH_TRIES):
+            self.size, why = max(1, tried // 2), _TOO_MUCH
+        else:
+            return False
+        self.left = 2 * len(plan.steps) + MOST_PLANS
+        self.note = (
+            f"This could not be done as one transaction: {why}. So it was done in pieces, the opportunity last, with a "
+            "look after each."
+        )
+        return True
+
+
+def key_of(step: Step) -> StepKey:
+    """Return what tells a step from every other step for its opportunity."""
+    return step.kind, step.record_id
+
+
+def same_steps(some: Sequence[Step], others: Sequence[Step], failure: ConnectorError) -> bool:
+    """Compare steps by what they do; the row versions count only where a version was what was turned down."""
+    versions = isinstance(failure, Stale)
+
+    def meant(step: Step) -> tuple[object, ...]:
+        return (*key_of(step), step.message, step.status, step.version if versions else "")
+
+    return [meant(step) for step in some] == [meant(step) for step in others]

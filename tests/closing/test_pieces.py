@@ -1,0 +1,166 @@
+"""The organization's own logic acts inside the close: the plan goes in pieces, and the report is true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.closing.close import close_opportunity
+from connector.closing.model import (
+    Intent,
+    OpportunityState,
+    Outcome,
+    QuoteState,
+    Report,
+    ReportStatus,
+    Step,
+    StepKind,
+    StepStatus,
+)
+from connector.errors import NotConverged, Rejected, StateConflict
+from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization
+
+WON = Intent(OPPORTUNITY_ID, Outcome.WON)
+PlugIn = Callable[[SmallOrganization, Step], None]
+
+
+def close(small: SmallOrganization, intent: Intent = WON) -> Report:
+    return close_opportunity(small, intent, pause=small.pause, chance=lambda: 0.5)
+
+
+def closes_siblings(small: SmallOrganization, step: Step) -> None:
+    if step.kind in {StepKind.CLOSE_QUOTE, StepKind.WIN_QUOTE}:
+        for quote in tuple(small.rows.quotes.values()):
+            if quote.id != step.record_id and quote.state in {QuoteState.DRAFT, QuoteState.ACTIVE}:
+                small.set_quote(quote.id, QuoteState.CLOSED, 6)
+
+
+def deletes_siblings(small: SmallOrganization, step: Step) -> None:
+    if step.kind is StepKind.CLOSE_QUOTE:
+        for record in [record for record in small.rows.quotes if record != step.record_id]:
+            del small.rows.quotes[record]
+
+
+def touches_siblings(small: SmallOrganization, step: Step) -> None:
+    if step.kind is StepKind.CLOSE_QUOTE:
+        for quote in tuple(small.rows.quotes.values()):
+            if quote.id != step.record_id:
+                small.set_quote(quote.id, quote.state, quote.status)
+
+
+def revises(small: SmallOrganization, step: Step) -> None:
+    if step.kind is StepKind.CLOSE_QUOTE:
+        small.add_quote(len(small.rows.quotes) + 100, 1)
+
+
+def revises_once(small: SmallOrganization, step: Step) -> None:
+    if step.kind is StepKind.CLOSE_QUOTE and len(small.rows.quotes) < 3:
+        revises(small, step)
+
+
+def aborts_the_end(_small: SmallOrganization, step: Step) -> None:
+    if step.kind is StepKind.CLOSE_OPPORTUNITY:
+        raise Rejected("Approval required.", status=400, code="0x80040265")
+
+
+def nothing(_small: SmallOrganization, _step: Step) -> None:
+    pass
+
+
+@pytest.mark.parametrize("plug_in", [closes_siblings, deletes_siblings, touches_siblings, revises_once])
+def test_a_plan_that_its_own_first_step_makes_impossible_goes_step_by_step(plug_in: PlugIn) -> None:
+    small = organization((1, 2) if plug_in is not touches_siblings else (2, 1))
+    small.after = plug_in
+    report = close(small)
+    assert report.status is ReportStatus.CLOSED, report
+    assert small.rows.opportunity.state is OpportunityState.WON
+    assert not any(q.state in {QuoteState.DRAFT, QuoteState.ACTIVE} for q in small.rows.quotes.values())
+    assert any("done in pieces, the opportunity last" in warning for warning in report.warnings)
+    assert "organization's own logic" in report.warnings[-1]
+    assert len(small.completed(OPPORTUNITY_ID)) == 1
+
+
+def test_a_plan_that_meets_no_logic_says_nothing_of_pieces() -> None:
+    assert close(organization((1, 2))).warnings == ()
+
+
+def test_logic_that_adds_as_fast_as_is_done_ends_with_a_true_report() -> None:
+    small = organization((2,))
+    small.after = revises
+    report = close(small)
+    assert report.status is ReportStatus.FAILED
+    assert report.partial
+    assert isinstance(report.error, NotConverged | StateConflict)
+    assert small.calls < 100
+    assert report.after is not None
+    assert report.after.quotes == tuple(sorted(small.rows.quotes.values(), key=lambda quote: quote.id))
+
+
+def test_an_abort_is_no_reason_for_pieces_so_nothing_is_half_done() -> None:
+    small = organization((2, 2))
+    small.plug_in = aborts_the_end
+    report = close(small)
+    assert (report.status, report.partial) == (ReportStatus.FAILED, False)
+    assert {quote.state for quote in small.rows.quotes.values()} == {QuoteState.ACTIVE}
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize("most", [1, 7])
+def test_what_is_too_much_for_one_transaction_goes_in_smaller_ones_the_opportunity_last(most: int, slow: bool) -> None:
+    small = organization((2,) * 40)
+    small.most_at_once, small.slow = most, slow
+    report = close(small)
+    assert report.status is ReportStatus.CLOSED, report.error
+    assert "too much for the service at once" in report.warnings[-1]
+    assert report.steps[-1].step.kind is StepKind.CLOSE_OPPORTUNITY
+    assert all(result.status is StepStatus.DONE for result in report.steps)
+    assert {quote.state for quote in small.rows.quotes.values()} == {QuoteState.CLOSED}
+
+
+def test_a_failure_that_may_pass_but_does_not_look_so_is_tried_few_times() -> None:
+    def crashes(_small: SmallOrganization, _step: Step) -> None:
+        error = Rejected("The sandbox crashed.", status=400, code="0x8004418d")
+        error.transient = error.lasting = True
+        raise error
+
+    small = organization()
+    small.plug_in = crashes
+    report = close(small)
+    assert report.status is ReportStatus.FAILED
+    assert isinstance(report.error, Rejected)
+    assert small.writes == 3
+    assert small.seconds < 60
+
+
+LOGIC = st.sampled_from([nothing, closes_siblings, deletes_siblings, touches_siblings, revises, revises_once])
+BEFORE = st.sampled_from([nothing, nothing, aborts_the_end])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.integers(1, 7), max_size=4),
+    LOGIC,
+    BEFORE,
+    st.one_of(st.none(), st.integers(1, 3)),
+    st.booleans(),
+    st.booleans(),
+)
+def test_with_any_logic_it_ends_and_the_report_equals_what_a_reader_finds(
+    statuses: list[int], after: PlugIn, before: PlugIn, most: int | None, slow: bool, atomic: bool
+) -> None:
+    small = organization(statuses)
+    small.after, small.plug_in, small.most_at_once, small.slow, small.atomic = after, before, most, slow, atomic
+    untouched = small.states()
+    report = close(small)
+    assert small.calls < 150
+    closed = small.rows.opportunity.state is OpportunityState.WON
+    assert closed == (report.status is ReportStatus.CLOSED)
+    assert report.after is not None
+    seen = (report.after.opportunity.state, [(quote.id, quote.state) for quote in report.after.quotes])
+    rows = sorted(small.rows.quotes.values(), key=lambda quote: quote.id)
+    assert seen == (small.rows.opportunity.state, [(quote.id, quote.state) for quote in rows])
+    if report.status is not ReportStatus.CLOSED and small.states() != untouched:
+        assert report.partial
