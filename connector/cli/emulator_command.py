@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,162 +21,71 @@ from connector.emulator.world.custom_logic import LogicError
 from connector.emulator.world.customization import ImportRefused
 from connector.errors import SettingsError
 
-_FILE_TO_WRITE = click.Path(dir_okay=False, path_type=Path)
+_READ = click.Path(exists=True, dir_okay=False, path_type=Path)
+_WRITTEN = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_KEPT = "connector.cli.emulator_command"
+_DEFAULTS = ServeOptions()
+_OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
+    ("--db", "FILE", None, "The SQLite file that keeps the records; default: in memory."),
+    ("--host", "ADDRESS", None, "The address to listen on."),
+    ("--port", "N", click.IntRange(0, 65535), "The port; 0 picks a free one."),
+    ("--ready-file", "FILE", _WRITTEN, "Write a JSON file with addresses and credentials when ready."),
+    ("--env-file", "FILE", _WRITTEN, "Write the same as settings, for --env-file of the other commands."),
+    ("--empty", None, None, "Do not fill an empty organization with made-up records."),
+    ("--opportunities", "N", click.IntRange(0), "How many open opportunities to make up."),
+    ("--scenario", "NAME", None, "A situation to start from instead, such as project-operations or west-of-utc."),
+    ("--customizations", "FILE", _READ, "Columns, keys and status reasons in JSON; see `connector docs emulator`."),
+    ("--applications", "N", click.IntRange(1, 99), "How many can sign in; --env-file names the further identities."),
+    ("--servers", "N", click.IntRange(1), "How many web servers to act as; each has limits of its own."),
+    ("--fault-plan", "FILE", _READ, "A JSON file that says what goes wrong when."),
+    ("--plugins", "FILE.py", _READ, "Python file with the organization's logic: plugin(context), flow(context)."),
+    ("--clock", None, click.Choice(["real", "virtual"]), "Whether time passes or only skips."),
+    ("--latency", None, click.Choice(["none", "model"]), "Answer at once, or as fast as Dataverse does."),
+    ("--seed", "N", click.INT, "Decides everything that is left to chance."),
+    ("--journal", "N", click.IntRange(1), "How many of the latest requests the journal keeps."),
+    ("--folder", "FOLDER", _FOLDER, "Where certificates and keys are kept; default: beside the database."),
+)
+
+
+def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
+    """Keep what was given under the option's name, so that the command has not to list them all as arguments."""
+    context.meta.setdefault(_KEPT, {})[option.name] = value
+
+
+def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Give the command the options of `ServeOptions`, with the defaults that stand there."""
+    for flag, metavar, kind, text in reversed(_OPTIONS):
+        default = getattr(_DEFAULTS, flag[2:].replace("-", "_"))
+        several = isinstance(default, tuple)
+        command = click.option(
+            flag,
+            metavar=metavar,
+            type=kind,
+            default=None if several else default,
+            is_flag=isinstance(default, bool),
+            multiple=several,
+            show_default=default not in (None, "", MEMORY) and not several and not isinstance(default, bool),
+            expose_value=False,
+            callback=_keep,
+            help=f"{text} May be repeated." if several else text,
+        )(command)
+    return command
 
 
 @click.group(invoke_without_command=True)
-@click.option(
-    "--db", metavar="FILE", default=MEMORY, help="The SQLite file that keeps the records; default: in memory."
-)
-@click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="The port; 0 picks a free one.")
-@click.option(
-    "--ready-file",
-    metavar="FILE",
-    type=_FILE_TO_WRITE,
-    help="Write a JSON file with addresses and credentials when ready.",
-)
-@click.option(
-    "--env-file",
-    metavar="FILE",
-    type=_FILE_TO_WRITE,
-    help="Write the same as settings, for --env-file of the other commands.",
-)
-@click.option("--empty", is_flag=True, help="Do not fill an empty organization with made-up records.")
-@click.option(
-    "--opportunities",
-    metavar="N",
-    type=click.IntRange(0),
-    default=300,
-    show_default=True,
-    help="How many open opportunities to make up.",
-)
-@click.option(
-    "--scenario",
-    metavar="NAME",
-    default="",
-    help="A named situation to start from instead, such as project-operations or west-of-utc.",
-)
-@click.option(
-    "--customizations",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A JSON file: the organization's own columns, keys, status reasons; see `connector docs emulator`.",
-)
-@click.option(
-    "--applications",
-    metavar="N",
-    type=click.IntRange(1, 99),
-    default=1,
-    show_default=True,
-    help="How many applications can sign in; --env-file names the further ones as identities.",
-)
-@click.option(
-    "--servers",
-    metavar="N",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="How many web servers to act as; each has limits of its own.",
-)
-@click.option(
-    "--fault-plan",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A JSON file that says what goes wrong when.",
-)
-@click.option(
-    "--plugins",
-    metavar="FILE.py",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A Python file of the organization's own logic: plugin(context), flow(context). May be given several times.",
-)
-@click.option(
-    "--clock",
-    type=click.Choice(["real", "virtual"]),
-    default="real",
-    show_default=True,
-    help="Whether time passes or only skips.",
-)
-@click.option(
-    "--latency",
-    type=click.Choice(["none", "model"]),
-    default="none",
-    show_default=True,
-    help="Answer at once, or as fast as Dataverse does.",
-)
-@click.option(
-    "--seed", metavar="N", type=int, default=1, show_default=True, help="Decides everything that is left to chance."
-)
-@click.option(
-    "--journal",
-    metavar="N",
-    type=click.IntRange(1),
-    default=5000,
-    show_default=True,
-    help="How many of the latest requests the journal keeps.",
-)
-@click.option(
-    "--folder",
-    metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where certificates and keys are kept; default: beside the database.",
-)
+@_serve_options
 @json_option
 @verbose_option
 @click.pass_context
-def emulator(  # noqa: PLR0913 (one argument per option)
-    context: click.Context,
-    *,
-    db: str,
-    host: str,
-    port: int,
-    ready_file: Path | None,
-    env_file: Path | None,
-    empty: bool,
-    opportunities: int,
-    scenario: str,
-    customizations: Path | None,
-    applications: int,
-    servers: int,
-    fault_plan: Path | None,
-    plugins: tuple[Path, ...],
-    clock: str,
-    latency: str,
-    seed: int,
-    journal: int,
-    folder: Path | None,
-    as_json: bool,
-) -> None:
+def emulator(context: click.Context, *, as_json: bool) -> None:
     """Serve a local stand-in for a Dataverse organization.
 
     It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
     Dataverse refuses. It serves until it is stopped.
     """
-    if context.invoked_subcommand is not None:
-        return
-    options = ServeOptions(
-        db=db,
-        host=host,
-        port=port,
-        ready_file=ready_file,
-        env_file=env_file,
-        empty=empty,
-        opportunities=opportunities,
-        scenario=scenario,
-        customizations=customizations,
-        applications=applications,
-        servers=servers,
-        fault_plan=fault_plan,
-        plugins=plugins,
-        clock=clock,
-        latency=latency,
-        seed=seed,
-        journal=journal,
-        folder=folder,
-    )
-    _serve(options, as_json=as_json)
+    if context.invoked_subcommand is None:
+        _serve(ServeOptions(**context.meta[_KEPT]), as_json=as_json)
 
 
 def _serve(options: ServeOptions, *, as_json: bool) -> None:
