@@ -24,6 +24,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "job": job.name,
         "kind": job.kind.value,
         "organization": job.organization,
+        "started_by": str(job.options.get("started_by", "")),
         "state": job.state.value,
         "desired_state": job.desired_state.value,
         **counts.data(),

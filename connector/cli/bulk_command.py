@@ -7,13 +7,12 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.bulk.planning import forecast, write_plan
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
-from connector.cli.bulk.job_views import show_counts
-from connector.cli.bulk.plan_view import show_plan
-from connector.cli.bulk.process import opened, who
+from connector.cli.bulk.job_views import show_counts, show_jobs
+from connector.cli.bulk.plan_view import SECONDS_PER_STEP, show_job_plan
+from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import (
     agree,
     checked_name,
@@ -29,20 +28,14 @@ from connector.cli.bulk.source import source_of, source_options
 from connector.cli.bulk.words import rows as rows_of
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
-from connector.cli.run_options import run_options, yes_option
+from connector.cli.lazy import OrderedGroup, examples
+from connector.cli.run_options import dry_run_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
+from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
-class InOrder(click.Group):
-    """A group that lists its commands in the order in which they stand here."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of their first use by somebody new."""
-        return list(self.commands)
-
-
-@click.group(cls=InOrder)
+@click.group(cls=OrderedGroup)
 def bulk() -> None:
     """Close many opportunities, of a file or a query: durable, paced, resumable.
 
@@ -51,14 +44,16 @@ def bulk() -> None:
     """
 
 
-@bulk.command()
+@bulk.command(epilog=examples("bulk plan june.csv", "bulk plan --older-than 180 --lost --out stale.plan.jsonl"))
 @source_options
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The plan file; else FILE with .plan.jsonl. A query needs one.",
 )
-@click.option("--seconds-per-step", default=0.3, show_default=True, help="Execution time assumed for the forecast.")
+@click.option(
+    "--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help="Execution time assumed for the forecast."
+)
 @run_options
 @click.pass_context
 def plan(
@@ -76,25 +71,21 @@ def plan(
     """
     source = source_of(context)
     settings = read_settings(env_file)
-    target = out or source.plan_file()
-    with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
-        for _ in rows():  # every problem is told before anything is written
-            pass
-        head = {"organization": connection.base_url, **source.data()}
-        summary = write_plan(target, head, rows(), connection.organization)
-        cost = forecast(summary, connection.clients, seconds_per_step)
-        if as_json:
-            print_json({"plan": str(target), **summary.data(), "forecast": cost.data()})
-        else:
-            show_plan(target, summary, cost, connection, settings)
-    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+    return show_job_plan(source, settings, out or source.plan_file(), seconds_per_step, as_json=as_json)
 
 
-@bulk.command()
+@bulk.command(
+    epilog=examples(
+        "bulk run june.plan.jsonl",
+        "bulk run june.csv --won --job june",
+        'bulk run --view "Stale" --lost --limit 50 --job stale',
+    )
+)
 @source_options
 @click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @yes_option
+@dry_run_option
 @run_options
 @click.pass_context
 def run(
@@ -103,6 +94,7 @@ def run(
     name: str | None,
     join: bool,
     yes: bool,
+    dry_run: bool,
     as_json: bool,
     env_file: Path | None,
 ) -> int:
@@ -114,6 +106,8 @@ def run(
     source = source_of(context)
     settings = read_settings(env_file)
     job_name = checked_name(name or source.job_name())
+    if dry_run:
+        return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
     with opened(settings) as ledger:
         may_begin(ledger, job_name, join=join)
         with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
@@ -126,12 +120,14 @@ def run(
                 count = sum(1 for _ in rows())
                 question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
                 agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
-                ledger.create(job_name, rows(), options=source.data(), organization=connection.base_url, who=who())
+                ledger.create(
+                    job_name, rows(), options=source.data() | started_by(), organization=connection.base_url, who=who()
+                )
         return work(ledger, ledger.job(job_name), settings, as_json=as_json)
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk resume june"))
+@job_argument()
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @yes_option
 @run_options
@@ -152,8 +148,8 @@ def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | 
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk pause june"))
+@job_argument()
 @run_options
 def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
     """Stop a job for a while, wherever it is worked on.
@@ -163,16 +159,16 @@ def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
     return say_desired_state(name, DesiredState.PAUSE, as_json=as_json, env_file=env_file)
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk cancel june"))
+@job_argument()
 @run_options
 def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
     """Stop a job for good; what is done stays done. Only `resume` takes it up again."""
     return say_desired_state(name, DesiredState.CANCEL, as_json=as_json, env_file=env_file)
 
 
-@bulk.command()
-@click.argument("name", required=False)
+@bulk.command(epilog=examples("bulk status", "bulk status june --json"))
+@job_argument(required=False)
 @run_options
 def status(*, name: str | None, as_json: bool, env_file: Path | None) -> int:
     """Show where a job stands, or list the jobs."""
@@ -183,15 +179,17 @@ def status(*, name: str | None, as_json: bool, env_file: Path | None) -> int:
         if as_json:
             print_json(found[0] if name else {"jobs": found})
             return ExitCode.DONE
-        for data in found:
-            show_counts(str(data["job"]), ledger.counts(str(data["job"])), data)
-        if not found:
+        if name:
+            show_counts(name, ledger.counts(name), found[0])
+        elif found:
+            show_jobs(found, SystemClock().now())
+        else:
             click.echo("There are no jobs in this store.")
     return ExitCode.DONE
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk retry june", "bulk retry june --refused"))
+@job_argument()
 @click.option("--refused", is_flag=True, help="The refused rows too, not only those that failed.")
 @yes_option
 @run_options
@@ -210,8 +208,8 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk report june --out june.result.csv --dead-letters again.csv"))
+@job_argument()
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Every row with what came of it.")
 @click.option(
     "--dead-letters",
@@ -236,8 +234,8 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
     return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk reconcile june"))
+@job_argument()
 @run_options
 def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
     """Compare what a job says it did with what the organization has.
@@ -262,8 +260,8 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
     return ExitCode.FAILED if found else ExitCode.DONE
 
 
-@bulk.command()
-@click.argument("name")
+@bulk.command(epilog=examples("bulk undo june"))
+@job_argument()
 @yes_option
 @run_options
 def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
@@ -287,7 +285,7 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 undoing,
                 rows,
                 kind=JobKind.REOPEN,
-                options=job.options,
+                options={**job.options, **started_by()},
                 organization=job.organization,
                 undoes=name,
                 who=who(),

@@ -9,18 +9,25 @@ import click
 
 from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
 from connector.cli.intent_options import intent_options, requested, with_defaults
+from connector.cli.lazy import examples
+from connector.cli.plan_command import show_only
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import if_plan_option, run_options, yes_option
+from connector.cli.run_options import dry_run_option, if_plan_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
 from connector.closing.organization import Organization
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "close ID --won", "close ID --lost --status 'Out-Sold' --description 'Too dear'", "close ID --won --dry-run"
+    )
+)
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @intent_options
 @yes_option
+@dry_run_option
 @if_plan_option
 @run_options
 @click.pass_context
@@ -30,6 +37,7 @@ def close(
     *,
     opportunity: UUID,
     yes: bool,
+    dry_run: bool,
     if_plan: str | None,
     as_json: bool,
     env_file: Path | None,
@@ -41,9 +49,11 @@ def close(
     """
     asked = requested(context, opportunity)
     agreed = yes or if_plan is not None
-    require_a_way_to_agree(agreed)
+    require_a_way_to_agree(agreed or dry_run)
     settings = read_settings(env_file)
     intent = with_defaults(context, asked, settings)
+    if dry_run:
+        return show_only(settings, intent, as_json=as_json)
 
     def act(organization: Organization, digest: str | None) -> Report:
         return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)

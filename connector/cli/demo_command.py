@@ -16,6 +16,7 @@ from connector.cli.demo.expectations import Expectation, choose
 from connector.cli.demo.independent_reader import IndependentReader
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
 from connector.cli.run_options import json_option, verbose_option
 from connector.cli.tables import TextTable, show
 from connector.clock import SystemClock
@@ -25,7 +26,7 @@ from connector.closing.report import preview_data, report_data
 from connector.settings.environment import load
 
 
-@click.command()
+@click.command(epilog=examples("demo", "demo --json"))
 @json_option
 @verbose_option
 def demo(*, as_json: bool) -> int:

@@ -8,6 +8,7 @@ from importlib import resources
 
 import click
 
+from connector.cli.lazy import examples
 from connector.cli.screen import console
 
 FOLDER = resources.files("connector") / "docs"
@@ -19,7 +20,7 @@ def pages() -> dict[str, str]:
     return {page: title for title, page in listed}
 
 
-@click.command()
+@click.command(epilog=examples("docs", "docs administrator"))
 @click.argument("page", required=False, type=click.Choice(list(pages())))
 def docs(page: str | None) -> int:
     """List the pages about the connector, or show one.

@@ -11,6 +11,7 @@ from connector.assembly import connect
 from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
 from connector.cli.run_options import run_options
 from connector.cli.screen import colored, legible, room
 from connector.cli.settings_of import read_settings
@@ -20,7 +21,7 @@ _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FA
 _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red", Verdict.SKIPPED: "bright_black"}
 
 
-@click.command()
+@click.command(epilog=examples("doctor", "doctor --env-file production.env"))
 @run_options
 def doctor(*, as_json: bool, env_file: Path | None) -> int:
     """Check settings, sign-in, privileges and what the organization offers.

@@ -11,6 +11,7 @@ import click
 
 from connector.cli.emulator_control import control
 from connector.cli.json_output import print_json
+from connector.cli.lazy import OrderedGroup, examples
 from connector.cli.run_options import json_option, verbose_option
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
@@ -73,7 +74,13 @@ def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
-@click.group(invoke_without_command=True)
+@click.group(
+    invoke_without_command=True,
+    cls=OrderedGroup,
+    epilog=examples(
+        "emulator --db demo.db --ready-file ready.json --env-file demo.env", "emulator --scenario west-of-utc"
+    ),
+)
 @_serve_options
 @json_option
 @verbose_option

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import click
 
 from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
 from connector.errors import SettingsError
 
 JSON = "application/json"
@@ -102,7 +103,7 @@ ACTS: Mapping[str, Act] = MappingProxyType(
 )
 
 
-@click.command()
+@click.command(epilog=examples("emulator control health --ready-file ready.json"))
 @click.argument("action", metavar="ACTION", type=click.Choice([*ACTS]))
 @click.argument("argument", metavar="[ARGUMENT]", default="")
 @click.option(

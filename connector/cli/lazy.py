@@ -1,4 +1,4 @@
-"""A group of commands whose modules are imported only when a command is used."""
+"""Groups of commands: in the order of their first use, with a suggestion for a name that is misspelt."""
 
 from __future__ import annotations
 
@@ -8,15 +8,35 @@ from importlib import import_module
 import click
 
 
-class LazyGroup(click.Group):
-    """A click group that knows its commands by name and summary, and imports one when it is called.
+class OrderedGroup(click.Group):
+    """A group that lists its commands in the order in which they stand there, and suggests the one that was meant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of their first use by somebody new."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` begin with; a name that is none is a usage error with what is like it."""
+        name = args[0]
+        if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
+            meant = get_close_matches(name, self.list_commands(ctx), n=1)
+            ctx.fail(f"There is no command '{name}'.{f' Did you mean {meant[0]}?' if meant else ''}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(OrderedGroup):
+    """A group that knows its commands by name and summary, and imports one when it is called.
 
     Command `plan` of the package `connector.cli` is `plan` in the module `connector.cli.plan_command`. The
     summaries stand in the group, so that `--help` imports no command at all.
     """
 
-    def __init__(self, name: str, package: str, summaries: Mapping[str, str], help: str) -> None:  # noqa: A002 (click's own word)
-        super().__init__(name=name, help=help)
+    def __init__(self, package: str, summaries: Mapping[str, str], text: str) -> None:
+        super().__init__(name="connector", help=text, context_settings={"help_option_names": ["-h", "--help"]})
         self._package = package
         self._summaries = summaries
 
@@ -37,3 +57,8 @@ class LazyGroup(click.Group):
         """Write the table of commands from the summaries."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self._summaries.items()))
+
+
+def examples(*lines: str) -> str:
+    """Return command lines as the end of a help text; click keeps them as they are."""
+    return "\b\nExamples:\n" + "\n".join(f"  connector {line}" for line in lines)

@@ -14,6 +14,7 @@ from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
 from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import run_options
 from connector.cli.settings_of import read_settings
@@ -24,7 +25,7 @@ from connector.closing.report import preview_data
 from connector.settings.settings import Settings
 
 
-@click.command()
+@click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @intent_options
 @click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
@@ -37,13 +38,15 @@ def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json
     """
     if reopens:
         refuse_given(context, "--reopen")
-        return _show(read_settings(env_file), ReopenIntent(opportunity), ReportStatus.ALREADY_OPEN, as_json=as_json)
+        return show_only(read_settings(env_file), ReopenIntent(opportunity), as_json=as_json)
     closing = requested(context, opportunity)
     settings = read_settings(env_file)
-    return _show(settings, with_defaults(context, closing, settings), ReportStatus.ALREADY_CLOSED, as_json=as_json)
+    return show_only(settings, with_defaults(context, closing, settings), as_json=as_json)
 
 
-def _show(settings: Settings, intent: Intent | ReopenIntent, already: ReportStatus, *, as_json: bool) -> int:
+def show_only(settings: Settings, intent: Intent | ReopenIntent, *, as_json: bool) -> int:
+    """Show what would be done, do nothing, and return the exit code."""
+    already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
     with connect(settings) as connection:
         seen = preview(connection.organization, intent)
         around = read_context(connection, settings, intent, local_day(SystemClock()))

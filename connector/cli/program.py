@@ -26,6 +26,8 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "worker": "Work on the bulk jobs of a shared store, beside other machines.",
         "docs": "List the pages about the connector, or show one.",
         "emulator": "Serve a local stand-in for a Dataverse organization.",
+        "completion": "Print the script that completes command lines in a shell.",
+        "help": "Show the help of a command.",
     }
 )
 """Every command with its summary, in the order in which somebody new needs them.
@@ -37,7 +39,7 @@ HELP = """Close Dynamics 365 opportunities, with their quotes, through the Datav
 Results go to stdout (with --json: exactly one JSON object), everything else to stderr. Exit codes: 0 done or
 already so, 1 failed, 2 wrong usage or settings, 3 refused, 4 partly done, 130 interrupted."""
 
-program = LazyGroup("connector", "connector.cli", SUMMARIES, help=HELP)
+program = LazyGroup("connector.cli", SUMMARIES, HELP)
 click.version_option(package_name="dataverse-close-connector", prog_name="connector")(program)
 
 

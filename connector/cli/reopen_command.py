@@ -8,28 +8,35 @@ from uuid import UUID
 import click
 
 from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.lazy import examples
+from connector.cli.plan_command import show_only
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import if_plan_option, run_options, yes_option
+from connector.cli.run_options import dry_run_option, if_plan_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
 from connector.closing.organization import Organization
 
 
-@click.command()
+@click.command(epilog=examples("reopen ID", "reopen ID --dry-run"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @yes_option
+@dry_run_option
 @if_plan_option
 @run_options
-def reopen(*, opportunity: UUID, yes: bool, if_plan: str | None, as_json: bool, env_file: Path | None) -> int:
+def reopen(
+    *, opportunity: UUID, yes: bool, dry_run: bool, if_plan: str | None, as_json: bool, env_file: Path | None
+) -> int:
     """Open a closed opportunity again, and the quotes that were closed with it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
     closed go back to draft; those that somebody else closed stay as they are.
     """
     agreed = yes or if_plan is not None
-    require_a_way_to_agree(agreed)
+    require_a_way_to_agree(agreed or dry_run)
     intent = ReopenIntent(opportunity)
+    if dry_run:
+        return show_only(read_settings(env_file), intent, as_json=as_json)
 
     def act(organization: Organization, digest: str | None) -> Report:
         return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)

@@ -42,7 +42,9 @@ verbose_option = click.option(
 )
 
 
-yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 if_plan_option = click.option(
     "--if-plan",

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from connector.assembly.endpoint import HostedEndpoint, open_endpoint
+from connector.cli.lazy import examples
 from connector.cli.run_options import env_file_option, verbose_option
 from connector.cli.settings_of import read_settings
 from connector.errors import SettingsError
@@ -22,7 +23,7 @@ STOPPING = 20
 """Seconds for which answers that are on their way are waited for."""
 
 
-@click.command()
+@click.command(epilog=examples("serve --port 8080", "serve --make-key"))
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", metavar="N", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port.")
 @click.option("--make-key", is_flag=True, help="Print a new key and what to set for it, and serve nothing.")

@@ -13,6 +13,7 @@ from connector.assembly import Connection, connect
 from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
+from connector.cli.lazy import examples
 from connector.cli.run_options import env_file_option, verbose_option
 from connector.cli.screen import say
 from connector.cli.settings_of import read_settings
@@ -39,7 +40,7 @@ def shared(settings: Settings) -> bool:
     return settings.store.startswith(POSTGRES)
 
 
-@click.command()
+@click.command(epilog=examples("worker", "worker --dead-after 60"))
 @click.option(
     "--dead-after",
     metavar="SECONDS",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Protocol, TextIO
 
 import click
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.cli.bulk.words import BINDS, duration, rows
+from connector.cli.bulk.words import BINDS, command_line, duration, rows
 from connector.cli.screen import legible
+from connector.cli.tables import TextTable, show
 from connector.clock import Clock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
 
@@ -84,7 +86,7 @@ def line_of(moment: ProgressSnapshot) -> str:
 
 def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     """Write where a job stands, and what to look at next."""
-    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}."]
+    lines = [f"Job {legible(name)}: {rows(counts.total)}, {_stands(data)}.", f"  {legible(_origin(data))}"]
     lines += [
         f"  {counts.of(status):>10,}  {status.value.replace('_', ' ')}: {status.sentence}"
         for status in ItemStatus
@@ -99,9 +101,51 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
     if counts.reasons and not data.get("files"):
-        command = f"connector bulk report {shlex.quote(name)} --dead-letters FILE.csv"
+        command = command_line("bulk", "report", name, "--dead-letters", "FILE.csv")
         lines.append(f"Which rows were not done, why, and what to do about each: {command}")
+    if counts.open and data["state"] == JobState.READY and not data.get("workers"):
+        lines.append(f"{rows(counts.open)} to do. Go on with: {command_line('bulk', 'resume', name)}")
     click.echo("\n".join(lines))
+
+
+def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
+    """Write a table of jobs, with the command that goes on with each that stands still."""
+    cells = []
+    for data in jobs:
+        done = int(str(data["total"])) - sum(int(str(data[name])) for name in ("pending", "claimed"))
+        cells.append(
+            (
+                str(data["job"]),
+                _stands(data),
+                f"{done:,} of {data['total']:,}",
+                str(data["organization"]).removeprefix("https://"),
+                f"{_moment(data['created']):%Y-%m-%d %H:%M}",
+                duration(_age(data, now)),
+                str(data["started_by"]),
+            )
+        )
+    show(TextTable("Jobs", ("job", "stands", "done", "organization", "started", "for", "by"), tuple(cells)), sys.stdout)
+    for data in jobs:
+        if data["state"] == JobState.READY and not data.get("workers"):
+            click.echo(f"Go on: {command_line('bulk', 'resume', str(data['job']))}")
+
+
+def _origin(data: Mapping[str, object]) -> str:
+    """Return where, when and by whom a job was started."""
+    by = f" by {data['started_by']}" if data.get("started_by") else ""
+    ended = f", ended {_moment(data['finished']):%Y-%m-%d %H:%M}" if data.get("finished") else ""
+    return f"In {data['organization']}, started {_moment(data['created']):%Y-%m-%d %H:%M}{by}{ended}."
+
+
+def _moment(text: object) -> datetime:
+    """Return a moment of the ledger in the time of this machine."""
+    return datetime.fromisoformat(str(text)).astimezone()
+
+
+def _age(data: Mapping[str, object], now: datetime) -> float:
+    """Return the seconds from the start of a job to its end, or to now."""
+    ended = _moment(data["finished"]) if data.get("finished") else now
+    return max(0.0, (ended - _moment(data["created"])).total_seconds())
 
 
 def _heard(worker: str, data: Mapping[str, object]) -> str:

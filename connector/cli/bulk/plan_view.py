@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from uuid import UUID
 
 import click
 
-from connector.assembly import Connection
-from connector.bulk.planning import PROBLEMS, Forecast, Summary
-from connector.cli.bulk.words import duration, rows
+from connector.assembly import Connection, connect
+from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.cli.bulk.source import Source
+from connector.cli.bulk.words import command_line, duration, rows
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
 from connector.cli.screen import say
 from connector.cli.steps_view import opportunity_words
 from connector.cli.tables import TextTable, show
@@ -22,6 +24,25 @@ from connector.errors import ConnectorError
 from connector.settings.settings import Settings
 
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+
+
+SECONDS_PER_STEP = 0.3
+"""Execution time of a write that a forecast assumes."""
+
+
+def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_step: float, *, as_json: bool) -> int:
+    """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
+    with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
+        for _ in rows():  # every problem is told before anything is written
+            pass
+        head = {"organization": connection.base_url, **source.data()}
+        summary = write_plan(path, head, rows(), connection.organization)
+        cost = forecast(summary, connection.clients, seconds_per_step)
+        if as_json:
+            print_json({"plan": str(path), **summary.data(), "forecast": cost.data()})
+        else:
+            show_plan(path, summary, cost, connection, settings)
+    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 
 
 def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
@@ -40,7 +61,7 @@ def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connecti
     )
     if summary.by_status["planned"]:
         say("Nothing was changed. Read the plan, then carry it out with:")
-        click.echo(f"  connector bulk run {shlex.quote(str(path))}")
+        click.echo(f"  {command_line('bulk', 'run', str(path))}")
 
 
 def _closes(summary: Summary, metadata: OrganizationMetadata, currencies: dict[UUID, str]) -> TextTable:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+import click
 
 from connector.assembly import Connection
 from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
+from connector.errors import ConnectorError
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
+from connector.settings.environment import load
 from connector.settings.settings import Settings
 
 
@@ -50,6 +56,29 @@ def stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def started_by() -> dict[str, object]:
+    """Return who starts a job and where, to keep with it."""
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container may have no user of that number
+        user = "somebody"
+    return {"started_by": f"{user} on {socket.gethostname()}"}
+
+
+def job_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the argument that names a job; shells complete it."""
+    return click.argument("name", metavar="JOB" if required else "[JOB]", required=required, shell_complete=_job_names)
+
+
+def _job_names(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
+    """Return the names of the jobs that begin so; none where the store cannot be read."""
+    try:
+        with opened(load()) as ledger:
+            return [job.name for job in ledger.jobs() if job.name.startswith(begun)]
+    except ConnectorError:
+        return []
 
 
 def who() -> str:

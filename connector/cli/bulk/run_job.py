@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from connector.bulk.takeover import live_workers
 from connector.bulk.undo import undo_name
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
-from connector.cli.bulk.words import rows
+from connector.cli.bulk.words import command_line, rows
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.json_output import print_json
 from connector.cli.screen import say
@@ -53,9 +52,6 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
         print_json(data)
     else:
         show_counts(job.name, ending.counts, data)
-        if ending.stopped:
-            command = f"connector bulk resume {shlex.quote(job.name)}"
-            click.echo(f"{rows(ending.counts.open)} to do. Go on with: {command}")
     return code(ending)
 
 
@@ -172,7 +168,7 @@ def may_undo(ledger: Ledger, job: Job) -> None:
         state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"
         raise LedgerError(
             f"The job {job.name} {state}, and what it closes from now on would not be undone; nothing was changed.",
-            remedy=f"Let it finish, or stop it for good (connector bulk cancel {shlex.quote(job.name)}), then undo it.",
+            remedy=f"Let it finish, or stop it for good ({command_line('bulk', 'cancel', job.name)}), then undo it.",
         )
 
 

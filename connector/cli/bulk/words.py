@@ -1,6 +1,12 @@
-"""Words for people about a bulk job: how long, and what holds the rate."""
+"""Words for people about a bulk job: how long, what holds the rate, and what to type."""
 
 from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+WINDOWS = sys.platform == "win32"
 
 BINDS = {
     "count": "the limit of requests",
@@ -10,6 +16,12 @@ BINDS = {
     "waiting": "a Retry-After",
 }
 """What holds the rate, for people."""
+
+
+def command_line(*words: str) -> str:
+    """Return a command of `connector` as it is typed: with double quotes on Windows, which both shells there take."""
+    line = subprocess.list2cmdline(words) if WINDOWS else shlex.join(words)
+    return f"connector {line}"
 
 
 def rows(count: int) -> str:
