@@ -256,7 +256,8 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
     else:
         for each in found:
             click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
-        click.echo(f"{rows_of(checked)} checked, {len(found):,} of them not as the job says.")
+        result = f"{len(found):,} do not match" if found else "all match"
+        click.echo(f"{rows_of(checked)} checked: {result}.")
     return ExitCode.FAILED if found else ExitCode.DONE
 
 

@@ -132,4 +132,4 @@ emulator.add_command(control)
 
 
 def _announce(ready: Mapping[str, str]) -> None:
-    click.echo(f"Serving {ready['url']} until stopped (Ctrl-C). A page for people: {ready['control_url']}", err=True)
+    click.echo(f"Serving {ready['url']} until stopped (Ctrl-C). Its page: {ready['control_url']}", err=True)

@@ -32,8 +32,9 @@ STOPPING = 20
 def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> None:
     """Serve the endpoint that flows and agents call.
 
-    With DATAVERSE_URL=emulator:FILE it needs no tenant: an emulated organization is inside, nobody signs in, and only
-    this machine is answered. Otherwise callers sign in; see the settings CONNECTOR_SERVICE_... in .env.example.
+    With DATAVERSE_URL=emulator:FILE it needs no tenant: an emulated organization is inside, there is no
+    sign-in, and only this machine can reach it. Otherwise callers sign in; see the settings CONNECTOR_SERVICE_... in
+    .env.example.
     """
     if make_key:
         _print_key()
@@ -72,8 +73,10 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
 
     development = endpoint.options.admission.sign_in is CallerSignIn.DEVELOPMENT
     if development and not _is_loopback(host):
-        raise click.UsageError("Without sign-in only 127.0.0.1, ::1 or localhost can be listened on.")
-    who = "nobody signs in, and only this machine is answered." if development else "callers sign in."
+        raise click.UsageError(
+            "Without sign-in the endpoint listens on this machine only: give --host 127.0.0.1, ::1 or localhost."
+        )
+    who = "no sign-in; only this machine can reach it." if development else "callers sign in."
 
     # Its access log would hold status addresses, which prove themselves; the endpoint logs routes instead.
     config = uvicorn.Config(

@@ -120,16 +120,16 @@ class ItemStatus(StrEnum):
 
 _OPEN = frozenset({ItemStatus.PENDING, ItemStatus.CLAIMED, ItemStatus.WAITING})
 _ITEM_SENTENCES = {
-    ItemStatus.PENDING: "It is still to be done.",
-    ItemStatus.CLAIMED: "It is being worked on.",
-    ItemStatus.WAITING: "It did not work yet for a reason that passes, and is tried again later.",
-    ItemStatus.CLOSED: "It was closed by this job.",
-    ItemStatus.ALREADY_CLOSED: "It was closed as wanted before this job came to it; nothing was done.",
-    ItemStatus.REFUSED: "It must not be closed as asked, and was not; its reason says why and what to do.",
-    ItemStatus.FAILED: "It could not be done; its error says why and what to do.",
-    ItemStatus.REOPENED: "It was opened again by this job.",
-    ItemStatus.ALREADY_OPEN: "It was open before this job came to it; nothing was done.",
-    ItemStatus.UNDONE: "It was closed by this job, and is open again since the job was undone.",
+    ItemStatus.PENDING: "Still to do.",
+    ItemStatus.CLAIMED: "In progress.",
+    ItemStatus.WAITING: "Waits and is tried again: the reason passes.",
+    ItemStatus.CLOSED: "This job closed it.",
+    ItemStatus.ALREADY_CLOSED: "It was closed as wanted before; nothing was done.",
+    ItemStatus.REFUSED: "Not changed; the reason says why and what to do.",
+    ItemStatus.FAILED: "Not done; the error says why and what to do.",
+    ItemStatus.REOPENED: "This job opened it again.",
+    ItemStatus.ALREADY_OPEN: "It was open before; nothing was done.",
+    ItemStatus.UNDONE: "This job closed it; undo opened it again.",
 }
 
 

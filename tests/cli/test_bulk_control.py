@@ -245,7 +245,7 @@ def test_a_job_that_stopped_half_way_is_not_undone_while_it_may_be_resumed(shop:
 
 def test_somebody_who_looks_on_sees_that_a_job_is_worked_on_and_then_that_it_is_paused(shop: Shop) -> None:
     def seen() -> str:
-        command = [sys.executable, "-m", "connector", "bulk", "status"]
+        command = [sys.executable, "-m", "connector", "bulk", "status", "june"]
         environment, folder = shop.environment, shop.folder
         return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True).stdout
 

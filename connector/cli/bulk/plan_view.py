@@ -56,7 +56,8 @@ def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connecti
     if summary.problems:
         _show_problems(summary, path)
     say(
-        f"Cost: about {cost.requests:,} requests, {cost.operations:,} Power Platform requests, and "
+        f"Cost: about {cost.requests:,} {'request' if cost.requests == 1 else 'requests'} sent, "
+        f"{cost.operations:,} Power Platform requests counted, and "
         f"{duration(cost.seconds)} to run."
     )
     if summary.by_status["planned"]:

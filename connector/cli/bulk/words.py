@@ -13,7 +13,7 @@ BINDS = {
     "time": "the limit of execution time",
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
-    "waiting": "a Retry-After",
+    "waiting": "the wait that the service asked for (Retry-After)",
 }
 """What holds the rate, for people."""
 
