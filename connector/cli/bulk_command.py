@@ -7,25 +7,16 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
+from connector.bulk.job_rules import checked_name, may_begin, may_go_on, may_undo, same_organization
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
+from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import show_counts, show_jobs
 from connector.cli.bulk.plan_view import SECONDS_PER_STEP, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
-from connector.cli.bulk.run_job import (
-    agree,
-    checked_name,
-    code,
-    may_begin,
-    may_go_on,
-    may_undo,
-    same_organization,
-    say_desired_state,
-    work,
-)
+from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, work
 from connector.cli.bulk.source import source_of, source_options
-from connector.cli.bulk.words import rows as rows_of
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import OrderedGroup, examples
@@ -109,7 +100,7 @@ def run(
     if dry_run:
         return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
     with opened(settings) as ledger:
-        may_begin(ledger, job_name, join=join)
+        may_begin(ledger, job_name, tell, join=join)
         with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
             source.must_belong(connection.base_url)
             job = ledger.find(job_name)
@@ -138,7 +129,7 @@ def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | 
     """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
-        may_begin(ledger, name, join=join)
+        may_begin(ledger, name, tell, join=join)
         left = ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
         if left:
@@ -198,7 +189,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
     settings = read_settings(env_file)
     statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
     with opened(settings) as ledger:
-        may_begin(ledger, name, join=False)
+        may_begin(ledger, name, tell, join=False)
         rows = sum(ledger.counts(name).of(each) for each in statuses)
         may_go_on(ledger, ledger.job(name), rows)
         if rows:
@@ -276,9 +267,9 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
     with opened(settings) as ledger:
         job = ledger.job(name)
         undoing = undo_name(job)
-        may_begin(ledger, undoing, join=False)
+        may_begin(ledger, undoing, tell, join=False)
         if ledger.find(undoing) is None:
-            may_undo(ledger, job)
+            may_undo(ledger, job, tell)
             closed = ledger.counts(name).of(ItemStatus.CLOSED)
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
             rows = undo_rows(ledger, job)

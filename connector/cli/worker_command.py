@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from connector.assembly import Connection, connect
+from connector.bulk.many_machines.watch import JobWatch, through_outages
 from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
@@ -18,8 +18,8 @@ from connector.cli.run_options import env_file_option, verbose_option
 from connector.cli.screen import say
 from connector.cli.settings_of import read_settings
 from connector.clock import Clock, SystemClock
-from connector.errors import LedgerError, SettingsError
-from connector.ledger.jobs import DesiredState, Job, JobState
+from connector.errors import SettingsError
+from connector.ledger.jobs import Job
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import POSTGRES
 from connector.settings.settings import Settings
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 SHORTEST_LEASE = 10.0
 """Seconds: a worker says every five that it lives, and may be late."""
-LONGEST_PAUSE = 60.0
-"""Seconds between attempts while the store cannot be reached."""
-TELL_EVERY = 10.0
-"""Seconds between lines that say how far a job is."""
 
 
 def shared(settings: Settings) -> bool:
@@ -80,7 +76,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
             machine.stop()
 
         with stopped_by_keyboard(stop):
-            _through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock)
+            through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, _tell)
     return ExitCode.DONE
 
 
@@ -88,7 +84,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
     machine = _machine(settings, ledger, connection, clock, LEASE)
-    progress = _Progress(ledger, job, clock)
+    progress = JobWatch(ledger, job, clock, _tell)
     stopped: list[bool] = []
 
     def stop() -> None:
@@ -99,29 +95,9 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
 
     with stopped_by_keyboard(stop):
-        _through_outages(work, lambda: bool(stopped), clock)
+        through_outages(work, lambda: bool(stopped), clock, _tell)
     counts = ledger.counts(job.name)
     return RunResult(counts, ledger.job(job.name).desired_state, stopped=counts.open > 0, blocked=machine.blocked)
-
-
-class _Progress:
-    """Looks at a job that many may work on, and says how far it is."""
-
-    def __init__(self, ledger: Ledger, job: Job, clock: Clock) -> None:
-        self._ledger = ledger
-        self._name = job.name
-        self._clock = clock
-        self._told_at = clock.monotonic()
-
-    def done(self) -> bool:
-        """Return whether nothing is left to be done, or nothing more is wanted."""
-        if self._clock.monotonic() - self._told_at > TELL_EVERY:
-            self._told_at = self._clock.monotonic()
-            counts, workers = self._ledger.counts(self._name), self._ledger.workers(self._name)
-            done = counts.total - counts.open
-            _tell(f"{done:,} of {counts.total:,} ({done / max(1, counts.total):.0%}), {len(workers)} at work.")
-        job = self._ledger.find(self._name)
-        return job is None or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN
 
 
 def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:
@@ -130,26 +106,6 @@ def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: 
 
     lanes, pulse = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
     return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse)
-
-
-def _through_outages(work: Callable[[], None], stopped: Callable[[], bool], clock: Clock) -> None:
-    """Work until stopped, whatever becomes of the store meanwhile. Raises LedgerError for what needs a person."""
-    failures = 0
-    while not stopped():
-        began = clock.monotonic()
-        try:
-            work()
-        except LedgerError as error:
-            failures = 0 if clock.monotonic() - began > LONGEST_PAUSE else failures + 1
-            if not error.transient or stopped():
-                raise
-            pause = min(LONGEST_PAUSE, 2.0**failures)
-            _tell(f"{error} Trying again in {pause:.0f} s.")
-            ends = clock.monotonic() + pause
-            while clock.monotonic() < ends and not stopped():
-                clock.sleep(0.2)
-        else:
-            return
 
 
 def _tell(sentence: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from connector.cli.bulk.words import command_line
+from connector.bulk.words import command_line
 from connector.cli.program import program, run
 from tests.cli.desk import Desk
 
@@ -87,5 +87,5 @@ def test_the_names_of_jobs_are_completed(desk: Desk, tmp_path: Path) -> None:
 def test_a_command_to_type_has_the_quotes_of_the_shell(
     system: str, quoted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("connector.cli.bulk.words.WINDOWS", system == "nt")
+    monkeypatch.setattr("connector.bulk.words.WINDOWS", system == "nt")
     assert command_line("bulk", "resume", "our june") == f"connector bulk resume {quoted}"

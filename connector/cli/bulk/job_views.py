@@ -10,7 +10,7 @@ from typing import Protocol, TextIO
 import click
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.cli.bulk.words import BINDS, command_line, duration, rows
+from connector.bulk.words import BINDS, command_line, duration, rows
 from connector.cli.screen import legible
 from connector.cli.tables import TextTable, show
 from connector.clock import Clock

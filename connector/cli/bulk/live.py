@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.cli.bulk.words import BINDS, duration
+from connector.bulk.words import BINDS, duration
 from connector.cli.screen import console
 from connector.clock import Clock
 from connector.ledger.jobs import ItemStatus

@@ -10,8 +10,8 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.bulk.words import command_line, duration, rows
 from connector.cli.bulk.source import Source
-from connector.cli.bulk.words import command_line, duration, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.screen import say
