@@ -19,14 +19,14 @@ from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, wor
 from connector.cli.bulk.source import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
-from connector.cli.lazy import OrderedGroup, examples
+from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import dry_run_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
-@click.group(cls=OrderedGroup)
+@click.group(cls=CommandGroup)
 def bulk() -> None:
     """Close many opportunities, of a file or a query: durable, paced, resumable.
 

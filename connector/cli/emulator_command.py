@@ -11,7 +11,7 @@ import click
 
 from connector.cli.emulator_control import control
 from connector.cli.json_output import print_json
-from connector.cli.lazy import OrderedGroup, examples
+from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import json_option, verbose_option
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
@@ -76,7 +76,7 @@ def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
 
 @click.group(
     invoke_without_command=True,
-    cls=OrderedGroup,
+    cls=CommandGroup,
     epilog=examples(
         "emulator --db demo.db --ready-file ready.json --env-file demo.env", "emulator --scenario west-of-utc"
     ),

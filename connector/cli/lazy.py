@@ -8,7 +8,7 @@ from importlib import import_module
 import click
 
 
-class OrderedGroup(click.Group):
+class CommandGroup(click.Group):
     """A group that lists its commands in the order in which they stand there, and suggests the one that was meant."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -28,7 +28,7 @@ class OrderedGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class LazyGroup(OrderedGroup):
+class LazyGroup(CommandGroup):
     """A group that knows its commands by name and summary, and imports one when it is called.
 
     Command `plan` of the package `connector.cli` is `plan` in the module `connector.cli.plan_command`. The

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from connector.assembly import Connection, connect
-from connector.bulk.many_machines.watch import JobWatch, through_outages
+from connector.bulk.many_machines.watch import JobProgress, through_outages
 from connector.bulk.run.progress_meter import RunResult
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
@@ -84,7 +84,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
     machine = _machine(settings, ledger, connection, clock, LEASE)
-    progress = JobWatch(ledger, job, clock, _tell)
+    progress = JobProgress(ledger, job, clock, _tell)
     stopped: list[bool] = []
 
     def stop() -> None:

@@ -15,7 +15,7 @@ TELL_EVERY = 10.0
 """Seconds between lines that say how far a job is."""
 
 
-class JobWatch:
+class JobProgress:
     """Looks at a job that many may work on, and says how far it is."""
 
     def __init__(self, ledger: Ledger, job: Job, clock: Clock, tell: Callable[[str], None]) -> None:
