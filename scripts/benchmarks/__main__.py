@@ -10,7 +10,6 @@ from scripts.benchmarks import (
     beside_command,
     clients_command,
     clock_command,
-    day_command,
     emulator_command,
     endpoint_command,
     flows_command,
@@ -28,7 +27,6 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "scale": scale_command.main,
     "truth": truth_command.main,
     "beside": beside_command.main,
-    "day": day_command.main,
     "endpoint": endpoint_command.main,
     "flows": flows_command.main,
 }

@@ -1,4 +1,4 @@
-"""A reduced form of `scripts/bench truth` and `day`: effects counted on the server, on virtual time."""
+"""A reduced form of `scripts/bench truth`: effects counted on the server, on virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from scripts.benchmarks import day, truth
+from scripts.benchmarks import truth
 from scripts.benchmarks.embedded_client import Stage
 
 
@@ -51,15 +51,3 @@ def test_the_count_notices_what_is_closed_twice() -> None:
 def test_the_same_seed_is_the_same_story() -> None:
     assert truth.play(truth.TWICE, 60, 4) == truth.play(truth.TWICE, 60, 4)
     assert truth.play(truth.KILLED, 60, 4) == truth.play(truth.KILLED, 60, 4)
-
-
-def test_hours_of_short_tokens_and_outages_leave_no_row_behind() -> None:
-    found = day.play(2, 1)
-    assert (found.failed, found.left_open, found.duplicates) == (0, 0, 0)
-    assert found.tokens > 0.8 * (2 * 3600 - found.seconds_of_outage) / day.TOKEN_LIFETIME
-    assert found.taken_up_again > 0
-
-
-def test_a_job_that_does_not_take_rows_up_again_fails_in_a_long_outage() -> None:
-    found = day.play(2, 1, takings=1)
-    assert found.failed == found.left_open > 0
