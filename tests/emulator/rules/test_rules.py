@@ -72,6 +72,7 @@ def test_every_rule_that_refuses_is_used_and_every_rule_that_is_used_exists() ->
 def test_every_switch_a_rule_names_exists_and_has_a_documented_default() -> None:
     names = {one.name for one in fields(Switches)}
     assert {rule.switch for rule in rules().values() if rule.switch} <= names
+    assert {one.name for one in Switches().describe()} == names
     for one in Switches().describe():
         assert one.value == one.values[0]
         assert one.evidence in set(Evidence)
