@@ -42,7 +42,7 @@ EMULATOR = {
     "rules": (),
     "http": (),
     "world": ("rules",),
-    "odata": ("world",),
+    "odata": ("world", "rules"),
     "api": ("odata", "world", "rules", "http"),
     "identity": ("world", "http"),
     "limits": ("rules", "http"),

@@ -31,7 +31,6 @@ PREFERENCES = {
     "odata.track-changes": "delta links, on tables with change tracking",
     "odata.continue-on-error": "on `$batch`",
 }
-FUNCTIONS = ("WhoAmI", "RetrieveVersion", "RetrieveCurrentOrganization", "RetrieveTotalRecordCount")
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -64,8 +63,7 @@ def _tables() -> Iterator[str]:
 
 def _messages() -> Iterator[str]:
     yield "## Messages\n"
-    rows = [(f"`{name}`", "function", "", "", "platform") for name in FUNCTIONS]
-    rows += [(f"`{name}`", "action on an entity set", "", "`Targets`", "platform") for name in routing.MULTIPLE]
+    rows = [(f"`{name}`", "action on an entity set", "", "`Targets`", "platform") for name in routing.MULTIPLE]
     for message in load_schema().messages.values():
         kind = "function" if message.is_function else "action"
         parameters = _code(f"{parameter.name}{'' if parameter.required else '?'}" for parameter in message.parameters)
@@ -89,11 +87,12 @@ def _queries() -> Iterator[str]:
             ("limits", f"{MOST_EXPANDS} expands, {LARGEST_PAGE} rows a page, counts up to {MOST_COUNTED}"),
         ),
     )
-    yield "Refused by name:\n"
+    yield "Refused by name; what the service has and the emulator has not (from the query functions on) with 501:\n"
     rows = [(f"`{name}`", text) for name, text in odata_options.REFUSED.items()]
     rows += [(f"`{name}`", "query function") for name in sorted(odata_functions.REFUSED)]
     rows += [(f"`{name}`", "message for many rows") for name in routing.NOT_MULTIPLE]
-    rows += [(f"`{name}`", text) for name, text in routing.NOT_HERE.items()]
+    rows += [(f"`{name}`", text) for name, text in (routing.NOT_HERE | odata_options.NOT_IMPLEMENTED).items()]
+    rows += [(f"`{name}`", "a table of every sales organization") for name in sorted(routing.ELSEWHERE)]
     yield from _table(("what", "why"), rows)
 
 
@@ -107,7 +106,7 @@ def _requests() -> Iterator[str]:
         (f"`{name}`", "annotation in a body", "what reads answer with may be sent back") for name in payload.IGNORABLE
     ]
     yield from _table(("what", "kind", "reason"), rows)
-    yield f"Headers that matter: {_code(sorted(preferences.UNDERSTOOD))}. Any other header is refused.\n"
+    yield f"Headers that matter: {_code(sorted(preferences.UNDERSTOOD))}. Any other header is ignored.\n"
     yield (
         f"`$batch`: up to {MOST_OPERATIONS} operations, change sets with `$1` references, absolute, absolute-path and "
         "relative addresses; no batch in a batch, no GET in a change set. Deep inserts are refused by name.\n"

@@ -130,7 +130,7 @@ def _check_member(request: InnerRequest, content_id: str, known: Container[str])
     if request.method == "GET":
         raise refuse("batch.content", "An invalid HTTP method 'GET' was detected for a request in a change set.")
     if not content_id:
-        raise refuse("batch.content", "A request in a change set has no Content-ID header.")
+        raise refuse("batch.content_id_missing")
     if content_id in known:
         raise refuse(
             "batch.content",

@@ -1,11 +1,15 @@
 """Table definitions as JSON: tables, attributes with their choices, relationships.
 
-Shapes: query-metadata-web-api.md and recorded definitions. Ids are the emulator's own.
+Shapes: the references of EntityMetadata, AttributeMetadata and the like (data/definitions.json has their properties),
+query-metadata-web-api.md and recorded definitions. Ids are the emulator's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -20,6 +24,7 @@ from connector.emulator.world.schema import (
     Lookup,
     Schema,
     Table,
+    names,
 )
 
 Json = dict[str, Any]
@@ -48,6 +53,15 @@ METADATA_TYPES = {
     Kind.ENTITYNAME: ("EntityNameAttributeMetadata", "EntityName", "EntityNameType"),
 }
 """By kind of column: type of the definition, AttributeType, AttributeTypeName."""
+
+_OWN = frozenset(
+    names(
+        "MetadataId LogicalName SchemaName EntityLogicalName ColumnNumber AttributeType AttributeTypeName DisplayName "
+        "Description RequiredLevel IsPrimaryId IsPrimaryName IsValidForCreate IsValidForUpdate IsValidForRead "
+        "IsCustomAttribute"
+    )
+)
+"""Properties of every attribute that are computed."""
 
 OPTION_KINDS = frozenset({Kind.PICKLIST, Kind.STATE, Kind.STATUS, Kind.BOOLEAN})
 
@@ -80,9 +94,8 @@ _NO_LABEL: Json = {"LocalizedLabels": [], "UserLocalizedLabel": None}
 
 def table_definition(table: Table) -> Json:
     """Return the EntityMetadata of a table."""
-    return {
+    return _defaults()["EntityMetadata"] | {
         "MetadataId": definition_id(table.logical_name),
-        "HasChanged": None,
         "LogicalName": table.logical_name,
         "LogicalCollectionName": table.entity_set,
         "SchemaName": table.schema_name,
@@ -94,37 +107,39 @@ def table_definition(table: Table) -> Json:
         "OwnershipType": "UserOwned" if table.ownership == "user" else "OrganizationOwned",
         "IsActivity": "activitytypecode" in table.columns,
         "IsCustomEntity": False,
-        "IsManaged": True,
-        "IsLogicalEntity": False,
-        "IsIntersect": False,
-        "TableType": "Standard",
-        "DataProviderId": None,
         "IsOptimisticConcurrencyEnabled": table.logical_name not in NOT_CONCURRENT,
         "ChangeTrackingEnabled": table.change_tracking,
         "EnforceStateTransitions": table.enforce_transitions,
-        "IsKnowledgeManagementEnabled": False,
-        "CanCreateAttributes": {
-            "Value": True,
-            "CanBeChanged": False,
-            "ManagedPropertyLogicalName": "cancreateattributes",
-        },
         "DisplayName": label(table.label),
         "DisplayCollectionName": label(table.plural_label),
         "Description": _NO_LABEL,
     }
 
 
+@cache
+def _defaults() -> Mapping[str, Json]:
+    """Return the documented properties of each type of definition with the values that ours have of them."""
+    text = (resources.files("connector.emulator") / "data" / "definitions.json").read_text("utf-8")
+    defaults: Mapping[str, Json] = json.loads(text)
+    return defaults
+
+
+def attribute_properties() -> set[str]:
+    """Return the properties of AttributeMetadata: what can be selected without a cast to a derived type."""
+    return {*_defaults()["AttributeMetadata"], *_OWN}
+
+
 def attribute_definition(table: Table, column: Column) -> Json:
     """Return the AttributeMetadata of a column; `OptionSet` and `GlobalOptionSet` are only shown when expanded."""
     kind, code, type_name = METADATA_TYPES[column.kind]
-    definition: Json = {
-        "@odata.type": f"#{PREFIX}{kind}",
+    definition: Json = {"@odata.type": f"#{PREFIX}{kind}"}
+    definition |= _defaults()["AttributeMetadata"] | _defaults().get(kind, {})
+    definition |= {
         "MetadataId": definition_id(table.logical_name, column.name),
-        "HasChanged": None,
         "LogicalName": column.name,
         "SchemaName": column.schema_name,
         "EntityLogicalName": table.logical_name,
-        "AttributeOf": None,
+        "ColumnNumber": list(table.columns).index(column.name) + 1,
         "AttributeType": code,
         "AttributeTypeName": {"Value": type_name},
         "DisplayName": label(column.label, column.labels),
@@ -141,7 +156,6 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsValidForRead": column.readable,
         "IsCustomAttribute": column.custom,
         "IsManaged": not column.custom,
-        "IsLogical": False,
         "IsSecured": column.secured,
     }
     if column.kind in (Kind.STRING, Kind.MEMO):
@@ -164,11 +178,9 @@ def attribute_definition(table: Table, column: Column) -> Json:
 
 def option_set(table: Table, column: Column) -> Json:
     """Return the choices of a column; states carry DefaultStatus and InvariantName, status reasons their State."""
-    shared = {
+    shared = _defaults()["OptionSetMetadata"] | {
         "MetadataId": definition_id("optionset", table.logical_name, column.name),
-        "HasChanged": None,
         "Name": f"{table.logical_name}_{column.name}",
-        "IsGlobal": False,
         "IsCustomOptionSet": column.custom,
         "IsManaged": not column.custom,
         "DisplayName": label(column.label, column.labels),
@@ -205,18 +217,7 @@ def _options(table: Table, column: Column) -> Iterator[Json]:
 
 
 def _option(value: int, text: str, labels: Labels = ()) -> Json:
-    return {
-        "Value": value,
-        "Label": label(text, labels),
-        "Description": _NO_LABEL,
-        "Color": None,
-        "IsManaged": True,
-        "ExternalValue": None,
-        "ParentValues": [],
-        "Tag": None,
-        "MetadataId": None,
-        "HasChanged": None,
-    }
+    return {"Value": value, "Label": label(text, labels), "Description": _NO_LABEL, **_defaults()["OptionMetadata"]}
 
 
 def lookup_definition(schema: Schema, table: Table, lookup: Lookup) -> Json:
@@ -232,9 +233,9 @@ def collection_definition(table: Table, collection: Collection) -> Json:
 
 def _relationship(table: str, column: str, navigation: str, target: Table, partner: str) -> Json:
     name = partner or f"{target.logical_name}_{table}_{column}"
-    return {
+    shared = _defaults()["RelationshipMetadata"] | _defaults()["OneToManyRelationshipMetadata"]
+    return shared | {
         "MetadataId": definition_id("relationship", name, table),
-        "HasChanged": None,
         "SchemaName": name,
         "RelationshipType": "OneToManyRelationship",
         "ReferencedAttribute": target.primary_id,
@@ -243,8 +244,6 @@ def _relationship(table: str, column: str, navigation: str, target: Table, partn
         "ReferencingEntity": table,
         "ReferencedEntityNavigationPropertyName": partner or None,
         "ReferencingEntityNavigationPropertyName": navigation,
-        "IsCustomRelationship": False,
-        "IsManaged": True,
     }
 
 
@@ -253,9 +252,8 @@ def many_to_many_definition(table: Table, collection: Collection) -> Json:
     link = collection.association
     if link is None:
         raise AssertionError(collection.name)  # asked for N:N relationships only
-    return {
+    return _defaults()["RelationshipMetadata"] | {
         "MetadataId": definition_id("relationship", collection.name),
-        "HasChanged": None,
         "SchemaName": collection.name,
         "RelationshipType": "ManyToManyRelationship",
         "Entity1LogicalName": table.logical_name,
@@ -265,8 +263,6 @@ def many_to_many_definition(table: Table, collection: Collection) -> Json:
         "Entity2IntersectAttribute": link.far,
         "Entity2NavigationPropertyName": collection.partner,
         "IntersectEntityName": link.table,
-        "IsCustomRelationship": False,
-        "IsManaged": True,
     }
 
 

@@ -10,6 +10,7 @@ from connector.emulator.api.definition_values import (
     OPTION_KINDS,
     PREFIX,
     attribute_definition,
+    attribute_properties,
     collection_definition,
     definition_id,
     key_definition,
@@ -32,7 +33,7 @@ ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()}
 LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
 """What hangs below a table definition."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
-_OPTIONS = ("$select", "$filter", "$expand")
+_OPTIONS = ("$select", "$filter", "$expand", "$count")
 
 
 class EntityDefinitions:
@@ -158,14 +159,15 @@ class EntityDefinitions:
         ]
         value = [self._shaped(request, place, kind, definition, query) for definition in kept]
         if query.select:
-            _check_names(query.select, _every_key(definitions), kind)
-        return ok({"@odata.context": request.context(f"{place}{_scope(query)}"), "value": value})
+            _check_names(query.select, _known(kind, definitions), kind)
+        count = {"@odata.count": len(value)} if query.count else {}
+        return ok({"@odata.context": request.context(f"{place}{_scope(query)}"), **count, "value": value})
 
     def _one(self, request: OperationRequest, place: str, kind: str, definition: Json, query: Query) -> Response:
         if query.filter is not None:
             raise ODataError("The query option '$filter' is only supported for collections.")
         if query.select:
-            _check_names(query.select, set(definition), kind)
+            _check_names(query.select, _known(kind, [definition]), kind)
         context = {"@odata.context": request.context(f"{place}{_scope(query)}/$entity")}
         return ok(context | self._shaped(request, place, kind, definition, query))
 
@@ -192,7 +194,7 @@ class EntityDefinitions:
             listed = self._list(self._schema.tables[definition["LogicalName"]], name)
             inner = _type_of(name)
             if expand.query.select:
-                _check_names(expand.query.select, _every_key(listed), inner)
+                _check_names(expand.query.select, _known(inner, listed), inner)
             kept = [
                 listed_definition
                 for listed_definition in listed
@@ -233,7 +235,10 @@ def _type_of(name: str) -> str:
     }.get(name, "OneToManyRelationshipMetadata")
 
 
-def _every_key(definitions: list[Json]) -> set[str]:
+def _known(kind: str, definitions: list[Json]) -> set[str]:
+    """Return the properties that $select may name: those of a derived type only after a cast to it."""
+    if kind == "AttributeMetadata":
+        return attribute_properties()
     return (
         {key for definition in definitions for key in definition if key not in _NAVIGATIONS} if definitions else {"*"}
     )

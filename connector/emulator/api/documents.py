@@ -34,6 +34,14 @@ _RESPONSES = {
     "RetrieveVersionResponse": (("Version", "Edm.String"),),
     "CalculateActualValueOpportunityResponse": (("Value", "Edm.Decimal"),),
     "IsValidStateTransitionResponse": (("IsValid", "Edm.Boolean"),),
+    "CanCloseOpportunityResponse": (("CanClose", "Edm.Boolean"),),
+    "RetrieveDefaultStatusForStateResponse": (("Status", "Edm.Int32"),),
+    "RetrieveCurrentOrganizationResponse": (("Detail", "mscrm.OrganizationDetail"),),
+    "OrganizationDetail": (("OrganizationId", "Edm.Guid"), ("FriendlyName", "Edm.String"), ("UrlName", "Edm.String")),
+    "RetrieveTotalRecordCountResponse": (("EntityRecordCountCollection", "mscrm.EntityRecordCountCollection"),),
+    "EntityRecordCountCollection": (("Count", "Edm.Int32"), ("Keys", "Collection(Edm.String)")),
+    "RetrieveUserPrivilegesResponse": (("RolePrivileges", "Collection(mscrm.RolePrivilege)"),),
+    "RolePrivilege": (("Depth", "Edm.String"), ("PrivilegeId", "Edm.Guid"), ("PrivilegeName", "Edm.String")),
     "ColumnSet": (("AllColumns", "Edm.Boolean"), ("Columns", "Collection(Edm.String)")),
 }
 """Complex types that messages take or return."""
@@ -75,6 +83,8 @@ class ServiceDocuments:
             _PRINCIPAL_TYPE,
             *(line for table in self._schema.tables.values() for line in self._entity_type(table)),
             *_complex_types(),
+            '<EnumType Name="EndpointAccessType"><Member Name="Default" Value="0" />',
+            '<Member Name="Internet" Value="1" /><Member Name="Intranet" Value="2" /></EnumType>',
             *(line for message in self._messages() for line in _message(message)),
             *self._container(tracked),
             "</Schema>",
@@ -84,12 +94,7 @@ class ServiceDocuments:
         return "\n".join(lines)
 
     def _messages(self) -> list[Message]:
-        known = [*self._world.messages.values()]
-        return [
-            *known,
-            Message("WhoAmI", is_function=True, returns="WhoAmIResponse"),
-            Message("RetrieveVersion", is_function=True, returns="RetrieveVersionResponse"),
-        ]
+        return [*self._world.messages.values()]
 
     def _entity_type(self, table: Table) -> Iterator[str]:
         base = self._schema.tables.get(_ACTIVITY)
@@ -151,7 +156,7 @@ def _property(column: Column) -> str:
 def _type(name: str) -> str:
     if name.startswith("entity:"):
         return f"mscrm.{name.removeprefix('entity:')}"
-    return name if name.startswith(("Edm.", "mscrm.")) else f"mscrm.{name}"
+    return name if name.startswith(("Edm.", "mscrm.", "Collection(")) else f"mscrm.{name}"
 
 
 def _message(message: Message) -> Iterator[str]:

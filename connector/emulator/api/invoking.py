@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from connector.emulator.api.operation import OperationRequest, no_content, ok
 from connector.emulator.api.payload import TYPE_PREFIX, PayloadReader, moment, read_json
 from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
+from connector.emulator.api.rows import wire_name
 from connector.emulator.api.writing import no_conditions
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
@@ -59,7 +61,22 @@ class MessageOperations:
         answer = self._world.call(request.caller, message.name, arguments, target)
         if answer is None:
             return no_content()
+        columns = arguments.get("ColumnSet")
+        if columns and not columns.get("AllColumns") and "$select" not in request.options.values:
+            self._select(request, self._schema.tables[message.returns.removeprefix("entity:")], columns)
         return self._answer(request, message, answer)
+
+    @staticmethod
+    def _select(request: OperationRequest, table: Table, column_set: Mapping[str, Any]) -> None:
+        """Read a ColumnSet as $select: the columns by their logical names. Raises Refused for others."""
+        wire = []
+        for name in column_set.get("Columns") or [table.primary_id]:
+            column = table.columns.get(str(name))
+            if column is None:
+                raise refuse("query.no_attribute", table.logical_name, name)
+            wire.append(wire_name(column))
+        request.query = f"$select={','.join(wire)}"
+        request.options = replace(request.options, values={**request.options.values, "$select": ",".join(wire)})
 
     def _answer(self, request: OperationRequest, message: Message, answer: Mapping[str, object]) -> Response:
         row = answer.get("@ref")
@@ -107,6 +124,8 @@ class MessageOperations:
                 and set(value) <= {"AllColumns", "Columns", "AttributeExpressions", "@odata.type"}
             ),
         }
+        if kind == "mscrm.crmbaseentity" and isinstance(value, dict):
+            return value
         if kind == "Edm.DateTimeOffset" and isinstance(value, str) and (instant := moment(value)) is not None:
             return instant
         if kind in fits and fits[kind](value):
@@ -132,7 +151,7 @@ class MessageOperations:
         request.options.allow()
         request.options.allow_aliases(used)
         message = self._world.messages.get(segment.name)
-        if message is not None and message.is_function:
+        if message is not None and segment.name not in self.functions:
             return self._message_function(request, message, arguments, reader)
         call, parameters = self.functions[segment.name]
         if set(arguments) != set(parameters):
@@ -255,7 +274,7 @@ def _subject(arguments: Mapping[str, Any]) -> str:
 
 
 def _literal(parameter: Parameter, written: str, reader: PayloadReader) -> object:
-    if parameter.type == "mscrm.crmbaseentity":
+    if parameter.type == "mscrm.crmbaseentity" or parameter.type.startswith("entity:"):
         return _reference(written, reader)
     text = text_of(written)
     if parameter.type == "Edm.String" and text is not None:
@@ -266,7 +285,7 @@ def _literal(parameter: Parameter, written: str, reader: PayloadReader) -> objec
 
 
 def _reference(written: str, reader: PayloadReader) -> Ref:
-    body = read_json(written.encode(), "parameter")
+    body = read_json(written.replace("'", '"').encode(), "parameter")  # both quotes are documented
     address = body.get("@odata.id")
     if set(body) != {"@odata.id"} or not isinstance(address, str):
         raise ODataError("A reference is written {'@odata.id':'set(id)'}.")

@@ -26,6 +26,7 @@ IGNORABLE = names(
 """Annotations in a body that change nothing: what reads answer with may be sent back."""
 
 _BIND = "@odata.bind"
+_ODATA = "Microsoft.OData.ODataException"
 _INTEGERS = {Kind.BIGINT: 2**63}
 
 
@@ -170,20 +171,14 @@ class PayloadReader:
             steps = segments(path)
         except ODataError as error:
             raise refuse("payload.invalid_input", f"Microsoft.OData.ODataException: {error}") from None
-        if len(steps) != 1 or steps[0].key is None:
-            if len(steps) == 1 and steps[0].pairs and steps[0].name in self.schema.by_entity_set:
-                named = self.schema.by_entity_set[steps[0].name]
-                return Ref(named.logical_name, row_by_key(self.store, named, steps[0].pairs))
-            raise refuse(
-                "payload.invalid_input", f"Microsoft.OData.ODataException: '{written}' is not the address of a row."
-            )
-        table = self.schema.by_entity_set.get(steps[0].name)
-        if table is None:
-            raise refuse(
-                "payload.invalid_input",
-                f"Microsoft.OData.ODataException: Resource not found for the segment '{steps[0].name}'.",
-            )
-        return Ref(table.logical_name, steps[0].key)
+        table = self.schema.by_entity_set.get(steps[0].name) if len(steps) == 1 else None
+        if table is None and len(steps) == 1 and steps[0].called:
+            name = steps[0].name
+            raise refuse("payload.invalid_input", f"{_ODATA}: Resource not found for the segment '{name}'.")
+        if table is None or not steps[0].called:
+            raise refuse("payload.invalid_input", f"{_ODATA}: '{written}' is not the address of a row.")
+        key = steps[0].key_by(table.primary_id) or row_by_key(self.store, table, steps[0].pairs)
+        return Ref(table.logical_name, key)
 
     def _below_root(self, text: str) -> str:
         if "://" in text:

@@ -1,4 +1,4 @@
-"""Reads the headers that change an answer; a preference or a header that matters and is not understood is refused."""
+"""Reads the headers that change an answer; an unknown preference is refused, an unknown header ignored."""
 
 from __future__ import annotations
 
@@ -145,13 +145,10 @@ def _preferences(written: Mapping[str, str | None]) -> Preferences:
 
 
 def check_headers(headers: Mapping[str, str], path: str = "") -> None:
-    """Raise ODataError for a header that may matter and is not understood, or has a value that is not served."""
+    """Raise ODataError for a header whose value is not served. A header that nobody knows is ignored."""
     for name, value in headers.items():
-        if name in UNDERSTOOD or name in WITHOUT_EFFECT:
-            if name in _CHECKED and not (name == "accept" and path == "$metadata"):
-                _check(name, value)
-        elif not name.startswith(("x-", "sec-", "ms-")):
-            raise ODataError(f"The header '{name}' is not supported by this emulator.")
+        if name in _CHECKED and not (name == "accept" and path == "$metadata"):
+            _check(name, value)
 
 
 MOST_STEPS = 3

@@ -20,6 +20,7 @@ from connector.emulator.odata.date_ranges import (
 from connector.emulator.odata.expressions import Literal, LiteralKind, QueryFunction
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import ID_KINDS, TEXT, day_text, fold, loosely, moment_text
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Column, Kind, names
 
 Value = str | int | float | None
@@ -56,7 +57,7 @@ def query_function(
     """Return the SQL of a query function on the column `sql`, appending its parameters to `into`. Raises ODataError."""
     name = node.name
     if name in REFUSED:
-        raise ODataError(f"The query function 'Microsoft.Dynamics.CRM.{name}' is not supported by this emulator.")
+        raise refuse("emulator.not_implemented", f"the query function 'Microsoft.Dynamics.CRM.{name}'")
     if name not in IMPLEMENTED:
         raise ODataError(
             f"An unknown function with name 'Microsoft.Dynamics.CRM.{name}' was found. This may also be a function "

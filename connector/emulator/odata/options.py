@@ -7,6 +7,7 @@ from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from connector.emulator.odata.lexer import ODataError
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import names
 
 UNDERSTOOD = frozenset(
@@ -24,14 +25,15 @@ REFUSED = {
     "$skip": "Skip Clause is not supported in CRM",
     "$search": "The query option '$search' is not supported.",
     "$format": "The query option '$format' is not supported.",
-    "$apply": "The query option '$apply' is not supported by this emulator.",
     "$compute": "The query option '$compute' is not supported.",
     "$index": "The query option '$index' is not supported.",
     "$levels": "The query option '$levels' is not supported.",
-    "fetchXml": "FetchXML queries (fetchXml) are not supported by this emulator.",
-    "sql": "SQL queries (sql) are not supported by this emulator.",
 }
 """Options that are refused by name. `$skip`: the service's own words, seen in recordings; the rest are ours."""
+
+
+NOT_IMPLEMENTED = {"$apply": "aggregation ($apply)", "sql": "SQL queries (sql)"}
+"""Options that the service has and the emulator has not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ EMPTY = Options()
 
 @lru_cache(maxsize=2048)
 def options(query: str) -> Options:
-    """Return the options of the percent-encoded `query`; a `+` is a space. Raises ODataError.
+    """Return the options of the percent-encoded `query`; a `+` is a space. Raises ODataError and Refused.
 
     The value is shared between calls: do not change it.
     """
@@ -83,6 +85,8 @@ def options(query: str) -> Options:
 
 
 def _check(name: str, equals: str) -> None:
+    if name in NOT_IMPLEMENTED:
+        raise refuse("emulator.not_implemented", NOT_IMPLEMENTED[name])
     if name in REFUSED:
         raise ODataError(REFUSED[name])
     if not name.startswith("@") and name not in UNDERSTOOD and name not in IGNORABLE:

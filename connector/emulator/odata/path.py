@@ -26,7 +26,15 @@ class Segment:
     pairs: tuple[tuple[str, str], ...] = ()
     called: bool = False
 
+    def key_by(self, primary_id: str) -> str | None:
+        """Return the key, written bare or by the name of the primary key; None for anything else."""
+        if len(self.pairs) == 1 and self.pairs[0][0] == primary_id:
+            written = self.pairs[0][1].strip("'")
+            return written.lower() if _GUID.fullmatch(written) else None
+        return self.key
 
+
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _STEP = re.compile(r"[A-Za-z_$][\w.$]*", re.ASCII)
 
 
@@ -85,12 +93,7 @@ def _with_arguments(name: str, inside: str) -> Segment:
     while True:
         argument = reader.need_name()
         reader.need("=")
-        value = reader.take()
-        if value.kind in (TokenKind.END, TokenKind.PUNCTUATION, TokenKind.SYSTEM):
-            raise reader.error("A value expected")
-        text = value.text
-        if value.kind is TokenKind.NAME and reader.now.kind is TokenKind.STRING and not reader.now.spaced:
-            text += reader.take().text
+        text = _argument_text(reader)
         if argument in {taken for taken, _ in pairs}:
             raise ODataError(f"The key or argument '{argument}' was given more than once.")
         pairs.append((argument, text))
@@ -98,6 +101,24 @@ def _with_arguments(name: str, inside: str) -> Segment:
             break
     reader.need_end()
     return Segment(name, pairs=tuple(pairs), called=True)
+
+
+def _argument_text(reader: Reader) -> str:
+    """Take the value of an argument as written: a literal, an alias, an enumeration's value, or a list in brackets."""
+    value = reader.take()
+    if value.text == "[":
+        parts = [value.text]
+        while parts[-1] != "]":
+            part = reader.take()
+            if part.kind is TokenKind.END:
+                raise reader.error("The end of a list expected")
+            parts.append(part.text)
+        return "".join(parts)
+    if value.kind in (TokenKind.END, TokenKind.PUNCTUATION, TokenKind.SYSTEM):
+        raise reader.error("A value expected")
+    if value.kind is TokenKind.NAME and reader.now.kind is TokenKind.STRING and not reader.now.spaced:
+        return value.text + reader.take().text
+    return value.text
 
 
 def text_of(written: str) -> str | None:

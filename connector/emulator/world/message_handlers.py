@@ -53,6 +53,31 @@ def is_valid_state_transition(
     return {"IsValid": table.logical_name not in _MOVES or (was, state.value) in _MOVES[table.logical_name]}
 
 
+def default_status(
+    records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref
+) -> MessageResult:
+    """RetrieveDefaultStatusForState: the status reason a row gets in a state (called by Microsoft's own quote page)."""
+    table = records.schema.tables.get(str(arguments["EntityName"]))
+    state = table.state(int(str(arguments["State"]))) if table is not None else None
+    if table is None or state is None:
+        raise refuse("state.unknown", arguments["State"], arguments["EntityName"], "")
+    access.require(caller, table, ("Read",))
+    return {"Status": state.default_status}
+
+
+def can_close(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
+    """CanCloseOpportunity: whether only this quote keeps an open opportunity from being closed (the same page)."""
+    deal, offer = arguments["Opportunity"], arguments["Quote"]
+    if not isinstance(deal, Ref) or not isinstance(offer, Ref):
+        raise refuse("action.parameter_missing", "Opportunity", "CanCloseOpportunity")
+    access.require(caller, records.schema.tables["opportunity"], ("Read",))
+    row = records.get("opportunity", deal.id, ("statecode",))
+    others = records.store.rows(
+        "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) AND quoteid <> ?", (deal.id, offer.id)
+    )
+    return {"CanClose": row["statecode"] == opportunity.OPEN and not others}
+
+
 def _nothing(act: Callable[[Records, Access, Caller, Arguments], None]) -> Handler:
     def handle(records: Records, access: Access, caller: Caller, arguments: Arguments, _about: Ref) -> MessageResult:
         act(records, access, caller, arguments)
@@ -97,6 +122,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "GenerateQuoteFromOpportunity": _row(quote.generate),
         "ConvertQuoteToSalesOrder": _row(quote.to_order),
         "IsValidStateTransition": is_valid_state_transition,
+        "RetrieveDefaultStatusForState": default_status,
+        "CanCloseOpportunity": can_close,
         "msdyn_CloseAllOpportunityQuotes": _close_all,
         "msdyn_CloseQuoteAsLost": _on_row(project.close_as_lost),
         "msdyn_CloseQuoteAsWon": _on_row(project.close_as_won),

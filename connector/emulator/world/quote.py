@@ -154,7 +154,10 @@ def new_quote(records: Records) -> Row:
 
 
 def to_order(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
-    """ConvertQuoteToSalesOrder: an order out of an active quote, which is won by that. Raises Refused."""
+    """ConvertQuoteToSalesOrder: an order out of a won quote, or of an active one, which is won by that; raises Refused.
+
+    Microsoft's sample ProcessQuotesSalesOrdersInvoices wins the quote first, and converts it twice.
+    """
     tables = records.schema.tables
     access.require(caller, tables["salesorder"], ("Create", "Append"))
     key = guid_argument(arguments, "QuoteId", "ConvertQuoteToSalesOrder")
@@ -168,7 +171,8 @@ def to_order(records: Records, access: Access, caller: Caller, arguments: Argume
         value = arguments.get(parameter)
         if value is not None and not isinstance(value, dict):
             activity[column] = value  # type: ignore[assignment]
-    close_quote(records, access, caller, activity, WON, status if isinstance(status, int) else -1)
+    if records.get("quote", key, ("statecode",))["statecode"] != WON:
+        close_quote(records, access, caller, activity, WON, status if isinstance(status, int) else -1)
     row = records.get("quote", key, _COPIED)
     order: Row = {name: value for name, value in row.items() if _fits(records, name)}
     order |= {"quoteid": key, "ordernumber": f"ORD-{records.new_id()[:8].upper()}", "pricingerrorcode": 0}

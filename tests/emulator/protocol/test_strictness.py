@@ -107,7 +107,6 @@ def test_no_token_of_a_query_is_ignored(client: Client, opportunity: str, quotes
         ("prefer", "odata.track-changes"),
         ("if-match", "*"),
         ("if-none-match", "*"),
-        ("unheard-of", "1"),
         ("accept", "text/html"),
         ("odata-version", "3.0"),
         ("prefer", "unheard-of"),

@@ -114,13 +114,13 @@ def test_a_defect_is_answered_500_without_a_traceback_and_serving_goes_on(
     def broken(_invocation: Invocation) -> None:
         raise ZeroDivisionError("a secret of the inside")
 
-    on_file.emulator.organization.world.plugins.append(broken)
+    on_file.emulator.organization.world.hooks.append(broken)
     with caplog.at_level(logging.ERROR):
         answer = on_file.post("opportunities", {"name": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "0x80040216")
     assert "secret" not in answer.text
     assert "ZeroDivisionError" in caplog.text
-    on_file.emulator.organization.world.plugins.remove(broken)
+    on_file.emulator.organization.world.hooks.remove(broken)
     assert lose(on_file) == 204
 
 

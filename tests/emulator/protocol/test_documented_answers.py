@@ -1,0 +1,168 @@
+"""What Microsoft's documents and clients rely on, each with the page or code it comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.emulator.protocol.client import Client
+from tests.emulator.protocol.test_batch import batch, statuses
+
+NONE = "00000000-0000-0000-0000-0000000000ff"
+MISSING_KEY = (
+    "The key in the request URI is not valid for resource 'Microsoft.Dynamics.CRM.account'. Ensure that the names and "
+    "number of key properties match the declared or alternate key properties for the resource "
+    "'Microsoft.Dynamics.CRM.account'."
+)
+
+
+def post(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    response = client.send("POST", path, body)
+    assert response.status == 200, response.body
+    answer: dict[str, Any] = json.loads(response.body)
+    return answer
+
+
+def members(answer: dict[str, Any]) -> set[str]:
+    return {name for name in answer if "@" not in name}
+
+
+def test_a_won_quote_is_converted_and_converted_again(client: Client, quotes: list[str]) -> None:
+    # Dynamics365-Apps-Samples, ProcessQuotesSalesOrdersInvoices
+    close = {"Status": -1, "QuoteClose": {"subject": "won", "quoteid@odata.bind": f"/quotes({quotes[1]})"}}
+    assert client.send("POST", "WinQuote", close).status == 204
+    body = {"QuoteId": quotes[1], "ColumnSet": {"Columns": ["salesorderid", "totalamount"]}}
+    first, second = post(client, "ConvertQuoteToSalesOrder", body), post(client, "ConvertQuoteToSalesOrder", body)
+    assert first["salesorderid"] != second["salesorderid"]
+    assert client.get(f"quotes({quotes[1]})?$select=statecode")["statecode"] == 2
+    process = {"@odata.type": "Microsoft.Dynamics.CRM.businessprocessflowinstance", "id": NONE}
+    post(client, "ConvertQuoteToSalesOrder", {**body, "ProcessInstanceId": process})
+
+
+def test_a_column_set_says_which_columns_come_back(client: Client, quotes: list[str], opportunity: str) -> None:
+    only = {"AllColumns": False, "Columns": ["name", "opportunityid"]}
+    made = post(client, "GenerateQuoteFromOpportunity", {"OpportunityId": opportunity, "ColumnSet": only})
+    assert members(made) == {"name", "_opportunityid_value", "quoteid"}
+    whole = post(
+        client, "GenerateQuoteFromOpportunity", {"OpportunityId": opportunity, "ColumnSet": {"AllColumns": True}}
+    )
+    assert len(members(whole)) > 50
+    body = {"OpportunityId": opportunity, "ColumnSet": {"Columns": ["nothing"]}}
+    assert client.error("POST", "GenerateQuoteFromOpportunity", body)[:2] == (400, "0x80041103")
+    close = {"Status": 5, "QuoteClose": {"subject": "c", "quoteid@odata.bind": f"/quotes({quotes[1]})"}}
+    client.send("POST", "CloseQuote", close)
+    revised = post(client, "ReviseQuote", {"QuoteId": quotes[1], "ColumnSet": {"Columns": ["revisionnumber"]}})
+    assert members(revised) == {"revisionnumber", "quoteid"}
+
+
+@pytest.mark.parametrize("names", ["['account']", '["account","contact"]', "@names&@names=['account']"])
+def test_rows_are_counted_for_tables_named_in_either_quotes(client: Client, names: str) -> None:
+    before, _, after = names.partition("&")
+    answer = client.get(f"RetrieveTotalRecordCount(EntityNames={before})" + (f"?{after}" if after else ""))
+    assert answer["EntityRecordCountCollection"]["Keys"][0] == "account"
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_reference_in_an_alias_is_written_in_either_quotes(client: Client, opportunity: str, quote: str) -> None:
+    target = f"{{'@odata.id':'opportunities({opportunity})'}}"
+    path = "IsValidStateTransition(Entity=@t,NewState='Won',NewStatus=3)?@t=" + target.replace("'", quote)
+    assert client.get(path)["IsValid"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("tasks", "'tasks'"),
+        ("emails?$top=1", "'emails'"),
+        (f"leads({NONE})", "'leads'"),
+        ("teams/$count", "'teams'"),
+        ("accounts?$apply=aggregate($count as n)", "aggregation"),
+        ("accounts?sql=SELECT name FROM account", "SQL"),
+        ("accounts?$filter=Microsoft.Dynamics.CRM.EqualUserTeams(PropertyName='ownerid')", "EqualUserTeams"),
+        ("GlobalOptionSetDefinitions", "global choices"),
+    ],
+)
+def test_what_is_not_implemented_is_said_in_one_way(client: Client, path: str, what: str) -> None:
+    status, code, message = client.error("GET", path)
+    assert (status, code) == (501, "0x80040219")
+    assert what in message
+
+
+def test_a_typing_error_is_told_from_a_table_that_is_elsewhere(client: Client) -> None:
+    assert client.error("GET", "taskz")[:2] == (404, "0x8006088a")
+
+
+def test_the_primary_key_may_be_named(client: Client, account: str) -> None:
+    # powerapps-docs: use-alternate-key-reference-record
+    assert client.get(f"accounts(accountid={account})?$select=name")["name"] == "Litware, Inc."
+    bind = {"name": "x", "customerid_account@odata.bind": f"/accounts(accountid={account})"}
+    made = client.create("opportunities", bind)
+    assert client.get(f"opportunities({made})?$select=_customerid_value")["_customerid_value"] == account
+    for key in ("accountnumber='A'", "accountid='A'", f"accountid={account},name='x'"):
+        assert client.error("GET", f"accounts({key})") == (400, "0x80060888", MISSING_KEY), key
+    bind["customerid_account@odata.bind"] = "/accounts(accountnumber='A')"
+    assert client.error("POST", "opportunities", bind) == (400, "0x80060888", MISSING_KEY)
+
+
+def test_a_request_of_a_change_set_needs_a_content_id(client: Client) -> None:
+    part = "--c\nContent-Type: application/http\nContent-Transfer-Encoding: binary\n\nPOST accounts HTTP/1.1\n\n{}\n--c--\n"
+    response = client.batch(batch("--b\nContent-Type: multipart/mixed; boundary=c\n\n" + part))
+    assert (response.status, json.loads(response.body)["error"]["code"]) == (400, "0x80060888")
+
+
+def test_headers_that_nobody_knows_are_ignored(client: Client) -> None:
+    assert client.send("GET", "WhoAmI", unheard_of="1", x_anything="2").status == 200
+    text = "--b\nContent-Type: application/http\nContent-Transfer-Encoding: binary\n\nGET WhoAmI HTTP/1.1\nUnheard: 1\n\n\n"
+    assert statuses(client.batch(batch(text))) == [200]
+
+
+@pytest.mark.parametrize(
+    "column", ["budgetstatus", "initialcommunication", "need", "purchaseprocess", "purchasetimeframe"]
+)
+def test_choices_of_an_opportunity_have_their_options(client: Client, column: str) -> None:
+    cast = f"Attributes(LogicalName='{column}')/Microsoft.Dynamics.CRM.PicklistAttributeMetadata"
+    answer = client.get(f"EntityDefinitions(LogicalName='opportunity')/{cast}?$select=LogicalName&$expand=OptionSet")
+    assert len(answer["OptionSet"]["Options"]) >= 2
+
+
+def test_the_functions_of_microsofts_quote_page_are_answered(
+    client: Client, quotes: list[str], opportunity: str
+) -> None:
+    answer = client.get("RetrieveDefaultStatusForState(EntityName='quote',State=3)")
+    assert answer["Status"] == 7
+    path = (
+        "CanCloseOpportunity(Opportunity=@o,Quote=@q,NewStatus=2)"
+        f"?@o={{'@odata.id':'opportunities({opportunity})'}}&@q={{'@odata.id':'quotes({quotes[1]})'}}"
+    )
+    assert client.get(path)["CanClose"] is False
+    for key in (quotes[0], quotes[2]):
+        client.send("DELETE", f"quotes({key})")
+    assert client.get(path)["CanClose"] is True
+    assert client.error("GET", "RetrieveDefaultStatusForState(EntityName='quote',State=9)")[0] == 400
+
+
+def test_every_function_that_is_answered_is_in_the_metadata(client: Client) -> None:
+    text = client.send("GET", "$metadata").body.decode()
+    for name in (
+        "WhoAmI", "RetrieveVersion", "RetrieveCurrentOrganization", "RetrieveTotalRecordCount",
+        "RetrieveUserPrivileges", "RetrieveDefaultStatusForState", "CanCloseOpportunity", "IsValidStateTransition",
+    ):  # fmt: skip
+        assert f'<Function Name="{name}"' in text, name
+
+
+def test_definitions_have_the_documented_properties_and_a_count(client: Client) -> None:
+    # EntityMetadata and AttributeMetadata references; the official SDK filters by IsPrivate
+    everything = client.get("EntityDefinitions?$select=LogicalName,IsPrivate,IsValidForAdvancedFind&$count=true")
+    assert everything["@odata.count"] == len(everything["value"])
+    assert client.get("EntityDefinitions?$filter=IsPrivate eq false&$select=LogicalName")["value"]
+    names = "LogicalName,IsSecured,SourceType,AutoNumberFormat,ColumnNumber,IsValidODataAttribute"
+    assert client.get(f"EntityDefinitions(LogicalName='quote')/Attributes?$select={names}")["value"]
+    status, _, message = client.error("GET", "EntityDefinitions(LogicalName='quote')/Attributes?$select=MaxLength")
+    assert status == 400
+    assert message.startswith(
+        "Could not find a property named 'MaxLength' on type 'Microsoft.Dynamics.CRM.AttributeMeta"
+    )
+    cast = "Attributes/Microsoft.Dynamics.CRM.StringAttributeMetadata?$select=MaxLength,FormatName,DatabaseLength"
+    assert client.get(f"EntityDefinitions(LogicalName='quote')/{cast}")["value"]
