@@ -148,8 +148,6 @@ REFUSED = {
     "Accept": ["text/html", "application/xml"],
     "OData-Version": ["3.0", "5.0"],
     "OData-MaxVersion": ["2.0"],
-    "MSCRM.Nothing": ["1"],
-    "Unheard-Of": ["1"],
 }
 
 
@@ -160,7 +158,7 @@ def test_a_header_that_matters_changes_the_answer(every: Stranger, name: str, va
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, one) for name, some in REFUSED.items() for one in some])
-def test_a_header_that_is_not_understood_is_refused_by_name(every: Stranger, name: str, value: str) -> None:
+def test_a_header_with_a_value_that_is_not_served_is_refused_by_name(every: Stranger, name: str, value: str) -> None:
     status, _, words = every.refused("GET", "accounts?$select=name", **{name.replace("-", "_"): value})
     assert status in (400, 406, 415)
     assert name.lower() in words.lower() or value.partition("=")[0] in words
