@@ -12,7 +12,7 @@ from connector.emulator.world.store import Store, Value
 def row_by_key(store: Store, table: Table, pairs: tuple[tuple[str, str], ...]) -> str:
     """Return the id of the row with these values of an alternate key of `table`, as written in a path.
 
-    Raises Refused: the columns are no key (0x80060890), or no row has the values (0x80060891).
+    Raises Refused: the columns are no key (0x80060888), or no row has the values (0x80060891).
     """
     written = {_column(table, name): value for name, value in pairs}
     if not any(set(key.columns) == set(written) for key in table.keys):

@@ -89,7 +89,7 @@ def test_an_alternate_key_names_a_row_and_is_unique(own: Client, account: str, o
     assert (status, code) == (412, "0x80060892")
     assert "new_codekey" in message
     assert own.error("GET", "opportunities(new_code='B-2')")[:2] == (404, "0x80060891")
-    assert own.error("GET", "opportunities(name='x')")[:2] == (400, "0x80060890")
+    assert own.error("GET", "opportunities(name='x')")[:2] == (400, "0x80060888")
     keys = own.get("EntityDefinitions(LogicalName='opportunity')/Keys?$select=LogicalName,KeyAttributes")["value"]
     assert [(key["LogicalName"], key["KeyAttributes"]) for key in keys] == [("new_codekey", ["new_code"])]
 
