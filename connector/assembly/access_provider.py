@@ -126,10 +126,10 @@ class AccessProvider:
         return ChangedOpportunities([UUID(str(row["opportunityid"])) for row in found.rows], found.link)
 
     def outward(self) -> Handler:
-        """Return the way to the sign-in service's keys and to the callbacks of subscribers."""
+        """Return the way to the sign-in service's keys, or to the callbacks of subscribers; nothing is sent again."""
         transport = Transport(network_of(self._settings))
         self._opening.callback(transport.close)
-        return retry(transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=5.0))
+        return transport
 
     def _connection(self, caller: Caller) -> Connection:
         return self._connect(self._admission.tenants.get(caller.tenant_id, self._settings.url))

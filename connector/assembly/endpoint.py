@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from connector.service.service_options import ServiceOptions
     from connector.service.telemetry import Telemetry
 
+STORE_PATIENCE = 8.0
+"""Seconds for which the endpoint waits for one answer of its store."""
 _V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
 
 
@@ -58,7 +60,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
 
         provider = AccessProvider(settings, options.admission, clock, chance, watched, opening)
         provider.open()
-        ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE)
+        ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE, patience=STORE_PATIENCE)
         opening.callback(ledger.close)
         assert settings.service.audit is not None
         audit = AuditFile(settings.service.audit)
@@ -68,6 +70,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
             ledger=ledger,
             audit=audit,
             http=provider.outward(),
+            keys_http=provider.outward(),
             clock=clock,
             entropy=secrets.token_bytes,
             chance=chance.random,

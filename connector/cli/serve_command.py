@@ -19,7 +19,7 @@ from connector.errors import SettingsError
 
 CONNECTIONS = 2000
 """Connections at a time; one more is answered 503."""
-STOPPING = 20
+STOPPING = 8
 """Seconds for which answers that are on their way are waited for."""
 
 

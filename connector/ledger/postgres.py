@@ -6,6 +6,7 @@ The tables are in the schema `connector`, so that they mix with nobody's. Needs 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from connector.ledger.schema import MIGRATIONS, VERSION
 
 try:
     import psycopg
+    from psycopg.abc import RV, PQGen
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 except ImportError as error:
     raise LedgerError(
@@ -51,6 +53,36 @@ _UPDATE = (
 )
 
 Connection = psycopg.Connection[Any]
+
+
+PATIENCE = 300.0
+"""Seconds for which one answer of the server is waited for; the largest statements of a job take some of them."""
+
+
+class _PatientConnection(psycopg.Connection[Any]):
+    """A connection that is given up when an answer takes longer than `patience` seconds.
+
+    A server that is silent, or a relay that swallows what it sends, breaks no connection: only a clock notices.
+    """
+
+    patience = PATIENCE
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Return what `gen` returns, driven as psycopg drives it. Raises OperationalError when it takes too long."""
+        return super().wait(self._within(gen, time.monotonic() + self.patience), interval, timeout)
+
+    def _within(self, gen: PQGen[RV], end: float) -> PQGen[RV]:
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and time.monotonic() > end:
+                    self.pgconn.finish()  # what comes later would answer another question
+                    raise psycopg.OperationalError(f"it has not answered for {self.patience:.0f} seconds")
+                state = gen.send(ready)
+        except StopIteration as stop:
+            result: RV = stop.value
+            return result
 
 
 class PostgresTransaction:
@@ -101,7 +133,8 @@ class PostgresDatabase:
     skip_locked = " FOR UPDATE OF item SKIP LOCKED"
     lock = " FOR UPDATE OF item"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._address = make_conninfo("", **{**_DEADLINES, **conninfo_to_dict(address)})
         self._lock = threading.RLock()
         self._connection: Connection | None = None
@@ -155,7 +188,8 @@ class PostgresDatabase:
         return self._connection
 
     def _connect(self) -> Connection:
-        connection = psycopg.connect(self._address, autocommit=True, application_name="connector")
+        connection = _PatientConnection.connect(self._address, autocommit=True, application_name="connector")
+        connection.patience = self._patience
         connection.execute("SET search_path TO connector")
         return connection
 

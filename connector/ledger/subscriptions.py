@@ -1,8 +1,4 @@
-"""Subscriptions to closed opportunities, what is to be delivered to them, and how far each tenant's changes were read.
-
-Callbacks and bodies arrive sealed: nothing in here can read them. Moments are in seconds since 1970. Several processes
-may deliver side by side: a delivery belongs to whoever claimed it.
-"""
+"""Subscriptions to closed opportunities, deliveries to them, and how far each tenant's changes were read."""
 
 from __future__ import annotations
 
@@ -57,20 +53,11 @@ class SubscriptionStore:
                 return None
             if not renewed:
                 minimum = None if subscription.minimum is None else str(subscription.minimum)
+                new = (subscription.id, twin, owner, subscription.tenant, callback, subscription.outcome, minimum)
                 transaction.run(
                     "INSERT INTO subscription (id, twin, owner, tenant, callback, outcome, minimum, created, expires)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        subscription.id,
-                        twin,
-                        owner,
-                        subscription.tenant,
-                        callback,
-                        subscription.outcome,
-                        minimum,
-                        subscription.created,
-                        subscription.expires,
-                    ),
+                    (*new, subscription.created, subscription.expires),
                 )
             rows = transaction.rows(f"SELECT {_COLUMNS} FROM subscription WHERE twin = ?", (twin,))
         return _subscription(rows[0])
@@ -103,8 +90,6 @@ class SubscriptionStore:
             self.remove(id_)
         return len(expired)
 
-    # -- deliveries -----------------------------------------------------------------------------------------------
-
     def add_delivery(self, subscription: str, event: str, body: str, now: float) -> int:
         """Add a delivery, due at once; return 0 when the subscription has had this event before."""
         with self._database.transaction() as transaction:
@@ -126,10 +111,7 @@ class SubscriptionStore:
 
     def next_delivery(self, subscription: str, now: float) -> Delivery | None:
         """Return the delivery to a subscription that has been due for longest; None when none is."""
-        query = (
-            f"SELECT {_DELIVERY} FROM delivery WHERE subscription = ? AND due IS NOT NULL AND due <= ?"
-            " ORDER BY due, id LIMIT 1"
-        )
+        query = f"SELECT {_DELIVERY} FROM delivery WHERE subscription = ? AND due <= ? ORDER BY due, id LIMIT 1"
         rows = self._database.rows(query, (subscription, now))
         return Delivery(*rows[0]) if rows else None
 
@@ -163,8 +145,6 @@ class SubscriptionStore:
         """Forget the events that were delivered and are older than `before`."""
         with self._database.transaction() as transaction:
             transaction.run("DELETE FROM delivery WHERE due IS NULL AND made < ?", (before,))
-
-    # -- changes --------------------------------------------------------------------------------------------------
 
     def change_token(self, tenant: str) -> str | None:
         """Return the token from which a tenant's changes are to be read; None before the first look."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from urllib.parse import urlsplit
 
+from anyio import to_thread
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,7 +18,7 @@ from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
 from connector.service.auth.rate_limit import RateLimit
-from connector.service.auth.signing_keys import SigningKeys
+from connector.service.auth.signing_keys import KEYS_SECONDS, KeyNotCached, SigningKeys, keys_unavailable
 from connector.service.auth.token_validator import TokenValidator
 from connector.service.connector_definition import definition
 from connector.service.connector_definition.properties import Deployment
@@ -27,6 +28,7 @@ from connector.service.mcp import mount as mcp
 from connector.service.middleware import Identify, RequestMiddleware
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 from connector.service.operations.operation_service import OperationService
+from connector.service.operations.waiting import Blocking
 from connector.service.operations.worker_pool import OperationWorkerPool
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 from connector.service.problems import TITLES, Problem, RequestRefused, of_error
@@ -72,12 +74,16 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(options, dependencies),
+        lifespan=_lifespan(options),
         redirect_slashes=False,
     )
     operations = OperationStore(dependencies.ledger)
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
-    for router in _routers(options, dependencies, service, pool, trigger):
+    app.state.pool, app.state.trigger = pool, trigger
+    forgetting = PeriodicTask("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
+    app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
+    health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
+    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger)):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
     app.add_middleware(
@@ -89,9 +95,6 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         telemetry=dependencies.telemetry,
         clock=dependencies.clock,
     )
-    app.state.pool, app.state.trigger = pool, trigger
-    forgetting = PeriodicTask("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
-    app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
     return app
 
@@ -105,14 +108,25 @@ def _routers(
 ) -> Iterator[APIRouter]:
     """Return the routes of the endpoint, one router for each subject."""
     waiting, clock = dependencies.waiting, dependencies.clock
-    working = (lambda: pool.alive) if options.workers else (lambda: True)
-    check = dependencies.organizations.check
     yield OperationRoutes(service, options, waiting, clock, pool.wake).router()
     yield OperationsPage(service, waiting, clock, options.secret, pool.wake).router()
     yield ReadingRoutes(dependencies.organizations, options, waiting, clock).router()
-    yield HealthRoutes(service.operations, check, working, waiting, clock, options.version).router()
     yield trigger.router()
     yield definition.router(_deployment(options))
+
+
+def _health(
+    options: ServiceOptions, dependencies: Dependencies, tasks: PeriodicTasks, pool: OperationWorkerPool
+) -> HealthRoutes:
+    return HealthRoutes(
+        OperationStore(dependencies.ledger),
+        dependencies.organizations.check,
+        (lambda: pool.alive) if options.workers else (lambda: True),
+        tasks.states,
+        dependencies.waiting,
+        dependencies.clock,
+        options.version,
+    )
 
 
 def _forget(operations: OperationStore) -> None:
@@ -156,18 +170,18 @@ def _worker_pool(
     return OperationWorkerPool(dependencies.ledger, work, max(1, options.workers), dependencies.who, stopping)
 
 
-def _lifespan(
-    options: ServiceOptions, dependencies: Dependencies
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(options: ServiceOptions) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.health.sign_in.start()
         if options.workers:
             app.state.pool.start()
             app.state.periodic_tasks.start()
         async with app.state.tools():
             yield
-        await dependencies.waiting.apart(app.state.periodic_tasks.stop)
-        await dependencies.waiting.apart(app.state.pool.stop)
+        app.state.health.sign_in.stop()
+        await to_thread.run_sync(app.state.periodic_tasks.stop)
+        await to_thread.run_sync(app.state.pool.stop)
 
     return lifespan
 
@@ -194,13 +208,19 @@ def _deployment(options: ServiceOptions) -> Deployment:
 
 def _identify(options: ServiceOptions, dependencies: Dependencies) -> Identify:
     admission = options.admission
-    keys = SigningKeys(dependencies.http, admission.authority, dependencies.clock)
-    callers = Authenticator(admission, TokenValidator(admission, keys, dependencies.clock).caller)
+    keys = SigningKeys(dependencies.keys_http, admission.authority, dependencies.clock)
+    authenticator = Authenticator(admission, TokenValidator(admission, keys, dependencies.clock).caller)
 
     async def identify(headers: Mapping[str, str], peer: str) -> Caller:
-        if callers.asks_afar(headers):
-            return await dependencies.waiting.apart(lambda: callers.identify(headers, peer))
-        return callers.identify(headers, peer)
+        try:
+            return authenticator.identify(headers, peer)
+        except KeyNotCached as missing:
+            tenant = missing.tenant_id
+        try:
+            await dependencies.waiting.within(KEYS_SECONDS, Blocking.SIGN_IN, lambda: keys.fetch(tenant))
+            return authenticator.identify(headers, peer)
+        except (KeyNotCached, TimeoutError):
+            raise RequestRefused(keys_unavailable()) from None
 
     return identify
 

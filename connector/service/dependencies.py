@@ -41,15 +41,17 @@ class OrganizationAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What an endpoint depends on: `http` asks for signing keys, `entropy` and `chance` are its dice.
+    """What an endpoint depends on: `http` calls callbacks, `keys_http` asks for signing keys.
 
-    `who` names the process for people, `waiting` is how requests wait, `telemetry` what is told of the work.
+    `entropy` and `chance` are its dice, `who` names the process for people, `waiting` is how requests wait,
+    `telemetry` what is told of the work.
     """
 
     organizations: OrganizationAccess
     ledger: Ledger
     audit: AuditTrail
     http: Handler
+    keys_http: Handler
     clock: Clock
     entropy: Callable[[int], bytes]
     chance: Callable[[], float]

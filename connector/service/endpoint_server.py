@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
 _log = logging.getLogger("connector.service")
+
+
+LONGEST_STOP = 17.0
+"""Seconds after which the process ends though something still keeps it: everything accepted is in the store."""
+
+
+def _give_up() -> None:
+    _log.warning("Stopped while work was under way; it is taken up by another instance, or at the next start.")
+    logging.shutdown()
+    os._exit(0)
 
 
 class EndpointServer(uvicorn.Server):
@@ -24,7 +36,10 @@ class EndpointServer(uvicorn.Server):
         self._who = who
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals are handled
-        """Let those who wait go, and stop; at once when asked twice."""
+        """Let those who wait go, and stop; at once when asked twice, and in any case after `LONGEST_STOP`."""
+        giving_up = threading.Timer(LONGEST_STOP, _give_up)
+        giving_up.daemon = True
+        giving_up.start()
         self._drain()
         self.force_exit = self.should_exit
         self.should_exit = True

@@ -1,9 +1,13 @@
-"""Whether the process lives, whether it can do its work, and which version it is; nobody signs in to ask."""
+"""Whether the process lives, whether it can do its work, and which version it is; nobody signs in to ask.
+
+Ready is an instance that can accept requests and work them off. Whether it can sign in is told beside that: when the
+sign-in service is down, it is down for every instance, and accepting, polling and waiting go on.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -11,33 +15,41 @@ from fastapi.responses import JSONResponse
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.operation_store import OperationStore
-from connector.service.operations.waiting import Waiter
+from connector.service.operations.waiting import Blocking, Waiter
+from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 
 FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""
+PROBE_SECONDS = 2.0
+"""Seconds for which a probe waits for the store."""
+SIGN_IN_EVERY = 60.0
+_SIGN_IN = "Signing in"
 
 
 class HealthRoutes:
-    """Answers probes. `check` raises ConnectorError while no token can be had; `working` says whether work goes on."""
+    """Answers probes: `working` says whether operations are worked off, `tasks` how each periodic task is.
+
+    `check` raises ConnectorError while no token can be had; `sign_in` asks it from time to time.
+    """
 
     def __init__(
         self,
         operations: OperationStore,
-        check: Callable[[], None],
+        check: Callable[[], object],
         working: Callable[[], bool],
+        tasks: Callable[[], Mapping[str, str]],
         waiting: Waiter,
         clock: Clock,
         version: str,
     ) -> None:
         self._operations = operations
-        self._check = check
         self._working = working
+        self._tasks = tasks
         self._waiting = waiting
         self._clock = clock
         self._version = version
-        self._found: dict[str, str] = {}
-        self._found_at = float("-inf")
-        self._lock = threading.Lock()
+        self._store, self._looked = "", float("-inf")
+        self.sign_in = PeriodicTasks((PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, check),), clock)
 
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
@@ -53,30 +65,32 @@ class HealthRoutes:
 
     async def ready(self) -> JSONResponse:
         """Say whether requests can be served: 503 names what cannot be used, without detail."""
-        found = await self._waiting.apart(self._look)
-        ready = all(state == "ok" for state in found.values())
-        body = {"status": "ready" if ready else "not ready", "checks": found}
-        return JSONResponse(body, 200 if ready else 503, {} if ready else {"Retry-After": "10"})
+        needed = {"store": await self._store_state(), "work": "ok" if self._working() else "stopped"}
+        tasks = {name: state for name, state in self._tasks().items() if state != "ok"}
+        beside = {"sign_in": self.sign_in.states()[_SIGN_IN], "tasks": tasks or "ok"}
+        ready = all(state == "ok" for state in needed.values())
+        degraded = any(state != "ok" for state in beside.values())
+        status = "not ready" if not ready else "degraded" if degraded else "ready"
+        body = {"status": status, "checks": {**needed, **beside}}
+        if ready:
+            return JSONResponse(body)
+        return JSONResponse(body, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "10"})
 
     async def version(self) -> JSONResponse:
         """Say which version this is."""
         return JSONResponse({"version": self._version})
 
-    def _look(self) -> dict[str, str]:
-        with self._lock:
-            if self._clock.monotonic() - self._found_at >= FRESH:
-                self._found = {
-                    "store": _state(self._operations.unfinished),
-                    "sign_in": _state(self._check),
-                    "work": "ok" if self._working() else "stopped",
-                }
-                self._found_at = self._clock.monotonic()
-            return dict(self._found)
-
-
-def _state(check: Callable[[], object]) -> str:
-    try:
-        check()
-    except ConnectorError as error:
-        return type(error).__name__
-    return "ok"
+    async def _store_state(self) -> str:
+        """Return how the store is; what is not ok is looked at again by every probe."""
+        if self._store == "ok" and self._clock.monotonic() - self._looked < FRESH:
+            return self._store
+        try:
+            await self._waiting.within(PROBE_SECONDS, Blocking.PROBE, self._operations.unfinished)
+        except TimeoutError:
+            self._store = "slow"
+        except ConnectorError as error:
+            self._store = type(error).__name__
+        else:
+            self._store = "ok"
+        self._looked = self._clock.monotonic()
+        return self._store

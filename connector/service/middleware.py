@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
 from connector.service.auth.rate_limit import RateLimit
-from connector.service.problems import Problem, RequestRefused
+from connector.service.problems import Problem, RequestRefused, busy
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
 
 _log = logging.getLogger("connector.service.requests")
@@ -50,6 +50,8 @@ _SAFETY = (
 
 
 _BROKEN = 500
+ANSWER_SECONDS = 96.0
+"""Seconds after which a request is answered whatever it waits for; the flow engine gives up at 120."""
 WEBHOOK_LIMIT = 512 * 1024
 """Bytes of a message of Dataverse's webhooks, which leaves its parameters out above 256 KB; the rest is encoding."""
 
@@ -124,9 +126,13 @@ class RequestMiddleware:
             state = scope.setdefault("state", {})
             state["caller"], state["correlation_id"] = exchange.caller, exchange.correlation_id
             state["began"] = exchange.began
-            await self._app(scope, await self._whole(receive, exchange), told)
+            with fail_after(ANSWER_SECONDS):
+                await self._app(scope, await self._whole(receive, exchange), told)
         except RequestRefused as error:
             await _answer(told, exchange, error.failure)
+        except TimeoutError:
+            if not exchange.status:
+                await _answer(told, exchange, _LATE)
         except Exception as error:  # noqa: BLE001 - the last resort: the caller gets an answer, the log gets the frames
             _log_unforeseen(error, exchange)
             if not exchange.status:
@@ -188,6 +194,9 @@ UNFORESEEN = Problem(
 )
 
 
+_LATE = busy(
+    503, "too_slow", "The endpoint could not answer in time. Send the same request again: nothing is done twice.", 10
+)
 _HANG_UP = {"Connection": "close"}
 """What is left of a body that was not read to its end is no next request."""
 _SLOW = Problem(408, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP)

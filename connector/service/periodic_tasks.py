@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ _log = logging.getLogger("connector.service")
 
 OVERDUE = 300.0
 """Seconds after which a turn that has not ended is called stuck."""
-STOPPING = 5.0
+STOPPING = 3.0
 """Seconds for which a turn that is under way is waited for at the end of the process."""
 
 
@@ -53,8 +54,9 @@ class PeriodicTasks:
     def stop(self) -> None:
         """Stop when the turns at hand are done, or when that takes too long."""
         self._stopping.set()
+        end = time.monotonic() + STOPPING
         for thread in self._threads.values():
-            thread.join(STOPPING)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def round(self) -> None:
         """Do what is due now."""

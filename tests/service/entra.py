@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,9 +46,12 @@ class Entra:
     published: list[str] = field(default_factory=lambda: ["k1"])
     asked: list[str] = field(default_factory=list)
     status: int = 200
+    silent: threading.Event | None = None
 
     def http(self, request: Request) -> Response:
         self.asked.append(request.url)
+        if self.silent is not None:
+            self.silent.wait(60)
         entries = [
             json.loads(RSAAlgorithm.to_jwk(key(name).public_key())) | {"kid": name, "use": "sig"}
             for name in self.published

@@ -139,7 +139,7 @@ class Stage:
             stopped=lambda _caller: self.stopped,
         )
         return Dependencies(
-            organizations=organizations, ledger=self.ledger, audit=self.notes, http=self._wire, clock=self.clock,
+            organizations=organizations, ledger=self.ledger, audit=self.notes, http=self._wire, keys_http=self._wire, clock=self.clock,
             entropy=self._entropy, chance=lambda: 0.0, who="test",
         )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -12,7 +11,7 @@ import pytest
 
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.problems import Problem, RequestRefused
+from connector.service.problems import RequestRefused
 from connector.service.service_options import Access, Admission, CallerSignIn
 from tests.service.entra import ADMISSION, CONNECTOR, OTHER_TENANT, TENANT, USER
 
@@ -116,20 +115,3 @@ def test_development_answers_this_machine(host: str, peer: str) -> None:
 )
 def test_development_answers_nobody_else(headers: dict[str, str], peer: str) -> None:
     assert refused(DEVELOPMENT, headers, peer) == "development_only"
-
-
-@pytest.mark.parametrize("sign_in", CallerSignIn)
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": "old"}, {"authorization": "Bearer x"}])
-def test_only_a_bearer_token_is_looked_at_where_that_may_take_its_time(
-    sign_in: CallerSignIn, headers: dict[str, str]
-) -> None:
-    looked: list[str] = []
-
-    def look(token: str) -> Caller:
-        looked.append(token)
-        raise RequestRefused(Problem(401, "not_signed_in", "No."))
-
-    callers = Authenticator(replace(KEYS, sign_in=sign_in), look)
-    with contextlib.suppress(RequestRefused):
-        callers.identify(headers, "127.0.0.1")
-    assert callers.asks_afar(headers) or not looked

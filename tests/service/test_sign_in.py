@@ -27,7 +27,7 @@ def served(stage: Stage, entra: Entra, **changed: Any) -> Iterator[TestClient]:
     """Serve an endpoint that asks for tokens and uses the organization as its application."""
     admission = replace(ADMISSION, access=Access.APPLICATION)
     options = replace(OPTIONS, admission=admission, public_url=URL, **changed)
-    app = create_app(options, replace(stage.dependencies(), http=entra.http))
+    app = create_app(options, replace(stage.dependencies(), keys_http=entra.http))
     with TestClient(app, base_url=URL, client=("192.0.2.7", 50000)) as client:
         yield client
 

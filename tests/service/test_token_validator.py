@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.auth.signing_keys import PAUSE, SigningKeys
+from connector.service.auth.signing_keys import PAUSE, KeyNotCached, SigningKeys
 from connector.service.auth.token_validator import TokenValidator
 from connector.service.problems import Problem, RequestRefused
 from connector.service.service_options import Access, Admission
@@ -24,8 +24,23 @@ def entra() -> Entra:
     return Entra(VirtualClock())
 
 
-def tokens(entra: Entra, admission: Admission = ADMISSION) -> TokenValidator:
-    return TokenValidator(admission, SigningKeys(entra.http, admission.authority, entra.clock), entra.clock)
+class Checked:
+    """A validator with its keys: what is not cached is fetched, once, as the endpoint does."""
+
+    def __init__(self, entra: Entra, admission: Admission) -> None:
+        self.keys = SigningKeys(entra.http, admission.authority, entra.clock)
+        self.validator = TokenValidator(admission, self.keys, entra.clock)
+
+    def caller(self, token: str) -> Caller:
+        try:
+            return self.validator.caller(token)
+        except KeyNotCached as missing:
+            self.keys.fetch(missing.tenant_id)
+        return self.validator.caller(token)
+
+
+def tokens(entra: Entra, admission: Admission = ADMISSION) -> Checked:
+    return Checked(entra, admission)
 
 
 def refused(entra: Entra, token: str, admission: Admission = ADMISSION) -> Problem:

@@ -51,11 +51,6 @@ class Authenticator:
             raise RequestRefused(Problem(401, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"}))
         return self._by_token(token.strip())
 
-    def asks_afar(self, headers: Mapping[str, str]) -> bool:
-        """Return whether identifying a request may ask the sign-in service for its keys, which takes its time."""
-        by_key = self._admission.api_keys and headers.get(KEY_HEADER)
-        return self._admission.sign_in is CallerSignIn.ENTRA and not by_key
-
     def _by_key(self, key: str) -> Caller:
         """Compare with every key, so that the time says nothing about which one was nearly right."""
         digest = hashlib.sha256(key.encode()).hexdigest()

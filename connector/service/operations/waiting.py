@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -13,12 +14,28 @@ from anyio import CapacityLimiter, to_thread
 from connector.clock import Clock
 from connector.ledger.operation_store import StoredOperation
 from connector.service.operations.operation_results import is_finished
+from connector.service.problems import RETRY_AFTER, RequestRefused, busy
 
 T = TypeVar("T")
 
+_SLOW_STORE = "The endpoint's store does not answer in time. Send the same request again: nothing is done twice."
+
 LOOK_AGAIN = 1.0
 """Seconds between looks into the ledger: another instance may have finished the operation."""
-THREADS = 32
+STORE_SECONDS = 20.0
+"""Seconds for which a request waits for the store."""
+
+
+class Blocking(StrEnum):
+    """What blocking work waits for; each kind has threads of its own, so that one that is silent stops no other."""
+
+    STORE = "store"
+    SIGN_IN = "sign_in"
+    ORGANIZATION = "organization"
+    PROBE = "probe"
+
+
+_THREADS = {Blocking.STORE: 32, Blocking.SIGN_IN: 16, Blocking.ORGANIZATION: 32, Blocking.PROBE: 2}
 
 
 class Draining(Exception):
@@ -36,10 +53,10 @@ class Waiter(Protocol):
     """How requests wait."""
 
     async def apart(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns; it may block."""
+        """Return what `call` returns, which asks the store; raises RequestRefused (503) when that takes too long."""
 
-    async def afar(self, call: Callable[[], T], seconds: float) -> T:
-        """Return what `call` returns, which asks an organization; raises TimeoutError when that takes longer."""
+    async def within(self, seconds: float, kind: Blocking, call: Callable[[], T]) -> T:
+        """Return what `call` returns; raises TimeoutError when that takes longer."""
 
     def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
         """Return a listener for an operation; what ends after this is heard."""
@@ -71,23 +88,22 @@ class EventLoopWaiter:
     """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
 
     def __init__(self) -> None:
-        self._limiter: CapacityLimiter | None = None
-        self._far: CapacityLimiter | None = None
+        self._limiters: dict[Blocking, CapacityLimiter] = {}
         self._listeners: dict[str, list[_EventLoopListener]] = {}
         self._lock = threading.Lock()
         self._draining = False
 
     async def apart(self, call: Callable[[], T]) -> T:
-        """Run `call` in a thread."""
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(THREADS)
-        return await to_thread.run_sync(call, limiter=self._limiter)
+        """Run `call` in one of the threads for the store."""
+        try:
+            return await self.within(STORE_SECONDS, Blocking.STORE, call)
+        except TimeoutError:
+            raise RequestRefused(busy(503, "store_slow", _SLOW_STORE, RETRY_AFTER)) from None
 
-    async def afar(self, call: Callable[[], T], seconds: float) -> T:
-        """Run `call` in a thread, which it keeps to its end though nobody may wait for that any more."""
-        if self._far is None:
-            self._far = CapacityLimiter(THREADS)
-        asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=self._far))
+    async def within(self, seconds: float, kind: Blocking, call: Callable[[], T]) -> T:
+        """Run `call` in a thread of its kind, which it keeps to its end though nobody may wait for that any more."""
+        limiter = self._limiters.get(kind) or self._limiters.setdefault(kind, CapacityLimiter(_THREADS[kind]))
+        asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=limiter))
         asking.add_done_callback(_looked_at)
         done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
         if not done:

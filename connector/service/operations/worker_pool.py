@@ -6,13 +6,14 @@ import functools
 import logging
 import threading
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 
 from connector.errors import LedgerError
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job, WorkerLost
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import OperationStore
+from connector.service.daemon_executor import DaemonExecutor
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 
 _log = logging.getLogger("connector.service")
@@ -22,6 +23,8 @@ LOOK_AGAIN = 1.0
 RENEWAL = 5.0
 """Seconds between signs of life to the ledger while there is nothing to do."""
 OUTAGE_PAUSE = 5.0
+STOPPING = 6.0
+"""Seconds for which the end of what is under way is waited for."""
 UNFORESEEN_PAUSE = 60.0
 
 
@@ -38,7 +41,8 @@ class OperationWorkerPool:
         self._woken = threading.Condition()
         self._wanted = True
         self._busy = 0
-        self._pool = ThreadPoolExecutor(size, "operation")
+        self._pool = DaemonExecutor(size, "operation")
+        self._running: set[Future[None]] = set()
         self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
         self._worker: Worker | None = None
         self._renew_at = 0.0
@@ -54,13 +58,16 @@ class OperationWorkerPool:
             self._woken.notify()
 
     def stop(self) -> None:
-        """Stop, giving back what waits in the middle; what is being sent is finished first."""
+        """Stop, giving back what waits in the middle; what is being sent is waited for.
+
+        What takes too long is left to whoever takes this process for dead: another instance, or the next start.
+        """
         self._stopping.set()
         self.wake()
         if self._thread.is_alive():
-            self._thread.join()
-        self._pool.shutdown(wait=True)
-        if self._worker is not None:
+            self._thread.join(STOPPING)
+        _, left = wait(self._running, STOPPING)
+        if self._worker is not None and not left and not self._thread.is_alive():
             self._worker.leave()
 
     @property
@@ -95,13 +102,15 @@ class OperationWorkerPool:
         for job, item in claimed:
             with self._woken:
                 self._busy += 1
-            future = self._pool.submit(self._work.do, self._worker, job, item)
+            future = self._pool.submit(functools.partial(self._work.do, self._worker, job, item))
+            self._running.add(future)
             future.add_done_callback(functools.partial(self._back, job, item))
 
     def _back(self, job: Job, item: Item, future: Future[None]) -> None:
         """Take a thread back; what ended in a way that nobody foresaw is tried again later."""
         with self._woken:
             self._busy -= 1
+            self._running.discard(future)
         self.wake()
         error = future.exception()
         if error is None or isinstance(error, WorkerLost | Stopping):

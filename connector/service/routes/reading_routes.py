@@ -37,7 +37,7 @@ from connector.service.operations.operation_specs import (
     ReasonsTable,
     register,
 )
-from connector.service.operations.waiting import Waiter
+from connector.service.operations.waiting import Blocking, Waiter
 from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy
 from connector.service.routes.operation_routes import caller_of, json_response
 from connector.service.schemas.request_models import PlanBody
@@ -128,7 +128,7 @@ class ReadingRoutes:
         if stopped > left:
             raise RequestRefused(_late(stopped))
         try:
-            return await self._waiting.afar(call, left)
+            return await self._waiting.within(left, Blocking.ORGANIZATION, call)
         except TimeoutError:
             raise RequestRefused(_late(self._organizations.stopped(caller))) from None
 
