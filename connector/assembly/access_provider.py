@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import json
 import random
 import threading
 from collections import OrderedDict
@@ -38,6 +36,7 @@ from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.service.auth.caller import Caller
+    from connector.service.auth.latest_assertion import LatestAssertion
     from connector.service.service_options import Admission
     from connector.service.webhooks.change_tracking import ChangedOpportunities
 
@@ -70,7 +69,7 @@ class AccessProvider:
         self._opening = opening
         self._connections: dict[str, Connection] = {}
         self._on_behalf: dict[str, tuple[auth.OnBehalfOf, Handler]] = {}
-        self._users: OrderedDict[tuple[str, str], tuple[_Latest, IdentityClient]] = OrderedDict()
+        self._users: OrderedDict[tuple[str, str], tuple[LatestAssertion, IdentityClient]] = OrderedDict()
         self._lock = threading.RLock()
 
     def open(self) -> None:
@@ -97,7 +96,7 @@ class AccessProvider:
 
     def stopped(self, caller: Caller) -> float:
         """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
-        from connector.service.operations.operation_service import acts_as_user
+        from connector.service.auth.permissions import acts_as_user
 
         with self._lock:
             if acts_as_user(caller, self._admission.access):
@@ -145,7 +144,7 @@ class AccessProvider:
             return self._connections[address]
 
     def _lane(self, caller: Caller) -> IdentityClient:
-        from connector.service.operations.operation_service import acts_as_user
+        from connector.service.auth.permissions import acts_as_user
 
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).clients[0]
@@ -163,12 +162,14 @@ class AccessProvider:
                 self._users.popitem(last=False)
             return client
 
-    def _new_lane(self, caller: Caller) -> tuple[_Latest, IdentityClient]:
+    def _new_lane(self, caller: Caller) -> tuple[LatestAssertion, IdentityClient]:
         """Return a client with a gate of its own: service protection limits count per user."""
         address = self._connection(caller).base_url
         on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
         self._on_behalf[caller.tenant_id] = on_behalf, transport
-        latest = _Latest(on_behalf)
+        from connector.service.auth.latest_assertion import LatestAssertion
+
+        latest = LatestAssertion(on_behalf.tokens)
         upstream = Upstream(address, self._watched(transport), ("user",), (latest,))
         return latest, identity_client("user", self._settings, upstream, latest, self._clock, self._chance)
 
@@ -192,38 +193,3 @@ def _closed_since(moment: str, row: Mapping[str, object]) -> bool:
 def _nothing(_row: Mapping[str, object]) -> bool:
     """Keep no row: the first look is for the token alone."""
     return False
-
-
-class _Latest:
-    """The tokens of one user, got with the token which that user has presented and which lasts longest.
-
-    An operation that was put off comes with the token of its request, which may have expired since; another request of
-    the same user may have brought a fresh one.
-    """
-
-    def __init__(self, on_behalf: auth.OnBehalfOf) -> None:
-        self._on_behalf = on_behalf
-        self._assertion = ""
-
-    def present(self, assertion: str) -> None:
-        """Use `assertion` from now on, unless the one at hand lasts longer."""
-        if expiry(assertion) >= expiry(self._assertion):
-            self._assertion = assertion
-
-    def token(self) -> str:
-        """Return a token. Raises SignInError."""
-        return self._on_behalf.tokens(self._assertion).token()
-
-    def renew(self, rejected: str, claims: str = "") -> str:
-        """Return a token in place of `rejected`. Raises SignInError."""
-        return self._on_behalf.tokens(self._assertion).renew(rejected, claims)
-
-
-def expiry(token: str) -> float:
-    """Return when an access token ends, in seconds since 1970; 0 when it does not say. Nothing is checked here."""
-    try:
-        content = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(content + "=" * (-len(content) % 4)))
-        return float(claims["exp"])
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError):
-        return 0.0

@@ -16,7 +16,7 @@ from connector.assembly.access_provider import AccessProvider
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.handler import Handler
-from connector.settings.service_settings import ServiceSettings, service_problems
+from connector.settings.service_settings import ServiceSettings, key_tenant, service_problems
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def service_options(settings: Settings) -> ServiceOptions:
     automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA
     sign_in = automatic if wanted.sign_in == "auto" else CallerSignIn(wanted.sign_in)
     development = sign_in is CallerSignIn.DEVELOPMENT
+    keys = wanted.api_keys
     admission = Admission(
         sign_in=sign_in,
         access=Access.APPLICATION if development else Access(wanted.access),
@@ -118,7 +119,7 @@ def service_options(settings: Settings) -> ServiceOptions:
         operator_role=wanted.operator_role,
         authority=wanted.authority,
         v1_issuer=_V1_ISSUERS.get(wanted.authority, "https://sts.windows.net"),
-        api_keys=wanted.api_keys,
+        api_keys={digest: name if "/" in name else f"{key_tenant(wanted)}/{name}" for digest, name in keys.items()},
     )
     return ServiceOptions(
         secret=_service_secret(wanted, settings.store),
@@ -143,17 +144,6 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
 
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")
-    path = Path(f"{Path(store).expanduser()}-secret")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-        except FileExistsError:
-            pass
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(
-            f"The endpoint's secret cannot be kept in {path}: {error.strerror}.",
-            remedy="Set CONNECTOR_SERVICE_SECRET, or CONNECTOR_STORE to a file in a folder that can be written.",
-        ) from error
+    from connector.service.auth.signing_secret import kept_secret
+
+    return kept_secret(Path(f"{Path(store).expanduser()}-secret"))

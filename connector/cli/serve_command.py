@@ -105,5 +105,5 @@ def _print_key() -> None:
     key = secrets.token_urlsafe(32)
     click.echo(f"Key, shown this once: {key}")
     digest = hashlib.sha256(key.encode()).hexdigest()
-    click.echo(f"For callers: CONNECTOR_SERVICE_API_KEYS=NAME:{digest}")
+    click.echo(f"For callers: CONNECTOR_SERVICE_API_KEYS=TENANT/NAME:{digest}")
     click.echo(f"For Dataverse's webhook: CONNECTOR_SERVICE_WEBHOOK_KEYS=TENANT:{digest}")

@@ -23,7 +23,8 @@ from connector.ledger.tally import add_to_tally, note
 MOST_COUNTED = 100_000
 _ROW = 1
 _OPERATION = (
-    f"SELECT {JOB_COLUMNS}, {RECORD_COLUMNS}, job.owner, job.key, job.content, job.answer, job.expires, item.epoch"
+    f"SELECT {JOB_COLUMNS}, {RECORD_COLUMNS}, job.owner, job.tenant, job.key, job.content, job.expires,"
+    " item.epoch"
     " FROM job JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL"
 )
 _SEPARATOR = "\n"
@@ -41,6 +42,7 @@ class NewOperation:
     """
 
     owner: str
+    tenant: str
     key: str
     content: str
     intent: AnyIntent
@@ -59,9 +61,9 @@ class StoredOperation:
     job: Job
     record: Record
     owner: str
+    tenant: str
     key: str
     content: str
-    answer: Mapping[str, object] | None
     expires: datetime
     taken_up: int
 
@@ -108,13 +110,12 @@ class OperationStore:
         rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,))
         return _operation(rows[0]) if rows else None
 
-    def newest(self, most: int, owner: str | None = None) -> list[StoredOperation]:
-        """Return up to `most` operations, the newest first; only those of `owner` where one is given."""
-        chosen = "" if owner is None else " AND job.owner = ?"
-        values = (most,) if owner is None else (owner, most)
-        return [
-            _operation(row) for row in self._database.rows(f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?", values)
-        ]
+    def newest(self, most: int, *, owner: str = "", tenant: str = "") -> list[StoredOperation]:
+        """Return up to `most` operations, the newest first; only those of `owner` or `tenant` where one is given."""
+        column, value = ("owner", owner) if owner else ("tenant", tenant)
+        chosen, values = (f" AND job.{column} = ?", (value, most)) if value else ("", (most,))
+        query = f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?"
+        return [_operation(row) for row in self._database.rows(query, values)]
 
     def unfinished(self) -> int:
         """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
@@ -125,13 +126,6 @@ class OperationStore:
             (MOST_COUNTED,),
         )
         return int(rows[0][0])
-
-    def keep_answer(self, name: str, answer: Mapping[str, object]) -> None:
-        """Keep the answer that every repetition of the request is to get."""
-        with self._database.transaction() as transaction:
-            transaction.run(
-                "UPDATE job SET answer = ? WHERE name = ? AND key IS NOT NULL", (json.dumps(dict(answer)), name)
-            )
 
     def cancel(self, name: str) -> bool:
         """End an operation that nobody works on yet; return whether that was in time."""
@@ -196,8 +190,8 @@ class OperationStore:
         now = self._ledger.now()
         job = transaction.insert(
             "INSERT INTO job"
-            " (name, kind, state, desired_state, total, digest, options, created, owner, key, content, expires)"
-            " VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?)",
+            " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires)"
+            " VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name,
                 asked.kind.value,
@@ -205,6 +199,7 @@ class OperationStore:
                 json.dumps(dict(asked.options)),
                 now,
                 asked.owner,
+                asked.tenant,
                 key,
                 asked.content,
                 asked.expires.timestamp(),
@@ -231,14 +226,14 @@ def _prefixed(query: str) -> str:
 
 def _operation(row: SqlRow) -> StoredOperation:
     job = job_from(row[:_JOB_WIDTH])
-    owner, key, content, answer, expires, epoch = row[_JOB_WIDTH + _RECORD_WIDTH :]
+    owner, tenant, key, content, expires, epoch = row[_JOB_WIDTH + _RECORD_WIDTH :]
     return StoredOperation(
         job=job,
         record=record_from(row[_JOB_WIDTH : _JOB_WIDTH + _RECORD_WIDTH], job),
         owner=owner,
+        tenant=tenant,
         key=key.partition(_SEPARATOR)[2],
         content=content,
-        answer=json.loads(answer) if answer else None,
         expires=datetime.fromtimestamp(expires, UTC),
         taken_up=epoch,
     )

@@ -59,7 +59,7 @@ PATIENCE = 300.0
 """Seconds for which one answer of the server is waited for; the largest statements of a job take some of them."""
 
 
-class _PatientConnection(psycopg.Connection[Any]):
+class _WaitLimitConnection(psycopg.Connection[Any]):
     """A connection that is given up when an answer takes longer than `patience` seconds.
 
     A server that is silent, or a relay that swallows what it sends, breaks no connection: only a clock notices.
@@ -188,7 +188,7 @@ class PostgresDatabase:
         return self._connection
 
     def _connect(self) -> Connection:
-        connection = _PatientConnection.connect(self._address, autocommit=True, application_name="connector")
+        connection = _WaitLimitConnection.connect(self._address, autocommit=True, application_name="connector")
         connection.patience = self._patience
         connection.execute("SET search_path TO connector")
         return connection

@@ -91,6 +91,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO saved_state SELECT identity, learnt, at FROM pace",
         "DROP TABLE pace",
     ),
+    (  # an operation names its tenant; owners are KIND:TENANT:OBJECT, and tenants have 36 characters
+        "ALTER TABLE job ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
+        "UPDATE job SET tenant = substr(owner, 6, 36) WHERE owner LIKE 'user:%'",
+        "UPDATE job SET tenant = substr(owner, 13, 36) WHERE owner LIKE 'application:%'",
+        "UPDATE job SET tenant = 'development' WHERE owner LIKE 'developer:%'",
+        "CREATE INDEX job_by_tenant ON job (tenant, id) WHERE key IS NOT NULL",
+    ),
 )
 """MIGRATIONS[n] leads from version n to n + 1."""
 

@@ -85,8 +85,8 @@ class SubscriptionStore:
 
     def expire(self, now: float) -> int:
         """Remove the subscriptions that have expired and return how many there were."""
-        expired = self._database.rows("SELECT id FROM subscription WHERE expires <= ?", (now,))
-        for (id_,) in expired:
+        expired = [str(row[0]) for row in self._database.rows("SELECT id FROM subscription WHERE expires <= ?", (now,))]
+        for id_ in expired:
             self.remove(id_)
         return len(expired)
 
@@ -112,8 +112,7 @@ class SubscriptionStore:
     def next_delivery(self, subscription: str, now: float) -> Delivery | None:
         """Return the delivery to a subscription that has been due for longest; None when none is."""
         query = f"SELECT {_DELIVERY} FROM delivery WHERE subscription = ? AND due <= ? ORDER BY due, id LIMIT 1"
-        rows = self._database.rows(query, (subscription, now))
-        return Delivery(*rows[0]) if rows else None
+        return next((Delivery(*row) for row in self._database.rows(query, (subscription, now))), None)
 
     def claim(self, delivery: Delivery, until: float) -> bool:
         """Take a delivery for this process until a moment; return False when another process has it."""

@@ -28,7 +28,7 @@ from connector.service.mcp import mount as mcp
 from connector.service.middleware import Identify, RequestMiddleware
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 from connector.service.operations.operation_service import OperationService
-from connector.service.operations.waiting import Blocking
+from connector.service.operations.waiting import WaitKind
 from connector.service.operations.worker_pool import OperationWorkerPool
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 from connector.service.problems import TITLES, Problem, RequestRefused, of_error
@@ -86,9 +86,10 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     for router in (health.router(), *_routers(options, dependencies, service, pool, trigger)):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
+    keys = app.state.keys = SigningKeys(dependencies.keys_http, options.admission.authority, dependencies.clock)
     app.add_middleware(
         RequestMiddleware,
-        identify=_identify(options, dependencies),
+        identify=_identify(options, dependencies, keys),
         limit=RateLimit(options.requests_per_minute, dependencies.clock),
         body_limit=options.body_limit,
         body_seconds=options.body_seconds,
@@ -173,7 +174,6 @@ def _worker_pool(
 def _lifespan(options: ServiceOptions) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.health.sign_in.start()
         if options.workers:
             app.state.pool.start()
             app.state.periodic_tasks.start()
@@ -206,9 +206,8 @@ def _deployment(options: ServiceOptions) -> Deployment:
     )
 
 
-def _identify(options: ServiceOptions, dependencies: Dependencies) -> Identify:
+def _identify(options: ServiceOptions, dependencies: Dependencies, keys: SigningKeys) -> Identify:
     admission = options.admission
-    keys = SigningKeys(dependencies.keys_http, admission.authority, dependencies.clock)
     authenticator = Authenticator(admission, TokenValidator(admission, keys, dependencies.clock).caller)
 
     async def identify(headers: Mapping[str, str], peer: str) -> Caller:
@@ -217,7 +216,7 @@ def _identify(options: ServiceOptions, dependencies: Dependencies) -> Identify:
         except KeyNotCached as missing:
             tenant = missing.tenant_id
         try:
-            await dependencies.waiting.within(KEYS_SECONDS, Blocking.SIGN_IN, lambda: keys.fetch(tenant))
+            await dependencies.waiting.within(KEYS_SECONDS, WaitKind.SIGN_IN, lambda: keys.fetch(tenant))
             return authenticator.identify(headers, peer)
         except (KeyNotCached, TimeoutError):
             raise RequestRefused(keys_unavailable()) from None

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.operation_store import OperationStore
-from connector.service.operations.waiting import Blocking, Waiter
+from connector.service.operations.waiting import Waiter, WaitKind
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 
 FRESH = 10.0
@@ -49,6 +49,7 @@ class HealthRoutes:
         self._clock = clock
         self._version = version
         self._store, self._looked = "", float("-inf")
+        self._asked = False
         self.sign_in = PeriodicTasks((PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, check),), clock)
 
     def router(self) -> APIRouter:
@@ -65,6 +66,9 @@ class HealthRoutes:
 
     async def ready(self) -> JSONResponse:
         """Say whether requests can be served: 503 names what cannot be used, without detail."""
+        if not self._asked:  # where nobody probes, nobody signs in before the first request
+            self._asked = True
+            self.sign_in.start()
         needed = {"store": await self._store_state(), "work": "ok" if self._working() else "stopped"}
         tasks = {name: state for name, state in self._tasks().items() if state != "ok"}
         beside = {"sign_in": self.sign_in.states()[_SIGN_IN], "tasks": tasks or "ok"}
@@ -85,7 +89,7 @@ class HealthRoutes:
         if self._store == "ok" and self._clock.monotonic() - self._looked < FRESH:
             return self._store
         try:
-            await self._waiting.within(PROBE_SECONDS, Blocking.PROBE, self._operations.unfinished)
+            await self._waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._operations.unfinished)
         except TimeoutError:
             self._store = "slow"
         except ConnectorError as error:

@@ -68,12 +68,13 @@ class PeriodicTasks:
 
     def states(self) -> Mapping[str, str]:
         """Return how each task is: ok, stuck, or the kind of its last failure. A thread that has died is replaced."""
+        restarted = set()
         for task, thread in list(self._threads.items()):
             if not thread.is_alive() and not self._stopping.is_set():
                 _log.error("The thread of the task %s has died and is started again.", task.name)
-                self._failures[task.name] = "restarted"
                 self._start(task)
-        return {task.name: self._state(task) for task in self._tasks}
+                restarted.add(task)
+        return {task.name: "restarted" if task in restarted else self._state(task) for task in self._tasks}
 
     def _state(self, task: PeriodicTask) -> str:
         began = self._began.get(task.name)

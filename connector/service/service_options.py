@@ -40,7 +40,8 @@ class Admission:
     `tenants` maps each tenant that may call to the address of its organization: callers never name one. `audiences`
     are the accepted `aud` claims, `clients` the accepted applications (`azp`, `appid`). A user needs `scope`, an
     application `role`; `operator_role` shows and manages everybody's operations. `authority` is the sign-in host with
-    scheme, `v1_issuer` the same for tokens of version 1. `api_keys` maps the SHA-256 of each key to its name.
+    scheme, `v1_issuer` the same for tokens of version 1. `api_keys` maps the SHA-256 of each key to its
+    tenant and name, `TENANT/NAME`.
     """
 
     sign_in: CallerSignIn = CallerSignIn.ENTRA

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from connector.errors import SettingsError
 from connector.settings.env_file import parse_env
 from connector.settings.identities import identities, no_identities
-from connector.settings.service_settings import COLLECTORS, ServiceSettings
+from connector.settings.service_settings import COLLECTORS, PLATFORMS, ServiceSettings
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME, Variables, sentences
 
@@ -87,6 +87,10 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
 
 
 def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
+    if service.sign_in == "easy_auth" and not _first(environ, *PLATFORMS):
+        problems.append(
+            "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but no platform stands in front that signs callers in. Use entra."
+        )
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)
     return Settings(

@@ -50,8 +50,10 @@ def _api_keys(value: object) -> dict[str, str]:
     entries = _entries(value)
     if len(entries) > MOST_KEYS:
         raise ValueError("may hold two keys: the one in use and its successor")
-    if not all(re.fullmatch(r"[\w.-]+:[0-9a-f]{64}", entry, re.ASCII) for entry in entries):
-        raise ValueError("must be NAME:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one")
+    if not all(re.fullmatch(r"([0-9a-fA-F-]{36}/)?[\w.-]+:[0-9a-f]{64}", entry, re.ASCII) for entry in entries):
+        raise ValueError(
+            "must be TENANT/NAME:SHA256 in lower-case hexadecimal; `connector serve --make-key` prints one"
+        )
     return {digest: name for name, _, digest in (entry.partition(":") for entry in entries)}
 
 
@@ -157,8 +159,8 @@ class ServiceSettings(BaseModel):
     api_keys: Annotated[dict[str, str], BeforeValidator(_api_keys)] = Field(
         {},
         alias="CONNECTOR_SERVICE_API_KEYS",
-        description="Digests of API keys, NAME:SHA256, at most two, separated by a comma; connector serve --make-key "
-        "makes one. Such callers use the organization as the endpoint's application user.",
+        description="Digests of API keys, TENANT/NAME:SHA256, at most two, separated by a comma; connector serve "
+        "--make-key makes one. Such callers use the organization as the endpoint's application user.",
     )
     public_url: Annotated[str, AfterValidator(_origin)] | Literal[""] = Field(
         "",
@@ -224,8 +226,16 @@ class ServiceSettings(BaseModel):
     )
 
 
+PLATFORMS = ("WEBSITE_AUTH_ENABLED", "CONTAINER_APP_NAME")
+"""What App Service and Functions set where they sign callers in, and what Container Apps set."""
 COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
 """The variables by which OpenTelemetry is told where its collector is."""
+
+
+def key_tenant(settings: ServiceSettings) -> str:
+    """Return the tenant of keys that name none: the only one, or the only one at DATAVERSE_URL; else empty."""
+    own = [tenant for tenant, address in settings.tenants.items() if not address or len(settings.tenants) == 1]
+    return own[0] if len(own) == 1 else ""
 
 
 def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:
@@ -253,6 +263,11 @@ def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:
     problems += [
         f"CONNECTOR_SERVICE_WEBHOOK_KEYS has a key of {tenant}, which CONNECTOR_SERVICE_TENANTS does not name."
         for tenant in sorted(strangers)
+    ]
+    problems += [
+        f"CONNECTOR_SERVICE_API_KEYS: the key {name} belongs to no tenant that may call; write TENANT/NAME:SHA256."
+        for name in ([] if development else settings.api_keys.values())
+        if (name.rpartition("/")[0].lower() or key_tenant(settings)) not in settings.tenants
     ]
     if settings.api_keys and settings.access == "on_behalf_of":
         problems.append("CONNECTOR_SERVICE_API_KEYS needs CONNECTOR_SERVICE_ACCESS=by_caller: a key is no user.")

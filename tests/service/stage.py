@@ -107,6 +107,8 @@ class Stage:
     token_until: float = float("-inf")
     changes: Changes = _no_changes
     stopped: float = 0.0
+    check: Callable[[], None] = lambda: None
+    store: str = ""
     journal_size: int = 5000
     sent: int = 0
     made: int = 0
@@ -122,7 +124,7 @@ class Stage:
         again = retry(self._wire, clock=self.clock, chance=chance, policy=RetryPolicy(told=0.0, tries=1))
         self.handler = again
         self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
-        self.ledger = open_ledger(str(self.folder / "jobs.db"), self.clock)
+        self.ledger = open_ledger(self.store or str(self.folder / "jobs.db"), self.clock, patience=1.0)
         self._numbers = itertools.count(1)
 
     def close(self) -> None:
@@ -134,7 +136,7 @@ class Stage:
             organization=self.organization_for,
             address=lambda _caller: self.embedded.url,
             columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
-            check=lambda: None,
+            check=self.check,
             changes=self.changes,
             stopped=lambda _caller: self.stopped,
         )

@@ -30,13 +30,15 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-KEYS = replace(ADMISSION, access=Access.BY_CALLER, api_keys={digest("old"): "spring", digest("new"): "autumn"})
+KEYS = replace(
+    ADMISSION, access=Access.BY_CALLER, api_keys={digest("old"): f"{TENANT}/spring", digest("new"): f"{TENANT}/autumn"}
+)
 
 
 @pytest.mark.parametrize(("key", "name"), [("old", "spring"), ("new", "autumn")])
 def test_two_keys_live_at_once(key: str, name: str) -> None:
     caller = Authenticator(KEYS, no_token).identify({"x-api-key": key}, "192.0.2.7")
-    assert (caller.kind, caller.object_id) == (CallerKind.KEY, name)
+    assert (caller.kind, caller.tenant_id, caller.object_id) == (CallerKind.KEY, TENANT, name)
 
 
 def test_an_unknown_key_is_refused_and_the_digest_is_no_key() -> None:

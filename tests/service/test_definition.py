@@ -18,12 +18,12 @@ from connector.service.connector_definition.definition import (
     MCP_PATH,
     PROPERTIES_PATH,
     SWAGGER_PATH,
+    icon_png,
     mcp_swagger,
     openapi,
     swagger,
     text,
 )
-from connector.service.connector_definition.icon import SIDE, icon_png
 from connector.service.connector_definition.projection import ProjectionError, project
 from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
 from tests.service.definition_lint.document import Document
@@ -201,7 +201,7 @@ def test_the_files_are_served_without_sign_in() -> None:
     assert client.get(PROPERTIES_PATH).json() == FILES["apiProperties.json"]
     assert client.get(MCP_PATH).json() == FILES["mcpDefinition.swagger.json"]
     icon = client.get(ICON_PATH)
-    assert (icon.headers["content-type"], icon.content) == ("image/png", icon_png(BRAND_COLOR))
+    assert (icon.headers["content-type"], icon.content) == ("image/png", icon_png())
 
 
 def test_the_files_name_the_host_of_the_deployment_and_not_that_of_the_request() -> None:
@@ -223,17 +223,17 @@ def test_another_deployment_differs_in_its_own_names_only() -> None:
 
 
 def test_the_icon_is_a_square_png_on_the_brand_colour() -> None:
-    data = icon_png(BRAND_COLOR)
+    data = icon_png()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
-    assert (width, height, depth, kind) == (SIDE, SIDE, 8, 2)
+    assert (width, height, depth, kind) == (160, 160, 8, 2)
     size = struct.unpack(">I", data[33:37])[0]
     pixels = zlib.decompress(data[41 : 41 + size])
-    row = 1 + 3 * SIDE
-    corners = [pixels[y * row + 1 + 3 * x :][:3].hex() for x in (0, SIDE - 1) for y in (0, SIDE - 1)]
+    row = 1 + 3 * 160
+    corners = [pixels[y * row + 1 + 3 * x :][:3].hex() for x in (0, 160 - 1) for y in (0, 160 - 1)]
     assert corners == [BRAND_COLOR[1:]] * 4
-    inked = sum(pixels[i : i + 3] == b"\xff\xff\xff" for y in range(SIDE) for i in range(y * row + 1, (y + 1) * row, 3))
-    assert 0.05 < inked / SIDE**2 < 0.7
+    inked = sum(pixels[i : i + 3] == b"\xff\xff\xff" for y in range(160) for i in range(y * row + 1, (y + 1) * row, 3))
+    assert 0.05 < inked / 160**2 < 0.7
 
 
 # -- the projection ---------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ MODES = {
         ENTRA, tenants={TENANT: "https://a.crm.dynamics.com", OTHER: "https://b.crm.dynamics.com"}
     ),
     "a national cloud": replace(ENTRA, authority="https://login.chinacloudapi.cn"),
-    "API keys": replace(ENTRA, access=Access.APPLICATION, api_keys={"0" * 64: "flow"}),
+    "API keys": replace(ENTRA, access=Access.APPLICATION, api_keys={"0" * 64: f"{TENANT}/flow"}),
     "an emulator, nobody signs in": DEVELOPMENT,
 }
 needs_schemas = pytest.mark.skipif(

@@ -60,7 +60,8 @@ class Authenticator:
                 found = name
         if not found:
             raise unauthorized("api_key_unknown", "The API key is not known here, or no more.")
-        return Caller(CallerKind.KEY, "key", found, "key")
+        tenant, _, name = found.partition("/")
+        return Caller(CallerKind.KEY, tenant, name, "key")
 
     def _by_platform(self, headers: Mapping[str, str]) -> Caller:
         try:

@@ -47,7 +47,7 @@ class _CachedKeys:
 
 
 @dataclass(slots=True)
-class _Fetch:
+class _KeysRead:
     """A look at the sign-in service: when it began, whether it has ended, and after how long the next may begin."""
 
     began: float
@@ -63,7 +63,7 @@ class SigningKeys:
         self._authority = authority.rstrip("/")
         self._clock = clock
         self._cached: dict[str, _CachedKeys] = {}
-        self._fetches: dict[str, _Fetch] = {}
+        self._fetches: dict[str, _KeysRead] = {}
         self._lock = threading.Lock()
 
     def find(self, tenant_id: str, key_id: str) -> PyJWK | None:
@@ -89,7 +89,7 @@ class SigningKeys:
             fetch, now = self._fetches.get(tenant_id), self._clock.monotonic()
             mine = fetch is None or now - fetch.began >= fetch.pause
             if fetch is None or mine:
-                fetch = self._fetches[tenant_id] = _Fetch(now, threading.Event())
+                fetch = self._fetches[tenant_id] = _KeysRead(now, threading.Event())
         if not mine:
             fetch.ended.wait(KEYS_SECONDS)
             return

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from importlib import metadata
+from importlib import metadata, resources
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
-from connector.service.connector_definition.icon import icon_png
 from connector.service.connector_definition.projection import project
-from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
+from connector.service.connector_definition.properties import Deployment, api_properties
 from connector.service.operations.operation_specs import OPERATIONS
 from connector.service.schemas.response_models import ClosedEvent
 
@@ -101,7 +100,7 @@ def router(deployment: Deployment) -> APIRouter:
         return _file(mcp_swagger(deployment))
 
     def icon() -> Response:
-        return Response(icon_png(BRAND_COLOR), media_type="image/png")
+        return Response(icon_png(), media_type="image/png")
 
     served: Mapping[str, Callable[..., Response]] = {
         SWAGGER_PATH: definition,
@@ -112,6 +111,11 @@ def router(deployment: Deployment) -> APIRouter:
     for path, endpoint in served.items():
         routes.add_api_route(path, endpoint, methods=["GET"])
     return routes
+
+
+def icon_png() -> bytes:
+    """Return the connector's icon: a check mark on the brand colour, 160 pixels square (100 to 230 are accepted)."""
+    return resources.files(__package__ or "").joinpath("icon.png").read_bytes()
 
 
 def _file(document: Mapping[str, Any]) -> Response:

@@ -12,17 +12,18 @@ from connector.closing.field import FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, ReopenIntent
 from connector.closing.request import parse_request
 from connector.errors import LedgerError
-from connector.ledger.jobs import AnyIntent, ItemStatus, JobKind
+from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.audit import AuditTrail, of_request
 from connector.service.auth.caller import Caller, CallerKind
+from connector.service.auth.permissions import acts_as_user, may_see, may_see_job
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands
 from connector.service.operations.status_links import Seal
 from connector.service.problems import Problem, RequestRefused, busy, declined
 from connector.service.schemas.request_models import CloseBody, CloseFields, ReopenBody
-from connector.service.service_options import Access, ServiceOptions
+from connector.service.service_options import ServiceOptions
 
 Entropy = Callable[[int], bytes]
 """Returns so many bytes that nobody can guess."""
@@ -82,7 +83,10 @@ class OperationService:
         expires = self._clock.now() + timedelta(seconds=self._options.keep)
         ledger_key = key.ledger
         for _ in range(_MOST_TURNS):
-            asked = NewOperation(ask.caller.owner, ledger_key, key.content, wanted, _kind(wanted), options, expires)
+            caller = ask.caller
+            asked = NewOperation(
+                caller.owner, caller.tenant_id, ledger_key, key.content, wanted, _kind(wanted), options, expires
+            )
             try:
                 operation, new = self.operations.accept(name, asked)
             except KeyReused:
@@ -132,9 +136,14 @@ class OperationService:
 
     def newest(self, caller: Caller, most: int) -> list[StoredOperation]:
         """Return the caller's latest operations; all of the tenant's for an operator."""
-        if not caller.operator:
-            return self.operations.newest(most, caller.owner)
-        return [operation for operation in self.operations.newest(most * 4) if may_see(caller, operation)][:most]
+        if caller.operator:
+            return self.operations.newest(most, tenant=caller.tenant_id)
+        return self.operations.newest(most, owner=caller.owner)
+
+    def jobs(self, caller: Caller, most: int) -> list[Job]:
+        """Return the bulk jobs that the caller may see, the latest first."""
+        admission = self._options.admission
+        return [job for job in self.ledger.jobs() if may_see_job(caller, job, admission)][:most]
 
     def note_waiting(self, operation_id: str, until: datetime, why: str) -> None:
         """Write down until when an operation waits, and for which kind of failure."""
@@ -187,19 +196,6 @@ class OperationService:
     def _record(self, event: str, operation: StoredOperation, ask: OperationRequest) -> None:
         facts = {"run": run_of(ask.headers), "correlation": ask.correlation_id, "opportunity": str(ask.opportunity_id)}
         self._audit.write(of_request(event, operation.job.name, ask.caller, self._clock, facts))
-
-
-def acts_as_user(caller: Caller, access: Access) -> bool:
-    """Return whether the organization is used with the caller's own rights."""
-    return caller.kind is CallerKind.USER and access is not Access.APPLICATION
-
-
-def may_see(caller: Caller, operation: StoredOperation) -> bool:
-    """Return whether the operation is the caller's own, or an operator's of the same tenant."""
-    if operation.owner == caller.owner:
-        return True
-    tenant = operation.owner.split(":")[1]
-    return caller.operator and (caller.kind is CallerKind.DEVELOPER or tenant in (caller.tenant_id, "key"))
 
 
 def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:

@@ -26,7 +26,7 @@ STORE_SECONDS = 20.0
 """Seconds for which a request waits for the store."""
 
 
-class Blocking(StrEnum):
+class WaitKind(StrEnum):
     """What blocking work waits for; each kind has threads of its own, so that one that is silent stops no other."""
 
     STORE = "store"
@@ -35,7 +35,7 @@ class Blocking(StrEnum):
     PROBE = "probe"
 
 
-_THREADS = {Blocking.STORE: 32, Blocking.SIGN_IN: 16, Blocking.ORGANIZATION: 32, Blocking.PROBE: 2}
+_THREADS = {WaitKind.STORE: 32, WaitKind.SIGN_IN: 16, WaitKind.ORGANIZATION: 32, WaitKind.PROBE: 2}
 
 
 class Draining(Exception):
@@ -55,7 +55,7 @@ class Waiter(Protocol):
     async def apart(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, which asks the store; raises RequestRefused (503) when that takes too long."""
 
-    async def within(self, seconds: float, kind: Blocking, call: Callable[[], T]) -> T:
+    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T]) -> T:
         """Return what `call` returns; raises TimeoutError when that takes longer."""
 
     def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
@@ -88,7 +88,7 @@ class EventLoopWaiter:
     """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
 
     def __init__(self) -> None:
-        self._limiters: dict[Blocking, CapacityLimiter] = {}
+        self._limiters: dict[WaitKind, CapacityLimiter] = {}
         self._listeners: dict[str, list[_EventLoopListener]] = {}
         self._lock = threading.Lock()
         self._draining = False
@@ -96,11 +96,11 @@ class EventLoopWaiter:
     async def apart(self, call: Callable[[], T]) -> T:
         """Run `call` in one of the threads for the store."""
         try:
-            return await self.within(STORE_SECONDS, Blocking.STORE, call)
+            return await self.within(STORE_SECONDS, WaitKind.STORE, call)
         except TimeoutError:
             raise RequestRefused(busy(503, "store_slow", _SLOW_STORE, RETRY_AFTER)) from None
 
-    async def within(self, seconds: float, kind: Blocking, call: Callable[[], T]) -> T:
+    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T]) -> T:
         """Run `call` in a thread of its kind, which it keeps to its end though nobody may wait for that any more."""
         limiter = self._limiters.get(kind) or self._limiters.setdefault(kind, CapacityLimiter(_THREADS[kind]))
         asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=limiter))

@@ -26,9 +26,10 @@ from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
 from connector.service.auth.caller import Caller
+from connector.service.auth.permissions import acts_as_user
 from connector.service.dependencies import OrganizationAccess
 from connector.service.operations.operation_results import quote_results, step_results
-from connector.service.operations.operation_service import acts_as_user, wish_values
+from connector.service.operations.operation_service import wish_values
 from connector.service.operations.operation_specs import (
     OPERATIONS,
     ColumnsTable,
@@ -37,7 +38,7 @@ from connector.service.operations.operation_specs import (
     ReasonsTable,
     register,
 )
-from connector.service.operations.waiting import Blocking, Waiter
+from connector.service.operations.waiting import Waiter, WaitKind
 from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy
 from connector.service.routes.operation_routes import caller_of, json_response
 from connector.service.schemas.request_models import PlanBody
@@ -128,7 +129,7 @@ class ReadingRoutes:
         if stopped > left:
             raise RequestRefused(_late(stopped))
         try:
-            return await self._waiting.within(left, Blocking.ORGANIZATION, call)
+            return await self._waiting.within(left, WaitKind.ORGANIZATION, call)
         except TimeoutError:
             raise RequestRefused(_late(self._organizations.stopped(caller))) from None
 

@@ -121,7 +121,7 @@ class OperationsPage:
         return hmac.new(self._secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
     def _page(self, caller: Caller, notice: str = "") -> str:
-        jobs = self._service.ledger.jobs()[:SHOWN] if caller.operator else []
+        jobs = self._service.jobs(caller, SHOWN)
         return (
             _templates()
             .get_template("operations.html")
