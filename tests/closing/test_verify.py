@@ -1,0 +1,168 @@
+"""What a look tells of a step that was sent, and what was done otherwise than asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from connector.closing.model import (
+    Intent,
+    OpportunityState,
+    Outcome,
+    QuoteState,
+    Snapshot,
+    Step,
+    StepKind,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.verify import closing_warnings, left_a_mark, shows, standing, status_warnings
+from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote, quote_id
+from tests.closing.test_plan import seen
+
+DRAFT, ACTIVE, WON, LOST, CANCELED = 1, 2, 4, 5, 6
+
+
+def step(kind: StepKind, number: int = 1, state: int | None = None, status: int | None = None) -> Step:
+    return Step(kind, "quote", quote_id(number), f"QUO-{number}", "", "Any", state, status)
+
+
+def closed(status: int = 3, state: OpportunityState = OpportunityState.WON, quotes: tuple[int, ...] = ()) -> Snapshot:
+    snapshot = seen(organization(quotes))
+    return replace(snapshot, opportunity=replace(snapshot.opportunity, state=state, status=status))
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "statuses", "shown"),
+    [
+        (StepKind.CLOSE_ALL_QUOTES, None, (WON, LOST), True),
+        (StepKind.CLOSE_ALL_QUOTES, None, (), True),
+        (StepKind.CLOSE_ALL_QUOTES, None, (LOST, DRAFT), False),
+        (StepKind.CLOSE_ALL_QUOTES, None, (ACTIVE, LOST), False),
+        (StepKind.DELETE_QUOTE, None, (), True),
+        (StepKind.DELETE_QUOTE, None, (DRAFT,), False),
+        (StepKind.ACTIVATE_QUOTE, QuoteState.ACTIVE, (DRAFT,), False),
+        (StepKind.ACTIVATE_QUOTE, QuoteState.ACTIVE, (ACTIVE,), True),
+        (StepKind.ACTIVATE_QUOTE, QuoteState.ACTIVE, (LOST,), True),
+        (StepKind.ACTIVATE_QUOTE, QuoteState.ACTIVE, (), False),
+        (StepKind.CLOSE_QUOTE, QuoteState.CLOSED, (LOST,), True),
+        (StepKind.CLOSE_QUOTE, QuoteState.CLOSED, (WON,), False),
+        (StepKind.CLOSE_QUOTE, QuoteState.CLOSED, (), False),
+    ],
+)
+def test_a_step_is_seen_in_what_it_leaves(
+    kind: StepKind, state: QuoteState | None, statuses: tuple[int, ...], shown: bool
+) -> None:
+    assert shows(step(kind, state=state), seen(organization(statuses))) is shown
+
+
+def test_the_step_of_the_opportunity_is_seen_in_its_state() -> None:
+    close = Step(
+        StepKind.CLOSE_OPPORTUNITY,
+        "opportunity",
+        OPPORTUNITY_ID,
+        "Fleet",
+        "",
+        "WinOpportunity",
+        OpportunityState.WON,
+        3,
+    )
+    assert shows(close, closed())
+    assert not shows(close, closed(4, OpportunityState.LOST))
+    assert not shows(close, seen(organization()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "before", "after", "marked"),
+    [
+        (StepKind.CLOSE_QUOTE, StepStatus.DONE, (ACTIVE,), (LOST,), True),
+        (StepKind.CLOSE_QUOTE, StepStatus.DONE, (ACTIVE,), (ACTIVE,), False),
+        (StepKind.CLOSE_QUOTE, StepStatus.FAILED, (ACTIVE,), (DRAFT,), True),
+        (StepKind.CLOSE_QUOTE, StepStatus.FAILED, (DRAFT,), (DRAFT,), False),
+        (StepKind.CLOSE_QUOTE, StepStatus.FAILED, (ACTIVE,), (LOST,), False),
+        (StepKind.CLOSE_QUOTE, StepStatus.UNKNOWN, (ACTIVE,), (LOST,), False),
+        (StepKind.CLOSE_ALL_QUOTES, StepStatus.DONE, (ACTIVE, DRAFT), (LOST, DRAFT), True),
+        (StepKind.CLOSE_ALL_QUOTES, StepStatus.DONE, (ACTIVE, DRAFT), (ACTIVE, DRAFT), False),
+    ],
+)
+def test_an_attempt_leaves_a_mark_when_its_record_is_otherwise_than_before(
+    kind: StepKind, status: StepStatus, before: tuple[int, ...], after: tuple[int, ...], marked: bool
+) -> None:
+    result = StepResult(step(kind), status)
+    assert left_a_mark(result, seen(organization(before)), seen(organization(after))) is marked
+
+
+def test_a_failed_step_of_the_opportunity_leaves_none() -> None:
+    failed = StepResult(
+        Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Any"), StepStatus.FAILED
+    )
+    assert not left_a_mark(failed, closed(), seen(organization()))
+
+
+def test_what_stands_is_told_by_number_by_name_or_by_id() -> None:
+    quotes = (
+        quote(1, DRAFT),
+        replace(quote(2, LOST), number=""),
+        replace(quote(3, WON), number="", name=""),
+    )
+    assert standing(replace(closed(), quotes=quotes)) == (
+        f"the opportunity is won, quote QUO-1 is draft, quote Offer 2 is closed, quote {quote_id(3)} is won."
+    )
+
+
+def test_another_status_reason_than_was_given_is_told() -> None:
+    after = seen(organization((CANCELED, LOST, ACTIVE)))
+    results = [
+        StepResult(step(StepKind.CLOSE_QUOTE, 1, 3, LOST), StepStatus.DONE),
+        StepResult(step(StepKind.CLOSE_QUOTE, 2, 3, LOST), StepStatus.DONE),
+        StepResult(step(StepKind.ACTIVATE_QUOTE, 3, 1, 3), StepStatus.DONE),
+        StepResult(step(StepKind.CLOSE_QUOTE, 3, 3, LOST), StepStatus.NOT_RUN),
+        StepResult(step(StepKind.CLOSE_QUOTE, 9, 3, LOST), StepStatus.DONE),
+        StepResult(
+            Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Any", None, 3),
+            StepStatus.DONE,
+        ),
+    ]
+    assert list(status_warnings(results, after)) == [
+        "The quote QUO-1 has the status reason 6, not 5 as was asked.",
+        "The opportunity Fleet has the status reason 1, not 3 as was asked.",
+    ]
+
+
+def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
+    intent = Intent(
+        OPPORTUNITY_ID,
+        Outcome.WON,
+        status="Won by Referral",
+        closed_on=date(2026, 1, 31),
+        actual_revenue=Decimal(12),
+        winning_quote_id=quote_id(1),
+    )
+    after = closed(3, quotes=(LOST, WON, DRAFT, ACTIVE))
+    assert list(closing_warnings(intent, after, METADATA)) == [
+        "The opportunity has the status reason 3, not 100000001 as was asked.",
+        f"The opportunity's close date is {after.opportunity.actual_close_date}, not 2026-01-31 as was asked.",
+        f"The opportunity's revenue is {after.opportunity.actual_value}, not 12 as was asked.",
+        "The winning quote QUO-1 is closed, not won.",
+        "Quote QUO-3 of the closed opportunity is draft; it was left alone.",
+        "Quote QUO-4 of the closed opportunity is active; it was left alone.",
+    ]
+
+
+def test_nothing_is_told_where_all_is_as_asked() -> None:
+    intent = Intent(
+        OPPORTUNITY_ID,
+        Outcome.WON,
+        status=3,
+        closed_on=date(2026, 1, 31),
+        actual_revenue=Decimal(12),
+        winning_quote_id=quote_id(1),
+    )
+    after = closed(3, quotes=(WON, LOST))
+    opportunity = replace(after.opportunity, actual_close_date=date(2026, 1, 31), actual_value=Decimal("12.00"))
+    assert list(closing_warnings(intent, replace(after, opportunity=opportunity), METADATA)) == []
+    bare = Intent(OPPORTUNITY_ID, Outcome.WON)
+    assert list(closing_warnings(bare, after, METADATA)) == []
