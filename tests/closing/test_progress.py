@@ -1,0 +1,188 @@
+"""One opportunity on its way, advanced by hand: what each look and each answer leads to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from connector.closing.close import progress_of
+from connector.closing.converge import look
+from connector.closing.goal import missing
+from connector.closing.model import (
+    Intent,
+    OpportunityState,
+    Outcome,
+    Plan,
+    ReopenIntent,
+    Report,
+    ReportStatus,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.progress import Progress
+from connector.errors import Broken, ConnectorError, Effect, InputError, NotConverged, NotSent, Rejected, Unanswered
+from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, SmallOrganization, organization
+from tests.closing.test_plan import PROJECT, seen
+
+WON = Intent(OPPORTUNITY_ID, Outcome.WON)
+LATER = "Run the same again in a few minutes: it goes on from what stands."
+
+
+def planned(progress: Progress, small: SmallOrganization) -> Plan:
+    plan = progress.look(seen(small), small.known)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def taken(
+    status: StepStatus = StepStatus.DONE, error: ConnectorError | None = None, *, intent: Intent = WON
+) -> tuple[Progress, SmallOrganization]:
+    """Return a progress whose only write, the close of the opportunity, came to this."""
+    progress, small = progress_of(intent), organization()
+    plan = planned(progress, small)
+    progress.take(plan, [StepResult(plan.steps[0], status, error)])
+    return progress, small
+
+
+def test_no_group_is_looked_at_without_a_read() -> None:
+    small = organization()
+    assert look(small, []) == []
+    assert small.calls == 0
+
+
+def test_the_answers_tell_the_end_where_every_step_was_done() -> None:
+    progress, _ = taken()
+    report = progress.answered()
+    assert report is not None
+    assert (report.status, report.rounds, report.warnings) == (ReportStatus.CLOSED, 1, ())
+    assert [result.status for result in report.steps] == [StepStatus.DONE]
+
+
+def test_the_answers_tell_no_end_before_anything_was_sent_or_where_something_is_left_or_in_doubt() -> None:
+    assert progress_of(WON).answered() is None
+    assert taken(StepStatus.FAILED, Rejected("No.", status=400))[0].answered() is None
+    assert taken(StepStatus.NOT_RUN)[0].answered() is None
+    assert taken(StepStatus.UNKNOWN, Unanswered("No answer came."))[0].answered() is None
+
+
+def test_what_project_operations_accepted_may_still_run_and_is_no_end() -> None:
+    small = organization((2,), work_based=True)
+    small.known = PROJECT
+    progress = progress_of(WON)
+    plan = planned(progress, small)
+    progress.take(plan, [StepResult(step, StepStatus.DONE) for step in plan.steps])
+    assert progress.answered() is None
+
+
+def test_a_progress_may_be_bound_to_a_plan() -> None:
+    small = organization()
+    digest = planned(progress_of(WON), small).digest
+    assert isinstance(progress_of(WON, digest).look(seen(small), METADATA), Plan)
+    report = progress_of(WON, "another").look(seen(small), METADATA)
+    assert isinstance(report, Report)
+    assert (report.status, report.reason_code) == (ReportStatus.REFUSED, "plan_changed")
+    assert report.reason == (
+        f"What must be done is no longer the plan another: it is now {digest}. Review it and run that."
+    )
+    assert report.digest == digest
+
+
+def test_the_end_after_too_many_rounds_says_what_came_last_and_what_stands() -> None:
+    progress, _ = taken(StepStatus.FAILED, Broken("The service failed.", status=503))
+    report = progress.give_up()
+    error = report.error
+    assert isinstance(error, NotConverged)
+    assert error.message == "It did not come to an end in 1 rounds. The last failure: The service failed."
+    assert (error.remedy, error.effect, report.status) == (LATER, Effect.UNKNOWN, ReportStatus.FAILED)
+    assert report.reason == "When last seen, the opportunity is open."
+    assert isinstance(error.last, Broken)
+
+
+def test_the_end_without_any_failure_names_none() -> None:
+    progress, _ = taken(StepStatus.NOT_RUN)
+    error = progress.give_up().error
+    assert isinstance(error, NotConverged)
+    assert (error.message, error.last) == ("It did not come to an end in 1 rounds.", None)
+
+
+def test_a_failed_read_is_what_the_last_failure_was_where_no_write_failed() -> None:
+    progress, small = taken(StepStatus.NOT_RUN)
+    assert progress.could_not_look(Broken("The service failed.", status=503)) is None
+    progress.look(seen(small), METADATA)
+    error = progress.give_up().error
+    assert error is not None
+    assert error.message.endswith("The last failure: The service failed.")
+
+
+def test_an_error_after_a_write_without_an_answer_says_that_it_may_still_take_effect() -> None:
+    progress, _ = taken(StepStatus.UNKNOWN, Unanswered("No answer came."))
+    error = progress.fail(InputError("No.", remedy="Ask.")).error
+    assert isinstance(error, NotConverged)
+    assert error.message == "No. Earlier writes of this call had no answer and may still take effect."
+    assert (error.remedy, error.effect) == ("Ask.", Effect.UNKNOWN)
+    assert isinstance(error.last, InputError)
+    progress.wait(120.0)
+    assert isinstance(progress.fail(InputError("No.")).error, InputError)
+
+
+def test_a_write_without_an_answer_is_in_doubt_for_two_minutes_after_it() -> None:
+    progress, _ = taken(StepStatus.UNKNOWN, Unanswered("No answer came."))
+    progress.wait(60.0)
+    progress.wait(59.5)
+    assert progress.in_doubt
+    progress.wait(0.5)
+    assert not progress.in_doubt
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "helps"),
+    [
+        (StepStatus.DONE, None, False),
+        (StepStatus.FAILED, NotSent("No connection."), True),
+        (StepStatus.FAILED, Rejected("No.", status=400), False),
+        (StepStatus.UNKNOWN, Unanswered("No answer came."), True),
+    ],
+)
+def test_waiting_may_help_where_the_failure_passes_or_the_end_is_in_doubt(
+    status: StepStatus, error: ConnectorError | None, helps: bool
+) -> None:
+    assert taken(status, error)[0].is_doubtful is helps
+
+
+def test_a_look_that_failed_for_good_is_the_end_unless_every_step_was_answered_well() -> None:
+    lasting = Rejected("Not for you.", status=403)
+    report = taken()[0].could_not_look(lasting)
+    assert report is not None
+    assert report.status is ReportStatus.CLOSED
+    assert report.warnings == ("All steps were done, but reading back failed: Not for you.",)
+    report = progress_of(WON).could_not_look(lasting)
+    assert report is not None
+    assert (report.status, report.error, report.rounds) == (ReportStatus.FAILED, lasting, 1)
+
+
+def test_the_activities_are_read_to_reopen_and_to_tell_whose_close_it_was() -> None:
+    assert progress_of(ReopenIntent(OPPORTUNITY_ID)).needs_activities
+    assert not progress_of(WON).needs_activities
+    assert not taken()[0].needs_activities
+    assert taken(StepStatus.UNKNOWN, Unanswered("No answer came."))[0].needs_activities
+
+
+def test_a_refusal_waits_while_a_write_may_still_take_effect_and_nothing_moved() -> None:
+    progress, small = taken(StepStatus.UNKNOWN, Unanswered("No answer came."))
+    small.add_quote(1, 1)
+    leave = replace(seen(small), opportunity=replace(small.rows.opportunity, state=OpportunityState.LOST, status=4))
+    assert isinstance(progress.look(leave, METADATA), Report)
+    progress, small = taken(StepStatus.UNKNOWN, Unanswered("No answer came."), intent=replace(WON))
+    bound = replace(progress, if_plan="another")
+    assert bound.look(seen(small), METADATA) is not None
+
+
+def test_the_missing_is_named() -> None:
+    assert missing(UUID(int=5)).status == 404
+    report = progress_of(WON).look(None, METADATA)
+    assert isinstance(report, Report)
+    assert report.error is not None
+    assert report.error.message == missing(OPPORTUNITY_ID).message
+    assert report.after is None
