@@ -35,7 +35,7 @@ def demo(*, as_json: bool) -> int:
     Nothing is needed and nothing is left behind: the emulator serves made-up data from a temporary folder.
     """
     clock, steps = SystemClock(), dict[str, DemoStep]()
-    with tempfile.TemporaryDirectory(prefix="connector-demo-") as folder, running_emulator(Path(folder)) as ready:
+    with _temporary_folder() as folder, running_emulator(Path(folder)) as ready:
         connection = connect(load({}, ready.env_file))
         try:
             reader = IndependentReader(ready)
@@ -52,6 +52,11 @@ def demo(*, as_json: bool) -> int:
     else:
         click.echo("\nVerified: everything is as it should be." if verified else "\nNOT verified: see above.")
     return ExitCode.DONE if verified else ExitCode.FAILED
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that is gone at the end; on Windows a virus scanner may still hold a file of it."""
+    return tempfile.TemporaryDirectory(prefix="connector-demo-", ignore_cleanup_errors=sys.platform == "win32")
 
 
 def _say(sentence: str, *, as_json: bool) -> None:

@@ -121,9 +121,7 @@ async def _until_stopped(
     options: ServeOptions, emulator: Emulator, sock: socket.socket, files: Certificates, announce: Announce
 ) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop_on_signals(asyncio.get_running_loop(), stop)
     server = Server(emulator, emulator.options.url, files.server_context())
     await server.start(sock)
     try:
@@ -137,6 +135,15 @@ async def _until_stopped(
         await stop.wait()
     finally:
         await server.stop()  # also when a file could not be written: a loop with a server in it does not end
+
+
+def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Set `stop` when the process is asked to end; the loops of Windows have no signal handlers of their own."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:
+            signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(stop.set))
 
 
 def _write_settings(env_file: Path, ready: Mapping[str, str], tenant: Tenant) -> None:

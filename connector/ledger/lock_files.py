@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,7 +31,7 @@ class LockFiles:
         descriptor = self._held.pop(worker, None)
         if descriptor is not None:
             os.close(descriptor)
-        self._path(worker).unlink(missing_ok=True)
+        self._remove(worker)
 
     def is_dead(self, worker: int) -> bool | None:
         """Return whether nobody holds the file of `worker`, which is removed then; None when it cannot be looked at."""
@@ -49,13 +49,17 @@ class LockFiles:
             return False
         finally:
             os.close(descriptor)
-        self._path(worker).unlink(missing_ok=True)
+        self._remove(worker)
         return True
 
     def close(self) -> None:
         """Let go of everything."""
         for worker in list(self._held):
             self.let_go(worker)
+
+    def _remove(self, worker: int) -> None:
+        with suppress(PermissionError):  # Windows: somebody else is looking at it, and removes it in turn
+            self._path(worker).unlink(missing_ok=True)
 
     def _path(self, worker: int) -> Path:
         return self._prefix.with_name(f"{self._prefix.name}-worker-{worker}")

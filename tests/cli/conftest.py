@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from connector.clock import SystemClock
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.cli.desk import Desk
+
+# Windows has no terminals of Unix.
+collect_ignore = ["test_terminal.py", "test_closing.py"] if sys.platform == "win32" else []
 
 
 @pytest.fixture(scope="session")
