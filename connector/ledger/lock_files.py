@@ -28,10 +28,10 @@ class LockFiles:
 
     def let_go(self, worker: int) -> None:
         """Unlock and remove the file of `worker`."""
-        descriptor = self._held.pop(worker, None)
-        if descriptor is not None:
+        if (descriptor := self._held.pop(worker, None)) is not None:
             os.close(descriptor)
-        self._remove(worker)
+        with suppress(OSError):  # Windows: somebody else is looking at it, and removes it in turn
+            self._path(worker).unlink()
 
     def is_dead(self, worker: int) -> bool | None:
         """Return whether nobody holds the file of `worker`, which is removed then; None when it cannot be looked at."""
@@ -49,17 +49,14 @@ class LockFiles:
             return False
         finally:
             os.close(descriptor)
-        self._remove(worker)
+        with suppress(OSError):  # the same
+            self._path(worker).unlink()
         return True
 
     def close(self) -> None:
         """Let go of everything."""
         for worker in list(self._held):
             self.let_go(worker)
-
-    def _remove(self, worker: int) -> None:
-        with suppress(PermissionError):  # Windows: somebody else is looking at it, and removes it in turn
-            self._path(worker).unlink(missing_ok=True)
 
     def _path(self, worker: int) -> Path:
         return self._prefix.with_name(f"{self._prefix.name}-worker-{worker}")
@@ -71,8 +68,7 @@ def exclusive(path: Path) -> Iterator[bool]:
 
     However a process ends, the next one gets True. Raises OSError where no file can be made.
 
-    >>> with exclusive(folder / "nightly") as alone:
-    ...     alone
+    >>> with exclusive(folder / "nightly") as alone: alone
     True
     """
     path.parent.mkdir(parents=True, exist_ok=True)
