@@ -71,7 +71,7 @@ class Worker:
         return DesiredState(rows[0][0]) if rows else DesiredState.CANCEL
 
     def claim(self, job: Job, most: int) -> list[Item]:
-        """Take up to `most` items, those that waited first; it is committed when this returns.
+        """Take up to `most` items, those that were never tried first; it is committed when this returns.
 
         Nothing is returned when the job is paused, cancelled or has nothing to claim now: see `idle`. Opportunities
         that are in anybody's hands, in this or another job, are passed over.
@@ -107,22 +107,24 @@ class Worker:
             self.heartbeat(transaction)
             return self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
 
-    def requeue(self, job: Job, items: Sequence[Item], seconds: float) -> Receipt:
-        """Put items back to be tried again after `seconds`, which are at most LONGEST_WAIT; the attempt counts."""
+    def requeue(self, job: Job, items: Sequence[Item], seconds: float, reason: str = "") -> Receipt:
+        """Put items back to be tried after all others, in `seconds` (at most LONGEST_WAIT); `reason` is told."""
         due = self._clock.now().timestamp() + min(max(seconds, 0.0), LONGEST_WAIT)
-        with self._database.transaction() as transaction:
-            mine = self._mine(transaction, job, items, _CLAIMED)
-            self._set(transaction, job, list(mine), "status = 'waiting', holder = NULL, due = ?", (due,))
-            add_to_tally(transaction, job.id, _moved(len(mine), ItemStatus.WAITING))
-            self.heartbeat(transaction)
-            return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
+        change = "status = 'waiting', holder = NULL, due = ?, reason = ?"
+        return self._put_back(job, items, ItemStatus.WAITING, change, (due, reason or None))
 
     def release(self, job: Job, items: Sequence[Item | ItemResult]) -> Receipt:
         """Give items back untouched, for anybody to claim; the attempt does not count."""
+        change = "status = 'pending', holder = NULL, attempts = attempts - 1"
+        return self._put_back(job, items, ItemStatus.PENDING, change, ())
+
+    def _put_back(
+        self, job: Job, items: Sequence[Item | ItemResult], to: ItemStatus, change: str, values: Sequence[Value]
+    ) -> Receipt:
         with self._database.transaction() as transaction:
             mine = self._mine(transaction, job, items, _CLAIMED)
-            self._set(transaction, job, list(mine), "status = 'pending', holder = NULL, attempts = attempts - 1", ())
-            add_to_tally(transaction, job.id, _moved(len(mine), ItemStatus.PENDING))
+            self._set(transaction, job, list(mine), change, values)
+            add_to_tally(transaction, job.id, {(ItemStatus.CLAIMED, ""): -len(mine), (to, ""): len(mine)})
             self.heartbeat(transaction)
             return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
 
@@ -141,19 +143,16 @@ class Worker:
         ahead = (due or 0.0) - self._clock.now().timestamp()
         return min(max(ahead, 0.0), LOOK_AGAIN * 10) if ahead <= LONGEST_WAIT else 0.0
 
-    # -- inside a transaction: items first, then tally, job, worker, so that no two wait for each other ---------------
+    # Inside a transaction: items first, then tally, job, worker, so that no two wait for each other.
 
     def _claimable(self, transaction: Transaction, job: int, most: int) -> list[SqlRow]:
+        pending = transaction.rows(PENDING + self._database.skip_locked, (job, most))
+        if len(pending) == most:
+            return pending
         now = self._clock.now().timestamp()
-        waiting = transaction.rows(
+        return pending + transaction.rows(
             WAITING + self._database.skip_locked,
-            (job, now, now + LONGEST_WAIT, most),
-        )
-        if len(waiting) == most:
-            return waiting
-        return waiting + transaction.rows(
-            PENDING + self._database.skip_locked,
-            (job, most - len(waiting)),
+            (job, now, now + LONGEST_WAIT, most - len(pending)),
         )
 
     def _mine(
@@ -220,10 +219,6 @@ class Worker:
             )
 
 
-def _moved(count: int, status: ItemStatus) -> dict[tuple[ItemStatus, str], int]:
-    return {(ItemStatus.CLAIMED, ""): -count, (status, ""): count}
-
-
 def _update(result: ItemResult, key: int, now: float) -> tuple[Value, ...]:
     report = report_bytes(result.report) if result.report else None
     return result.status.value, result.reason or None, report, None, now, key
@@ -235,7 +230,8 @@ def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
         return
     marks = ", ".join("?" * len(rows))
     transaction.run(
-        "UPDATE item SET status = 'claimed', holder = ?, epoch = epoch + 1, attempts = attempts + 1, due = NULL"
+        "UPDATE item SET status = 'claimed', holder = ?, epoch = epoch + 1, attempts = attempts + 1,"
+        " due = NULL, reason = NULL"
         f" WHERE id IN ({marks})",
         (worker, *(item[0] for item in rows)),
     )

@@ -85,8 +85,6 @@ class Ledger:
         """Close the store."""
         self.database.close()
 
-    # -- jobs -----------------------------------------------------------------------------------------------------
-
     def create(
         self,
         name: str,
@@ -174,8 +172,6 @@ class Ledger:
             discard(self.database, job)
         return [name for _, name in rows]
 
-    # -- control --------------------------------------------------------------------------------------------------
-
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Say what is wanted of a job; who works on it sees it at the next commit or sign of life."""
         job = self.job(name)
@@ -215,8 +211,6 @@ class Ledger:
                 transaction.run("UPDATE job SET state = 'ready', finished = NULL WHERE id = ?", (job,))
         return piece
 
-    # -- what there is to see -------------------------------------------------------------------------------------
-
     def counts(self, name: str) -> Counts:
         """Return how many items have which status; kept with every commit, so asking is cheap at any size."""
         rows = self.database.rows(
@@ -230,6 +224,15 @@ class Ledger:
             if reason:
                 reasons[status, reason] = count
         return Counts(by_status, reasons)
+
+    def tried_later(self, name: str) -> list[tuple[str, int, float]]:
+        """Return why how many items wait to be tried again, and in how many seconds the first of them is due."""
+        rows = self.database.rows(
+            "SELECT COALESCE(reason, ''), COUNT(*), MIN(due) FROM item WHERE status = 'waiting'"
+            " AND job = (SELECT id FROM job WHERE name = ?) GROUP BY 1 ORDER BY 2 DESC",
+            (name,),
+        )
+        return [(reason, count, max(0.0, due - self.now())) for reason, count, due in rows]
 
     def records(self, name: str, statuses: Sequence[ItemStatus] = (), after: int = 0) -> Iterator[Record]:
         """Return the items of a job, or those with these statuses, from row `after` on, in the order of the input.
@@ -265,8 +268,6 @@ class Ledger:
         )
         workers = [WorkerInfo(id_, who, job, _moment(start), _moment(seen)) for id_, who, job, start, seen in rows]
         return [worker for worker in workers if name in ("", worker.job)]
-
-    # -- work -----------------------------------------------------------------------------------------------------
 
     def enter(self, who: str, job: str = "") -> Worker:
         """Begin to work, on one job or, without a name, on any; `who` tells people where this is, as `host:1234`.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
-from connector.bulk.run.decision import Decisions
+from connector.bulk.run.decision import Decisions, SendOrder
 from connector.bulk.run.pipeline import Pipeline
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
@@ -114,7 +114,7 @@ class Client:
 
     def work_off(self, items: Sequence[Item]) -> Decisions:
         """Work rows of a bulk job off as the job does, but one batch after the other."""
-        pipeline = Pipeline(self, _AtOnce(), self._clock, self._chance.random, lambda: None)
+        pipeline = Pipeline(self, _AtOnce(), self._clock, self._chance.random, lambda: None, SendOrder())
         pipeline.add(items)
         while not pipeline.idle:
             self._clock.sleep(max(LOOK, min(pipeline.due_in(), 1.0)))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from connector.bulk.run.decision import RowVerdict
+from connector.bulk.run.decision import RowVerdict, SendOrder
 from connector.errors import ConnectorError, Forbidden
 from connector.ledger.jobs import ItemResult, ItemStatus
 
 ALIKE = 25
-"""Rows in a row that fail alike, while none is done, before the job stops."""
+"""Rows that fail alike, while none that was sent later is done, before the job stops."""
 ALIKE_FORBIDDEN = 3
 """The same where what is refused is a matter of the user or the environment."""
-_DONE = frozenset({ItemStatus.CLOSED, ItemStatus.REOPENED})
 
 
 class Stopped(ConnectorError):
@@ -29,55 +29,51 @@ class BreakerDecision:
 
 
 class Breaker:
-    """Holds failures that are alike until a row is done (they were single trouble) or too many came (it stops).
+    """Holds failures until a row that was sent after them is done (single trouble) or too many are alike (it stops).
 
     `open` says why the job stops. `most` is how many; infinite where the job shall go on whatever fails.
     """
 
-    def __init__(self, most: float = ALIKE) -> None:
+    def __init__(self, order: SendOrder, most: float = ALIKE) -> None:
         self.open: ConnectorError | None = None
+        self._order = order
         self._most = most
         self._held: list[RowVerdict] = []
 
     def sift(self, verdicts: Sequence[RowVerdict]) -> BreakerDecision:
-        """Take verdicts in the order in which they came."""
-        decision = BreakerDecision()
-        for verdict in verdicts:
-            if verdict.result.status is ItemStatus.FAILED:
-                self._hold(verdict, decision)
-                continue
-            if verdict.result.status in _DONE:
-                self._release(decision)
-            decision.record.append(verdict.result)
+        """Take verdicts; what is not a failure is recorded at once."""
+        failed = [verdict for verdict in verdicts if verdict.result.status is ItemStatus.FAILED]
+        decision = BreakerDecision(
+            [verdict.result for verdict in verdicts if verdict.result.status is not ItemStatus.FAILED]
+        )
+        self._held += failed
+        self._settle(decision, [one for one in self._held if one.sent < self._order.done or self._most == float("inf")])
+        for reason, count in Counter(one.result.reason for one in self._held).items():
+            alike = [one for one in self._held if one.result.reason == reason]
+            if self.open is None and count >= (ALIKE_FORBIDDEN if _is_forbidden(alike[-1]) else self._most):
+                self.open = _why(alike)
+        if self.open is not None:
+            self._give_back(decision)
         return decision
 
     def end(self) -> BreakerDecision:
-        """Return what is held when nothing more comes: single trouble, unless all of it is the user's."""
+        """Return what is held when nothing more comes: single trouble, unless it is the user's and nothing was done."""
         decision = BreakerDecision()
-        if self._held and self._most < float("inf") and _is_forbidden(self._held[-1]):
-            self._stop(decision)
-        self._release(decision)
+        if self._held and not self._order.done and all(_is_forbidden(one) for one in self._held):
+            self.open = _why(self._held)
+            self._give_back(decision)
+        self._settle(decision, self._held)
         return decision
 
-    def _hold(self, verdict: RowVerdict, decision: BreakerDecision) -> None:
-        if self._held and self._held[-1].result.reason != verdict.result.reason:
-            self._release(decision)
-        self._held.append(verdict)
-        most = min(self._most, ALIKE_FORBIDDEN) if _is_forbidden(verdict) and self._most < float("inf") else self._most
-        if self.open is not None or len(self._held) >= most:
-            self._stop(decision)
-        elif self._most == float("inf"):
-            self._release(decision)
+    def _settle(self, decision: BreakerDecision, verdicts: Sequence[RowVerdict]) -> None:
+        """Let failures count."""
+        decision.record += [verdict.result for verdict in verdicts]
+        self._held = [verdict for verdict in self._held if verdict not in verdicts]
 
-    def _release(self, decision: BreakerDecision) -> None:
-        decision.record += [verdict.result for verdict in self._held]
-        self._held.clear()
-
-    def _stop(self, decision: BreakerDecision) -> None:
-        """Give back what is held: none of it counts as failed."""
-        self.open = self.open or _why(self._held)
+    def _give_back(self, decision: BreakerDecision) -> None:
+        """Let no failure count that came since the trouble began."""
         decision.give_back += [verdict.result for verdict in self._held]
-        self._held.clear()
+        self._held = []
 
 
 def _is_forbidden(verdict: RowVerdict) -> bool:

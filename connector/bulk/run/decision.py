@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from connector.bulk.run.row_in_hand import RowInHand
@@ -26,13 +27,34 @@ FIRST_PAUSE, GROWTH = 15.0, 4.0
 """Seconds before such a row is tried again at the end of the job, and by how much they grow each time."""
 
 
+class SendOrder:
+    """Numbers what is sent by all users of a run; `done` is the highest number of a row that was answered as done.
+
+    Whatever failed before that number failed by itself.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.latest = 0
+        self._numbers = itertools.count(1)
+
+    def next(self) -> int:
+        """Return the number of what is sent now."""
+        self.latest = next(self._numbers)
+        return self.latest
+
+
 @dataclass(frozen=True, slots=True)
 class RowVerdict:
-    """The result of a row and, where it failed, why; `amends` one that was recorded before."""
+    """The result of a row and, where it failed, why; `amends` one that was recorded before.
+
+    `sent` is its number in the order of sending.
+    """
 
     result: ItemResult
     cause: ConnectorError | None = None
     amends: bool = False
+    sent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +94,7 @@ class Decisions:
         elif cause is not None and _may_pass(cause) and row.item.attempts < MOST_ATTEMPTS:
             self.postpone(row, cause)
         else:
-            self.verdicts.append(RowVerdict(result_of(row, report), cause))
+            self.verdicts.append(RowVerdict(result_of(row, report), cause, sent=row.sent))
         return None
 
     def hand_on(self, row: RowInHand) -> None:

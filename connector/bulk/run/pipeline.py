@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from connector.bulk.run.decision import Decisions, RowVerdict, cause_of, is_outage, result_of
+from connector.bulk.run.decision import Decisions, RowVerdict, SendOrder, cause_of, is_outage, result_of
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.row_in_hand import LookQueue, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
@@ -67,7 +67,8 @@ class PipelineState:
 class Pipeline:
     """The rows that one user works on. Safe for threads; `wake` is called when it has nothing to do any more.
 
-    `threads` carries what waits for the organization, `chance` gives numbers from 0 to 1 for the jitter.
+    `threads` carries what waits, `chance` gives numbers from 0 to 1 for the jitter, `order` numbers
+    what is sent by all users.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Pipeline:
         clock: Clock,
         chance: Callable[[], float],
         wake: Callable[[], None],
+        order: SendOrder,
     ) -> None:
         self._client = client
         self._threads = threads
         self._clock = clock
         self._chance = chance
         self._wake = wake
+        self._order = order
         self._lock = threading.RLock()
         self._to_look = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_LOOK, patience=LOOK_WITHIN)
         self._to_check = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
@@ -193,6 +196,9 @@ class Pipeline:
             return False
         self._batches += 1
         self._sending += len(batch)
+        number = self._order.next()
+        for row in batch:
+            row.sent = number
         plans = [row.plan for row in batch if row.plan is not None]
         self._submit(partial(self._client.organization.perform, plans), self._sent, batch)
         return True
@@ -223,9 +229,9 @@ class Pipeline:
         return self._clock.monotonic() < self._quiet_until
 
     def _submit(self, work: Callable[[], T], then: Callable[[list[RowInHand], T], None], rows: list[RowInHand]) -> None:
-        self._threads.submit(work).add_done_callback(partial(self._done, then, rows))
+        self._threads.submit(work).add_done_callback(partial(self._came_back, then, rows))
 
-    def _done(self, then: Callable[[list[RowInHand], T], None], rows: list[RowInHand], future: Future[T]) -> None:
+    def _came_back(self, then: Callable[[list[RowInHand], T], None], rows: list[RowInHand], future: Future[T]) -> None:
         with self._lock:
             try:
                 then(rows, future.result())
@@ -249,6 +255,7 @@ class Pipeline:
     def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
         self._looks -= 1
         for row, end in zip(group, ends, strict=True):
+            row.sent = row.sent or self._order.latest + 1
             if isinstance(end, Report):
                 self._end(row, end)
             elif isinstance(end, Plan):
@@ -288,6 +295,7 @@ class Pipeline:
             report = row.progress.answered()
             if report is not None:
                 self._outages = 0
+                self._order.done = max(self._order.done, row.sent)
                 self._end(row, report)
                 row.recorded = True
                 self._to_check.add([row], now)

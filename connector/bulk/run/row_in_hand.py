@@ -20,7 +20,8 @@ class RowInHand:
     """An item that this run has claimed. Times are seconds on the run's clock.
 
     `since` is when it came to its present stage, `sends` how often it was sent, `waits` how often it had to wait.
-    `recorded` is whether it was written down as done and is only to be checked.
+    `recorded` is whether it was written down as done and is only to be checked. `sent` is its number in the order of
+    sending.
     """
 
     item: Item
@@ -30,6 +31,7 @@ class RowInHand:
     sends: int = 0
     waits: int = 0
     recorded: bool = False
+    sent: int = 0
 
     @property
     def account(self) -> UUID:

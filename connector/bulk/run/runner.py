@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
-from connector.bulk.run.decision import Decisions
+from connector.bulk.run.decision import Decisions, SendOrder
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
@@ -32,6 +32,8 @@ FEWEST = 50
 """Rows that a user must have room for before it is given some: few reads are made for many rows."""
 TICK = 0.4
 """Seconds between looks at what was decided and what is wanted, at most."""
+IDLE_TICK = 1.0
+"""The same while nothing is in flight."""
 NAP = 0.01
 """Seconds between them, at least."""
 RENEWAL = 5.0
@@ -65,8 +67,9 @@ class Run:
         self._wake = threading.Event()
         most = len(clients) * (MOST_IN_FLIGHT + AHEAD + MOST_LOOKS)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
-        self._pipelines = [Pipeline(client, self._threads, clock, chance, self._wake.set) for client in clients]
-        self._breaker = Breaker(most_alike)
+        order = SendOrder()
+        self._pipelines = [Pipeline(client, self._threads, clock, chance, self._wake.set, order) for client in clients]
+        self._breaker = Breaker(order, most_alike)
         self._blocked: ConnectorError | None = None
         self._counts = ledger.counts(job.name)
         self._meter = ProgressMeter(job, clients, self._counts, clock)
@@ -97,7 +100,7 @@ class Run:
             desired_state = worker.desired_state(self._job)
             if desired_state is not DesiredState.RUN:
                 self._stopping.set()
-            self._record(worker, self._decisions())
+            changed = self._record(worker, self._decisions())
             claimed = self._claim(worker)
             for pipeline in self._pipelines:
                 pipeline.stop() if self._stopping.is_set() else pipeline.go_on(self._to_come())
@@ -106,7 +109,7 @@ class Run:
                 self._write(worker, self._breaker.end())
                 if self._stopping.is_set() or not self._counts.open:
                     return desired_state
-            self._keep_alive(worker, desired_state)
+            self._keep_alive(worker, desired_state, changed=changed or claimed)
             self._rest()
 
     def _to_come(self) -> float:
@@ -143,18 +146,22 @@ class Run:
             decisions.blocked = some.blocked or decisions.blocked
         return decisions
 
-    def _record(self, worker: Worker, decisions: Decisions) -> None:
-        """Write down what was decided; rows that are no longer this worker's are somebody else's to report."""
+    def _record(self, worker: Worker, decisions: Decisions) -> bool:
+        """Write down what was decided; rows that are no longer this worker's are somebody else's to report.
+
+        Return whether there was anything.
+        """
         self._write(worker, self._breaker.sift(decisions.verdicts))
         self._meter.recorded(sum(not verdict.amends for verdict in decisions.verdicts))
         if decisions.untouched:
             worker.release(self._job, decisions.untouched)
         ordered = sorted(decisions.postponed, key=lambda one: (one.seconds, one.reason))
-        for (seconds, _), rows in groupby(ordered, key=lambda one: (one.seconds, one.reason)):
-            worker.requeue(self._job, [one.item for one in rows], seconds)
+        for (seconds, reason), rows in groupby(ordered, key=lambda one: (one.seconds, one.reason)):
+            worker.requeue(self._job, [one.item for one in rows], seconds, reason)
         if decisions.untouched or decisions.postponed:
             self._counts = self._ledger.counts(self._job.name)
         self._block(decisions.blocked)
+        return bool(decisions.verdicts or decisions.untouched or decisions.postponed)
 
     def _write(self, worker: Worker, decision: BreakerDecision) -> None:
         if decision.record:
@@ -172,7 +179,7 @@ class Run:
 
     # -- meanwhile ----------------------------------------------------------------------------------------------------
 
-    def _keep_alive(self, worker: Worker, desired_state: DesiredState) -> None:
+    def _keep_alive(self, worker: Worker, desired_state: DesiredState, *, changed: bool) -> None:
         """Say that this worker lives, and how it goes."""
         now = self._clock.monotonic()
         if now >= self._renew_at:
@@ -182,7 +189,7 @@ class Run:
             self._tell_at = now + TELL_EVERY
             self._counts = self._ledger.counts(self._job.name)  # others may work on it too
             self._tell(worker_key(worker.id), desired_state)
-        else:
+        elif changed:
             self._watch(self._snapshot(desired_state))
 
     def _snapshot(self, desired_state: DesiredState) -> ProgressSnapshot:
@@ -202,4 +209,4 @@ class Run:
             return
         due = [pipeline.due_in() for pipeline in self._pipelines]
         due.append(self._claim_at - self._clock.monotonic())
-        self._clock.sleep(min(TICK, max(NAP, min(due))))
+        self._clock.sleep(min(IDLE_TICK, max(NAP, min(due))))

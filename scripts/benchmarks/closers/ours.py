@@ -10,6 +10,7 @@ from uuid import UUID
 
 from connector import Intent, Outcome, connect, load_settings
 from connector.assembly import Connection
+from connector.bulk.run.decision import SendOrder
 from connector.bulk.run.pipeline import MOST_IN_FLIGHT, Pipeline
 from connector.clock import SystemClock
 from connector.ledger.jobs import Item, ItemStatus
@@ -33,7 +34,7 @@ def _close(connection: Connection, keys: list[UUID]) -> int:
     """Let all of them through."""
     changed = threading.Event()
     with ThreadPoolExecutor(MOST_IN_FLIGHT) as threads:
-        pipeline = Pipeline(connection.clients[0], threads, SystemClock(), random.random, changed.set)
+        pipeline = Pipeline(connection.clients[0], threads, SystemClock(), random.random, changed.set, SendOrder())
         pipeline.add([Item(row, 1, 1, Intent(key, Outcome.LOST)) for row, key in enumerate(keys, 1)])
         while not pipeline.idle:
             changed.wait(0.1)

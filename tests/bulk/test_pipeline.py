@@ -1,0 +1,334 @@
+"""Rows pass by themselves: none waits for another, a bad one costs its own work, and trouble with all of them stops."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connector.bulk.run.breaker import ALIKE, Breaker
+from connector.bulk.run.decision import MOST_ATTEMPTS, RowVerdict, SendOrder
+from connector.bulk.run.pipeline import Pipeline
+from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.run.runner import Run
+from connector.clock import SystemClock, VirtualClock
+from connector.closing.model import (
+    Intent,
+    Opportunity,
+    OpportunityState,
+    OrganizationMetadata,
+    Outcome,
+    Plan,
+    Snapshot,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.organization import Organization
+from connector.errors import Broken, ConnectorError, Forbidden, Rejected, Unanswered
+from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row
+from connector.ledger.store import open_ledger
+from tests.bulk.dam import wait_for
+from tests.bulk.office import Office
+from tests.closing.small_organization import METADATA
+
+Failing = Callable[[Plan], ConnectorError | None]
+
+
+@dataclass
+class Trouble:
+    """An organization in which some plans fail, as `failing` says, without anything being done."""
+
+    organization: Organization
+    failing: Failing
+    sent: Counter[UUID] = field(default_factory=Counter)
+    batches: list[list[UUID]] = field(default_factory=list)
+
+    def metadata(self) -> OrganizationMetadata:
+        return self.organization.metadata()
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        return self.organization.observe(ids, activities=activities)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        self.sent.update(plan.opportunity_id for plan in plans)
+        self.batches.append([plan.opportunity_id for plan in plans])
+        failures = {plan.opportunity_id: self.failing(plan) for plan in plans}
+        well = [plan for plan in plans if failures[plan.opportunity_id] is None]
+        done = dict(zip([plan.opportunity_id for plan in well], self.organization.perform(well), strict=True))
+        return [_results(plan, failures[plan.opportunity_id]) or done[plan.opportunity_id] for plan in plans]
+
+
+def _results(plan: Plan, failure: ConnectorError | None) -> tuple[StepResult, ...]:
+    if failure is None:
+        return ()
+    status = StepStatus.UNKNOWN if failure.effect.value == "unknown" else StepStatus.FAILED
+    return tuple(StepResult(step, status, failure) for step in plan.steps)
+
+
+@dataclass
+class Client:
+    organization: Organization
+    gate: object
+    name: str = "user"
+
+
+@dataclass
+class Virtual:
+    """A job on a ledger whose clock is the run's, so that its pauses take no time."""
+
+    office: Office
+    organization: Organization
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    seen: list[ProgressSnapshot] = field(default_factory=list)
+    told: list[tuple[str, int, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = open_ledger(str(self.office.file.with_name("jobs.db")), self.clock)
+
+    def job(self, ids: list[UUID]) -> RunResult:
+        self.ledger.create("june", [Row(number, Intent(id_, Outcome.WON)) for number, id_ in enumerate(ids, 1)])
+        return self.run()
+
+    def run(self, most_alike: float = ALIKE) -> RunResult:
+        client = Client(self.organization, self.office.connection.clients[0].gate)
+        run = Run(
+            self.ledger,
+            self.ledger.job("june"),
+            [client],  # type: ignore[list-item]
+            self.clock,
+            self.watch,
+            most_alike=most_alike,
+        )
+        return run.work("here")
+
+    def watch(self, snapshot: ProgressSnapshot) -> None:
+        self.seen.append(snapshot)
+        self.told += self.ledger.tried_later("june")
+
+
+def test_rows_are_recorded_while_a_neighbour_is_in_doubt(office: Office) -> None:
+    ids = office.open_ids()[:40]
+    trouble = Trouble(
+        office.connection.organization, lambda plan: Unanswered("lost") if plan.opportunity_id == ids[7] else None
+    )
+    virtual = Virtual(office, trouble)
+    ended = virtual.job(ids)
+    assert any(one.in_doubt == 1 and one.counts.of(ItemStatus.CLOSED) == 39 for one in virtual.seen)
+    assert ended.counts.of(ItemStatus.FAILED) == 1
+
+
+@pytest.mark.parametrize("failure", [Broken("crashed", status=500, code="0x8004418d"), Unanswered("lost")])
+def test_a_row_that_keeps_failing_costs_a_few_tries_of_its_own_and_nothing_else(
+    office: Office, failure: ConnectorError
+) -> None:
+    ids = office.open_ids()[:40]
+    bad = ids[3]
+    trouble = Trouble(office.connection.organization, lambda plan: failure if plan.opportunity_id == bad else None)
+    virtual = Virtual(office, trouble)
+    ended = virtual.job(ids)
+    assert ended.counts.of(ItemStatus.CLOSED) == 39
+    assert MOST_ATTEMPTS <= trouble.sent.pop(bad) <= 3 * MOST_ATTEMPTS
+    assert set(trouble.sent.values()) == {1}
+    assert virtual.clock.monotonic() > 60
+    again = [batch for batch in trouble.batches if bad in batch][1:]
+    assert all(batch == [bad] for batch in again)
+
+
+def test_what_is_tried_later_is_told_with_its_reason_and_when(office: Office) -> None:
+    ids = office.open_ids()[:30]
+    failure = Broken("crashed", status=500, code="0x8004418d")
+    trouble = Trouble(office.connection.organization, lambda plan: failure if plan.opportunity_id == ids[0] else None)
+    virtual = Virtual(office, trouble)
+    virtual.job(ids)
+    assert {(reason, count) for reason, count, _ in virtual.told} == {("0x8004418d", 1)}
+    assert max(seconds for _, _, seconds in virtual.told) > 0
+    assert virtual.ledger.tried_later("june") == []
+
+
+def test_trouble_with_the_user_stops_the_job_and_fails_no_row(office: Office) -> None:
+    ids = office.open_ids()[:80]
+    lost = Forbidden("The user lacks a privilege.", status=403, code="0x80040220", detail="prvWriteQuote is missing")
+    sent: list[UUID] = []
+
+    def failing(plan: Plan) -> ConnectorError | None:
+        sent.append(plan.opportunity_id)
+        return lost if len(sent) > 20 else None
+
+    ended = Virtual(office, Trouble(office.connection.organization, failing)).job(ids)
+    assert ended.blocked is not None
+    assert "prvWriteQuote" in str(ended.blocked)
+    assert "bulk resume" in str(ended.blocked)
+    assert ended.counts.of(ItemStatus.FAILED) == 0
+    assert ended.counts.data()["pending"] == 80 - ended.counts.of(ItemStatus.CLOSED) >= 60
+    assert office.run(office.ledger.job("june")).well
+
+
+def test_what_no_list_knows_stops_the_job_too_unless_it_shall_go_on(office: Office) -> None:
+    ids = office.open_ids()[:60]
+    odd = Rejected("Something odd.", status=400, code="0x80048d0a")
+    trouble = Trouble(office.connection.organization, lambda _plan: odd)
+    virtual = Virtual(office, trouble)
+    ended = virtual.job(ids)
+    assert "--keep-going" in str(ended.blocked)
+    assert ended.counts.data()["pending"] == 60
+    assert virtual.run(most_alike=float("inf")).counts.of(ItemStatus.FAILED) == 60
+
+
+def test_single_rows_that_fail_alike_do_not_stop_the_job(office: Office) -> None:
+    ids = office.open_ids()[:100]
+    bad = set(ids[::3])
+    odd = Rejected("Something odd.", status=400, code="0x80048d0a")
+    trouble = Trouble(office.connection.organization, lambda plan: odd if plan.opportunity_id in bad else None)
+    ended = Virtual(office, trouble).job(ids)
+    assert ended.blocked is None
+    assert (ended.counts.of(ItemStatus.FAILED), ended.counts.of(ItemStatus.CLOSED)) == (len(bad), 100 - len(bad))
+
+
+def test_a_breaker_loses_no_verdict() -> None:
+    odd = Rejected("Something odd.", status=400)
+
+    def verdicts(count: int) -> list[RowVerdict]:
+        return [RowVerdict(ItemResult(row, 1, ItemStatus.FAILED, "odd"), odd, sent=row + 1) for row in range(count)]
+
+    breaker = Breaker(SendOrder())
+    decision = breaker.sift(verdicts(ALIKE - 1))
+    assert (decision.record, decision.give_back) == ([], [])
+    assert [result.row for result in breaker.end().record] == list(range(ALIKE - 1))
+    decision = breaker.sift(verdicts(ALIKE + 5))
+    assert [result.row for result in decision.give_back] == list(range(ALIKE + 5))
+    assert breaker.open is not None
+
+
+def test_a_row_that_was_sent_before_the_trouble_and_is_done_proves_nothing() -> None:
+    odd = Rejected("Something odd.", status=400)
+    order = SendOrder()
+    breaker = Breaker(order)
+    failed = [RowVerdict(ItemResult(row, 1, ItemStatus.FAILED, "odd"), odd, sent=10 + row) for row in range(3)]
+    order.done = 10
+    assert breaker.sift(failed).record == []
+    order.done = 12
+    assert [result.row for result in breaker.sift([]).record] == [0, 1]
+
+
+class Recorder:
+    """An organization that keeps who was sent with whom, and which accounts at the same time."""
+
+    def __init__(self, accounts: Mapping[UUID, UUID], hold: threading.Event | None = None) -> None:
+        self.accounts = accounts
+        self.batches: list[list[UUID]] = []
+        self.closed: set[UUID] = set()
+        self.looks = self.collisions = 0
+        self._hold = hold
+        self._busy: Counter[UUID] = Counter()
+        self._lock = threading.Lock()
+
+    def metadata(self) -> OrganizationMetadata:
+        return METADATA
+
+    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+        del activities
+        self.looks += 1
+        return {id_: Snapshot(self._opportunity(id_), ()) for id_ in ids}
+
+    def _opportunity(self, id_: UUID) -> Opportunity:
+        state, status = (OpportunityState.WON, 3) if id_ in self.closed else (OpportunityState.OPEN, 1)
+        return Opportunity(id_, "", state, status, "", customer_id=self.accounts[id_])
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        accounts = {self.accounts[plan.opportunity_id] for plan in plans}
+        with self._lock:
+            self.batches.append([plan.opportunity_id for plan in plans])
+            self.collisions += sum(self._busy[account] for account in accounts)
+            self._busy.update(accounts)
+        if self._hold is not None:
+            self._hold.wait()
+        results = [tuple(StepResult(step, StepStatus.DONE) for step in plan.steps) for plan in plans]
+        with self._lock:
+            self._busy.subtract(accounts)
+            self.closed |= {plan.opportunity_id for plan in plans}
+        return results
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A pacer that lets through so many at once, of at most so many parts; it stands still."""
+
+    most_in_flight: int
+    most_parts: int
+    binding: str = "latency"
+    waiting: float = 0.0
+    ceiling: float = 10.0
+    in_flight: int = 0
+    servers: int = 1
+    seconds_per_part: float = 0.01
+    requests: int = 0
+    executed: float = 0.0
+    refused: int = 0
+
+    def pace(self) -> Gate:
+        return self
+
+    def parts(self) -> int:
+        return self.most_parts
+
+
+def through(recorder: Recorder, gate: Gate, threads: ThreadPoolExecutor) -> Pipeline:
+    client = Client(recorder, gate)
+    pipeline = Pipeline(client, threads, SystemClock(), lambda: 0.5, lambda: None, SendOrder())  # type: ignore[arg-type]
+    pipeline.add([Item(row, 1, 1, Intent(id_, Outcome.WON)) for row, id_ in enumerate(recorder.accounts, 1)])
+    return pipeline
+
+
+def finish(pipeline: Pipeline) -> None:
+    def idle() -> bool:
+        pipeline.go_on(0)
+        return pipeline.idle
+
+    wait_for(idle)
+
+
+@given(accounts=st.lists(st.integers(0, 12), min_size=1, max_size=80), size=st.integers(1, 20), width=st.integers(1, 8))
+@settings(max_examples=25, deadline=None)
+def test_every_row_is_sent_once_and_no_account_twice_at_a_time(accounts: list[int], size: int, width: int) -> None:
+    recorder = Recorder({UUID(int=number): UUID(int=1000 + account) for number, account in enumerate(accounts)})
+    with ThreadPoolExecutor(12) as threads:
+        pipeline = through(recorder, Gate(width, size), threads)
+        finish(pipeline)
+        decisions = pipeline.take_decisions()
+    assert sorted(id_ for batch in recorder.batches for id_ in batch) == sorted(recorder.accounts)
+    assert max(len(batch) for batch in recorder.batches) <= size
+    assert recorder.collisions == 0
+    assert len(decisions.verdicts) == len(accounts)
+    assert {verdict.result.status for verdict in decisions.verdicts} == {ItemStatus.CLOSED}
+
+
+def test_a_small_job_is_spread_over_all_that_may_be_in_flight() -> None:
+    door = threading.Event()
+    recorder = Recorder({UUID(int=number): UUID(int=1000 + number) for number in range(60)}, door)
+    with ThreadPoolExecutor(40) as threads:
+        pipeline = through(recorder, Gate(30, 50), threads)
+        wait_for(lambda: len(recorder.batches) >= 30)
+        door.set()
+        finish(pipeline)
+    assert max(len(batch) for batch in recorder.batches) <= 2
+
+
+def test_when_it_stops_nothing_more_is_sent_and_what_was_not_sent_is_given_back() -> None:
+    door = threading.Event()
+    recorder = Recorder({UUID(int=number): UUID(int=1000 + number) for number in range(60)}, door)
+    with ThreadPoolExecutor(12) as threads:
+        pipeline = through(recorder, Gate(4, 1), threads)
+        wait_for(lambda: len(recorder.batches) == 6)
+        pipeline.stop()
+        door.set()
+        finish(pipeline)
+        decisions = pipeline.take_decisions()
+    assert len(recorder.batches) == len(decisions.verdicts) == 6
+    assert len(decisions.untouched) == 54
