@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import Preview, close_opportunity, preview
+from connector.closing.close import Preview, close_opportunity, preview, reopen_opportunity
 from connector.closing.digest import plan_data
 from connector.closing.model import (
     DraftPolicy,
@@ -436,3 +436,39 @@ def test_reasons_are_checked_without_a_plan() -> None:
     for wrong in (Intent(OPPORTUNITY_ID, Outcome.WON, status=4), Intent(OPPORTUNITY_ID, Outcome.WON, quote_status=2)):
         with pytest.raises(InputError):
             check_reasons(wrong, METADATA)
+
+
+def test_what_a_reason_may_be_is_told_where_it_cannot_be_what_was_named() -> None:
+    twice = replace(METADATA.quote_statuses[0], value=99, state=3, labels=("Lost",))
+    metadata = replace(METADATA, quote_statuses=(*METADATA.quote_statuses, twice))
+    with pytest.raises(InputError) as error:
+        check_reasons(Intent(OPPORTUNITY_ID, Outcome.LOST, quote_status="lost"), metadata)
+    assert error.value.message == "The label 'lost' is ambiguous: the quote has 5 Lost, 99 Lost."
+    assert error.value.remedy.startswith("Give the number. Valid for quote closed: 5 Lost, ")
+    bare = replace(METADATA, opportunity_statuses=METADATA.opportunity_statuses[:2])
+    with pytest.raises(InputError) as error:
+        check_reasons(Intent(OPPORTUNITY_ID, Outcome.LOST, status=77), bare)
+    assert error.value.message == "The opportunity has no status reason 77."
+    assert error.value.remedy == "Valid for opportunity lost: none."
+
+
+def test_a_reopen_may_be_bound_to_a_plan_and_its_preview_reads_the_activities() -> None:
+    small = organization((1,))
+    small.perform([planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="job"))])
+    intent = ReopenIntent(OPPORTUNITY_ID)
+    plan = preview(small, intent).verdict
+    assert isinstance(plan, Plan)
+    assert [step.kind for step in plan.steps] == [StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE]
+    refused = reopen_opportunity(small, intent, pause=small.pause, if_plan="another")
+    assert refused.reason_code == "plan_changed"
+    assert reopen_opportunity(small, intent, pause=small.pause, if_plan=plan.digest).status is ReportStatus.REOPENED
+
+
+def test_an_id_or_an_outcome_in_text_is_told_at_once() -> None:
+    with pytest.raises(InputError) as error:
+        Intent(OPPORTUNITY, Outcome.WON)  # type: ignore[arg-type]
+    assert error.value.message == f"opportunity_id is {OPPORTUNITY!r}, which is no UUID."
+    assert error.value.remedy == "Give uuid.UUID('...')."
+    with pytest.raises(InputError) as error:
+        Intent(OPPORTUNITY_ID, "won")  # type: ignore[arg-type]
+    assert (error.value.message, error.value.remedy) == ("outcome is 'won'.", "Give Outcome.WON or Outcome.LOST.")

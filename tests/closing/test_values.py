@@ -63,6 +63,7 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
         (FieldKind.REASON, [], "[] is not a status reason; give its number or its label"),
         (FieldKind.DAY, "1752-12-31", "'1752-12-31' is before 1753-01-01, the first day that the column holds"),
         (FieldKind.DAY, "31.1.2026", "'31.1.2026' is not a date; write year-month-day, as 2026-01-31"),
+        (FieldKind.DAY, "20260131", "'20260131' is not a date; write year-month-day, as 2026-01-31"),
         (FieldKind.DAY, "2026-02-30", "'2026-02-30' is not a date; write year-month-day, as 2026-01-31"),
         (
             FieldKind.DAY,
