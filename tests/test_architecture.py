@@ -32,7 +32,12 @@ MAY_IMPORT = {
 FREE = {"assembly", "cli", "__init__", "__main__"}
 OUTSIDE = {
     # library: the only files that may import it
-    "requests": ("dataverse/transport.py", "dataverse/sign_in/auth.py", "emulator/http/adapter.py"),
+    "requests": (
+        "dataverse/transport.py",
+        "dataverse/pooled_adapter.py",
+        "dataverse/sign_in/auth.py",
+        "emulator/http/adapter.py",
+    ),
     "msal": ("dataverse/sign_in/auth.py",),
     "msal_extensions": ("dataverse/sign_in/auth.py",),
     "click": ("cli/",),

@@ -141,7 +141,12 @@ def identity_client(
     name: str, settings: Settings, upstream: Upstream, tokens: TokenSource, clock: Clock, chance: random.Random
 ) -> IdentityClient:
     """Wrap the transport: log, retry, pace, authorize, outside in."""
-    gate = Gate(authorize(upstream.transport, tokens, upstream.base_url), clock)
+    gate = Gate(
+        authorize(upstream.transport, tokens, upstream.base_url),
+        clock,
+        connections=max(1, settings.connections // len(upstream.names)),
+        longest_wait=settings.retry_seconds,
+    )
     retried = retry(gate, clock=clock, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
     organization = DataverseOrganization(

@@ -35,6 +35,7 @@ from connector.errors import (
 from connector.handler import Response
 
 _DEFAULT_WAIT = 5.0  # seconds; what Microsoft's ServiceClient waits when a 429 carries no Retry-After
+_LONGEST_WAIT = 86_400.0
 _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
@@ -110,16 +111,16 @@ def error_from(response: Response, subject: str) -> ServiceError:
 def retry_after(response: Response) -> float | None:
     """Return the seconds that Retry-After asks for (a number or an HTTP date against the answer's Date), or None.
 
-    Other numbers in the service's headers carry a thousands comma, so one is understood here too.
+    Other numbers in the service's headers carry a thousands comma, so one is understood here too. A day is the longest.
     """
     value = (response.header("retry-after") or "").strip()
     number = value.replace(",", "")
-    if number.isascii() and number.isdigit() and len(number) < 10:  # longer is not a wait
-        return float(number)
+    if number.isascii() and number.isdigit():
+        return min(_LONGEST_WAIT, float(number))
     until, now = http_date(value), http_date(response.header("date") or "")
     if until is None or now is None:
         return None
-    return max(0.0, (until - now).total_seconds())
+    return min(_LONGEST_WAIT, max(0.0, (until - now).total_seconds()))
 
 
 def service_request_id(response: Response) -> str:

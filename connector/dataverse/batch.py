@@ -23,6 +23,7 @@ MAX_OPERATIONS = 1_000
 _PART = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n"
 _BOUNDARY = re.compile(r'multipart/mixed\s*;(?:.*;)?\s*boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _CONTENT_ID = re.compile(rb"^content-id:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
+_INTERIM = re.compile(rb"HTTP/\d\.\d 1\d\d(?: |\r|$)")
 _STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})(?: |$)")
 
 
@@ -203,8 +204,11 @@ def _part(head: bytes, content: bytes) -> Part | None:
     """Return the HTTP message in `content` with the Content-ID in the head of its part, or None if it is malformed.
 
     An answer without a body says what it has to say by its status, and a batch has many: its headers are not read.
+    Interim answers before it (1xx) are passed over.
     """
     message, _, body = content.partition(b"\r\n\r\n")
+    while _INTERIM.match(message):
+        message, _, body = body.partition(b"\r\n\r\n")
     line, _, rest = message.partition(b"\r\n")
     status = _STATUS.match(line)
     found = _CONTENT_ID.search(head)

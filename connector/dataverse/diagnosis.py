@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from uuid import UUID, uuid4
 
 from connector.dataverse.answers import decoding, http_date, json_object
@@ -74,7 +75,7 @@ class Diagnosis:
         if user_id is None:
             raise NotFound(
                 f"{subject}: the Entra object id to impersonate ({self._endpoint.impersonate}) is no user of it.",
-                status=404,
+                status=HTTPStatus.NOT_FOUND,
                 remedy="Check the object id, or add the user to the environment.",
             )
         return user_id

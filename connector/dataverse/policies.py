@@ -10,12 +10,14 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
 from connector.clock import Clock
 from connector.dataverse.answers import retry_after, service_request_id
+from connector.dataverse.error_bodies import error_body, sender_of
 from connector.dataverse.sign_in.challenge import Challenge, parse_challenge
 from connector.dataverse.sign_in.clouds import origin_of
 from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
@@ -25,9 +27,22 @@ _log = logging.getLogger("connector.http")
 
 CLIENT_REQUEST_ID = "x-ms-client-request-id"
 CORRELATION_ID = "x-ms-correlation-request-id"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING_TROUBLE = frozenset({502, 503, 504})
-_TOO_MANY = 429
+_REDIRECTS = frozenset(
+    {
+        HTTPStatus.MOVED_PERMANENTLY,
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PERMANENT_REDIRECT,
+    }
+)
+_PASSING_TROUBLE = frozenset(
+    {
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 LONG_PAUSE = 5.0
 """Seconds of waiting from which on a person is told: shorter ones are over before they are read."""
 
@@ -65,13 +80,15 @@ def authorize(handler: Handler, tokens: TokenSource, base_url: str) -> Handler:
             )
         token = tokens.token()
         response = handler(_bearing(request, token))
-        if response.status == 401:  # the status has a name only in words: unauthorized
+        if response.status == HTTPStatus.UNAUTHORIZED:
             token = tokens.renew(token, parse_challenge(response).claims)
             response = handler(_bearing(request, token))
-        if response.status == 401:
+        if response.status == HTTPStatus.UNAUTHORIZED:
             raise _unauthorized(response, parse_challenge(response))
         if response.status in _REDIRECTS:
             raise _redirected(response, home)
+        if response.status == HTTPStatus.OK and _PAGE.match(response.body):
+            raise _page(request, response)
         return response
 
     return authorized
@@ -86,10 +103,24 @@ def _unauthorized(response: Response, challenge: Challenge) -> Unauthorized:
     return Unauthorized(
         f"The organization turned down two tokens, one of them fresh{why}.",
         status=response.status,
+        detail=error_body(response).detail,
         request_id=service_request_id(response),
         remedy="Check that DATAVERSE_TENANT_ID is the organization's tenant, that this machine's clock is right, "
         "and that the application user is enabled.",
     )
+
+
+_PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
+
+
+def _page(request: Request, response: Response) -> ConnectorError:
+    """Return the failure of a success that is a page for people: the organization answers in JSON and multipart."""
+    sender = sender_of(response)
+    said = f"A web page came instead of an answer of the organization{f': {sender}' if sender else ''}."
+    remedy = "A proxy or a sign-in page steps in: check DATAVERSE_URL, DATAVERSE_PROXY and NO_PROXY."
+    if reads_only(request):
+        return Rejected(said, status=response.status, remedy=remedy)
+    return Unanswered(said, remedy=f"{remedy} The request may have been carried out: look again.")
 
 
 def _redirected(response: Response, home: str) -> Rejected:
@@ -185,7 +216,7 @@ def _again(
     request: Request, response: Response | None, trouble: ConnectorError | None, repeatable: Callable[[Request], bool]
 ) -> bool:
     """Return whether what happened allows the same request to be sent again."""
-    if response is not None and response.status == _TOO_MANY:
+    if response is not None and response.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
     if isinstance(trouble, NotSent):
         return trouble.transient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from connector.dataverse.answers import decoding, expect, json_object, unreadable
@@ -11,7 +12,7 @@ from connector.dataverse.rows import Row
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.handler import Handler, Response
 
-_TURNED_AWAY = (401, 403, 429)
+_TURNED_AWAY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 def read_object(handler: Handler, endpoint: Endpoint, operation: Operation, subject: str) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def read_sets(handler: Handler, endpoint: Endpoint, operations: Sequence[Operati
     """
     sets = []
     for operation, answer in zip(operations, read_several(handler, endpoint, operations, subject), strict=True):
-        failed = answer.status >= 400
+        failed = answer.status >= HTTPStatus.BAD_REQUEST
         page = read_object(handler, endpoint, operation, subject) if failed else json_object(answer, subject)
         sets.append(rows_of(page, subject) + read_on(handler, endpoint, page.get("@odata.nextLink"), subject))
     return sets

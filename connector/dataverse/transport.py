@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import format_datetime
+from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
@@ -20,16 +21,25 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError, ProxyError
-from urllib3.util.ssl_ import create_urllib3_context
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    EmptyPoolError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 
+from connector.clock import Clock, SystemClock
+from connector.dataverse.pooled_adapter import PooledAdapter, Unconnected
 from connector.errors import NotSent, TransportError, Unanswered
 from connector.handler import Request, Response
 
+MOST_BYTES = 128 << 20
+"""Bytes of an answer, decompressed: the largest that is asked for, a page of 5,000 whole rows, has a tenth of it."""
+_PIECE = 1 << 20
 _NO_ADAPTERS: Mapping[str, BaseAdapter] = MappingProxyType({})
 
 
@@ -39,7 +49,8 @@ class Network:
 
     `ca_file` replaces the public certificate authorities. `proxy` is a URL, `no_proxy` the usual comma-separated list
     of hosts that need none. The timeouts are in seconds: the read timeout bounds each wait for bytes and exceeds the
-    two minutes after which the service ends an operation.
+    two minutes after which the service ends an operation; a whole answer may take twice as long. `connections` is how
+    many are open to one host at most.
     """
 
     ca_file: Path | None = None
@@ -58,10 +69,13 @@ class Transport:
     came.
     """
 
-    def __init__(self, network: Network, adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS) -> None:
+    def __init__(
+        self, network: Network, adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS, clock: Clock | None = None
+    ) -> None:
         self._network = network
+        self._clock = clock or SystemClock()
         self._adapters = dict(sorted(adapters.items(), key=lambda mounted: -len(mounted[0])))
-        self._pooled = _PooledAdapter(network)
+        self._pooled = PooledAdapter(network.ca_file, network.connections)
 
     def __call__(self, request: Request) -> Response:
         """Return the response to `request`, read to its end; a redirect is returned, never followed."""
@@ -74,14 +88,17 @@ class Transport:
         except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
             raise _failure(error, host) from error
         try:
-            body = answer.raw.read(decode_content=True)  # not `content`, which puts it together of 10 KB pieces
+            body = _body_of(answer, host)
         except (OSError, HTTPError) as error:
             raise Unanswered(
                 f"The answer of {host} broke off before its end.", remedy="It may have been carried out: look again."
             ) from error
         finally:
             answer.close()
-        return Response(answer.status_code, tuple(_headers(answer)), body)
+        headers = tuple(_headers(answer))
+        if not any(name.lower() == "date" for name, _ in headers):  # RFC 9110, 6.6.1: then the recipient's clock counts
+            headers = (*headers, ("Date", format_datetime(self._clock.now(), usegmt=True)))
+        return Response(answer.status_code, headers, body)
 
     def close(self) -> None:
         """Close all connections and the mounted adapters."""
@@ -146,96 +163,33 @@ def _in_network(address: str, entry: str) -> bool:
         return False
 
 
+def _body_of(answer: requests.Response, host: str) -> bytes:
+    """Return the body, decompressed. Raises Unanswered when it is too large to be an answer."""
+    pieces, size = [], 0
+    while piece := answer.raw.read(_PIECE, decode_content=True):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_BYTES:
+            raise Unanswered(
+                f"The answer of {host} is larger than {MOST_BYTES >> 20} MiB and was not read to its end.",
+                remedy="It may have been carried out: look again. Check what stands between here and the organization.",
+            )
+    return b"".join(pieces)
+
+
 def _headers(answer: requests.Response) -> Iterator[tuple[str, str]]:
     """Yield headers as received; `requests` would join repeated ones into one."""
     received = getattr(answer.raw, "headers", None) or answer.headers
     yield from received.items()
 
 
-class _Unconnected(OSError):
-    """Connecting failed (the cause says how), so not one byte of a request has left."""
-
-
-class _Http(HTTPConnection):
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (OSError, HTTPError) as error:
-            raise _Unconnected(str(error)) from error
-
-
-class _Https(HTTPSConnection):
-    """Tells a TLS failure while connecting from one in the middle: both are the same exception in urllib3."""
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (OSError, HTTPError) as error:
-            raise _Unconnected(str(error)) from error
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
-
-
-_POOLS = {"http": _HttpPool, "https": _HttpsPool}
-
-
-class _PooledAdapter(HTTPAdapter):
-    """The adapter of requests, with connections that tell when they could not be made. It re-sends nothing.
-
-    The certificate authorities are read once: left to requests they are read for each connection, which takes longer
-    than all the rest of it.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self._ca_file = network.ca_file
-        self._trust: ssl.SSLContext | None = None
-        self._reading = threading.Lock()
-        super().__init__(pool_connections=8, pool_maxsize=network.connections)
-
-    def build_connection_pool_key_attributes(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str,
-        cert: tuple[str, str] | str | None = None,
-    ) -> tuple[Any, Any]:
-        """Return what tells pools apart, with the one TLS context among it."""
-        host, pool = super().build_connection_pool_key_attributes(request, verify, cert)
-        if host["scheme"] == "https":
-            pool["ssl_context"] = self._context()
-        return host, pool
-
-    def cert_verify(self, conn: object, url: str, verify: object, cert: object) -> None:
-        """Leave the connection as it is: its TLS context says what it trusts."""
-
-    def _context(self) -> ssl.SSLContext:
-        with self._reading:
-            if self._trust is None:
-                context = create_urllib3_context()
-                try:
-                    context.load_verify_locations(self._ca_file or requests.utils.DEFAULT_CA_BUNDLE_PATH)
-                except ssl.SSLError as error:  # the file is there and holds no certificate
-                    raise _Unconnected(str(error)) from error
-                self._trust = context
-            return self._trust
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False) -> None:  # type: ignore[override]
-        super().init_poolmanager(connections, maxsize, block)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, proxy: str) -> PoolManager:  # type: ignore[override] # the same
-        trust = {"proxy_ssl_context": self._context()} if proxy.lower().startswith("https:") else {}
-        manager: PoolManager = super().proxy_manager_for(proxy, **trust)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-_NEVER_CONNECTED = (_Unconnected, NewConnectionError, ConnectTimeoutError, requests.exceptions.ConnectTimeout)
+_NEVER_CONNECTED = (
+    Unconnected,
+    EmptyPoolError,
+    NewConnectionError,
+    ConnectTimeoutError,
+    requests.exceptions.ConnectTimeout,
+)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -343,14 +297,13 @@ def _distrusted(error: ssl.SSLCertVerificationError, host: str) -> NotSent:
 
 
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # the words of the standard library's http.client
-_WANTS_SIGN_IN = 407
 
 
 def _no_way(causes: list[BaseException], host: str) -> NotSent:
     """Return the sentence for a proxy that was not reached, wants something, or does not let us through."""
     refusals = (_TUNNEL.search(str(cause)) for cause in causes)
     status = next((int(refusal[1]) for refusal in refusals if refusal), 0)
-    if status == _WANTS_SIGN_IN:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         remedy = (
             "Put them into DATAVERSE_PROXY, as in http://user:password@proxy.example.com:8080, or have the proxy let "
             "this machine through without."
@@ -361,7 +314,7 @@ def _no_way(causes: list[BaseException], host: str) -> NotSent:
             f"Nothing was sent: the proxy gave no way to {host} (it answered {status}).",
             remedy="Have the proxy let this host through, or list it in NO_PROXY if it can be reached directly.",
         )
-        return failure if status >= 500 else _lasting(failure)
+        return failure if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _lasting(failure)
     return NotSent(
         f"Nothing was sent: the proxy on the way to {host} could not be reached.",
         remedy="Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY).",

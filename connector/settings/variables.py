@@ -212,7 +212,10 @@ class Variables(BaseModel):
         description="Seconds for which the organization's status reasons and messages are kept.",
     )
     connections: Annotated[int, Field(ge=1, le=1024)] = Field(
-        64, alias="DATAVERSE_CONNECTIONS", description="How many connections to the organization are kept open at most."
+        416,
+        alias="DATAVERSE_CONNECTIONS",
+        description="How many connections to the organization are open at most; 52 at once are documented for each of "
+        "its web servers.",
     )
     token_cache: Path | None = Field(
         None,

@@ -256,6 +256,11 @@ def test_a_body_that_was_cut_short_still_gives_its_code() -> None:
         ({"Retry-After": "-5"}, None),
         ({"Retry-After": "²"}, None),
         ({}, None),
+        ({"Retry-After": "99999999999"}, 86_400.0),
+        ({"Retry-After": "9" * 5000}, 86_400.0),
+        ({"Retry-After": "Fri, 28 Nov 99999999999 20:00:00 GMT", "Date": "Fri, 28 Nov 2026 20:00:00 GMT"}, None),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 -2359", "Date": "Fri, 28 Nov 2026 20:00:00 GMT"}, None),
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT", "Date": "Fri, 28 Nov 2026 20:00:00 GMT"}, 86_400.0),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(headers: dict[str, str], seconds: float | None) -> None:

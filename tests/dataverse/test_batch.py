@@ -200,6 +200,12 @@ def test_answers_without_numbers_are_matched_by_order() -> None:
     assert [type(fate) for fate in fates(response, 2, 2)] == [Applied, Refused]
 
 
+def test_interim_answers_inside_a_part_are_passed_over() -> None:
+    interim = message(204, 1).replace("HTTP/1.1 204", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204")
+    response = answer(change_set(interim, message(204, 2)))
+    assert [type(fate) for fate in fates(response, 2)] == [Applied]
+
+
 @pytest.mark.parametrize(
     "part",
     [

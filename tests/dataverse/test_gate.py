@@ -169,3 +169,32 @@ def test_when_the_time_told_is_over_one_request_goes_whatever_we_think_is_left(c
     gate = Gate(service, clock)
     assert [gate(get()).status for _ in range(4)] == [429, 429, 429, 200]
     assert sent == pytest.approx([0, 2, 4, 6])
+
+
+@pytest.mark.parametrize("longest", [0.0, 5.0])
+def test_who_may_not_wait_that_long_gets_the_refusal_again_and_nothing_is_sent(longest: float) -> None:
+    clock, sent = VirtualClock(), list[float]()
+
+    def service(_request: Request) -> Response:
+        sent.append(clock.monotonic())
+        return refusal(40) if len(sent) == 1 else Response(204)
+
+    gate = Gate(service, clock, longest_wait=longest)
+    assert gate(get()).status == 429
+    clock.advance(10)
+    again = gate(get())
+    assert (again.status, again.header("retry-after"), again.body) == (429, "30", TIME_REFUSAL)
+    clock.advance(30 - longest)
+    assert gate(get()).status == 204
+    assert sent == [0.0, pytest.approx(40.0)]
+
+
+def test_a_busy_service_is_told_of_again_too() -> None:
+    clock = VirtualClock()
+    gate = Gate(lambda _request: Response(503, (("Retry-After", "60"),), b"busy"), clock, longest_wait=0)
+    assert gate(get()).status == 503
+    assert gate(get()) == Response(503, (("Retry-After", "60"),), b"busy")
+
+
+def test_one_connection_means_one_request_in_flight() -> None:
+    assert Gate(lambda _request: Response(204), VirtualClock(), connections=1).pace().most_in_flight == 1

@@ -18,7 +18,7 @@ from connector.clock import VirtualClock
 from connector.dataverse.answers import retry_after
 from connector.dataverse.policies import RetryPolicy, authorize, describe, log, reads_only, retry
 from connector.dataverse.sign_in.challenge import parse_challenge
-from connector.errors import ConnectorError, NotSent, Rejected, SignInError, Unanswered, Unauthorized
+from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 
 ORG = "https://contoso.crm4.dynamics.com"
@@ -364,3 +364,33 @@ def test_an_id_cannot_break_a_line(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_request_is_described_by_its_path_and_the_names_of_its_options() -> None:
     assert describe(READ) == "GET /api/data/v9.2/quotes ?$filter"
+
+
+LOGIN_PAGE = Response(
+    200,
+    (("Content-Type", "text/html"), ("Server", "BlueCoat"), ("Via", "1.1 proxy7")),
+    b"<!DOCTYPE html><html><head><title>Sign in to the network</title></head><body>...</body></html>",
+)
+
+
+def test_a_login_page_instead_of_an_answer_names_its_sender_and_ends_a_read_at_once() -> None:
+    script, clock = Script([LOGIN_PAGE]), VirtualClock()
+    handler = retrying(authorize(script, Numbered(), ORG), clock)
+    with pytest.raises(Rejected, match=r"'Sign in to the network', Server is 'BlueCoat', Via is '1.1 proxy7'") as raised:
+        handler(READ)
+    assert raised.value.effect is Effect.NONE
+    assert not raised.value.transient
+    assert len(script.asked) == 1
+
+
+def test_a_login_page_after_a_write_leaves_open_whether_it_happened() -> None:
+    with pytest.raises(Unanswered, match="proxy7") as raised:
+        authorize(Script([LOGIN_PAGE]), Numbered(), ORG)(WRITE)
+    assert raised.value.effect is Effect.UNKNOWN
+
+
+def test_what_the_organization_says_of_a_token_is_kept() -> None:
+    words = Response(401, (), b'{"error":{"code":"0x80041d1f","message":"The environment is being moved."}}')
+    with pytest.raises(Unauthorized) as raised:
+        authorize(Script([words, words]), Numbered(), ORG)(READ)
+    assert raised.value.detail == "The environment is being moved."

@@ -25,7 +25,7 @@ from urllib3 import HTTPResponse
 from connector.dataverse.transport import Network, Transport, bypasses_proxy
 from connector.emulator.http.tls import Certificates, certificates
 from connector.errors import Effect, NotSent, Unanswered
-from connector.handler import Request, Response
+from connector.handler import Request
 
 Conversation = Callable[[ssl.SSLSocket], None]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -373,7 +373,7 @@ def test_a_mounted_adapter_answers_for_its_prefix_and_the_longest_wins() -> None
     short, long = Fixed(200), Fixed(204)
     transport = Transport(Network(), {"https://org.invalid/": short, "https://org.invalid/api/": long})
     assert transport(Request("GET", "https://org.invalid/x")).status == 200
-    assert transport(Request("GET", "https://org.invalid/api/x")) == Response(204, (), b"")
+    assert transport(Request("GET", "https://org.invalid/api/x")).status == 204
     transport.close()
     assert short.closed
     assert long.closed

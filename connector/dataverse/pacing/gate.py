@@ -6,10 +6,12 @@ only the first of them waits for the time, so a hundred waiting threads cost as 
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from http import HTTPStatus
 
 from connector.clock import Clock
 from connector.dataverse.answers import retry_after
@@ -26,19 +28,32 @@ WRITES = "batch of writes"
 """The kind of a batch of change sets or single writes, one part per opportunity."""
 
 _LONGEST_NAP = 0.5  # seconds until the first in line looks again whether the gate was closed
-_TOO_MANY = 429
 _AFFINITY = re.compile(r"\s*(ARRAffinity(?:SameSite)?)=([^;\s]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"limit of ([\d,.]+)")
 _BOUNDARY = re.compile(r'boundary="?([^";]+)')
 
 
 class Gate:
-    """A handler that paces `handler`; `closed` turns away what has not been sent yet."""
+    """A handler that paces `handler`; `close` turns away what has not been sent yet.
 
-    def __init__(self, handler: Handler, clock: Clock, budget: Budget = DOCUMENTED) -> None:
+    No more than `connections` requests are in flight. A request that would have to wait for more than `longest_wait`
+    seconds until a Retry-After is over is not sent: it gets the refusal again that told so, with what is left of it.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        clock: Clock,
+        budget: Budget = DOCUMENTED,
+        *,
+        connections: float = math.inf,
+        longest_wait: float = math.inf,
+    ) -> None:
         self._handler = handler
         self._clock = clock
-        self._governor = Governor(clock.monotonic(), budget)
+        self._governor = Governor(clock.monotonic(), budget, connections)
+        self._longest_wait = longest_wait
+        self._refusal = Response(HTTPStatus.TOO_MANY_REQUESTS)
         self._turn = threading.Lock()
         self._state = threading.Condition()
         self._closed = False
@@ -49,7 +64,10 @@ class Gate:
         Raises NotSent when the gate is closed, and whatever the handler raises.
         """
         permit = self._permit(*weigh(request))
+        if isinstance(permit, Response):
+            return permit
         feedback = Feedback(ok=False)
+        response = None
         try:
             response = self._handler(_steered(request, permit.server))
             feedback = feedback_of(response)
@@ -58,6 +76,8 @@ class Gate:
             raise
         finally:
             with self._state:
+                if response is not None and feedback.retry_after is not None:
+                    self._refusal = response
                 self._governor.settle(self._clock.monotonic(), permit, feedback)
                 self._state.notify_all()
         return response
@@ -96,7 +116,7 @@ class Gate:
         with self._state:
             return self._governor.seconds_for(self._clock.monotonic(), requests, seconds, fastest)
 
-    def _permit(self, kind: str, parts: int) -> Permit:
+    def _permit(self, kind: str, parts: int) -> Permit | Response:
         with self._turn:
             while True:
                 with self._state:
@@ -106,10 +126,17 @@ class Gate:
                     leave = self._governor.ask(now, kind, parts)
                     if isinstance(leave, Permit):
                         return leave
-                    if leave.until == float("inf"):
+                    if self._governor.pace(now).waiting > self._longest_wait:
+                        return self._refused_again(self._governor.pace(now).waiting)
+                    if leave.until == math.inf:
                         self._state.wait(_LONGEST_NAP)
                         continue
                 self._clock.sleep(min(leave.until - now, _LONGEST_NAP))
+
+    def _refused_again(self, seconds: float) -> Response:
+        """Return the last refusal with the seconds that are left of its Retry-After."""
+        headers = [(name, value) for name, value in self._refusal.headers if name.lower() != "retry-after"]
+        return replace(self._refusal, headers=(*headers, ("Retry-After", str(math.ceil(seconds)))))
 
 
 def weigh(request: Request) -> tuple[str, int]:
@@ -124,7 +151,7 @@ def weigh(request: Request) -> tuple[str, int]:
 
 def feedback_of(response: Response) -> Feedback:
     """Return what an answer tells the governor."""
-    refused = response.status == _TOO_MANY
+    refused = response.status == HTTPStatus.TOO_MANY_REQUESTS
     body = error_body(response) if refused else None
     facet = Facet(FACETS.get(body.code, Facet.OTHER)) if body else None
     return Feedback(

@@ -48,11 +48,12 @@ EXPLORING_AT_FIRST = 12
 class Governor:
     """The pace of one user of one organization. Not safe for threads: `gate.Gate` is.
 
-    Times are seconds on one monotonic clock.
+    Times are seconds on one monotonic clock. No more than `connections` requests are in flight.
     """
 
-    def __init__(self, now: float, budget: Budget = DOCUMENTED) -> None:
+    def __init__(self, now: float, budget: Budget = DOCUMENTED, connections: float = float("inf")) -> None:
         self._budget = budget
+        self._connections = connections
         self._unaddressed = InFlight()
         self._servers: dict[str, WebServer] = {"": WebServer("", budget, now, self._unaddressed)}
         self._concurrency = ConcurrencyLimiter(budget.window)
@@ -81,7 +82,7 @@ class Governor:
         cost = self._cost(kind) * parts
         if self._refuser is not None:
             return self._come_back(now, self._refuser, kind, parts, cost)
-        if self._in_flight >= self._concurrency.most:
+        if self._in_flight >= min(self._concurrency.most, self._connections):
             return self._wait(float("inf"), Binding.LATENCY)
         if self._settled():
             return self._ask_best(now, kind, parts, cost)
@@ -304,7 +305,8 @@ class Governor:
         )
 
     def _most_in_flight(self) -> int:
-        return int(min(self._concurrency.most, sum(server.at_once for server in self._servers.values())))
+        slots = sum(server.at_once for server in self._servers.values())
+        return int(min(self._concurrency.most, self._connections, slots))
 
     def _likely_executed(self, now: float) -> float:
         """Return the seconds that requests took, as many as have been answered.

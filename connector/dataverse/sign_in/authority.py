@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from connector.dataverse.error_bodies import sender_of
 from connector.dataverse.sign_in.challenge import parse_challenge
 from connector.dataverse.sign_in.clouds import cloud_of, is_sign_in_host, origin_of
 from connector.errors import SignInError, TransportError
@@ -26,11 +28,13 @@ def discover(handler: Handler, base_url: str, tenant_id: str = "") -> str:
         raise SignInError(said, remedy=error.remedy, transient=error.transient) from error
     challenge = parse_challenge(response)
     if not challenge.authority:
+        busy = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS
+        sender = sender_of(response)
         raise SignInError(
             f"{base_url} does not say where to sign in (status {response.status}): it is no Dataverse organization, or "
-            "something stands before it.",
+            f"something stands before it{f' ({sender})' if sender else ''}.",
             remedy="Check DATAVERSE_URL; the address of an organization is in the Power Platform admin center.",
-            transient=response.status >= 500 or response.status == 429,  # busy or broken for now
+            transient=busy,
         )
     if problem := distrust(base_url, challenge.authority):
         raise SignInError(problem, remedy="Check DATAVERSE_URL; nothing secret was sent.")
