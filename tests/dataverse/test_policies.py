@@ -376,7 +376,9 @@ LOGIN_PAGE = Response(
 def test_a_login_page_instead_of_an_answer_names_its_sender_and_ends_a_read_at_once() -> None:
     script, clock = Script([LOGIN_PAGE]), VirtualClock()
     handler = retrying(authorize(script, Numbered(), ORG), clock)
-    with pytest.raises(Rejected, match=r"'Sign in to the network', Server is 'BlueCoat', Via is '1[.]1 proxy7'") as raised:
+    with pytest.raises(
+        Rejected, match=r"'Sign in to the network', Server is 'BlueCoat', Via is '1[.]1 proxy7'"
+    ) as raised:
         handler(READ)
     assert raised.value.effect is Effect.NONE
     assert not raised.value.transient
