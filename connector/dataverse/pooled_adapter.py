@@ -63,8 +63,8 @@ class BoundedReader(io.RawIOBase):
 class _FinalResponse(http.client.HTTPResponse):
     """An answer that is read within twice the read timeout; interim ones before it are passed over."""
 
-    def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(self, sock: socket, debuglevel: int = 0, method: str | None = None, url: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method, url)
         timeout = sock.gettimeout()
         if timeout is not None:
             reader = BoundedReader(self.fp.detach(), sock, 2 * timeout)
