@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
 from connector.settings.env_file import parse_env
-from connector.settings.environment import SETTINGS, load
+from connector.settings.environment import SETTINGS, commented, load
 from connector.settings.variables import SignInMethod
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -294,6 +294,11 @@ def explained() -> dict[str, str]:
 
 def test_the_example_explains_every_setting_in_the_words_of_the_settings() -> None:
     assert explained() == {name: field.description for name, field in SETTINGS.items()}
+
+
+def test_the_example_is_what_init_writes() -> None:
+    written = commented({"DATAVERSE_URL": "emulator:.state/emulator.db"})
+    assert (ROOT / ".env.example").read_text(encoding="utf-8") == written
 
 
 def test_the_example_works_as_it_stands_and_with_every_default_switched_on(tmp_path: Path) -> None:

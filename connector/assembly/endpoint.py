@@ -47,7 +47,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
     if problems:
-        raise SettingsError("\n".join(problems), remedy="Every setting is explained in .env.example.")
+        raise SettingsError("\n".join(problems), remedy="`connector init --example` explains every setting.")
     clock = clock or SystemClock()
     chance = random.SystemRandom()
     options = service_options(settings)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from connector.clock import Clock
 from connector.dataverse.policies import TokenSource
 from connector.dataverse.sign_in import auth
+from connector.dataverse.sign_in.azure_cli import azure_cli_tokens
 from connector.errors import SignInError
 from connector.handler import Handler
 from connector.settings.settings import Identity, Settings
@@ -26,6 +27,8 @@ def identity_tokens(
     registration = auth.Registration(identity.client_id, authority, settings.url)
     if identity.sign_in is SignInMethod.MANAGED_IDENTITY:
         return auth.managed_identity_tokens(identity.managed_identity, settings.url, http, clock)
+    if identity.sign_in is SignInMethod.AZURE_CLI:
+        return azure_cli_tokens(settings.url, settings.tenant_id, clock)
     if identity.sign_in in (SignInMethod.DEVICE_CODE, SignInMethod.INTERACTIVE):
         ask = auth.by_device_code if identity.sign_in is SignInMethod.DEVICE_CODE else auth.by_browser
         return auth.person_tokens(registration, http, clock, cache=settings.token_cache, tell=tell, ask=ask)

@@ -16,7 +16,7 @@ from connector.cli.bulk.job_views import show_counts, show_jobs
 from connector.cli.bulk.plan_view import SECONDS_PER_STEP, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, work
-from connector.cli.bulk.source import source_of, source_options
+from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
@@ -101,7 +101,7 @@ def run(
         return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
-        with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
+        with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
             source.must_belong(connection.base_url)
             job = ledger.find(job_name)
             if job is not None:

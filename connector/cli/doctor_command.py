@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from connector.cli.run_options import run_options
 from connector.cli.screen import colored, legible, room
 from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
+from connector.settings.settings import Settings
 
 _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FAILED ", Verdict.SKIPPED: "skipped"}
 _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red", Verdict.SKIPPED: "bright_black"}
@@ -28,15 +30,21 @@ def doctor(*, as_json: bool, env_file: Path | None) -> int:
 
     Nothing is changed. Exit code 1 when something must be set right before closing works.
     """
+    healthy = examined(lambda: read_settings(env_file), as_json=as_json)
+    return ExitCode.DONE if healthy else ExitCode.FAILED
+
+
+def examined(read: Callable[[], Settings], *, as_json: bool = False) -> bool:
+    """Show the checks of the settings one by one, and return whether none failed."""
     checks = []
-    for check in examine(lambda: read_settings(env_file), connect, SystemClock()):
+    for check in examine(read, connect, SystemClock()):
         checks.append(check)
         if not as_json:
             _show(check)
     healthy = all(check.verdict is not Verdict.FAILED for check in checks)
     if as_json:
         print_json({"status": "healthy" if healthy else "failed", "checks": [_data(check) for check in checks]})
-    return ExitCode.DONE if healthy else ExitCode.FAILED
+    return healthy
 
 
 def _show(check: Check) -> None:

@@ -16,6 +16,7 @@ from connector.cli.screen import say
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {
+        "init": "Ask for an organization and a way to sign in, try them, and write .env.",
         "demo": "Close opportunities of a local emulator and check the result, in one go.",
         "doctor": "Check settings, sign-in, privileges and what the organization offers.",
         "plan": "Show what closing an opportunity would do, and a digest that names it.",

@@ -33,8 +33,8 @@ def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> Non
     """Serve the endpoint that flows and agents call.
 
     With DATAVERSE_URL=emulator:FILE it needs no tenant: an emulated organization is inside, there is no
-    sign-in, and only this machine can reach it. Otherwise callers sign in; see the settings CONNECTOR_SERVICE_... in
-    .env.example.
+    sign-in, and only this machine can reach it. Otherwise callers sign in; `connector init --example` explains
+    the settings CONNECTOR_SERVICE_...
     """
     if make_key:
         _print_key()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,8 +51,21 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = None)
     wrong = [problem.partition(" ")[0] for problem in problems]
     problems += [problem for problem in found if not any(name in problem for name in wrong)]
     if problems:
-        raise SettingsError("\n".join(problems), remedy="Every setting is explained in .env.example.")
+        remedy = "`connector init` writes settings that work; `connector init --example` explains each."
+        raise SettingsError("\n".join(problems), remedy=remedy)
     return settings
+
+
+def commented(values: Mapping[str, str]) -> str:
+    """Return the text of a settings file: every setting explained, those of `values` set, the others as comments."""
+    paragraphs = ["# Settings of the connector. The environment wins over this file. `connector doctor` checks them."]
+    for name, field in SETTINGS.items():
+        lines = textwrap.wrap(str(field.description), 116, break_on_hyphens=False, break_long_words=False)
+        default = field.default.value if isinstance(field.default, Enum) else field.default
+        shown = f"{default:g}" if isinstance(default, float) else str(default) if isinstance(default, str | int) else ""
+        setting = f"{name}={values[name]}" if name in values else f"#{name}={'auto' if default is True else shown}"
+        paragraphs.append("\n".join([*(f"# {line}" for line in lines), setting]))
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def wants_colors(environ: Mapping[str, str] | None = None) -> bool:

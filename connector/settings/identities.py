@@ -93,7 +93,7 @@ def _identity(
     if way in _NEEDS and way not in present:
         problems.append(f"{_spell(prefix, _NEEDS[way])} is missing: signing in by {way.value} needs it.")
         return None
-    if way is not SignInMethod.MANAGED_IDENTITY and not given.client_id:
+    if way not in (SignInMethod.MANAGED_IDENTITY, SignInMethod.AZURE_CLI) and not given.client_id:
         problems.append(f"{_spell(prefix, 'client_id')} is missing: signing in by {way.value} needs it.")
         return None
     return Identity(

@@ -28,6 +28,7 @@ class SignInMethod(StrEnum):
     MANAGED_IDENTITY = "managed_identity"
     DEVICE_CODE = "device_code"
     INTERACTIVE = "interactive"
+    AZURE_CLI = "azure_cli"
 
 
 def _url(value: str) -> str:
@@ -143,7 +144,7 @@ class Variables(BaseModel):
         "auto",
         alias="DATAVERSE_SIGN_IN",
         description="How to sign in: auto (by what is given above), secret, certificate, federated, managed_identity, "
-        "or, for a person, device_code or interactive.",
+        "or, for a person, device_code, interactive or azure_cli (who is signed in to the Azure CLI).",
     )
     authority: Annotated[str, AfterValidator(_https)] = Field(
         "",

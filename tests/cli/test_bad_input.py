@@ -67,7 +67,7 @@ def test_all_missing_settings_are_named_at_once(desk: Desk) -> None:
     assert said.code == 2
     assert "DATAVERSE_CLIENT_ID" in said.err
     assert "DATAVERSE_CLIENT_SECRET" in said.err
-    assert "explained in .env.example" in said.err
+    assert "`connector init` writes settings that work" in said.err
     assert desk.run("plan", NOT_THERE, "--won", "--json", DATAVERSE_URL="").data["error"]["kind"] == "SettingsError"
 
 

@@ -10,8 +10,8 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, rows
-from connector.cli.bulk.source import Source
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.screen import say
@@ -32,7 +32,7 @@ SECONDS_PER_STEP = 0.3
 
 def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_step: float, *, as_json: bool) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
-    with connect(settings) as connection, source.opened(settings, connection.organization) as rows:
+    with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
         head = {"organization": connection.base_url, **source.data()}

@@ -1,0 +1,108 @@
+"""The options that say where the rows of a job come from, and what is wanted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from connector.bulk.planning import is_plan
+from connector.bulk.source import Source
+from connector.cli.intent_options import given_to_all, intent_options, refuse_given
+from connector.closing.organization import Query
+
+Command = Callable[..., Any]
+
+_KEPT = "connector.cli.bulk.source_options"
+
+
+def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
+    """Keep what was given under the option's name, so that no command has to list them all as arguments."""
+    context.meta.setdefault(_KEPT, {})[option.name] = value
+
+
+_OPTIONS = (
+    click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
+    click.option(
+        "--format",
+        "kind",
+        type=click.Choice(["csv", "jsonl", "excel", "parquet"]),
+        expose_value=False,
+        callback=_keep,
+        help="How FILE is written; default: as the end of its name says.",
+    ),
+    click.option(
+        "--map",
+        "renames",
+        multiple=True,
+        metavar="THEIRS=OURS",
+        expose_value=False,
+        callback=_keep,
+        help="Read a column under our name.",
+    ),
+    click.option(
+        "--older-than",
+        metavar="DAYS",
+        type=click.IntRange(0, 36500),
+        expose_value=False,
+        callback=_keep,
+        help="Instead of a file: the open opportunities whose estimated close date is more than so many days ago.",
+    ),
+    click.option(
+        "--where",
+        metavar="FILTER",
+        default="",
+        expose_value=False,
+        callback=_keep,
+        help="Instead of a file, or beside --older-than: the open opportunities that fit an OData filter, "
+        'as "estimatedvalue lt 1000".',
+    ),
+    click.option(
+        "--limit",
+        metavar="N",
+        type=click.IntRange(1),
+        expose_value=False,
+        callback=_keep,
+        help="Of what --older-than, --where or --view finds, take at most so many.",
+    ),
+    click.option(
+        "--view",
+        metavar="NAME",
+        default="",
+        expose_value=False,
+        callback=_keep,
+        help="Instead of a file: the opportunities of a saved view, by its name or id.",
+    ),
+)
+
+
+def source_options(command: Command) -> Command:
+    """Give a command what says where rows come from and what is wanted of them; `source_of` returns it."""
+    command = intent_options(command)
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def source_of(context: click.Context) -> Source:
+    """Return what the options of this command line say. Raises click.UsageError."""
+    kept = context.meta[_KEPT]
+    query = Query(kept["where"].strip(), kept["older_than"], kept["view"].strip())
+    if kept["file"] is not None and query != Query():
+        raise click.UsageError("Rows come from a file or from a query (--older-than, --where, --view), not from both.")
+    if kept["file"] is None and query == Query():
+        raise click.UsageError("Name a file of rows, or say what to look for: --older-than, --where or --view.")
+    if query.view and query != Query(view=query.view):
+        raise click.UsageError("A view goes without --where and --older-than: it has conditions of its own.")
+    if kept["file"] is not None and is_plan(kept["file"]):
+        refuse_given(context, "A plan file")
+    given = given_to_all(context)
+    if kept["file"] is None and "outcome" not in given:
+        raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
+    if kept["file"] is not None and kept["limit"] is not None:
+        raise click.UsageError(
+            "--limit goes with --older-than, --where or --view; a file says itself which rows it has."
+        )
+    return Source(kept["file"], kept["kind"] or "", kept["renames"], query, given, kept["limit"])
