@@ -22,7 +22,7 @@ Rows = Callable[[], Iterator[Row]]
 """The rows, read anew at each call."""
 
 
-class SearchableOrganization(Organization, Finder, Protocol):
+class SearchOrganization(Organization, Finder, Protocol):
     """An organization in which opportunities can be looked for, and then seen and changed."""
 
 
@@ -57,7 +57,7 @@ class Source:
         return {"query": self.query.data() | cap, "request": {name: str(value) for name, value in self.given.items()}}
 
     @contextmanager
-    def opened(self, drafts: DraftPolicy, organization: SearchableOrganization) -> Iterator[Rows]:
+    def opened(self, drafts: DraftPolicy, organization: SearchOrganization) -> Iterator[Rows]:
         """Give the rows; status reasons are checked against the organization's. Reading raises InputError."""
         given = {"drafts": drafts.value, **self.given}
         if self.file is None:
@@ -85,7 +85,7 @@ class Source:
                 remedy=f"Resume it without a query, or give this one a job name of its own (not {job.name!r}).",
             )
 
-    def _found(self, given: Mapping[str, object], organization: SearchableOrganization) -> Iterator[Rows]:
+    def _found(self, given: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
         from connector.bulk.query import Found
         from connector.closing.request import parse_request
 
@@ -94,7 +94,7 @@ class Source:
         with closing(Found(organization, self.query)) as found:
             yield lambda: islice(found.rows(wanted), self.limit)
 
-    def _read(self, file: Path, given: Mapping[str, object], organization: SearchableOrganization) -> Rows:
+    def _read(self, file: Path, given: Mapping[str, object], organization: SearchOrganization) -> Rows:
         from connector.bulk.input.columns import Columns, parse_renames
         from connector.bulk.input.input import RowFile, read_rows
 
@@ -102,7 +102,7 @@ class Source:
         return lambda: read_rows(row_file, _checked(organization))
 
 
-def _checked(organization: SearchableOrganization) -> Callable[[Intent], None]:
+def _checked(organization: SearchOrganization) -> Callable[[Intent], None]:
     """Return a check of the status reasons that rows name; nothing is asked while none names any."""
     known: set[tuple[object, ...]] = set()
 
