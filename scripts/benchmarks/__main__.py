@@ -14,6 +14,7 @@ from scripts.benchmarks import (
     endpoint_command,
     flows_command,
     governor_command,
+    jobs_command,
     scale_command,
     truth_command,
 )
@@ -21,6 +22,7 @@ from scripts.benchmarks.records import FOLDER
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "governor": governor_command.main,
+    "jobs": jobs_command.main,
     "clock": clock_command.main,
     "emulator": emulator_command.main,
     "clients": clients_command.main,

@@ -1,0 +1,62 @@
+"""A reduced form of `scripts/bench jobs`: the command itself, and what is counted of it. No times are held."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts.benchmarks.jobs import NAIVE, OURS, Cell, JobRun, Watched, cells, play
+from scripts.benchmarks.jobs_command import misses
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["good", "bad rows"])
+def test_the_command_closes_each_row_once_and_is_not_turned_away(bad: bool) -> None:
+    cell = Cell(40, 4, bad)
+    run = play(cell, OURS)
+    assert (run.closed, run.twice, run.refused) == (cell.good_rows, 0, 0)
+    assert run.took is not None
+    assert run.requests < 2 * cell.rows, "rows are read many at a time and closed in one request each, at most"
+
+
+def test_a_naive_script_closes_them_too_with_a_request_for_each_write() -> None:
+    run = play(Cell(20, 4), NAIVE)
+    assert (run.closed, run.twice) == (20, 0)
+    assert run.requests >= 20 * 4
+    assert run.behind is None
+
+
+def test_the_bad_rows_are_three_in_a_thousand_and_not_at_the_ends() -> None:
+    assert Cell(1000, 1, bad=True).bad_rows == [250, 500, 750]
+    assert Cell(100, 1, bad=True).bad_rows == [50]
+    assert Cell(100, 1).bad_rows == []
+    assert len(list(cells(quick=False))) == 24
+
+
+def test_the_least_time_is_what_the_documented_limits_allow() -> None:
+    assert Cell(520, 1).least == pytest.approx(12.0)
+    assert Cell(520, 4).least == pytest.approx(3.0)
+    assert Cell(2000, 1).least == pytest.approx(300 + 1200 / 52)
+
+
+def test_the_telling_is_behind_by_the_time_until_it_tells_what_was_so() -> None:
+    watched = Watched(Cell(100, 1))
+    watched.looks = [
+        (0.0, 0, 0, None),
+        (1.0, 50, 0, None),
+        (2.0, 80, 20, 8.0),
+        (4.0, 100, 60, 2.0),
+        (5.0, 100, 100, 0.0),
+    ]
+    assert watched.behind() == 3.0
+    assert watched.took() == 4.0
+    assert watched.forecast_error() == 1.5
+
+
+def test_a_target_that_is_missed_is_named() -> None:
+    ours = JobRun("cell", OURS, 100, 0, 10.0, 12.0, 0.83, 120, 0, 0.5, 0.05)
+    naive = JobRun("cell", NAIVE, 100, 0, 10.0, 11.0, 0.91, 400, 0)
+    assert misses([ours]) == []
+    assert misses([ours, naive]) == ["cell: slower than naive, 40 threads"]
+    bad = JobRun("cell", OURS, 100, 1, 10.0, 20.0, 0.5, 120, 2, 3.0, 0.2)
+    assert [line.partition(": ")[2] for line in misses([bad])] == [
+        "closed twice", "least / took", "429", "behind", "forecast",
+    ]  # fmt: skip
