@@ -127,10 +127,12 @@ class ServiceError(ConnectorError):
     `status` is the HTTP status, `code` the service's code in lower-case hexadecimal (`0x80040217`) or empty,
     `detail` the service's own message (it may hold customer text: never log it), `request_id` what support will ask
     for, `origin` which part of the organization's own logic it comes from. `lasting` says that a transient failure
-    does not look as if it passed soon: few tries are enough.
+    does not look as if it passed soon: few tries are enough. `timed_out` says that it took too long in the service's
+    database: less at once may do.
     """
 
     lasting: bool = False
+    timed_out: bool = False
 
     def __init__(
         self,

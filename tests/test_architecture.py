@@ -57,11 +57,11 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_000, 3_000),
+    ("closing",): (2_980, 2_980),
     ("ledger",): (2_600, 2_600),
     ("dataverse",): (5_000, 5_700),
     ("bulk",): (4_100, 4_100),
-    ("service",): (6_500, 6_500),
+    ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_600),
     ("cli",): (4_000, 4_000),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_050),

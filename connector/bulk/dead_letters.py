@@ -11,7 +11,10 @@ from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import request_values
 from connector.ledger.jobs import Record
 
-RESULTS = tuple(RESULT_PREFIX + name for name in ("row", "status", "reason", "message", "remedy", "request_id"))
+_ERROR = ("detail", "plug_in", "step_id", "solution")
+RESULTS = tuple(
+    RESULT_PREFIX + name for name in ("row", "status", "reason", "message", *_ERROR, "stands", "remedy", "request_id")
+)
 """What is told of each row, in columns that a reader of input passes over."""
 
 
@@ -56,7 +59,9 @@ def _told(record: Record) -> Iterator[ColumnValue]:
     yield record.row
     yield record.status.value
     yield record.reason
-    yield str(report.get("reason") or error.get("message") or record.status.sentence)
+    yield str(error.get("message") or report.get("reason") or record.status.sentence)
+    yield from (str(error.get(name, "")) for name in _ERROR)
+    yield str(report.get("stands", ""))
     yield str(error.get("remedy", ""))
     yield str(error.get("request_id", ""))
 

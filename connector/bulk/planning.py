@@ -22,6 +22,7 @@ from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
 from connector.closing.model import Intent, Outcome, Plan, StepKind
 from connector.closing.organization import Organization
+from connector.closing.report import error_data
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
 from connector.ledger.jobs import Row
@@ -184,6 +185,7 @@ def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dic
     data: dict[str, object] = {"row": row.number, "request": request_data(row.intent)}
     if isinstance(found, ConnectorError):
         data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}
+        data["error"] = error_data(found)
     elif isinstance(found.verdict, Plan):
         steps = [f"{step.kind} {step.label}" for step in found.verdict.steps]
         data |= {"name": found.snapshot.opportunity.name, "steps": steps, "digest": found.verdict.digest}

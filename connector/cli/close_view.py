@@ -75,8 +75,8 @@ def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContex
     }[report.status]
     if report.status is ReportStatus.FAILED and not report.steps:
         return "Failed; nothing was changed."
-    if report.reason:
-        return f"{opening} {report.reason}"
+    if report.reason or report.stands:
+        return f"{opening} {report.reason or report.stands}"
     if report.after is None or report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         return opening
     return f"{opening} {_stands(report.after, metadata, around)}"

@@ -53,13 +53,23 @@ def describe(error: Exception) -> ShownFailure:
     return _of_unexpected(error)
 
 
+_FOR_SUPPORT = (
+    ("HTTP", "http_status"),
+    ("code", "code"),
+    ("request id", "request_id"),
+    ("plug-in", "plug_in"),
+    ("step", "step_id"),
+    ("solution", "solution"),
+)
+
+
 def sentences(error: Mapping[str, object], said: str = "") -> str:
-    """Return a failure for people: the sentence, what the service `said`, the remedy, the ids that support asks for."""
-    ids = [
-        f"{word} {error[name]}"
-        for word, name in (("HTTP", "http_status"), ("code", "code"), ("request id", "request_id"))
-        if error.get(name)
-    ]
+    """Return a failure for people: the sentence, what the service `said`, the remedy, the ids that support asks for.
+
+    What the service said is on one line; the error's own `detail` where nothing else is given.
+    """
+    said = said or " ".join(str(error.get("detail", "")).split())
+    ids = [f"{word} {error[name]}" for word, name in _FOR_SUPPORT if error.get(name)]
     lines = (
         f"Error: {error['message']}",
         f"The organization said: {said}" if said else "",

@@ -225,6 +225,7 @@ class ReportStatus(StrEnum):
 class Report:
     """What came of an intent: the status, every step with its result, and why when it is refused or failed.
 
+    A refusal has a `reason` with its code, a failure an `error`; `stands` says where the record of a failure stands.
     `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it
     failed after some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
 
@@ -241,6 +242,7 @@ class Report:
     reason: str = ""
     reason_code: str = ""
     error: ConnectorError | None = None
+    stands: str = ""
     rounds: int = 0
     partial: bool = False
     warnings: tuple[str, ...] = ()

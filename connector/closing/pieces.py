@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
-from connector.errors import ConnectorError, NotFound, Stale, StateConflict, TooLarge
+from connector.errors import ConnectorError, NotFound, ServiceError, Stale, StateConflict, TooLarge, Unanswered
 
 TOO_MUCH_TRIES = 2
-"""How often a plan may be left without an answer, or fail in a lasting way, before less is asked at once."""
+"""How often a plan may be left without an answer, or take too long, before less is asked at once."""
 
 MOST_PLANS = 12
 """How often something may be carried out for one opportunity, pieces apart, before it is given up."""
@@ -64,9 +64,12 @@ class PlanParts:
         It can where a step after the first was turned down for the state of its record: what the steps before it set
         off was rolled back with them. And where it was too much at once.
         """
+        too_long = rebuffs >= TOO_MUCH_TRIES and (
+            isinstance(failure, Unanswered) or getattr(failure, "timed_out", False)
+        )
         if stopped_at > 0 and isinstance(failure, StateConflict | Stale | NotFound):
             self.size, why = 1, _OWN_LOGIC
-        elif tried > 1 and (isinstance(failure, TooLarge) or rebuffs >= TOO_MUCH_TRIES):
+        elif tried > 1 and (isinstance(failure, TooLarge) or (failure.transient and too_long)):
             self.size, why = max(1, tried // 2), _TOO_MUCH
         else:
             return False
@@ -76,6 +79,11 @@ class PlanParts:
             "look after each."
         )
         return True
+
+
+def is_slow(failure: ConnectorError | None) -> bool:
+    """Return whether there was no answer in time, or the service's database took too long: less at once may do."""
+    return isinstance(failure, Unanswered) or (isinstance(failure, ServiceError) and failure.timed_out)
 
 
 def key_of(step: Step) -> StepKey:

@@ -23,7 +23,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, key_of, same_steps
+from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
 from connector.closing.verify import left_a_mark, shows, standing
 from connector.errors import (
@@ -137,9 +137,12 @@ class Progress:
         return part
 
     def _is_too_much(self, part: Plan) -> bool:
-        """Tell whether less at once may do: it has no answer, or fails in a lasting way, and nothing was done."""
-        again = self.failure is not None and same_steps(part.steps, self.tried, self.failure)
-        return again and len(part.steps) > 1 and self.rebuffs >= TOO_MUCH_TRIES
+        """Tell whether less at once may do: it has no answer, or takes too long, and nothing of it was done."""
+        if self.failure is None or not is_slow(self.failure):
+            return False
+        if len(part.steps) == 1 or self.rebuffs < TOO_MUCH_TRIES:
+            return False
+        return same_steps(part.steps, self.tried, self.failure)
 
     def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
         statuses = [self.results[key_of(step)].status for step in self.tried]
@@ -210,7 +213,7 @@ class Progress:
             error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
         when = "Before the steps that are done" if self.unseen else "When last seen"
         stands = f"{when}, {standing(self.now)}" if self.now else ""
-        return replace(self._report(ReportStatus.FAILED), error=error, reason=stands, partial=self._left_something())
+        return replace(self._report(ReportStatus.FAILED), error=error, stands=stands, partial=self._left_something())
 
     def _refuse(self, refusal: Refusal) -> Report:
         report = self._report(ReportStatus.REFUSED)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from connector.closing.close import Preview
 from connector.closing.digest import step_data
 from connector.closing.model import Refusal, Report, ReportStatus, StepResult, StepStatus
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
+
+LONGEST_ALIKE = 120
+"""Characters of a text by which failures are counted."""
+
+_DIFFERING = re.compile(
+    r"(?P<name>'[^']*'|\"[^\"]*\"|“[^”]*”|„[^“]*“)|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d[\d.,:/-]*\d|\d",
+    re.IGNORECASE,
+)
 
 DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
 """Exit codes: as wanted, failed, malformed input, refused, ended after some of it took effect."""
@@ -15,7 +25,8 @@ def report_data(report: Report) -> dict[str, object]:
     """Return the report ready for JSON.
 
     Always there: `status`, `opportunity_id`, `steps` (each with `kind`, `record`, `result`), `digest`, `partial`,
-    `warnings`. Where there is one: `reason` (a sentence), `reason_code`, `error` (see `error_data`).
+    `warnings`. Of a refusal: `reason` (a sentence) and `reason_code`. Of a failure: `error` (see `error_data`) and
+    `stands`, which says where the record stands.
     """
     data: dict[str, object] = {
         "status": report.status.value,
@@ -32,6 +43,8 @@ def report_data(report: Report) -> dict[str, object]:
         data["reason_code"] = report.reason_code
     if report.error is not None:
         data["error"] = error_data(report.error)
+    if report.stands:
+        data["stands"] = report.stands
     return data
 
 
@@ -65,7 +78,9 @@ def result_data(result: StepResult) -> dict[str, object]:
 def error_data(error: ConnectorError) -> dict[str, object]:
     """Return an error ready for JSON: `kind`, `message`, `effect`, and where known `remedy`, `code`, `request_id`.
 
-    `effect` is `none` or `unknown`: whether the write may have happened. `claims` is what a new sign-in must have.
+    `effect` is `none` or `unknown`: whether the write may have happened. `detail` is what the organization said,
+    `plug_in`, `step_id` and `solution` which part of its own logic it was, `trace` that part's own text: these may
+    hold customer text, so they are for who asked, and never for a log. `claims` is what a new sign-in must have.
     """
     data: dict[str, object] = {
         "kind": type(error).__name__,
@@ -75,10 +90,22 @@ def error_data(error: ConnectorError) -> dict[str, object]:
     }
     service = _service_error(error)
     if service is not None:
+        origin = service.origin
         data |= {"code": service.code, "request_id": service.request_id, "http_status": service.status}
+        data |= {"detail": service.detail, "plug_in": origin.plug_in, "step_id": origin.step_id}
+        data |= {"solution": origin.solution, "trace": origin.trace}
     if isinstance(error, SignInAgain):
         data["claims"] = error.claims
     return {name: value for name, value in data.items() if value != ""}
+
+
+def alike(detail: str) -> str:
+    """Return what the organization said without what differs from row to row: ids, numbers and quoted names.
+
+    >>> alike("Approval 4711 of 'Contoso' is missing.")
+    "Approval # of '…' is missing."
+    """
+    return " ".join(_DIFFERING.sub(lambda match: "'…'" if match["name"] else "#", detail).split())[:LONGEST_ALIKE]
 
 
 def exit_code(report: Report) -> int:

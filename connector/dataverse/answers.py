@@ -100,6 +100,7 @@ def error_from(response: Response, subject: str) -> ServiceError:
         remedy=_remedy(response, case),
         origin=body.origin,
     )
+    error.timed_out = case.timed_out
     error.lasting = case.lasting or _fails_oddly(response.status, body)
     if case.effect is not None:
         error.effect = case.effect

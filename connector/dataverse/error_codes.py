@@ -19,7 +19,8 @@ from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale, S
 class Case:
     """One error code: what to tell the person, and what it says about the write.
 
-    `effect`, `transient` and `kind` are None where the HTTP status decides; `lasting` as in `ServiceError`.
+    `effect`, `transient` and `kind` are None where the HTTP status decides; the rest
+    is as in `ServiceError`.
     """
 
     sentence: str
@@ -27,6 +28,7 @@ class Case:
     effect: Effect | None = None
     transient: bool | None = None
     lasting: bool = False
+    timed_out: bool = False
     kind: type[ServiceError] | None = None
 
 
@@ -179,7 +181,12 @@ _BUSY = {
     # A failed statement aborts its transaction, yet a timeout may also end the wait for one that succeeds: look again.
     "0x80044150": Case("the organization's database failed.", _TRY_LATER, Effect.UNKNOWN, transient=True, lasting=True),
     "0x80044151": Case(
-        "the organization's database took too long.", _TRY_LATER, Effect.UNKNOWN, transient=True, lasting=True
+        "the organization's database took too long.",
+        _TRY_LATER,
+        Effect.UNKNOWN,
+        transient=True,
+        lasting=True,
+        timed_out=True,
     ),
 }
 

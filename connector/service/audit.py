@@ -17,6 +17,7 @@ from typing import Protocol
 
 from connector.clock import Clock
 from connector.closing.model import Intent, Quote, Report, Snapshot, StepStatus
+from connector.closing.report import error_data
 from connector.errors import LedgerError
 from connector.ledger.jobs import Item, Job
 from connector.service.auth.caller import Caller
@@ -114,6 +115,7 @@ def of_end(job: Job, item: Item, report: Report, caller: Caller, clock: Clock) -
         "asked": asked,
         "result": report.status.value,
         "reason": report.reason_code,
+        **_failure(report),
         "changes": changes(report.before, report.after),
         "activities": [
             str(result.step.activity_id)
@@ -121,6 +123,12 @@ def of_end(job: Job, item: Item, report: Report, caller: Caller, clock: Clock) -
             if result.step.activity_id and result.status is StepStatus.DONE
         ],
     }
+
+
+def _failure(report: Report) -> dict[str, object]:
+    """Return why it failed, without the organization's own text: this is kept, and read by others."""
+    told = error_data(report.error) if report.error else {}
+    return {"error": {name: told[name] for name in told if name not in ("detail", "trace", "claims")}} if told else {}
 
 
 def who(caller: Caller) -> dict[str, str]:

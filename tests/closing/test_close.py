@@ -293,7 +293,7 @@ def test_steps_that_were_done_but_never_seen_make_a_failure_partial() -> None:
     report = close(small)
     assert (report.status, report.partial) == (ReportStatus.FAILED, True)
     assert report.steps[0].status is StepStatus.DONE
-    assert report.reason == "Before the steps that are done, the opportunity is open, quote QUO-1 is draft."
+    assert report.stands == "Before the steps that are done, the opportunity is open, quote QUO-1 is draft."
 
 
 def test_a_quote_that_appears_in_between_is_closed_as_well() -> None:
@@ -329,7 +329,7 @@ def test_with_patience_exhausted_the_failure_says_that_it_may_still_happen(fault
     assert report.status is ReportStatus.FAILED
     assert isinstance(report.error, NotConverged)
     assert report.error.effect is Effect.UNKNOWN
-    assert report.reason == "When last seen, the opportunity is open, quote QUO-1 is active."
+    assert report.stands == "When last seen, the opportunity is open, quote QUO-1 is active."
     assert [result.status for result in report.steps] == [StepStatus.UNKNOWN, StepStatus.UNKNOWN]
     assert small.seconds > 120
     assert not report.partial
@@ -375,7 +375,7 @@ def test_step_by_step_a_lasting_refusal_leaves_it_partly_done_and_says_so() -> N
     small.atomic, small.plug_in = False, turned_down
     report = close(small)
     assert (report.status, report.rounds, report.partial) == (ReportStatus.FAILED, 2, True)
-    assert report.reason == "When last seen, the opportunity is open, quote QUO-1 is closed."
+    assert report.stands == "When last seen, the opportunity is open, quote QUO-1 is closed."
     assert [result.status for result in report.steps] == [StepStatus.DONE, StepStatus.FAILED]
 
 
@@ -393,7 +393,7 @@ def test_a_plug_in_that_pushes_a_quote_back_to_draft_does_not_turn_the_loop_for_
     assert isinstance(report.error, Rejected)
     assert report.rounds <= 5
     assert report.partial == partial
-    assert report.reason == "When last seen, the opportunity is open, quote QUO-1 is draft."
+    assert report.stands == "When last seen, the opportunity is open, quote QUO-1 is draft."
 
 
 def test_a_plug_in_that_relents_is_converged_with() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
 from connector.closing.model import Report, ReportStatus
-from connector.closing.report import report_data
+from connector.closing.report import alike, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -124,9 +124,9 @@ def result_of(row: RowInHand, report: Report) -> ItemResult:
 
 
 def reason_of(cause: ConnectorError | None) -> str:
-    """Return the stable code that failures are counted by."""
+    """Return what failures are counted by: the code, and what the organization said apart from names and numbers."""
     if isinstance(cause, ServiceError) and cause.code:
-        return cause.code
+        return f"{cause.code} {alike(cause.detail)}".rstrip()
     return type(cause).__name__ if cause else "unknown"
 
 

@@ -190,8 +190,8 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     error: Mapping[str, object] = report.get("error") or {}
     if error:
         status, code = _FINAL.get(str(error.get("kind")), (409, "not_finished"))
-        ids = (("organization_code", error.get("code")), ("organization_request", error.get("request_id")))
-        details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids if text)
+        ids = {name: error.get(key) for name, key in _IDS.items()} | {"organization_said": _said(operation, report)}
+        details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids.items() if text)
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
         status = 412 if code == "plan_changed" else 409
@@ -216,9 +216,25 @@ def _message(operation: StoredOperation) -> str:
     quotes = _counted(report)
     if sentence is not None:
         return f"{sentence.format(outcome=_outcome(report))}{quotes}"
-    told = [_sentence(report.get("error")), _text(report, "reason")]
+    told = [_text(report, "reason"), _sentence(report.get("error")), _said(operation, report), _text(report, "stands")]
     done = f"Some of it was done before that:{quotes}" if report.get("partial") and quotes else ""
     return " ".join(part for part in (*told, done) if part) or "It could not be done."
+
+
+_IDS = {
+    "organization_code": "code",
+    "organization_request": "request_id",
+    "plug_in": "plug_in",
+    "plug_in_step": "step_id",
+}
+
+
+def _said(operation: StoredOperation, report: Mapping[str, Any]) -> str:
+    """Return what the organization said, for a caller in whose name it was asked; others may not see it all."""
+    detail = _text(report.get("error") or {}, "detail")
+    return (
+        f"The organization said: {' '.join(detail.split())}" if detail and "entrusted" in operation.job.options else ""
+    )
 
 
 def _counted(report: Mapping[str, Any]) -> str:
