@@ -155,6 +155,7 @@ def identity_client(
         clock=clock,
         atomic=settings.atomic,
         close_action=settings.close_action,
+        bypass=settings.bypass,
         impersonate=settings.impersonate,
         cache_seconds=settings.metadata_seconds,
         batch_size=MOST_PARTS,  # who asks for fewer gives fewer plans at once

@@ -20,7 +20,7 @@ from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
-from connector.cli.run_options import dry_run_option, run_options, yes_option
+from connector.cli.run_options import bypass_options, dry_run_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
@@ -45,6 +45,7 @@ def bulk() -> None:
 @click.option(
     "--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help="Execution time assumed for the forecast."
 )
+@bypass_options
 @run_options
 @click.pass_context
 def plan(
@@ -77,6 +78,7 @@ def plan(
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @yes_option
 @dry_run_option
+@bypass_options
 @run_options
 @click.pass_context
 def run(
@@ -121,6 +123,7 @@ def run(
 @job_argument()
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @yes_option
+@bypass_options
 @run_options
 def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
     """Go on with a job that was paused, stopped or broken off.
@@ -183,6 +186,7 @@ def status(*, name: str | None, as_json: bool, env_file: Path | None) -> int:
 @job_argument()
 @click.option("--refused", is_flag=True, help="The refused rows too, not only those that failed.")
 @yes_option
+@bypass_options
 @run_options
 def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
     """Do the failed rows of a job again."""
@@ -255,6 +259,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 @bulk.command(epilog=examples("bulk undo june"))
 @job_argument()
 @yes_option
+@bypass_options
 @run_options
 def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
     """Open again what a job closed, and only that.

@@ -36,6 +36,8 @@ def show_preview(
     show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
     for remark in remarks(around) if around else ():
         say(f"Note: {remark}", stream)
+    if verdict.bypass:
+        say(f"The organization's own logic: {verdict.bypass}.", stream)
     say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 

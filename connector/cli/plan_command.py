@@ -16,7 +16,7 @@ from connector.cli.intent_options import intent_options, refuse_given, requested
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import run_options
+from connector.cli.run_options import bypass_options, run_options
 from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 from connector.closing.close import preview
@@ -29,6 +29,7 @@ from connector.settings.settings import Settings
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @intent_options
 @click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
+@bypass_options
 @run_options
 @click.pass_context
 def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json: bool, env_file: Path | None) -> int:

@@ -11,7 +11,7 @@ from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import dry_run_option, if_plan_option, run_options, yes_option
+from connector.cli.run_options import bypass_options, dry_run_option, if_plan_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
@@ -23,6 +23,7 @@ from connector.closing.organization import Organization
 @yes_option
 @dry_run_option
 @if_plan_option
+@bypass_options
 @run_options
 def reopen(
     *, opportunity: UUID, yes: bool, dry_run: bool, if_plan: str | None, as_json: bool, env_file: Path | None

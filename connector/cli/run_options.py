@@ -53,6 +53,24 @@ if_plan_option = click.option(
 )
 
 
+def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    """Keep the option for `read_settings`, which puts it before what the environment says."""
+    if value is not None:
+        context.meta[f"connector.{option.name}"] = value
+
+
+def bypass_options(command: Function) -> Function:
+    """Give a command `--bypass`, `--bypass-steps` and `--tag`; `read_settings` takes them."""
+    for flag, metavar, text in (
+        ("--tag", "TEXT", "A text that the organization's plug-ins see with each write."),
+        ("--bypass-steps", "IDS", "Leave out these plug-in steps: at most three ids with commas between."),
+        ("--bypass", "KINDS", "Leave out the organization's own logic: sync, async, flows, with commas between."),
+    ):
+        option = click.option(flag, metavar=metavar, expose_value=False, callback=_remember, help=text)
+        command = option(command)
+    return command
+
+
 def run_options(command: Function) -> Function:
     """Give a command `--json` (as `as_json`), `--env-file` (as `env_file`) and `--verbose`."""
     return json_option(env_file_option(verbose_option(command)))

@@ -6,10 +6,24 @@ import logging
 import sys
 from pathlib import Path
 
+import click
+
 from connector.cli.record_id import check_addresses
 from connector.cli.run_options import LOG_FORMAT
 from connector.settings.environment import load
 from connector.settings.settings import Settings
+
+_OPTIONS = {
+    "connector.bypass": "DATAVERSE_BYPASS",
+    "connector.bypass_steps": "DATAVERSE_BYPASS_STEPS",
+    "connector.tag": "DATAVERSE_TAG",
+}
+"""Options of the command line that stand before a setting (see `run_options.bypass_options`)."""
+
+
+def _options() -> dict[str, str]:
+    context = click.get_current_context(silent=True)
+    return {setting: context.meta[key] for key, setting in _OPTIONS.items() if key in context.meta} if context else {}
 
 
 def read_settings(env_file: Path | None) -> Settings:
@@ -17,7 +31,7 @@ def read_settings(env_file: Path | None) -> Settings:
 
     Raises click.UsageError when the command line names a record by the address of another organization.
     """
-    settings = load(env_file=env_file)
+    settings = load(env_file=env_file, options=_options())
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return settings

@@ -12,14 +12,16 @@ from connector.closing.model import ColumnValue, Plan, Step
 _HEX_DIGITS = 16
 
 
-def make_plan(opportunity_id: UUID, steps: Sequence[Step]) -> Plan:
-    """Return the plan of these steps with its digest.
+def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "") -> Plan:
+    """Return the plan of these steps with its digest; `bypass` says which of the organization's logic is left out.
 
     The digest covers what a person approves: every step's kind, record, row version, message, state, status reason,
     competitor and activity columns. It leaves out the caller's key, the activity ids derived from it, and labels.
     """
-    text = ascii((str(opportunity_id), [_approved(step) for step in steps]))  # not repr: it varies with the Python
-    return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS])
+    bypass = bypass if steps else ""  # a plan that does nothing leaves nothing out
+    approved = (str(opportunity_id), [_approved(step) for step in steps], *((bypass,) if bypass else ()))
+    text = ascii(approved)  # not repr: it varies with the Python
+    return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS], bypass)
 
 
 def plan_data(plan: Plan) -> dict[str, object]:
@@ -27,6 +29,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
     return {
         "opportunity_id": str(plan.opportunity_id),
         "digest": plan.digest,
+        **({"bypass": plan.bypass} if plan.bypass else {}),
         "steps": [step_data(step) for step in plan.steps],
     }
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import IntEnum, StrEnum
 from uuid import UUID
 
+from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.intent import NO_COLUMNS, ColumnValue, DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import ConnectorError
 
@@ -53,6 +54,7 @@ class OrganizationMetadata:
     `messages` holds those of the names in `closing.plan.MESSAGES_OF_INTEREST` which exist. `utc_offset_minutes` is the
     acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
+    `bypass` is which of its own logic this connection leaves out.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
@@ -60,6 +62,7 @@ class OrganizationMetadata:
     messages: frozenset[str] = frozenset()
     utc_offset_minutes: int = 0
     close_action: str | None = None
+    bypass: Bypass = NO_BYPASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ class Step:
 class Plan:
     """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval.
 
+    `bypass` says which of the organization's own logic they leave out; it is part of what is approved.
+
     >>> with connect(load_settings()) as connection:
     ...     plan = preview(connection.organization, Intent(opportunity_id, Outcome.WON)).verdict
     >>> plan.steps[-1].message
@@ -169,6 +174,7 @@ class Plan:
     opportunity_id: UUID
     steps: tuple[Step, ...]
     digest: str
+    bypass: str = ""
 
 
 @dataclass(frozen=True, slots=True)

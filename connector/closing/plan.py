@@ -106,7 +106,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
             "Project quotes are closed by Project Operations, which takes no columns for the close activity.",
             remedy="Leave the quoteclose columns out for this opportunity.",
         )
-    return make_plan(opportunity.id, steps)
+    return make_plan(opportunity.id, steps, metadata.bypass.text)
 
 
 def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: OrganizationMetadata) -> Plan | Refusal:
@@ -130,7 +130,8 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
         )
     back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours]
     steps = [_reopen_opportunity(opportunity, metadata)] if closed else []
-    return make_plan(opportunity.id, [*steps, *(_reopen_quote(quote, metadata) for quote in back)])
+    steps += [_reopen_quote(quote, metadata) for quote in back]
+    return make_plan(opportunity.id, steps, metadata.bypass.text)
 
 
 class _Statuses(NamedTuple):

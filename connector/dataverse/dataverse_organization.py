@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from connector.clock import Clock
+from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
 from connector.closing.organization import Query
 from connector.dataverse.metadata import Metadata
@@ -26,8 +27,9 @@ class DataverseOrganization:
     `base_url` is `https://host`, without a path. `atomic` performs each plan as one transaction; where the organization
     has no such thing the steps go one by one, as they do without it. `close_action` names an action of the
     organization's own that closes opportunities (empty: WinOpportunity and LoseOpportunity), `impersonate` the Entra
-    object id of the user to act as. Metadata is kept for `cache_seconds`. A batch holds the change sets of at most
-    `batch_size` plans, a read asks for at most `ids_per_read` opportunities.
+    object id of the user to act as, `bypass` the logic of the organization's own that writes leave out. Metadata is
+    kept for `cache_seconds`. A batch holds the change sets of at most `batch_size` plans, a read asks for at most
+    `ids_per_read` opportunities.
     """
 
     def __init__(  # noqa: PLR0913 - each is a choice of the settings, by name
@@ -39,6 +41,7 @@ class DataverseOrganization:
         atomic: bool = True,
         close_action: str = "",
         impersonate: UUID | None = None,
+        bypass: Bypass = NO_BYPASS,
         cache_seconds: float = 3600.0,
         batch_size: int = 10,
         ids_per_read: int = 400,
@@ -46,7 +49,7 @@ class DataverseOrganization:
     ) -> None:
         if close_action and not _ACTION.fullmatch(close_action):
             raise SettingsError(f"{close_action!r} cannot be the name of an action: letters, digits and _ make a name.")
-        endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
+        endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id, bypass=bypass)
         self._metadata = Metadata(
             handler, endpoint, clock=clock, close_action=close_action, cache_seconds=cache_seconds
         )

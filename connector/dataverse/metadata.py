@@ -15,12 +15,16 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.closing.model import OrganizationMetadata, StatusReason
 from connector.dataverse.answers import decoding, expect, json_object
-from connector.dataverse.reading import read_several, rows_of
+from connector.dataverse.reading import read_object, read_several, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import SettingsError
 from connector.handler import Handler, Response
 
 MESSAGES = ("msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")
 """The messages of Project Operations which close quotes of work-based opportunities."""
+
+BYPASS_PRIVILEGE = "prvBypassCustomBusinessLogic"
+"""What leaving out custom logic and flows needs (bypass-custom-business-logic, bypass-power-automate-flows)."""
 
 _SUBJECT = "Reading the organization's metadata"
 
@@ -68,13 +72,30 @@ class Metadata:
         answers = read_several(self._handler, self._endpoint, operations, _SUBJECT)
         messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
         bodies = [json_object(answers[number], _SUBJECT) for number in range(4)]
+        user_id = user_id_of(json_object(answers[5], _SUBJECT))
+        if self._endpoint.bypass.needs_privilege:
+            self._check_bypass(user_id)
         return OrganizationMetadata(
             opportunity_statuses=status_reasons(bodies[0], bodies[1]),
             quote_statuses=status_reasons(bodies[2], bodies[3]),
             messages=frozenset(names) & messages,
-            utc_offset_minutes=self._utc_offset(user_id_of(json_object(answers[5], _SUBJECT))),
+            utc_offset_minutes=self._utc_offset(user_id),
             close_action=self._close_action or None,
+            bypass=self._endpoint.bypass,
         )
+
+    def _check_bypass(self, user_id: UUID | None) -> None:
+        """Raise SettingsError, before anything is written, unless the acting user may leave logic out."""
+        privileges = f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
+        body = read_object(self._handler, self._endpoint, Operation("GET", privileges), _SUBJECT)
+        with decoding(_SUBJECT):
+            held = {privilege["PrivilegeName"] for privilege in body["RolePrivileges"]}
+        if BYPASS_PRIVILEGE not in held:
+            raise SettingsError(
+                f"The user {user_id} may not leave out the organization's own logic: {BYPASS_PRIVILEGE} is missing. "
+                "Nothing was changed.",
+                remedy="Give a security role with that privilege to the user, or run without --bypass.",
+            )
 
     def _utc_offset(self, user_id: UUID | None) -> int:
         """Return the user's offset in minutes east of UTC; 0 where it has no settings or may not read them."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import ColumnValue, Step, StepKind
 from connector.errors import InputError
 from connector.handler import Request
@@ -43,6 +44,7 @@ OPPORTUNITY_COLUMNS = (
 )
 QUOTE_COLUMNS = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
+_BYPASSED = {"sync": "CustomSync", "async": "CustomAsync"}
 _JSON = json.JSONEncoder()
 _CLOSES = ("WinOpportunity", "LoseOpportunity")
 # An action of the organization's own may take a parameter of the general entity type, which needs to be told the type
@@ -64,7 +66,8 @@ class Operation:
 class Endpoint:
     """Where requests go and as whom: builds them complete, with headers and ids.
 
-    `base_url` is `https://host`, without a path. `impersonate` is the Entra object id of the user to act as; the
+    `base_url` is `https://host`, without a path. `bypass` is which of the organization's own logic writes leave out.
+    `impersonate` is the Entra object id of the user to act as; the
     caller needs prvActOnBehalfOfAnotherUser. `new_id` makes the id that each request carries for support, `annotations`
     is the preference that says which annotations are wanted.
     """
@@ -73,6 +76,7 @@ class Endpoint:
     impersonate: UUID | None = None
     new_id: Callable[[], UUID] = uuid4
     annotations: str = ANNOTATIONS
+    bypass: Bypass = NO_BYPASS
 
     def request(self, operation: Operation, correlation: UUID | None = None) -> Request:
         """Return `operation` as a request of its own; `correlation` names the opportunity it serves."""
@@ -81,6 +85,8 @@ class Endpoint:
             headers["if-match"] = operation.if_match
         if operation.body:
             headers["content-type"] = "application/json; charset=utf-8"
+        if operation.method != "GET":
+            headers |= {name.lower(): value for name, value in self._bypassing()}
         timeout = None if operation.method == "GET" else WRITE_TIMEOUT
         url = f"{self.base_url}{SERVICE_PATH}{operation.path}"
         return Request(operation.method, url, headers, operation.body.encode(), timeout)
@@ -93,8 +99,20 @@ class Endpoint:
 
     def part_headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that every operation inside a batch carries itself."""
-        own = (("Accept", "application/json"), ("Prefer", self.annotations))
+        own = (("Accept", "application/json"), ("Prefer", self.annotations), *self._bypassing())
         return own if self.impersonate is None else (*own, ("CallerObjectId", str(self.impersonate)))
+
+    def _bypassing(self) -> Iterator[tuple[str, str]]:
+        """Yield the headers that leave logic out; on each part of a batch, since a part does not take its batch's."""
+        names = [name for kind, name in _BYPASSED.items() if kind in self.bypass.kinds]
+        if names:
+            yield "MSCRM.BypassBusinessLogicExecution", ",".join(names)
+        if self.bypass.steps:
+            yield "MSCRM.BypassBusinessLogicExecutionStepIds", ",".join(str(step) for step in self.bypass.steps)
+        if "flows" in self.bypass.kinds:
+            yield "MSCRM.SuppressCallbackRegistrationExpanderJob", "true"
+        if self.bypass.tag:
+            yield "tag", self.bypass.tag
 
     def follow(self, link: str) -> Request:
         """Return the request for a next link, taken as it is; InputError if it leads out of the organization."""

@@ -11,10 +11,12 @@ import textwrap
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from connector.closing.bypass import Bypass, read_bypass
 from connector.errors import SettingsError
 from connector.settings.env_file import parse_env
 from connector.settings.identities import identities, no_identities
@@ -29,8 +31,12 @@ SETTINGS = {str(field.alias): field for model in (Variables, ServiceSettings) fo
 _OURS = ("DATAVERSE_", "CONNECTOR_")
 
 
-def load(environ: Mapping[str, str] | None = None, env_file: Path | None = None) -> Settings:
-    """Return the settings of `environ` (default: this process's) over those of `env_file`.
+def load(
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> Settings:
+    """Return the settings of `environ` (default: this process's) over those of `env_file`, and `options` over both.
 
     Without `env_file` the file `.env` of the current folder is read if there is one. Raises SettingsError, which
     names every problem in a sentence of its own.
@@ -43,6 +49,7 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = None)
     given = {name: value for name, value in _file_values(env_file, problems).items() if value}
     given |= {name: value.strip() for name, value in environ.items() if name.startswith(_OURS) and value.strip()}
     problems += _misspelt(given, environ)
+    given |= options
     variables = _parsed(Variables, given, problems, {"DATAVERSE_URL": "https://unknown.invalid"})
     service = _parsed(ServiceSettings, given, problems, {})
     found: list[str] = []
@@ -120,6 +127,7 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
         no_proxy=_first(environ, "NO_PROXY", "no_proxy"),
         impersonate=names.caller_object_id,
         close_action=names.close_action,
+        bypass=_bypass(names, problems),
         drafts=names.drafts,
         atomic=names.atomic == "auto",
         connect_timeout=names.connect_timeout,
@@ -137,6 +145,14 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
             }
         ),
     )
+
+
+def _bypass(names: Variables, problems: list[str]) -> Bypass:
+    try:
+        return read_bypass(names.bypass, names.bypass_steps, names.tag)
+    except ValueError as error:
+        problems.append(f"DATAVERSE_BYPASS, DATAVERSE_BYPASS_STEPS, DATAVERSE_TAG: {error}.")
+        return Bypass()
 
 
 def _bundle(environ: Mapping[str, str], problems: list[str]) -> Path | None:

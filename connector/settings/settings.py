@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+from connector.closing.bypass import Bypass
 from connector.closing.model import DraftPolicy
 from connector.settings.service_settings import ServiceSettings
 from connector.settings.variables import SignInMethod
@@ -46,6 +47,7 @@ class Settings:
     no_proxy: str
     impersonate: UUID | None
     close_action: str
+    bypass: Bypass
     drafts: DraftPolicy
     atomic: bool
     connect_timeout: float

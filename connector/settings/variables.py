@@ -170,6 +170,22 @@ class Variables(BaseModel):
         description="The unique name of an action of the organization's own that closes opportunities, called instead "
         "of WinOpportunity and LoseOpportunity with OpportunityClose and Status.",
     )
+    bypass: str = Field(
+        "",
+        alias="DATAVERSE_BYPASS",
+        description="Which of the organization's own logic closes leave out: sync, async, flows, with commas between. "
+        "Needs prvBypassCustomBusinessLogic.",
+    )
+    bypass_steps: str = Field(
+        "",
+        alias="DATAVERSE_BYPASS_STEPS",
+        description="The ids of at most three plug-in steps that closes leave out, with commas between.",
+    )
+    tag: str = Field(
+        "",
+        alias="DATAVERSE_TAG",
+        description="A text that the organization's plug-ins see with each write (shared variable tag).",
+    )
     drafts: DraftPolicy = Field(
         DraftPolicy.ACTIVATE,
         alias="DATAVERSE_DRAFTS",
