@@ -62,6 +62,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
     return data | {
         "status": "planned" if verdict.steps else already.value,
         "digest": verdict.digest,
+        **({"bypass": verdict.bypass} if verdict.bypass else {}),
         "steps": [result_data(StepResult(step, StepStatus.PLANNED)) for step in verdict.steps],
     }
 

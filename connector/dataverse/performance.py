@@ -95,7 +95,7 @@ class Performance:
         plans = [plan for plan, _ in work]
         boundary = f"batch_{self._endpoint.new_id()}"
         body = write_batch(
-            [ChangeSet(tuple(operations)) for _, operations in work], boundary, self._endpoint.part_headers()
+            [ChangeSet(tuple(operations)) for _, operations in work], boundary, self._endpoint.write_headers()
         )
         correlation = plans[0].opportunity_id if len(plans) == 1 else None
         request = self._endpoint.batch(body, boundary, correlation)

@@ -99,11 +99,15 @@ class Endpoint:
 
     def part_headers(self) -> tuple[tuple[str, str], ...]:
         """Return the headers that every operation inside a batch carries itself."""
-        own = (("Accept", "application/json"), ("Prefer", self.annotations), *self._bypassing())
+        own = (("Accept", "application/json"), ("Prefer", self.annotations))
         return own if self.impersonate is None else (*own, ("CallerObjectId", str(self.impersonate)))
 
+    def write_headers(self) -> tuple[tuple[str, str], ...]:
+        """Return the headers that every write inside a batch carries itself: it does not take those of its batch."""
+        return (*self.part_headers(), *self._bypassing())
+
     def _bypassing(self) -> Iterator[tuple[str, str]]:
-        """Yield the headers that leave logic out; on each part of a batch, since a part does not take its batch's."""
+        """Yield the headers that leave logic out."""
         names = [name for kind, name in _BYPASSED.items() if kind in self.bypass.kinds]
         if names:
             yield "MSCRM.BypassBusinessLogicExecution", ",".join(names)

@@ -40,6 +40,7 @@ SOMETIMES_NEEDED: Mapping[str, str] = MappingProxyType(
         "prvReadCompetitor": "closing with --competitor",
         "prvAppendToCompetitor": "closing with --competitor",
         "prvDeleteQuote": "closing with --drafts delete",
+        "prvBypassCustomBusinessLogic": "leaving out the organization's own logic with --bypass",
         "prvReadSdkMessage": "using the messages of Project Operations, which are not looked for without it",
     }
 )

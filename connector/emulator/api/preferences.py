@@ -63,7 +63,7 @@ UNDERSTOOD = frozenset(
         "callerobjectid content-type if-match if-none-match mscrm.suppressduplicatedetection mscrmcallerid "
         "odata-maxversion odata-version prefer mscrm.bypassbusinesslogicexecution "
         "mscrm.bypassbusinesslogicexecutionstepids mscrm.bypasscustompluginexecution "
-        "mscrm.suppresscallbackregistrationexpanderjob"
+        "mscrm.suppresscallbackregistrationexpanderjob tag"
     )
 )
 """Headers that change an answer, or that are checked."""
