@@ -64,7 +64,7 @@ BUDGETS = {
     ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_600),
     ("cli",): (4_000, 4_000),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_050),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390
