@@ -1,19 +1,22 @@
-"""Saved views: `savedQuery` and `userQuery` execute the FetchXML that a row of savedquery or userquery holds.
+"""FetchXML: as a query (`fetchXml`), and of the saved views that `savedQuery` and `userQuery` name.
 
-What such rows may say is what simple views say: columns, order, and conditions on the table's own columns. Links to
-other tables, aggregates and every operator without a counterpart in `$filter` are refused by name.
+Columns, order, filters, links to other tables of the slice (inner and outer, with columns and filters of their own) and
+pages are understood. Aggregates, other links and every operator without a counterpart in `$filter` are refused by name.
 
-Source: powerapps-docs, retrieve-and-execute-predefined-queries; FetchXML reference.
+Source: powerapps-docs, retrieve-and-execute-predefined-queries, page-results (FetchXML); FetchXML reference.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from connector.emulator.api.operation import OperationRequest
 from connector.emulator.api.plans import ReadPlan, make_plan
-from connector.emulator.api.rows import Annotations, wanted_columns, wire_name
+from connector.emulator.api.preferences import LARGEST_PAGE
+from connector.emulator.api.rows import Annotations, FetchedRow, Json, wanted_columns, wire_name
+from connector.emulator.odata.date_ranges import QueryContext
 from connector.emulator.odata.expressions import (
     Comparison,
     Expression,
@@ -28,11 +31,11 @@ from connector.emulator.odata.expressions import (
     TextMatch,
 )
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.sql import no_property
+from connector.emulator.odata.sql import SqlCondition, compile_filter, no_property
 from connector.emulator.odata.values import ID_KINDS, TEXT
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
-from connector.emulator.world.store import Store
+from connector.emulator.world.store import Store, Value
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
@@ -78,35 +81,72 @@ FUNCTIONS = {
 
 _LISTS = ("In", "NotIn", "Between", "NotBetween")
 _MEANINGLESS = {
-    "fetch": {"version", "output-format", "mapping", "distinct", "no-lock", "savedqueryid", "returntotalrecordcount"},
+    "fetch": {"version", "output-format", "mapping", "distinct", "no-lock", "savedqueryid"},
     "condition": {"uiname", "uitype", "uihidden"},
     "entity": set[str](),
     "attribute": set[str](),
     "order": set[str](),
+    "link-entity": {"visible"},
     "filter": {"isquickfindfields"},
     "value": {"uiname", "uitype"},
 }
 """Attributes that change nothing here: how the answer is written, or how a person sees the condition."""
 
 
-def view_plan(
-    request: OperationRequest, schema: Schema, store: Store, table: Table, annotations: Annotations
-) -> ReadPlan:
-    """Return the plan of the view that the options of `request` name, over `table`. Raises Refused, ODataError."""
-    request.options.allow(*OPTIONS, "$skiptoken")
+FETCH = "fetchXml"
+DEEPEST = 60
+"""Levels of filters and links in a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A query in FetchXML as the read it becomes: its plan, and the tables that are joined to it.
+
+    `linked` says which fetched expressions are columns of linked tables: key, place, whether a boolean. `size` is the
+    number of rows of a page, None for what the request asks for; `paged` tells a query from a view.
+    """
+
+    plan: ReadPlan
+    joins: str
+    conditions: tuple[SqlCondition, ...]
+    linked: tuple[tuple[str, int, bool], ...]
+    tables: frozenset[str]
+    page: int
+    size: int | None
+    paged: bool
+
+    def joined(self, source: str) -> str:
+        """Return FROM and WHERE with the linked tables in it."""
+        return source.replace(" t WHERE", f" t {self.joins} WHERE", 1)
+
+    def bound(self, context: QueryContext) -> list[Value]:
+        """Return the parameters of the joins, which come first."""
+        return [value for condition in self.conditions for value in condition.bound(context)]
+
+    def rendered(self, out: Json, row: FetchedRow) -> Json:
+        """Return the JSON of a row with the linked columns; properties without a value are left out (documented)."""
+        for key, at, boolean in self.linked:
+            out[key] = bool(row[at]) if boolean and row[at] is not None else row[at]
+        return {name: value for name, value in out.items() if value is not None}
+
+
+def fetch_of(request: OperationRequest, schema: Schema, store: Store, table: Table, annotations: Annotations) -> Fetch:
+    """Return the query that the options of `request` hold or name, over `table`. Raises Refused, ODataError."""
+    request.options.allow(*OPTIONS, FETCH, "$skiptoken")
     request.options.allow_aliases(set())
-    named = [name for name in OPTIONS if name in request.options.values]
+    values = request.options.values
+    named = [name for name in (*OPTIONS, FETCH) if name in values]
     if len(named) > 1:
-        raise ODataError("The query options 'savedQuery' and 'userQuery' cannot be used together.")
-    holder, key = OPTIONS[named[0]], request.options.values[named[0]].strip("{} ").lower()
+        raise ODataError(f"The query options {' and '.join(named)} cannot be used together.")
+    if named == [FETCH]:
+        return _Reader(schema, table, annotations).fetch(values[FETCH], paged=True)
+    holder, key = OPTIONS[named[0]], values[named[0]].strip("{} ").lower()
     row = store.get(holder, key, ("returnedtypecode", "fetchxml"))
     if row is None:
         raise refuse("row.missing", schema.tables[holder].schema_name, key)
     if row["returnedtypecode"] != table.logical_name:
         raise ODataError(f"The view '{key}' is one of '{row['returnedtypecode']}', not of '{table.logical_name}'.")
-    query = read_fetch(table, str(row["fetchxml"] or ""))
-    plan = make_plan(schema, table, query, annotations)
-    return replace(plan, scope=_scope(table, query))
+    return _Reader(schema, table, annotations).fetch(str(row["fetchxml"] or ""), paged=False)
 
 
 def _scope(table: Table, query: Query) -> str:
@@ -117,45 +157,134 @@ def _scope(table: Table, query: Query) -> str:
     return f"({','.join(names)})"
 
 
-def read_fetch(table: Table, text: str) -> Query:
-    """Return what the FetchXML of a view asks of `table`. Raises ODataError and Refused for what is not understood."""
-    import xml.etree.ElementTree as ET
+class _Reader:
+    """Reads one query; joins, their conditions and the columns of linked tables gather on the way."""
 
-    try:
-        fetch = ET.fromstring(text)  # noqa: S314 - one's own organization, on one's own machine
-    except ET.ParseError as error:
-        raise ODataError(f"The FetchXML of the view could not be read: {error}.") from None
-    top = _attributes(fetch, "fetch", "top").get("top")
-    entities = list(fetch)
-    if len(entities) != 1 or _attributes(entities[0], "entity", "name").get("name") != table.logical_name:
-        raise ODataError(f"The FetchXML of the view is not about '{table.logical_name}'.")
-    select: list[str] | None = []
-    conditions: list[Expression] = []
-    order: list[Order] = []
-    for node in entities[0]:
-        if node.tag == "attribute":
-            name = wire_name(_column(table, _attributes(node, "attribute", "name").get("name", "")))
-            if select is not None:
-                select.append(name)
-        elif node.tag == "all-attributes":
-            select = None
-        elif node.tag == "order":
-            order.append(_order(table, node))
-        elif node.tag == "filter":
-            conditions += _filter(table, node)
-        else:
-            raise refuse("emulator.not_implemented", f"<{node.tag}> in the FetchXML of a view")
-    where = conditions[0] if len(conditions) == 1 else Logical("and", tuple(conditions)) if conditions else None
-    chosen = None if select is None else tuple(select or [table.primary_id])
-    return Query(chosen, where, tuple(order), top=int(top) if top and top.isdigit() else None)
+    def __init__(self, schema: Schema, table: Table, annotations: Annotations) -> None:
+        self._schema = schema
+        self._table = table
+        self._annotations = annotations
+        self._joins: list[str] = []
+        self._conditions: list[SqlCondition] = []
+        self._linked: list[tuple[str, str, bool]] = []
+        self._tables: set[str] = set()
+
+    def fetch(self, text: str, *, paged: bool) -> Fetch:
+        """Return what a text in FetchXML asks for. Raises ODataError and Refused for what is not understood."""
+        import xml.etree.ElementTree as ET
+
+        try:
+            fetch = ET.fromstring(text)  # noqa: S314 - expat bounds what entities expand to
+        except ET.ParseError as error:
+            raise ODataError(f"The FetchXML could not be read: {error}.") from None
+        given = _attributes(fetch, "fetch", "top", "count", "page", "paging-cookie", "returntotalrecordcount")
+        entities = list(fetch)
+        name = _attributes(entities[0], "entity", "name").get("name") if len(entities) == 1 else None
+        if name != self._table.logical_name:
+            raise ODataError(f"The FetchXML is not about '{self._table.logical_name}'.")
+        query = self._query(entities[0])
+        top, count, page = (_number(given, key) for key in ("top", "count", "page"))
+        if top is not None and (count is not None or page is not None):
+            raise ODataError("The FetchXML has top together with count or page.")
+        total = given.get("returntotalrecordcount", "false") in ("true", "1")
+        plan = make_plan(self._schema, self._table, replace(query, top=top, count=total), self._annotations)
+        linked = tuple((key, plan.projection.fetch_also(sql), boolean) for key, sql, boolean in self._linked)
+        return Fetch(
+            replace(plan, scope=_scope(self._table, query)),
+            " ".join(self._joins),
+            tuple(self._conditions),
+            linked,
+            frozenset(self._tables),
+            page or 1,
+            count,
+            paged,
+        )
+
+    def _query(self, entity: ET.Element) -> Query:
+        table = self._table
+        select: list[str] | None = []
+        conditions: list[Expression] = []
+        order: list[Order] = []
+        for node in entity:
+            if node.tag == "attribute":
+                name = wire_name(_column(table, _attributes(node, "attribute", "name").get("name", "")))
+                if select is not None:
+                    select.append(name)
+            elif node.tag == "all-attributes":
+                select = None
+            elif node.tag == "order":
+                order.append(_order(table, node))
+            elif node.tag == "filter":
+                conditions += _filter(table, node)
+            elif node.tag == "link-entity":
+                self._link(node, table, "t", 1)
+            else:
+                raise refuse("emulator.not_implemented", f"<{node.tag}> in FetchXML")
+        chosen = None if select is None else tuple(select or [table.primary_id])
+        return Query(chosen, _all_of(conditions), tuple(order))
+
+    def _link(self, node: ET.Element, parent: Table, parent_alias: str, depth: int) -> None:
+        """Join one linked table, what is linked to it included."""
+        given = _attributes(node, "link-entity", "name", "from", "to", "alias", "link-type")
+        kind, name = given.get("link-type", "inner"), given.get("name", "")
+        if kind not in ("inner", "outer") or name not in self._schema.tables or depth > DEEPEST:
+            raise refuse("emulator.not_implemented", f"a link of type '{kind}' to '{name}' in FetchXML")
+        table, alias = self._schema.tables[name], f"l{len(self._joins)}"
+        near, far = _column(parent, given.get("to", "")), _column(table, given.get("from", ""))
+        tests = [f'{alias}."{far.name}" = {parent_alias}."{near.name}"']
+        for column, place, other in ((near, parent_alias, table), (far, alias, parent)):
+            if column.polymorphic:
+                tests.append(f"{place}.\"{column.name}_type\" = '{other.logical_name}'")
+        at = len(self._joins)
+        self._joins.append("")
+        self._tables.add(name)
+        where = self._linked_columns(node, table, alias, given.get("alias") or f"{name}{at + 1}")
+        if where is not None:
+            compiled = compile_filter(self._schema, table, where, alias)
+            tests.append(compiled.sql)
+            self._conditions.append(compiled)
+        self._joins[at] = f'{"" if kind == "inner" else "LEFT "}JOIN "{name}" {alias} ON {" AND ".join(tests)}'
+        for child in node:
+            if child.tag == "link-entity":
+                self._link(child, table, alias, depth + 1)
+
+    def _linked_columns(self, node: ET.Element, table: Table, alias: str, shown: str) -> Expression | None:
+        """Note the columns of a linked table, and return the condition on its rows."""
+        conditions: list[Expression] = []
+        for child in node:
+            if child.tag == "attribute":
+                column = _column(table, _attributes(child, "attribute", "name").get("name", ""))
+                secured = (table.logical_name, column.name) in self._annotations.closed
+                sql = "NULL" if secured else f'{alias}."{column.name}"'
+                self._linked.append((f"{shown}.{column.name}", sql, column.kind is Kind.BOOLEAN))
+            elif child.tag == "filter":
+                conditions += _filter(table, child)
+            elif child.tag != "link-entity":
+                raise refuse("emulator.not_implemented", f"<{child.tag}> in a link of FetchXML")
+        return _all_of(conditions)
+
+
+def _all_of(conditions: list[Expression]) -> Expression | None:
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return Logical("and", tuple(conditions))
+
+
+def _number(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= LARGEST_PAGE * 100_000:
+        raise ODataError(f"The {name} of the FetchXML is a whole number from 1 up, not '{text}'.")
+    return int(text[:9])
 
 
 def _attributes(node: ET.Element, tag: str, *known: str) -> dict[str, str]:
     if node.tag != tag:
-        raise ODataError(f"The FetchXML of the view has <{node.tag}> where <{tag}> is expected.")
+        raise ODataError(f"The FetchXML has <{node.tag}> where <{tag}> is expected.")
     for name in node.attrib:
         if name not in known and name not in _MEANINGLESS[tag]:
-            raise refuse("emulator.not_implemented", f"{name} of <{tag}> in the FetchXML of a view")
+            raise refuse("emulator.not_implemented", f"{name} of <{tag}> in FetchXML")
     return dict(node.attrib)
 
 
@@ -171,14 +300,16 @@ def _order(table: Table, node: ET.Element) -> Order:
     return Order(Path((wire_name(column),)), attributes.get("descending", "false") in ("true", "1"))
 
 
-def _filter(table: Table, node: ET.Element) -> list[Expression]:
+def _filter(table: Table, node: ET.Element, depth: int = 1) -> list[Expression]:
     """Return the one expression that a filter is, none when it is empty."""
+    if depth > DEEPEST:
+        raise ODataError("Recursion depth exceeded allowed limit.")
     operator = _attributes(node, "filter", "type").get("type", "and")
     if operator not in ("and", "or"):
         raise ODataError(f"A filter of FetchXML is of type and or or, not '{operator}'.")
     operands: list[Expression] = []
     for child in node:
-        operands += _filter(table, child) if child.tag == "filter" else [_condition(table, child)]
+        operands += _filter(table, child, depth + 1) if child.tag == "filter" else [_condition(table, child)]
     return operands if len(operands) < 2 else [Logical(operator, tuple(operands))]  # one needs no operator
 
 
@@ -200,7 +331,9 @@ def _condition(table: Table, node: ET.Element) -> Expression:
         literals = tuple(_literal(column, value) for value in values) if function in _LISTS else _plain(values)
         parameter = ("PropertyValues",) if function in _LISTS else ("PropertyValue",) if values else ()
         return QueryFunction(function, Path((column.name,)), literals, ("PropertyName", *parameter))
-    raise refuse("emulator.not_implemented", f"the condition operator '{operator}' with {len(values)} values in a view")
+    raise refuse(
+        "emulator.not_implemented", f"the condition operator '{operator}' with {len(values)} values in FetchXML"
+    )
 
 
 def _text(path: Path, operator: str, value: str) -> Expression:
@@ -213,7 +346,7 @@ def _text(path: Path, operator: str, value: str) -> Expression:
     elif before or after:
         condition = TextMatch("startswith" if after else "endswith", path, value.strip("%"))
     else:
-        raise refuse("emulator.not_implemented", "the condition operator 'like' without % at an end in a view")
+        raise refuse("emulator.not_implemented", "the condition operator 'like' without % at an end in FetchXML")
     return Not(condition) if operator == "not-like" else condition
 
 
@@ -239,5 +372,5 @@ def _literal(column: Column, text: str) -> Literal:
         if kind is Kind.BOOLEAN:
             return Literal(LiteralKind.BOOLEAN, {"1": True, "true": True, "0": False, "false": False}[text.lower()])
     except (ValueError, KeyError):
-        raise ODataError(f"'{text}' is no value for '{column.name}' in the FetchXML of the view.") from None
+        raise ODataError(f"'{text}' is no value for '{column.name}' in the FetchXML.") from None
     return Literal(LiteralKind.DATE if len(text) == len("2026-01-31") else LiteralKind.DATETIME, text)

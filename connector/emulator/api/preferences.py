@@ -24,6 +24,8 @@ LOOKUP_NAME = "Microsoft.Dynamics.CRM.lookuplogicalname"
 LOOKUP_NAVIGATION = "Microsoft.Dynamics.CRM.associatednavigationproperty"
 TOTAL = "Microsoft.Dynamics.CRM.totalrecordcount"
 TOTAL_EXCEEDED = "Microsoft.Dynamics.CRM.totalrecordcountlimitexceeded"
+MORE_RECORDS = "Microsoft.Dynamics.CRM.morerecords"
+PAGING_COOKIE = "Microsoft.Dynamics.CRM.fetchxmlpagingcookie"
 METADATA_VERSION = "Microsoft.Dynamics.CRM.globalmetadataversion"
 LARGEST_PAGE = 5000
 """Rows of the largest page; a larger odata.maxpagesize is cut to it (page-results.md)."""

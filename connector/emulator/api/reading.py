@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import unquote_plus
 
-from connector.emulator.api.fetchxml import OPTIONS, view_plan
+from connector.emulator.api.fetchxml import FETCH, OPTIONS, Fetch, fetch_of
 from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
 from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
 from connector.emulator.api.plans import (
@@ -19,7 +19,14 @@ from connector.emulator.api.plans import (
     read_query,
     related_rows,
 )
-from connector.emulator.api.preferences import LARGEST_PAGE, METADATA_VERSION, TOTAL, TOTAL_EXCEEDED
+from connector.emulator.api.preferences import (
+    LARGEST_PAGE,
+    METADATA_VERSION,
+    MORE_RECORDS,
+    PAGING_COOKIE,
+    TOTAL,
+    TOTAL_EXCEEDED,
+)
 from connector.emulator.api.rows import Annotations, FetchedRow, Json, wire_name
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.options import Options
@@ -59,13 +66,18 @@ class ReadOperations:
         self._check(request, plan)
         return plan
 
-    def _view(self, request: OperationRequest, table: Table) -> ReadPlan:
-        """Return the plan of the saved view that the options name. Raises ODataError, Refused."""
-        for name, holder in OPTIONS.items():
-            if name in request.options.values:
-                self._world.check_read(request.caller, holder)
+    def _fetch(self, request: OperationRequest, table: Table) -> Fetch | None:
+        """Return the FetchXML that the options hold or name; None when they do not. Raises ODataError, Refused."""
+        named = [name for name in (*OPTIONS, FETCH) if name in request.options.values]
+        if not named:
+            return None
+        for holder in (OPTIONS[name] for name in named if name in OPTIONS):
+            self._world.check_read(request.caller, holder)
         self._world.check_read(request.caller, table.logical_name)
-        return view_plan(request, self._schema, self._store, table, self._annotations(request))
+        fetch = fetch_of(request, self._schema, self._store, table, self._annotations(request))
+        for name in sorted(fetch.tables):
+            self._world.check_read(request.caller, name)
+        return fetch
 
     def _annotations(self, request: OperationRequest) -> Annotations:
         return Annotations.of(request.preferences, self._world.closed_columns(request.caller, "read"))
@@ -173,27 +185,44 @@ class ReadOperations:
         request.about("RetrieveMultiple", table.logical_name)
         if request.headers.get("if-none-match") not in (None, "null"):
             raise ODataError("The header 'if-none-match' has no meaning for a collection.")
-        in_view = not OPTIONS.keys().isdisjoint(request.options.values)
-        plan = self._view(request, table) if in_view else self.plan(request, table, row=False)
+        fetch = self._fetch(request, table)
+        plan = fetch.plan if fetch is not None else self.plan(request, table, row=False)
+        if fetch is not None:
+            source = fetch.joined(source)
+            bound = [*fetch.bound(request.asker(self._world.clock.now())), *bound]
         source, bound = self._narrowed(request, plan, source, bound)
         token = request.options.values.get("$skiptoken")
         cookie = read_token(token, plan.order) if token is not None else FIRST_PAGE
-        rows, more = self._page(request, plan, source, bound, cookie)
+        rows, more = self._page(_as_fetched(request, fetch), plan, source, bound, cookie, fetch)
         scope = f"{table.entity_set}{plan.scope}" if not reference else "Collection($ref)"
         body: Json = {"@odata.context": request.context(scope)}
         body |= self._counts(request, plan, source, bound)
         if reference:
             at = plan.sort_at[-1]
             body["value"] = [{"@odata.id": f"{request.root}/{table.entity_set}({row[at]})"} for row in rows]
-        elif in_view:
-            body["value"] = [_without_nulls(self.render(request, plan, row)) for row in rows]
+        elif fetch is not None:
+            body["value"] = [fetch.rendered(self.render(request, plan, row), row) for row in rows]
         else:
             body["value"] = [self.render(request, plan, row) for row in rows]
-        if more:
+        if fetch is not None and fetch.paged:
+            body |= self._fetch_page(request, fetch, rows, more=more)
+        elif more:
             body["@odata.nextLink"] = self._next_link(
                 request.root, request.path, request.query, plan, cookie.page, rows
             )
         return ok(body, *applied(request.preferences, "page", "annotations"))
+
+    @staticmethod
+    def _fetch_page(request: OperationRequest, fetch: Fetch, rows: Sequence[FetchedRow], *, more: bool) -> Json:
+        """Return the annotations by which a query in FetchXML is paged (page-results)."""
+        body: Json = {}
+        if request.preferences.wants(MORE_RECORDS):
+            body[f"@{MORE_RECORDS}"] = more
+        if rows and request.preferences.wants(PAGING_COOKIE):
+            first, last = ([row[at] for at in fetch.plan.sort_at] for row in (rows[0], rows[-1]))
+            cookie = unquote_plus(next_token(fetch.page, fetch.plan.order, first, last))
+            body[f"@{PAGING_COOKIE}"] = cookie.replace("%", "%25")  # encoded twice, as documented
+        return body
 
     def _narrowed(
         self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]
@@ -206,7 +235,13 @@ class ReadOperations:
         return f"{source} AND {plan.condition.sql}", [*bound, *values]
 
     def _page(
-        self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value], cookie: PagingCookie
+        self,
+        request: OperationRequest,
+        plan: ReadPlan,
+        source: str,
+        bound: list[Value],
+        cookie: PagingCookie,
+        fetch: Fetch | None = None,
     ) -> tuple[list[FetchedRow], bool]:
         """Return the rows of one page and whether more follow; `$top` counts only without a page size."""
         page_size = request.preferences.page_size
@@ -218,6 +253,7 @@ class ReadOperations:
             test, values = beyond(plan.order, cookie.last)
             source, bound = f"{source} AND {test}", [*bound, *values]
         sql = f"SELECT {plan.select} {source} ORDER BY {plan.order_by} LIMIT {size + 1}"
+        sql += f" OFFSET {size * (fetch.page - 1)}" if fetch is not None and fetch.paged else ""
         rows: list[FetchedRow] = list(self._store.rows(sql, bound))
         return rows[:size], len(rows) > size and not final
 
@@ -302,9 +338,12 @@ class ReadOperations:
             )
 
 
-def _without_nulls(row: Json) -> Json:
-    """Return what the answer of a saved view holds: properties without a value are left out (documented)."""
-    return {name: value for name, value in row.items() if value is not None}
+def _as_fetched(request: OperationRequest, fetch: Fetch | None) -> OperationRequest:
+    """Return `request` as it pages a query in FetchXML: its own count is the size of a page."""
+    if fetch is None or fetch.size is None:
+        return request
+    size = min(fetch.size, LARGEST_PAGE)
+    return replace(request, preferences=replace(request.preferences, page_size=size))
 
 
 def replace_page_size(request: OperationRequest, plan: ReadPlan) -> OperationRequest:

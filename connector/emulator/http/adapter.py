@@ -94,7 +94,7 @@ def _response(exchange: Exchange, request: requests.PreparedRequest) -> requests
         )
         raise requests.exceptions.ChunkedEncodingError(broken, request=request)
     response = requests.Response()
-    response.status_code = answer.status
+    response.status_code = int(answer.status)
     response.headers = requests.structures.CaseInsensitiveDict(_joined(answer))
     response.request = request
     response.url = request.url or ""

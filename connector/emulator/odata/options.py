@@ -11,12 +11,15 @@ from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import names
 
 UNDERSTOOD = frozenset(
-    names("$select $filter $orderby $expand $top $count $skiptoken $deltatoken $id annotations savedQuery userQuery")
+    names(
+        "$select $filter $orderby $expand $top $count $skiptoken $deltatoken $id annotations savedQuery userQuery "
+        "fetchXml"
+    )
 )
 """Options that some resource understands; each resource says which of them it takes."""
 
 IGNORABLE = {
-    "tag": "A shared variable for plug-ins (optional-parameters.md); there are no plug-ins here.",
+    "tag": "A shared variable for plug-ins (optional-parameters.md); the plug-ins here do not read it.",
     "LabelLanguages": "Labels come in one language here.",
 }
 """Options that are accepted and change nothing, each with the reason."""

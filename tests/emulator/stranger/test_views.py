@@ -149,7 +149,6 @@ def test_order_and_top_count(four: Stranger) -> None:
 @pytest.mark.parametrize(
     ("inner", "said"),
     [
-        ('<link-entity name="account" from="accountid" to="parentaccountid"/>', "<link-entity>"),
         ('<attribute name="name" alias="n"/>', "alias"),
         ('<attribute name="name" aggregate="count"/>', "aggregate"),
         (condition("name", "eq-user-or-team"), "eq-user-or-team"),
@@ -180,7 +179,6 @@ def test_what_a_view_says_beyond_that_is_refused_by_name(stranger: Stranger, inn
         ("opportunities?savedQuery=open", 404),
         (f"opportunities/$count?savedQuery={OPEN_OPPORTUNITIES}", 400),
         (f"opportunities(00000003-0000-4000-8000-000000000001)?savedQuery={OPEN_OPPORTUNITIES}", 400),
-        ("opportunities?fetchXml=<fetch><entity name='opportunity'/></fetch>", 400),
     ],
 )
 def test_a_view_that_is_none_or_does_not_fit_is_refused(stranger: Stranger, query: str, status: int) -> None:
