@@ -62,7 +62,7 @@ BUDGETS = {
     ("dataverse",): (5_000, 5_700),
     ("bulk",): (4_100, 4_100),
     ("service",): (6_520, 6_520),
-    ("emulator",): (14_500, 15_600),
+    ("emulator",): (14_500, 15_450),
     ("cli",): (4_000, 4_000),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
 }

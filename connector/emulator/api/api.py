@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from connector.emulator.api.batch import Batch, ContentIdReferences, read_batch
 from connector.emulator.api.multipart import InnerRequest
-from connector.emulator.api.operation import OperationRequest, error_response
+from connector.emulator.api.operation import ApiRequest, error_response
 from connector.emulator.api.preferences import NONE, Preferences, bypassing, check_headers, preferences
 from connector.emulator.api.routing import Router
 from connector.emulator.http.exchange import ApiResponse, OperationResult
@@ -74,14 +74,14 @@ class Api:
         match = ROOT.match(path)
         root = origin + path[: match.end()].rstrip("/") if match else origin
         below = path[match.end() :] if match else path
-        operation = OperationRequest(
+        operation = ApiRequest(
             request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference
         )
         if match is None:
             return self._refused(operation, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
         return self._executed(operation, longest)
 
-    def _executed(self, operation: OperationRequest, longest: int) -> tuple[Response, OperationResult]:
+    def _executed(self, operation: ApiRequest, longest: int) -> tuple[Response, OperationResult]:
         """Read headers and options, execute, and turn what is raised into the answer of a refusal."""
         try:
             operation.preferences = preferences(operation.headers.get("prefer"))
@@ -103,7 +103,7 @@ class Api:
             return self._refused(operation, error)
         return response, OperationResult(operation.message, operation.table, operation.row_id, "", response.status)
 
-    def _refused(self, operation: OperationRequest, error: Refused) -> tuple[Response, OperationResult]:
+    def _refused(self, operation: ApiRequest, error: Refused) -> tuple[Response, OperationResult]:
         response = error_response(error, operation.preferences, error_names())
         return response, OperationResult(operation.message, operation.table, operation.row_id, error.rule, error.status)
 
@@ -150,7 +150,7 @@ class Api:
         self, inner: InnerRequest, references: ContentIdReferences, root: str, caller: Caller, *, together: bool
     ) -> tuple[Response, OperationResult]:
         path, _, query = inner.target.partition("?")
-        operation = OperationRequest(
+        operation = ApiRequest(
             inner.method, root, path, query, inner.headers, inner.body, caller, NONE, EMPTY, references.resolve
         )
         try:
@@ -182,7 +182,7 @@ def _no_reference(written: str) -> str:
     raise refuse("batch.content_id", written)
 
 
-def _check_json(operation: OperationRequest) -> None:
+def _check_json(operation: ApiRequest) -> None:
     content_type = operation.headers.get("content-type")
     if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
         raise refuse(

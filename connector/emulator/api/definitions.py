@@ -19,7 +19,7 @@ from connector.emulator.api.definition_values import (
     table_definition,
 )
 from connector.emulator.api.filtering import holds, no_such_property
-from connector.emulator.api.operation import OperationRequest, ok
+from connector.emulator.api.operation import ApiRequest, ok
 from connector.emulator.api.plans import read_query
 from connector.emulator.odata.expressions import Expand, Expression, Query
 from connector.emulator.odata.lexer import ODataError
@@ -43,7 +43,7 @@ class EntityDefinitions:
         self._schema = schema
         self._ids = {definition_id(name): table for name, table in schema.tables.items()}
 
-    def answer(self, request: OperationRequest, steps: tuple[Segment, ...]) -> Response:
+    def answer(self, request: ApiRequest, steps: tuple[Segment, ...]) -> Response:
         """Return the definitions that a path names. Raises Refused, ODataError."""
         request.about("RetrieveEntity" if steps[0].called else "RetrieveAllEntities")
         first = steps[0]
@@ -74,7 +74,7 @@ class EntityDefinitions:
         raise ODataError("A table definition is named by its LogicalName or its MetadataId.")
 
     def _below(
-        self, request: OperationRequest, table: Table, first: Segment, steps: tuple[Segment, ...], query: Query
+        self, request: ApiRequest, table: Table, first: Segment, steps: tuple[Segment, ...], query: Query
     ) -> Response:
         name, rest = steps[0], list(steps[1:])
         if name.name not in LISTS:
@@ -120,7 +120,7 @@ class EntityDefinitions:
         )
 
     def _option_set(
-        self, request: OperationRequest, place: str, attribute: Json, rest: list[Segment], query: Query
+        self, request: ApiRequest, place: str, attribute: Json, rest: list[Segment], query: Query
     ) -> Response:
         if len(rest) > 1 or rest[0].called or rest[0].name not in _NAVIGATIONS or rest[0].name not in attribute:
             raise _nowhere(rest[0].name)
@@ -151,9 +151,7 @@ class EntityDefinitions:
 
     # --- answers --------------------------------------------------------------------------------------------------
 
-    def _many(
-        self, request: OperationRequest, place: str, kind: str, definitions: list[Json], query: Query
-    ) -> Response:
+    def _many(self, request: ApiRequest, place: str, kind: str, definitions: list[Json], query: Query) -> Response:
         kept = [
             definition for definition in definitions if query.filter is None or _meets(query.filter, definition, kind)
         ]
@@ -163,7 +161,7 @@ class EntityDefinitions:
         count = {"@odata.count": len(value)} if query.count else {}
         return ok({"@odata.context": request.context(f"{place}{_scope(query)}"), **count, "value": value})
 
-    def _one(self, request: OperationRequest, place: str, kind: str, definition: Json, query: Query) -> Response:
+    def _one(self, request: ApiRequest, place: str, kind: str, definition: Json, query: Query) -> Response:
         if query.filter is not None:
             raise ODataError("The query option '$filter' is only supported for collections.")
         if query.select:
@@ -171,7 +169,7 @@ class EntityDefinitions:
         context = {"@odata.context": request.context(f"{place}{_scope(query)}/$entity")}
         return ok(context | self._shaped(request, place, kind, definition, query))
 
-    def _shaped(self, request: OperationRequest, place: str, kind: str, definition: Json, query: Query) -> Json:
+    def _shaped(self, request: ApiRequest, place: str, kind: str, definition: Json, query: Query) -> Json:
         """Return what $select and $expand leave of a definition; its id and type always come."""
         hidden = set(_NAVIGATIONS) if kind not in _NAVIGATIONS.values() else set[str]()
         chosen = set(query.select) if query.select and "*" not in query.select else None
@@ -184,9 +182,7 @@ class EntityDefinitions:
             self._expand(request, place, kind, definition, expand, out)
         return out
 
-    def _expand(
-        self, request: OperationRequest, place: str, kind: str, definition: Json, expand: Expand, out: Json
-    ) -> None:
+    def _expand(self, request: ApiRequest, place: str, kind: str, definition: Json, expand: Expand, out: Json) -> None:
         name = expand.navigation
         if expand.reference:
             raise refuse("emulator.not_implemented", f"$expand={name}/$ref of table definitions")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from http import HTTPStatus
 
-from connector.emulator.api.operation import VERSION, OperationRequest, ok
+from connector.emulator.api.operation import VERSION, ApiRequest, ok
 from connector.emulator.api.rows import wire_name
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import EDM
@@ -54,7 +54,7 @@ class ServiceDocuments:
         self._schema = schema
         self._world = world
 
-    def service(self, request: OperationRequest) -> Response:
+    def service(self, request: ApiRequest) -> Response:
         """Answer GET of the service root: every entity set."""
         request.about("ServiceDocument")
         request.options.allow()
@@ -62,7 +62,7 @@ class ServiceDocuments:
         value = [{"name": name, "kind": "EntitySet", "url": name} for name in [*sets, "EntityDefinitions"]]
         return ok({"@odata.context": f"{request.root}/$metadata", "value": value})
 
-    def metadata(self, request: OperationRequest) -> Response:
+    def metadata(self, request: ApiRequest) -> Response:
         """Answer GET of `$metadata`; `annotations=true` marks the entity sets that track changes."""
         request.about("Metadata")
         request.options.allow("annotations")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from connector.emulator.api.operation import OperationRequest
+from connector.emulator.api.operation import ApiRequest
 from connector.emulator.api.plans import ReadPlan, make_plan
 from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.rows import Annotations, FetchedRow, Json, wanted_columns, wire_name
@@ -130,7 +130,7 @@ class Fetch:
         return {name: value for name, value in out.items() if value is not None}
 
 
-def fetch_of(request: OperationRequest, schema: Schema, store: Store, table: Table, annotations: Annotations) -> Fetch:
+def fetch_of(request: ApiRequest, schema: Schema, store: Store, table: Table, annotations: Annotations) -> Fetch:
     """Return the query that the options of `request` hold or name, over `table`. Raises Refused, ODataError."""
     request.options.allow(*OPTIONS, FETCH, "$skiptoken")
     request.options.allow_aliases(set())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from connector.emulator.api.operation import OperationRequest, no_content, ok
+from connector.emulator.api.operation import ApiRequest, no_content, ok
 from connector.emulator.api.payload import TYPE_PREFIX, PayloadReader, moment, read_json
 from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
 from connector.emulator.api.rows import wire_name
@@ -21,7 +21,7 @@ from connector.emulator.world.schema import Message, Parameter, Schema, Table
 from connector.emulator.world.world import World
 from connector.handler import Response
 
-Function = Callable[[OperationRequest, Mapping[str, str]], Response]
+Function = Callable[[ApiRequest, Mapping[str, str]], Response]
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 USER_PRIVILEGES = "RetrieveUserPrivileges"
 """The function bound to a user."""
@@ -47,7 +47,7 @@ class MessageOperations:
     # --- actions ------------------------------------------------------------------------------------------------
 
     def action(
-        self, request: OperationRequest, message: Message, reader: PayloadReader, target: Ref | None = None
+        self, request: ApiRequest, message: Message, reader: PayloadReader, target: Ref | None = None
     ) -> Response:
         """Answer POST of an action, bound to `target` or unbound."""
         request.about(message.name, message.table, target.id if target else "")
@@ -67,7 +67,7 @@ class MessageOperations:
         return self._answer(request, message, answer)
 
     @staticmethod
-    def _select(request: OperationRequest, table: Table, column_set: Mapping[str, Any]) -> None:
+    def _select(request: ApiRequest, table: Table, column_set: Mapping[str, Any]) -> None:
         """Read a ColumnSet as $select: the columns by their logical names. Raises Refused for others."""
         wire = []
         for name in column_set.get("Columns") or [table.primary_id]:
@@ -78,7 +78,7 @@ class MessageOperations:
         request.query = f"$select={','.join(wire)}"
         request.options = replace(request.options, values={**request.options.values, "$select": ",".join(wire)})
 
-    def _answer(self, request: OperationRequest, message: Message, answer: Mapping[str, object]) -> Response:
+    def _answer(self, request: ApiRequest, message: Message, answer: Mapping[str, object]) -> Response:
         row = answer.get("@ref")
         if isinstance(row, Ref):
             table = self._schema.tables[row.table]
@@ -138,7 +138,7 @@ class MessageOperations:
 
     # --- functions ----------------------------------------------------------------------------------------------
 
-    def function(self, request: OperationRequest, segment: Segment, reader: PayloadReader) -> Response:
+    def function(self, request: ApiRequest, segment: Segment, reader: PayloadReader) -> Response:
         """Answer GET of a function; raises ODataError for missing or unknown parameters."""
         request.about(segment.name)
         arguments, used = dict(segment.pairs), set[str]()
@@ -163,7 +163,7 @@ class MessageOperations:
         return call(request, arguments)
 
     def _message_function(
-        self, request: OperationRequest, message: Message, written: Mapping[str, str], reader: PayloadReader
+        self, request: ApiRequest, message: Message, written: Mapping[str, str], reader: PayloadReader
     ) -> Response:
         arguments: dict[str, Any] = {}
         for parameter in message.parameters:
@@ -176,7 +176,7 @@ class MessageOperations:
         answer = self._world.call(request.caller, message.name, arguments)
         return no_content() if answer is None else self._answer(request, message, answer)
 
-    def user_privileges(self, request: OperationRequest, user_id: str) -> Response:
+    def user_privileges(self, request: ApiRequest, user_id: str) -> Response:
         """Answer RetrieveUserPrivileges: every privilege of the user's roles, with its depth."""
         request.about("RetrieveUserPrivileges", "systemuser", user_id)
         no_options(request.options)
@@ -195,7 +195,7 @@ class MessageOperations:
         context = request.context("Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
         return ok({"@odata.context": context, "RolePrivileges": privileges})
 
-    def _who_am_i(self, request: OperationRequest, _given: Mapping[str, str]) -> Response:
+    def _who_am_i(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
         # The real caller, also under impersonation (measured on a live organization).
         caller = request.caller
         user = caller.impersonating_user_id or caller.user_id
@@ -213,11 +213,11 @@ class MessageOperations:
         rows = self._world.store.rows("SELECT organizationid, name FROM organization")
         return (str(rows[0][0]), str(rows[0][1])) if rows else (_NO_ID, "")
 
-    def _retrieve_version(self, request: OperationRequest, _given: Mapping[str, str]) -> Response:
+    def _retrieve_version(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
         context = request.context("Microsoft.Dynamics.CRM.RetrieveVersionResponse")
         return ok({"@odata.context": context, "Version": self._version})
 
-    def _current_organization(self, request: OperationRequest, arguments: Mapping[str, str]) -> Response:
+    def _current_organization(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
         kind, _, value = arguments["AccessType"].partition("'")
         if kind != _ACCESS_TYPE or value.rstrip("'") not in ("Default", "Internet", "Intranet"):
             raise ODataError(f"'{arguments['AccessType']}' is no value of the enumeration {_ACCESS_TYPE}.")
@@ -249,7 +249,7 @@ class MessageOperations:
         context = request.context("Microsoft.Dynamics.CRM.RetrieveCurrentOrganizationResponse")
         return ok({"@odata.context": context, "Detail": detail})
 
-    def _total_record_count(self, request: OperationRequest, arguments: Mapping[str, str]) -> Response:
+    def _total_record_count(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
         names = [text_of(part) or part.strip('"') for part in arguments["EntityNames"].strip("[]").split(",")]
         counts = []
         for name in names:

@@ -22,7 +22,7 @@ VERSION = ("OData-Version", "4.0")
 
 
 @dataclass(slots=True)
-class OperationRequest:
+class ApiRequest:
     """One operation: a whole request, or a part of a batch.
 
     `root` is the service root it was sent to (`https://host/api/data/v9.2`), `path` what follows it, percent-encoded,

@@ -10,13 +10,7 @@ from functools import lru_cache
 
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.callers import (
-    BYPASS_LOGIC_PRIVILEGE,
-    BYPASS_PLUGINS_PRIVILEGE,
-    Access,
-    Bypass,
-    Caller,
-)
+from connector.emulator.world.callers import BYPASS_LOGIC_PRIVILEGE, BYPASS_PLUGINS_PRIVILEGE, Access, Bypass, Caller
 from connector.emulator.world.schema import names
 
 FORMATTED = "OData.Community.Display.V1.FormattedValue"

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from urllib.parse import unquote_plus
 
 from connector.emulator.api.fetchxml import FETCH, OPTIONS, Fetch, fetch_of
-from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
+from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
 from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
 from connector.emulator.api.plans import (
     READ_OPTIONS,
@@ -51,7 +51,7 @@ class ReadOperations:
         self._store = world.store
         self._plans: dict[tuple[str, str, Annotations, bool], ReadPlan] = {}
 
-    def plan(self, request: OperationRequest, table: Table, *, row: bool) -> ReadPlan:
+    def plan(self, request: ApiRequest, table: Table, *, row: bool) -> ReadPlan:
         """Return the plan of a read and check the caller's right to every table in it. Raises ODataError, Refused."""
         annotations = self._annotations(request)
         key = (table.logical_name, request.query, annotations, row)
@@ -66,7 +66,7 @@ class ReadOperations:
         self._check(request, plan)
         return plan
 
-    def _fetch(self, request: OperationRequest, table: Table) -> Fetch | None:
+    def _fetch(self, request: ApiRequest, table: Table) -> Fetch | None:
         """Return the FetchXML that the options hold or name; None when they do not. Raises ODataError, Refused."""
         named = [name for name in (*OPTIONS, FETCH) if name in request.options.values]
         if not named:
@@ -79,17 +79,17 @@ class ReadOperations:
             self._world.check_read(request.caller, name)
         return fetch
 
-    def _annotations(self, request: OperationRequest) -> Annotations:
+    def _annotations(self, request: ApiRequest) -> Annotations:
         return Annotations.of(request.preferences, self._world.closed_columns(request.caller, "read"))
 
-    def _check(self, request: OperationRequest, plan: ReadPlan) -> None:
+    def _check(self, request: ApiRequest, plan: ReadPlan) -> None:
         self._world.check_read(request.caller, plan.table.logical_name)
         for expansion in plan.expansions:
             self._check(request, expansion.plan)
 
     # --- one row ------------------------------------------------------------------------------------------------
 
-    def row(self, request: OperationRequest, table: Table, key: str) -> Response:
+    def row(self, request: ApiRequest, table: Table, key: str) -> Response:
         """Answer GET of one row, with ETag and If-None-Match."""
         request.about("Retrieve", table.logical_name, key)
         plan = self.plan(request, table, row=True)
@@ -112,14 +112,14 @@ class ReadOperations:
         return rows[0]
 
     @staticmethod
-    def _not_modified(request: OperationRequest, plan: ReadPlan, etag: str) -> bool:
+    def _not_modified(request: ApiRequest, plan: ReadPlan, etag: str) -> bool:
         """Whether If-None-Match holds; never with $expand or annotations (perform-conditional-operations)."""
         tag = request.headers.get("if-none-match")
         if tag is None or tag == "null" or plan.expansions or request.preferences.annotations:
             return False
         return tag == "*" or etag in [part.strip() for part in tag.split(",")]
 
-    def property(self, request: OperationRequest, table: Table, key: str, name: str, *, raw: bool) -> Response:
+    def property(self, request: ApiRequest, table: Table, key: str, name: str, *, raw: bool) -> Response:
         """Answer GET of one property, as JSON or (`/$value`) as text; 204 when it has no value."""
         request.about("Retrieve", table.logical_name, key)
         request.options.allow()
@@ -141,7 +141,7 @@ class ReadOperations:
 
     # --- navigation -----------------------------------------------------------------------------------------------
 
-    def single(self, request: OperationRequest, table: Table, key: str, lookup: Lookup, *, reference: bool) -> Response:
+    def single(self, request: ApiRequest, table: Table, key: str, lookup: Lookup, *, reference: bool) -> Response:
         """Answer GET of the row that a lookup leads to, or of its address; 204 when it leads nowhere."""
         self._world.check_read(request.caller, table.logical_name)
         column = table.columns[lookup.column]
@@ -163,7 +163,7 @@ class ReadOperations:
         )
 
     def related(
-        self, request: OperationRequest, table: Table, key: str, collection: Collection, *, reference: bool
+        self, request: ApiRequest, table: Table, key: str, collection: Collection, *, reference: bool
     ) -> Response:
         """Answer GET of the rows of a collection-valued navigation property, or of their addresses."""
         self._world.check_read(request.caller, table.logical_name)
@@ -175,12 +175,12 @@ class ReadOperations:
 
     # --- collections ----------------------------------------------------------------------------------------------
 
-    def collection(self, request: OperationRequest, table: Table) -> Response:
+    def collection(self, request: ApiRequest, table: Table) -> Response:
         """Answer GET of an entity set."""
         return self._collection(request, table, f'FROM "{table.logical_name}" t WHERE 1', [], reference=False)
 
     def _collection(
-        self, request: OperationRequest, table: Table, source: str, bound: list[Value], *, reference: bool
+        self, request: ApiRequest, table: Table, source: str, bound: list[Value], *, reference: bool
     ) -> Response:
         request.about("RetrieveMultiple", table.logical_name)
         if request.headers.get("if-none-match") not in (None, "null"):
@@ -213,7 +213,7 @@ class ReadOperations:
         return ok(body, *applied(request.preferences, "page", "annotations"))
 
     @staticmethod
-    def _fetch_page(request: OperationRequest, fetch: Fetch, rows: Sequence[FetchedRow], *, more: bool) -> Json:
+    def _fetch_page(request: ApiRequest, fetch: Fetch, rows: Sequence[FetchedRow], *, more: bool) -> Json:
         """Return the annotations by which a query in FetchXML is paged (page-results)."""
         body: Json = {}
         if request.preferences.wants(MORE_RECORDS):
@@ -225,7 +225,7 @@ class ReadOperations:
         return body
 
     def _narrowed(
-        self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]
+        self, request: ApiRequest, plan: ReadPlan, source: str, bound: list[Value]
     ) -> tuple[str, list[Value]]:
         seen = self._world.access.sees(request.caller, plan.table, "Read", plan.alias)
         source = source if seen == "1" else f"{source} AND {seen}"
@@ -236,7 +236,7 @@ class ReadOperations:
 
     def _page(
         self,
-        request: OperationRequest,
+        request: ApiRequest,
         plan: ReadPlan,
         source: str,
         bound: list[Value],
@@ -263,7 +263,7 @@ class ReadOperations:
         kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"]
         return f"{root}/{path}?" + "&".join([*kept, f"$skiptoken={next_token(page, plan.order, first, last)}"])
 
-    def _counts(self, request: OperationRequest, plan: ReadPlan, source: str, bound: list[Value]) -> Json:
+    def _counts(self, request: ApiRequest, plan: ReadPlan, source: str, bound: list[Value]) -> Json:
         body: Json = {}
         counted = self._counted(source, bound) if plan.count else -1
         if plan.count:
@@ -282,7 +282,7 @@ class ReadOperations:
         sql = f"SELECT count(*) FROM (SELECT 1 {source} LIMIT {MOST_COUNTED + 1})"
         return int(str(self._store.rows(sql, bound)[0][0]))
 
-    def count(self, request: OperationRequest, table: Table, source: str = "", bound: Sequence[Value] = ()) -> Response:
+    def count(self, request: ApiRequest, table: Table, source: str = "", bound: Sequence[Value] = ()) -> Response:
         """Answer `/$count` of an entity set (or of the rows of `source`), as text, at most 5,000."""
         request.about("RetrieveMultiple", table.logical_name)
         request.options.allow("$filter")
@@ -293,7 +293,7 @@ class ReadOperations:
 
     # --- rendering ------------------------------------------------------------------------------------------------
 
-    def render(self, request: OperationRequest, plan: ReadPlan, row: FetchedRow) -> Json:
+    def render(self, request: ApiRequest, plan: ReadPlan, row: FetchedRow) -> Json:
         """Return the JSON of a fetched row with everything expanded in it."""
         out = plan.projection.render(row, request.caller.utc_offset_minutes)
         for expansion in plan.expansions:
@@ -303,7 +303,7 @@ class ReadOperations:
                 self._expanded_rows(request, expansion, plan, row, out)
         return out
 
-    def _expanded_row(self, request: OperationRequest, expansion: Expansion, row: FetchedRow) -> Json | None:
+    def _expanded_row(self, request: ApiRequest, expansion: Expansion, row: FetchedRow) -> Json | None:
         target, leads = expansion.plan.table, row[expansion.at]
         if leads is None or (expansion.type_at and row[expansion.type_at] != target.logical_name):
             return None
@@ -315,7 +315,7 @@ class ReadOperations:
         return self.render(request, expansion.plan, rows[0]) if rows else None
 
     def _expanded_rows(
-        self, request: OperationRequest, expansion: Expansion, plan: ReadPlan, row: FetchedRow, out: Json
+        self, request: ApiRequest, expansion: Expansion, plan: ReadPlan, row: FetchedRow, out: Json
     ) -> None:
         if expansion.collection is None:
             raise AssertionError(expansion.name)  # an expansion has a lookup or a collection
@@ -338,7 +338,7 @@ class ReadOperations:
             )
 
 
-def _as_fetched(request: OperationRequest, fetch: Fetch | None) -> OperationRequest:
+def _as_fetched(request: ApiRequest, fetch: Fetch | None) -> ApiRequest:
     """Return `request` as it pages a query in FetchXML: its own count is the size of a page."""
     if fetch is None or fetch.size is None:
         return request
@@ -346,14 +346,14 @@ def _as_fetched(request: OperationRequest, fetch: Fetch | None) -> OperationRequ
     return replace(request, preferences=replace(request.preferences, page_size=size))
 
 
-def replace_page_size(request: OperationRequest, plan: ReadPlan) -> OperationRequest:
+def replace_page_size(request: ApiRequest, plan: ReadPlan) -> ApiRequest:
     """Return `ask` as it pages nested rows: a nested `$top` counts, whatever the page size of the whole answer."""
     if plan.top is None:
         return request
     return replace(request, preferences=replace(request.preferences, page_size=None))
 
 
-def check_read(request: OperationRequest) -> None:
+def check_read(request: ApiRequest) -> None:
     """Raise ODataError when a GET comes with a body or with If-Match, which mean nothing for it."""
     if request.body.strip():
         raise ODataError("A GET request has no body.")

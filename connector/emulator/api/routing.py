@@ -6,7 +6,7 @@ from connector.emulator.api.alternate_keys import row_by_key
 from connector.emulator.api.definitions import EntityDefinitions
 from connector.emulator.api.documents import ServiceDocuments
 from connector.emulator.api.invoking import USER_PRIVILEGES, MessageOperations, bound_message
-from connector.emulator.api.operation import OperationRequest
+from connector.emulator.api.operation import ApiRequest
 from connector.emulator.api.payload import TYPE_PREFIX
 from connector.emulator.api.plans import related_rows
 from connector.emulator.api.reading import ReadOperations, check_read
@@ -73,7 +73,7 @@ class Router:
         self.documents = ServiceDocuments(schema, world)
         self.tracking = ChangeTracking(world, self.reading)
 
-    def answer(self, request: OperationRequest) -> Response:
+    def answer(self, request: ApiRequest) -> Response:
         """Return the answer to one operation. Raises Refused and ODataError."""
         if request.method == "GET":
             check_read(request)
@@ -100,7 +100,7 @@ class Router:
         return refuse("path.unknown_newer" if newer else "path.unknown", name)
 
     @staticmethod
-    def _wrong_verb(request: OperationRequest) -> Response:
+    def _wrong_verb(request: ApiRequest) -> Response:
         raise refuse("path.wrong_verb", request.url)
 
     @staticmethod
@@ -109,7 +109,7 @@ class Router:
 
     # --- messages -------------------------------------------------------------------------------------------------
 
-    def _message(self, request: OperationRequest, segment: Segment) -> Response:
+    def _message(self, request: ApiRequest, segment: Segment) -> Response:
         message = self._world.messages.get(segment.name)
         reader = self.writing.reader(request)
         if segment.name in self.invoking.functions or (message is not None and message.is_function):
@@ -128,7 +128,7 @@ class Router:
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
-    def _rows(self, request: OperationRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
+    def _rows(self, request: ApiRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
         first = steps[0]
         if not first.called:
             return self._set(request, table, steps)
@@ -137,7 +137,7 @@ class Router:
         key = first.key_by(table.primary_id) or row_by_key(self._world.store, table, first.pairs)
         return self._row(request, table, key) if len(steps) == 1 else self._below(request, table, key, steps)
 
-    def _set(self, request: OperationRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
+    def _set(self, request: ApiRequest, table: Table, steps: tuple[Segment, ...]) -> Response:
         if len(steps) == 1:
             if request.method == "GET":
                 return self._collection(request, table)
@@ -161,12 +161,12 @@ class Router:
                 raise refuse("emulator.not_implemented", f"{name}")
         raise self.unknown(second.name)
 
-    def _collection(self, request: OperationRequest, table: Table) -> Response:
+    def _collection(self, request: ApiRequest, table: Table) -> Response:
         if follows_changes(request):
             return self.tracking.answer(request, table)
         return self.reading.collection(request, table)
 
-    def _row(self, request: OperationRequest, table: Table, key: str) -> Response:
+    def _row(self, request: ApiRequest, table: Table, key: str) -> Response:
         if request.method == "GET":
             return self.reading.row(request, table, key)
         if request.method == "PATCH":
@@ -175,7 +175,7 @@ class Router:
             return self.writing.delete(request, table, key)
         return self._wrong_verb(request)
 
-    def _below(self, request: OperationRequest, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
+    def _below(self, request: ApiRequest, table: Table, key: str, steps: tuple[Segment, ...]) -> Response:
         second, rest = steps[1], steps[2:]
         if second.name in table.lookups or second.name in table.collections:
             return self._navigation(request, table, key, second, rest)
@@ -195,7 +195,7 @@ class Router:
         return self._wrong_verb(request)
 
     def _bound(
-        self, request: OperationRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
+        self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
     ) -> Response:
         if table.logical_name == "systemuser" and second.name == TYPE_PREFIX + USER_PRIVILEGES and not rest:
             return self._user_privileges(request, table, key, second)
@@ -211,7 +211,7 @@ class Router:
             raise refuse("row.missing", table.schema_name, key)
         return self.invoking.action(request, message, self.writing.reader(request), Ref(table.logical_name, key))
 
-    def _user_privileges(self, request: OperationRequest, table: Table, key: str, function: Segment) -> Response:
+    def _user_privileges(self, request: ApiRequest, table: Table, key: str, function: Segment) -> Response:
         if request.method != "GET":
             return self._wrong_verb(request)
         if function.pairs or function.key:
@@ -221,7 +221,7 @@ class Router:
         return self.invoking.user_privileges(request, key)
 
     def _navigation(
-        self, request: OperationRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
+        self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
     ) -> Response:
         last = rest[0].name if len(rest) == 1 and not rest[0].called else ""
         if rest and last not in ("$ref", "$count"):
@@ -238,7 +238,7 @@ class Router:
             raise refuse("emulator.not_implemented", f"reading one row through '{second.name}'")
         return self._navigated(request, table, key, second.name, last)
 
-    def _navigated(self, request: OperationRequest, table: Table, key: str, name: str, last: str) -> Response:
+    def _navigated(self, request: ApiRequest, table: Table, key: str, name: str, last: str) -> Response:
         lookup = table.lookups.get(name)
         if lookup is not None:
             if last == "$count" or lookup.target not in self.schema.tables:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from urllib.parse import quote, unquote_plus
 
-from connector.emulator.api.operation import VERSION, OperationRequest, applied, ok
+from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
 from connector.emulator.api.paging import SortKey, next_token, read_token
 from connector.emulator.api.plans import make_plan, read_query
 from connector.emulator.api.preferences import LARGEST_PAGE
@@ -33,7 +33,7 @@ _ORDER = (
 """What the cookie of a next link holds: where the page ended, and where the first page was read."""
 
 
-def follows_changes(request: OperationRequest) -> bool:
+def follows_changes(request: ApiRequest) -> bool:
     """Return whether a read asks for change tracking: by preference, by delta token, or by a page of such an answer."""
     values = request.options.values
     tracked_page = 'istracking="True"' in values.get("$skiptoken", "")
@@ -52,7 +52,7 @@ class ChangeTracking:
         self._world = world
         self._reading = reading
 
-    def answer(self, request: OperationRequest, table: Table) -> Response:
+    def answer(self, request: ApiRequest, table: Table) -> Response:
         """Answer a first read with odata.track-changes, or a delta link."""
         request.about("RetrieveEntityChanges", table.logical_name)
         since, continues = self._checked(request, table)
@@ -81,7 +81,7 @@ class ChangeTracking:
             body["@odata.deltaLink"] = self._link(request, table, begun)
         return ok(body, *applied(request.preferences, "track", "page", "annotations"))
 
-    def _place(self, request: OperationRequest, since: int) -> tuple[int, int, int]:
+    def _place(self, request: ApiRequest, since: int) -> tuple[int, int, int]:
         """Return after which version the page begins, at which version the first page was read, and its number."""
         token = request.options.values.get("$skiptoken")
         if token is None:
@@ -91,14 +91,14 @@ class ChangeTracking:
         return after, begun, cookie.page
 
     @staticmethod
-    def _next(request: OperationRequest, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
+    def _next(request: ApiRequest, number: int, first: Sequence[Value], last: Sequence[Value]) -> str:
         kept = [
             pair for pair in request.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "$skiptoken"
         ]
         token = next_token(number, _ORDER, first, last, "True")
         return f"{request.root}/{request.path}?" + "&".join([*kept, f"$skiptoken={token}"])
 
-    def count(self, request: OperationRequest, table: Table) -> Response:
+    def count(self, request: ApiRequest, table: Table) -> Response:
         """Answer `/$count?$deltatoken=`: how many rows changed or went."""
         request.about("RetrieveEntityChanges", table.logical_name)
         request.options.allow("$deltatoken")
@@ -108,7 +108,7 @@ class ChangeTracking:
         total = changed + len(self._world.store.deleted_since(table.logical_name, since))
         return Response(HTTPStatus.OK, (("Content-Type", "text/plain"), VERSION), str(total).encode())
 
-    def _checked(self, request: OperationRequest, table: Table) -> tuple[int, bool]:
+    def _checked(self, request: ApiRequest, table: Table) -> tuple[int, bool]:
         """Return the version to start from and whether a token gave it. Raises Refused, ODataError."""
         for name in _REFUSED:
             if name in request.options.values:
@@ -132,12 +132,12 @@ class ChangeTracking:
             raise ODataError("The delta token has expired.")
         return int(match.group(1)), True
 
-    def _deleted(self, request: OperationRequest, table: Table, since: int) -> list[Json]:
+    def _deleted(self, request: ApiRequest, table: Table, since: int) -> list[Json]:
         context = request.context(f"{table.entity_set}/$deletedEntity")
         gone = self._world.store.deleted_since(table.logical_name, since)
         return [{"@odata.context": context, "id": key, "reason": "deleted"} for key, _ in gone]
 
-    def _link(self, request: OperationRequest, table: Table, version: int) -> str:
+    def _link(self, request: ApiRequest, table: Table, version: int) -> str:
         stamp = self._world.clock.now().astimezone(UTC).strftime(_FORMAT)
         token = re.sub("%[0-9A-F]{2}", lambda value: value.group().lower(), quote(f"{version}!{stamp}", safe=""))
         select = request.options.values.get("$select")

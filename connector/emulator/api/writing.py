@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from connector.emulator.api.operation import JSON_TYPE, VERSION, OperationRequest, applied, json_bytes, no_content, ok
+from connector.emulator.api.operation import JSON_TYPE, VERSION, ApiRequest, applied, json_bytes, no_content, ok
 from connector.emulator.api.payload import PayloadReader, plain, read_json
 from connector.emulator.api.reading import ReadOperations, no_options
 from connector.emulator.odata.lexer import ODataError
@@ -30,20 +30,20 @@ class WriteOperations:
         self._schema = schema
         self._reading = reading
 
-    def reader(self, request: OperationRequest) -> PayloadReader:
+    def reader(self, request: ApiRequest) -> PayloadReader:
         """Return the reader of bodies of this operation."""
         return PayloadReader(self._schema, self._world.store, request.origin, request.references)
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
-    def create(self, request: OperationRequest, table: Table) -> Response:
+    def create(self, request: ApiRequest, table: Table) -> Response:
         """Answer POST to an entity set: 204 with the address, or 201 with the row."""
         request.about("Create", table.logical_name)
         no_conditions(request)
         values = self.reader(request).row(table, read_json(request.body, table.entity_set))
         return self._created(request, table, values)
 
-    def _created(self, request: OperationRequest, table: Table, values: Mapping[str, TypedValue]) -> Response:
+    def _created(self, request: ApiRequest, table: Table, values: Mapping[str, TypedValue]) -> Response:
         plan = self._returned(request, table)
         key = self._world.create(request.caller, table.logical_name, values)
         request.row_id = key
@@ -51,14 +51,14 @@ class WriteOperations:
             return self._representation(request, table, key, HTTPStatus.CREATED)
         return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
-    def _returned(self, request: OperationRequest, table: Table) -> object:
+    def _returned(self, request: ApiRequest, table: Table) -> object:
         """Return the plan of the representation asked for, before anything is written; None when none is."""
         if request.preferences.representation:
             return self._reading.plan(request, table, row=True)
         no_options(request.options)
         return None
 
-    def _representation(self, request: OperationRequest, table: Table, key: str, status: int) -> Response:
+    def _representation(self, request: ApiRequest, table: Table, key: str, status: int) -> Response:
         plan = self._reading.plan(request, table, row=True)
         row = self._reading.fetch(plan, key)
         body = {"@odata.context": request.context(f"{table.entity_set}{plan.scope}/$entity")}
@@ -66,7 +66,7 @@ class WriteOperations:
         headers = (JSON_TYPE, VERSION, ("ETag", str(row[0])), *applied(request.preferences, "return", "annotations"))
         return Response(status, headers, json_bytes(body))
 
-    def update(self, request: OperationRequest, table: Table, key: str) -> Response:
+    def update(self, request: ApiRequest, table: Table, key: str) -> Response:
         """Answer PATCH of a row: an update, or an upsert where no header forbids it."""
         request.about("Update", table.logical_name, key)
         values = self.reader(request).row(table, read_json(request.body, table.entity_set))
@@ -82,7 +82,7 @@ class WriteOperations:
             return self._representation(request, table, key, HTTPStatus.OK)
         return no_content(("OData-EntityId", f"{request.root}/{table.entity_set}({key})"))
 
-    def delete(self, request: OperationRequest, table: Table, key: str) -> Response:
+    def delete(self, request: ApiRequest, table: Table, key: str) -> Response:
         """Answer DELETE of a row."""
         request.about("Delete", table.logical_name, key)
         no_options(request.options)
@@ -98,7 +98,7 @@ class WriteOperations:
         row = self._world.store.get(table.logical_name, key, ("versionnumber",))
         return None if row is None else int(str(row["versionnumber"]))
 
-    def _check_conditions(self, request: OperationRequest, table: Table, key: str, version: int | None) -> None:
+    def _check_conditions(self, request: ApiRequest, table: Table, key: str, version: int | None) -> None:
         """Apply If-Match and If-None-Match to the version found (perform-conditional-operations)."""
         match = request.headers.get("if-match")
         none_match = request.headers.get("if-none-match")
@@ -119,7 +119,7 @@ class WriteOperations:
 
     # --- single properties ------------------------------------------------------------------------------------------
 
-    def put_property(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
+    def put_property(self, request: ApiRequest, table: Table, key: str, name: str) -> Response:
         """Answer PUT of one property: `{"value": ...}`."""
         request.about("Update", table.logical_name, key)
         no_options(request.options)
@@ -136,7 +136,7 @@ class WriteOperations:
         self._set(request, table, key, {name: plain(table, column, body["value"])})
         return no_content()
 
-    def delete_property(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
+    def delete_property(self, request: ApiRequest, table: Table, key: str, name: str) -> Response:
         """Answer DELETE of one property: it has no value then. A single-valued navigation property is no property."""
         request.about("Update", table.logical_name, key)
         no_options(request.options)
@@ -146,7 +146,7 @@ class WriteOperations:
         self._set(request, table, key, {name: None})
         return no_content()
 
-    def _set(self, request: OperationRequest, table: Table, key: str, values: Mapping[str, TypedValue]) -> None:
+    def _set(self, request: ApiRequest, table: Table, key: str, values: Mapping[str, TypedValue]) -> None:
         version = self._version(table, key)
         if version is None:
             raise refuse("row.missing", table.schema_name, key)
@@ -155,7 +155,7 @@ class WriteOperations:
 
     # --- relationships ----------------------------------------------------------------------------------------------
 
-    def relate(self, request: OperationRequest, table: Table, key: str, name: str) -> Response:
+    def relate(self, request: ApiRequest, table: Table, key: str, name: str) -> Response:
         """Answer POST (collection) or PUT (single) to `nav/$ref` with `{"@odata.id": address}`."""
         request.about("Associate", table.logical_name, key)
         no_options(request.options)
@@ -178,7 +178,7 @@ class WriteOperations:
         )
         return no_content()
 
-    def unrelate(self, request: OperationRequest, table: Table, key: str, name: str, related: str | None) -> Response:
+    def unrelate(self, request: ApiRequest, table: Table, key: str, name: str, related: str | None) -> Response:
         """Answer DELETE of `nav/$ref`, `nav(id)/$ref` or `nav/$ref?$id=address`."""
         request.about("Disassociate", table.logical_name, key)
         target = Ref(table.logical_name, key)
@@ -191,7 +191,7 @@ class WriteOperations:
         self._world.disassociate(request.caller, target, name, other)
         return no_content()
 
-    def _other(self, request: OperationRequest, table: Table, name: str, related: str | None) -> Ref:
+    def _other(self, request: ApiRequest, table: Table, name: str, related: str | None) -> Ref:
         collection = table.collections[name]
         if related is not None:
             no_options(request.options)
@@ -204,7 +204,7 @@ class WriteOperations:
 
     # --- many rows --------------------------------------------------------------------------------------------------
 
-    def multiple(self, request: OperationRequest, table: Table, message: str) -> Response:
+    def multiple(self, request: ApiRequest, table: Table, message: str) -> Response:
         """Answer CreateMultiple and UpdateMultiple: all rows or none (bulk-operations)."""
         request.about(message, table.logical_name)
         no_options(request.options)
@@ -231,7 +231,7 @@ class WriteOperations:
             raise refuse("payload.not_understood", table.entity_set, "Every target needs '@odata.type'.")
         return target
 
-    def _create_all(self, request: OperationRequest, table: Table, rows: list[dict[str, TypedValue]]) -> Response:
+    def _create_all(self, request: ApiRequest, table: Table, rows: list[dict[str, TypedValue]]) -> Response:
         ids = []
         for values in rows:
             try:
@@ -242,7 +242,7 @@ class WriteOperations:
         context = request.context("Microsoft.Dynamics.CRM.CreateMultipleResponse")
         return ok({"@odata.context": context, "Ids": ids})
 
-    def _update_one(self, request: OperationRequest, table: Table, values: dict[str, TypedValue]) -> None:
+    def _update_one(self, request: ApiRequest, table: Table, values: dict[str, TypedValue]) -> None:
         key = values.pop(table.primary_id, None)
         if not isinstance(key, str):
             raise refuse(
@@ -253,14 +253,14 @@ class WriteOperations:
         self._world.update(request.caller, table.logical_name, key, values)
 
 
-def no_conditions(request: OperationRequest) -> None:
+def no_conditions(request: ApiRequest) -> None:
     """Raise ODataError when an operation without a row in its address comes with If-Match or If-None-Match."""
     for name in ("if-match", "if-none-match"):
         if request.headers.get(name) not in (None, "null"):
             raise ODataError(f"The header '{name}' has no meaning for this request.")
 
 
-def no_body(request: OperationRequest) -> None:
+def no_body(request: ApiRequest) -> None:
     """Raise Refused when a request that takes no body has one."""
     if request.body.strip():
         raise refuse("emulator.not_implemented", f"a body for {request.method}")

@@ -69,16 +69,14 @@ class Control:
         self._snapshots: dict[str, WorldSnapshot] = {}
         self._routes: Mapping[tuple[str, str], Callable[[Request, Mapping[str, str]], object]] = {
             ("GET", "health"): lambda _request, _query: self.health(),
-            ("GET", "rules"): lambda _request, _query: self.rules(),
-            ("GET", "journal"): lambda _request, query: self.journal(
-                after=int(query.get("after", 0)), limit=int(query.get("limit", 200))
-            ),
-            ("GET", "har"): lambda _request, query: self.har(
-                after=int(query.get("after", 0)), limit=int(query.get("limit", EVERYTHING))
+            ("GET", "rules"): lambda _request, _query: rules_data(),
+            ("GET", "journal"): lambda _request, query: self.journal(**_window(query, 200)),
+            ("GET", "har"): lambda _request, query: har_data(
+                self._emulator.journal.entries(**_window(query, EVERYTHING))
             ),
             ("DELETE", "journal"): lambda _request, _query: self.forget_journal(),
             ("GET", "closes"): lambda _request, query: self.closes(more_than=int(query.get("more_than", 0))),
-            ("GET", "referee"): lambda _request, _query: self.referee(),
+            ("GET", "referee"): lambda _request, _query: self._emulator.referee.report(),
             ("GET", "switches"): lambda _request, _query: self.switches(),
             ("PATCH", "switches"): lambda request, _query: self.set_switches(_object(request)),
             ("GET", "limits"): lambda _request, _query: self.limits(),
@@ -88,9 +86,13 @@ class Control:
             ("DELETE", "faults"): lambda _request, _query: self.set_faults(FaultPlan()),
             ("POST", "reset"): lambda _request, _query: self.reset(),
             ("POST", "seed"): self._seed,
-            ("GET", "users"): lambda _request, _query: self.users(),
-            ("PATCH", "users"): lambda request, _query: self.change_user(_object(request)),
-            ("GET", "scenarios"): lambda _request, _query: self.scenarios(),
+            ("GET", "users"): lambda _request, _query: users_of(self._emulator.organization.world),
+            ("PATCH", "users"): lambda request, _query: change_user(
+                self._emulator.organization.world, _object(request)
+            ),
+            ("GET", "scenarios"): lambda _request, _query: {
+                name: scenario.text for name, scenario in SCENARIOS.items()
+            },
             ("POST", "scenarios"): lambda request, _query: self.start(str(_object(request).get("name", ""))),
             ("POST", "customizations"): lambda request, query: self.customize(_object(request), query.get("table", "")),
             ("GET", "clock"): lambda _request, _query: self.clock(),
@@ -138,25 +140,13 @@ class Control:
             "entitlement": dict(emulator.protection.entitlement),
         }
 
-    def rules(self) -> list[dict[str, object]]:
-        """Return every rule with its evidence and, where one turns it, its switch."""
-        return rules_data()
-
     def journal(self, *, after: int = 0, limit: int = 200) -> list[Json]:
         """Return journal entries numbered above `after`, oldest first."""
         return [entry.data() for entry in self._emulator.journal.entries(after=after, limit=limit)]
 
-    def har(self, *, after: int = 0, limit: int = EVERYTHING) -> Json:
-        """Return journal entries numbered above `after` as a HAR 1.2 document."""
-        return har_data(self._emulator.journal.entries(after=after, limit=limit))
-
     def closes(self, *, more_than: int = 0) -> list[Json]:
         """Return the number of close activities that stand, per opportunity and quote with more than `more_than`."""
         return self._emulator.organization.closes(more_than)
-
-    def referee(self) -> list[dict[str, object]]:
-        """Return what was found about clients."""
-        return self._emulator.referee.report()
 
     def switches(self) -> list[Json]:
         """Return every switch with its value, its choices and its evidence."""
@@ -199,14 +189,6 @@ class Control:
         self._emulator.protection.change(ranges)
         return self.limits()
 
-    def users(self) -> list[Json]:
-        """Return the users of the organization with their roles."""
-        return users_of(self._emulator.organization.world)
-
-    def change_user(self, change: Json) -> Json:
-        """Change what a user is and may do (see users); raises InvalidUserChange."""
-        return change_user(self._emulator.organization.world, change)
-
     def set_faults(self, plan: FaultPlan | Json | list[Json]) -> Json:
         """Put a fault plan to work, its counters at zero; raises InvalidFaultPlan."""
         self._emulator.set_faults(Faults(plan if isinstance(plan, FaultPlan) else plan_of(plan)))
@@ -242,10 +224,6 @@ class Control:
         organization = self._emulator.organization
         seed_json(organization.world, document)
         return {"rows": organization.row_counts()}
-
-    def scenarios(self) -> Json:
-        """Return the situations that can be started from, with what they are."""
-        return {name: scenario.text for name, scenario in SCENARIOS.items()}
 
     def start(self, name: str) -> Json:
         """Throw everything away and begin with a scenario; raises ValueError for an unknown name."""
@@ -315,6 +293,10 @@ class Control:
         except ExtraMissing as error:
             return text_response(HTTPStatus.NOT_IMPLEMENTED, f"{error} {error.remedy}\n")
         return html_response(HTTPStatus.OK, page, (("Cache-Control", "no-store"),))
+
+
+def _window(query: Mapping[str, str], most: int) -> dict[str, int]:
+    return {"after": int(query.get("after", 0)), "limit": int(query.get("limit", most))}
 
 
 def _object(request: Request) -> dict[str, Any]:

@@ -64,12 +64,7 @@ def _inner(body: bytes, entity_sets: Container[str]) -> tuple[ObservedOperation,
     matches = list(_INNER.finditer(body))
     ends = [*(match.start() for match in matches[1:]), len(body)][: len(matches)]
     return tuple(
-        _call(
-            match[1].decode(),
-            _API.sub("", match[2].decode(errors="replace")),
-            body[match.end() : end],
-            entity_sets,
-        )
+        _call(match[1].decode(), _API.sub("", match[2].decode(errors="replace")), body[match.end() : end], entity_sets)
         for match, end in zip(matches, ends, strict=True)
     )
 

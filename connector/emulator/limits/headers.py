@@ -10,10 +10,7 @@ from connector.clock import Clock
 from connector.emulator.limits.protection import Protection
 from connector.handler import Request, Response
 
-_FIXED = (
-    ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
-    ("CRM.ServiceId", "CRMAppPool"),
-)
+_FIXED = (("Strict-Transport-Security", "max-age=31536000; includeSubDomains"), ("CRM.ServiceId", "CRMAppPool"))
 _EVER = timedelta(days=50 * 365)
 
 

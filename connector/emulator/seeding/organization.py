@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 
-from connector.emulator.seeding.views import seed_views
 from connector.emulator.world.callers import CLOSING_PRIVILEGES, all_privileges
 from connector.emulator.world.customization import Customization, StatusReason
 from connector.emulator.world.store import Row
@@ -92,11 +93,21 @@ def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
                 },
             )
         _add_roles(world)
-        seed_views(world)
+        _add_views(world)
         _add_user(world, SALES_USER_ID, SeededUser(row_id(8, 10), "Sam Seller", role="Salesperson"))
         for number, member in enumerate(members, 1):
             _add_user(world, row_id(8, number), member)
     world.customize(CUSTOM_REASONS)
+
+
+def _add_views(world: World) -> None:
+    """Add the system views, named as in Dynamics 365 Sales; the first of each table is its default one."""
+    seen: set[str] = set()
+    shared: Row = {"querytype": 0, "isquickfindquery": 0, "statecode": 0, "statuscode": 1}
+    for view in json.loads((resources.files("connector.emulator") / "data" / "views.json").read_text("utf-8")):
+        first = view["returnedtypecode"] not in seen
+        seen.add(view["returnedtypecode"])
+        _add(world, "savedquery", {**view, **shared, "isdefault": int(first)})
 
 
 def define_role(

@@ -14,13 +14,7 @@ Arguments = Mapping[str, "TypedValue | Values"]
 
 OPEN, WON, LOST = 0, 1, 2
 _FORECAST = {OPEN: 100000001, WON: 100000005, LOST: 100000006}
-_NEEDED = (
-    "opportunityid",
-    "statecode",
-    "estimatedvalue",
-    "actualvalue",
-    "transactioncurrencyid",
-)
+_NEEDED = ("opportunityid", "statecode", "estimatedvalue", "actualvalue", "transactioncurrencyid")
 _BLOCKING = {
     "active_and_draft": "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) LIMIT 1",
     "active": "SELECT 1 FROM quote WHERE opportunityid = ? AND statecode = 1 LIMIT 1",

@@ -59,8 +59,7 @@ def _open_quote(records: Records, key: str) -> Row:
 def _open_quotes(records: Records, opportunity: str) -> list[Row]:
     names = ", ".join(_NEEDED)
     rows = records.store.rows(
-        f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid",
-        (opportunity,),
+        f"SELECT {names} FROM quote WHERE opportunityid = ? AND statecode IN (0, 1) ORDER BY quoteid", (opportunity,)
     )
     return [dict(zip(_NEEDED, row, strict=True)) for row in rows]
 

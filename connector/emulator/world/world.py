@@ -58,12 +58,7 @@ class World:
     """
 
     def __init__(
-        self,
-        schema: Schema,
-        store: Store,
-        switches: Switches,
-        clock: Clock,
-        chance: random.Random | None = None,
+        self, schema: Schema, store: Store, switches: Switches, clock: Clock, chance: random.Random | None = None
     ) -> None:
         self.store = store
         self.clock = clock

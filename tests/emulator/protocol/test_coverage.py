@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from connector.emulator.coverage import PAGE, coverage
 from connector.emulator.rules.rule import rules
+from tests.emulator.coverage_page import PAGE, coverage
 
 CODES = Path(__file__).resolve().parents[2] / "fixtures" / "error_codes.csv"
 RECORDED = {"", "0x0", "0x80048d19", "0x80060888"}
@@ -12,7 +12,7 @@ RECORDED = {"", "0x0", "0x80048d19", "0x80060888"}
 
 
 def test_the_page_is_fresh() -> None:
-    assert PAGE.read_text("utf-8") == coverage(), "run: python -m connector.emulator.coverage"
+    assert PAGE.read_text("utf-8") == coverage(), "run: python -m tests.emulator.coverage_page"
 
 
 def test_no_code_is_invented() -> None:

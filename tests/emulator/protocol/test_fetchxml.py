@@ -88,7 +88,7 @@ def test_pages_go_on_until_there_is_no_more(client: Client, rows: dict[str, str]
         seen += names(answer)
         page, more = page + 1, answer["@Microsoft.Dynamics.CRM.morerecords"]
     assert seen == ["Deal 0", "Deal 1", "Deal 2"]
-    assert names(fetch(client, "opportunities", NAME + DEALS, 'top="1"')) == ["Deal 0"]
+    assert names(fetch(client, "opportunities", NAME + DEALS + '<order attribute="name"/>', 'top="1"')) == ["Deal 0"]
     assert rows
 
 

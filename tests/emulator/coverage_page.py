@@ -1,6 +1,6 @@
 """Says, from the tables the code runs on, what of the Web API this emulator has and what it refuses, as Markdown.
 
-`python -m connector.emulator.coverage` writes the page beside this module; a test fails when it is stale.
+`python -m tests.emulator.coverage_page` writes the page of the emulator; a test fails when it is stale.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from connector.emulator.rules.switches import Switches
 from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
 from connector.emulator.world.schema_file import load_schema
 
-PAGE = Path(__file__).with_name("COVERAGE.md")
+PAGE = Path(__file__).parents[2] / "connector" / "emulator" / "COVERAGE.md"
 
 PREFERENCES = {
     "return=representation": "create, update, upsert answer with the row",
@@ -173,7 +173,7 @@ def coverage() -> str:
     lines = [
         "# What the emulator has of the Dataverse Web API",
         "",
-        "Generated from the code: `python -m connector.emulator.coverage`.",
+        "Generated from the code: `python -m tests.emulator.coverage_page`.",
         "",
         *(line for section in sections for line in section()),
     ]
