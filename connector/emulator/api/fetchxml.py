@@ -12,29 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from connector.emulator.api.fetch_parts import DEEPEST, attributes_of, column_named, filter_of, order_of
 from connector.emulator.api.operation import ApiRequest
 from connector.emulator.api.plans import ReadPlan, make_plan
 from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.rows import Annotations, FetchedRow, Json, wanted_columns, wire_name
 from connector.emulator.odata.date_ranges import QueryContext
 from connector.emulator.odata.expressions import (
-    Comparison,
     Expression,
-    Literal,
-    LiteralKind,
     Logical,
-    Not,
     Order,
-    Path,
     Query,
-    QueryFunction,
-    TextMatch,
 )
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.sql import SqlCondition, compile_filter, no_property
-from connector.emulator.odata.values import ID_KINDS, TEXT
+from connector.emulator.odata.sql import SqlCondition, compile_filter
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.schema import FRACTION_KINDS, WHOLE_KINDS, Column, Kind, Schema, Table
+from connector.emulator.world.schema import Kind, Schema, Table
 from connector.emulator.world.store import Store, Value
 
 if TYPE_CHECKING:
@@ -43,59 +36,7 @@ if TYPE_CHECKING:
 OPTIONS = {"savedQuery": "savedquery", "userQuery": "userquery"}
 """The options that execute a view, and the tables that hold them."""
 
-COMPARISONS = {"eq": "eq", "ne": "ne", "neq": "ne", "gt": "gt", "ge": "ge", "lt": "lt", "le": "le"}
-TEXT_OPERATORS = {"begins-with": "startswith", "ends-with": "endswith"}
-FUNCTIONS = {
-    "in": "In",
-    "not-in": "NotIn",
-    "between": "Between",
-    "not-between": "NotBetween",
-    "eq-userid": "EqualUserId",
-    "ne-userid": "NotEqualUserId",
-    "eq-businessid": "EqualBusinessId",
-    "ne-businessid": "NotEqualBusinessId",
-    "on": "On",
-    "on-or-after": "OnOrAfter",
-    "on-or-before": "OnOrBefore",
-    "today": "Today",
-    "yesterday": "Yesterday",
-    "tomorrow": "Tomorrow",
-    **{
-        f"{side}-{unit}": f"{side.title()}{unit.title()}"
-        for side in ("this", "last", "next")
-        for unit in ("week", "month", "year")
-    },
-    "last-seven-days": "Last7Days",
-    "next-seven-days": "Next7Days",
-    **{
-        f"{side}-x-{unit}": f"{side.title()}X{unit.title()}"
-        for side in ("last", "next")
-        for unit in ("hours", "days", "weeks", "months", "years")
-    },
-    **{
-        f"olderthan-x-{unit}": f"OlderThanX{unit.title()}"
-        for unit in ("minutes", "hours", "days", "weeks", "months", "years")
-    },
-}
-"""Condition operators of FetchXML, and the query function that means the same."""
-
-_LISTS = ("In", "NotIn", "Between", "NotBetween")
-_MEANINGLESS = {
-    "fetch": {"version", "output-format", "mapping", "distinct", "no-lock", "savedqueryid"},
-    "condition": {"uiname", "uitype", "uihidden"},
-    "entity": set[str](),
-    "attribute": set[str](),
-    "order": set[str](),
-    "link-entity": {"visible"},
-    "filter": {"isquickfindfields"},
-    "value": {"uiname", "uitype"},
-}
-"""Attributes that change nothing here: how the answer is written, or how a person sees the condition."""
-
-
 FETCH = "fetchXml"
-DEEPEST = 60
-"""Levels of filters and links in a query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +118,9 @@ class _Reader:
             fetch = ET.fromstring(text)  # noqa: S314 - expat bounds what entities expand to
         except ET.ParseError as error:
             raise ODataError(f"The FetchXML could not be read: {error}.") from None
-        given = _attributes(fetch, "fetch", "top", "count", "page", "paging-cookie", "returntotalrecordcount")
+        given = attributes_of(fetch, "fetch", "top", "count", "page", "paging-cookie", "returntotalrecordcount")
         entities = list(fetch)
-        name = _attributes(entities[0], "entity", "name").get("name") if len(entities) == 1 else None
+        name = attributes_of(entities[0], "entity", "name").get("name") if len(entities) == 1 else None
         if name != self._table.logical_name:
             raise ODataError(f"The FetchXML is not about '{self._table.logical_name}'.")
         query = self._query(entities[0])
@@ -207,15 +148,15 @@ class _Reader:
         order: list[Order] = []
         for node in entity:
             if node.tag == "attribute":
-                name = wire_name(_column(table, _attributes(node, "attribute", "name").get("name", "")))
+                name = wire_name(column_named(table, attributes_of(node, "attribute", "name").get("name", "")))
                 if select is not None:
                     select.append(name)
             elif node.tag == "all-attributes":
                 select = None
             elif node.tag == "order":
-                order.append(_order(table, node))
+                order.append(order_of(table, node))
             elif node.tag == "filter":
-                conditions += _filter(table, node)
+                conditions += filter_of(table, node)
             elif node.tag == "link-entity":
                 self._link(node, table, "t", 1)
             else:
@@ -225,12 +166,12 @@ class _Reader:
 
     def _link(self, node: ET.Element, parent: Table, parent_alias: str, depth: int) -> None:
         """Join one linked table, what is linked to it included."""
-        given = _attributes(node, "link-entity", "name", "from", "to", "alias", "link-type")
+        given = attributes_of(node, "link-entity", "name", "from", "to", "alias", "link-type")
         kind, name = given.get("link-type", "inner"), given.get("name", "")
         if kind not in ("inner", "outer") or name not in self._schema.tables or depth > DEEPEST:
             raise refuse("emulator.not_implemented", f"a link of type '{kind}' to '{name}' in FetchXML")
         table, alias = self._schema.tables[name], f"l{len(self._joins)}"
-        near, far = _column(parent, given.get("to", "")), _column(table, given.get("from", ""))
+        near, far = column_named(parent, given.get("to", "")), column_named(table, given.get("from", ""))
         tests = [f'{alias}."{far.name}" = {parent_alias}."{near.name}"']
         for column, place, other in ((near, parent_alias, table), (far, alias, parent)):
             if column.polymorphic:
@@ -253,12 +194,12 @@ class _Reader:
         conditions: list[Expression] = []
         for child in node:
             if child.tag == "attribute":
-                column = _column(table, _attributes(child, "attribute", "name").get("name", ""))
+                column = column_named(table, attributes_of(child, "attribute", "name").get("name", ""))
                 secured = (table.logical_name, column.name) in self._annotations.closed
                 sql = "NULL" if secured else f'{alias}."{column.name}"'
                 self._linked.append((f"{shown}.{column.name}", sql, column.kind is Kind.BOOLEAN))
             elif child.tag == "filter":
-                conditions += _filter(table, child)
+                conditions += filter_of(table, child)
             elif child.tag != "link-entity":
                 raise refuse("emulator.not_implemented", f"<{child.tag}> in a link of FetchXML")
         return _all_of(conditions)
@@ -277,100 +218,3 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= LARGEST_PAGE * 100_000:
         raise ODataError(f"The {name} of the FetchXML is a whole number from 1 up, not '{text}'.")
     return int(text[:9])
-
-
-def _attributes(node: ET.Element, tag: str, *known: str) -> dict[str, str]:
-    if node.tag != tag:
-        raise ODataError(f"The FetchXML has <{node.tag}> where <{tag}> is expected.")
-    for name in node.attrib:
-        if name not in known and name not in _MEANINGLESS[tag]:
-            raise refuse("emulator.not_implemented", f"{name} of <{tag}> in FetchXML")
-    return dict(node.attrib)
-
-
-def _column(table: Table, name: str) -> Column:
-    if name not in table.columns:
-        raise no_property(name, table)
-    return table.columns[name]
-
-
-def _order(table: Table, node: ET.Element) -> Order:
-    attributes = _attributes(node, "order", "attribute", "descending")
-    column = _column(table, attributes.get("attribute", ""))
-    return Order(Path((wire_name(column),)), attributes.get("descending", "false") in ("true", "1"))
-
-
-def _filter(table: Table, node: ET.Element, depth: int = 1) -> list[Expression]:
-    """Return the one expression that a filter is, none when it is empty."""
-    if depth > DEEPEST:
-        raise ODataError("Recursion depth exceeded allowed limit.")
-    operator = _attributes(node, "filter", "type").get("type", "and")
-    if operator not in ("and", "or"):
-        raise ODataError(f"A filter of FetchXML is of type and or or, not '{operator}'.")
-    operands: list[Expression] = []
-    for child in node:
-        operands += _filter(table, child, depth + 1) if child.tag == "filter" else [_condition(table, child)]
-    return operands if len(operands) < 2 else [Logical(operator, tuple(operands))]  # one needs no operator
-
-
-def _condition(table: Table, node: ET.Element) -> Expression:
-    attributes = _attributes(node, "condition", "attribute", "operator", "value")
-    column, operator = _column(table, attributes.get("attribute", "")), attributes.get("operator", "")
-    for child in node:
-        _attributes(child, "value")
-    values = [child.text or "" for child in node] or ([attributes["value"]] if "value" in attributes else [])
-    path = Path((wire_name(column),))
-    if operator in ("null", "not-null") and not values:
-        return Comparison("eq" if operator == "null" else "ne", path, Literal(LiteralKind.NULL, None))
-    if operator in COMPARISONS and len(values) == 1:
-        return Comparison(COMPARISONS[operator], path, _literal(column, values[0]))
-    if operator in ("like", "not-like", *TEXT_OPERATORS) and len(values) == 1:
-        return _text(path, operator, values[0])
-    if operator in FUNCTIONS:
-        function = FUNCTIONS[operator]
-        literals = tuple(_literal(column, value) for value in values) if function in _LISTS else _plain(values)
-        parameter = ("PropertyValues",) if function in _LISTS else ("PropertyValue",) if values else ()
-        return QueryFunction(function, Path((column.name,)), literals, ("PropertyName", *parameter))
-    raise refuse(
-        "emulator.not_implemented", f"the condition operator '{operator}' with {len(values)} values in FetchXML"
-    )
-
-
-def _text(path: Path, operator: str, value: str) -> Expression:
-    """Return a text condition; `%` at an end of a `like` means any text there."""
-    if operator in TEXT_OPERATORS:
-        return TextMatch(TEXT_OPERATORS[operator], path, value)
-    before, after = value.startswith("%"), value.endswith("%")
-    if before and after:
-        condition: Expression = TextMatch("contains", path, value[1:-1])
-    elif before or after:
-        condition = TextMatch("startswith" if after else "endswith", path, value.strip("%"))
-    else:
-        raise refuse("emulator.not_implemented", "the condition operator 'like' without % at an end in FetchXML")
-    return Not(condition) if operator == "not-like" else condition
-
-
-def _plain(values: list[str]) -> tuple[Literal, ...]:
-    return tuple(
-        Literal(LiteralKind.INTEGER, int(value)) if value.isdigit() else Literal(LiteralKind.STRING, value)
-        for value in values
-    )
-
-
-def _literal(column: Column, text: str) -> Literal:
-    """Return the value of a condition as a literal of the column's type. Raises ODataError when it does not fit."""
-    kind = column.kind
-    try:
-        if kind in ID_KINDS:
-            return Literal(LiteralKind.GUID, text.strip("{} ").lower())
-        if kind in TEXT:
-            return Literal(LiteralKind.STRING, text)
-        if kind in WHOLE_KINDS:
-            return Literal(LiteralKind.INTEGER, int(text))
-        if kind in FRACTION_KINDS:
-            return Literal(LiteralKind.DECIMAL, float(text))
-        if kind is Kind.BOOLEAN:
-            return Literal(LiteralKind.BOOLEAN, {"1": True, "true": True, "0": False, "false": False}[text.lower()])
-    except (ValueError, KeyError):
-        raise ODataError(f"'{text}' is no value for '{column.name}' in the FetchXML.") from None
-    return Literal(LiteralKind.DATE if len(text) == len("2026-01-31") else LiteralKind.DATETIME, text)
