@@ -40,7 +40,7 @@ FETCH = "fetchXml"
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class FetchQuery:
     """A query in FetchXML as the read it becomes: its plan, and the tables that are joined to it.
 
     `linked` says which fetched expressions are columns of linked tables: key, place, whether a boolean. `size` is the
@@ -71,7 +71,7 @@ class Fetch:
         return {name: value for name, value in out.items() if value is not None}
 
 
-def fetch_of(request: ApiRequest, schema: Schema, store: Store, table: Table, annotations: Annotations) -> Fetch:
+def fetch_of(request: ApiRequest, schema: Schema, store: Store, table: Table, annotations: Annotations) -> FetchQuery:
     """Return the query that the options of `request` hold or name, over `table`. Raises Refused, ODataError."""
     request.options.allow(*OPTIONS, FETCH, "$skiptoken")
     request.options.allow_aliases(set())
@@ -110,7 +110,7 @@ class _Reader:
         self._linked: list[tuple[str, str, bool]] = []
         self._tables: set[str] = set()
 
-    def fetch(self, text: str, *, paged: bool) -> Fetch:
+    def fetch(self, text: str, *, paged: bool) -> FetchQuery:
         """Return what a text in FetchXML asks for. Raises ODataError and Refused for what is not understood."""
         import xml.etree.ElementTree as ET
 
@@ -130,7 +130,7 @@ class _Reader:
         total = given.get("returntotalrecordcount", "false") in ("true", "1")
         plan = make_plan(self._schema, self._table, replace(query, top=top, count=total), self._annotations)
         linked = tuple((key, plan.projection.fetch_also(sql), boolean) for key, sql, boolean in self._linked)
-        return Fetch(
+        return FetchQuery(
             replace(plan, scope=_scope(self._table, query)),
             " ".join(self._joins),
             tuple(self._conditions),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import unquote_plus
 
-from connector.emulator.api.fetchxml import FETCH, OPTIONS, Fetch, fetch_of
+from connector.emulator.api.fetchxml import FETCH, OPTIONS, FetchQuery, fetch_of
 from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
 from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
 from connector.emulator.api.plans import (
@@ -66,7 +66,7 @@ class ReadOperations:
         self._check(request, plan)
         return plan
 
-    def _fetch(self, request: ApiRequest, table: Table) -> Fetch | None:
+    def _fetch(self, request: ApiRequest, table: Table) -> FetchQuery | None:
         """Return the FetchXML that the options hold or name; None when they do not. Raises ODataError, Refused."""
         named = [name for name in (*OPTIONS, FETCH) if name in request.options.values]
         if not named:
@@ -213,7 +213,7 @@ class ReadOperations:
         return ok(body, *applied(request.preferences, "page", "annotations"))
 
     @staticmethod
-    def _fetch_page(request: ApiRequest, fetch: Fetch, rows: Sequence[FetchedRow], *, more: bool) -> Json:
+    def _fetch_page(request: ApiRequest, fetch: FetchQuery, rows: Sequence[FetchedRow], *, more: bool) -> Json:
         """Return the annotations by which a query in FetchXML is paged (page-results)."""
         body: Json = {}
         if request.preferences.wants(MORE_RECORDS):
@@ -241,7 +241,7 @@ class ReadOperations:
         source: str,
         bound: list[Value],
         cookie: PagingCookie,
-        fetch: Fetch | None = None,
+        fetch: FetchQuery | None = None,
     ) -> tuple[list[FetchedRow], bool]:
         """Return the rows of one page and whether more follow; `$top` counts only without a page size."""
         page_size = request.preferences.page_size
@@ -338,7 +338,7 @@ class ReadOperations:
             )
 
 
-def _as_fetched(request: ApiRequest, fetch: Fetch | None) -> ApiRequest:
+def _as_fetched(request: ApiRequest, fetch: FetchQuery | None) -> ApiRequest:
     """Return `request` as it pages a query in FetchXML: its own count is the size of a page."""
     if fetch is None or fetch.size is None:
         return request
