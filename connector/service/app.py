@@ -34,6 +34,7 @@ from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 from connector.service.problems import TITLES, Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
+from connector.service.schemas.field_values import LABELS
 from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
@@ -264,6 +265,11 @@ def _malformed(error: RequestValidationError) -> Problem:
 
 def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:
     place = [str(part) for part in loc]
+    label = LABELS.get(place[-1], "") if place[:1] == ["body"] else ""
+    if code == "missing" and label:
+        message = f"{label} is missing; say what it is"
+    elif code == "extra_forbidden":
+        message = f"There is no field of this name; the fields are {', '.join(LABELS)} and those of the definition"
     whole = place == ["body"] or code == "json_invalid"  # for this the place is a number of characters
     if whole:
         return ErrorDetail(code=code, message=_BODY_SENTENCES.get(code, message), target="body")

@@ -251,7 +251,8 @@ def _log_request(scope: MutableMapping[str, Any], exchange: _Exchange, seconds: 
 
 def _route(scope: Mapping[str, Any]) -> str:
     """Return the route that was taken; a path that leads nowhere is anybody's text."""
-    return str(getattr(scope.get("route"), "path", "?"))
+    route = scope.get("route")
+    return str(getattr(route, "path_format", getattr(route, "path", "?")))
 
 
 def _run(exchange: _Exchange) -> str:

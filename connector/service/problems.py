@@ -70,8 +70,8 @@ class Problem:
     def body(self, instance: str, correlation_id: str) -> dict[str, object]:
         """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`."""
         details = [{"code": d.code, "message": d.message, "target": d.target} for d in self.details]
-        return {
-            "error": {"code": self.code, "message": self.message, "details": details},
+        body = {
+            "error": {"code": self.code, "message": self.message, "details": [_without_none(d) for d in details]},
             "type": "about:blank",
             "title": TITLES.get(self.status, "Failed"),
             "status": self.status,
@@ -81,6 +81,12 @@ class Problem:
             "correlationId": correlation_id,
             "retryable": self.retryable,
         }
+        return _without_none(body)
+
+
+def _without_none(members: Mapping[str, object]) -> dict[str, object]:
+    """Return what is there: a definition that names a type has no null."""
+    return {name: value for name, value in members.items() if value is not None}
 
 
 class RequestRefused(Exception):

@@ -73,7 +73,6 @@ class ServiceOptions:
 
     secret: bytes = field(repr=False)
     admission: Admission = Admission()
-    default_organization: str = ""
     public_url: str = ""
     gateway_hosts: tuple[str, ...] = ()
     deadline: float = 90.0

@@ -46,7 +46,7 @@ ROWS = (
         ("definition::what_matters_comes_first_and_what_serves_others_is_hidden",)),
     Row(11, "status reasons live, by outcome",
         ("routes::status_reasons_fit_the_outcome_and_begin_with_the_default",
-         "definition::status_reasons_follow_the_chosen_outcome")),
+         "definition::all_status_reasons_are_offered_whatever_makes_the_outcome")),
     Row(12, "custom close columns as a schema",
         ("routes::a_custom_column_is_described_as_the_field_it_becomes",)),
     Row(13, "version annotations, deprecation policy",

@@ -57,6 +57,13 @@ def callback(d: Json) -> Json:
     return d["definitions"]["SubscribeBody"]["properties"]["callbackUrl"]
 
 
+def referring(d: Json) -> Json:
+    """Let the drop-down of reasons follow an input, and return the reference."""
+    parameters = body(d)["status"]["x-ms-dynamic-list"]["parameters"]
+    parameters["outcome"] = {"parameterReference": "body/outcome"}
+    return parameters["outcome"]
+
+
 def sign_in(p: Json) -> Json:
     return p["properties"]["connectionParameters"]["token"]["oAuthSettings"]
 
@@ -162,15 +169,15 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (39, "a drop-down fed by nothing",
      lambda d: put(body(d)["status"]["x-ms-dynamic-values"], operationId="Nothing")),
     (39, "a drop-down without its outcome",
-     lambda d: body(d)["status"]["x-ms-dynamic-list"]["parameters"].pop("outcome")),
+     lambda d: put(d["paths"]["/status-reasons"]["get"]["parameters"][0], required=True)),
     (39, "an argument that is not taken",
      lambda d: put(body(d)["status"]["x-ms-dynamic-list"]["parameters"], other={"value": "x"})),
     (39, "a value that is not taken",
      lambda d: put(body(d)["status"]["x-ms-dynamic-list"]["parameters"], table={"value": "lead"})),
     (39, "a reference to no input",
-     lambda d: put(body(d)["status"]["x-ms-dynamic-list"]["parameters"]["outcome"], parameterReference="body/x")),
-    (39, "a reference to a hidden input", lambda d: put(body(d)["outcome"], x__ms__visibility="internal")),
-    (39, "a reference of another type", lambda d: put(body(d)["outcome"], type="integer")),
+     lambda d: put(referring(d), parameterReference="body/x")),
+    (39, "a reference to a hidden input", lambda d: (referring(d), put(body(d)["outcome"], x__ms__visibility="internal"))),
+    (39, "a reference of another type", lambda d: (referring(d), put(body(d)["outcome"], type="integer"))),
     (39, "no array", lambda d: put(body(d)["status"]["x-ms-dynamic-list"], itemsPath="values")),
     (39, "no such title", lambda d: put(body(d)["status"]["x-ms-dynamic-values"], value__title="name")),
     (39, "no twin", lambda d: body(d)["status"].pop("x-ms-dynamic-list")),
@@ -192,7 +199,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (44, "no test", lambda d: d.pop("x-ms-capabilities")),
     (44, "a test that a maker sees", lambda d: d["paths"]["/connection"]["get"].pop("x-ms-visibility")),
     (44, "a test that needs something", lambda d: put(d["x-ms-capabilities"]["testConnection"],
-                                                     operationId="ListStatusReasons")),
+                                                     operationId="GetOpportunity")),
     (45, "a scope that is not defined", lambda d: put(d, security=[{"oauth2_auth": ["other"]}])),
     (45, "a requirement that is not defined", lambda d: put(d, security=[{"key": []}])),
     (45, "two ways to sign in", lambda d: put(d["securityDefinitions"], key={"type": "apiKey"})),
@@ -216,7 +223,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (50, "an output gone", lambda d: d["definitions"]["CloseResult"]["properties"].pop("changed")),
     (50, "a field of the event gone", lambda d: d["definitions"]["ClosedEvent"]["properties"].pop("source")),
     (50, "a choice gone", lambda d: put(body(d)["mode"], enum=["wait"])),
-    (50, "another type", lambda d: put(body(d)["status"], type="string")),
+    (50, "another type", lambda d: put(body(d)["status"], type="integer")),
     (50, "a new required input", lambda d: d["definitions"]["CloseBody"]["required"].append("status")),
     (52, "an operation that is not served",
      lambda d: put(d["paths"], **{"/all": {"get": deepcopy(read(d)) | {"operationId": "All"}}})),

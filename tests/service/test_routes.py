@@ -338,10 +338,13 @@ def test_status_reasons_fit_the_outcome_and_begin_with_the_default(stage: Stage)
         won = client.get("/status-reasons", params={"outcome": "won"}).json()["value"]
         lost_ones = client.get("/status-reasons", params={"outcome": "lost"}).json()["value"]
         quotes = client.get("/status-reasons", params={"outcome": "lost", "table": "quote"}).json()["value"]
-    assert won[0] == {"value": 3, "label": "Won", "default": True}
+        everything = client.get("/status-reasons", params={"outcome": ""}).json()["value"]
+    assert won[0] == {"value": "3", "label": "Won", "default": True}
+    assert [one["value"] for one in everything] == [one["value"] for one in won + lost_ones]
+    assert everything[0]["label"] == "Won: Won"
     assert {one["value"] for one in won} & {one["value"] for one in lost_ones} == set()
-    assert quotes[0]["value"] == 5
-    assert 7 not in [one["value"] for one in quotes]
+    assert quotes[0]["value"] == "5"
+    assert "7" not in [one["value"] for one in quotes]
 
 
 def test_the_custom_columns_are_a_schema(stage: Stage) -> None:

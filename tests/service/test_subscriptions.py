@@ -35,9 +35,10 @@ from connector.service.operations.waiting import EventLoopWaiter
 from connector.service.problems import RequestRefused
 from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.schemas.request_models import SubscribeBody
+from connector.service.schemas.response_models import ClosedEvent
 from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS, allowed
 from connector.service.webhooks.change_tracking import NET, ChangedOpportunities, ChangeTracker
-from connector.service.webhooks.closed_events import closed_event, event_from
+from connector.service.webhooks.closed_events import closed_event
 from connector.service.webhooks.dataverse_webhook import KEY_HEADER
 from connector.service.webhooks.delivery_worker import GIVES_UP, PAUSES, DeliveryWorker
 from connector.service.webhooks.notifier import REMEMBERS, Notifier
@@ -128,7 +129,7 @@ class Room:
         return self.notifier.announce(TENANT, [OPPORTUNITY_ID], source)
 
     def events(self) -> list[Any]:
-        return [event_from(body) for _, body in self.flows.taken]
+        return [ClosedEvent.model_validate_json(body) for _, body in self.flows.taken]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 
 from connector.service.connector_definition.projection import project
-from connector.service.connector_definition.properties import Deployment, api_properties
+from connector.service.connector_definition.properties import Deployment, api_properties, filled
 from connector.service.operations.operation_specs import OPERATIONS
 from connector.service.schemas.response_models import ClosedEvent
 
@@ -26,7 +26,6 @@ TRIGGERS: Mapping[str, str] = {"SubscribeOpportunityClosed": "OpportunityClosed"
 SWAGGER_PATH, PROPERTIES_PATH = "/connector/apiDefinition.swagger.json", "/connector/apiProperties.json"
 MCP_PATH, ICON_PATH = "/connector/mcpDefinition.swagger.json", "/connector/icon.png"
 _SIGN_IN = "oauth2_auth"
-_DESIGNER = "x-ms-"
 
 
 def openapi(app: FastAPI, deployment: Deployment) -> dict[str, Any]:
@@ -54,31 +53,8 @@ def swagger(app: FastAPI, deployment: Deployment) -> dict[str, Any]:
 
 def mcp_swagger(deployment: Deployment) -> dict[str, Any]:
     """Return the definition of the second connector, which offers the tools of `/mcp` to agents."""
-    return {
-        "swagger": "2.0",
-        "info": {
-            "title": "Opportunity Close Tools",
-            "description": DESCRIPTION,
-            "version": metadata.version("dataverse-close-connector"),
-            "contact": {"name": deployment.contact_name, "url": deployment.site, "email": deployment.email},
-        },
-        "host": deployment.host,
-        "basePath": "/",
-        "schemes": ["https"],
-        "consumes": ["application/json"],
-        "produces": ["application/json"],
-        "paths": {"/mcp": {"post": _invoke()}},
-        "definitions": {},
-        "securityDefinitions": {
-            _SIGN_IN: {
-                "type": "oauth2",
-                "flow": "accessCode",
-                **_sign_in(deployment)["flows"]["authorizationCode"],
-            }
-        },
-        "security": [{_SIGN_IN: [deployment.full_scope]}],
-        "x-ms-connector-metadata": _metadata(deployment)["x-ms-connector-metadata"],
-    }
+    version = metadata.version("dataverse-close-connector")
+    return filled("mcpDefinition", deployment, {"about": DESCRIPTION, "version": version})
 
 
 def text(document: Mapping[str, Any]) -> str:
@@ -150,22 +126,4 @@ def _metadata(deployment: Deployment) -> dict[str, Any]:
             {"propertyName": "Categories", "propertyValue": "Sales and CRM"},
         ],
         "x-ms-capabilities": {"testConnection": {"operationId": "TestConnection", "parameters": {}}},
-    }
-
-
-def _invoke() -> dict[str, Any]:
-    return {
-        "operationId": "InvokeServer",
-        "summary": "Close opportunities with their quotes",
-        "description": "This operation gives an agent tools that plan, close, reopen and read opportunities.",
-        "x-ms-agentic-protocol": "mcp-streamable-1.0",
-        "parameters": [],
-        "responses": {
-            "200": {"description": "The answer of the tool."},
-            "401": {"description": "The token is missing, expired or not for this endpoint."},
-            "403": {"description": "The tenant, application or user is not allowed to do this."},
-            "429": {"description": "Too many requests. Send it again after the seconds in Retry-After."},
-            "503": {"description": "The organization or the endpoint is unavailable."},
-            "default": {"description": "The request failed."},
-        },
     }

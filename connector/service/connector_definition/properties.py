@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from string import Template
 from typing import Any
 
 BRAND_COLOR = "#0f5c4d"
@@ -53,38 +57,16 @@ def api_properties(deployment: Deployment) -> dict[str, Any]:
     """Return `apiProperties.json`: Entra sign-in with a redirect per connector; no secret is needed or named."""
     # The platform names the tenant of several tenants `common`; consent is per tenant either way.
     tenant = "common" if deployment.tenant == "organizations" else deployment.tenant
-    sign_in = {
-        "identityProvider": "aad",
-        "clientId": deployment.client_id,
-        "scopes": [deployment.full_scope],
-        "redirectMode": "GlobalPerConnector",
-        "redirectUrl": REDIRECT_URL,
-        "properties": {
-            "IsFirstParty": "False",
-            "AzureActiveDirectoryResourceId": deployment.audience,
-            "IsOnbehalfofLoginSupported": True,
-        },
-        "customParameters": {
-            "loginUri": {"value": deployment.authority},
-            "tenantId": {"value": tenant},
-            "resourceUri": {"value": deployment.audience},
-            "enableOnbehalfOfLogin": {"value": "false"},
-        },
-    }
-    tenant_parameter = {
-        "type": "string",
-        "metadata": {"sourceType": "AzureActiveDirectoryTenant"},
-        "uiDefinition": {"constraints": {"required": "false", "hidden": "true"}},
-    }
-    return {
-        "properties": {
-            "connectionParameters": {
-                "token": {"type": "oauthSetting", "oAuthSettings": sign_in},
-                "token:TenantId": tenant_parameter,
-            },
-            "iconBrandColor": BRAND_COLOR,
-            "capabilities": ["actions"],
-            "publisher": deployment.publisher,
-            "stackOwner": deployment.publisher,
-        }
-    }
+    return filled("apiProperties", deployment, {"tenant": tenant})
+
+
+def filled(name: str, deployment: Deployment, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the document of this name, with what the deployment says in it; `values` are beside that or instead."""
+    text = resources.files(__package__ or "").joinpath(f"{name}.template.json").read_text(encoding="utf-8")
+    known = {field.name: getattr(deployment, field.name) for field in fields(deployment)}
+    known |= {"full_scope": deployment.full_scope, "email": deployment.email, "site": deployment.site}
+    known |= {"brand": BRAND_COLOR, "redirect": REDIRECT_URL, "private": deployment.privacy or deployment.site} | dict(
+        values
+    )
+    document: dict[str, Any] = json.loads(Template(text).substitute({n: json.dumps(v)[1:-1] for n, v in known.items()}))
+    return document

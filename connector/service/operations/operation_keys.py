@@ -20,6 +20,8 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
@@ -62,8 +64,9 @@ def key_of(
     body: CloseBody | ReopenBody,
 ) -> OperationKey:
     """Return the key of a request; raises RequestRefused (400) when header and body give two."""
-    asked = body.model_dump(mode="json", exclude=_NOT_ASKED, exclude_defaults=True)
-    content = _digest(operation, str(opportunity_id), json.dumps(asked, sort_keys=True, separators=(",", ":")))
+    asked = body.model_dump(exclude=_NOT_ASKED, exclude_defaults=True)
+    text = json.dumps({name: _canonical(value) for name, value in asked.items()}, sort_keys=True, separators=(",", ":"))
+    content = _digest(operation, str(opportunity_id), text)
     given = _given(header, body.idempotency_key)
     if given is not None:
         return OperationKey(KeyKind.GIVEN, _digest("given", caller.owner, operation, given), content, given)
@@ -100,6 +103,19 @@ def _unquoted(key: str | None) -> str | None:
     if quoted:
         text = re.sub(r"\\(.)", r"\1", quoted[1]).strip()
     return text or None
+
+
+def _canonical(value: object) -> object:
+    """Return a value as plain data in one spelling: 100 and 100.0 are the same amount, 3 and "3" the same reason."""
+    if isinstance(value, Mapping):
+        return {name: _canonical(inner) for name, inner in value.items()}
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, str) and value.isdecimal() and value.isascii():
+        return int(value)
+    return str(value) if isinstance(value, UUID | date) else value
 
 
 def _digest(*parts: str) -> str:

@@ -13,19 +13,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.config import JsonDict
+from starlette.convertors import Convertor, register_url_convertor
 
 from connector.closing.model import Outcome
-from connector.service.schemas.request_models import (
-    ADVANCED,
-    IMPORTANT,
-    LONGEST_KEY,
-    CloseBody,
-    PlanBody,
-    ReopenBody,
-    SubscribeBody,
-)
+from connector.service.schemas.described import ADVANCED, IMPORTANT
+from connector.service.schemas.field_values import is_empty, lowered, read_opportunity
+from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, PlanBody, ReopenBody, SubscribeBody
 from connector.service.schemas.response_models import (
     CloseColumns,
     CloseResult,
@@ -44,6 +39,7 @@ _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
 
 OpportunityId = Annotated[
     UUID,
+    BeforeValidator(read_opportunity),
     Path(
         alias="id",
         title="Opportunity",
@@ -84,22 +80,29 @@ IdempotencyHeader = Annotated[
     ),
 ]
 OutcomeQuery = Annotated[
-    Outcome, Query(alias="outcome", title="Outcome", description="The outcome that the status reasons must fit.")
+    Outcome | None,
+    BeforeValidator(lowered),
+    Query(alias="outcome", title="Outcome", description="Lists only the status reasons that fit this outcome."),
 ]
 ReasonsTable = Annotated[
     Literal["opportunity", "quote"],
+    BeforeValidator(lambda value: lowered(value) or "opportunity"),
     Query(alias="table", title="Table", description="The table whose status reasons are wanted."),
 ]
 ColumnsTable = Annotated[
     Literal["opportunityclose", "quoteclose"],
+    BeforeValidator(lambda value: lowered(value) or "opportunityclose"),
     Query(alias="table", title="Table", description="The table whose custom columns are wanted."),
 ]
 StatusQuery = Annotated[
     OperationStatus | None,
+    BeforeValidator(lowered),
     Query(alias="status", title="Status", description="Lists only the operations that are there."),
 ]
 TopQuery = Annotated[
-    int, Query(alias="top", title="Top", description="How many operations to list at most.", ge=1, le=200)
+    Annotated[int, Field(ge=1, le=200)],
+    BeforeValidator(lambda value: 50 if is_empty(value) else value),
+    Query(alias="top", title="Top", description="How many operations to list at most."),
 ]
 
 FAILURES: Mapping[int, str] = {
@@ -180,153 +183,77 @@ _INTERNAL = {"x-ms-visibility": "internal"}
 _WRITE = (400, 404, 409, 412, 413, 422)
 
 _TABLE = (
-    OperationSpec(
-        "CloseOpportunity",
-        "POST",
-        "/opportunities/{id}/close",
-        "Close an opportunity with its quotes",
-        "This operation closes the draft and active quotes of an opportunity and then the opportunity, as won or lost. "
-        "Sent again, it does nothing twice and gives the same answer.",
-        CloseResult,
-        CloseBody,
-        waits=True,
-        failures=_WRITE,
-        extra={
-            "x-ms-visibility": "important",
-            "x-ms-no-generic-test": True,
-            "x-ms-require-user-confirmation": True,
-        },
-    ),
-    OperationSpec(
-        "PlanClose",
-        "POST",
-        "/opportunities/{id}/plan",
-        "Plan the close of an opportunity",
+    OperationSpec("CloseOpportunity", "POST", "/opportunities/{id}/close", "Close an opportunity with its quotes",
+        "This operation closes the draft and active quotes of an opportunity and then the opportunity, as won or "
+        "lost. Sent again, it does nothing twice and gives the same answer.",
+        CloseResult, CloseBody, waits=True, failures=_WRITE,
+        extra={"x-ms-visibility": "important", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True}),
+    OperationSpec("PlanClose", "POST", "/opportunities/{id}/plan", "Plan the close of an opportunity",
         "This operation tells what closing the opportunity would do now, and changes nothing.",
-        PlanResult,
-        PlanBody,
-        failures=(400, 404, 413),
-        extra={"x-ms-visibility": "important", "x-ms-safe-operation": True},
-    ),
-    OperationSpec(
-        "ReopenOpportunity",
-        "POST",
-        "/opportunities/{id}/reopen",
-        "Reopen an opportunity",
+        PlanResult, PlanBody, failures=(400, 404, 413),
+        extra={"x-ms-visibility": "important", "x-ms-safe-operation": True}),
+    OperationSpec("ReopenOpportunity", "POST", "/opportunities/{id}/reopen", "Reopen an opportunity",
         "This operation opens a closed opportunity again and puts the quotes closed through this connector back to "
         "draft.",
-        CloseResult,
-        ReopenBody,
-        waits=True,
-        failures=_WRITE,
-        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True},
-    ),
-    OperationSpec(
-        "GetOpportunity",
-        "GET",
-        "/opportunities/{id}",
-        "Get an opportunity with its quotes",
+        CloseResult, ReopenBody, waits=True, failures=_WRITE,
+        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True}),
+    OperationSpec("GetOpportunity", "GET", "/opportunities/{id}", "Get an opportunity with its quotes",
         "This operation reads an opportunity and all its quotes as they stand.",
-        OpportunityView,
-        failures=(400, 404),
-    ),
-    OperationSpec(
-        "ListStatusReasons",
-        "GET",
-        "/status-reasons",
-        "List status reasons",
+        OpportunityView, failures=(400, 404)),
+    OperationSpec("ListStatusReasons", "GET", "/status-reasons", "List status reasons",
         "This operation lists the status reasons of the organization that fit an outcome.",
-        StatusReasons,
-        failures=(400,),
-        extra=_INTERNAL,
-    ),
-    OperationSpec(
-        "GetCloseColumns",
-        "GET",
-        "/close-columns",
-        "Get the custom close columns",
+        StatusReasons, failures=(400,), extra=_INTERNAL),
+    OperationSpec("GetCloseColumns", "GET", "/close-columns", "Get the custom close columns",
         "This operation tells which columns of its own the organization has on a close activity.",
-        CloseColumns,
-        failures=(400,),
-        extra=_INTERNAL,
-    ),
-    OperationSpec(
-        "GetOperation",
-        "GET",
-        "/operations/{id}",
-        "Get the result of an operation",
+        CloseColumns, failures=(400,), extra=_INTERNAL),
+    OperationSpec("GetOperation", "GET", "/operations/{id}", "Get the result of an operation",
         "This operation waits for an operation that was accepted and gives its result.",
-        CloseResult,
-        waits=True,
-        failures=(400, 404, 409, 412),
-        extra={"x-ms-visibility": "advanced"},
-    ),
-    OperationSpec(
-        "ListOperations",
-        "GET",
-        "/operations",
-        "List operations",
+        CloseResult, waits=True, failures=(400, 404, 409, 412), extra={"x-ms-visibility": "advanced"}),
+    OperationSpec("ListOperations", "GET", "/operations", "List operations",
         "This operation lists the operations of the signed-in user, the latest first.",
-        OperationList,
-        failures=(400,),
-        extra={"x-ms-visibility": "advanced"},
-    ),
-    OperationSpec(
-        "CancelOperation",
-        "POST",
-        "/operations/{id}/cancel",
-        "Cancel an operation",
+        OperationList, failures=(400,), extra={"x-ms-visibility": "advanced"}),
+    OperationSpec("CancelOperation", "POST", "/operations/{id}/cancel", "Cancel an operation",
         "This operation cancels an operation that waits for its turn, or to be tried again.",
-        OperationView,
-        failures=(400, 404, 409),
-        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True},
-    ),
-    OperationSpec(
-        "SubscribeOpportunityClosed",
-        "POST",
-        "/subscriptions",
-        "When an opportunity is closed",
+        OperationView, failures=(400, 404, 409), extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True}),
+    OperationSpec("SubscribeOpportunityClosed", "POST", "/subscriptions", "When an opportunity is closed",
         "This operation triggers when an opportunity is closed as won or lost, by this connector or by anybody else.",
-        SubscriptionView,
-        SubscribeBody,
-        status=_CREATED,
-        failures=(400, 413),
-        extra={
-            "x-ms-trigger": "single",
-            "x-ms-trigger-hint": "To see it work now, close an opportunity as won or lost.",
-            "x-ms-visibility": "important",
-        },
-    ),
-    OperationSpec(
-        "UnsubscribeOpportunityClosed",
-        "DELETE",
-        "/subscriptions/{id}",
+        SubscriptionView, SubscribeBody, status=_CREATED, failures=(400, 413),
+        extra={"x-ms-trigger": "single", "x-ms-visibility": "important",
+               "x-ms-trigger-hint": "To see it work now, close an opportunity as won or lost."}),
+    OperationSpec("UnsubscribeOpportunityClosed", "DELETE", "/subscriptions/{id}",
         "Stop telling of closed opportunities",
         "This operation ends a subscription.",
-        None,
-        status=_NO_CONTENT,
-        failures=(404,),
-        extra=_INTERNAL,
-    ),
-    OperationSpec(
-        "TestConnection",
-        "GET",
-        "/connection",
-        "Test the connection",
+        None, status=_NO_CONTENT, failures=(404,), extra=_INTERNAL),
+    OperationSpec("TestConnection", "GET", "/connection", "Test the connection",
         "This operation checks that the endpoint accepts the sign-in and reaches the organization.",
-        ConnectionView,
-        extra=_INTERNAL,
-    ),
-)
+        ConnectionView, extra=_INTERNAL),
+)  # fmt: skip
 
 OPERATIONS: Mapping[str, OperationSpec] = {operation.id: operation for operation in _TABLE}
 """Every operation of the connector, by id."""
 
 
+class RecordPath(Convertor[str]):
+    """What names a record in a path: an id, or an address, which has slashes; not the verb behind it."""
+
+    regex = ".+?(?<!/close)(?<!/plan)(?<!/reopen)"
+
+    def convert(self, value: str) -> str:
+        """Return the text."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the text."""
+        return value
+
+
+register_url_convertor("record", RecordPath())
+
+
 def register(app: FastAPI | APIRouter, operation: OperationSpec, endpoint: Callable[..., Any]) -> None:
     """Let `endpoint` answer `operation` in `app`, described as the table has it."""
     app.add_api_route(
-        operation.path,
+        operation.path.replace("/opportunities/{id}", "/opportunities/{id:record}"),  # a record's address has slashes
         endpoint,
         methods=[operation.method],
         operation_id=operation.id,
@@ -334,6 +261,7 @@ def register(app: FastAPI | APIRouter, operation: OperationSpec, endpoint: Calla
         description=operation.description,
         status_code=operation.status,
         response_model=operation.answer,
+        response_model_exclude_none=True,
         response_description="It is done." if operation.status != _CREATED else "The subscription stands.",
         responses=operation.responses,
         openapi_extra=operation.openapi_extra,

@@ -166,7 +166,7 @@ class OperationRoutes:
 
 def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return a model as the answer."""
-    return JSONResponse(model.model_dump(mode="json", by_alias=True), status, dict(headers or {}))
+    return JSONResponse(model.model_dump(mode="json", by_alias=True, exclude_none=True), status, dict(headers or {}))
 
 
 def caller_of(request: Request) -> Caller:

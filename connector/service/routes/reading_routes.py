@@ -93,7 +93,7 @@ class ReadingRoutes:
         return json_response(await self._asked(request, lambda: self._seen(caller, opportunity)))
 
     async def reasons(
-        self, request: Request, outcome: OutcomeQuery, table: ReasonsTable = "opportunity"
+        self, request: Request, outcome: OutcomeQuery = None, table: ReasonsTable = "opportunity"
     ) -> JSONResponse:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
@@ -165,21 +165,28 @@ def _late(stopped: float) -> Problem:
     return busy(503, "organization_slow", slow, RETRY_AFTER)
 
 
-def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome, table: str) -> StatusReasons:
-    """Return the status reasons that a close with this outcome may give, the default first.
+def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome | None, table: str) -> StatusReasons:
+    """Return the status reasons that a close with this outcome may give, the default first; without one all of them.
 
-    For quotes never Revised, which says that a revision follows.
+    Where there are those of several outcomes, the label says which. For quotes never Revised, which says that a
+    revision follows.
     """
-    if table == "quote":
-        found = [s for s in metadata.quote_statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
-        default = closed_quote_default(metadata.quote_statuses, outcome) if found else None
-    else:
-        found = [s for s in metadata.opportunity_statuses if s.state == _STATES[outcome]]
-        default = next((s.value for s in found if s.default), None)
-    found.sort(key=lambda s: (s.value != default, s.value))
-    return StatusReasons(
-        value=[StatusReasonView(value=s.value, label=_label(s), default=s.value == default) for s in found]
-    )
+    listed: dict[int, StatusReasonView] = {}
+    outcomes = tuple(Outcome) if outcome is None else (outcome,)
+    for one in outcomes:
+        if table == "quote":
+            reasons = [s for s in metadata.quote_statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
+            default = closed_quote_default(metadata.quote_statuses, one) if reasons else None
+        else:
+            reasons = [s for s in metadata.opportunity_statuses if s.state == _STATES[one]]
+            default = next((s.value for s in reasons if s.default), None)
+        told = f"{one.value.capitalize()}: " if outcome is None and table == "opportunity" else ""
+        for reason in sorted(reasons, key=lambda s: (s.value != default, s.value)):
+            view = StatusReasonView(
+                value=str(reason.value), label=f"{told}{_label(reason)}", default=reason.value == default
+            )
+            listed.setdefault(reason.value, view)
+    return StatusReasons(value=list(listed.values()))
 
 
 def _view(snapshot: Snapshot, metadata: OrganizationMetadata) -> OpportunityView:

@@ -8,6 +8,7 @@ rest of the Power Platform.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
@@ -15,50 +16,48 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, REOPEN_FIELDS, DraftPolicy, Outcome
 from connector.closing.values import LARGEST_AMOUNT
+from connector.service.schemas.described import ADVANCED, IMPORTANT, INTERNAL, described
+from connector.service.schemas.field_values import is_empty, is_text, lowered, read_field
 
 LONGEST_KEY = 255
 MOST_COLUMNS = 100
 """Extra columns that one request may carry."""
-
-IMPORTANT: JsonDict = {"x-ms-visibility": "important"}
-ADVANCED: JsonDict = {"x-ms-visibility": "advanced"}
-INTERNAL: JsonDict = {"x-ms-visibility": "internal"}
 
 ColumnValues = dict[str, str | int | float | bool | None]
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
 
 
-def _is_text(value: str) -> bool:
-    """Return whether there are no halves of surrogate pairs in it, which JSON allows and no store takes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _reasons(table: str) -> JsonDict:
-    """Return the keys of a drop-down of status reasons which follows the outcome that was chosen."""
+    """Return the keys of a drop-down of all status reasons: where the outcome is an expression, it chooses none."""
     source = "ListStatusReasons"
     return {
         "x-ms-dynamic-values": {
             "operationId": source,
-            "parameters": {"outcome": {"parameter": "outcome"}, "table": table},
+            "parameters": {"table": table},
             "value-collection": "value",
             "value-path": "value",
             "value-title": "label",
         },
         "x-ms-dynamic-list": {
             "operationId": source,
-            "parameters": {"outcome": {"parameterReference": "body/outcome"}, "table": {"value": table}},
+            "parameters": {"table": {"value": table}},
             "itemsPath": "value",
             "itemValuePath": "value",
             "itemTitlePath": "label",
@@ -85,9 +84,15 @@ def _named(*choices: str) -> JsonDict:
 
 
 class RequestModel(BaseModel):
-    """A request: unknown fields are refused, so that a misspelt one is not ignored in silence."""
+    """A request: unknown fields are refused, so that a misspelt one is not ignored; an empty one is not given."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, values: object) -> object:
+        """Leave out what is empty."""
+        return {n: v for n, v in values.items() if not is_empty(v)} if isinstance(values, dict) else values
 
 
 Key = Annotated[
@@ -103,11 +108,12 @@ Key = Annotated[
 ]
 Mode = Annotated[
     Literal["wait", "accept"],
-    Field(
-        title="Mode",
-        description="Wait answers when it is done, or after 90 seconds with an address to ask again. Accept answers "
+    BeforeValidator(lowered),
+    described(
+        "Mode",
+        "Wait answers when it is done, or after 90 seconds with an address to ask again. Accept answers "
         "at once with that address. A flow follows the address by itself.",
-        json_schema_extra=ADVANCED | _named("wait", "accept"),
+        shown=ADVANCED | _named("wait", "accept"),
     ),
 ]
 PlanDigest = Annotated[
@@ -126,7 +132,7 @@ def _unicode_columns(columns: ColumnValues) -> ColumnValues:
     for name, value in columns.items():
         if not _COLUMN.fullmatch(name):
             raise ValueError("has a name that no column can have")
-        if isinstance(value, str) and not _is_text(value):
+        if isinstance(value, str) and not is_text(value):
             raise ValueError(f"has a value of {name} that is no Unicode text")
     return columns
 
@@ -134,6 +140,7 @@ def _unicode_columns(columns: ColumnValues) -> ColumnValues:
 _TYPES: Mapping[FieldKind, Any] = {
     FieldKind.RECORD_ID: UUID,
     FieldKind.OUTCOME: Outcome,
+    FieldKind.REASON: Annotated[int | str, WithJsonSchema({"type": "string", "maxLength": 200})],
     FieldKind.DAY: date,
     FieldKind.AMOUNT: Annotated[Decimal, Field(ge=-LARGEST_AMOUNT, le=LARGEST_AMOUNT)],
     FieldKind.TEXT: str,
@@ -159,10 +166,9 @@ def _property(field: CloseField) -> tuple[Any, Any]:
     extra = shown | (_EXTRAS[field.kind](field) if field.kind in _EXTRAS else {})
     limit = field.limit if field.kind is FieldKind.TEXT else None
     said: dict[str, Any] = {"title": field.label, "description": field.text, "json_schema_extra": extra or None}
-    if field.kind is FieldKind.REASON:
-        kind: Any = int | Annotated[str, Field(max_length=field.limit)]
-    else:
-        kind = _TYPES[field.kind]
+    kind: Any = _TYPES[field.kind]
+    if field.kind is not FieldKind.COLUMNS:
+        kind = Annotated[kind, BeforeValidator(functools.partial(read_field, field))]
     if field.required:
         return kind, Field(**said)
     default = DraftPolicy.ACTIVATE if field.kind is FieldKind.DRAFTS else None
@@ -212,15 +218,12 @@ class SubscribeBody(RequestModel):
         json_schema_extra=INTERNAL | {"x-ms-notification-url": True},
         repr=False,
     )
-    outcome: Literal["any", "won", "lost"] = Field(
+    outcome: Annotated[Literal["any", "won", "lost"], BeforeValidator(lowered)] = described(
+        "Outcome",
+        "Tells of opportunities with this outcome only.",
         "any",
-        title="Outcome",
-        description="Tells of opportunities with this outcome only.",
-        json_schema_extra=IMPORTANT | _named("any", "won", "lost"),
+        shown=IMPORTANT | _named("any", "won", "lost"),
     )
-    minimum_revenue: Annotated[Decimal, Field(ge=0, le=LARGEST_AMOUNT)] | None = Field(
-        None,
-        title="Minimum Revenue",
-        description="Tells only of opportunities with at least this actual revenue.",
-        json_schema_extra=ADVANCED,
+    minimum_revenue: Annotated[Decimal, Field(ge=0, le=LARGEST_AMOUNT)] | None = described(
+        "Minimum Revenue", "Tells only of opportunities with at least this actual revenue.", None, shown=ADVANCED
     )

@@ -6,7 +6,6 @@ one event.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, time
 from typing import Literal
@@ -89,8 +88,3 @@ def _occurred(opportunity: Opportunity, activity: CloseActivity | None, now: dat
     if opportunity.actual_close_date is None:
         return now
     return min(now, datetime.combine(opportunity.actual_close_date, time.max, UTC))
-
-
-def event_from(body: bytes) -> ClosedEvent:
-    """Return the event that a subscriber was sent."""
-    return ClosedEvent.model_validate(json.loads(body))

@@ -28,7 +28,6 @@ LARGEST_BODY = 512 * 1024
 """The platform strips a message above 256 KB; the rest is room for encoding."""
 
 _MESSAGES = frozenset({"win", "lose", "winopportunity", "loseopportunity", "update", "create"})
-_TABLES = frozenset({"opportunity", "opportunityclose", "none", ""})
 _MOMENT = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ID = UUID(int=0)

@@ -1,0 +1,90 @@
+"""Values as flows and agents send them: empty means not given, ids and days come in several forms, case does not count.
+
+What a value may be is declared in `closing`; in here are the forms that only designers and expressions give it, and the
+sentences that name the label a maker sees, what is accepted, and an expression that makes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import unquote
+
+from pydantic_core import PydanticCustomError
+
+from connector.closing.field import CloseField, FieldKind
+from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID
+from connector.closing.values import read_value
+
+_GUID = r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?"
+_IN_BRACKETS = re.compile(rf"(?:^|.*/)([a-z_]\w*)\({_GUID}\)/?", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"[?&](?:id|recordid)={_GUID}(?:&|$)", re.IGNORECASE)
+_TABLE_IN_QUERY = re.compile(r"[?&](?:etn|typename)=(\w+)", re.IGNORECASE)
+_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")
+
+EXAMPLES: Mapping[FieldKind, str] = {
+    FieldKind.OUTCOME: "An expression that makes it: if(equals(variables('won'), true), 'won', 'lost')",
+    FieldKind.RECORD_ID: "An expression that gives an id: triggerOutputs()?['body/opportunityid']",
+    FieldKind.DAY: "An expression that makes a day: formatDateTime(utcNow(), 'yyyy-MM-dd')",
+    FieldKind.AMOUNT: "An expression that makes a number: float('12500.50')",
+    FieldKind.REASON: "An expression that gives a number: outputs('Get_a_row')?['body/statuscode']",
+    FieldKind.DRAFTS: "Leave it empty to activate and close them",
+}
+
+
+LABELS: Mapping[str, str] = {field.wire_name: field.label for field in CLOSE_FIELDS}
+
+
+def is_empty(value: object) -> bool:
+    """Return whether a value is none: what a designer sends for a field that was left empty."""
+    return value is None or value == {} or (isinstance(value, str) and not value.strip())
+
+
+def is_text(value: str) -> bool:
+    """Return whether there are no halves of surrogate pairs in it, which JSON allows and no store takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_field(field: CloseField, value: object) -> object:
+    """Return what a value says for a field. Raises PydanticCustomError with a sentence for the maker."""
+    if isinstance(value, str) and not is_text(value):
+        raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": f"{field.label}: it is no Unicode text"})
+    try:
+        if field.kind is FieldKind.RECORD_ID:
+            value = id_in(value, field.table)
+        if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
+            value = moment[1]
+        return read_value(field, value)
+    except ValueError as error:
+        sentence = f"{field.label}: {error}. {EXAMPLES.get(field.kind, '')}".rstrip(". ")
+        raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": sentence}) from None
+
+
+def read_opportunity(value: object) -> object:
+    """Return the id of the opportunity that a path names, in any form that a maker has it in."""
+    return read_field(OPPORTUNITY_ID, value)
+
+
+def id_in(value: object, table: str) -> object:
+    """Return the id in the address of a record; what is no address stays. Raises ValueError for another table's."""
+    text = unquote(str(value)).strip()
+    bracketed, queried = _IN_BRACKETS.fullmatch(text), _IN_QUERY.search(text)
+    if bracketed:
+        named, id_ = bracketed[1].lower(), bracketed[2]
+    elif queried:
+        named_table = _TABLE_IN_QUERY.search(text)
+        named, id_ = named_table[1].lower() if named_table else table, queried[1]
+    else:
+        return text
+    if named not in (table, f"{table}s", f"{table.removesuffix('y')}ies"):
+        raise ValueError(f"the address is one of {named}, not of {table}")
+    return id_
+
+
+def lowered(value: object) -> object:
+    """Return a choice without blanks around it and in lower case; None for none."""
+    return None if is_empty(value) else value.strip().lower() if isinstance(value, str) else value
