@@ -49,15 +49,7 @@ class ChangeContext:
         """Return it as plain data, for a result in JSON."""
         data: dict[str, object] = {"organization": self.organization, "remarks": remarks(self)}
         if self.card is not None:
-            amount = self.card.record.estimated_value
-            data["record"] = {
-                "name": self.card.record.name,
-                "customer": self.card.customer,
-                "owner": self.card.owner,
-                "currency": self.card.currency,
-                "estimated_value": None if amount is None else str(amount),
-                "estimated_close_date": str(self.card.estimated_close_date or "") or None,
-            }
+            data["record"] = self.card.data()
         return data
 
     def totals(self) -> dict[UUID, str]:

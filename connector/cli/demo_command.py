@@ -12,7 +12,7 @@ from connector.assembly import connect
 from connector.cli.close_view import show_preview, show_report
 from connector.cli.demo.demo_steps import DemoStep, is_verified, run_steps
 from connector.cli.demo.emulator_process import running_emulator
-from connector.cli.demo.expectations import Expectation, choose
+from connector.cli.demo.expectations import choose
 from connector.cli.demo.independent_reader import IndependentReader
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
@@ -36,16 +36,13 @@ def demo(*, as_json: bool) -> int:
     """
     clock, steps = SystemClock(), dict[str, DemoStep]()
     with _temporary_folder() as folder, running_emulator(Path(folder)) as ready:
-        connection = connect(load({}, ready.env_file))
-        try:
-            reader = IndependentReader(ready)
+        reader = IndependentReader(ready)
+        with connect(load({}, ready.env_file)) as connection:
             _say(f"An emulated organization answers at {ready.url}, with data made up for it.", as_json=as_json)
             for step in run_steps(connection.organization, reader, choose(reader), clock):
                 steps[step.name] = step
                 if not as_json:
                     _show(step, connection.organization.metadata())
-        finally:
-            connection.close()
     verified = is_verified(steps)
     if as_json:
         print_json({"verified": verified, "url": ready.url, **{name: _data(step) for name, step in steps.items()}})
@@ -81,8 +78,6 @@ def _data(step: DemoStep) -> object:
         return preview_data(step.shown)
     if isinstance(step.shown, Report):
         return report_data(step.shown)
-    return [_fact_data(fact) for fact in step.shown]
-
-
-def _fact_data(fact: Expectation) -> dict[str, object]:
-    return {"fact": fact.name, "expected": fact.expected, "found": fact.found, "holds": fact.holds}
+    return [
+        {"fact": fact.name, "expected": fact.expected, "found": fact.found, "holds": fact.holds} for fact in step.shown
+    ]

@@ -19,6 +19,8 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "init": "Ask for an organization and a way to sign in, try them, and write .env.",
         "demo": "Close opportunities of a local emulator and check the result, in one go.",
         "doctor": "Check settings, sign-in, privileges and what the organization offers.",
+        "list": "List open opportunities: all, stale ones, those of an owner, a filter or a view.",
+        "show": "Show an opportunity with its quotes and close activities.",
         "plan": "Show what closing an opportunity would do, and a digest that names it.",
         "close": "Close an opportunity as won or lost, with its quotes.",
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",

@@ -36,6 +36,12 @@ class QuoteCard:
     status: str
     total: Decimal | None
 
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        record, total = self.record, None if self.total is None else str(self.total)
+        data = {"id": str(record.id), "number": record.number, "name": record.name, "state": record.state.name.lower()}
+        return data | {"status": self.status, "total": total}
+
 
 @dataclass(frozen=True, slots=True)
 class OpportunityCard:
@@ -48,6 +54,22 @@ class OpportunityCard:
     currency: str
     estimated_close_date: date | None
     quotes: tuple[QuoteCard, ...]
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        value, due = self.record.estimated_value, self.estimated_close_date
+        return {
+            "id": str(self.record.id),
+            "name": self.record.name,
+            "state": self.record.state.name.lower(),
+            "status": self.status,
+            "customer": self.customer,
+            "owner": self.owner,
+            "currency": self.currency,
+            "estimated_value": None if value is None else str(value),
+            "estimated_close_date": None if due is None else str(due),
+            "quotes": [quote.data() for quote in self.quotes],
+        }
 
 
 def read_cards(handler: Handler, endpoint: Endpoint, ids: Sequence[UUID]) -> Mapping[UUID, OpportunityCard]:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from connector.bulk.run.plain_view import PLAIN_EVERY, PlainView, line_of
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.cli.bulk.job_views import PLAIN_EVERY, PlainView, line_of, view_on
+from connector.cli.bulk.job_views import view_on
 from connector.cli.bulk.live import drawn
 from connector.clock import VirtualClock
 from connector.ledger.jobs import Counts, ItemStatus

@@ -1,0 +1,65 @@
+"""`connector list`: finds the opportunities that can be closed."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from connector.assembly import connect
+from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
+from connector.cli.run_options import run_options
+from connector.cli.screen import say
+from connector.cli.settings_of import read_settings
+from connector.cli.tables import TextTable, show
+from connector.closing.organization import Query
+from connector.dataverse.record_cards import OpportunityCard, read_cards
+from connector.dataverse.webapi import Endpoint
+
+_COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "estimated value", "quotes")
+
+
+@click.command(
+    epilog=examples("list", "list --older-than 180", "list --owner 'Sam Seller'", "list --view 'My Open Opportunities'")
+)
+@click.option("--older-than", metavar="DAYS", type=click.IntRange(0, 36500), help="Days since the expected close date.")
+@click.option("--owner", metavar="NAME", default="", help="The full name of the user that owns them.")
+@click.option("--where", metavar="FILTER", default="", help="An OData filter, as 'estimatedvalue lt 1000'.")
+@click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=30, help="At most so many; else 30.")
+@run_options
+def list(  # noqa: A001 - the command's name
+    *, older_than: int | None, owner: str, where: str, view: str, limit: int, as_json: bool, env_file: Path | None
+) -> None:
+    """List open opportunities: all, stale ones, those of an owner, a filter or a view.
+
+    What is found can be closed: one with `connector close ID`, all of them with `connector bulk run` and the same
+    options.
+    """
+    if view and (owner or where or older_than is not None):
+        raise click.UsageError("A view goes without --where, --owner and --older-than: it has conditions of its own.")
+    settings = read_settings(env_file)
+    conditions = [f"({where})"] if where else []
+    if owner:
+        conditions.append("owninguser/fullname eq '{}'".format(owner.replace("'", "''")))
+    query = Query(" and ".join(conditions), older_than, view)
+    with connect(settings) as connection:
+        ids = [*islice(dict.fromkeys(connection.organization.find(query)), limit + 1)]
+        endpoint = Endpoint(connection.base_url, settings.impersonate)
+        cards = read_cards(connection.handler, endpoint, ids[:limit]).values()
+    if as_json:
+        print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
+        return
+    show(TextTable(f"Opportunities in {connection.base_url}", _COLUMNS, tuple(map(_cells, cards))), sys.stdout)
+    more = f"There are more than {limit}: see more with --limit. " if len(ids) > limit else ""
+    say(f"{more}Next: connector show ID, connector plan ID --won")
+
+
+def _cells(card: OpportunityCard) -> tuple[str, ...]:
+    record = card.record
+    value = "" if record.estimated_value is None else f"{record.estimated_value:,.2f} {card.currency}"
+    due = str(card.estimated_close_date or "")
+    return (str(record.id), record.name, card.customer, card.owner, card.status, due, value, str(len(card.quotes)))

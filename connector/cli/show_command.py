@@ -1,0 +1,58 @@
+"""`connector show`: one opportunity, with its quotes and close activities."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.assembly import connect
+from connector.cli.json_output import print_json
+from connector.cli.lazy import examples
+from connector.cli.record_id import opportunity_id
+from connector.cli.run_options import run_options
+from connector.cli.screen import say
+from connector.cli.settings_of import read_settings
+from connector.cli.tables import TextTable
+from connector.cli.tables import show as show_table
+from connector.dataverse.record_cards import read_cards
+from connector.dataverse.webapi import Endpoint
+from connector.errors import InputError
+
+
+@click.command(epilog=examples("show ID", "show ID --json"))
+@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@run_options
+def show(*, opportunity: UUID, as_json: bool, env_file: Path | None) -> None:
+    """Show an opportunity with its quotes and close activities.
+
+    ID is the opportunity's GUID, or the address of its record, copied from the browser.
+    """
+    settings = read_settings(env_file)
+    with connect(settings) as connection:
+        endpoint = Endpoint(connection.base_url, settings.impersonate)
+        card = read_cards(connection.handler, endpoint, [opportunity]).get(opportunity)
+        snapshot = connection.organization.observe([opportunity], activities=True).get(opportunity)
+    if card is None or snapshot is None:
+        raise InputError(f"There is no opportunity {opportunity} that this user can see.", remedy="Check the id.")
+    closes = [
+        {"id": str(activity.id), "record": str(activity.record_id), "created": str(activity.created_on or "")}
+        for activity in snapshot.activities
+    ]
+    data = card.data()
+    if as_json:
+        print_json({"organization": connection.base_url, **data, "close_activities": closes})
+        return
+    closed = {"actual close date": snapshot.opportunity.actual_close_date, "actual revenue": card.record.actual_value}
+    shown = {name.replace("_", " "): value for name, value in data.items() if name != "quotes"} | closed
+    rows = tuple((name, str(value)) for name, value in shown.items() if value not in (None, ""))
+    show_table(TextTable(f"Opportunity in {connection.base_url}", ("", ""), rows), sys.stdout)
+    columns = ("number", "name", "state", "status", "total")
+    quotes = tuple(tuple(str(quote.data()[name] or "") for name in columns) for quote in card.quotes)
+    show_table(TextTable("Quotes", columns, quotes), sys.stdout)
+    names = {quote.record.id: quote.record.number for quote in card.quotes}
+    for activity in snapshot.activities:
+        what = names.get(activity.record_id, "the opportunity")
+        say(f"Close activity {activity.id} of {what}, created {activity.created_on or 'at an unknown time'}")
