@@ -9,11 +9,11 @@ from decimal import Decimal
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.cli.steps_view import opportunity_words
 from connector.cli.tables import TextTable
 from connector.clock import Clock
 from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Snapshot, Step, StepKind
+from connector.closing.step_words import opportunity_words
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError

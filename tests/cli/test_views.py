@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from connector.cli.close_view import show_preview, show_report
-from connector.cli.steps_view import step_rows
 from connector.closing.close import Preview
 from connector.closing.model import (
     Intent,
@@ -29,6 +28,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.plan import plan_close
+from connector.closing.step_words import step_rows
 from connector.errors import Forbidden
 
 OPPORTUNITY, DRAFT, ACTIVE = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -15,9 +15,9 @@ from connector.bulk.words import command_line, duration, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.screen import say
-from connector.cli.steps_view import opportunity_words
 from connector.cli.tables import TextTable, show
 from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
+from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import ConnectorError
