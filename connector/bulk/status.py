@@ -29,6 +29,10 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "desired_state": job.desired_state.value,
         **counts.data(),
         "reasons": reasons_data(counts),
+        "tried_later": [
+            {"reason": reason, "count": count, "seconds": round(seconds, 1)}
+            for reason, count, seconds in ledger.tried_later(job.name)
+        ],
         "created": job.created.isoformat(),
         "finished": job.finished.isoformat() if job.finished else None,
         "workers": [worker.name for worker in present],
@@ -59,6 +63,8 @@ def together(told: Sequence[SavedState]) -> dict[str, object] | None:
         "waiting": min(_number(one.data, "waiting") for one in told),
         "rate": round(sum(_number(one.data, "rate") for one in told), 2),
         "ceiling": round(sum(ceilings), 2) if ceilings else None,
+        "in_hand": sum(int(_number(one.data, "in_hand")) for one in told),
+        "in_doubt": sum(int(_number(one.data, "in_doubt")) for one in told),
         "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
         "lanes": [lane for one in told for lane in _lanes(one)],
         "at": max(one.at for one in told).isoformat(),
@@ -72,7 +78,7 @@ def _lanes(told: SavedState) -> Sequence[Mapping[str, object]]:
 
 
 def _number(data: Mapping[str, object], name: str) -> float:
-    return float(str(data[name]))
+    return float(str(data.get(name, 0)))
 
 
 def reasons_data(counts: Counts) -> list[dict[str, object]]:
@@ -89,6 +95,8 @@ def governor_data(snapshot: ProgressSnapshot) -> dict[str, object]:
         "rate": round(snapshot.rate, 2),
         "ceiling": _rounded(snapshot.ceiling),
         "left": _rounded(snapshot.left),
+        "in_hand": snapshot.in_hand,
+        "in_doubt": snapshot.in_doubt,
         "lanes": [pace_data(name, pace) for name, pace in snapshot.paces],
     }
 
@@ -115,3 +123,22 @@ def lanes_data(lanes: Sequence[PacedClient]) -> list[dict[str, object]]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None or value == float("inf") else round(value, 2)
+
+
+def done_of(data: Mapping[str, object]) -> int:
+    """Return how many rows have a result."""
+    return int(str(data["total"])) - int(str(data["pending"])) - int(str(data["claimed"]))
+
+
+def numbers(data: Mapping[str, object]) -> dict[str, float]:
+    """Return what those who work on a job say of their pace, as far as it is known; empty when nobody said anything."""
+    governor = data["governor"]
+    found = governor if isinstance(governor, Mapping) else {}
+    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}
+
+
+def parts_of(data: Mapping[str, object], name: str) -> Sequence[Mapping[str, object]]:
+    """Return a list of parts in the data of a job."""
+    found = data[name]
+    assert isinstance(found, list)
+    return found

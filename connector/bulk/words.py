@@ -13,6 +13,7 @@ BINDS = {
     "time": "the limit of execution time",
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
+    "rows": "nothing: no rows wait to be sent",
     "waiting": "the wait that the service asked for (Retry-After)",
 }
 """What holds the rate, for people."""

@@ -15,12 +15,12 @@ from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import show_counts, show_jobs
 from connector.cli.bulk.plan_view import SECONDS_PER_STEP, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
-from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, work
+from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
-from connector.cli.run_options import bypass_options, dry_run_option, run_options, yes_option
+from connector.cli.run_options import bypass_options, dry_run_option, keep_going_option, run_options, yes_option
 from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
@@ -76,6 +76,7 @@ def plan(
 @source_options
 @click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@keep_going_option
 @yes_option
 @dry_run_option
 @bypass_options
@@ -86,6 +87,7 @@ def run(
     *,
     name: str | None,
     join: bool,
+    keep_going: bool,
     yes: bool,
     dry_run: bool,
     as_json: bool,
@@ -116,16 +118,17 @@ def run(
                 ledger.create(
                     job_name, rows(), options=source.data() | started_by(), organization=connection.base_url, who=who()
                 )
-        return work(ledger, ledger.job(job_name), settings, as_json=as_json)
+        return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
 
 
 @bulk.command(epilog=examples("bulk resume june"))
 @job_argument()
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@keep_going_option
 @yes_option
 @bypass_options
 @run_options
-def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
+def resume(*, name: str, join: bool, keep_going: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
     """Go on with a job that was paused, stopped or broken off.
 
     It may have been begun on another machine, if the store is one that machines share.
@@ -139,7 +142,7 @@ def resume(*, name: str, join: bool, yes: bool, as_json: bool, env_file: Path | 
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
         if ledger.job(name).desired_state is not DesiredState.RUN:
             ledger.set_desired_state(name, DesiredState.RUN)
-        return work(ledger, ledger.job(name), settings, as_json=as_json)
+        return work(ledger, ledger.job(name), settings, as_json=as_json, keep_going=keep_going)
 
 
 @bulk.command(epilog=examples("bulk pause june"))
@@ -163,11 +166,16 @@ def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
 @bulk.command(epilog=examples("bulk status", "bulk status june --json"))
 @job_argument(required=False)
+@click.option("--watch", is_flag=True, help="Go on showing it until it needs nobody any more, or Ctrl-C.")
 @run_options
-def status(*, name: str | None, as_json: bool, env_file: Path | None) -> int:
+def status(*, name: str | None, watch: bool, as_json: bool, env_file: Path | None) -> int:
     """Show where a job stands, or list the jobs."""
     settings = read_settings(env_file)
+    if watch and (as_json or not name):
+        raise click.UsageError("--watch shows one job to a person: name it, and leave --json away.")
     with opened(settings) as ledger:
+        if watch and name:
+            watch_job(ledger, ledger.job(name))
         names = [name] if name else [job.name for job in ledger.jobs()]
         found = [status_data(ledger, ledger.job(each)) for each in names]
         if as_json:

@@ -46,6 +46,12 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without askin
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
+keep_going_option = click.option(
+    "--keep-going",
+    is_flag=True,
+    help="Go on although many rows fail alike and none is done; without it the job stops and leaves them to be done.",
+)
+
 if_plan_option = click.option(
     "--if-plan",
     metavar="DIGEST",

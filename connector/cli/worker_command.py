@@ -10,7 +10,10 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.many_machines.watch import JobProgress, through_outages
+from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.progress_meter import RunResult
+from connector.bulk.status import status_data
+from connector.cli.bulk.job_views import view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
@@ -80,11 +83,12 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
     return ExitCode.DONE
 
 
-def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> RunResult:
+def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connection, most_alike: float) -> RunResult:
     """Work on the shared store, as `connector worker` does, until the job needs nobody any more or this is stopped."""
     clock = SystemClock()
-    machine = _machine(settings, ledger, connection, clock, LEASE)
-    progress = JobProgress(ledger, job, clock, _tell)
+    machine = _machine(settings, ledger, connection, clock, LEASE, most_alike)
+    view = view_on(sys.stderr, clock)
+    progress = JobProgress(ledger, job, clock, view.show)
     stopped: list[bool] = []
 
     def stop() -> None:
@@ -94,18 +98,31 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
     def work() -> None:
         machine.work(who(), lambda: machine.blocked is not None or progress.done())
 
-    with stopped_by_keyboard(stop):
-        through_outages(work, lambda: bool(stopped), clock, _tell)
+    try:
+        with stopped_by_keyboard(stop, view.stopping):
+            through_outages(work, lambda: bool(stopped), clock, _tell)
+        view.show(status_data(ledger, ledger.job(job.name)))
+    finally:
+        view.end()
     counts = ledger.counts(job.name)
     return RunResult(counts, ledger.job(job.name).desired_state, stopped=counts.open > 0, blocked=machine.blocked)
 
 
-def _machine(settings: Settings, ledger: Ledger, connection: Connection, clock: Clock, dead_after: float) -> Machine:
+def _machine(
+    settings: Settings,
+    ledger: Ledger,
+    connection: Connection,
+    clock: Clock,
+    dead_after: float,
+    most_alike: float = ALIKE,
+) -> Machine:
     from connector.bulk.many_machines.machine import Machine
     from connector.bulk.many_machines.time_slices import Heartbeat
 
     lanes, pulse = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
-    return Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse)
+    return Machine(
+        settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse, most_alike=most_alike
+    )
 
 
 def _tell(sentence: str) -> None:

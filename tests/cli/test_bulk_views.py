@@ -3,75 +3,147 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import logging
+import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
+from connector.bulk.run.live_view import LiveView, drawn
 from connector.bulk.run.plain_view import PLAIN_EVERY, PlainView, line_of
-from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.cli.bulk.job_views import view_on
-from connector.cli.bulk.live import drawn
 from connector.clock import VirtualClock
-from connector.ledger.jobs import Counts, ItemStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    binding: str = "time"
-    waiting: float = 0.0
-    ceiling: float = 10.0
-    in_flight: int = 3
-    most_in_flight: int = 12
-    servers: int = 2
-    seconds_per_part: float = 0.3
-    requests: int = 40
-    executed: float = 12.0
-    refused: int = 0
+def user(waiting: float = 0.0) -> dict[str, object]:
+    return {"name": "user", "in_flight": 3, "most_in_flight": 12, "waiting": waiting}
 
 
-def moment(*paces: Pace, reasons: int = 0) -> ProgressSnapshot:
-    told = {(ItemStatus.FAILED, f"[bold]{number}"): number for number in range(1, reasons + 1)}
-    counts = Counts({ItemStatus.PENDING: 600, ItemStatus.CLOSED: 400, ItemStatus.FAILED: sum(told.values())}, told)
-    lanes = tuple((f"user {number}", pace) for number, pace in enumerate(paces or (Pace(),)))
-    return ProgressSnapshot("june", counts, 12, 0, 31.25, 40.0, 7200.0, lanes[0][1].binding, lanes)
+def status(*users: Mapping[str, object], reasons: int = 0, **more: object) -> dict[str, object]:
+    """Return the status of a job of 1,000 rows, as `status_data` has it."""
+    failed = [{"status": "failed", "reason": f"[bold]{n}", "count": n} for n in range(reasons, 0, -1)]
+    lanes = list(users or (user(),))
+    pace = {
+        "binding": "time",
+        "waiting": min(float(str(one["waiting"])) for one in lanes),
+        "rate": 31.25,
+        "ceiling": 40.0,
+        "left": 7200.0,
+        "in_hand": 12,
+        "in_doubt": 2,
+        "lanes": lanes,
+    }
+    data: dict[str, object] = {
+        "job": "june",
+        "desired_state": "run",
+        "total": 1000 + sum(range(reasons + 1)),
+        "pending": 560,
+        "claimed": 40,
+        "refused": 0,
+        "failed": sum(range(reasons + 1)),
+        "reasons": failed,
+        "tried_later": [],
+        "workers": ["host:1"],
+        "governor": pace,
+    }
+    return data | more
 
 
-def picture(shown: ProgressSnapshot) -> str:
-    console = Console(file=io.StringIO(), width=100)
-    console.print(drawn(shown, datetime(2026, 6, 30, 23, 0, tzinfo=UTC)))
+def picture(data: Mapping[str, object], stopping: float | None = None, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(drawn(data, datetime(2026, 6, 30, 23, 0, tzinfo=UTC), stopping, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_a_picture_says_how_far_how_fast_what_binds_and_when_it_ends() -> None:
-    said = picture(moment())
-    for part in ("400 of 1,000", "31.2 rows/s, at most 40.0", "the limit of execution time", "3 of 12 requests"):
+    said = picture(status())
+    for part in (
+        "Job june",
+        "400 of 1,000 (40%)",
+        "31.2 rows/s in the last 30 s, at most 40.0",
+        "the limit of execution time",
+        "3 of 12 requests; 2 rows in doubt",
+        "about 2026-07-01 01:00 (in 2 h 00 min)",
+    ):
         assert part in said
-    assert "about 2026-07-01 01:00 (in 2 h 00 min)" in said
     assert "Waiting" not in said
     assert "Not done" not in said
 
 
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_picture_is_one_panel_that_fits(width: int) -> None:
+    lines = picture(status(reasons=7), width=width).splitlines()
+    assert max(map(len, lines)) <= min(width, 100)
+    assert len({len(line) for line in lines}) == 1
+    assert len(lines) < 20
+
+
+def test_before_the_end_is_known_it_says_so() -> None:
+    pace = dict(status()["governor"]) | {"left": None, "ceiling": None}  # type: ignore[call-overload]
+    assert "not known yet" in picture(status(governor=pace))
+    assert "not known yet" in line_of(status(governor=pace))
+
+
 def test_nothing_binds_a_job_that_is_finished() -> None:
-    counts = Counts({ItemStatus.CLOSED: 2}, {})
-    finished = ProgressSnapshot("june", counts, 0, 0, 31.25, 40.0, 0.0, "rows", (("user 1", Pace()),))
+    finished = status(pending=0, claimed=0)
     assert "Bound by" not in picture(finished)
     assert "bound by" not in line_of(finished)
-    assert "bound by the limit of execution time" in line_of(moment())
+    assert "bound by the limit of execution time" in line_of(status())
 
 
 def test_a_picture_says_until_when_all_users_wait() -> None:
-    said = picture(moment(Pace(waiting=42.0), Pace(waiting=60.0)))
+    said = picture(status(user(42.0), user(60.0)))
     assert "until 23:00:42 (42 s)" in said
     assert "6 of 24 requests, 2 users" in said
 
 
+def test_rows_that_are_tried_later_are_told_with_their_reason_and_when() -> None:
+    later = [{"reason": "0x80044151", "count": 3, "seconds": 15.0}]
+    assert "3 0x80044151, at the end of the job, not before 23:00:15" in picture(status(tried_later=later))
+    assert "3 tried again at the end" in line_of(status(tried_later=later))
+
+
+def test_when_it_stops_it_says_what_it_waits_for_and_how_long() -> None:
+    assert "waiting for 12 rows in flight (3 s so far)" in picture(status(), stopping=3.0)
+    assert "until 23:00:42" in picture(status(user(42.0)), stopping=0.0)
+
+
+def test_when_it_has_stopped_nothing_is_waited_for() -> None:
+    said = picture(status(workers=[]), stopping=3.0)
+    assert "Stopping" not in said
+    assert "In flight" not in said
+
+
 def test_a_picture_counts_what_is_not_done_by_reason_the_most_frequent_first() -> None:
-    said = picture(moment(reasons=7))
+    said = picture(status(reasons=7))
     assert "28" in said
     assert said.index("7 failed: [bold]7") < said.index("3 failed: [bold]3")
     assert "and 2 more reasons" in said
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_logged_meanwhile_comes_above_the_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    view = view_on(terminal, VirtualClock())
+    assert isinstance(view, LiveView)
+    view.show(status())
+    logging.getLogger("connector").warning("a line of the log")
+    view.show(status())
+    view.end()
+    written = terminal.getvalue()
+    assert written.index("a line of the log") < written.rindex("Job june")
+    assert handler.stream is terminal
 
 
 def test_where_there_is_no_terminal_a_line_comes_every_so_often() -> None:
@@ -79,7 +151,7 @@ def test_where_there_is_no_terminal_a_line_comes_every_so_often() -> None:
     view = view_on(stream, clock)
     assert isinstance(view, PlainView)
     for _ in range(11):
-        view.show(moment())
+        view.show(status())
         clock.sleep(PLAIN_EVERY / 5)
     view.end()
     lines = stream.getvalue().splitlines()

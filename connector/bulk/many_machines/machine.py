@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
 from connector.bulk.many_machines.user_shares import label, shares
+from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.carry_over import LimitsCarryOver
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
@@ -56,6 +57,7 @@ class Machine:
         *,
         tell: Callable[[str], None],
         pulse: Heartbeat | None = None,
+        most_alike: float = ALIKE,
     ) -> None:
         self.blocked: ConnectorError | None = None
         self._ledger = ledger
@@ -64,6 +66,7 @@ class Machine:
         self._clock = clock
         self._tell = tell
         self._pulse = pulse or Heartbeat()
+        self._most_alike = most_alike
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
         self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
@@ -185,7 +188,9 @@ class Machine:
             if self._stopping.is_set() or turn.user in self._leaving or self._clock.monotonic() > ends:
                 run.stop()
 
-        self._runs[turn.user] = run = Run(self._ledger, job, [self._lanes[turn.user]], self._clock, watch)
+        clients = [self._lanes[turn.user]]
+        run = Run(self._ledger, job, clients, self._clock, watch, most_alike=self._most_alike)
+        self._runs[turn.user] = run
         try:
             ending = run.work(self._who)
         except LedgerError as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from connector.bulk.status import status_data
 from connector.clock import Clock
 from connector.errors import LedgerError
 from connector.ledger.jobs import DesiredState, Job, JobState
@@ -11,28 +12,26 @@ from connector.ledger.ledger import Ledger
 
 LONGEST_PAUSE = 60.0
 """Seconds between attempts while the store cannot be reached."""
-TELL_EVERY = 10.0
-"""Seconds between lines that say how far a job is."""
+SHOW_EVERY = 1.0
+"""Seconds between looks at how far a job is."""
 
 
 class JobProgress:
-    """Looks at a job that many may work on, and says how far it is."""
+    """Looks at a job that many may work on, and gives its status to `show` about once a second."""
 
-    def __init__(self, ledger: Ledger, job: Job, clock: Clock, tell: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Ledger, job: Job, clock: Clock, show: Callable[[Mapping[str, object]], None]) -> None:
         self._ledger = ledger
         self._name = job.name
         self._clock = clock
-        self._tell = tell
-        self._told_at = clock.monotonic()
+        self._show = show
+        self._shown_at = float("-inf")
 
     def done(self) -> bool:
         """Return whether nothing is left to be done, or nothing more is wanted."""
-        if self._clock.monotonic() - self._told_at > TELL_EVERY:
-            self._told_at = self._clock.monotonic()
-            counts, workers = self._ledger.counts(self._name), self._ledger.workers(self._name)
-            done = counts.total - counts.open
-            self._tell(f"{done:,} of {counts.total:,} ({done / max(1, counts.total):.0%}), {len(workers)} at work.")
         job = self._ledger.find(self._name)
+        if job is not None and self._clock.monotonic() - self._shown_at >= SHOW_EVERY:
+            self._shown_at = self._clock.monotonic()
+            self._show(status_data(self._ledger, job))
         return job is None or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN
 
 

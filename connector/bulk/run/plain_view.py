@@ -1,23 +1,28 @@
-"""How a run goes, as plain lines: where there is no terminal to draw on."""
+"""How a bulk job goes, in plain lines, where there is no terminal."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Protocol, TextIO
 
-from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.bulk.words import BINDS, duration
+from connector.bulk.status import done_of, numbers, parts_of
+from connector.bulk.words import BINDS, duration, rows
 from connector.clock import Clock
-from connector.ledger.jobs import DesiredState, ItemStatus
+from connector.ledger.jobs import DesiredState
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
 
 class View(Protocol):
-    """Shows how a run goes."""
+    """Shows how a job goes."""
 
-    def show(self, moment: ProgressSnapshot) -> None:
-        """Show a moment."""
+    def show(self, data: Mapping[str, object]) -> None:
+        """Show where the job stands, as `status_data` has it."""
+
+    def stopping(self) -> None:
+        """Show that it is being stopped; called by a signal handler."""
 
     def end(self) -> None:
         """Show no more."""
@@ -30,39 +35,52 @@ class PlainView:
         self._stream = stream
         self._clock = clock
         self._told_at = float("-inf")
-        self._told_state = DesiredState.RUN
+        self._told_state = DesiredState.RUN.value
+        self._in_hand = 0
 
-    def show(self, moment: ProgressSnapshot) -> None:
-        """Show a moment, if it is time to, and what is newly wanted at once."""
-        if moment.desired_state is not self._told_state:
-            self._told_state = moment.desired_state
-            self._stream.write(moment.desired_state.seen + "\n")
-            self._stream.flush()
+    def show(self, data: Mapping[str, object]) -> None:
+        """Show it, if it is time to, and what is newly wanted at once."""
+        self._in_hand = int(numbers(data).get("in_hand", 0))
+        if data["desired_state"] != self._told_state:
+            self._told_state = str(data["desired_state"])
+            self._say(DesiredState(self._told_state).seen)
         if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = self._clock.monotonic()
-            self._stream.write(line_of(moment) + "\n")
-            self._stream.flush()
+            self._say(line_of(data))
+
+    def stopping(self) -> None:
+        """Say what is waited for."""
+        rows_in_flight = f"{rows(self._in_hand)} in flight" if self._in_hand else "what is in flight"
+        sentence = f"\nStopping: waiting for {rows_in_flight}. Press Ctrl-C again to stop at once.\n"
+        os.write(2, sentence.encode())  # safe in a signal handler, where a stream may be in the middle of a line
 
     def end(self) -> None:
         """Show no more."""
 
+    def _say(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
 
-def line_of(moment: ProgressSnapshot) -> str:
-    """Return a moment as one line."""
-    counts = moment.counts
-    total = counts.total
-    done = total - counts.open
-    parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})", f"{moment.rate:.1f}/s"]
-    if moment.ceiling:
-        parts.append(f"ceiling {moment.ceiling:.1f}/s")
-    if counts.open:
-        parts.append(f"bound by {BINDS.get(moment.binding, moment.binding)}")
-    if moment.waiting:
-        parts.append(f"waiting {duration(moment.waiting)} more")
-    if moment.left is not None and moment.left < float("inf"):
-        parts.append(f"about {duration(moment.left)} left")
-    bad = counts.of(ItemStatus.REFUSED) + counts.of(ItemStatus.FAILED)
+
+def line_of(data: Mapping[str, object]) -> str:
+    """Return where a job stands as one line."""
+    total, done, pace = int(str(data["total"])), done_of(data), numbers(data)
+    parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})"]
+    if pace:
+        parts.append(f"{pace['rate']:.1f}/s")
+    if pace.get("ceiling"):
+        parts.append(f"ceiling {pace['ceiling']:.1f}/s")
+    governor = data["governor"]
+    if isinstance(governor, Mapping) and done < total:
+        parts.append(f"bound by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
+        parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
+    if pace.get("waiting"):
+        parts.append(f"waiting {duration(pace['waiting'])} more")
+    later = sum(int(str(one["count"])) for one in parts_of(data, "tried_later"))
+    if later:
+        parts.append(f"{later:,} tried again at the end")
+    bad = int(str(data["refused"])) + int(str(data["failed"]))
     if bad:
-        worst = max(counts.reasons.items(), key=lambda pair: pair[1], default=((None, ""), 0))
-        parts.append(f"{bad:,} not done (most: {worst[0][1]})" if worst[1] else f"{bad:,} not done")
+        reasons = parts_of(data, "reasons")
+        parts.append(f"{bad:,} not done" + (f" (most: {reasons[0]['reason']})" if reasons else ""))
     return ", ".join(parts)

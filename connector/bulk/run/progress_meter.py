@@ -82,14 +82,14 @@ class ProgressMeter:
         """Return how it goes now: by the ledger's counts, and by where the rows are with each user."""
         paces = tuple((client.name, client.gate.pace()) for client in self._clients)
         requests, seconds = self._per_row(paces, sum(state.answered for state in states))
-        ceiling = sum(pace.ceiling for _, pace in paces) / requests if requests else None
+        ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
         return ProgressSnapshot(
             job=self._job.name,
             counts=counts,
             in_hand=sum(state.in_flight for state in states),
             in_doubt=sum(state.in_doubt for state in states),
             rate=self._rate(),
-            ceiling=ceiling,
+            ceiling=sum(ceilings) if requests else None,
             left=self._left(counts.open, requests, seconds, paces) if requests else None,
             binding=_binding(paces, states, counts),
             paces=paces,

@@ -10,8 +10,9 @@ from typing import TextIO
 import click
 
 from connector.bulk.run.plain_view import PlainView, View
+from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, rows
-from connector.cli.screen import legible
+from connector.cli.screen import console, legible
 from connector.cli.tables import TextTable, show
 from connector.clock import Clock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
@@ -21,9 +22,9 @@ def view_on(stream: TextIO, clock: Clock) -> View:
     """Return the view for `stream`."""
     if not stream.isatty():
         return PlainView(stream, clock)
-    from connector.cli.bulk.live import LiveView
+    from connector.bulk.run.live_view import LiveView
 
-    return LiveView(stream, clock)
+    return LiveView(console(stream), clock)
 
 
 def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
@@ -39,6 +40,11 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
         if count
     ]
+    for part in parts_of(data, "tried_later"):
+        first = duration(float(str(part["seconds"])))
+        lines.append(
+            f"  {part['count']:>10,}  tried later, {part['reason'] or 'in doubt'}, not before {first} from now"
+        )
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")

@@ -37,9 +37,16 @@ def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, Paced
     return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
 
 
+def _tell_stopping() -> None:
+    os.write(2, b"\nStopping: what is in flight is finished. Press Ctrl-C again to stop at once.\n")
+
+
 @contextmanager
-def stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
-    """Finish what is in flight at the first Ctrl-C (or a polite end), stop at once at the second."""
+def stopped_by_keyboard(stop: Callable[[], None], tell: Callable[[], None] = _tell_stopping) -> Iterator[None]:
+    """Finish what is in flight at the first Ctrl-C (or a polite end), stop at once at the second.
+
+    `tell` says what is waited for; it runs in a signal handler.
+    """
     asked = False
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -47,8 +54,8 @@ def stopped_by_keyboard(stop: Callable[[], None]) -> Iterator[None]:
         if asked:
             os._exit(ExitCode.INTERRUPTED)  # the ledger has what was done; resuming finds out the rest
         asked = True
+        tell()
         stop()
-        os.write(2, b"\nStopping: what is in flight is finished. Press Ctrl-C again to stop at once.\n")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -9,6 +9,8 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import same_organization
+from connector.bulk.many_machines.watch import JobProgress
+from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.carry_over import LimitsCarryOver
 from connector.bulk.run.free_users import free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
@@ -25,13 +27,19 @@ from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
 
+WATCH_EVERY = 0.5
+"""Seconds between looks whether a job that is watched needs somebody."""
 
-def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
-    """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code."""
+
+def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_going: bool = False) -> int:
+    """Work on a job until it ends or is stopped, and say what came of it. Returns the exit code.
+
+    With `keep_going` it does not stop where many rows fail alike.
+    """
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
         connection.warm()
-        ending = _work_on(ledger, job, settings, connection)
+        ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
         lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
@@ -44,30 +52,44 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     return code(ending)
 
 
-def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection) -> RunResult:
+def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connection, most_alike: float) -> RunResult:
     """Work alone, or where the store is shared beside whoever works there."""
     from connector.bulk.run.runner import Run
 
     if shared(settings):
-        return work_beside(ledger, job, settings, connection)
+        return work_beside(ledger, job, settings, connection, most_alike)
     clock = SystemClock()
     view = view_on(sys.stderr, clock)
     with free_users(ledger, lanes_by_user(settings, connection), clock, who(), tell) as lanes:
         handover = LimitsCarryOver(ledger, lanes, clock)
         handover.begin()
 
-        def watch(moment: ProgressSnapshot) -> None:
-            view.show(moment)
+        def watch(_snapshot: ProgressSnapshot) -> None:
+            view.show(status_data(ledger, ledger.job(job.name)))
             handover.now_and_then()
 
-        running = Run(ledger, job, list(lanes.values()), clock, watch)
+        running = Run(ledger, job, list(lanes.values()), clock, watch, most_alike=most_alike)
         try:
-            with stopped_by_keyboard(running.stop):
+            with stopped_by_keyboard(running.stop, view.stopping):
                 ending = running.work(who())
         finally:
             view.end()
         handover.keep()
         return ending
+
+
+def watch_job(ledger: Ledger, job: Job) -> None:
+    """Show how a job goes, whoever works on it, until it needs nobody any more or Ctrl-C."""
+    clock = SystemClock()
+    view = view_on(sys.stderr, clock)
+    progress = JobProgress(ledger, job, clock, view.show)
+    stopped: list[bool] = []
+    try:
+        with stopped_by_keyboard(lambda: stopped.append(True), lambda: None):
+            while not progress.done() and not stopped:
+                clock.sleep(WATCH_EVERY)
+    finally:
+        view.end()
 
 
 def code(ending: RunResult) -> int:
