@@ -10,6 +10,7 @@ from uuid import UUID
 from connector.closing import reasons
 from connector.closing.model import Intent, OpportunityState, OrganizationMetadata, Outcome, QuoteState, Snapshot
 from connector.closing.organization import Organization
+from connector.closing.verify import is_amount
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record
 
@@ -73,6 +74,7 @@ def _not_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetada
             return error.message
         if opportunity.status != wanted:
             return f"Its status reason is {opportunity.status}, not {wanted} as was asked."
-    if intent.actual_revenue is not None and opportunity.actual_value != intent.actual_revenue:
+    seen = opportunity.actual_value  # None: empty, or secured, which the close itself has said
+    if intent.actual_revenue is not None and seen is not None and not is_amount(seen, intent.actual_revenue):
         return f"Its actual revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
     return ""

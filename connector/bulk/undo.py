@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
 from connector.ledger.ledger import Ledger
+
+OPEN = 0
+"""The state of an open opportunity, as reports have it."""
 
 
 def undo_name(job: Job) -> str:
@@ -25,4 +28,7 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
         raise InputError(f"The job {job.name} opens opportunities; there is nothing to undo.")
     for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
         assert isinstance(record.intent, Intent)
-        yield Row(record.row, ReopenIntent(record.opportunity_id, closed_under=record.intent.key), record.account)
+        before = (record.report or {}).get("before")
+        status = before.get("status") if isinstance(before, Mapping) and before.get("state") == OPEN else None
+        intent = ReopenIntent(record.opportunity_id, closed_under=record.intent.key, open_status=status)
+        yield Row(record.row, intent, record.account)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date
+from uuid import UUID
 
 from connector.closing.field import FieldKind
 from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, Intent
@@ -32,10 +33,17 @@ The subject and description of a quote's activity may be given as columns: the f
 _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "statuscode"})
 
 
-def opportunity_close(intent: Intent, utc_offset_minutes: int) -> dict[str, ColumnValue]:
-    """Return the columns of the opportunity's close activity; without a date the service takes today."""
+def opportunity_close(
+    intent: Intent, utc_offset_minutes: int, currency_id: UUID | None = None
+) -> dict[str, ColumnValue]:
+    """Return the columns of the opportunity's close activity; without a date the service takes today.
+
+    A revenue goes with the opportunity's own currency: else the service takes the user's, and refuses two currencies.
+    """
     refuse_reserved("opportunityclose", intent.opportunity_columns)
     columns = {"subject": f"Opportunity closed as {intent.outcome}"} | _values(intent, _COLUMNS, utc_offset_minutes)
+    if intent.actual_revenue is not None and currency_id is not None:
+        columns["transactioncurrencyid@odata.bind"] = f"/transactioncurrencies({currency_id})"
     return columns | dict(intent.opportunity_columns)
 
 

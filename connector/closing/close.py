@@ -26,7 +26,7 @@ from connector.closing.model import (
 from connector.closing.organization import Organization
 from connector.closing.plan import plan_close, plan_reopen
 from connector.closing.progress import Progress
-from connector.closing.verify import closing_warnings, status_warnings
+from connector.closing.verify import closing_warnings, left_closed, status_warnings
 from connector.errors import ConnectorError, InputError
 
 _UNBOUND: Mapping[UUID, str] = MappingProxyType({})
@@ -220,4 +220,4 @@ class _ReopenGoal:
         after: Snapshot,
         metadata: OrganizationMetadata,  # noqa: ARG002 - as every goal
     ) -> tuple[str, ...]:
-        return tuple(status_warnings(results, after))
+        return (*status_warnings(results, after), *left_closed(after))

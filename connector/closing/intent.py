@@ -96,6 +96,7 @@ class ReopenIntent:
 
     `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
     `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
+    `open_status` is the status reason it had while it was open; where that is gone, or not known, it gets the default.
 
     >>> ReopenIntent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), closed_under="order 4711").closed_under
     'order 4711'
@@ -105,6 +106,7 @@ class ReopenIntent:
     key: str = ""
     activity_ids: frozenset[UUID] | None = None
     closed_under: str | None = None
+    open_status: int | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for text in the place of an id, which would fit no record."""
@@ -251,6 +253,7 @@ REOPEN_FIELDS = (
     CloseField(
         "activities", FieldKind.RECORD_IDS, "Activities", "The close activities to undo.", attribute="activity_ids"
     ),
+    CloseField("open_status", FieldKind.REASON, "Open Status Reason", "The status reason it had before the close."),
     CloseField(
         "closed_under",
         FieldKind.TEXT,
@@ -260,7 +263,10 @@ REOPEN_FIELDS = (
         prominence=Prominence.ADVANCED,
     ),
 )
-"""What narrows the way back; `activities` comes from a job's own ledger and is offered nowhere."""
+"""What narrows the way back."""
+
+OFFERED_REOPEN_FIELDS = tuple(one for one in REOPEN_FIELDS if one.kind is FieldKind.TEXT)
+"""Those that a caller may give; the others come from the ledger of a job."""
 
 PLAIN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is not FieldKind.COLUMNS)
 """The fields that are one value, and one column of a file."""

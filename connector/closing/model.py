@@ -84,7 +84,7 @@ class Opportunity:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A quote as it was read; `version` is its ETag."""
+    """A quote as it was read; `version` is its ETag. Of the revisions of a number one is open at most."""
 
     id: UUID
     name: str
@@ -93,6 +93,12 @@ class Quote:
     status: int
     version: str
     work_based: bool = False
+    revision: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is draft or active, and so blocks the close of its opportunity."""
+        return self.state in (QuoteState.DRAFT, QuoteState.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,10 +128,18 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
             f"The opportunity is {_name(opportunity.state)}, but not by what is to be undone. "
             "Reopen it by itself if that is wanted.",
         )
-    back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours]
-    steps = [_reopen_opportunity(opportunity, metadata)] if closed else []
+    back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours and not has_newer(q, snapshot)]
+    steps = [_reopen_opportunity(opportunity, intent.open_status, metadata)] if closed else []
     steps += [_reopen_quote(quote, metadata) for quote in back]
     return make_plan(opportunity.id, steps, metadata.bypass.text)
+
+
+def has_newer(quote: Quote, snapshot: Snapshot) -> bool:
+    """Tell whether a newer revision of the quote is there, or one that is open: a number has one open revision."""
+    return bool(quote.number) and any(
+        other.number == quote.number and other.id != quote.id and (other.revision > quote.revision or other.is_open)
+        for other in snapshot.quotes
+    )
 
 
 class _Statuses(NamedTuple):
@@ -331,7 +339,7 @@ def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> St
         state=state,
         status=closing.statuses.opportunity,
         activity_id=closing.activity_id(opportunity.id, opportunity.version),
-        activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes),
+        activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes, opportunity.currency_id),
         competitor_id=closing.intent.competitor_id,
     )
 
@@ -344,7 +352,11 @@ def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
     return intent.activity_ids is not None or identity.is_ours(activity, intent.opportunity_id)
 
 
-def _reopen_opportunity(opportunity: Opportunity, metadata: OrganizationMetadata) -> Step:
+def _reopen_opportunity(opportunity: Opportunity, before: int | None, metadata: OrganizationMetadata) -> Step:
+    """Return the step that opens it, with the status reason it had before where that is still one of Open."""
+    known = (s.value for s in metadata.opportunity_statuses if s.state == OpportunityState.OPEN)
+    if before is not None and before in known:
+        return _update(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, OpportunityState.OPEN, before)
     status = reasons.default_of("opportunity", metadata.opportunity_statuses, OpportunityState.OPEN)
     return _update(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, OpportunityState.OPEN, status)
 

@@ -25,7 +25,7 @@ from connector.closing.model import (
 )
 from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
-from connector.closing.verify import left_a_mark, shows, standing
+from connector.closing.verify import left_a_mark, shows, standing, unseen_quote
 from connector.errors import (
     ConnectorError,
     Effect,
@@ -212,7 +212,7 @@ class Progress:
             error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
             error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
         when = "Before the steps that are done" if self.unseen else "When last seen"
-        stands = f"{when}, {standing(self.now)}" if self.now else ""
+        stands = f"{when}, {standing(self.now)}{unseen_quote(error, self.left, self.now)}" if self.now else ""
         return replace(self._report(ReportStatus.FAILED), error=error, stands=stands, partial=self._left_something())
 
     def _refuse(self, refusal: Refusal) -> Report:

@@ -26,7 +26,7 @@ def report_data(report: Report) -> dict[str, object]:
 
     Always there: `status`, `opportunity_id`, `steps` (each with `kind`, `record`, `result`), `digest`, `partial`,
     `warnings`. Of a refusal: `reason` (a sentence) and `reason_code`. Of a failure: `error` (see `error_data`) and
-    `stands`, which says where the record stands.
+    `stands`, which says where the record stands. `before` is what the opportunity was.
     """
     data: dict[str, object] = {
         "status": report.status.value,
@@ -37,6 +37,8 @@ def report_data(report: Report) -> dict[str, object]:
         "warnings": list(report.warnings),
         "rounds": report.rounds,
     }
+    if report.before is not None:
+        data["before"] = {"state": int(report.before.opportunity.state), "status": report.before.opportunity.status}
     if report.reason:
         data["reason"] = report.reason
     if report.reason_code:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 
 from connector.closing import reasons
+from connector.closing.identity import is_ours
 from connector.closing.model import (
     Intent,
     OrganizationMetadata,
@@ -16,7 +18,8 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
+from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES, has_newer
+from connector.errors import ConnectorError, StateConflict
 
 _FINAL = frozenset(
     {
@@ -63,6 +66,25 @@ def standing(snapshot: Snapshot) -> str:
     return f"{', '.join(parts)}."
 
 
+def unseen_quote(error: ConnectorError, left: Sequence[Step], snapshot: Snapshot) -> str:
+    """Return what the refusal of the last step means if it contradicts what was read, or nothing."""
+    closing = len(left) == 1 and left[0].kind is StepKind.CLOSE_OPPORTUNITY
+    if not closing or not isinstance(error, StateConflict) or any(quote.is_open for quote in snapshot.quotes):
+        return ""
+    return (
+        " No open quote of it was seen, so there may be one that the application user may not read, of another "
+        "business unit say: let it read quotes of the whole organization."
+    )
+
+
+def left_closed(after: Snapshot) -> Iterator[str]:
+    """Yield a sentence for each quote that stays closed on the way back, as a newer revision of it is there."""
+    of_ours = {activity.record_id for activity in after.activities if is_ours(activity.id, after.opportunity.id)}
+    for quote in after.quotes:
+        if quote.id in of_ours and quote.state is QuoteState.CLOSED and has_newer(quote, after):
+            yield f"Quote {_named(quote)} (revision {quote.revision}) stays closed: a newer revision of it is there."
+
+
 def status_warnings(results: Iterable[StepResult], after: Snapshot) -> Iterator[str]:
     """Yield a sentence for each row that was written but does not have the status reason it was given."""
     for result in results:
@@ -85,9 +107,29 @@ def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMeta
             yield f"The opportunity has the status reason {opportunity.status}, not {status} as was asked."
     if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
         yield f"The opportunity's close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
-    if intent.actual_revenue is not None and opportunity.actual_value != intent.actual_revenue:
-        yield f"The opportunity's revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
+    if intent.actual_revenue is not None and not is_amount(opportunity.actual_value, intent.actual_revenue):
+        yield _about_revenue(opportunity.actual_value, intent.actual_revenue)
     yield from _quote_warnings(intent, after)
+
+
+def is_amount(seen: Decimal | None, asked: Decimal) -> bool:
+    """Tell whether an amount was kept, at the precision that came back: the column and the currency round it."""
+    if seen is None:
+        return False
+    exponent = seen.as_tuple().exponent
+    if seen == asked or not isinstance(exponent, int) or exponent >= 0:
+        return seen == asked
+    unit = Decimal(1).scaleb(exponent)
+    return any(asked.quantize(unit, rounding) == seen for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
+
+
+def _about_revenue(seen: Decimal | None, asked: Decimal) -> str:
+    if seen is None:
+        return (
+            f"The actual revenue that was asked ({asked}) cannot be read back: the column is empty, or secured so that "
+            "the application user may not read it."
+        )
+    return f"The opportunity's revenue is {seen}, not {asked} as was asked."
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:

@@ -51,6 +51,7 @@ def quote_of(row: Row) -> Quote:
         status=_integer(row["statuscode"]),
         version=_version(row),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
+        revision=_integer(row.get("revisionnumber") or 0),
     )
 
 

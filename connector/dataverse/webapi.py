@@ -42,7 +42,7 @@ OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
     "_transactioncurrencyid_value"
 )
-QUOTE_COLUMNS = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,_opportunityid_value"
+QUOTE_COLUMNS = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,_opportunityid_value"
 _WORK_BASED = ",msdyn_ordertype"
 _BYPASSED = {"sync": "CustomSync", "async": "CustomAsync"}
 _JSON = json.JSONEncoder()

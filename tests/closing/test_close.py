@@ -28,7 +28,7 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
-from connector.closing.verify import shows
+from connector.closing.verify import is_amount, shows
 from connector.errors import Broken, Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
 from tests.closing.small_organization import (
     METADATA,
@@ -602,3 +602,33 @@ def test_two_writers_with_opposite_outcomes_never_make_a_mixture() -> None:
 
 def _close_too(reports: list[Report], small: SmallOrganization) -> None:
     reports.append(close(small, LOST))
+
+
+@pytest.mark.parametrize(
+    ("seen", "asked", "same"),
+    [
+        ("1234.57", "1234.56789", True),
+        ("1234.56", "1234.565", True),
+        ("1234.57", "1234.565", True),
+        ("1234.56", "1234.57", False),
+        ("1235", "1234.57", False),
+        ("12500.0000", "12500", True),
+        (None, "1", False),
+    ],
+)
+def test_an_amount_is_compared_at_the_precision_that_came_back(seen: str | None, asked: str, same: bool) -> None:
+    assert is_amount(None if seen is None else Decimal(seen), Decimal(asked)) is same
+
+
+def test_a_revenue_goes_with_the_opportunitys_own_currency() -> None:
+    currency = UUID(int=0xCAFE)
+    small = organization()
+    small.rows.opportunity = replace(small.rows.opportunity, currency_id=currency)
+    bound = "transactioncurrencyid@odata.bind"
+    for intent, expected in (
+        (WON, None),
+        (replace(WON, actual_revenue=Decimal(5)), f"/transactioncurrencies({currency})"),
+    ):
+        verdict = preview(small, intent).verdict
+        assert isinstance(verdict, Plan)
+        assert verdict.steps[-1].activity.get(bound) == expected

@@ -120,6 +120,19 @@ def test_what_is_too_much_for_one_transaction_goes_in_smaller_ones_the_opportuni
     assert {quote.state for quote in small.rows.quotes.values()} == {QuoteState.CLOSED}
 
 
+def test_a_refusal_that_contradicts_what_was_read_says_so() -> None:
+    def unseen(_small: SmallOrganization, step: Step) -> None:
+        if step.kind is StepKind.CLOSE_OPPORTUNITY:
+            raise StateConflict("The opportunity cannot be closed.", status=400, code="0x80040516")
+
+    small = organization((2,))
+    small.plug_in = unseen
+    report = close(small)
+    assert report.status is ReportStatus.FAILED
+    assert report.partial
+    assert "No open quote of it was seen, so there may be one that the application user may not read" in report.stands
+
+
 def test_a_failure_that_may_pass_but_does_not_look_so_is_tried_few_times() -> None:
     def crashes(_small: SmallOrganization, step: Step) -> None:
         if step.kind is not StepKind.CLOSE_OPPORTUNITY:

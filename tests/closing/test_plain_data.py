@@ -333,6 +333,7 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "partial": False,
         "warnings": [],
         "rounds": 2,
+        "before": {"state": 0, "status": 1},
     }
     failed = StepResult(CLOSE_LOST, StepStatus.FAILED, NotSent("No connection."), "r-1", "Later.")
     assert result_data(failed) == step | {

@@ -325,6 +325,22 @@ class TestReopening:
             (StepKind.REOPEN_QUOTE, quote_id(1)),
         ]
 
+    def test_a_quote_stays_closed_where_a_newer_revision_of_it_is_there(self) -> None:
+        small = self.closed_by_us((2, 2))
+        first, second = quote_id(1), quote_id(2)
+        for revision, record in enumerate((first, second)):
+            small.rows.quotes[record] = replace(small.rows.quotes[record], number="QUO-7", revision=revision)
+        steps = self.reopening(small, ReopenIntent(OPPORTUNITY_ID))
+        assert steps == [(StepKind.REOPEN_OPPORTUNITY, OPPORTUNITY_ID), (StepKind.REOPEN_QUOTE, second)]
+
+    @pytest.mark.parametrize(("before", "expected"), [(2, 2), (None, 1), (4, 1), (99, 1)])
+    def test_the_opportunity_gets_back_the_reason_it_had_while_that_is_one_of_open(
+        self, before: int | None, expected: int
+    ) -> None:
+        plan = plan_reopen(seen(self.closed_by_us()), ReopenIntent(OPPORTUNITY_ID, open_status=before), METADATA)
+        assert isinstance(plan, Plan)
+        assert plan.steps[0].status == expected
+
 
 def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:
     ours = activity_ids(OPPORTUNITY_ID, "job")(quote_id(1), 'W/"1"')

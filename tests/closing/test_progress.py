@@ -96,7 +96,7 @@ def test_the_end_after_too_many_rounds_says_what_came_last_and_what_stands() -> 
     assert isinstance(error, NotConverged)
     assert error.message == "It did not come to an end in 1 rounds. The last failure: The service failed."
     assert (error.remedy, error.effect, report.status) == (LATER, Effect.UNKNOWN, ReportStatus.FAILED)
-    assert report.reason == "When last seen, the opportunity is open."
+    assert report.stands == "When last seen, the opportunity is open."
     assert isinstance(error.last, Broken)
 
 

@@ -250,7 +250,7 @@ def test_one_opportunity_is_read_with_its_quotes_in_one_request() -> None:
     assert webapi.read_opportunity(OPPORTUNITY, work_based=False).path == (
         f"opportunities({OPPORTUNITY})?$select=opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,"
         "actualclosedate,_customerid_value,_transactioncurrencyid_value&$expand=opportunity_quotes($select=quoteid,name,"
-        "quotenumber,statecode,statuscode,versionnumber,_opportunityid_value)"
+        "quotenumber,statecode,statuscode,versionnumber,revisionnumber,_opportunityid_value)"
     )
 
 

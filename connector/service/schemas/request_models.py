@@ -30,7 +30,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import CLOSE_FIELDS, REOPEN_FIELDS, DraftPolicy, Outcome
+from connector.closing.intent import CLOSE_FIELDS, OFFERED_REOPEN_FIELDS, DraftPolicy, Outcome
 from connector.closing.values import LARGEST_AMOUNT
 from connector.service.schemas.described import ADVANCED, IMPORTANT, INTERNAL, described
 from connector.service.schemas.field_values import is_empty, is_text, lowered, read_field
@@ -179,7 +179,7 @@ _DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_decl
 _ReopenFields = create_model(
     "_ReopenFields",
     __base__=RequestModel,
-    **_declared(field for field in REOPEN_FIELDS if field.kind is not FieldKind.RECORD_IDS),
+    **_declared(OFFERED_REOPEN_FIELDS),
 )
 
 
