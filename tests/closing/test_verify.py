@@ -145,8 +145,10 @@ def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
     assert list(closing_warnings(intent, after, METADATA)) == [
         "The opportunity has the status reason 3, not 100000001 as was asked.",
         f"The opportunity's close date is {after.opportunity.actual_close_date}, not 2026-01-31 as was asked.",
-        "The actual revenue that was asked (12) cannot be read back: the column is empty, or secured so that the "
-        "application user may not read it.",
+        (
+            "The actual revenue that was asked (12) cannot be read back: the column is empty, or secured so that the "
+            "application user may not read it."
+        ),
         "The winning quote QUO-1 is closed, not won.",
         "Quote QUO-3 of the closed opportunity is draft; it was left alone.",
         "Quote QUO-4 of the closed opportunity is active; it was left alone.",
