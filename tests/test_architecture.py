@@ -57,10 +57,10 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (2_980, 2_980),
+    ("closing",): (3_100, 3_100),
     ("ledger",): (2_600, 2_600),
     ("dataverse",): (5_000, 5_700),
-    ("bulk",): (4_100, 4_100),
+    ("bulk",): (3_980, 3_980),
     ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_450),
     ("cli",): (4_000, 4_000),
