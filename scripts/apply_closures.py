@@ -22,7 +22,12 @@ import hashlib
 import sys
 from pathlib import Path
 
-from connector import run_command
+try:
+    from connector import run_command
+except ImportError as missing:
+    sys.exit(
+        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
+    )
 
 
 def main() -> int:

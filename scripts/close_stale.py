@@ -21,7 +21,12 @@ import sys
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from connector import ConnectorError, Query, connect, load_settings, report_failure, run_command
+try:
+    from connector import ConnectorError, Query, connect, load_settings, report_failure, run_command
+except ImportError as missing:
+    sys.exit(
+        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
+    )
 
 
 def main() -> int:

@@ -20,7 +20,12 @@ import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
-from connector import ConnectorError, Jobs, load_settings, report_failure, run_command
+try:
+    from connector import ConnectorError, Jobs, load_settings, report_failure, run_command
+except ImportError as missing:
+    sys.exit(
+        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
+    )
 
 
 def main() -> int:

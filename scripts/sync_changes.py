@@ -26,7 +26,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from connector import Changes, ConnectorError, connect, exclusive, load_settings
+try:
+    from connector import Changes, ConnectorError, connect, exclusive, load_settings
+except ImportError as missing:
+    sys.exit(
+        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
+    )
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ RetrieveUserPrivileges, RolePrivilege) and .../api-limits, .../send-parallel-req
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -19,6 +19,9 @@ from connector.dataverse.reading import read_object, read_rows, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import NotFound
 from connector.handler import Handler, Response
+
+DEPTHS = ("Basic", "Local", "Deep", "Global")
+"""How far a privilege reaches: own records, the business unit's, those below it too, the organization's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +104,31 @@ class Diagnosis:
         response = self._handler(self._endpoint.batch(body, boundary))
         return bool(read_batch(response))
 
-    def missing_privileges(self, user_id: UUID, names: Iterable[str]) -> frozenset[str]:
-        """Return those of the privileges that user `user_id` does not hold by any role, its teams' included."""
+    def held_privileges(self, user_id: UUID, names: Iterable[str]) -> Mapping[str, str]:
+        """Return those of the privileges that user `user_id` holds by some role, its teams' included, with their depth.
+
+        The depth is one of `DEPTHS`.
+        """
         subject = "Reading the user's privileges"
         operation = Operation("GET", f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
-        held = rows_of(read_object(self._handler, self._endpoint, operation, subject), subject, "RolePrivileges")
+        rows = rows_of(read_object(self._handler, self._endpoint, operation, subject), subject, "RolePrivileges")
         wanted = frozenset(names)
         with decoding(subject):
-            if all(row.get("PrivilegeName") for row in held):
-                return wanted - {row["PrivilegeName"] for row in held}
-            ids = {UUID(row["PrivilegeId"]) for row in held}
-        return wanted - self._names(ids, wanted, subject)
+            ordered = sorted(rows, key=lambda row: DEPTHS.index(row.get("Depth") or "Global"))  # the deepest counts
+            depths = {UUID(row["PrivilegeId"]): str(row.get("Depth") or "Global") for row in ordered}
+            named = {str(row.get("PrivilegeName") or ""): UUID(row["PrivilegeId"]) for row in rows}
+        known = self._names(set(depths), wanted, subject) if "" in named else named
+        return {name: depths[known[name]] for name in wanted if name in known}
 
-    def _names(self, ids: set[UUID], wanted: frozenset[str], subject: str) -> frozenset[str]:
-        """Return the names of privileges that are among `ids`: older releases answer without the names."""
+    def _names(self, ids: set[UUID], wanted: frozenset[str], subject: str) -> Mapping[str, UUID]:
+        """Return the ids by name of privileges that are among `ids`: older releases answer without the names."""
         values = ",".join([f"'{name}'" for name in sorted(wanted)])
         condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
         operation = Operation("GET", f"privileges?$select=privilegeid,name&$filter={condition}")
         rows = read_rows(self._handler, self._endpoint, operation, subject)
         with decoding(subject):
-            return frozenset(str(row["name"]) for row in rows if UUID(row["privilegeid"]) in ids)
+            found = {str(row["name"]): UUID(row["privilegeid"]) for row in rows}
+        return {name: id_ for name, id_ in found.items() if id_ in ids}
 
 
 def remaining_limits(response: Response) -> RemainingLimits:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from uuid import uuid4
+
 import pytest
 
+from connector.cli.demo.emulator_process import running_emulator
 from connector.cli.doctor.checks import NEEDED_PRIVILEGES
 from tests.cli.desk import Desk, Said
 
@@ -62,6 +66,21 @@ def test_each_missing_privilege_is_named_with_what_it_is_for(desk: Desk, missing
     (line,) = (line for line in said.out.splitlines() if line.startswith(f"FAILED   privilege {missing}:"))
     assert f"Missing {missing}, needed for {NEEDED_PRIVILEGES[missing]}." in line
     assert "security role" in line
+
+
+def test_a_user_that_the_organization_does_not_know_is_found_among_several(desk: Desk, tmp_path: Path) -> None:
+    with running_emulator(tmp_path) as ready:
+        identities = tmp_path / "identities.toml"
+        identities.write_text(
+            f'[[identity]]\nname = "second"\nclient_id = "{uuid4()}"\nclient_secret = "{ready.client_secret}"\n',
+            encoding="utf-8",
+        )
+        settings = ready.env_file.read_text(encoding="utf-8") + f"DATAVERSE_IDENTITIES={identities}\n"
+        ready.env_file.write_text(settings, encoding="utf-8")
+        said = desk.run("doctor", "--json", "--env-file", str(ready.env_file), CONNECTOR_LOG_LEVEL="ERROR")
+    found = {check["name"]: check for check in said.data["checks"]}
+    assert (said.code, found["sign-in"]["verdict"], found["identity second"]["verdict"]) == (1, "ok", "failed")
+    assert all("doctor" not in check["remedy"] for check in found.values())
 
 
 def test_what_only_some_closes_need_is_a_warning_when_it_is_missing(desk: Desk) -> None:

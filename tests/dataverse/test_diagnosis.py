@@ -68,7 +68,7 @@ def test_privileges_that_no_role_gives_are_missing() -> None:
         {"PrivilegeId": str(UUID(int=2)), "PrivilegeName": "prvWriteQuote", "Depth": "Basic"},
     )
     wanted = ["prvReadQuote", "prvWriteQuote", "prvWriteOpportunity"]
-    assert Diagnosis(wire, BASE).missing_privileges(USER, wanted) == {"prvWriteOpportunity"}
+    assert Diagnosis(wire, BASE).held_privileges(USER, wanted) == {"prvReadQuote": "Global", "prvWriteQuote": "Basic"}
 
 
 def test_privileges_without_names_are_looked_up() -> None:
@@ -81,7 +81,7 @@ def test_privileges_without_names_are_looked_up() -> None:
             ]
         }
     )
-    assert Diagnosis(wire, BASE).missing_privileges(USER, ["prvReadQuote", "prvWriteQuote"]) == {"prvWriteQuote"}
+    assert Diagnosis(wire, BASE).held_privileges(USER, ["prvReadQuote", "prvWriteQuote"]) == {"prvReadQuote": "Global"}
 
 
 def test_a_failing_look_is_a_failure() -> None:

@@ -115,10 +115,23 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield Check("sign-in", Verdict.OK, "A token was given and accepted.")
     yield Check("organization", Verdict.OK, f"Reached {connection.base_url}, id {signed_in.organization_id}.")
     yield Check("application user", Verdict.OK, f"Known there as user {signed_in.user_id}.")
+    yield from _examine_others(settings, connection)
     yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
     yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
     yield examine_clock(signed_in, clock)
     yield examine_limits(signed_in)
+
+
+def _examine_others(settings: Settings, connection: Connection) -> Iterator[Check]:
+    """Yield a finding for each further identity: bulk work is shared out to all of them."""
+    for client in connection.clients[1:]:
+        name = f"identity {client.name}"
+        try:
+            user = Diagnosis(client.handler, connection.base_url, impersonate=settings.impersonate).who_am_i()
+        except ConnectorError as error:
+            yield Check(name, Verdict.FAILED, _with_ids(error), _own_remedy(error))
+        else:
+            yield Check(name, Verdict.OK, f"Known there as user {user.user_id}.")
 
 
 def kept_out(error: ConnectorError) -> Iterator[Check]:
@@ -133,7 +146,7 @@ def kept_out(error: ConnectorError) -> Iterator[Check]:
     else:
         yield Check(names[0], Verdict.SKIPPED, "Not looked at: the organization was not reached.")
         reached = 1
-    yield Check(names[reached], Verdict.FAILED, _with_ids(error), error.remedy)
+    yield Check(names[reached], Verdict.FAILED, _with_ids(error), _own_remedy(error))
     yield from _skipped(
         *names[reached + 1 :], "privileges", "status reasons", "messages", because=f"{names[reached]} failed"
     )
@@ -146,23 +159,29 @@ def examine_privileges(diagnosis: Diagnosis, *, impersonating: UUID | None) -> I
     """
     try:
         user_id = diagnosis.acting_user()
-        missing = diagnosis.missing_privileges(user_id, [*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED])
-        missing_to_impersonate = (
-            diagnosis.missing_privileges(impersonating, [IMPERSONATION]) if impersonating else frozenset()
-        )
+        held = diagnosis.held_privileges(user_id, [*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED])
+        may_act = not impersonating or diagnosis.held_privileges(impersonating, [IMPERSONATION])
     except ConnectorError as error:
-        yield Check("privileges", Verdict.WARNING, f"They could not be read. {_with_ids(error)}", error.remedy)
+        yield Check("privileges", Verdict.WARNING, f"They could not be read. {_with_ids(error)}", _own_remedy(error))
         return
+    missing = {*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED} - set(held)
     role = "Give a security role with it to the acting user in the Power Platform admin center."
     for name, purpose in NEEDED_PRIVILEGES.items():
         if name in missing:
             yield Check(f"privilege {name}", Verdict.FAILED, f"Missing {name}, needed for {purpose}.", role)
-    for name in missing_to_impersonate:
+    if not may_act:
+        name = IMPERSONATION
         sentence = f"Missing {name}, which the user that signs in needs to act as another."
         yield Check(f"privilege {name}", Verdict.FAILED, sentence, "Give that user the role Delegate.")
     for name, purpose in SOMETIMES_NEEDED.items():
         if name in missing:
             yield Check(f"privilege {name}", Verdict.WARNING, f"Missing {name}, needed only for {purpose}.", role)
+    shallow = [f"{name} ({held[name]})" for name in NEEDED_PRIVILEGES if name in held and held[name] != "Global"]
+    if shallow:
+        sentence = (
+            f"Not for all records of the organization: {', '.join(shallow)}. Other records cannot be seen or closed."
+        )
+        yield Check("privilege depth", Verdict.WARNING, sentence, "Raise them to Organization if all are to be closed.")
     if not missing & set(NEEDED_PRIVILEGES):
         yield Check("privileges", Verdict.OK, f"Holds all {len(NEEDED_PRIVILEGES)}: {', '.join(NEEDED_PRIVILEGES)}.")
 
@@ -171,14 +190,17 @@ def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_actio
     """Yield what the organization has of what closing needs."""
     try:
         yield from examine_status_reasons(organization.metadata())
+    except Forbidden as error:
+        remedy = "Give the user a role that may read definitions of tables (prvReadEntity), as Basic User may."
+        yield Check("status reasons", Verdict.FAILED, _with_ids(error), remedy)
     except ConnectorError as error:
-        yield Check("status reasons", Verdict.FAILED, _with_ids(error), error.remedy)
+        yield Check("status reasons", Verdict.FAILED, _with_ids(error), _own_remedy(error))
     plug_in_names = frozenset().union(*OTHER_NAMES.values())
     names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
     try:
         yield from examine_messages(diagnosis.messages(sorted(names)), close_action)
     except ConnectorError as error:
-        yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", error.remedy)
+        yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", _own_remedy(error))
     yield _examine_batch(diagnosis)
 
 
@@ -187,7 +209,7 @@ def _examine_batch(diagnosis: Diagnosis) -> Check:
     try:
         accepted = diagnosis.accepts_batches()
     except ConnectorError as error:
-        return Check("batches", Verdict.WARNING, f"A batch could not be tried. {_with_ids(error)}", error.remedy)
+        return Check("batches", Verdict.WARNING, f"A batch could not be tried. {_with_ids(error)}", _own_remedy(error))
     if accepted:
         return Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
     sentence = "$batch is not answered as documented, so closes are done step by step."
@@ -289,7 +311,14 @@ def _skipped(*names: str, because: str) -> Iterator[Check]:
 
 
 def _with_ids(error: ConnectorError) -> str:
-    """Return the failure's sentence, with the ids that support asks for where there are any."""
-    if not isinstance(error, ServiceError) or not error.request_id:
+    """Return the failure's sentence, what the organization said, and the id that support asks for."""
+    if not isinstance(error, ServiceError):
         return error.message
-    return f"{error.message} (Request id {error.request_id}.)"
+    said = " ".join(error.detail.split())
+    request = f"(Request id {error.request_id}.)" if error.request_id else ""
+    return " ".join(part for part in (error.message, f"The organization said: {said}" if said else "", request) if part)
+
+
+def _own_remedy(error: ConnectorError) -> str:
+    """Return the remedy of a failure; one that sends to this very command is none here."""
+    return "" if "connector doctor" in error.remedy else error.remedy
