@@ -25,9 +25,7 @@ from pathlib import Path
 try:
     from connector import run_command
 except ImportError as missing:
-    sys.exit(
-        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
-    )
+    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
 
 
 def main() -> int:

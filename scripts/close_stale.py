@@ -24,9 +24,7 @@ from uuid import UUID, uuid4
 try:
     from connector import ConnectorError, Query, connect, load_settings, report_failure, run_command
 except ImportError as missing:
-    sys.exit(
-        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
-    )
+    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
 
 
 def main() -> int:

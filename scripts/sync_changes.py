@@ -29,9 +29,7 @@ from pathlib import Path
 try:
     from connector import Changes, ConnectorError, connect, exclusive, load_settings
 except ImportError as missing:
-    sys.exit(
-        f"The connector is not installed for this Python ({missing}). Run it with .venv/bin/python, on Windows .venv\\Scripts\\python."
-    )
+    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
 
 
 def main() -> int:
