@@ -93,6 +93,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         identify=_identify(options, dependencies, keys),
         limit=RateLimit(options.requests_per_minute, dependencies.clock),
         body_limit=options.body_limit,
+        metadata=f"{options.public_url}{mcp.METADATA_PATH}{mcp.PATH}" if options.public_url else "",
         body_seconds=options.body_seconds,
         telemetry=dependencies.telemetry,
         clock=dependencies.clock,
@@ -114,6 +115,7 @@ def _routers(
     yield OperationsPage(service, waiting, clock, options.secret, pool.wake).router()
     yield ReadingRoutes(dependencies.organizations, options, waiting, clock).router()
     yield trigger.router()
+    yield _metadata_router(options)
     yield definition.router(_deployment(options))
 
 
@@ -129,6 +131,21 @@ def _health(
         dependencies.clock,
         options.version,
     )
+
+
+def _metadata_router(options: ServiceOptions) -> APIRouter:
+    """Return the routes by which agents find out where to sign in (RFC 9728); nobody signs in to ask."""
+    router, deployment = APIRouter(include_in_schema=False), _deployment(options)
+    authority = f"{deployment.authority}/{deployment.tenant}/v2.0"
+    document = {
+        "resource": f"https://{deployment.host}{mcp.PATH}",
+        "authorization_servers": [authority],
+        "scopes_supported": [deployment.full_scope],
+        "bearer_methods_supported": ["header"],
+    }
+    for path in (mcp.METADATA_PATH, f"{mcp.METADATA_PATH}{mcp.PATH}"):
+        router.add_api_route(path, lambda: JSONResponse(document), methods=["GET"])
+    return router
 
 
 def _forget(operations: OperationStore) -> None:

@@ -34,8 +34,8 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Identify = Callable[[Mapping[str, str], str], Awaitable[Caller]]
 
 OPEN = re.compile(
-    r"(GET|HEAD) /(healthz|readyz|version|connector/.*|operations/[^/]*\.[^/]*)"
-    r"|POST /webhooks/.*|DELETE /subscriptions/.+"
+    r"(GET|HEAD) /(healthz|readyz|version|connector/.*|\.well-known/oauth-protected-resource(/mcp)?)"
+    r"|(GET|HEAD) /operations/[^/]*\.[^/]*|POST /webhooks/.*|DELETE /subscriptions/.+"
 )
 """What needs no sign-in: nothing secret, or an address that proves itself."""
 
@@ -81,6 +81,7 @@ class RequestMiddleware:
         limit: RateLimit,
         body_limit: int,
         body_seconds: float,
+        metadata: str,
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
@@ -89,6 +90,7 @@ class RequestMiddleware:
         self._limit = limit
         self._body_limit = body_limit
         self._body_seconds = body_seconds
+        self._metadata = metadata
         self._clock = clock
         self._telemetry = telemetry
 
@@ -118,6 +120,8 @@ class RequestMiddleware:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
+                if exchange.status == 401 and self._metadata:  # RFC 9728: where to find out how to sign in
+                    message["headers"] = [(n, self._with_metadata(n, v)) for n, v in message["headers"]]
                 message["headers"] = [*message["headers"], *exchange.added]
             await send(message)
 
@@ -137,6 +141,11 @@ class RequestMiddleware:
             _log_unforeseen(error, exchange)
             if not exchange.status:
                 await _answer(told, exchange, UNFORESEEN)
+
+    def _with_metadata(self, name: bytes, value: bytes) -> bytes:
+        if name.lower() != b"www-authenticate":
+            return value
+        return value + (b", " if b"=" in value else b" ") + b'resource_metadata="%s"' % self._metadata.encode()
 
     async def _admit(self, exchange: _Exchange) -> None:
         if OPEN.fullmatch(f"{exchange.method} {exchange.path}"):

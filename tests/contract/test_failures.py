@@ -110,7 +110,7 @@ def test_the_endpoint_tells_the_organizations_words_to_whom_it_acts_for_alone(
     )
     intent = Intent(opportunity, Outcome.WON)
     record = Record(1, opportunity, intent, None, "", ItemStatus.FAILED, code, 1, NOW, report)
-    problem = final_answer(StoredOperation(job, record, "o", "k", "c", None, NOW, 1)).failure
+    problem = final_answer(StoredOperation(job, record, "o", "t", "k", "c", NOW, 1)).failure
     assert problem is not None
     assert report["error"]["message"] in problem.message
     assert report["stands"] in problem.message

@@ -51,7 +51,8 @@ def test_the_test_of_a_connection_passes_with_a_token_and_fails_without(
         assert stage.sent == sent, "the organization is not asked for a stranger"
         good = client.get("/connection", headers=signed_in(entra, version))
         expired = client.get("/connection", headers=signed_in(entra, version, exp=1))
-    assert (without.status_code, without.headers["WWW-Authenticate"]) == (401, "Bearer")
+    metadata = f"{URL}/.well-known/oauth-protected-resource/mcp"
+    assert (without.status_code, without.headers["WWW-Authenticate"]) == (401, f'Bearer resource_metadata="{metadata}"')
     assert (good.status_code, good.json()["organization"]) == (200, stage.embedded.url)
     assert (expired.status_code, expired.json()["error"]["code"]) == (401, "token_expired")
     assert "WWW-Authenticate" in expired.headers

@@ -5,17 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
-from typing import Protocol
-
-
-class UserTokens(Protocol):
-    """The tokens that are got for one assertion."""
-
-    def token(self) -> str:
-        """Return a token. Raises SignInError."""
-
-    def renew(self, rejected: str, claims: str = "") -> str:
-        """Return a token in place of `rejected`. Raises SignInError."""
+from typing import Any
 
 
 class LatestAssertion:
@@ -25,7 +15,7 @@ class LatestAssertion:
     the same user may have brought a fresh one.
     """
 
-    def __init__(self, tokens: Callable[[str], UserTokens]) -> None:
+    def __init__(self, tokens: Callable[[str], Any]) -> None:
         self._tokens = tokens
         self._assertion = ""
 
@@ -36,11 +26,11 @@ class LatestAssertion:
 
     def token(self) -> str:
         """Return a token. Raises SignInError."""
-        return self._tokens(self._assertion).token()
+        return str(self._tokens(self._assertion).token())
 
     def renew(self, rejected: str, claims: str = "") -> str:
         """Return a token in place of `rejected`. Raises SignInError."""
-        return self._tokens(self._assertion).renew(rejected, claims)
+        return str(self._tokens(self._assertion).renew(rejected, claims))
 
 
 def expiry(token: str) -> float:

@@ -75,7 +75,7 @@ class TokenValidator:
         if _text(claims, "iss") != issuers.get(_text(claims, "ver")):
             raise unauthorized("token_issuer", "The issuer of the token does not belong to its tenant and version.")
         if _text(claims, "aud") not in self._admission.audiences:
-            raise unauthorized("token_audience", "The token is meant for another application.")
+            raise unauthorized("token_audience", _wrong_audience(claims, self._admission))
         now = self._clock.now().timestamp()
         if _moment(claims, "exp") <= now - LEEWAY:
             raise unauthorized("token_expired", "The token has expired. Sign in to the connection again.")
@@ -112,6 +112,14 @@ def _check_application(claims: Mapping[str, Any], roles: list[str], admission: A
             "users_only",
             "This endpoint acts on behalf of users, and an application's token has none. Sign in as a user.",
         )
+
+
+def _wrong_audience(claims: Mapping[str, Any], admission: Admission) -> str:
+    """Return what the token is for and what it should be for: ids of applications, which are no secrets."""
+    came = _text(claims, "aud")
+    told = came if came.isascii() and came.isprintable() and '"' not in came and len(came) <= 200 else "something else"
+    expected = " or ".join(sorted(admission.audiences))
+    return f"The token is for {told or 'nobody'}, and must be for {expected}. Correct the connection's resource."
 
 
 def unauthorized(code: str, message: str) -> RequestRefused:

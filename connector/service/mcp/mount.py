@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 
 
+METADATA_PATH = "/.well-known/oauth-protected-resource"
+
+
 def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], AbstractAsyncContextManager[None]]:
     """Serve the tools of `app` at `/mcp`; the app's lifespan must run within the context that is returned.
 

@@ -28,7 +28,9 @@ INSTRUCTIONS = (
     "nothing happens twice."
 )
 
-_OWN_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding"))
+WAIT_SECONDS = 40
+"""Seconds after which a tool answers that its operation is still running; clients give up at 60."""
+_OWN_HEADERS = frozenset((b"accept", b"content-type", b"content-length", b"transfer-encoding", b"prefer"))
 _BY_NAME: Mapping[str, Tool] = {tool.name: tool for tool in TOOLS}
 _ACCEPTED, _FAILED = 202, 400
 
@@ -140,7 +142,11 @@ async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapp
     """Ask `app` within this process, as whoever sent `request`."""
     sent = b"" if body is None else json.dumps(body).encode()
     headers = [(name, value) for name, value in request.scope["headers"] if name not in _OWN_HEADERS]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(sent)).encode())]
+    headers += [
+        (b"prefer", b"wait=%d" % WAIT_SECONDS),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(sent)).encode()),
+    ]
     kept = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
             if key in request.scope}  # fmt: skip
     scope = kept | {

@@ -37,73 +37,29 @@ from connector.service.schemas.response_models import (
 
 _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
 
-OpportunityId = Annotated[
-    UUID,
-    BeforeValidator(read_opportunity),
-    Path(
-        alias="id",
-        title="Opportunity",
-        description="The id of the opportunity.",
-        json_schema_extra=_ENCODED | IMPORTANT,
-    ),
-]
-OperationId = Annotated[
-    str,
-    Path(
-        alias="id",
-        title="Operation",
-        description="The id of the operation, as its answer gave it.",
-        min_length=1,
-        max_length=512,
-        json_schema_extra=_ENCODED,
-    ),
-]
-SubscriptionKey = Annotated[
-    str,
-    Path(
-        alias="id",
-        title="Subscription",
-        description="The part of the subscription's address that only its owner knows.",
-        min_length=1,
-        max_length=512,
-        json_schema_extra=_ENCODED,
-    ),
-]
-IdempotencyHeader = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        title="Idempotency Key Header",
-        description="The same as the field of the body, for callers who prefer a header.",
-        max_length=LONGEST_KEY + 2,
-        json_schema_extra=ADVANCED,
-    ),
-]
-OutcomeQuery = Annotated[
-    Outcome | None,
-    BeforeValidator(lowered),
-    Query(alias="outcome", title="Outcome", description="Lists only the status reasons that fit this outcome."),
-]
-ReasonsTable = Annotated[
-    Literal["opportunity", "quote"],
+OpportunityId = Annotated[UUID, BeforeValidator(read_opportunity), Path(alias="id", title="Opportunity",
+    description="The id of the opportunity.", json_schema_extra=_ENCODED | IMPORTANT)]  # fmt: skip
+OperationId = Annotated[str, Path(alias="id", title="Operation", min_length=1, max_length=512,
+    description="The id of the operation, as its answer gave it.", json_schema_extra=_ENCODED)]  # fmt: skip
+SubscriptionKey = Annotated[str, Path(alias="id", title="Subscription", min_length=1, max_length=512,
+    description="The part of the subscription's address that only its owner knows.",
+    json_schema_extra=_ENCODED)]  # fmt: skip
+IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", title="Idempotency Key Header",
+    description="The same as the field of the body, for callers who prefer a header.", max_length=LONGEST_KEY + 2,
+    json_schema_extra=ADVANCED)]  # fmt: skip
+OutcomeQuery = Annotated[Outcome | None, BeforeValidator(lowered), Query(alias="outcome", title="Outcome",
+    description="Lists only the status reasons that fit this outcome.")]  # fmt: skip
+ReasonsTable = Annotated[Literal["opportunity", "quote"],
     BeforeValidator(lambda value: lowered(value) or "opportunity"),
-    Query(alias="table", title="Table", description="The table whose status reasons are wanted."),
-]
-ColumnsTable = Annotated[
-    Literal["opportunityclose", "quoteclose"],
+    Query(alias="table", title="Table", description="The table whose status reasons are wanted.")]  # fmt: skip
+ColumnsTable = Annotated[Literal["opportunityclose", "quoteclose"],
     BeforeValidator(lambda value: lowered(value) or "opportunityclose"),
-    Query(alias="table", title="Table", description="The table whose custom columns are wanted."),
-]
-StatusQuery = Annotated[
-    OperationStatus | None,
-    BeforeValidator(lowered),
-    Query(alias="status", title="Status", description="Lists only the operations that are there."),
-]
-TopQuery = Annotated[
-    Annotated[int, Field(ge=1, le=200)],
+    Query(alias="table", title="Table", description="The table whose custom columns are wanted.")]  # fmt: skip
+StatusQuery = Annotated[OperationStatus | None, BeforeValidator(lowered), Query(alias="status", title="Status",
+    description="Lists only the operations that are there.")]  # fmt: skip
+TopQuery = Annotated[Annotated[int, Field(ge=1, le=200)],
     BeforeValidator(lambda value: 50 if is_empty(value) else value),
-    Query(alias="top", title="Top", description="How many operations to list at most."),
-]
+    Query(alias="top", title="Top", description="How many operations to list at most.")]  # fmt: skip
 
 FAILURES: Mapping[int, str] = {
     400: "The request is malformed, or names a status reason or column that the organization does not have.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from uuid import UUID
@@ -109,7 +110,7 @@ class OperationRoutes:
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
     ) -> JSONResponse:
         """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
-        until = request.state.began + self._options.deadline
+        until = request.state.began + patience(request, self._options.deadline)
         caller, headers = caller_of(request), headers_of(request)
         state = request.state
         ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace)
@@ -180,6 +181,12 @@ def caller_or_none(request: Request) -> Caller | None:
     """Return who calls, if the route is open to all and nobody signed in."""
     caller: Caller | None = request.state.caller
     return caller
+
+
+def patience(request: Request, deadline: float) -> float:
+    """Return for how many seconds a request may wait: `deadline`, or less where it prefers that (RFC 7240)."""
+    preferred = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
+    return min(deadline, float(preferred[1])) if preferred else deadline
 
 
 def headers_of(request: Request) -> Mapping[str, str]:

@@ -40,7 +40,7 @@ from connector.service.operations.operation_specs import (
 )
 from connector.service.operations.waiting import Waiter, WaitKind
 from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy
-from connector.service.routes.operation_routes import caller_of, json_response
+from connector.service.routes.operation_routes import caller_of, json_response, patience
 from connector.service.schemas.request_models import PlanBody
 from connector.service.schemas.response_models import (
     CloseColumns,
@@ -124,7 +124,7 @@ class ReadingRoutes:
         Raises RequestRefused when it has not said anything by the deadline: 429 with its own time, else 503.
         """
         caller = caller_of(request)
-        left = request.state.began + self._options.deadline - self._clock.monotonic()
+        left = request.state.began + patience(request, self._options.deadline) - self._clock.monotonic()
         stopped = self._organizations.stopped(caller)
         if stopped > left:
             raise RequestRefused(_late(stopped))
