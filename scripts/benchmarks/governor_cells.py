@@ -17,8 +17,8 @@ from connector.emulator.limits.protection import Limits
 from scripts.benchmarks.scenarios import Scenario, drawn
 from scripts.benchmarks.virtual_service import Load, Neighbour, Rule, Seconds, Service
 
-LONG = 7200.0
-"""Seconds: 24 windows."""
+LONG = 10_800.0
+"""Seconds: 36 windows."""
 FIFTH: Mapping[str, float] = {"requests": 1200, "execution_seconds": 240.0, "concurrency": 10}
 STRAGGLER, ONE_IN = 110.0, 300
 """One request in so many takes so many seconds: just below the two minutes that end an operation."""
@@ -48,9 +48,9 @@ class CellFigures:
 
 
 class Polite:
-    """A program of many threads, all of which wait when one of them is told to, exactly as long as it is told."""
+    """A program that asks one thing after the other, without end, and waits exactly as long as it is told."""
 
-    def __init__(self, threads: int = 16, patience: float | None = None) -> None:
+    def __init__(self, threads: int = 1, patience: float = float("inf")) -> None:
         self._free = threads
         self._held_until = 0.0
         self._patience = patience
@@ -70,12 +70,12 @@ class Polite:
         self._free += 1
         if feedback.facet is not None:
             wait = feedback.retry_after or 1.0
-            self._held_until = max(self._held_until, now + (wait if self._patience is None else self._patience))
+            self._held_until = max(self._held_until, now + min(wait, self._patience))
 
 
 def rude() -> Rule:
-    """Return a program that waits a second, whatever it is told."""
-    return Polite(patience=1.0)
+    """Return a program that waits ten seconds at most, whatever it is told."""
+    return Polite(patience=10.0)
 
 
 NEIGHBOURS: Mapping[str, Callable[[], Rule]] = {"polite": Polite, "rude": rude}
@@ -146,7 +146,7 @@ def _beside(kind: str, number: int, seconds: float) -> Scenario:
 def play(cell: Scenario, *, seed: int = 1) -> CellFigures:
     """Play a cell with the connector's governor."""
     service = cell.service
-    governor = Governor(0.0, Budget(window=service.limits.window_seconds))
+    governor = Governor(0.0, Budget(window=service.limits.window_seconds), chance=random.Random(seed))
     load = Load(service, [governor], seed=seed)
     outcome = load.run(cell.seconds)
     start, end = (COME, GO) if service.neighbours else (0.0, cell.seconds)

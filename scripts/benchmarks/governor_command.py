@@ -7,9 +7,9 @@ import json
 import sys
 import time
 
-from scripts.benchmarks import governor
+from scripts.benchmarks import governor, governor_ablation, governor_cells, governor_jobs
 from scripts.benchmarks.conditions import conditions
-from scripts.benchmarks.records import keep
+from scripts.benchmarks.records import keep, markdown
 
 DRAWN = (
     "documented limits, 2 servers, 1 s",
@@ -22,6 +22,12 @@ DRAWN = (
 
 def main(options: argparse.Namespace) -> int:
     """Play the scenarios and tell what came of it; returns 1 when a target is missed."""
+    if options.ablate:
+        sys.stdout.write("| rule | points without it, at most | where |\n|---|---|---|\n")
+        governor_ablation.table(governor_ablation.ablate(), sys.stdout.write)
+        return 0
+    if options.jobs or options.cells:
+        return _jobs_and_cells(options)
     began, before = time.monotonic(), conditions()
     figures, others = governor.run(quick=options.quick)
     summary = governor.summary(figures)
@@ -39,3 +45,35 @@ def main(options: argparse.Namespace) -> int:
         keep("governor-quick" if options.quick else "governor", {**data, "curves": curves}, tables)
     sys.stdout.write(json.dumps(data) + "\n" if options.json else f"{tables}\n{json.dumps(summary, indent=2)}\n")
     return 1 if summary["missed"] else 0
+
+
+def _jobs_and_cells(options: argparse.Namespace) -> int:
+    """Play jobs of a number of rows, and services that are not as documented."""
+    jobs = [governor_jobs.play(job, seed=options.seed) for job in governor_jobs.jobs()] if options.jobs else []
+    cells = governor_cells.cells(quick=options.quick) if options.cells else iter(())
+    services = [governor_cells.play(cell, seed=options.seed) for cell in cells]
+    rows = [[job.name, f"{job.least:,.1f} s", f"{job.took:,.1f} s", f"{job.ratio:.2f}", _refused(job)] for job in jobs]
+    tables = markdown(["job", "least time", "took", "ratio", "refused"], rows) if jobs else ""
+    head = ["service", "together", "ours", "ours when they have left", "refused"]
+    lines = [
+        [one.name, *(_percent(share) for share in (one.together, one.ours, one.after)), _refused(one)]
+        for one in services
+    ]
+    tables += markdown(head, lines) if services else ""
+    data = {
+        "benchmark": "governor jobs",
+        "jobs": [job.data() for job in jobs],
+        "cells": [cell.data() for cell in services],
+    }
+    if options.keep:
+        keep("governor-jobs", data, tables)
+    sys.stdout.write(json.dumps(data) + "\n" if options.json else tables)
+    return int(any(job.ratio < governor_jobs.LEAST_SHARE or job.early for job in jobs))
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
+
+
+def _refused(figures: governor_jobs.JobFigures | governor_cells.CellFigures) -> str:
+    return f"{figures.share_429:.2%}"

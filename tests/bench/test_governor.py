@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.benchmarks import scenarios
+from scripts.benchmarks import governor_cells, governor_jobs, scenarios
+from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.scenarios import Scenario
 from scripts.benchmarks.trial import PEERS, other, ours
 
@@ -44,3 +45,21 @@ def test_a_service_allows_what_its_scarcest_budget_does() -> None:
     assert by_time.service.allowed(0, 600) == pytest.approx(2 * 2 * 600)
     dropping = scenarios.dropping(1, "50 ms", 300)
     assert dropping.service.allowed(0, 900) == pytest.approx(20 * 300 + 10 * 300 + 20 * 300)
+
+
+@pytest.mark.parametrize("job", [Job(100, 1, 1.2), Job(300, 4, 1.2), Job(1000, 1, 0.2), Job(3000, 1, 1.2)], ids=str)
+def test_a_job_is_done_in_less_than_twice_the_least_time(job: Job) -> None:
+    figures = governor_jobs.play(job)
+    assert figures.ratio >= governor_jobs.LEAST_SHARE
+    assert figures.share_429 < 0.005
+    assert figures.early == 0
+
+
+def test_beside_a_polite_neighbour_both_get_on_and_all_is_ours_when_it_has_left() -> None:
+    (cell,) = (cell for cell in governor_cells.cells(quick=True) if cell.name.startswith("1 polite"))
+    figures = governor_cells.play(cell)
+    assert figures.together >= 0.9
+    assert 0.6 <= figures.ours <= 0.8, "it takes a quarter of what there is"
+    assert figures.after is not None
+    assert figures.after >= 0.95
+    assert figures.share_429 < 0.005

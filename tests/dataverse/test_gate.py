@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -168,7 +169,9 @@ def test_when_the_time_told_is_over_one_request_goes_whatever_we_think_is_left(c
 
     gate = Gate(service, clock)
     assert [gate(get()).status for _ in range(4)] == [429, 429, 429, 200]
-    assert sent == pytest.approx([0, 2, 4, 6])
+    assert sent[1] == pytest.approx(2), "at first exactly as told"
+    gaps = [later - earlier - 2 for earlier, later in pairwise(sent[1:])]
+    assert 5 <= gaps[0] <= 10 <= gaps[1] <= 20, "refused again, it stays away longer each time"
 
 
 @pytest.mark.parametrize("longest", [0.0, 5.0])

@@ -7,6 +7,8 @@ from collections import deque
 
 SLOW = 2.5
 """Answers this many times slower than usual mean that more at once only makes them wait."""
+LONGEST = 10.0
+"""What takes more than so many times as long as usual counts as that: one such request must not slow the next ones."""
 BLOCK = 100
 """Answers whose mean says how fast the service is: fewer say it too roughly where answers differ much."""
 PERIODS = 30
@@ -52,9 +54,9 @@ class ServiceTime:
 
     def add(self, now: float, seconds: float, in_flight: int) -> None:
         """Take one measurement in, made while so many requests were in flight."""
-        self.mean.add(seconds)
         size = math.log(max(seconds, 1e-6))
         self._recent.add(size)
+        self.mean.add(min(seconds, LONGEST * math.exp(self._recent.value)))
         if not self._block.count:
             self._in_flight = in_flight
         self._block.add(size)

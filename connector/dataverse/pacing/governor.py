@@ -16,13 +16,14 @@ A refusal stops everything until its Retry-After has passed.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import FEWEST, ConcurrencyLimiter, ServiceTime
 from connector.dataverse.pacing.forecast import RemainingBudget, Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
-from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
+from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget, LimitEstimate, SlidingWindow
 from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer
 
 BATCH_SECONDS = 4.0
@@ -41,6 +42,8 @@ EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 PROBE_SECONDS = 5.0
 """After a refusal one request goes first; when it takes longer than this, the others follow all the same."""
+NOT_OURS = 0.1
+"""A window that is full although we have used so much less of it was filled by others under the same user too."""
 EXPLORING_AT_FIRST = 12
 """So many of them at once while new servers keep showing up, every second request; later one at a time."""
 
@@ -51,8 +54,15 @@ class Governor:
     Times are seconds on one monotonic clock. No more than `connections` requests are in flight.
     """
 
-    def __init__(self, now: float, budget: Budget = DOCUMENTED, connections: float = float("inf")) -> None:
+    def __init__(
+        self,
+        now: float,
+        budget: Budget = DOCUMENTED,
+        connections: float = float("inf"),
+        chance: random.Random | None = None,
+    ) -> None:
         self._budget = budget
+        self._chance = chance or random.Random()
         self._connections = connections
         self._unaddressed = InFlight()
         self._servers: dict[str, WebServer] = {"": WebServer("", budget, now, self._unaddressed)}
@@ -61,6 +71,7 @@ class Governor:
         self._held_until = float("-inf")
         self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
         self._probe: Permit | None = None
+        self._again = 0  # refusals in a row that came although we had waited as told
         self._in_flight = 0
         self._since_explored = 0
         self._nothing_new = 0
@@ -173,10 +184,13 @@ class Governor:
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in the answer to the request that `permit` allowed."""
         self._release(permit)
-        if permit is self._probe and feedback.facet is None:
+        came_back = permit is self._probe
+        if came_back and feedback.facet is None:
             self._refuser = self._probe = None
+            self._again = 0
         server = self._answered_by(now, permit, feedback.server)
         if feedback.facet is not None:
+            self._again += came_back
             self._refusal(now, server, feedback)
         elif feedback.executed:
             self._execution(now, server, permit, feedback)
@@ -212,6 +226,7 @@ class Governor:
         self._refused += 1
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
+        stopped += self._further_back()
         self._held_until = max(self._held_until, now + stopped)
         self._refuser, self._probe = server, None
         if now < server.refused_until:
@@ -220,15 +235,42 @@ class Governor:
         number = feedback.number
         match feedback.facet:
             case Facet.COUNT:
-                server.sent.add_spread(now, server.count.refused(now, server.sent.used(now), stopped, number))
+                self._window_refusal(now, server, server.sent, server.count, stopped, number)
             case Facet.TIME:
-                server.executed.add_spread(now, server.time.refused(now, server.executed.used(now), stopped, number))
+                self._window_refusal(now, server, server.executed, server.time, stopped, number)
             case Facet.CONCURRENCY:
                 server.concurrency.refused(now, server.in_flight, stopped, number)
             case _:
                 self._concurrency.failed(float(FEWEST), self._in_flight + 1)
         if number is not None:
             self._spread(now, feedback.facet, number, stopped)
+
+    def _window_refusal(
+        self,
+        now: float,
+        server: WebServer,
+        window: SlidingWindow,
+        limit: LimitEstimate,
+        stopped: float,
+        number: float | None,
+    ) -> None:
+        """Learn from a refusal that a window is full; what we have not used of it, others have: leave them more."""
+        used = window.used(now)
+        others = limit.refused(now, used, stopped, number)
+        if self._again or (number is not None and used < (1 - NOT_OURS) * limit.value):
+            server.yielded.more(now)
+        window.add_spread(now, others)
+
+    def _further_back(self) -> float:
+        """Return how many seconds to stay away beyond what we are told: none at first.
+
+        Refused again after waiting as told, somebody else under the same user keeps the penalty going. Two who both
+        come back exactly as told prolong it for each other for good; so each time twice as far back, at random.
+        """
+        if not self._again:
+            return 0.0
+        most = self._budget.window / 60 * 2.0 ** min(self._again, 5)
+        return most * self._chance.uniform(0.5, 1.0)
 
     def _spread(self, now: float, facet: Facet | None, number: float, stopped: float) -> None:
         """Let all servers know a limit that one of them named: servers of an organization are alike."""

@@ -164,13 +164,13 @@ class LimitEstimate:
     """
 
     __slots__ = (
-        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_number", "_origin", "_probe_from",
-        "_since", "value",
+        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_origin", "_probe_from",
+        "_since", "number", "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
         self.value = value
-        self._number = value
+        self.number = value
         self._bias = 1.0
         self._horizon = horizon
         self._heard_at = float("-inf")
@@ -225,7 +225,7 @@ class LimitEstimate:
             return used if used >= self.value / 2 else self.value
         if self._grows and (number <= used <= MOST_BIAS * number):
             self._bias = used / number
-        self._number = number
+        self.number = number
         return number * self._bias
 
     def _look_again(self, start: float, pause: float) -> None:
@@ -238,8 +238,8 @@ class LimitEstimate:
 
         What stops everybody for minutes is not tried by each server in turn.
         """
-        if number < (1 - NEWS) * self._number:
-            self._number = number
+        if number < (1 - NEWS) * self.number:
+            self.number = number
             self.value = min(self.value, number * self._bias)
             self._look_again(now + stopped, ASSUMED * self._horizon)
 

@@ -44,6 +44,30 @@ class InFlight:
         self.seconds = max(0.0, self.seconds - seconds) if self.requests else 0.0
 
 
+class Yielded:
+    """The share of the limits that is left to others under the same user: more with each refusal that they cause.
+
+    A window after the last such refusal it begins to shrink, by half in each window: when they leave, all is ours.
+    """
+
+    __slots__ = ("_at", "_share", "_window")
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._share = 0.0
+        self._at = float("-inf")
+
+    def share(self, now: float) -> float:
+        """Return the share that is left to others now."""
+        windows = (now - self._at) / self._window
+        return self._share * 0.5 ** max(0.0, windows - 1) if self._share else 0.0
+
+    def more(self, now: float) -> None:
+        """Leave them a tenth of the limits more, half at most."""
+        self._share = min(0.5, self.share(now) + 0.1)
+        self._at = now
+
+
 class WebServer:
     """One web server, as one user sees it. `key` is its affinity cookie's value, empty when there is none.
 
@@ -56,7 +80,7 @@ class WebServer:
 
     __slots__ = (
         "addressed", "budget", "concurrency", "count", "executed", "key", "last_at",
-        "refused_until", "sent", "strayed", "time", "unaddressed",
+        "refused_until", "sent", "strayed", "time", "unaddressed", "yielded",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +100,7 @@ class WebServer:
         self.last_at = float("-inf")
         self.refused_until = float("-inf")
         self.strayed = 0
+        self.yielded = Yielded(window)
 
     def learnt(self) -> LimitEstimates:
         """Return the estimates as they stand, for a server not met before."""
@@ -118,9 +143,10 @@ class WebServer:
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
+        usable = limit.value - self.yielded.share(now) * limit.number
         if not limit.confirmed(now):
-            return MARGIN * limit.value
-        return limit.value if window.fresh else TOLD_MARGIN * limit.value
+            return MARGIN * usable
+        return usable if window.fresh else TOLD_MARGIN * usable
 
     def remaining(self, now: float, servers: int) -> tuple[RemainingBudget, RemainingBudget]:
         """Return what is left of both windows and what comes back, the count first.
