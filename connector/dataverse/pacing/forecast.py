@@ -35,6 +35,14 @@ class Workload:
     fastest: float
 
 
+def average(budgets: Sequence[RemainingBudget]) -> RemainingBudget:
+    """Return what an average server has left."""
+    number = len(budgets)
+    steps = zip(*(budget.returning for budget in budgets), strict=True)
+    room, fresh = (sum(getattr(budget, name) for budget in budgets) / number for name in ("room", "fresh"))
+    return RemainingBudget(room, fresh, [sum(step) / number for step in steps])
+
+
 class _Spending:
     """A budget as it is spent, step after step, in its own unit."""
 

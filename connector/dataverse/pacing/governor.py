@@ -17,13 +17,12 @@ A refusal stops everything until its Retry-After has passed.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import FEWEST, ConcurrencyLimiter, ServiceTime
-from connector.dataverse.pacing.forecast import RemainingBudget, Workload, seconds_for
+from connector.dataverse.pacing.forecast import Workload, average, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
-from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget, LimitEstimate, SlidingWindow
+from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer
 
 BATCH_SECONDS = 4.0
@@ -42,8 +41,6 @@ EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 PROBE_SECONDS = 5.0
 """After a refusal one request goes first; when it takes longer than this, the others follow all the same."""
-NOT_OURS = 0.1
-"""A window that is full although we have used so much less of it was filled by others under the same user too."""
 EXPLORING_AT_FIRST = 12
 """So many of them at once while new servers keep showing up, every second request; later one at a time."""
 
@@ -232,34 +229,12 @@ class Governor:
         if now < server.refused_until:
             return
         server.refused_until = now + stopped
-        number = feedback.number
-        match feedback.facet:
-            case Facet.COUNT:
-                self._window_refusal(now, server, server.sent, server.count, stopped, number)
-            case Facet.TIME:
-                self._window_refusal(now, server, server.executed, server.time, stopped, number)
-            case Facet.CONCURRENCY:
-                server.concurrency.refused(now, server.in_flight, stopped, number)
-            case _:
-                self._concurrency.failed(float(FEWEST), self._in_flight + 1)
-        if number is not None:
-            self._spread(now, feedback.facet, number, stopped)
-
-    def _window_refusal(
-        self,
-        now: float,
-        server: WebServer,
-        window: SlidingWindow,
-        limit: LimitEstimate,
-        stopped: float,
-        number: float | None,
-    ) -> None:
-        """Learn from a refusal that a window is full; what we have not used of it, others have: leave them more."""
-        used = window.used(now)
-        others = limit.refused(now, used, stopped, number)
-        if self._again or (number is not None and used < (1 - NOT_OURS) * limit.value):
-            server.yielded.more(now)
-        window.add_spread(now, others)
+        if feedback.facet is Facet.OTHER:
+            self._concurrency.failed(float(FEWEST), self._in_flight + 1)
+            return
+        server.refused(now, feedback, stopped, again=self._again > 0)
+        for known in self._servers.values():
+            known.told_elsewhere(now, feedback, stopped)
 
     def _further_back(self) -> float:
         """Return how many seconds to stay away beyond what we are told: none at first.
@@ -271,15 +246,6 @@ class Governor:
             return 0.0
         most = self._budget.window / 60 * 2.0 ** min(self._again, 5)
         return most * self._chance.uniform(0.5, 1.0)
-
-    def _spread(self, now: float, facet: Facet | None, number: float, stopped: float) -> None:
-        """Let all servers know a limit that one of them named: servers of an organization are alike."""
-        for server in self._servers.values():
-            limit = {Facet.COUNT: server.count, Facet.TIME: server.time, Facet.CONCURRENCY: server.concurrency}.get(
-                facet or Facet.OTHER
-            )
-            if limit is not None:
-                limit.told_elsewhere(now, number, stopped)
 
     def _answered_by(self, now: float, permit: Permit, key: str) -> WebServer:
         """Return the server that answered, known from now on."""
@@ -376,17 +342,9 @@ class Governor:
         """
         servers, budget = len(self._servers), self._budget
         left = [server.remaining(now, servers) for server in self._servers.values()]
-        count, time = (_average([pair[which] for pair in left]) for which in (0, 1))
+        count, time = (average([pair[which] for pair in left]) for which in (0, 1))
         if requests > 0 and seconds > 0:
             fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         waiting = max(0.0, self._held_until - now)
         return waiting + seconds_for(work, count, time, window=budget.window, spread=budget.spread)
-
-
-def _average(budgets: Sequence[RemainingBudget]) -> RemainingBudget:
-    """Return what an average server has left."""
-    number = len(budgets)
-    steps = zip(*(budget.returning for budget in budgets), strict=True)
-    room, fresh = (sum(getattr(budget, name) for budget in budgets) / number for name in ("room", "fresh"))
-    return RemainingBudget(room, fresh, [sum(step) / number for step in steps])

@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from connector.dataverse.pacing.forecast import STEPS, RemainingBudget
+from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
 MARGIN = 0.985
 """The share of a limit that is used where the service does not say what is left: clocks and counting differ."""
 TOLD_MARGIN = 0.995
 """The same where it does: requests in flight take longer than expected. What is fresh is used to the last."""
+NOT_OURS = 0.1
+"""A window that is full although we have used so much less of it was filled by others under the same user too."""
 NEVER = float("inf")
 
 
@@ -175,6 +178,30 @@ class WebServer:
             self.count.hear(now, requests_left, self.sent.used(now))
         if seconds_left is not None:
             self.time.hear(now, seconds_left, self.executed.used(now))
+
+    def refused(self, now: float, feedback: Feedback, stopped: float, *, again: bool) -> None:
+        """Learn from a refusal that stops us for `stopped` seconds; `again` says that we had waited as told.
+
+        What we have not used of a full window, others have: from now on they are left more.
+        """
+        limit, number = self._limit(feedback.facet), feedback.number
+        if limit is self.concurrency:
+            limit.refused(now, self.in_flight, stopped, number)
+            return
+        window = self.sent if limit is self.count else self.executed
+        used = window.used(now)
+        others = limit.refused(now, used, stopped, number)
+        if again or (number is not None and used < (1 - NOT_OURS) * limit.value):
+            self.yielded.more(now)
+        window.add_spread(now, others)
+
+    def told_elsewhere(self, now: float, feedback: Feedback, stopped: float) -> None:
+        """Take in what another server named: servers of an organization are alike."""
+        if feedback.number is not None:
+            self._limit(feedback.facet).told_elsewhere(now, feedback.number, stopped)
+
+    def _limit(self, facet: Facet | None) -> LimitEstimate:
+        return {Facet.COUNT: self.count, Facet.TIME: self.time}.get(facet or Facet.OTHER, self.concurrency)
 
     def grow(self, now: float) -> None:
         """Let the estimates that hold us back grow, each when its time has come."""
