@@ -26,7 +26,7 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "exploring later": (governor, "EXPLORE_EVERY", 1_000_000),
     "one request goes first": (governor, "PROBE_SECONDS", 0.0),
     "further back": (governor.Governor, "_further_back", lambda _: 0.0),
-    "leaving others more": (web_servers.Yielded, "more", _never),
+    "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "margin where left is told": (web_servers, "TOLD_MARGIN", 1.0),
     "margin where it is not": (web_servers, "MARGIN", 1.0),
     "fewer while answers are slow": (concurrency, "SLOW", 1e9),

@@ -6,7 +6,7 @@ import random
 
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
-from connector.dataverse.pacing.web_servers import Yielded
+from connector.dataverse.pacing.web_servers import ReservedQuota
 
 REFUSED = Feedback(facet=Facet.TIME, retry_after=10.0, number=1200)
 
@@ -49,13 +49,13 @@ def test_a_window_that_others_filled_leaves_them_more_and_less_again_when_they_h
     governor = Governor(0.0)
     (server,) = governor._servers.values()
     governor.settle(1.0, sent(governor, 0.0), REFUSED)
-    assert server.yielded.share(1.0) == 0.1
+    assert server.for_others.share(1.0) == 0.1
     assert server.executed.used(1.0) > 1199
-    assert server.yielded.share(1.0 + 3 * 300) == 0.025
+    assert server.for_others.share(1.0 + 3 * 300) == 0.025
 
 
 def test_never_more_than_half_is_left_to_others() -> None:
-    yielded = Yielded(300.0)
+    for_others = ReservedQuota(300.0)
     for moment in range(20):
-        yielded.more(float(moment))
-    assert yielded.share(20.0) == 0.5
+        for_others.more(float(moment))
+    assert for_others.share(20.0) == 0.5

@@ -47,7 +47,7 @@ class InFlight:
         self.seconds = max(0.0, self.seconds - seconds) if self.requests else 0.0
 
 
-class Yielded:
+class ReservedQuota:
     """The share of the limits that is left to others under the same user: more with each refusal that they cause.
 
     A window after the last such refusal it begins to shrink, by half in each window: when they leave, all is ours.
@@ -82,8 +82,19 @@ class WebServer:
     """
 
     __slots__ = (
-        "addressed", "budget", "concurrency", "count", "executed", "key", "last_at",
-        "refused_until", "sent", "strayed", "time", "unaddressed", "yielded",
+        "addressed",
+        "budget",
+        "concurrency",
+        "count",
+        "executed",
+        "for_others",
+        "key",
+        "last_at",
+        "refused_until",
+        "sent",
+        "strayed",
+        "time",
+        "unaddressed",
     )  # fmt: skip
 
     def __init__(
@@ -103,7 +114,7 @@ class WebServer:
         self.last_at = float("-inf")
         self.refused_until = float("-inf")
         self.strayed = 0
-        self.yielded = Yielded(window)
+        self.for_others = ReservedQuota(window)
 
     def learnt(self) -> LimitEstimates:
         """Return the estimates as they stand, for a server not met before."""
@@ -146,7 +157,7 @@ class WebServer:
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
-        usable = limit.value - self.yielded.share(now) * limit.number
+        usable = limit.value - self.for_others.share(now) * limit.number
         if not limit.confirmed(now):
             return MARGIN * usable
         return usable if window.fresh else TOLD_MARGIN * usable
@@ -192,7 +203,7 @@ class WebServer:
         used = window.used(now)
         others = limit.refused(now, used, stopped, number)
         if again or (number is not None and used < (1 - NOT_OURS) * limit.value):
-            self.yielded.more(now)
+            self.for_others.more(now)
         window.add_spread(now, others)
 
     def told_elsewhere(self, now: float, feedback: Feedback, stopped: float) -> None:

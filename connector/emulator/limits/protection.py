@@ -106,7 +106,7 @@ class Throttle:
 
 
 @dataclass(frozen=True, slots=True)
-class RemainingQuota:
+class ReservedQuota:
     """What a user has left on one server: requests and seconds of execution time in the window."""
 
     requests: int
@@ -256,11 +256,11 @@ class Protection:
         """Count `count` operations towards the user's entitlement; each operation of a batch is one (documented)."""
         self.entitlement[user] = self.entitlement.get(user, 0) + count
 
-    def remaining(self, user: str, server: int, now: float) -> RemainingQuota:
+    def remaining(self, user: str, server: int, now: float) -> ReservedQuota:
         """Return what `user` has left on `server`, never negative."""
         window = self._account(user, server, now).window
         limits = self.limits
-        return RemainingQuota(
+        return ReservedQuota(
             max(0, limits.requests - window.count), max(0.0, limits.execution_seconds - window.seconds)
         )
 
