@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from connector.emulator.api.paging import SortKey
@@ -13,13 +13,14 @@ from connector.emulator.odata.options import Options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
 from connector.emulator.odata.sql import AliasedTable, SqlCondition, compile_filter, compile_order, no_property, related
 from connector.emulator.odata.values import EDM
-from connector.emulator.world.schema import Collection, Lookup, Schema, Table
+from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 
 MOST_EXPANDS = 15
 """Expand options in one query (join-tables.md)."""
 
 READ_OPTIONS = ("$select", "$filter", "$orderby", "$expand", "$top", "$count", "$skiptoken")
 ROW_OPTIONS = ("$select", "$expand")
+OWNER_ID = "ownerid"
 _TEXT_TYPES = frozenset({"Edm.String", "Edm.Guid", "Edm.Date", "Edm.DateTimeOffset"})
 
 
@@ -39,6 +40,7 @@ class Expansion:
     type_at: int
     reference: bool
     options: str
+    principal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ def _expansion(
         raise no_property(expand.navigation, table)
     if lookup is not None:
         _only_columns(expand)
+        if table.columns[lookup.column].kind is Kind.OWNER:
+            return _principal(schema, projection, expand, annotations, alias)
         at = projection.fetch_also(f'{alias}."{lookup.column}"')
         polymorphic = table.columns[lookup.column].polymorphic
         type_at = projection.fetch_also(f'{alias}."{lookup.column}_type"') if polymorphic else 0
@@ -169,6 +173,20 @@ def _expansion(
     plan = make_plan(schema, schema.tables[target], expand.query, annotations, "x")
     options = "&".join(quote(part, safe="$=,()'/:@*") for part in _split_options(expand.options))
     return Expansion(expand.navigation, lookup, collection, plan, at, type_at, expand.reference, options)
+
+
+def _principal(
+    schema: Schema, projection: Projection, expand: Expand, annotations: Annotations, alias: str
+) -> Expansion:
+    """Return the expansion of an owner: a principal, of which only `ownerid` is known ($metadata)."""
+    for name in (*(expand.query.select or ()), *(inner.navigation for inner in expand.query.expand)):
+        if name != OWNER_ID:
+            raise ODataError(f"Could not find a property named '{name}' on type 'Microsoft.Dynamics.CRM.principal'.")
+    lookup = projection.table.lookups[expand.navigation]
+    at = projection.fetch_also(f'{alias}."{lookup.column}"')
+    plan = make_plan(schema, schema.tables[lookup.target], Query(), annotations, "x")
+    plan = replace(plan, scope=f"({OWNER_ID})")
+    return Expansion(expand.navigation, lookup, None, plan, at, 0, expand.reference, "", principal=True)
 
 
 def _only_columns(expand: Expand) -> None:

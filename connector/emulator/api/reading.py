@@ -11,6 +11,7 @@ from connector.emulator.api.fetchxml import FETCH, OPTIONS, FetchQuery, fetch_of
 from connector.emulator.api.operation import VERSION, ApiRequest, applied, ok
 from connector.emulator.api.paging import FIRST_PAGE, PagingCookie, beyond, next_token, read_token
 from connector.emulator.api.plans import (
+    OWNER_ID,
     READ_OPTIONS,
     ROW_OPTIONS,
     Expansion,
@@ -309,6 +310,8 @@ class ReadOperations:
             return None
         if expansion.reference:
             return {"@odata.id": f"{request.root}/{target.entity_set}({leads})"}
+        if expansion.principal:
+            return {"@odata.type": f"#Microsoft.Dynamics.CRM.{target.logical_name}", OWNER_ID: leads}
         where = f'x."{target.primary_id}" = ? AND {self._world.access.sees(request.caller, target, "Read", "x")}'
         sql = f'SELECT {expansion.plan.select} FROM "{target.logical_name}" x WHERE {where}'
         rows = self._store.rows(sql, (leads,))

@@ -43,6 +43,7 @@ class Switches:
     close_date_zone: str = "user"
     bare_date: str = "utc"
     quote_closedon: str = "set"
+    active_quote_edit: str = "administrators"
     activation_price_list: str = "optional"
     close_row_creation: str = "closes"
     revenue_currency: str = "enforce"

@@ -121,7 +121,7 @@ def update_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name == "opportunity":
         extra = _change_opportunity(records, table, key, values)
     elif name == "quote":
-        extra = _change_quote(records, table, key, values)
+        extra = _change_quote(records, caller, table, key, values)
     elif table.states:
         extra = _change_state(records, table, key, values)
     else:
@@ -186,7 +186,7 @@ def _check_currency(records: Records, key: str, values: Values, row: Row) -> Non
             raise refuse("opportunity.currency_locked")
 
 
-def _change_quote(records: Records, table: Table, key: str, values: Values) -> Row:
+def _change_quote(records: Records, caller: Caller, table: Table, key: str, values: Values) -> Row:
     row = records.get("quote", key, ("statecode", "pricelevelid", "transactioncurrencyid"))
     was = int(row["statecode"] or 0)
     new_state = _whole(values.get("statecode"))
@@ -196,7 +196,9 @@ def _change_quote(records: Records, table: Table, key: str, values: Values) -> R
     if new_state == ACTIVE and was != DRAFT:
         raise refuse("quote.not_draft")
     if DRAFT not in (was, new_state) and not values.keys() <= STATE_COLUMNS:
-        raise refuse("quote.read_only")
+        administrator = caller.administrator and records.switches.active_quote_edit == "administrators"
+        if was != ACTIVE or not administrator:
+            raise refuse("quote.read_only")
     if new_state == ACTIVE and row["pricelevelid"] is None and records.switches.activation_price_list == "required":
         raise refuse("quote.price_list")
     currency = values.get("transactioncurrencyid")

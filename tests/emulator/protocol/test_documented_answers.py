@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.emulator.conftest import CLOSER
 from tests.emulator.protocol.client import Client
 from tests.emulator.protocol.test_batch import batch, statuses
 
@@ -166,3 +167,25 @@ def test_definitions_have_the_documented_properties_and_a_count(client: Client) 
     )
     cast = "Attributes/Microsoft.Dynamics.CRM.StringAttributeMetadata?$select=MaxLength,FormatName,DatabaseLength"
     assert client.get(f"EntityDefinitions(LogicalName='quote')/{cast}")["value"]
+
+
+def test_an_owner_is_a_principal_of_which_only_the_id_is_known(client: Client, account: str) -> None:
+    row = client.get(f"accounts({account})?$select=name,_ownerid_value&$expand=ownerid($select=ownerid)")
+    kind = "#Microsoft.Dynamics.CRM.systemuser"
+    assert row["ownerid"] == {"@odata.type": kind, "ownerid": row["_ownerid_value"]}
+    assert client.get(f"accounts({account})?$expand=ownerid")["ownerid"]["ownerid"] == row["_ownerid_value"]
+    status, _, message = client.error("GET", f"accounts({account})?$expand=ownerid($select=fullname)")
+    assert status == 400
+    assert message == "Could not find a property named 'fullname' on type 'Microsoft.Dynamics.CRM.principal'."
+    user = client.get(f"accounts({account})?$select=name&$expand=owninguser($select=fullname)")["owninguser"]
+    assert user["fullname"]
+
+
+def test_an_administrator_may_edit_an_active_quote_and_others_may_not(client: Client, quotes: list[str]) -> None:
+    # dynamics-365-sales-privacy
+    assert client.send("PATCH", f"quotes({quotes[1]})", {"description": "x"}).status == 204
+    client.world.use(client.world.switches.with_values({"active_quote_edit": "nobody"}))
+    assert client.error("PATCH", f"quotes({quotes[1]})", {"description": "x"})[:2] == (400, "0x8004022e")
+    client.world.use(client.world.switches.with_values({"active_quote_edit": "administrators"}))
+    client.caller = client.world.caller_for(application_id=CLOSER)
+    assert client.error("PATCH", f"quotes({quotes[1]})", {"description": "x"})[:2] == (400, "0x8004022e")

@@ -364,6 +364,7 @@ def test_won_and_closed_are_not_reached_by_update(
 
 @pytest.mark.parametrize("state", [1, 2, 3])
 def test_other_columns_of_a_quote_that_is_no_draft_are_read_only(stranger: Stranger, state: int) -> None:
+    stranger.switch(active_quote_edit="nobody")
     offer = in_state(stranger, state)
     status, code, words = stranger.refused("PATCH", f"quotes({offer})", {"description": "x"})
     assert (status, code) == (400, "0x8004022e")

@@ -272,6 +272,8 @@ def test_columns_of_closed_rows_are_read_only_where_the_sources_say_so(world: Wo
     deal, offer = opportunity(world, admin), quote(world, admin, active=True)
     close(world, admin, "WinOpportunity", deal, 3)
     world.update(admin, "opportunity", deal.id, {"description": "still writable"})
+    world.update(admin, "quote", offer.id, {"description": "an administrator may"})
+    close(world, admin, "CloseQuote", offer, 5)
     with pytest.raises(Refused) as refused:
         world.update(admin, "quote", offer.id, {"description": "no"})
     assert refused.value.code == "0x8004022e"
