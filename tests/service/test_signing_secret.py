@@ -1,0 +1,66 @@
+"""The secret that signs links is whole or not there, and one for all; the platform's header needs a platform."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from connector.errors import SettingsError
+from connector.service.auth.signing_secret import LENGTH, kept_secret
+from connector.settings.environment import load
+
+
+def test_it_is_made_once_and_kept_for_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "jobs.db-secret"
+    first = kept_secret(path)
+    assert (len(first), kept_secret(path)) == (LENGTH, first)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    assert os.name == "nt" or path.stat().st_mode & 0o077 == 0
+
+
+def test_processes_that_begin_together_use_one(tmp_path: Path) -> None:
+    path, together, secrets = tmp_path / "secret", threading.Barrier(8), list[bytes]()
+
+    def begin() -> None:
+        together.wait(60)
+        secrets.append(kept_secret(path))
+
+    threads = [threading.Thread(target=begin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(secrets)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * (LENGTH - 1)])
+def test_one_that_is_too_short_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match="forged"):
+        kept_secret(path)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SettingsError, match="No space left"):
+        kept_secret(tmp_path / "secret")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("platform", [{}, {"WEBSITE_AUTH_ENABLED": "True"}, {"CONTAINER_APP_NAME": "close"}])
+def test_the_platforms_header_is_believed_only_where_a_platform_is(tmp_path: Path, platform: dict[str, str]) -> None:
+    given = {"HOME": str(tmp_path), "DATAVERSE_URL": f"emulator:{tmp_path / 'o.db'}"}
+    given |= {"CONNECTOR_SERVICE_SIGN_IN": "easy_auth", **platform}
+    if platform:
+        assert load(given).service.sign_in == "easy_auth"
+    else:
+        with pytest.raises(SettingsError, match="no platform stands in front"):
+            load(given)
