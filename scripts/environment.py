@@ -43,8 +43,8 @@ def prepared(folder: Path, pins: Path, name: str) -> Path:
     say("Installing the connector and its pinned dependencies (once) ...")
     log = folder / "install.log"
     with log.open("w", encoding="utf-8") as output:
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install"]
-        for what in (["--require-hashes", "-r", pins], ["--no-deps", "--editable", ROOT]):
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+        for what in (["--require-hashes", "-r", str(pins)], ["--no-deps", "--editable", str(ROOT)]):
             if subprocess.call([*pip, *what], stdout=output, stderr=output):
                 _end_with_log(log, name)
     stamp.write_text(wanted, encoding="utf-8")

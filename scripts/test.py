@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CHECKS = (
     ("ruff", "check", "--quiet", "connector", "scripts", "tests"),
-    ("mypy", "--no-error-summary", "connector"),
+    ("mypy", "--no-error-summary"),
 )
 
 

@@ -63,7 +63,7 @@ def test_a_plug_in_that_crashes_is_a_failure_of_the_system(client: Client, quote
 
 def test_an_exception_nobody_meant_is_answered_for(client: Client) -> None:
     def plugin(context: LogicContext) -> None:
-        {}[context.message]
+        dict[str, object]()[context.message]
 
     client.world.logic.add(plugin)
     status, code, message = client.error("POST", "accounts", {"name": "x"})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,7 @@ def test_a_plug_in_that_takes_too_long_is_cut_off(make_face: MakeFace) -> None:
 
 
 @pytest.fixture
-def dataverse_emulator_options() -> Iterator[EmulatorOptions]:
+def dataverse_emulator_options() -> EmulatorOptions:
     return EmulatorOptions(plugins=(example("approval_required"),), seeded=3)
 
 
