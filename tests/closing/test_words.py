@@ -1,0 +1,107 @@
+"""What people read of steps and of what is left out, word by word."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from connector.closing.bypass import NO_BYPASS, Bypass, read_bypass
+from connector.closing.digest import step_data
+from connector.closing.model import (
+    DraftPolicy,
+    Intent,
+    OpportunityState,
+    Outcome,
+    Step,
+    StepKind,
+)
+from connector.closing.reasons import default_of
+from connector.closing.report import alike
+from connector.closing.step_words import opportunity_words, quote_words, step_rows
+from connector.errors import InputError
+from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote_id
+from tests.closing.test_plan import PROJECT, planned, seen
+
+STEP = UUID(int=5)
+
+
+def test_a_row_per_step_begins_where_the_record_was_left() -> None:
+    small = organization((1, 2))
+    plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST))
+    assert step_rows(plan.steps, seen(small), METADATA, {quote_id(1): "5.00"}) == [
+        ("activate quote", "QUO-1 Offer 1, 5.00", "Draft, In Progress", "Active, In Progress"),
+        ("close quote", "QUO-1 Offer 1, 5.00", "Active, In Progress", "Closed, Lost"),
+        ("close quote", "QUO-2 Offer 2", "Active, In Progress", "Closed, Lost"),
+        ("close opportunity", "Fleet", "Open, In Progress", "Lost, Canceled"),
+    ]
+    assert step_rows(plan.steps[-1:], None, METADATA) == [("close opportunity", "Fleet", "", "Lost, Canceled")]
+
+
+def test_a_step_for_all_quotes_and_one_that_deletes_have_rows_too() -> None:
+    small = organization((1, 2), work_based=True)
+    small.known = PROJECT
+    intent = Intent(OPPORTUNITY_ID, Outcome.LOST, drafts=DraftPolicy.DELETE)
+    assert step_rows(planned(small, intent).steps, seen(small), PROJECT)[:2] == [
+        ("delete quote", "QUO-1 Offer 1", "Draft, In Progress", "deleted"),
+        ("close all quotes", "QUO-2", "", "Closed, Lost"),
+    ]
+    bare = Step(StepKind.REOPEN_QUOTE, "quote", quote_id(1), "QUO-1", "", "Update")
+    assert step_rows([bare], None, METADATA) == [("reopen quote", "QUO-1", "", "")]
+
+
+def test_states_and_reasons_are_named_as_the_organization_does_and_once_where_they_are_alike() -> None:
+    assert opportunity_words(1, 3, METADATA) == "Won"
+    assert opportunity_words(2, 77, METADATA) == "Lost, 77"
+    assert quote_words(3, 6, METADATA) == "Closed, Canceled"
+
+
+def test_a_step_as_data_has_no_state_where_it_has_none() -> None:
+    delete = Step(StepKind.DELETE_QUOTE, "quote", quote_id(1), "QUO-1", "", "Delete")
+    assert not {"state", "status_reason", "activity", "activity_id", "competitor_id"} & set(step_data(delete))
+
+
+def test_a_state_without_any_reason_is_told() -> None:
+    with pytest.raises(InputError) as error:
+        default_of("opportunity", METADATA.opportunity_statuses[:2], OpportunityState.WON)
+    assert error.value.message == "The organization's metadata has no status reason for opportunity won."
+    assert error.value.remedy == "Check that the application user may read the table's definition."
+
+
+def test_what_is_left_out_is_read_and_told() -> None:
+    assert read_bypass("", "", "") == NO_BYPASS
+    assert not NO_BYPASS.needs_privilege
+    assert NO_BYPASS.text == ""
+    bypass = read_bypass(" Async, sync,sync", f"{STEP}, {STEP}", " close-connector ")
+    assert bypass == Bypass(("sync", "async"), (STEP,), "close-connector")
+    assert bypass.needs_privilege
+    assert bypass.text == f"leaves out sync, async; leaves out the steps {STEP}; tag close-connector"
+    assert not replace(NO_BYPASS, tag="x").needs_privilege
+
+
+@pytest.mark.parametrize(
+    ("kinds", "steps", "tag", "sentence"),
+    [
+        ("sync,all", "", "", "all cannot be left out; what can is sync, async, flows"),
+        ("", "x", "", "'x' is not a list of step ids (GUIDs) with commas between them"),
+        (
+            "",
+            ",".join(str(UUID(int=number)) for number in range(1, 5)),
+            "",
+            "4 steps are named; the service leaves out at most 3",
+        ),
+        ("", "", "x" * 101, "a tag has at most 100 plain (ASCII) characters on one line"),
+        ("", "", "ä", "a tag has at most 100 plain (ASCII) characters on one line"),
+        ("", "", "a\nb", "a tag has at most 100 plain (ASCII) characters on one line"),
+    ],
+)
+def test_what_cannot_be_left_out_is_told_in_a_sentence(kinds: str, steps: str, tag: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        read_bypass(kinds, steps, tag)
+
+
+def test_refusals_that_differ_in_ids_names_and_numbers_alone_are_alike() -> None:
+    assert alike("Approval 4711 of 'Contoso' is missing.") == alike("Approval 5 of 'Fabrikam' is missing.")
+    assert alike("Approval 4711 is missing.") != alike("Approval 4711 is late.")
