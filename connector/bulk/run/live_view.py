@@ -72,7 +72,7 @@ def drawn(data: Mapping[str, object], now: datetime, stopping: float | None = No
     """
     total, done = int(str(data["total"])), done_of(data)
     bar = Table.grid(padding=(0, 2))
-    share = f"{done:,} of {total:,} ({done / max(1, total):.0%})"
+    share = f"{done:,} of {total:,} ({100 * done // max(1, total)}%)"
     bar.add_row(ProgressBar(max(1, total), done, width=30, complete_style="green", finished_style="green"), Text(share))
     picture = Table.grid(padding=(0, 2))
     picture.add_column(style="bold", no_wrap=True)

@@ -65,7 +65,7 @@ class PlainView:
 def line_of(data: Mapping[str, object]) -> str:
     """Return where a job stands as one line."""
     total, done, pace = int(str(data["total"])), done_of(data), numbers(data)
-    parts = [f"{done:,} of {total:,} ({done / max(1, total):.0%})"]
+    parts = [f"{done:,} of {total:,} ({100 * done // max(1, total)}%)"]
     if pace:
         parts.append(f"{pace['rate']:.1f}/s")
     if pace.get("ceiling"):

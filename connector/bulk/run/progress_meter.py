@@ -17,6 +17,9 @@ RECENT = 30.0
 ENOUGH, ENOUGH_SHARE = 20, 0.05
 """Rows that a run has done, and their share of what it found to do, before it can tell when it will be finished."""
 
+STEADY = 4.0
+"""Seconds for which as many requests as now may be in flight before the rate since then is that of the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
@@ -71,6 +74,8 @@ class ProgressMeter:
         self._done = 0
         self._before = [(client.gate.pace().requests, client.gate.pace().executed) for client in clients]
         self._recent: deque[tuple[float, int]] = deque([(clock.monotonic(), 0)])
+        self._width = 0
+        self._steady = (clock.monotonic(), 0)
 
     def recorded(self, rows: int) -> None:
         """Count rows that were written down."""
@@ -90,7 +95,7 @@ class ProgressMeter:
             in_doubt=sum(state.in_doubt for state in states),
             rate=self._rate(),
             ceiling=sum(ceilings) if requests else None,
-            left=self._left(counts.open, requests, seconds, paces) if requests else None,
+            left=self._left(counts.open, requests, seconds, paces) if requests and not _only_later(counts) else None,
             binding=_binding(paces, states, counts),
             paces=paces,
             desired_state=desired_state,
@@ -104,6 +109,14 @@ class ProgressMeter:
             self._recent.popleft()
         began, count = self._recent[0]
         return (self._done - count) / (now - began) if now > began else 0.0
+
+    def _steady_rate(self, width: int) -> float:
+        """Return the rows per second since `width` requests may be in flight; infinite before that says something."""
+        now = self._clock.monotonic()
+        if width != self._width:
+            self._width, self._steady = width, (now, self._done)
+        since, done = self._steady
+        return (self._done - done) / (now - since) if now - since >= STEADY and self._done > done else float("inf")
 
     def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], answered: int) -> tuple[float, float]:
         """Return the requests and the seconds of execution that a row has cost on average; zero until that is known."""
@@ -119,17 +132,23 @@ class ProgressMeter:
     ) -> float | None:
         """Return how long so many rows will take, shared out among the users; None where that is not known.
 
-        No faster than all that may be in flight are answered.
+        No faster than all that may be in flight are answered, nor than it went since as many may be in flight.
         """
         if not rows:
             return 0.0
         share = rows / len(self._clients)
         each = seconds / requests
+        steady = self._steady_rate(sum(pace.most_in_flight for _, pace in paces)) / len(self._clients)
         longest = 0.0
         for client, (_, pace) in zip(self._clients, paces, strict=True):
-            fastest = pace.most_in_flight / each if each else float("inf")
+            fastest = min(pace.most_in_flight / each if each else float("inf"), steady * requests)
             longest = max(longest, client.gate.seconds_for(share * requests, share * seconds, fastest))
         return longest if longest < float("inf") else None
+
+
+def _only_later(counts: Counts) -> bool:
+    """Return whether all rows that are left wait to be tried again: how long that takes is not known."""
+    return 0 < counts.open == counts.of(ItemStatus.WAITING)
 
 
 def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
