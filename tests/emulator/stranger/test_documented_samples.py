@@ -38,7 +38,7 @@ OUTSIDE: dict[str, tuple[int, ...]] = {
     KEYS: (173, 174),
     OWN_ACTION: (237, 374, 379, 381),
     FUNCTIONS: (39, 240, 241, 242, 362),
-    FETCH: (165, 168, 431, 435),
+    FETCH: (168, 431, 435),
     PLACEHOLDER: (61, 63, 65, 66, 100),
     BROKEN: (41, 92, 179),
 }
