@@ -33,7 +33,7 @@ CATALOGUE = {
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
-@pytest.fixture(params=CATALOGUE, ids=CATALOGUE)
+@pytest.fixture(params=list(CATALOGUE))
 def failure(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[UUID, str, str, str]:
