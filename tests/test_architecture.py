@@ -58,12 +58,12 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 3_100),
-    ("ledger",): (2_600, 2_600),
+    ("ledger",): (2_600, 2_620),
     ("dataverse",): (5_000, 5_700),
-    ("bulk",): (3_980, 3_980),
+    ("bulk",): (4_500, 4_720),
     ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_450),
-    ("cli",): (4_000, 4_000),
+    ("cli",): (4_000, 4_080),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
 }
 LONGEST_FUNCTION = 52

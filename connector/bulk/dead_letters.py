@@ -1,13 +1,15 @@
-"""The rows that did not go well, as a file: input for the next run, with the reason beside each row."""
+"""Rows with what came of them, as a file that is input for the next run: the reason beside each row."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.input.columns import FIELDS, RESULT_PREFIX
-from connector.closing.model import ColumnValue, Intent
+from connector.bulk.input.column_map import FIELDS, RESULT_PREFIX
+from connector.bulk.sheet_file import AtomicFile, harmless
+from connector.closing.intent import ColumnValue, Intent
 from connector.closing.request import request_values
 from connector.ledger.jobs import Record
 
@@ -21,38 +23,34 @@ RESULTS = tuple(
 def write_dead_letters(path: Path, records: Callable[[], Iterable[Record]]) -> int:
     """Write the records to `path` as CSV and return how many there were.
 
-    `records` is called for each time they are gone through. The file appears whole or not at all. Raises OSError.
+    `records` is called for each time they are gone through. Columns of the input that were kept stand before ours. The
+    file appears whole or not at all, opens rightly in a spreadsheet, and reads back the same. Raises InputError.
     """
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        count = _write(partial, records)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
-
-
-def _write(path: Path, records: Callable[[], Iterable[Record]]) -> int:
+    kept: dict[str, None] = {}
     extra: dict[str, None] = {}
     for record in records():
-        extra |= dict.fromkeys(name for name in _cells(record) if name not in FIELDS and name not in RESULTS)
+        kept |= dict.fromkeys(record.kept)
+        extra |= dict.fromkeys(name for name in _request(record) if name not in FIELDS)
     count = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*FIELDS, *sorted(extra), *RESULTS], restval="")
-        writer.writeheader()
-        for cells in map(_cells, records()):
-            writer.writerow({name: _text(value) for name, value in cells.items()})
+    with AtomicFile(path) as file:
+        writer = csv.writer(file)
+        writer.writerow([*kept, *FIELDS, *sorted(extra), *RESULTS])
+        for record in records():
+            request = _request(record)
+            cells: list[ColumnValue] = [record.kept.get(name) for name in kept]
+            cells += [request.get(name) for name in (*FIELDS, *sorted(extra))]
+            writer.writerow([_text(cell) for cell in (*cells, *_results(record))])
             count += 1
     return count
 
 
-def _cells(record: Record) -> dict[str, ColumnValue]:
-    wanted = record.intent
-    columns = request_values(wanted) if isinstance(wanted, Intent) else {"opportunityid": str(wanted.opportunity_id)}
-    return columns | dict(zip(RESULTS, _told(record), strict=True))
+def _request(record: Record) -> Mapping[str, ColumnValue]:
+    if isinstance(record.intent, Intent):
+        return request_values(record.intent)
+    return {"opportunityid": str(record.intent.opportunity_id)}
 
 
-def _told(record: Record) -> Iterator[ColumnValue]:
+def _results(record: Record) -> Iterator[ColumnValue]:
     report = record.report or {}
     error = report.get("error")
     error = error if isinstance(error, Mapping) else {}
@@ -67,4 +65,20 @@ def _told(record: Record) -> Iterator[ColumnValue]:
 
 
 def _text(value: ColumnValue) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Decimal():
+            return plain_amount(value)
+        case str():
+            return harmless(value)
+        case _:
+            return str(value)
+
+
+def plain_amount(amount: Decimal) -> str:
+    """Return an amount that nobody takes for thousands: with a fourth digit after the point where there are three."""
+    text = f"{amount:f}"
+    return f"{text}0" if len(text.partition(".")[2]) == 3 else text

@@ -143,6 +143,8 @@ def write_plan(path: Path, head: Mapping[str, object], rows: Iterable[Row], orga
 def is_plan(path: Path) -> bool:
     """Return whether a file is a plan, by its first line."""
     try:
+        if not path.is_file():  # a pipe gives its first bytes once only
+            return False
         with path.open("rb") as file:
             return file.read(9) == b'{"plan": '
     except OSError:
@@ -176,13 +178,17 @@ def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
     request, place = data.get("request"), data.get("row")
     if not isinstance(request, Mapping) or not isinstance(place, int):
         raise InputError(f"{path}, line {number}: this is no row of a plan; nothing was touched.", remedy="Plan again.")
-    return Row(place, parse_request(request), plan=str(data.get("digest") or NOT_APPROVED))
+    kept = data.get("kept")
+    columns = {str(name): str(value) for name, value in kept.items()} if isinstance(kept, Mapping) else {}
+    return Row(place, parse_request(request), plan=str(data.get("digest") or NOT_APPROVED), kept=columns)
 
 
 def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
     """Return the line of a row and count it."""
     assert isinstance(row.intent, Intent)
     data: dict[str, object] = {"row": row.number, "request": request_data(row.intent)}
+    if row.kept:
+        data["kept"] = dict(row.kept)
     if isinstance(found, ConnectorError):
         data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}
         data["error"] = error_data(found)

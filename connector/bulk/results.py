@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.dead_letters import write_dead_letters
+from connector.bulk.sheet_file import AtomicFile
 from connector.closing.model import Intent
 from connector.closing.request import request_values
 from connector.errors import InputError
@@ -32,14 +33,10 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
             f"The results cannot be written to {path}: it would not be a {ending} file. Nothing was written.",
             remedy="End its name in .csv or .jsonl.",
         )
-    try:
-        if ending in _JSON_LINES:
-            with path.open("w", encoding="utf-8") as file:
-                return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
+    if ending not in _JSON_LINES:
         return write_dead_letters(path, lambda: ledger.records(name, statuses))
-    except OSError as error:
-        said = error.strerror or error
-        raise InputError(f"The file {path} cannot be written: {said}.", remedy="Name another place.") from error
+    with AtomicFile(path, mark=False) as file:
+        return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
 
 
 def request_data(intent: Intent) -> dict[str, object]:
@@ -53,6 +50,8 @@ def result_data(record: Record) -> dict[str, object]:
     data: dict[str, object] = {"row": record.row, "status": record.status.value, "reason_code": record.reason}
     data |= {name: value for name, value in (record.report or {}).items() if name not in data}
     data |= {"opportunity_id": str(record.opportunity_id), "attempts": record.attempts}
+    if record.kept:
+        data["kept"] = dict(record.kept)
     data["ended"] = record.ended.isoformat() if record.ended else None
     if isinstance(record.intent, Intent):
         data["request"] = request_data(record.intent)

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from connector.bulk.planning import is_plan, read_head, read_plan
@@ -17,6 +17,9 @@ from connector.closing.plan import check_reasons
 from connector.errors import InputError
 from connector.ledger.jobs import InputChanged, Job, Row
 from connector.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from connector.bulk.input.file_reading import Reading
 
 Rows = Callable[[], Iterator[Row]]
 """The rows, read anew at each call."""
@@ -31,8 +34,7 @@ class Source:
     """A file and how to read it, or a query; `given` is said of rows that do not say it, by the names of columns."""
 
     file: Path | None
-    kind: str
-    renames: tuple[str, ...]
+    reading: Reading
     query: Query
     given: Mapping[str, object]
     limit: int | None = None
@@ -41,13 +43,21 @@ class Source:
         """Return the name of a job that was given none. Raises InputError."""
         if self.file is None:
             raise InputError("A job of a query needs a name.", remedy="Give one with --job.")
-        return self.file.name.split(".")[0]
+        return self._stem("A job of rows from standard input needs a name.", "Give one with --job.")
+
+    def _stem(self, problem: str, remedy: str) -> str:
+        """Return the name of the file without what says its kind. Raises InputError for standard input."""
+        assert self.file is not None
+        if self.file == Path("-"):
+            raise InputError(problem, remedy=remedy)
+        return Path(self.file.name.removesuffix(".gz")).stem.removesuffix(".plan")
 
     def plan_file(self) -> Path:
         """Return the plan file of a plan that was given none. Raises InputError."""
         if self.file is None:
             raise InputError("The plan of a query needs a file.", remedy="Name one with --out.")
-        return self.file.with_name(f"{self.file.stem}.plan.jsonl")
+        stem = self._stem("The plan of rows from standard input needs a file.", "Name one with --out.")
+        return self.file.with_name(f"{stem}.plan.jsonl")
 
     def data(self) -> dict[str, object]:
         """Return where the rows are from, as plain data to keep with a job."""
@@ -65,7 +75,8 @@ class Source:
         elif is_plan(self.file):
             yield lambda: read_plan(self.file or Path())
         else:
-            yield self._read(self.file, given, organization)
+            with self.reading.opened(self.file, given, _checked(organization)) as rows:
+                yield rows
 
     def must_belong(self, base_url: str) -> None:
         """Raise InputError for a plan that was made for another organization."""
@@ -86,20 +97,13 @@ class Source:
             )
 
     def _found(self, given: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
-        from connector.bulk.query import Found
+        from connector.bulk.input.query import QueryRows
         from connector.closing.request import parse_request
 
         wanted = parse_request({**given, "opportunityid": UUID(int=0)})
         _checked(organization)(wanted)
-        with closing(Found(organization, self.query)) as found:
+        with closing(QueryRows(organization, self.query)) as found:
             yield lambda: islice(found.rows(wanted), self.limit)
-
-    def _read(self, file: Path, given: Mapping[str, object], organization: SearchOrganization) -> Rows:
-        from connector.bulk.input.columns import Columns, parse_renames
-        from connector.bulk.input.input import RowFile, read_rows
-
-        row_file = RowFile(file, self.kind, Columns(parse_renames(self.renames), given))
-        return lambda: read_rows(row_file, _checked(organization))
 
 
 def _checked(organization: SearchOrganization) -> Callable[[Intent], None]:

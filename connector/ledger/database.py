@@ -36,7 +36,7 @@ class Transaction(Protocol):
         """Let no other transaction claim items until this one has ended."""
 
 
-ITEM_COLUMNS = ("id", "job", "rank", "opportunity", "account", "status", "epoch", "attempts", "plan", "intent")
+ITEM_COLUMNS = ("id", "job", "rank", "opportunity", "account", "status", "epoch", "attempts", "plan", "intent", "kept")
 RESULT_COLUMNS = ("status", "reason", "report", "due", "ended")
 
 

@@ -137,13 +137,15 @@ _ITEM_SENTENCES = {
 class Row:
     """A row to load: its number in the input and its intent; the account and the digest of an approved plan if known.
 
-    Numbers rise from row to row. Rows of one account are claimed as far apart as the others allow.
+    `kept` are columns of the input that reports carry along. Numbers rise from row to row. Rows of one account are
+    claimed as far apart as the others allow.
     """
 
     number: int
     intent: AnyIntent
     account: UUID | None = None
     plan: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ class Record:
     attempts: int
     ended: datetime | None
     report: Mapping[str, object] | None
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ JOB_COLUMNS = (
 """What `job_from` takes."""
 RECORD_COLUMNS = (
     "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
-    " item.intent, item.report"
+    " item.intent, item.report, item.kept"
 )
 """What `record_from` takes."""
 _JOB = f"SELECT {JOB_COLUMNS} FROM job"
@@ -161,16 +161,6 @@ class Ledger:
                 remedy="Pause or cancel it first.",
             )
         discard(self.database, job.id)
-
-    def delete_older(self, moment: datetime) -> list[str]:
-        """Delete the jobs that finished before `moment`, and the operations that expired by now; return their names."""
-        rows = self.database.rows(
-            "SELECT id, name FROM job WHERE state = 'finished' AND (key IS NULL AND finished < ? OR expires < ?)",
-            (moment.timestamp(), self.now()),
-        )
-        for job, _ in rows:
-            discard(self.database, job)
-        return [name for _, name in rows]
 
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Say what is wanted of a job; who works on it sees it at the next commit or sign of life."""
@@ -306,7 +296,7 @@ def job_from(row: SqlRow) -> Job:
 
 def record_from(row: SqlRow, job: Job) -> Record:
     """Return the item of a job that RECORD_COLUMNS were read of."""
-    id_, opportunity, account, plan, status, reason, attempts, ended, intent, report = row
+    id_, opportunity, account, plan, status, reason, attempts, ended, intent, report, kept = row
     opportunity_id = UUID(bytes=bytes(opportunity))
     return Record(
         row=id_ & ROW_MASK,
@@ -319,6 +309,7 @@ def record_from(row: SqlRow, job: Job) -> Record:
         attempts=attempts,
         ended=None if ended is None else _moment(ended),
         report=None if report is None else report_from(report),
+        kept=json.loads(kept) if kept else {},
     )
 
 

@@ -143,7 +143,9 @@ class _Items:
         account = row.account.bytes if row.account else None
         rank = self._rank(account) if account else 0
         key = item_id(self._job, row.number)
-        return key, self._job, rank, opportunity, account, ItemStatus.PENDING.value, 0, 0, row.plan or None, intent
+        kept = json.dumps(dict(row.kept), ensure_ascii=False) if row.kept else None
+        pending = ItemStatus.PENDING.value
+        return key, self._job, rank, opportunity, account, pending, 0, 0, row.plan or None, intent, kept
 
     def _rank(self, account: bytes) -> int:
         if not self._ranks:

@@ -208,7 +208,7 @@ class OperationStore:
         intent = intent_text(asked.intent)
         opportunity = asked.intent.opportunity_id.bytes
         transaction.append_items(
-            [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent)]
+            [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent, None)]
         )
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
         note(transaction, job, now, "created", {"items": 1})
@@ -216,7 +216,7 @@ class OperationStore:
 
 
 _JOB_WIDTH = 12
-_RECORD_WIDTH = 10
+_RECORD_WIDTH = 11
 
 
 def _prefixed(query: str) -> str:

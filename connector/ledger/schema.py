@@ -70,10 +70,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE item_named (
             id {key}, job {integer} NOT NULL, rank {integer} NOT NULL, opportunity {bytes} NOT NULL, account {bytes},
             status TEXT NOT NULL, epoch {integer} NOT NULL, attempts {integer} NOT NULL, holder {integer},
-            due {real}, plan TEXT, intent TEXT NOT NULL, reason TEXT, report {bytes}, ended {real}
+            due {real}, plan TEXT, intent TEXT NOT NULL, reason TEXT, report {bytes}, ended {real}, kept TEXT
         ){upkeep}""",
         f"""INSERT INTO item_named SELECT id, job, turn, opportunity, account, {_STATUS_NAME}, epoch, attempts, holder,
-            due, plan, wanted, reason, report, ended FROM item""",
+            due, plan, wanted, reason, report, ended, NULL FROM item""",
         "DROP TABLE item",
         "ALTER TABLE item_named RENAME TO item",
         "CREATE INDEX item_pending ON item (job, rank, id) WHERE status = 'pending'",

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.input.input import RowFile, read_rows
+from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import DONE, mismatches
 from connector.bulk.results import BAD, write_results
@@ -100,7 +100,7 @@ def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path)
         told = list(csv.DictReader(lines))
     assert {line["result.reason"] for line in told} == {"closed_with_other_outcome"}
     assert all(line["result.message"] for line in told)
-    again = list(read_rows(RowFile(file)))
+    again = list(RowReader(RowFile(file)).rows())
     assert [row.intent for row in again] == [Intent(id_, Outcome.WON) for id_ in ids[:2]]
 
 

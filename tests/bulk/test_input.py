@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.bulk.dead_letters import write_dead_letters
-from connector.bulk.input import file as input_file
-from connector.bulk.input.columns import Columns, parse_renames
-from connector.bulk.input.input import RowFile, read_rows
+from connector.bulk.input import text_file
+from connector.bulk.input.column_map import ColumnMapping, parse_renames
+from connector.bulk.input.row_reader import RowFile, RowReader
+from connector.bulk.input.table_file import FileFormat, readable
 from connector.closing.intent import FILE_COLUMNS
 from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request, request_values
@@ -39,14 +40,15 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write
 
 
-def read(path: Path, kind: str = "", columns: Columns | None = None) -> list[Row]:
-    return list(read_rows(RowFile(path, kind, columns or Columns())))
+def read(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> list[Row]:
+    with readable(path) as file, RowReader(RowFile(file, FileFormat(kind), columns or ColumnMapping())) as reader:
+        return list(reader.rows())
 
 
-def told(path: Path, kind: str = "", columns: Columns | None = None) -> str:
+def told(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> str:
     with pytest.raises(InputError) as caught:
         read(path, kind, columns)
-    return str(caught.value)
+    return str(caught.value).removesuffix(" The other rows go on with --rejects FILE.csv.")
 
 
 def plain(*wanted: tuple[int, Outcome]) -> list[Row]:
@@ -139,17 +141,17 @@ def test_parquet_holds_rows(write: Write) -> None:
 
 def test_other_peoples_columns_are_mapped_and_defaults_fill_what_is_blank(write: Write) -> None:
     path = write(f"Opp Id,Result,Owner\n{A},won,Ann\n{B},,Bob\n")
-    columns = Columns(parse_renames(["opp id=opportunityid", "Result=OUTCOME", "Owner="]), {"outcome": "lost"})
+    columns = ColumnMapping(parse_renames(["opp id=opportunityid", "Result=OUTCOME", "Owner="]), {"outcome": "lost"})
     assert read(path, columns=columns) == BOTH
 
 
 def test_one_column_is_enough_with_an_outcome_for_all(write: Write) -> None:
     path = write(f"opportunityid\n{A}\n{B}\n")
-    assert read(path, columns=Columns(defaults={"outcome": "won"})) == plain((1, Outcome.WON), (2, Outcome.WON))
+    assert read(path, columns=ColumnMapping(defaults={"outcome": "won"})) == plain((1, Outcome.WON), (2, Outcome.WON))
 
 
 FIELDS = ", ".join(field.name for field in FILE_COLUMNS)
-READ = f"The columns that are read are {FIELDS}, and extra columns as opportunityclose.NAME or quoteclose.NAME."
+READ = f"The columns that are read are {FIELDS}, and extra columns as opportunityclose.NAME or quoteclose.NAME. Leave others unread with --ignore-other-columns, or carry them along with --keep NAME."
 HEAD = "opportunityid,outcome\n"
 
 
@@ -212,16 +214,6 @@ HEAD = "opportunityid,outcome\n"
             " without braces. Nothing was touched. Correct it and try again."),
         ),
         (
-            f"{HEAD}{A},won\n{B},won\n{{{str(A).upper()}}},won\n",
-            (f"rows.csv, row 3 (line 4): the opportunity {A} repeats row 1; keep one. Nothing was touched. Correct it"
-            " and try again."),
-        ),
-        (
-            f"{HEAD}{A},won\n{A},lost\n",
-            (f"rows.csv, row 2 (line 3): the opportunity {A} contradicts row 1; keep the right one. Nothing was touched."
-            " Correct it and try again."),
-        ),
-        (
             f'{HEAD}{A},won\n{B},"lost\n{C},won\n',
             'rows.csv, line 3: a quote that begins here is never closed. Quote cells as "...", with "" for a quote.',
         ),
@@ -242,8 +234,11 @@ HEAD = "opportunityid,outcome\n"
             " and try again."),
         ),
         (
-            HEAD.encode() + f"{A},won\n".encode() + b"\xe4\n",
-            "rows.csv, line 3: the byte 0xe4 is not UTF-8. Save the file as UTF-8 (in Excel: CSV UTF-8).",
+            HEAD.encode() + f"{A},won\n{B},ä".encode() + b"\xe4\n",
+            (
+                "rows.csv, line 3: the byte 0xe4 is not UTF-8. Save the file as UTF-8 (in Excel: CSV UTF-8), or say its"
+                " --encoding."
+            ),
         ),
         (
             HEAD.encode("utf-16-le"),
@@ -253,7 +248,7 @@ HEAD = "opportunityid,outcome\n"
         (
             HEAD.encode("utf-16")[:-1],
             ("rows.csv, near line 1: this is not utf-16-le, which the file begins as. Save the file as UTF-8 (in Excel:"
-            " CSV UTF-8)."),
+            " CSV UTF-8), or say its --encoding."),
         ),
     ],
 )  # fmt: skip
@@ -281,10 +276,10 @@ def test_what_is_wrong_with_a_line_of_json_is_said_in_a_sentence(write: Write, l
 
 def test_what_is_wrong_is_told_together_up_to_a_number(write: Write) -> None:
     lines = [f"{opportunity(n)},{'won' if n % 2 else 'maybe'}" for n in range(1, 101)]
-    path = write(HEAD + "\n".join([*lines, f"{A},won"]))
+    path = write(HEAD + "\n".join([*lines, f"{A},lost"]))
     text = told(path)
-    assert text.startswith("rows.csv: 51 rows cannot be used; nothing was touched.\n  row 2 (line 3): outcome: 'maybe'")
-    assert text.endswith("\n  And 31 more.\n Correct them and try again.")
+    assert text.startswith("rows.csv: 52 rows cannot be used; nothing was touched.\n  row 2 (line 3): outcome: 'maybe'")
+    assert text.endswith("\n  And 32 more.\n Correct them and try again.")
     assert len(text.splitlines()) == 23
 
 
@@ -292,7 +287,7 @@ def test_no_row_comes_after_a_problem(write: Write) -> None:
     path = write(f"{HEAD}{A},won\n{B},maybe\n{C},won\n")
     seen: list[object] = []
     with pytest.raises(InputError):
-        seen.extend(read_rows(RowFile(path)))
+        seen.extend(RowReader(RowFile(path)).rows())
     assert len(seen) <= 1
 
 
@@ -302,10 +297,10 @@ def test_a_further_check_speaks_for_its_row(write: Write) -> None:
             raise InputError("The opportunity has no status reason 'Nope'.", remedy="Valid: Won.")
 
     with pytest.raises(InputError) as caught:
-        list(read_rows(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), check))
+        list(RowReader(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), check).rows())
     assert str(caught.value) == (
         "rows.csv, row 2 (line 3): The opportunity has no status reason 'Nope'. Valid: Won. Nothing was touched."
-        " Correct it and try again."
+        " Correct it and try again. The other rows go on with --rejects FILE.csv."
     )
 
 
@@ -330,10 +325,10 @@ def test_a_file_of_one_endless_line_is_refused_at_once(write: Write) -> None:
         ("nowhere.csv", "", "The file nowhere.csv does not exist. Check its name and folder."),
         (".", "", "'. is not a file. Name a file of rows."),
         (
-            "rows.json",
+            "rows.dat",
             "",
             (
-                "rows.json: what kind of file this is cannot be told from its name. Say it with --format: csv, jsonl,"
+                "rows.dat: what kind of file this is cannot be told from its name. Say it with --format: csv, json, jsonl,"
                 " excel, parquet."
             ),
         ),
@@ -341,7 +336,7 @@ def test_a_file_of_one_endless_line_is_refused_at_once(write: Write) -> None:
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(write: Write, name: str, kind: str, sentence: str) -> None:
-    write("hello", "rows.json")
+    write("hello", "rows.dat")
     write("hello", "rows.xlsx")
     assert told(Path(name), kind) == sentence.removeprefix("'")
 
@@ -379,7 +374,7 @@ def test_a_map_that_makes_no_sense_is_refused(given_: str, sentence: str) -> Non
 def test_a_map_of_a_column_that_is_not_there_is_refused(write: Write) -> None:
     path = write(f"{HEAD}{A},won\n")
     assert "there is no column 'Opp Id', which --map names" in told(
-        path, columns=Columns(parse_renames(["Opp Id=opportunityid"]))
+        path, columns=ColumnMapping(parse_renames(["Opp Id=opportunityid"]))
     )
 
 
@@ -437,11 +432,11 @@ def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:
             file.writelines(f"{opportunity(n)},won\n" for n in range(1, count + 1))
         tracemalloc.start()
         try:
-            assert sum(1 for _ in read_rows(RowFile(path))) == count
+            assert sum(1 for _ in RowReader(RowFile(path)).rows()) == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
 
     peak(100)
     assert peak(60_000) < peak(20_000) + 500_000
-    assert input_file.LONGEST_LINE == 1_000_000
+    assert text_file.LONGEST_LINE == 1_000_000

@@ -11,7 +11,7 @@ from uuid import UUID
 import click
 import pytest
 
-from connector.bulk.input.columns import FIELDS, REQUIRED
+from connector.bulk.input.column_map import FIELDS, REQUIRED
 from connector.cli.intent_options import intent_options
 from connector.closing.activity_columns import opportunity_close, quote_close
 from connector.closing.field import CloseField, FieldKind

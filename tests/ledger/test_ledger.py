@@ -304,17 +304,6 @@ def test_a_job_that_is_worked_on_cannot_be_deleted(ledger: Ledger) -> None:
         assert ledger.database.rows(f"SELECT COUNT(*) FROM {table}")[0][0] == 0
 
 
-def test_old_jobs_are_deleted_and_others_kept(ledger: Ledger, clock: VirtualClock) -> None:
-    for name in ("old", "new", "open"):
-        job = ledger.create(name, rows(2))
-        worker = ledger.enter("w")
-        if name != "open":
-            worker.record(job, closed(worker.claim(job, 2)))
-        clock.advance(86_400)
-    assert ledger.delete_older(clock.now() - timedelta(days=2.5)) == ["old"]
-    assert [job.name for job in ledger.jobs()] == ["open", "new"]
-
-
 def test_leaving_gives_back_what_is_held(ledger: Ledger) -> None:
     job = ledger.create("j", rows(5))
     worker = ledger.enter("w", "j")

@@ -1,4 +1,4 @@
-"""Finding opportunities that have two rows, however many rows there are: sorted on disk, memory flat."""
+"""Opportunities that have two rows, however many rows there are: sorted on disk, memory flat."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ _PIECE = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate:
-    """Two rows of one opportunity: numbers and lines of the first and the second, and whether they say the same."""
+class DuplicateRow:
+    """A row that is not read: it repeats the row `other`, which is, or contradicts it, and then neither is."""
 
+    number: int
+    line: int
     opportunity_id: UUID
-    first: tuple[int, int]
-    second: tuple[int, int]
+    other: int
     same: bool
 
 
 class DuplicateDetector:
-    """Takes in the rows as they come, and tells in the end which opportunities came twice. Close it after use."""
+    """Takes in the rows as they come, and tells in the end which of them are too many. Close it after use."""
 
     def __init__(self) -> None:
         # SQLite's own temporary file: it is gone with the connection, whatever ends it.
-        self._database = sqlite3.connect("", isolation_level=None)
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("CREATE TABLE seen (opportunity BLOB, number INTEGER, line INTEGER, content BLOB)")
         self._waiting: list[tuple[bytes, int, int, bytes]] = []
@@ -36,15 +37,17 @@ class DuplicateDetector:
         if len(self._waiting) >= _PIECE:
             self._flush()
 
-    def duplicates(self) -> Iterator[Duplicate]:
-        """Return the opportunities that have more than one row, each with its first row and the next one."""
+    def rows(self) -> Iterator[DuplicateRow]:
+        """Return the rows that are too many, in order: each copy but the first, and all that contradict each other."""
         self._flush()
         found = self._database.execute(
-            "SELECT opportunity, MIN(number), MIN(line), MAX(number), MAX(line), COUNT(DISTINCT content) FROM seen"
-            " GROUP BY opportunity HAVING COUNT(*) > 1 ORDER BY 4"
+            "SELECT seen.number, line, seen.opportunity, first, last, contents = 1 FROM seen JOIN"
+            " (SELECT opportunity, MIN(number) AS first, MAX(number) AS last, COUNT(DISTINCT content) AS contents"
+            " FROM seen GROUP BY opportunity HAVING COUNT(*) > 1) AS twice ON twice.opportunity = seen.opportunity"
+            " WHERE contents > 1 OR seen.number > first ORDER BY seen.number"
         )
-        for opportunity, first, first_line, second, second_line, contents in found:
-            yield Duplicate(UUID(bytes=opportunity), (first, first_line), (second, second_line), contents == 1)
+        for number, line, opportunity, first, last, same in found:
+            yield DuplicateRow(number, line, UUID(bytes=opportunity), last if number == first else first, bool(same))
 
     def close(self) -> None:
         """Throw the file away."""

@@ -10,6 +10,7 @@ import click
 
 from connector.bulk.planning import is_plan
 from connector.bulk.source import Source
+from connector.cli.bulk.reading_options import reading_options
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
 from connector.closing.organization import Query
 
@@ -25,23 +26,7 @@ def _keep(context: click.Context, option: click.Parameter, value: object) -> Non
 
 _OPTIONS = (
     click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
-    click.option(
-        "--format",
-        "kind",
-        type=click.Choice(["csv", "jsonl", "excel", "parquet"]),
-        expose_value=False,
-        callback=_keep,
-        help="How FILE is written; default: as the end of its name says.",
-    ),
-    click.option(
-        "--map",
-        "renames",
-        multiple=True,
-        metavar="THEIRS=OURS",
-        expose_value=False,
-        callback=_keep,
-        help="Read a column under our name.",
-    ),
+    *reading_options(_keep),
     click.option(
         "--older-than",
         metavar="DAYS",
@@ -105,4 +90,7 @@ def source_of(context: click.Context) -> Source:
         raise click.UsageError(
             "--limit goes with --older-than, --where or --view; a file says itself which rows it has."
         )
-    return Source(kept["file"], kept["kind"] or "", kept["renames"], query, given, kept["limit"])
+    from connector.bulk.input.file_reading import reading_of
+
+    reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
+    return Source(kept["file"], reading, query, given, kept["limit"])

@@ -17,7 +17,7 @@ from connector.ledger.jobs import Row
 _PIECE = 5_000
 
 
-class Found:
+class QueryRows:
     """The opportunities that a query finds, when they are first asked for. Close it after use."""
 
     def __init__(self, finder: Finder, query: Query) -> None:

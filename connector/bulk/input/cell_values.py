@@ -1,0 +1,166 @@
+"""Cells as people and programs write them, as values that mean one thing only; what may mean two is refused.
+
+Text has no type: `12.500` is twelve and a half or twelve thousand five hundred, `46053` is a day to Excel, `3.0` is a
+status reason that passed through pandas, `NULL` is an empty cell or a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from uuid import UUID
+
+from connector.closing.field import FieldKind
+from connector.closing.intent import FILE_COLUMNS
+
+NULL_WORDS = frozenset({"null", "(null)", "nan", "<na>", "n/a", "#n/a", "\\n", "none"})
+"""What programs write for an empty cell: refused unless `--null` says what it means."""
+
+_KINDS = {field.name: field.kind for field in FILE_COLUMNS}
+_NUMBERS = re.compile(r"(?P<year>\d{4}-)?\d{1,2}[./-]\d{1,2}(?:[./-]\d{2,4})?")
+_COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})$")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?Z|[+-]\d{2}:?\d{2})?")
+_SERIAL = re.compile(r"[2-7]\d{4}(?:\.\d+)?")
+_FIRST_SERIAL = date(1899, 12, 30)  # Excel counts days from here
+_WHOLE = re.compile(r"\d+\.0+")
+_TOKENS = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d"}
+_TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D")
+_SPACES = str.maketrans("", "", " \u00a0\u202f'\u2019")
+
+_NO_WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class CellRules:
+    """What the cells of a file mean.
+
+    `decimal` is `point`, `comma` or empty (not said), `date_format` as `DD.MM.YYYY` or `%d.%m.%Y`. `nulls` are the
+    words that stand for an empty cell, None where nobody said. `words` has our value by theirs, by our column.
+    """
+
+    decimal: str = ""
+    date_format: str = ""
+    nulls: frozenset[str] | None = None
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _NO_WORDS)
+
+    def value(self, name: str, cell: object) -> object:
+        """Return what a cell of our column `name` says, None for an empty one; raises ValueError with a sentence."""
+        if isinstance(cell, CellError):
+            raise ValueError(f"{name}: {cell.problem}")  # noqa: TRY004 - every wrong cell is one kind of error
+        if self._is_empty(name, cell):
+            return None
+        cell = self._translated(name, cell)
+        match _KINDS.get(name):
+            case FieldKind.AMOUNT:
+                cell = self._amount(name, cell)
+            case FieldKind.DAY:
+                cell = self._day(name, cell)
+            case FieldKind.REASON if isinstance(cell, str) and _WHOLE.fullmatch(cell.strip()):
+                cell = int(float(cell))
+            case FieldKind.TEXT:
+                cell = _text(cell)
+            case FieldKind.OUTCOME if isinstance(cell, str):
+                cell = _OUTCOMES.get(" ".join(cell.lower().split()), cell)
+            case FieldKind.RECORD_ID if isinstance(cell, bytes) and len(cell) == 16:
+                cell = UUID(bytes=cell)  # as Parquet may hold it
+        return cell
+
+    def of_our_file(self) -> CellRules:
+        """Return the rules for a file that we wrote: an empty cell is empty there, and a word is a word."""
+        return replace(self, nulls=self.nulls or frozenset())
+
+    def _is_empty(self, name: str, cell: object) -> bool:
+        if isinstance(cell, float):
+            return cell != cell  # noqa: PLR0124 - not a number
+        return cell is None or (isinstance(cell, str) and self._is_null(name, cell.strip()))
+
+    def _is_null(self, name: str, text: str) -> bool:
+        if self.nulls is not None:
+            return text in self.nulls
+        if text.lower() in NULL_WORDS:
+            raise ValueError(
+                f"{name}: {text} may mean an empty cell or be text; say --null {text} if it is empty, --null '' if not"
+            )
+        return False
+
+    def _translated(self, name: str, cell: object) -> object:
+        words = self.words.get(name)
+        if not words or isinstance(cell, bool):
+            return cell
+        text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+        return words.get(text.strip().casefold(), cell)
+
+    def _amount(self, name: str, cell: object) -> object:
+        if not isinstance(cell, str):
+            return cell
+        text = cell.strip()
+        if not self.decimal:
+            if _THOUSANDS.fullmatch(text):
+                raise ValueError(
+                    f"{name}: {text!r} may be {text.replace('.', '')} or {float(text):g}; say --decimal comma or point"
+                )
+            if "," in text:
+                raise ValueError(f"{name}: {text!r} has a comma; say --decimal comma or point")
+            return cell
+        point, thousands = (".", ",") if self.decimal == "point" else (",", ".")
+        plain = text.translate(_SPACES)
+        whole, _, rest = plain.partition(point)
+        if thousands in whole and not re.fullmatch(rf"[+-]?\d{{1,3}}(?:\{thousands}\d{{3}})+", whole):
+            raise ValueError(f"{name}: {text!r} is no amount with a decimal {self.decimal}")
+        return f"{whole.replace(thousands, '')}.{rest}" if rest else whole.replace(thousands, "")
+
+    def _day(self, name: str, cell: object) -> object:
+        if isinstance(cell, datetime):
+            return cell.date()
+        if isinstance(cell, int | float) and not isinstance(cell, bool):
+            cell = f"{cell:g}"
+        if not isinstance(cell, str):
+            return cell
+        text = cell.strip()
+        if self.date_format:
+            with suppress(ValueError):
+                return datetime.strptime(text, strptime_format(self.date_format)).date()  # noqa: DTZ007 - a day only
+        if _SERIAL.fullmatch(text):
+            return _FIRST_SERIAL + timedelta(days=int(float(text)))
+        if (numbers := _NUMBERS.fullmatch(text)) and not numbers["year"]:
+            raise ValueError(
+                f"{name}: {text!r} is a date of which the order is not known; say --date-format DD.MM.YYYY or another"
+            )
+        moment = _MOMENT.fullmatch(text)
+        return moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
+
+
+_OUTCOMES = {"closed won": "won", "closed lost": "lost", "closed as won": "won", "closed as lost": "lost"}
+
+
+def strptime_format(text: str) -> str:
+    """Return a format as Python has it, from `DD.MM.YYYY` or one that is so already."""
+    return text if "%" in text else _TOKEN.sub(lambda token: _TOKENS[token[0]], text)
+
+
+def _text(cell: object) -> object:
+    """Return a number or a day as the text that a person sees for it."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
+        return str(cell)
+    return cell.isoformat() if isinstance(cell, date) else cell
+
+
+class CellError(str):
+    """A cell that shows no value in Excel: a formula that was never worked out, or an error."""
+
+    __slots__ = ()
+
+    @property
+    def problem(self) -> str:
+        """Say what is wrong with it."""
+        if not self.startswith("="):
+            return f"the cell holds the error {self}"
+        return f"the formula {self} has no result; open the file in Excel, save it, and try again"

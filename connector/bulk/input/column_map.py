@@ -1,0 +1,174 @@
+"""The columns of a file: those of a request to close, other people's names for them, and what is not read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from connector.closing.intent import FILE_COLUMNS
+from connector.closing.request import OPPORTUNITY_PREFIX, PREFIXES, QUOTE_PREFIX
+from connector.errors import InputError
+
+RESULT_PREFIX = "result."
+"""Columns whose names begin so are ours to write and are not read: a dead-letter file is input for the next run."""
+
+FIELDS = tuple(field.name for field in FILE_COLUMNS)
+REQUIRED = tuple(field.name for field in FILE_COLUMNS if field.required)
+EXPORTED_ID = "(do not modify) opportunity"
+"""The column by which an export of Dynamics 365 itself is recognized; its other columns show the record as it is."""
+
+_LETTERS = re.compile(r"[^a-z0-9]")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _letters(name: str) -> str:
+    return _LETTERS.sub("", name.lower())
+
+
+_ALIASES = (
+    {_letters(field.label): field.name for field in FILE_COLUMNS}
+    | {_letters(name): name for name in FIELDS}
+    | {"opportunityguid": "opportunityid", "oppid": "opportunityid", "closedate": "closed_on"}
+)
+_ASKED_OF_EXPORT = frozenset(FIELDS) - {"status", "description"}  # which an export shows of the record itself
+_EXPORT_ALIASES = {"actualrevenue": "actual_revenue", "actualclosedate": "closed_on"}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """How the columns of a file are read.
+
+    `renames` has our name by theirs, with nothing for a column that is not to be read; `defaults` a value by our name
+    for where a cell is empty or the column absent. Names are compared without regard to case. `keep` are columns of the
+    file that go into plan, report and dead letters as they are. `ignore_others` leaves unread what is not known.
+    """
+
+    renames: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    defaults: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
+    keep: tuple[str, ...] = ()
+    ignore_others: bool = False
+
+    def ours(self, theirs: str) -> str | None:
+        """Return our name of a column, "" when it is not to be read, or None when it is not known."""
+        plain = theirs.strip()
+        lower = plain.lower()
+        for name, ours in self.renames.items():
+            if name.strip().lower() == lower:
+                return ours
+        if lower in FIELDS:
+            return lower
+        if lower == EXPORTED_ID:
+            return "opportunityid"
+        if lower.startswith((RESULT_PREFIX, "(do not modify) ")) or self.kept(theirs):
+            return ""
+        extra = next((prefix for prefix in PREFIXES if lower.startswith(prefix)), None)
+        return _ALIASES.get(_letters(plain)) if extra is None else extra + plain[len(extra) :]
+
+    def kept(self, theirs: str) -> bool:
+        """Return whether a column goes into plan, report and dead letters as it is."""
+        return theirs.strip().lower() in {name.strip().lower() for name in self.keep}
+
+    def known(self, theirs: str) -> bool:
+        """Return whether a column may be in a file."""
+        return self.ours(theirs) is not None
+
+    def of_file(self, columns: Sequence[str]) -> tuple[ColumnMapping, list[str]]:
+        """Return the map for a file with these columns, and what to say: an export and our own files have their ways.
+
+        What an export of Dynamics shows of a record is not what is asked of it, but for the revenue and the day of the
+        close. Our own reports keep the columns that they were told to keep.
+        """
+        lower = {name.strip().lower() for name in columns}
+        if EXPORTED_ID in lower:
+            return self._of_export(columns)
+        if f"{RESULT_PREFIX}status" in lower:
+            return ColumnMapping(self.renames, self.defaults, (*self.keep, *self._unknown(columns))), []
+        if not self.ignore_others:
+            return self, []
+        others = self._unknown(columns)
+        ignored = ColumnMapping(
+            {**dict.fromkeys(others, ""), **self.renames}, self.defaults, self.keep, ignore_others=True
+        )
+        return ignored, [f"Columns that are not read: {', '.join(others)}."] if others else []
+
+    def _unknown(self, columns: Sequence[str]) -> list[str]:
+        return [name for name in columns if not self.known(name)]
+
+    def _of_export(self, columns: Sequence[str]) -> tuple[ColumnMapping, list[str]]:
+        mapped = {name.strip().lower() for name in self.renames}
+        renames, others = dict(self.renames), list[str]()
+        for name in columns:
+            lower = name.strip().lower()
+            if lower in mapped or lower in _ASKED_OF_EXPORT or lower.startswith(("(do not modify) ", *PREFIXES)):
+                continue
+            renames[name] = _EXPORT_ALIASES.get(_letters(name), "outcome" if lower == "outcome" else "")
+            if not renames[name] and not self.kept(name):
+                others.append(name)
+        note = f"This is an export of Dynamics 365. Columns that are not read: {', '.join(others)}."
+        hint = " Read one with --map, as --map 'Status Reason=status'."
+        return ColumnMapping(renames, self.defaults, self.keep), [note + hint] if others else []
+
+    def read(self, file: str, columns: Sequence[str]) -> dict[str, str]:
+        """Return our name by theirs of the columns to be read; raises InputError naming every problem there is."""
+        names = {theirs: self.ours(theirs) for theirs in columns}
+        problems = [unknown(theirs) for theirs, ours in names.items() if ours is None]
+        problems += _twice(columns, [names[theirs] for theirs in columns])
+        present = {ours for ours in names.values() if ours}
+        problems += [
+            f"there is no column {name}; {'say it with --map THEIRS=' + name if name != 'outcome' else _OUTCOME}"
+            for name in REQUIRED
+            if name not in present and not self.defaults.get(name)
+        ]
+        lower = {theirs.strip().lower() for theirs in columns}
+        problems += [
+            f"there is no column {theirs!r}, which {option} names"
+            for option, asked in (("--map", self.renames), ("--keep", self.keep))
+            for theirs in asked
+            if theirs.strip().lower() not in lower
+        ]
+        if problems:
+            there = f"Its columns are {', '.join(columns)}. " if len(columns) else ""
+            raise InputError(
+                f"{file}: {'; '.join(problems)}. Nothing was touched.",
+                remedy=f"{there}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
+                f" {OPPORTUNITY_PREFIX}NAME or {QUOTE_PREFIX}NAME. Leave others unread with --ignore-other-columns, or"
+                " carry them along with --keep NAME.",
+            )
+        return {theirs: ours for theirs, ours in names.items() if ours}
+
+
+_OUTCOME = "add it, say --map THEIRS=outcome, or give one outcome for all rows with --won or --lost"
+
+
+def parse_renames(options: Sequence[str]) -> dict[str, str]:
+    """Return our name by theirs from `theirs=ours` texts; `theirs=` leaves a column unread. Raises InputError."""
+    renames: dict[str, str] = {}
+    for text in options:
+        theirs, separator, ours = text.rpartition("=")
+        plain = ours.strip()
+        if not separator or not theirs.strip():
+            raise InputError(f"--map {text!r} is not THEIRS=OURS.", remedy="Write it as --map 'Opp Id=opportunityid'.")
+        if plain and not ColumnMapping().ours(plain):
+            raise InputError(f"--map {text!r}: {unknown(plain)}.", remedy=f"OURS is one of {', '.join(FIELDS)}.")
+        renames[theirs.strip()] = ColumnMapping().ours(plain) or ""
+    return renames
+
+
+def unknown(name: str) -> str:
+    """Say that a column is not known, with the name it is nearest to."""
+    near = difflib.get_close_matches(name.strip().lower(), FIELDS, n=1)
+    return f"the column {name!r} is not known{f' (did you mean {near[0]}?)' if near else ''}"
+
+
+def _twice(columns: Sequence[str], ours: Sequence[str | None]) -> list[str]:
+    problems = []
+    for name in dict.fromkeys(name for name in ours if name):
+        places = [place for place, each in enumerate(ours) if each == name]
+        if len(places) > 1:
+            where = " and ".join(f"{columns[place]!r} ({place + 1})" for place in places)
+            problems.append(f"the column {name} appears {len(places)} times: {where}")
+    return problems

@@ -1,0 +1,106 @@
+"""Files of cells with something between them: commas, semicolons, tabs or bars, whichever names the most columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from connector.bulk.input.file_row import FileRow, Known, TableFile
+from connector.bulk.input.text_file import encoding_of, lines_of
+from connector.errors import InputError
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+
+def open_csv(path: Path, encoding: str, known: Known) -> TableFile:
+    """Open a file of commas; a first line `sep=;` names the delimiter, as Excel has it. Raises InputError."""
+    notes: list[str] = []
+    lines = lines_of(path, encoding_of(path, encoding, notes))
+    header, number, delimiter = "", 0, ""
+    for header in lines:
+        number += 1
+        if header.lower().startswith("sep=") and len(header.strip("\r\n")) == len("sep=;"):
+            delimiter = header[4]
+        elif header.strip():
+            break
+    else:
+        raise InputError(f"{path} has no text.", remedy="It needs a line with the names of the columns, then rows.")
+    delimiter = delimiter or _delimiter(path, header, known)
+    named = tuple(name.strip() for name in _cells(path, header, delimiter))
+    return TableFile(tuple(name for name in named if name), _rows(path, lines, delimiter, named, number), notes)
+
+
+def _cells(path: Path, line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True))
+    except (csv.Error, StopIteration):
+        raise InputError(
+            f"{path}: a quote in the first line is not closed.", remedy="The first line names the columns; correct it."
+        ) from None
+
+
+def _delimiter(path: Path, header: str, known: Known) -> str:
+    """Return what separates the columns: that which makes the most known names of the first line."""
+    counts = {}
+    for delimiter in DELIMITERS:
+        if delimiter in header:
+            names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+            counts[delimiter] = sum(known(name) for name in names)
+    best = [delimiter for delimiter, count in counts.items() if count == max(counts.values())]
+    if len(best) > 1:
+        raise InputError(
+            f"{path}: the first line may be separated by {' or by '.join(DELIMITERS[each] for each in best)}.",
+            remedy="Let the first line name the columns, all separated by the same character.",
+        )
+    return best[0] if best else ","
+
+
+def _rows(path: Path, lines: Iterator[str], delimiter: str, columns: Sequence[str], header: int) -> Iterator[FileRow]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    number, start = 0, header + 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {start}: {_problem(error)}.", remedy='Quote cells as "...", with "" for a quote.'
+            ) from None
+        line, start = start, reader.line_num + header + 1
+        if any(cell.strip() for cell in cells):
+            number += 1
+            yield _row(number, line, cells, columns, delimiter)
+
+
+def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:
+    values = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+    beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
+    if len(cells) < len(columns) or beyond:
+        other = next((each for each in DELIMITERS if each != delimiter and each in "".join(cells)), None)
+        hint = f" (is it separated by {DELIMITERS[other]} instead of {DELIMITERS[delimiter]}?)" if other else ""
+        count = f"{len(cells)} cells" if len(cells) > 1 else "one cell"
+        return FileRow(number, line, values, f"it has {count} where the first line names {len(columns)}{hint}")
+    stray = [place for place, name in enumerate(columns) if not name and cells[place].strip()]
+    if stray:
+        return FileRow(number, line, values, nameless(stray[0]))
+    return FileRow(number, line, values)
+
+
+def nameless(place: int) -> str:
+    """Say that a cell has a value which belongs to no column; `place` is from 0."""
+    return f"cell {place + 1} is not empty, but its column has no name"
+
+
+def _problem(error: csv.Error) -> str:
+    said = str(error)
+    if "unexpected end" in said:
+        return "a quote that begins here is never closed"
+    if "field larger" in said:
+        return (
+            f"a cell is longer than {csv.field_size_limit():,} characters, or a quote that begins here is never closed"
+        )
+    if "expected after" in said:
+        return "a quote ends before the cell does"
+    return f"this is no table of commas ({said})"

@@ -1,0 +1,232 @@
+"""A file of rows as intents, streamed and checked: all problems are told together, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from connector.bulk.input.cell_values import CellRules
+from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, unknown
+from connector.bulk.input.duplicate_detector import DuplicateDetector, DuplicateRow
+from connector.bulk.input.file_row import FileRow
+from connector.bulk.input.rejects import RejectsFile
+from connector.bulk.input.table_file import FileFormat, open_table
+from connector.bulk.sheet_file import as_written
+from connector.closing.model import Intent
+from connector.closing.request import parse_request
+from connector.errors import InputError
+from connector.ledger.intents import intent_text
+from connector.ledger.jobs import Row
+
+MOST_PROBLEMS = 20
+"""How many problems are told; the others are counted."""
+
+Check = Callable[[Intent], None]
+"""A further check of a row, against the organization's status reasons say; raises InputError."""
+
+
+def _no_check(intent: Intent) -> None:
+    """Find nothing wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """A file of rows to close, and how to read it: its form, its columns and its cells.
+
+    `name` is what messages call it, `path` itself unless another is given. With `rejects`, unusable rows go there and
+    the others are read; without, one unusable row refuses the file.
+    """
+
+    path: Path
+    form: FileFormat = field(default_factory=FileFormat)
+    columns: ColumnMapping = field(default_factory=ColumnMapping)
+    cells: CellRules = field(default_factory=CellRules)
+    rejects: Path | None = None
+    name: str = ""
+
+
+class RowReader:
+    """Reads a file twice or more: once for what is wrong with it, then for its rows. Use it by `with`."""
+
+    def __init__(self, file: RowFile, check: Check = _no_check) -> None:
+        self.notes: list[str] = []
+        self._file = file
+        self._check = check
+        self._name = file.name or str(file.path)
+        self._duplicates = DuplicateDetector()
+        self._examined = False
+        self._columns: dict[str, None] = {}
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Throw away what was noted about the file."""
+        self._duplicates.close()
+
+    def rows(self) -> Iterator[Row]:
+        """Return the rows that can be used, one by one, by their numbers from 1; the same ones at every call.
+
+        Raises InputError before the first row, naming every row that cannot be used, with its line; with a file for
+        rejects, only when the file as a whole cannot be read or no row is left. `notes` says what was guessed.
+        """
+        if not self._examined:
+            self._examine()
+            self._examined = True
+        dropped = (duplicate.number for duplicate in self._duplicates.rows())
+        skip = next(dropped, None)
+        for row, kept, intent in self._intents(_Problems()):
+            if row.number == skip:
+                skip = next(dropped, None)
+            elif intent is not None:
+                yield Row(row.number, intent, kept=kept)
+
+    def _examine(self) -> None:
+        problems, count, good = _Problems(), 0, 0
+        for row, _, intent in self._intents(problems, noting=True):
+            count += 1
+            if self._file.rejects is not None:
+                self._columns |= dict.fromkeys(row.cells)
+            if intent is not None:
+                good += 1
+                self._duplicates.add(intent.opportunity_id, row.number, row.line, _content(intent))
+        if not count:
+            raise InputError(
+                f"{self._name} has the names of columns but no rows.", remedy="Add rows, or name another file."
+            )
+        good -= self._drop_duplicates(problems)
+        if self._file.rejects is not None:
+            self._reject(self._file.rejects, problems.count)
+        elif problems.count:
+            raise problems.error(self._name)
+        if not good:
+            raise InputError(
+                f"{self._name}: none of its {count:,} rows can be used; nothing was touched.",
+                remedy=f"Why stands beside each in {self._file.rejects}.",
+            )
+
+    def _drop_duplicates(self, problems: _Problems) -> int:
+        """Return how many rows are too many; those that contradict each other are problems."""
+        repeated = contradicted = 0
+        for duplicate in self._duplicates.rows():
+            if duplicate.same:
+                repeated += 1
+            else:
+                contradicted += 1
+                problems.add(duplicate.number, duplicate.line, _contradiction(duplicate))
+        if repeated:
+            self.notes.append(f"{repeated:,} rows repeat an earlier one and count once with it.")
+        return repeated + contradicted
+
+    def _reject(self, path: Path, count: int) -> None:
+        """Write the rows that cannot be used, each with its reason."""
+        self.notes.append(f"{count:,} rows cannot be used; they are in {path}.")
+        contradicted = (duplicate for duplicate in self._duplicates.rows() if not duplicate.same)
+        duplicate = next(contradicted, None)
+        with RejectsFile(path, self._file.path, self._columns) as rejects:
+            problems = _Problems()
+            for row, _, intent in self._intents(problems):
+                if duplicate is not None and duplicate.number == row.number:
+                    rejects.add(row, _contradiction(duplicate))
+                    duplicate = next(contradicted, None)
+                elif intent is None:
+                    rejects.add(row, problems.last)
+
+    def _intents(
+        self, problems: _Problems, *, noting: bool = False
+    ) -> Iterator[tuple[FileRow, Mapping[str, str], Intent | None]]:
+        """Return every row with what it keeps and its intent, None where it has none; `problems` has been told why."""
+        table = open_table(self._file.path, self._file.form, self._file.columns.known)
+        columns, notes = self._file.columns.of_file(table.columns or ())
+        names = None if table.columns is None else columns.read(self._name, table.columns)
+        if noting:
+            self.notes += [*table.notes, *notes]
+        for row in table.rows:
+            yield row, _kept(row, columns), self._intent(row, names, columns, problems)
+
+    def _intent(
+        self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping, problems: _Problems
+    ) -> Intent | None:
+        problem = row.problem
+        if not problem or (columns.ignore_others and "its column has no name" in problem):
+            try:
+                intent = parse_request(self._values(row, names, columns))
+                self._check(intent)
+            except (InputError, ValueError) as error:
+                problem = str(error).rstrip(".")
+            else:
+                return intent
+        problems.add(row.number, row.line, problem)
+        return None
+
+    def _values(self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping) -> dict[str, object]:
+        """Return the cells by our names, with the defaults where they are blank."""
+        if names is None:
+            values = {columns.ours(theirs): value for theirs, value in row.cells.items()}
+            if None in values and not columns.ignore_others:
+                raise InputError("; ".join(unknown(theirs) for theirs in row.cells if not columns.known(theirs)))
+            cells = {name: value for name, value in values.items() if name}
+        else:
+            cells = {ours: row.cells.get(theirs) for theirs, ours in names.items()}
+        rules = self._file.cells
+        if any(name.startswith(RESULT_PREFIX) for name in row.cells):  # a file of ours
+            cells = {name: as_written(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
+            rules = rules.of_our_file()
+        request = {name: rules.value(name, cell) for name, cell in cells.items()}
+        for name, value in columns.defaults.items():
+            if request.get(name) is None or not str(request[name]).strip():
+                request[name] = value
+        return request
+
+
+def _kept(row: FileRow, columns: ColumnMapping) -> dict[str, str]:
+    return {
+        name: as_written(str(value))
+        for name, value in row.cells.items()
+        if value is not None and str(value) and columns.keep and columns.kept(name)
+    }
+
+
+def _content(intent: Intent) -> bytes:
+    return blake2b(intent_text(intent).encode(), digest_size=8).digest()
+
+
+def _contradiction(duplicate: DuplicateRow) -> str:
+    return (
+        f"the opportunity {duplicate.opportunity_id} contradicts row {duplicate.other}, which asks something else"
+        " of it; keep the right one"
+    )
+
+
+class _Problems:
+    """What is wrong with a file, up to a number that a person reads; `last` is the newest."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last = ""
+        self._told: list[str] = []
+
+    def add(self, number: int, line: int, problem: str) -> None:
+        """Add what is wrong with a row."""
+        self.count += 1
+        self.last = problem
+        if len(self._told) < MOST_PROBLEMS:
+            where = f"row {number}" if number == line else f"row {number} (line {line})"
+            self._told.append(f"{where}: {problem}")
+
+    def error(self, name: str) -> InputError:
+        """Return the problems as one sentence, or as a list."""
+        remedy = "Correct them and try again. The other rows go on with --rejects FILE.csv."
+        if self.count == 1:
+            return InputError(f"{name}, {self._told[0]}. Nothing was touched.", remedy=remedy.replace("them", "it"))
+        listed = "\n".join(f"  {problem}." for problem in self._told)
+        more = self.count - len(self._told)
+        rest = f"\n  And {more:,} more." if more else ""
+        return InputError(
+            f"{name}: {self.count:,} rows cannot be used; nothing was touched.\n{listed}{rest}\n", remedy=remedy
+        )

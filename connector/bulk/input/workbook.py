@@ -1,0 +1,160 @@
+"""Excel workbooks: the first sheet that a person sees, without the rows that are hidden. Needs the extra `excel`."""
+
+from __future__ import annotations
+
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile, ZipFile
+
+from connector.bulk.input.cell_values import CellError
+from connector.bulk.input.csv_file import nameless
+from connector.bulk.input.file_row import FileRow, TableFile
+from connector.errors import InputError
+
+_OLD_OR_LOCKED = b"\xd0\xcf\x11\xe0"
+_STRICT = b"purl.oclc.org/ooxml"
+_ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
+_BROKEN = (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, SyntaxError, EOFError)
+"""What reading a damaged workbook may end with: the library checks little of what it reads."""
+_ROW_TAG = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
+_HIDDEN = re.compile(rb"""\bhidden=["'](?:1|true)["']""")
+_NUMBER = re.compile(rb"""\br=["'](\d+)["']""")
+
+
+def open_workbook(path: Path) -> TableFile:
+    """Open a workbook. Raises InputError."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise missing(path, "Excel", "excel") from None
+    _refuse_other_forms(path)
+    with ExitStack() as unless_open:
+        file, again = (unless_open.enter_context(path.open("rb")) for _ in range(2))
+        try:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            formulas = openpyxl.load_workbook(again, read_only=True)  # with formulas beside what they came to
+            place = _first_seen(path, book.worksheets)
+            notes = _notes(book.worksheets, place)
+            hidden = _hidden_rows(path, book.worksheets[place])
+            values, written = (each.worksheets[place].iter_rows(values_only=True) for each in (book, formulas))
+            header, _ = next(values, ()), next(written, ())
+        except (*_BROKEN, BadZipFile, ParseError, zlib.error) as error:
+            raise _unreadable(path, error) from None
+        files = unless_open.pop_all()
+    columns = tuple("" if name is None else str(name).strip() for name in header)
+    if hidden:
+        notes.append(f"{len(hidden):,} hidden rows are not read; show them in Excel to have them read.")
+    rows = _rows(path, files, zip(values, written, strict=False), columns, hidden)
+    return TableFile(tuple(name for name in columns if name), rows, notes)
+
+
+def missing(path: Path, what: str, extra: str) -> InputError:
+    """Return what to tell who lacks the library of a format."""
+    return InputError(
+        f"{path}: reading {what} files needs a library that is not installed.",
+        remedy=f"Install it: pip install 'dataverse-close-connector[{extra}]'; or save the file as CSV.",
+    )
+
+
+def _refuse_other_forms(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(4) == _OLD_OR_LOCKED:
+            raise InputError(
+                f"{path} is protected by a password, or is of a form older than .xlsx.",
+                remedy="Open it in Excel and save it as Excel Workbook (.xlsx) without a password.",
+            )
+    try:
+        with ZipFile(path) as parts:
+            strict = _STRICT in parts.read("xl/workbook.xml")
+    except (*_BROKEN, BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from None
+    if strict:
+        raise InputError(
+            f"{path} is a workbook in the form Strict Open XML, which cannot be read.",
+            remedy="Open it in Excel and save it as Excel Workbook (.xlsx).",
+        )
+
+
+def _first_seen(path: Path, sheets: Sequence[Any]) -> int:
+    place = next((place for place, sheet in enumerate(sheets) if sheet.sheet_state == "visible"), None)
+    if place is None:
+        raise InputError(f"{path} has no sheet of cells that can be seen.", remedy="Show the sheet in Excel.")
+    return place
+
+
+def _notes(sheets: Sequence[Any], place: int) -> list[str]:
+    others = [f"{sheet.title!r}" for number, sheet in enumerate(sheets) if number != place]
+    if not others:
+        return []
+    return [f"The sheet {sheets[place].title!r} is read; not read: {', '.join(others)}."]
+
+
+def _hidden_rows(path: Path, sheet: Any) -> frozenset[int]:
+    """Return the numbers of the hidden rows, which the library leaves out when it reads as a stream."""
+    numbers, place, rest = set[int](), 0, b""
+    with ZipFile(path) as parts, parts.open(sheet._worksheet_path) as part:  # noqa: SLF001 - it has no other name
+        while block := part.read(2**20):
+            text = rest + block
+            cut = text.rfind(b"<")
+            text, rest = text[:cut], text[cut:]
+            for tag in _ROW_TAG.findall(text):
+                number = _NUMBER.search(tag)
+                place = int(number[1]) if number else place + 1
+                if _HIDDEN.search(tag):
+                    numbers.add(place)
+    return frozenset(numbers)
+
+
+def _rows(
+    path: Path,
+    files: ExitStack,
+    rows: Iterator[tuple[tuple[object, ...], tuple[object, ...]]],
+    columns: Sequence[str],
+    hidden: frozenset[int],
+) -> Iterator[FileRow]:
+    with files:
+        number, line = 0, 1
+        while True:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what it warns of is a cell with an error, which is told
+                    values, written = next(rows)
+            except StopIteration:
+                return
+            except (*_BROKEN, BadZipFile, ParseError, zlib.error) as error:
+                raise _unreadable(path, error, f", after line {line}") from None
+            line += 1
+            if line not in hidden and any(cell is not None and str(cell).strip() for cell in written):
+                number += 1
+                yield _row(number, line, values, written, columns)
+
+
+def _row(
+    number: int, line: int, values: Sequence[object], written: Sequence[object], columns: Sequence[str]
+) -> FileRow:
+    cells: dict[str, object] = {}
+    problem = ""
+    for place, (value, formula) in enumerate(zip(values, written, strict=False)):
+        name = columns[place] if place < len(columns) else ""
+        if name:
+            cells[name] = _settled(value, formula)
+        elif value is not None and str(value).strip() and not problem:
+            problem = nameless(place)
+    return FileRow(number, line, cells, problem)
+
+
+def _settled(value: object, formula: object) -> object:
+    if isinstance(value, str) and value in _ERRORS:
+        return CellError(value)
+    return CellError(str(formula)) if value is None and str(formula or "").startswith("=") else value
+
+
+def _unreadable(path: Path, error: Exception, where: str = "") -> InputError:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return InputError(f"{path} cannot be read as an Excel file{where}: {said}.", remedy="Save it as .xlsx.")
