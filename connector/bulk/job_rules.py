@@ -46,6 +46,14 @@ def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
         )
 
 
+def finished_before(job: Job) -> str:
+    """Say that a job was finished when it was asked for again, and how to do its rows once more."""
+    return (
+        f"The job {job.name} was finished at {job.finished:%Y-%m-%d %H:%M} UTC, and nothing is done again. To do its"
+        " rows once more, where they were opened again since, give them a job name of their own with --job."
+    )
+
+
 def may_undo(ledger: Ledger, job: Job, tell: Tell) -> None:
     """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
     there = [worker.name for worker in _at_work(ledger, job.name, tell, join=False)]

@@ -20,6 +20,7 @@ from uuid import UUID
 from connector.bulk.results import request_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
+from connector.closing.digest import steps_digest
 from connector.closing.model import Intent, Outcome, Plan, StepKind
 from connector.closing.organization import Organization
 from connector.closing.report import error_data
@@ -160,8 +161,11 @@ def read_head(path: Path) -> dict[str, object]:
     return head
 
 
-def read_plan(path: Path) -> Iterator[Row]:
-    """Return the rows of a plan, each bound to what the plan says of it. Raises InputError."""
+def read_plan(path: Path, *, strict: bool = False) -> Iterator[Row]:
+    """Return the rows of a plan, each bound to the steps that the plan says. Raises InputError.
+
+    When `strict`, a row is bound to the versions of its records too: any touch of them refuses it.
+    """
     read_head(path)
     ended = False
     with path.open(encoding="utf-8") as file:
@@ -169,18 +173,19 @@ def read_plan(path: Path) -> Iterator[Row]:
             data = _loaded(path, number, line)
             ended = "summary" in data
             if not ended:
-                yield _row(path, number, data)
+                yield _row(path, number, data, strict=strict)
     if not ended:
         raise InputError(f"{path} breaks off; nothing was touched.", remedy="Plan again.")
 
 
-def _row(path: Path, number: int, data: Mapping[str, object]) -> Row:
+def _row(path: Path, number: int, data: Mapping[str, object], *, strict: bool) -> Row:
     request, place = data.get("request"), data.get("row")
     if not isinstance(request, Mapping) or not isinstance(place, int):
         raise InputError(f"{path}, line {number}: this is no row of a plan; nothing was touched.", remedy="Plan again.")
     kept = data.get("kept")
     columns = {str(name): str(value) for name, value in kept.items()} if isinstance(kept, Mapping) else {}
-    return Row(place, parse_request(request), plan=str(data.get("digest") or NOT_APPROVED), kept=columns)
+    digest = data.get("digest") if strict else data.get("steps_digest") or data.get("digest")
+    return Row(place, parse_request(request), plan=str(digest or NOT_APPROVED), kept=columns)
 
 
 def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
@@ -195,6 +200,7 @@ def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dic
     elif isinstance(found.verdict, Plan):
         steps = [f"{step.kind} {step.label}" for step in found.verdict.steps]
         data |= {"name": found.snapshot.opportunity.name, "steps": steps, "digest": found.verdict.digest}
+        data["steps_digest"] = steps_digest(found.verdict)
         data["status"] = "planned" if steps else "already_closed"
         summary.steps += len(steps)
         opportunity = found.snapshot.opportunity

@@ -1,24 +1,27 @@
-"""Reads back what a job has done and compares it with what was intended."""
+"""Reads back what a job has done and compares it with what was asked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from itertools import islice
 from uuid import UUID
 
 from connector.closing import reasons
-from connector.closing.model import Intent, OpportunityState, OrganizationMetadata, Outcome, QuoteState, Snapshot
+from connector.closing.intent import Intent, Outcome
+from connector.closing.model import OpportunityState, OrganizationMetadata, Quote, QuoteState, Snapshot
 from connector.closing.organization import Organization
-from connector.closing.verify import is_amount
 from connector.errors import InputError
-from connector.ledger.jobs import ItemStatus, Record
+from connector.ledger.jobs import ItemStatus, Job, Record
+from connector.ledger.ledger import Ledger
 
 CHUNK = 400
 """Rows read together."""
 
 DONE = (ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE)
-"""What is compared: rows that a job says are as they were wanted."""
+"""What is compared: rows that a job says are as they were asked for."""
 
 _CLOSED = frozenset({ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED})
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
@@ -38,43 +41,103 @@ class Mismatch:
         return {"row": self.row, "opportunity_id": str(self.opportunity_id), "problem": self.problem}
 
 
-def mismatches(records: Iterable[Record], organization: Organization) -> Iterator[Mismatch]:
-    """Yield what is not as its job says; `records` are those with a status of `DONE`. Raises ConnectorError."""
-    metadata = organization.metadata()
-    iterator = iter(records)
-    while chunk := list(islice(iterator, CHUNK)):
-        seen = organization.observe([record.opportunity_id for record in chunk])
-        for record in chunk:
-            problem = _problem(record, seen.get(record.opportunity_id), metadata)
-            if problem:
-                yield Mismatch(record.row, record.opportunity_id, problem)
+@dataclass(slots=True)
+class Reconciliation:
+    """The comparison of a job with the organization; `checked`, `later` and `unread` count while it goes on.
+
+    Rows that a later job left otherwise are counted as `later`: they are compared with that job. `unread` counts what
+    was asked of rows but stands in close activities, which are not read, by the name of its column.
+    """
+
+    ledger: Ledger
+    job: Job
+    organization: Organization
+    checked: int = 0
+    later: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def mismatches(self) -> Iterator[Mismatch]:
+        """Yield what is not as the job says. Raises ConnectorError."""
+        metadata = self.organization.metadata()
+        records = self._last_words(self.ledger.records(self.job.name, DONE))
+        while chunk := list(islice(records, CHUNK)):
+            seen = self.organization.observe([record.opportunity_id for record in chunk])
+            for record in chunk:
+                self.checked += 1
+                for problem in self._problems(record, seen.get(record.opportunity_id), metadata):
+                    yield Mismatch(record.row, record.opportunity_id, problem)
+
+    def _last_words(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Return the records that no later job has followed."""
+        followed = iter(self.ledger.followed(self.job, DONE))
+        next_followed = next(followed, None)
+        for record in records:
+            while next_followed is not None and next_followed < record.row:
+                next_followed = next(followed, None)
+            if next_followed == record.row:
+                self.later += 1
+            else:
+                yield record
+
+    def _problems(self, record: Record, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Iterator[str]:
+        if snapshot is None:
+            yield "The opportunity is not there any more."
+        elif record.status in _CLOSED and isinstance(record.intent, Intent):
+            self.unread.update(_unread(record.intent))
+            yield from _of_closed(record.intent, snapshot, metadata)
+        elif snapshot.opportunity.state is not OpportunityState.OPEN:
+            yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
 
-def _problem(record: Record, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> str:
-    if snapshot is None:
-        return "The opportunity is not there any more."
-    if record.status in _CLOSED and isinstance(record.intent, Intent):
-        return _not_closed(record.intent, snapshot, metadata)
-    if snapshot.opportunity.state is not OpportunityState.OPEN:
-        return f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
-    return ""
+def _unread(intent: Intent) -> list[str]:
+    asked = {"subject": intent.subject, "description": intent.description, "competitor": intent.competitor_id}
+    columns: Mapping[str, object] = {**intent.opportunity_columns, **intent.quote_columns}
+    return [name for name, value in (asked | dict(columns)).items() if value is not None]
 
 
-def _not_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> str:
+def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
     opportunity, state = snapshot.opportunity, _STATES[intent.outcome]
     if opportunity.state is not state:
-        return f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
-    left = sum(quote.state in _OPEN_QUOTES for quote in snapshot.quotes)
-    if left:
-        return f"It is closed, but {left} of its {len(snapshot.quotes)} quotes are draft or active."
+        yield f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
+        return
     if intent.status is not None:
         try:
-            wanted = reasons.resolve("opportunity", metadata.opportunity_statuses, intent.status, state)
+            status = reasons.resolve("opportunity", metadata.opportunity_statuses, intent.status, state)
         except InputError as error:
-            return error.message
-        if opportunity.status != wanted:
-            return f"Its status reason is {opportunity.status}, not {wanted} as was asked."
-    seen = opportunity.actual_value  # None: empty, or secured, which the close itself has said
-    if intent.actual_revenue is not None and seen is not None and not is_amount(seen, intent.actual_revenue):
-        return f"Its actual revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
-    return ""
+            yield error.message
+        else:
+            if opportunity.status != status:
+                yield f"Its status reason is {opportunity.status}, not {status} as was asked."
+    if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
+        yield f"Its close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
+    if intent.actual_revenue is not None and not same_amount(intent.actual_revenue, opportunity.actual_value):
+        yield f"Its actual revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
+    yield from _of_quotes(intent, snapshot.quotes, metadata)
+
+
+def _of_quotes(intent: Intent, quotes: Iterable[Quote], metadata: OrganizationMetadata) -> Iterator[str]:
+    quotes = tuple(quotes)
+    left = sum(quote.state in _OPEN_QUOTES for quote in quotes)
+    if left:
+        yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
+    winning = next((quote for quote in quotes if quote.id == intent.winning_quote_id), None)
+    if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
+        state = "not there any more" if winning is None else winning.state.name.lower()
+        yield f"The winning quote {intent.winning_quote_id} is {state}, not won as was asked."
+    if intent.quote_status is not None:
+        try:
+            status = reasons.resolve("quote", metadata.quote_statuses, intent.quote_status, QuoteState.CLOSED)
+        except InputError as error:
+            yield error.message
+            return
+        other = sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in quotes)
+        if other:
+            yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
+
+
+def same_amount(asked: Decimal, read: Decimal | None) -> bool:
+    """Return whether an amount is the one asked for, at the precision that came back."""
+    if read is None:
+        return False
+    unit = Decimal(1).scaleb(min(0, int(read.as_tuple().exponent)))
+    return any(asked.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))

@@ -38,6 +38,7 @@ class Source:
     query: Query
     given: Mapping[str, object]
     limit: int | None = None
+    strict: bool = False
 
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises InputError."""
@@ -73,7 +74,7 @@ class Source:
         if self.file is None:
             yield from self._found(given, organization)
         elif is_plan(self.file):
-            yield lambda: read_plan(self.file or Path())
+            yield lambda: read_plan(self.file or Path(), strict=self.strict)
         else:
             with self.reading.opened(self.file, given, _checked(organization)) as rows:
                 yield rows

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.bulk.job_rules import checked_name, may_begin, may_go_on, may_undo, same_organization
+from connector.bulk.job_rules import checked_name, finished_before, may_begin, may_go_on, may_undo, same_organization
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
@@ -110,6 +110,8 @@ def run(
             job = ledger.find(job_name)
             if job is not None:
                 source.must_be_of(job, ledger, rows)
+                if job.finished is not None:
+                    click.echo(finished_before(job), err=True)
                 may_go_on(ledger, job, ledger.counts(job_name).open)
             else:
                 count = sum(1 for _ in rows())
@@ -245,22 +247,29 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
     Exit code 1 on any mismatch.
     """
-    from connector.bulk.reconcile import DONE, mismatches
+    from connector.bulk.reconcile import Reconciliation
 
     settings = read_settings(env_file)
     with opened(settings) as ledger, connect(settings) as connection:
         job = ledger.job(name)
         same_organization(job, connection.base_url)
         counts = ledger.counts(name)
-        found = [each.data() for each in mismatches(ledger.records(name, DONE), connection.organization)]
-    checked = sum(counts.of(each) for each in DONE)
+        compared = Reconciliation(ledger, job, connection.organization)
+        found = [each.data() for each in compared.mismatches()]
+    checked, later, unread = compared.checked, compared.later, dict(compared.unread)
     if as_json:
-        print_json({"job": name, "checked": checked, "mismatches": found, "open": counts.open})
+        data = {"job": name, "checked": checked, "mismatches": found, "open": counts.open}
+        print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
     else:
         for each in found:
             click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
         result = f"{len(found):,} do not match" if found else "all match"
         click.echo(f"{rows_of(checked)} checked: {result}.")
+        if later:
+            click.echo(f"{rows_of(later)} left by other jobs since: reconcile those.")
+        if unread:
+            names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
+            click.echo(f"Not compared, since it stands in close activities: {names}.")
     return ExitCode.FAILED if found else ExitCode.DONE
 
 

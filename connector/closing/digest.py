@@ -10,6 +10,7 @@ from uuid import UUID
 from connector.closing.model import ColumnValue, Plan, Step
 
 _HEX_DIGITS = 16
+_STEPS = "steps:"
 
 
 def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "") -> Plan:
@@ -22,6 +23,18 @@ def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "") -> 
     approved = (str(opportunity_id), [_approved(step) for step in steps], *((bypass,) if bypass else ()))
     text = ascii(approved)  # not repr: it varies with the Python
     return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS], bypass)
+
+
+def steps_digest(plan: Plan) -> str:
+    """Return the digest of a plan without the versions of its rows: the same steps have it, touched or not."""
+    steps = [(kind, record, *rest) for kind, record, _, *rest in map(_approved, plan.steps)]
+    text = ascii((str(plan.opportunity_id), steps))
+    return f"{_STEPS}{hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]}"
+
+
+def in_words(plan: Plan) -> str:
+    """Return the steps of a plan for people, in brackets."""
+    return f" ({', '.join(step.label for step in plan.steps)})" if plan.steps else " (nothing is left to do)"
 
 
 def plan_data(plan: Plan) -> dict[str, object]:

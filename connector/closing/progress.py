@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from connector.closing.digest import make_plan
+from connector.closing.digest import in_words, make_plan, steps_digest
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
@@ -284,7 +284,7 @@ class Progress:
         if self.if_plan is None:
             return plan
         if approved is None:
-            same = plan.digest == self.if_plan
+            same = self.if_plan in {plan.digest, steps_digest(plan)}
         else:
             same = {key_of(step) for step in plan.steps} <= {key_of(step) for step in approved.steps}
         if same:
@@ -293,7 +293,8 @@ class Progress:
         return Refusal(
             plan.opportunity_id,
             "plan_changed",
-            f"What must be done is no longer the plan {self.if_plan}: it is now {plan.digest}. Review it and run that.",
+            f"What must be done is no longer the plan {self.if_plan}: it is now {plan.digest}{in_words(plan)}."
+            " Somebody changed the opportunity or its quotes since. Review it and run that.",
         )
 
     def _may_still_change(self) -> bool:

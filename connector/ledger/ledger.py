@@ -50,12 +50,10 @@ JOB_COLUMNS = (
     "job.id, job.name, job.kind, job.state, job.desired_state, job.total, job.digest, job.options, job.organization,"
     " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished"
 )
-"""What `job_from` takes."""
 RECORD_COLUMNS = (
     "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
     " item.intent, item.report, item.kept"
 )
-"""What `record_from` takes."""
 _JOB = f"SELECT {JOB_COLUMNS} FROM job"
 _RECORD = f"SELECT {RECORD_COLUMNS} FROM item"
 _PIECE = 5_000
@@ -236,6 +234,17 @@ class Ledger:
             (item_id(job.id, after), item_id(job.id, ROW_MASK)),
         )
         return (record_from(item, job) for item in rows)
+
+    def followed(self, job: Job, statuses: Sequence[ItemStatus]) -> Iterator[int]:
+        """Return the rows whose opportunity another job left later with these statuses, but for one that undoes it."""
+        found = self.database.stream(
+            "SELECT DISTINCT item.id FROM item JOIN item AS later ON later.opportunity = item.opportunity"
+            f" AND later.ended > item.ended AND later.job <> item.job AND later.status IN ({_quoted(statuses)})"
+            " JOIN job ON job.id = later.job AND (job.undoes IS NULL OR job.undoes <> item.job)"
+            " WHERE item.id > ? AND item.id <= ? ORDER BY item.id",
+            (item_id(job.id, 0), item_id(job.id, ROW_MASK)),
+        )
+        return (id_ & ROW_MASK for (id_,) in found)
 
     def events(self, name: str) -> list[Event]:
         """Return what happened to a job, in order."""

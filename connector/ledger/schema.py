@@ -7,11 +7,19 @@ conditions of the partial indices must stand literally in the queries that shall
 
 from __future__ import annotations
 
-_STATUS_NAME = (
-    "CASE status WHEN 0 THEN 'pending' WHEN 1 THEN 'claimed' WHEN 2 THEN 'waiting' WHEN 3 THEN 'closed'"
-    " WHEN 4 THEN 'already_closed' WHEN 5 THEN 'refused' WHEN 6 THEN 'failed' WHEN 7 THEN 'reopened'"
-    " WHEN 8 THEN 'already_open' WHEN 9 THEN 'undone' END"
-)
+_NAMES = [
+    "pending",
+    "claimed",
+    "waiting",
+    "closed",
+    "already_closed",
+    "refused",
+    "failed",
+    "reopened",
+    "already_open",
+    "undone",
+]
+_STATUS_NAME = f"CASE status {' '.join(f'WHEN {number} THEN {name!r}' for number, name in enumerate(_NAMES))} END"
 """The statuses by name, from the numbers that stood for them before version 3."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

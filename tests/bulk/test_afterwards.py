@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import date
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -11,7 +14,7 @@ import pytest
 
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
-from connector.bulk.reconcile import DONE, mismatches
+from connector.bulk.reconcile import Mismatch, Reconciliation, same_amount
 from connector.bulk.results import BAD, write_results
 from connector.bulk.undo import undo_name, undo_rows
 from connector.closing.close import close_opportunity, reopen_opportunity
@@ -65,7 +68,7 @@ def test_a_plan_is_run_as_it_is_and_rows_that_drifted_are_refused(office: Office
         reopen_opportunity(office.connection.organization, intent, pause=office.clock.sleep)
     assert is_plan(file)
     assert read_head(file)["organization"] == "x"
-    ending = office.run(office.ledger.create("planned", read_plan(file)))
+    ending = office.run(office.ledger.create("planned", read_plan(file, strict=True)))
     assert ending.counts.of(ItemStatus.CLOSED) == 20 - len(drifted)
     assert ending.counts.reasons == {(ItemStatus.REFUSED, "plan_changed"): len(drifted)}
     assert set(office.open_ids()) >= set(drifted)
@@ -121,14 +124,71 @@ def test_reconciliation_finds_what_is_not_as_the_job_says(office: Office) -> Non
     job = office.job("june", ids)
     office.run(job)
     organization = office.connection.organization
-    assert list(mismatches(office.ledger.records("june", DONE), organization)) == []
+    assert compare(office, "june")[0] == []
     reopen_opportunity(organization, ReopenIntent(ids[3]), pause=office.clock.sleep)
     reopen_opportunity(organization, ReopenIntent(ids[7]), pause=office.clock.sleep)
     close(office, ids[7], Outcome.LOST)
-    found = list(mismatches(office.ledger.records("june", DONE), organization))
+    found = compare(office, "june")[0]
     assert [(each.row, each.opportunity_id) for each in found] == [(4, ids[3]), (8, ids[7])]
     assert "is open now" in found[0].problem
     assert "is lost now" in found[1].problem
+
+
+def compare(office: Office, name: str) -> tuple[list[Mismatch], Reconciliation]:
+    reconciliation = Reconciliation(office.ledger, office.ledger.job(name), office.connection.organization)
+    return list(reconciliation.mismatches()), reconciliation
+
+
+def test_everything_that_was_asked_is_compared_or_said_not_to_be(office: Office) -> None:
+    ids = office.open_ids()[:3]
+    asked = Intent(
+        ids[0], Outcome.WON, closed_on=date(2026, 1, 31), actual_revenue=Decimal("1234.56789"), description="Deal"
+    )
+    others = (Intent(id_, Outcome.WON) for id_ in ids[1:])
+    office.run(office.ledger.create("june", (Row(number, each) for number, each in enumerate([asked, *others], 1))))
+    problems, reconciliation = compare(office, "june")
+    assert problems == []
+    assert (reconciliation.checked, reconciliation.later) == (3, 0)
+    assert reconciliation.unread == {"description": 1}
+    office.sql(
+        "UPDATE opportunity SET actualvalue = 1, actualclosedate = '2026-02-01' WHERE opportunityid = ?", str(ids[0])
+    )
+    assert [each.problem.split(",")[0] for each in compare(office, "june")[0]] == [
+        "Its close date is 2026-02-01",
+        "Its actual revenue is 1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "read", "same"),
+    [("1234.56789", "1234.57", True), ("0.125", "0.12", True), ("0.125", "0.13", True), ("5", "5.00", True),
+     ("12.3", "12.30", True), ("5", "6", False), ("1234.56", "1234.57", False)],
+)  # fmt: skip
+def test_amounts_are_compared_at_the_precision_that_came_back(asked: str, read: str, same: bool) -> None:
+    assert same_amount(Decimal(asked), Decimal(read)) is same
+
+
+def test_a_row_that_another_job_left_otherwise_is_compared_with_that_job(office: Office) -> None:
+    ids = office.open_ids()[:4]
+    june = office.job("june", ids)
+    office.run(june)
+    office.run(office.ledger.create("june.undo", undo_rows(office.ledger, june), kind=JobKind.REOPEN, undoes="june"))
+    assert compare(office, "june")[0] == []
+    office.run(office.job("july", ids[:3], Outcome.LOST))
+    for name, checked in (("june", 1), ("june.undo", 1), ("july", 3)):
+        problems, reconciliation = compare(office, name)
+        assert (problems, reconciliation.checked, reconciliation.later) == ([], checked, {"july": 0}.get(name, 3))
+
+
+def test_a_row_that_was_touched_goes_on_while_its_steps_are_the_same(office: Office, tmp_path: Path) -> None:
+    ids, file = office.open_ids()[:4], tmp_path / "plan.jsonl"
+    write_plan(file, {"organization": "x"}, rows(ids), office.connection.organization)
+    office.sql("UPDATE opportunity SET versionnumber = versionnumber + 1000000 WHERE opportunityid = ?", str(ids[0]))
+    strict = office.run(office.ledger.create("strict", islice(read_plan(file, strict=True), 1)))
+    assert strict.counts.reasons == {(ItemStatus.REFUSED, "plan_changed"): 1}
+    (record,) = office.ledger.records("strict")
+    assert "Somebody changed the opportunity or its quotes since" in str(record.report)
+    assert office.run(office.ledger.create("planned", read_plan(file))).counts.of(ItemStatus.CLOSED) == 4
 
 
 def test_undo_opens_what_the_job_closed_and_only_that(office: Office) -> None:

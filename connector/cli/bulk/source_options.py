@@ -28,6 +28,13 @@ _OPTIONS = (
     click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
     *reading_options(_keep),
     click.option(
+        "--strict",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep,
+        help="With a plan file: refuse a row that anybody touched since, even where its steps are the same.",
+    ),
+    click.option(
         "--older-than",
         metavar="DAYS",
         type=click.IntRange(0, 36500),
@@ -93,4 +100,4 @@ def source_of(context: click.Context) -> Source:
     from connector.bulk.input.file_reading import reading_of
 
     reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
-    return Source(kept["file"], reading, query, given, kept["limit"])
+    return Source(kept["file"], reading, query, given, kept["limit"], kept["strict"])
