@@ -293,8 +293,7 @@ class Progress:
         return Refusal(
             plan.opportunity_id,
             "plan_changed",
-            f"What must be done is no longer the plan {self.if_plan}: it is now {plan.digest}{in_words(plan)}."
-            " Somebody changed the opportunity or its quotes since. Review it and run that.",
+            f"What must be done is no longer the plan {self.if_plan}: it is now {plan.digest}{in_words(plan)}. Review it.",
         )
 
     def _may_still_change(self) -> bool:
