@@ -293,7 +293,7 @@ class Progress:
         return Refusal(
             plan.opportunity_id,
             "plan_changed",
-            f"What must be done is no longer plan {self.if_plan}: it is {plan.digest}{in_words(plan)}.",
+            f"What must be done is no longer plan {self.if_plan}: it is {plan.digest}{in_words(plan)}. Review it.",
         )
 
     def _may_still_change(self) -> bool:
