@@ -148,7 +148,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_nothing_is_done_twice(shop: Shop)
     with shop.bulk(*RUN) as process:
         shop.dam.wait()
         process.send_signal(signal.SIGINT)
-        wait_for_line(process.stderr, "Stopping: what is in flight is finished.")
+        wait_for_line(process.stderr, "Stopping: waiting for ")
         shop.dam.open()
         out, _ = process.communicate(timeout=PATIENCE)
     data = json.loads(out)
@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_done_twice(shop: Shop) -
     with shop.bulk(*RUN) as process:
         shop.dam.wait()
         process.send_signal(signal.SIGINT)
-        wait_for_line(process.stderr, "Stopping: what is in flight is finished.")
+        wait_for_line(process.stderr, "Stopping: waiting for ")
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130  # though nobody answers it
     code, data = shop.say("resume", "june", "--yes")
