@@ -58,7 +58,7 @@ class PlanParts:
             self.left -= 1
             self.done += all(result.status is StepStatus.DONE for result in results)
 
-    def begin(self, plan: Plan, tried: int, stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:
+    def begin(self, plan: Plan, tried: Sequence[Step], stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:
         """Go on in smaller pieces where that can help, and tell whether it can; of `tried` steps one was turned down.
 
         It can where a step after the first was turned down for the state of its record: what the steps before it set
@@ -67,10 +67,10 @@ class PlanParts:
         too_long = rebuffs >= TOO_MUCH_TRIES and (
             isinstance(failure, Unanswered) or getattr(failure, "timed_out", False)
         )
-        if stopped_at > 0 and isinstance(failure, StateConflict | Stale | NotFound):
+        if stopped_at > 0 and _is_about(tried[stopped_at], failure):
             self.size, why = 1, _OWN_LOGIC
-        elif tried > 1 and (isinstance(failure, TooLarge) or (failure.transient and too_long)):
-            self.size, why = max(1, tried // 2), _TOO_MUCH
+        elif len(tried) > 1 and (isinstance(failure, TooLarge) or (failure.transient and too_long)):
+            self.size, why = max(1, len(tried) // 2), _TOO_MUCH
         else:
             return False
         self.left = 2 * len(plan.steps) + MOST_PLANS
@@ -79,6 +79,13 @@ class PlanParts:
             "look after each."
         )
         return True
+
+
+def _is_about(step: Step, failure: ConnectorError) -> bool:
+    """Return whether the state of the step's own record is in the way; another record that is missing stays missing."""
+    if isinstance(failure, NotFound):
+        return str(step.record_id) in failure.detail.lower()
+    return isinstance(failure, StateConflict | Stale)
 
 
 def is_slow(failure: ConnectorError | None) -> bool:

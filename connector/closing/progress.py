@@ -147,7 +147,7 @@ class Progress:
     def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
         statuses = [self.results[key_of(step)].status for step in self.tried]
         stopped_at = statuses.index(StepStatus.FAILED) if StepStatus.FAILED in statuses else 0
-        if not self.pieces.begin(plan, len(self.tried), stopped_at, failure, self.rebuffs):
+        if not self.pieces.begin(plan, self.tried, stopped_at, failure, self.rebuffs):
             return False
         self.rebuffs = 0
         self.turned_down.clear()

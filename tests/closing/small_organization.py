@@ -282,7 +282,8 @@ class SmallOrganization:
     def _apply_to_quote(self, step: Step) -> None:
         found = self.rows.quotes.get(step.record_id)
         if found is None:
-            raise NotFound("quote Does Not Exist", status=404)
+            said = f"Quote With Id = {step.record_id} Does Not Exist"  # the service's own words
+            raise NotFound("quote Does Not Exist", status=404, detail=said)
         match step.message:
             case "Update":
                 self._check_version(step, found.version)
