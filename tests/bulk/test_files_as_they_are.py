@@ -8,7 +8,7 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -70,7 +70,7 @@ class Desk:
             self.read(path, **how)  # type: ignore[arg-type]
         return str(caught.value)
 
-    def workbook(self, *rows: list[object], change: Callable[[openpyxl.Workbook], None] = lambda _: None) -> Path:
+    def workbook(self, *rows: Sequence[object], change: Callable[[openpyxl.Workbook], None] = lambda _: None) -> Path:
         book = openpyxl.Workbook()
         for row in rows:
             book.active.append(row)
