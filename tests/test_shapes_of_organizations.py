@@ -153,5 +153,5 @@ def test_a_plug_in_that_pushes_a_quote_back_to_draft_every_time_is_reported_with
     desk.fault(do="plugin_reverts_quote", message="CloseQuote", record="0d000000-0000-4000-8000-000000000002")
     report = desk.close(atomic=False)
     assert (report.status, report.partial) == (ReportStatus.FAILED, True)
-    assert "QUO-1 is closed" in report.reason
-    assert "QUO-2 is draft" in report.reason
+    assert "QUO-1 is closed" in report.stands
+    assert "QUO-2 is draft" in report.stands
