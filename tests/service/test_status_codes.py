@@ -104,7 +104,7 @@ def test_what_the_organization_asks_to_wait_in_the_middle_is_told_to_those_who_a
     assert answer.status_code == 202
     assert 2 < int(answer.headers["Retry-After"]) <= 38
     assert listed[0]["waitingUntil"] == answer.json()["waitingUntil"]
-    assert f"Waits for the organization until <b>{answer.json()['waitingUntil'][:10]}" in page
+    assert f"Waits for the organization until <b><time>{answer.json()['waitingUntil'][:10]}" in page
     assert stage.state(opportunity) == (0, [1], 0, 0)
 
 
