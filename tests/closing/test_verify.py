@@ -8,7 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from connector.closing.identity import activity_ids
 from connector.closing.model import (
+    CloseActivity,
     Intent,
     OpportunityState,
     Outcome,
@@ -19,7 +21,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.verify import closing_warnings, left_a_mark, shows, standing, status_warnings
+from connector.closing.verify import closing_warnings, left_a_mark, left_closed, shows, standing, status_warnings
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote, quote_id
 from tests.closing.test_plan import seen
 
@@ -169,3 +171,15 @@ def test_nothing_is_told_where_all_is_as_asked() -> None:
     assert list(closing_warnings(intent, replace(after, opportunity=opportunity), METADATA)) == []
     bare = Intent(OPPORTUNITY_ID, Outcome.WON)
     assert list(closing_warnings(bare, after, METADATA)) == []
+
+
+def test_a_closed_quote_with_a_newer_revision_is_told_on_the_way_back() -> None:
+    snapshot = closed(quotes=(LOST, DRAFT))
+    old, new = snapshot.quotes
+    quotes = (replace(old, number="QUO-7"), replace(new, number="QUO-7", revision=1))
+    ours = activity_ids(snapshot.opportunity.id, "key")(old.id, old.version)
+    activity = CloseActivity(ours, old.id, completed=True)
+    told = list(left_closed(replace(snapshot, quotes=quotes, activities=(activity,))))
+    assert len(told) == 1
+    assert told[0].endswith("(revision 0) stays closed: a newer revision of it is there.")
+    assert list(left_closed(replace(snapshot, quotes=quotes[:1], activities=(activity,)))) == []
