@@ -15,7 +15,7 @@ from connector.emulator.http.server import Server, listening
 from connector.emulator.http.tls import certificates
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.seeding.open_organization import TravelClock
 
 
 @dataclass(frozen=True, slots=True)

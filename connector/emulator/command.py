@@ -17,15 +17,14 @@ from typing import Any
 
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.core import Emulator
-from connector.emulator.http.private_file import write_private
 from connector.emulator.http.server import Server, listening
-from connector.emulator.http.tls import Certificates, certificates
+from connector.emulator.http.tls import Certificates, certificates, write_private
+from connector.emulator.identity.issuer import Tenant, local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import Tenant, local_tenant
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.limits.faults import FaultPlan, read_plan
-from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions, ServeOptions
-from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.seeding.open_organization import TravelClock
 from connector.emulator.world.customization import Customization
 
 Announce = Callable[[Mapping[str, str]], None]

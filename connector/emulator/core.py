@@ -21,23 +21,26 @@ from connector.emulator.control.journal import Entry, Journal, error_of, kept_an
 from connector.emulator.control.referee import Referee
 from connector.emulator.discovery import PREFIX as DISCOVERY
 from connector.emulator.discovery import Discovery
-from connector.emulator.http.exchange import Exchange, OperationResult, PendingRequest
-from connector.emulator.http.responses import redirect, split_url, text_response
+from connector.emulator.http.exchange import (
+    Exchange,
+    OperationResult,
+    PendingRequest,
+    redirect,
+    split_url,
+    text_response,
+)
 from connector.emulator.identity.bearer import Bearer, Identity, Unauthorized, audiences
 from connector.emulator.identity.entra import IdentityProvider
 from connector.emulator.identity.grants import Grants
 from connector.emulator.identity.issuer import Issuer
 from connector.emulator.identity.keys import Keys
-from connector.emulator.limits.calls import ObservedOperation, ObservedRequest, calls_of
+from connector.emulator.limits.calls import Latency, ObservedOperation, ObservedRequest, calls_of
 from connector.emulator.limits.faults import Fault, Faults
-from connector.emulator.limits.headers import CommonHeaders
-from connector.emulator.limits.latency import Latency
-from connector.emulator.limits.limit_answers import failure, refused, throttled, token_failure
+from connector.emulator.limits.limit_answers import CommonHeaders, failure, refused, throttled, token_failure
 from connector.emulator.limits.protection import Admission, Protection, Throttle
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.seeding.open_organization import Organization
-from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.seeding.open_organization import Organization, TravelClock
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import Invocation
 from connector.handler import Request, Response

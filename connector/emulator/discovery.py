@@ -11,15 +11,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from connector.clock import Clock
-from connector.emulator.api.filtering import holds, no_such_property
 from connector.emulator.api.operation import ok
 from connector.emulator.api.plans import read_query
-from connector.emulator.http.responses import split_url
+from connector.emulator.http.exchange import split_url
 from connector.emulator.identity.bearer import Bearer, Unauthorized
-from connector.emulator.odata.expressions import Query
+from connector.emulator.odata.expressions import Query, holds, no_such_property
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.options import options
-from connector.emulator.odata.path import Segment, segments, text_of
+from connector.emulator.odata.path import Segment, options, segments, text_of
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.open_organization import Organization
 from connector.handler import Request, Response

@@ -10,7 +10,7 @@ from connector.clock import Clock
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EMBEDDED_LOGIN, EMBEDDED_URL, MEMORY, EmulatorOptions
-from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.seeding.open_organization import TravelClock
 from connector.handler import Handler
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from uuid import UUID
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.identity.issuer import Application, Secret, local_tenant
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.ledger.jobs import ItemStatus
 from connector.ledger.store import open_ledger

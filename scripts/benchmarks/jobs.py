@@ -24,8 +24,8 @@ import requests
 from connector.bulk.status import status_data
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.limits.faults import Fault, FaultPlan
-from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import LedgerError

@@ -18,7 +18,7 @@ from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
-from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.handler import Request

@@ -22,7 +22,7 @@ from uuid import UUID
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.background import ServedEmulator, served
-from connector.emulator.identity.tenant import Application, Secret, local_tenant
+from connector.emulator.identity.issuer import Application, Secret, local_tenant
 from connector.emulator.limits.faults import plan_of
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions

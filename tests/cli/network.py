@@ -26,7 +26,7 @@ from connector.emulator.core import Emulator
 from connector.emulator.http.server import Server, listening
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.seeding.travel_clock import TravelClock
+from connector.emulator.seeding.open_organization import TravelClock
 
 NAME = "org.emulator.test"
 """Known to no name server: whoever reaches it came through a proxy."""

@@ -23,8 +23,8 @@ from cryptography.x509.oid import NameOID
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
+from connector.emulator.identity.issuer import Federation, Tenant, local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import Federation, Tenant, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 TABLES = ("opportunity", "quote", "opportunityclose", "quoteclose")

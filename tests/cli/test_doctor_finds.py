@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from connector.emulator.background import ServedEmulator
-from connector.emulator.identity.tenant import local_tenant
+from connector.emulator.identity.issuer import local_tenant
 from tests.cli.desk import Desk, Said
 from tests.cli.signing import by_secret, organization_of, rows
 

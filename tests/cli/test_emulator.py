@@ -12,8 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from connector.cli.emulator_command import emulator
-from connector.emulator.http.private_file import write_private
-from connector.emulator.http.tls import certificates
+from connector.emulator.http.tls import certificates, write_private
 from connector.emulator.identity.jwt import SigningKey
 from connector.emulator.world.schema_file import load_schema
 from connector.emulator.world.store import Store

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from connector.emulator.identity.issuer import CLIENT_ID, CLIENT_SECRET
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import CLIENT_ID, CLIENT_SECRET
 from tests.cli.desk import Desk, Said
 from tests.cli.network import NAME, Authority, FarOrganization, Proxy, far_organization, new_authority
 

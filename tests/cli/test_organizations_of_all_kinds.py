@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from connector.emulator.background import ServedEmulator
-from connector.emulator.identity.tenant import USER_OBJECT_ID, local_tenant
+from connector.emulator.identity.issuer import USER_OBJECT_ID, local_tenant
 from tests.cli.desk import Desk, Said
 from tests.cli.signing import by_secret, organization_of, rows
 

@@ -12,8 +12,8 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
+from connector.emulator.identity.issuer import Secret, local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.cli.desk import Desk
 

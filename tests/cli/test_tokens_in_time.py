@@ -11,8 +11,8 @@ import pytest
 
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
+from connector.emulator.identity.issuer import local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.cli.desk import Desk
 from tests.cli.signing import (

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from connector.emulator.background import ServedEmulator
-from connector.emulator.identity.tenant import local_tenant
+from connector.emulator.identity.issuer import local_tenant
 from tests.cli.desk import Desk
 from tests.cli.signing import (
     Certificate,

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from connector.clock import VirtualClock
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Switches
 from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.schema_file import load_schema

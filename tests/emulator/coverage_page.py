@@ -15,10 +15,9 @@ from connector.emulator.api.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
 from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.reading import MOST_COUNTED
 from connector.emulator.odata import functions as odata_functions
-from connector.emulator.odata import options as odata_options
 from connector.emulator.odata import parse as odata_parse
-from connector.emulator.rules.rule import rules
-from connector.emulator.rules.switches import Switches
+from connector.emulator.odata import path as odata_options
+from connector.emulator.rules.rule import Switches, rules
 from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
 from connector.emulator.world.schema_file import load_schema
 
@@ -88,10 +87,10 @@ def _queries() -> Iterator[str]:
         ),
     )
     yield "Refused by name; what the service has and the emulator has not (from the query functions on) with 501:\n"
-    rows = [(f"`{name}`", text) for name, text in odata_options.REFUSED.items()]
+    rows = [(f"`{name}`", text) for name, text in odata_options.REFUSED_OPTIONS.items()]
     rows += [(f"`{name}`", "query function") for name in sorted(odata_functions.REFUSED)]
     rows += [(f"`{name}`", "message for many rows") for name in routing.NOT_MULTIPLE]
-    rows += [(f"`{name}`", text) for name, text in (routing.NOT_HERE | odata_options.NOT_IMPLEMENTED).items()]
+    rows += [(f"`{name}`", text) for name, text in (routing.NOT_HERE | odata_options.OPTIONS_NOT_IMPLEMENTED).items()]
     rows += [(f"`{name}`", "a table of every sales organization") for name in sorted(routing.ELSEWHERE)]
     yield from _table(("what", "why"), rows)
 
@@ -101,7 +100,7 @@ def _requests() -> Iterator[str]:
     yield from _table(("preference", "effect"), ((f"`{name}`", text) for name, text in PREFERENCES.items()))
     yield "Accepted without effect, each for a reason:\n"
     rows = [(f"`{name}`", "header", text) for name, text in sorted(preferences.WITHOUT_EFFECT.items())]
-    rows += [(f"`{name}`", "query option", text) for name, text in sorted(odata_options.IGNORABLE.items())]
+    rows += [(f"`{name}`", "query option", text) for name, text in sorted(odata_options.IGNORED_OPTIONS.items())]
     rows += [
         (f"`{name}`", "annotation in a body", "what reads answer with may be sent back") for name in payload.IGNORABLE
     ]

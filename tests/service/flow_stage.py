@@ -14,8 +14,8 @@ from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.core import Emulator
 from connector.emulator.identity.keys import Keys
+from connector.emulator.limits.calls import Latency, LatencyModel
 from connector.emulator.limits.faults import Fault, FaultPlan, Faults
-from connector.emulator.limits.latency import Latency, LatencyModel
 from connector.errors import Unanswered
 from connector.handler import Request, Response
 from connector.ledger.operation_store import OperationStore

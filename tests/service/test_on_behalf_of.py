@@ -23,10 +23,9 @@ from connector.clock import SystemClock
 from connector.closing.organization import Query
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.control.journal import Entry
-from connector.emulator.identity.errors import EntraError
 from connector.emulator.identity.grants import Grants
+from connector.emulator.identity.issuer import Application, EntraError, Person, Secret, local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import Application, Person, Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInAgain
 from connector.service.app import create_app

@@ -19,11 +19,9 @@ from connector.emulator.api.multipart import InnerRequest
 from connector.emulator.api.operation import ApiRequest, error_response
 from connector.emulator.api.preferences import NONE, Preferences, bypassing, check_headers, preferences
 from connector.emulator.api.routing import Router
-from connector.emulator.http.exchange import ApiResponse, OperationResult
-from connector.emulator.http.responses import split_url
+from connector.emulator.http.exchange import ApiResponse, OperationResult, split_url
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.options import EMPTY, options
-from connector.emulator.odata.path import ROOT
+from connector.emulator.odata.path import NO_OPTIONS, ROOT, options
 from connector.emulator.odata.values import fold
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.world.callers import Caller
@@ -75,7 +73,7 @@ class Api:
         root = origin + path[: match.end()].rstrip("/") if match else origin
         below = path[match.end() :] if match else path
         operation = ApiRequest(
-            request.method, root, below, query, request.headers, request.body, caller, NONE, EMPTY, _no_reference
+            request.method, root, below, query, request.headers, request.body, caller, NONE, NO_OPTIONS, _no_reference
         )
         if match is None:
             return self._refused(operation, refuse("path.unknown", path.rstrip("/").rpartition("/")[2]))
@@ -151,7 +149,7 @@ class Api:
     ) -> tuple[Response, OperationResult]:
         path, _, query = inner.target.partition("?")
         operation = ApiRequest(
-            inner.method, root, path, query, inner.headers, inner.body, caller, NONE, EMPTY, references.resolve
+            inner.method, root, path, query, inner.headers, inner.body, caller, NONE, NO_OPTIONS, references.resolve
         )
         try:
             operation.preferences = preferences(inner.headers.get("prefer"))

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from connector.emulator.api.writing import NOT_CONCURRENT
+from connector.emulator.odata.expressions import TYPE_PREFIX
 from connector.emulator.world.schema import (
     FRACTION_KINDS,
     AlternateKey,
@@ -28,11 +29,10 @@ from connector.emulator.world.schema import (
 )
 
 Json = dict[str, Any]
-PREFIX = "Microsoft.Dynamics.CRM."
 _IDS = UUID("0d6fd7b1-8a3c-5b0e-9a4f-6b7c1b9f2d10")
 _ENGLISH = 1033
 
-METADATA_TYPES = {
+METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
     Kind.UUID: ("UniqueIdentifierAttributeMetadata", "Uniqueidentifier", "UniqueidentifierType"),
     Kind.STRING: ("StringAttributeMetadata", "String", "StringType"),
     Kind.MEMO: ("MemoAttributeMetadata", "Memo", "MemoType"),
@@ -132,7 +132,7 @@ def attribute_properties() -> set[str]:
 def attribute_definition(table: Table, column: Column) -> Json:
     """Return the AttributeMetadata of a column; `OptionSet` and `GlobalOptionSet` are only shown when expanded."""
     kind, code, type_name = METADATA_TYPES[column.kind]
-    definition: Json = {"@odata.type": f"#{PREFIX}{kind}"}
+    definition: Json = {"@odata.type": f"#{TYPE_PREFIX}{kind}"}
     definition |= _defaults()["AttributeMetadata"] | _defaults().get(kind, {})
     definition |= {
         "MetadataId": definition_id(table.logical_name, column.name),
@@ -197,7 +197,7 @@ def _options(table: Table, column: Column) -> Iterator[Json]:
     if column.kind is Kind.STATE:
         for state in table.states:
             yield {
-                "@odata.type": f"#{PREFIX}StateOptionMetadata",
+                "@odata.type": f"#{TYPE_PREFIX}StateOptionMetadata",
                 **_option(state.value, state.label),
                 "DefaultStatus": state.default_status,
                 "InvariantName": state.invariant_name,
@@ -205,7 +205,7 @@ def _options(table: Table, column: Column) -> Iterator[Json]:
     elif column.kind is Kind.STATUS:
         for status in table.statuses:
             yield {
-                "@odata.type": f"#{PREFIX}StatusOptionMetadata",
+                "@odata.type": f"#{TYPE_PREFIX}StatusOptionMetadata",
                 **_option(status.value, status.label, status.labels),
                 "State": status.state,
                 "TransitionData": status.transition_data,

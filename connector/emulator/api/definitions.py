@@ -8,7 +8,6 @@ from typing import Any
 from connector.emulator.api.definition_values import (
     METADATA_TYPES,
     OPTION_KINDS,
-    PREFIX,
     attribute_definition,
     attribute_properties,
     collection_definition,
@@ -18,10 +17,9 @@ from connector.emulator.api.definition_values import (
     many_to_many_definition,
     table_definition,
 )
-from connector.emulator.api.filtering import holds, no_such_property
 from connector.emulator.api.operation import ApiRequest, ok
 from connector.emulator.api.plans import read_query
-from connector.emulator.odata.expressions import Expand, Expression, Query
+from connector.emulator.odata.expressions import TYPE_PREFIX, Expand, Expression, Query, holds, no_such_property
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.rules.rule import Refused, refuse
@@ -85,18 +83,20 @@ class EntityDefinitions:
         if name.called:
             definitions = [self._named(name, definitions)]
         kind = _type_of(name.name)
-        if rest and rest[0].name.startswith(PREFIX) and not rest[0].called:
-            kind = rest.pop(0).name.removeprefix(PREFIX)
+        if rest and rest[0].name.startswith(TYPE_PREFIX) and not rest[0].called:
+            kind = rest.pop(0).name.removeprefix(TYPE_PREFIX)
             if name.name != "Attributes" or kind not in ATTRIBUTE_TYPES:
-                raise _nowhere(PREFIX + kind)
-            definitions = [definition for definition in definitions if definition["@odata.type"] == f"#{PREFIX}{kind}"]
-            place = f"{place}/{PREFIX}{kind}"
+                raise _nowhere(TYPE_PREFIX + kind)
+            definitions = [
+                definition for definition in definitions if definition["@odata.type"] == f"#{TYPE_PREFIX}{kind}"
+            ]
+            place = f"{place}/{TYPE_PREFIX}{kind}"
         if not name.called:
             if rest:
                 raise _nowhere(rest[0].name)
             return self._many(request, place, kind, definitions, query)
         if not definitions:
-            raise _nowhere(PREFIX + kind)
+            raise _nowhere(TYPE_PREFIX + kind)
         if rest:
             return self._option_set(request, place, definitions[0], rest, query)
         return self._one(request, place, kind, definitions[0], query)
@@ -209,7 +209,7 @@ class EntityDefinitions:
         if expand.query.select:
             _check_names(expand.query.select, set(value), _NAVIGATIONS[name])
         out[f"{name}@odata.context"] = request.context(
-            f"{place.partition('/')[0]}/Attributes({definition['MetadataId']})/{PREFIX}{kind}/{name}"
+            f"{place.partition('/')[0]}/Attributes({definition['MetadataId']})/{TYPE_PREFIX}{kind}/{name}"
             f"{_scope(expand.query)}/$entity"
         )
         out[name] = self._shaped(request, place, _NAVIGATIONS[name], value, expand.query)

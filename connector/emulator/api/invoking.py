@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from connector.emulator.api.operation import ApiRequest, no_content, ok
-from connector.emulator.api.payload import TYPE_PREFIX, PayloadReader, moment, read_json
+from connector.emulator.api.payload import PayloadReader, moment, read_json
 from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
 from connector.emulator.api.rows import wire_name
 from connector.emulator.api.writing import no_conditions
+from connector.emulator.odata.expressions import TYPE_PREFIX
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.odata.values import GUID

@@ -11,8 +11,8 @@ from uuid import UUID, uuid5
 
 from connector.emulator.api.preferences import Preferences
 from connector.emulator.api.rows import Json
-from connector.emulator.odata.date_ranges import QueryContext
-from connector.emulator.odata.options import Options
+from connector.emulator.odata.functions import QueryContext
+from connector.emulator.odata.path import Options
 from connector.emulator.rules.rule import Refused
 from connector.emulator.world.callers import Caller
 from connector.handler import Response

@@ -9,8 +9,8 @@ from connector.emulator.api.paging import SortKey
 from connector.emulator.api.rows import Annotations, Projection
 from connector.emulator.odata.expressions import Expand, Order, Query
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.options import Options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
+from connector.emulator.odata.path import Options
 from connector.emulator.odata.sql import AliasedTable, SqlCondition, compile_filter, compile_order, no_property, related
 from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table

@@ -30,7 +30,7 @@ from connector.emulator.api.preferences import (
 )
 from connector.emulator.api.rows import Annotations, FetchedRow, Json, wire_name
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.options import Options
+from connector.emulator.odata.path import Options
 from connector.emulator.odata.sql import column_of
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table

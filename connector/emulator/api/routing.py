@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from connector.emulator.api.alternate_keys import row_by_key
 from connector.emulator.api.definitions import EntityDefinitions
 from connector.emulator.api.documents import ServiceDocuments
 from connector.emulator.api.invoking import USER_PRIVILEGES, MessageOperations, bound_message
 from connector.emulator.api.operation import ApiRequest
-from connector.emulator.api.payload import TYPE_PREFIX
+from connector.emulator.api.payload import row_by_key
 from connector.emulator.api.plans import related_rows
 from connector.emulator.api.reading import ReadOperations, check_read
 from connector.emulator.api.tracking import ChangeTracking, follows_changes
 from connector.emulator.api.writing import WriteOperations
+from connector.emulator.odata.expressions import TYPE_PREFIX
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, segments
 from connector.emulator.odata.sql import no_property

@@ -35,15 +35,15 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from connector.emulator.control.controlled import ControlledEmulator
-from connector.emulator.control.har import har_data
+from connector.emulator.control.journal import har_data
+from connector.emulator.control.page import ControlledEmulator
 from connector.emulator.control.users import change_user, users_of
-from connector.emulator.http.responses import html_response, json_response, query_fields, split_url, text_response
+from connector.emulator.http.exchange import html_response, json_response, query_fields, split_url, text_response
 from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.rules.rule import rules_data
+from connector.emulator.seeding.emulator_options import SCENARIOS
 from connector.emulator.seeding.files import seed_csv, seed_json
-from connector.emulator.seeding.scenarios import SCENARIOS
 from connector.emulator.world.store import StoreError
 from connector.emulator.world.world import WorldSnapshot
 from connector.handler import Request, Response

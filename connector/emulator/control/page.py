@@ -13,7 +13,6 @@ from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from connector.emulator.control.controlled import ControlledEmulator
 from connector.emulator.control.journal import masked
 from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.rules.rule import rules
@@ -21,6 +20,39 @@ from connector.emulator.rules.rule import rules
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
+from pathlib import Path
+from typing import Protocol
+
+from connector.emulator.control.journal import Journal
+from connector.emulator.control.referee import Referee
+from connector.emulator.identity.bearer import Bearer
+from connector.emulator.identity.grants import Grants
+from connector.emulator.limits.faults import Faults
+from connector.emulator.limits.protection import Protection
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.open_organization import Organization, TravelClock
+
+
+class ControlledEmulator(Protocol):
+    """An emulator as its control interface sees it."""
+
+    options: EmulatorOptions
+    clock: TravelClock
+    organization: Organization
+    protection: Protection
+    bearer: Bearer
+    grants: Grants
+    faults: Faults
+    journal: Journal
+    referee: Referee
+    authority_file: Path | None
+
+    def reset(self) -> None:
+        """Put rows and switches back as they were at the start and forget everything counted."""
+
+    def set_faults(self, faults: Faults) -> None:
+        """Put another fault plan to work."""
+
 
 Context = Mapping[str, Any]
 SHOWN = 100

@@ -1,4 +1,4 @@
-"""The emulator's own certificate authority and the certificate of its server, kept in a folder and reused.
+"""The emulator's own certificate authority and the certificate of its server, kept in private files and reused.
 
 Both hold elliptic-curve keys and pass OpenSSL's strict X.509 checks, which Python turns on by default since 3.13. The
 authority's own key is not kept: nobody can sign another certificate that its users would trust.
@@ -6,12 +6,29 @@ authority's own key is not kept: nobody can sign another certificate that its us
 
 from __future__ import annotations
 
+import os
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from connector.emulator.http.private_file import write_private
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write `path` all at once, so that two starts never see half of it.
+
+    Raises OSError that names the file, whatever went wrong; nothing is left behind then.
+    """
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        half.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # the file may not exist
+            half.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
 
 VALID = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)

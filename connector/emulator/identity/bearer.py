@@ -12,10 +12,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from connector.clock import Clock
-from connector.emulator.http.responses import split_url
+from connector.emulator.http.exchange import split_url
 from connector.emulator.identity.grants import DATAVERSE_APPLICATION
-from connector.emulator.identity.issuer import Issuer
-from connector.emulator.identity.tenant import Tenant
+from connector.emulator.identity.issuer import Issuer, Tenant
 from connector.emulator.world.callers import Caller
 from connector.handler import Request, Response
 

@@ -8,9 +8,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from connector.clock import Clock
-from connector.emulator.identity.errors import Form, entra_error, missing, required
-from connector.emulator.identity.issuer import Issuer
-from connector.emulator.identity.tenant import Application, Tenant
+from connector.emulator.identity.issuer import Application, Form, Issuer, Tenant, entra_error, missing, required
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import urlencode
 
-from connector.emulator.http.responses import (
+from connector.emulator.http.exchange import (
     form_fields,
     html_response,
     json_response,
@@ -20,8 +20,8 @@ from connector.emulator.http.responses import (
     split_url,
     text_response,
 )
-from connector.emulator.identity.errors import EntraError, Form, entra_error, required
 from connector.emulator.identity.grants import Grants
+from connector.emulator.identity.issuer import EntraError, Form, entra_error, required
 from connector.handler import Request, Response
 
 NO_STORE = (("Cache-Control", "no-store, no-cache"), ("Pragma", "no-cache"))

@@ -15,9 +15,7 @@ from typing import Any
 
 from connector.clock import Clock
 from connector.emulator.identity.credentials import Credentials
-from connector.emulator.identity.errors import Form, entra_error, missing, required
-from connector.emulator.identity.issuer import Issuer
-from connector.emulator.identity.tenant import Application, Person, Tenant
+from connector.emulator.identity.issuer import Application, Form, Issuer, Person, Tenant, entra_error, missing, required
 
 OIDC_SCOPES = frozenset({"openid", "profile", "offline_access", "email"})
 DATAVERSE_APPLICATION = "00000007-0000-0000-c000-000000000000"

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from connector.emulator.http.private_file import write_private
+from connector.emulator.http.tls import write_private
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,13 +1,15 @@
-"""Takes the path of a request apart: segments, keys, function arguments, casts."""
+"""Takes the address of a request apart: path (segments, keys, function arguments, casts) and query options."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 from connector.emulator.odata.lexer import ODataError, Reader, TokenKind
+from connector.emulator.rules.rule import refuse
+from connector.emulator.world.schema import names
 
 ROOT = re.compile(r"/api/data/v9\.[012](?:/|$)")
 """The base paths that are served; names in a path are case-sensitive."""
@@ -126,3 +128,91 @@ def text_of(written: str) -> str | None:
     if len(written) > 1 and written[0] == written[-1] == "'":
         return written[1:-1].replace("''", "'")
     return None
+
+
+OPTIONS = frozenset(
+    names(
+        "$select $filter $orderby $expand $top $count $skiptoken $deltatoken $id annotations savedQuery userQuery "
+        "fetchXml"
+    )
+)
+"""Options that some resource understands; each resource says which of them it takes."""
+
+IGNORED_OPTIONS = {
+    "tag": "A shared variable for plug-ins (optional-parameters.md); the plug-ins here do not read it.",
+    "LabelLanguages": "Labels come in one language here.",
+}
+"""Options that are accepted and change nothing, each with the reason."""
+
+REFUSED_OPTIONS = {
+    "$skip": "Skip Clause is not supported in CRM",
+    "$search": "The query option '$search' is not supported.",
+    "$format": "The query option '$format' is not supported.",
+    "$compute": "The query option '$compute' is not supported.",
+    "$index": "The query option '$index' is not supported.",
+    "$levels": "The query option '$levels' is not supported.",
+}
+"""Options that are refused by name. `$skip`: the service's own words, seen in recordings; the rest are ours."""
+
+
+OPTIONS_NOT_IMPLEMENTED = {"$apply": "aggregation ($apply)", "sql": "SQL queries (sql)"}
+"""Options that the service has and the emulator has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one query string: values by name, decoded, and the parameter aliases (`@p1`)."""
+
+    values: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    def allow(self, *names: str) -> None:
+        """Raise ODataError when an option other than `names` and the ignorable ones is given."""
+        for name in self.values:
+            if name not in names and name not in IGNORED_OPTIONS:
+                raise ODataError(f"The query option '{name}' is not supported for this resource.")
+
+    def allow_aliases(self, used: set[str]) -> None:
+        """Raise ODataError when an alias is given that nothing in the request uses."""
+        for name in self.aliases:
+            if name not in used:
+                raise ODataError(f"The parameter alias '{name}' is not used in the request.")
+
+
+NO_OPTIONS = Options()
+
+
+@lru_cache(maxsize=2048)
+def options(query: str) -> Options:
+    """Return the options of the percent-encoded `query`; a `+` is a space. Raises ODataError and Refused.
+
+    The value is shared between calls: do not change it.
+    """
+    if not query:
+        return NO_OPTIONS
+    values: dict[str, str] = {}
+    aliases: dict[str, str] = {}
+    for pair in query.split("&"):
+        if not pair.strip():
+            continue
+        written, equals, encoded = pair.partition("=")
+        name, value = unquote_plus(written).strip(), unquote_plus(encoded)
+        _check(name, equals)
+        into = aliases if name.startswith("@") else values
+        if name in into:
+            raise ODataError(
+                f"Query option '{name}' was specified more than once, but it must be specified at most once."
+            )
+        into[name] = value.strip() if name.startswith("$") else value
+    return Options(values, aliases)
+
+
+def _check(name: str, equals: str) -> None:
+    if name in OPTIONS_NOT_IMPLEMENTED:
+        raise refuse("emulator.not_implemented", OPTIONS_NOT_IMPLEMENTED[name])
+    if name in REFUSED_OPTIONS:
+        raise ODataError(REFUSED_OPTIONS[name])
+    if not name.startswith("@") and name not in OPTIONS and name not in IGNORED_OPTIONS:
+        raise ODataError(f"The query parameter '{name}' is not supported.")
+    if not equals:
+        raise ODataError(f"The query option '{name}' has no value.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from connector.emulator.odata.date_ranges import QueryContext
 from connector.emulator.odata.expressions import (
     Comparison,
     Expression,
@@ -23,7 +22,7 @@ from connector.emulator.odata.expressions import (
     QueryFunction,
     TextMatch,
 )
-from connector.emulator.odata.functions import LateValue, Value, query_function
+from connector.emulator.odata.functions import LateValue, QueryContext, Value, query_function
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import EDM, ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
 from connector.emulator.world.schema import Collection, Column, Kind, Lookup, Schema, Table

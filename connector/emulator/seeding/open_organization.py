@@ -1,21 +1,21 @@
-"""The emulated organization as one thing: schema, store, world, its first rows, and questions about all of them."""
+"""The emulated organization as one thing: schema, store, world, first rows, clock; questions about all of them."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from connector.clock import Clock
+from connector.clock import Clock, VirtualClock
 from connector.emulator.limits.faults import Fault
 from connector.emulator.limits.limit_answers import operation_refusal
-from connector.emulator.rules.switches import Switches
-from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.rules.rule import Switches
+from connector.emulator.seeding.emulator_options import SCENARIOS, EmulatorOptions, Scenario, start_scenario
 from connector.emulator.seeding.files import seed_json
 from connector.emulator.seeding.opportunities import seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_organization
-from connector.emulator.seeding.scenarios import SCENARIOS, Scenario, start_scenario
 from connector.emulator.world.callers import Caller, lacking
 from connector.emulator.world.customization import Customization, read_metadata
 from connector.emulator.world.schema_file import load_schema
@@ -189,3 +189,48 @@ def _scenario(options: EmulatorOptions) -> Scenario:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+JITTER = 0.01
+"""Seconds by which the machine's two clocks may drift apart before it counts as one of them having been set."""
+
+
+class TravelClock:
+    """Another clock plus all the time that was skipped. On a virtual clock waiting takes no time.
+
+    The machine's clock may be set while the emulator serves. Set forward, the emulator's time follows (so it is right
+    after the machine has slept); set back, it goes on from where it was, so that no row is older than what it was made
+    from and no token is used before it was issued.
+    """
+
+    def __init__(self, base: Clock) -> None:
+        self._base = base
+        self._skipped = 0.0
+        self.virtual = isinstance(base, VirtualClock)
+        self._ahead = base.now().timestamp() - base.monotonic()
+        """The most that the base's wall clock has been ahead of its monotonic one."""
+
+    def now(self) -> datetime:
+        """Return the base's wall-clock time, or what it would be had it not been set back, plus what was skipped."""
+        now, extra = self._base.now(), self._skipped
+        if self.virtual:
+            return now + timedelta(seconds=extra) if extra else now
+        ahead = now.timestamp() - self._base.monotonic()
+        if ahead > self._ahead:
+            self._ahead = ahead
+        elif self._ahead - ahead > JITTER:
+            extra += self._ahead - ahead
+        return now + timedelta(seconds=extra) if extra else now
+
+    def monotonic(self) -> float:
+        """Return the base's elapsed seconds plus what was skipped."""
+        return self._base.monotonic() + self._skipped
+
+    def sleep(self, seconds: float) -> None:
+        """Wait as the base does: really, or by moving a virtual clock."""
+        self._base.sleep(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Skip `seconds`; a value that is not positive does nothing."""
+        if seconds > 0:
+            self._skipped += seconds

@@ -1,17 +1,21 @@
-"""The messages the organization answers: which exist under the switches, and what each does."""
+"""The messages the organization answers: which exist, what each does, their rows, and background jobs that do them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from types import MappingProxyType
+from uuid import UUID, uuid5
 
-from connector.emulator.rules.rule import refuse
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Refused, Switches, refuse
 from connector.emulator.world import opportunity, project, quote
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import Records, Ref
 from connector.emulator.world.schema import Message, Schema
+from connector.emulator.world.store import Row
 
 MessageResult = Mapping[str, "Ref | bool | float"] | None
 """What a message returns: `{"@ref": Ref}` for a row, the members of its complex type, None for 204."""
@@ -130,3 +134,132 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
     }
 )
 """What each message does; the keys are those of the schema's messages."""
+
+
+_IDS = UUID("9b1b4a3c-53ef-5c12-8e0d-3a60d4cf9a77")
+_PLATFORM = {
+    "Create": ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "contact", "competitor"),
+    "Update": ("opportunity", "quote", "account", "contact", "competitor"),
+    "Delete": ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "contact", "competitor"),
+    "Retrieve": ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "contact", "competitor"),
+    "RetrieveMultiple": ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "contact", "competitor"),
+    "CreateMultiple": ("opportunity", "quote", "account", "contact", "competitor"),
+    "UpdateMultiple": ("opportunity", "quote", "account", "contact", "competitor"),
+    "Associate": (),
+    "Disassociate": (),
+    "WhoAmI": (),
+    "SetState": ("opportunity", "quote"),
+}
+_EVENTS = {"Win": ("opportunity", "quote"), "Lose": ("opportunity",), "Close": ("quote",), "Revise": ("quote",)}
+"""Under these names plug-ins register for the close messages (nishantrana.me: invalidpluginexecutionexception)."""
+
+
+def write_message_rows(records: Records, messages: Mapping[str, Message]) -> None:
+    """Make the rows of both tables agree with the messages that exist; writes nothing when they do already."""
+    tables_by_message: dict[str, tuple[str, ...]] = {**_PLATFORM, **_EVENTS}
+    tables_by_message |= {name: (message.table,) if message.table else () for name, message in messages.items()}
+    ids = {str(key) for (key,) in records.store.rows("SELECT sdkmessageid FROM sdkmessage")}
+    rows = {message_id(name): name for name in tables_by_message}
+    if ids == rows.keys():
+        return
+    with records.store.transaction():
+        for gone in sorted(ids - rows.keys()):
+            _remove(records, gone)
+        for key in sorted(rows.keys() - ids):
+            _add(records, "sdkmessage", _message_row(key, rows[key]))
+            for row in _filter_rows(key, rows[key], tables_by_message[rows[key]]):
+                _add(records, "sdkmessagefilter", row)
+
+
+def message_id(name: str) -> str:
+    """Return the id of the sdkmessage row of this name."""
+    return str(uuid5(_IDS, name))
+
+
+def _message_row(key: str, name: str) -> Row:
+    return {"sdkmessageid": key, "name": name, "categoryname": "CRM", "isactive": 1, "isprivate": 0}
+
+
+def _filter_rows(key: str, name: str, tables: Iterable[str]) -> Iterator[Row]:
+    for table in tables:
+        yield {
+            "sdkmessagefilterid": str(uuid5(_IDS, f"{name}:{table}")),
+            "sdkmessageid": key,
+            "primaryobjecttypecode": table,
+            "isvisible": 1,
+            "iscustomprocessingstepallowed": 1,
+        }
+
+
+def _add(records: Records, table: str, row: Row) -> None:
+    records.store.insert(table, row)
+
+
+def _remove(records: Records, key: str) -> None:
+    rows = records.store.rows("SELECT sdkmessagefilterid FROM sdkmessagefilter WHERE sdkmessageid = ?", (key,))
+    for (filter_id,) in rows:
+        records.store.delete("sdkmessagefilter", str(filter_id), records.now())
+    records.store.delete("sdkmessage", key, records.now())
+
+
+DELAY = timedelta(seconds=30)
+"""How long a job waits. The real time is not documented, only that it is long (long-running-jobs page)."""
+
+_NOTE = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundJob:
+    """One message that waits for its time (`due`, as moments are stored)."""
+
+    due: str
+    message: str
+    table: str
+    record_id: str
+    status: int | None
+    user_id: str
+    opportunity: str
+
+
+def waiting(records: Records) -> list[BackgroundJob]:
+    """Return the jobs that wait, oldest first."""
+    return [BackgroundJob(**load) for load in json.loads(records.store.note(_NOTE) or "[]")]
+
+
+def enqueue(records: Records, caller: Caller, message: str, arguments: Arguments, target: Ref) -> None:
+    """Take a message for later; raises Refused when the row does not exist or its opportunity has a job already."""
+    mine = _opportunity(records, target)
+    jobs = waiting(records)
+    if any(job.opportunity == mine for job in jobs):
+        raise refuse("project.busy")
+    due = (records.clock.now() + DELAY).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = arguments.get("quoteStatus")
+    number = status if isinstance(status, int) else None
+    _keep(records, [*jobs, BackgroundJob(due, message, target.table, target.id, number, caller.user_id, mine)])
+
+
+def run_due(records: Records, access: Access) -> None:
+    """Do the jobs whose time has come; one that is refused then is dropped, as a failed system job would be."""
+    jobs = waiting(records)
+    due = [job for job in jobs if job.due <= records.now()]
+    for job in due:
+        try:
+            with records.store.transaction():
+                arguments: Arguments = {} if job.status is None else {"quoteStatus": job.status}
+                target = Ref(job.table, job.record_id)
+                HANDLERS[job.message](records, access, access.user(job.user_id), arguments, target)
+        except Refused:
+            continue
+    if due:
+        _keep(records, [job for job in jobs if job not in due])
+
+
+def _opportunity(records: Records, target: Ref) -> str:
+    if target.table == "opportunity":
+        records.get("opportunity", target.id, ("opportunityid",))
+        return target.id
+    return str(records.get("quote", target.id, ("opportunityid",))["opportunityid"])
+
+
+def _keep(records: Records, jobs: list[BackgroundJob]) -> None:
+    records.store.keep_note(_NOTE, json.dumps([asdict(job) for job in jobs]))

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from connector.clock import Clock
-from connector.emulator.rules.rule import Refused, refuse
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Refused, Switches, refuse
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.schema import (
     FRACTION_KINDS,

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.clock import Clock
-from connector.emulator.rules.rule import Refused, refuse, rules
-from connector.emulator.rules.switches import Switches
-from connector.emulator.world import changes, jobs
+from connector.emulator.rules.rule import Refused, Switches, refuse, rules
+from connector.emulator.world import changes, message_handlers
 from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
 from connector.emulator.world.custom_logic import DEEPEST, CustomLogic, MessageEvent
 from connector.emulator.world.customization import Customization
-from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available
-from connector.emulator.world.message_rows import write_message_rows
+from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available, write_message_rows
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.plain_values import typed_row
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
@@ -164,7 +162,7 @@ class World:
     def catch_up(self) -> None:
         """Do the background jobs that are due; every operation and `check_read` does this first."""
         if self.switches.project_operations == "background" and not self.store.depth:
-            jobs.run_due(self.records, self.access)
+            message_handlers.run_due(self.records, self.access)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -262,7 +260,7 @@ class World:
         about = target or _subject(shape, arguments)
         with self._message(caller, message, about, arguments):
             if shape.pack == "project operations" and self.switches.project_operations == "background":
-                jobs.enqueue(self.records, caller, message, arguments, about)
+                message_handlers.enqueue(self.records, caller, message, arguments, about)
                 return None
             return HANDLERS[message](self.records, self.access, caller, arguments, about)
 

@@ -18,9 +18,8 @@ from connector.emulator.odata.expressions import (
     QueryFunction,
 )
 from connector.emulator.odata.lexer import ODataError
-from connector.emulator.odata.options import options
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select
-from connector.emulator.odata.path import segments
+from connector.emulator.odata.path import options, segments
 
 PIECES = st.sampled_from(
     [

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Switches
 from connector.emulator.world.world import World
 from connector.handler import Response
 from tests.emulator.protocol.client import Client

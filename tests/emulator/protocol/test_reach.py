@@ -6,8 +6,7 @@ import pytest
 
 from connector.emulator.api.api import Api
 from connector.emulator.control.users import InvalidUserChange, change_user
-from connector.emulator.rules.rule import Refused
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Refused, Switches
 from connector.emulator.world.world import World
 from tests.emulator.conftest import CLOSER
 from tests.emulator.protocol.client import Client

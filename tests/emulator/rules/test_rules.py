@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
 from connector.emulator.limits.faults import OPERATION_FAULTS
-from connector.emulator.rules.rule import Evidence, rules, rules_data
-from connector.emulator.rules.switches import Switches, UnknownSwitch
+from connector.emulator.rules.rule import Evidence, Switches, UnknownSwitch, rules, rules_data
 from connector.emulator.world.callers import Caller, all_privileges
 from connector.emulator.world.records import Values
 from connector.emulator.world.schema_file import load_schema

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from connector.clock import VirtualClock
-from connector.emulator.rules.switches import Switches
+from connector.emulator.rules.rule import Switches
+from connector.emulator.seeding.emulator_options import SCENARIOS, start_scenario
 from connector.emulator.seeding.files import SeedRefused, seed_csv, seed_file, seed_json
 from connector.emulator.seeding.opportunities import FIRST_CASES, open_opportunities, opportunity_id, seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
-from connector.emulator.seeding.scenarios import SCENARIOS, start_scenario
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.customization import Customization, ImportRefused, StatusReason, read_metadata
 from connector.emulator.world.opportunity import Arguments

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from jwt.types import Options
 
-from connector.emulator.identity.tenant import Application, Secret, local_tenant
+from connector.emulator.identity.issuer import Application, Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.wire import Json, Stranger

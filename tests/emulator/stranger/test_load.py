@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from connector.emulator.embedded import open_embedded
+from connector.emulator.identity.issuer import Application, Secret, local_tenant
 from connector.emulator.identity.keys import Keys
-from connector.emulator.identity.tenant import Application, Secret, local_tenant
-from connector.emulator.limits.latency import LatencyModel
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.held import HeldClock

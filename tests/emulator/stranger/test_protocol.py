@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from connector.emulator.identity.tenant import Application, Secret, local_tenant
+from connector.emulator.identity.issuer import Application, Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.stranger.conftest import Organized
 from tests.emulator.stranger.wire import Stranger, error_of, fresh_id

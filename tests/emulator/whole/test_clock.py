@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.seeding.travel_clock import JITTER, TravelClock
+from connector.emulator.seeding.open_organization import JITTER, TravelClock
 from tests.emulator.whole.face import Face, MakeFace
 
 HOUR = 3600.0

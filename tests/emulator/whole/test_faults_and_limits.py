@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from connector.clock import VirtualClock
+from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.limits.faults import read_plan
-from connector.emulator.limits.latency import LatencyModel
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from connector.clock import VirtualClock
-from connector.emulator.identity.tenant import CLIENT_ID, Application, Federation, Secret, local_tenant
+from connector.emulator.identity.issuer import CLIENT_ID, Application, Federation, Secret, local_tenant
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from tests.emulator.whole.face import Face, MakeFace
 
