@@ -35,10 +35,9 @@ from connector.handler import Handler
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from connector.service.auth.caller import Caller
-    from connector.service.auth.latest_assertion import LatestAssertion
+    from connector.service.auth.caller import Caller, LatestAssertion
     from connector.service.service_options import Admission
-    from connector.service.webhooks.change_tracking import ChangedOpportunities
+    from connector.service.webhooks.closed_elsewhere import ChangedOpportunities
 
 MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
@@ -96,7 +95,7 @@ class AccessProvider:
 
     def stopped(self, caller: Caller) -> float:
         """Return for how many seconds the organization has asked this caller to wait; 0 for one not seen yet."""
-        from connector.service.auth.permissions import acts_as_user
+        from connector.service.auth.caller import acts_as_user
 
         with self._lock:
             if acts_as_user(caller, self._admission.access):
@@ -112,7 +111,7 @@ class AccessProvider:
 
         What the endpoint's own application may not see is not among them. Raises ConnectorError.
         """
-        from connector.service.webhooks.change_tracking import ChangedOpportunities
+        from connector.service.webhooks.closed_elsewhere import ChangedOpportunities
 
         connection = self._connect(self._admission.tenants.get(tenant, self._settings.url))
         since = (self._clock.now() - timedelta(days=TOLD_DAYS)).isoformat()
@@ -144,7 +143,7 @@ class AccessProvider:
             return self._connections[address]
 
     def _lane(self, caller: Caller) -> IdentityClient:
-        from connector.service.auth.permissions import acts_as_user
+        from connector.service.auth.caller import acts_as_user
 
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).clients[0]
@@ -167,7 +166,7 @@ class AccessProvider:
         address = self._connection(caller).base_url
         on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)
         self._on_behalf[caller.tenant_id] = on_behalf, transport
-        from connector.service.auth.latest_assertion import LatestAssertion
+        from connector.service.auth.caller import LatestAssertion
 
         latest = LatestAssertion(on_behalf.tokens)
         upstream = Upstream(address, self._watched(transport), ("user",), (latest,))

@@ -144,6 +144,6 @@ def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
 
     if store.startswith(POSTGRES):
         raise SettingsError("CONNECTOR_SERVICE_SECRET is missing: instances that share a store share a secret.")
-    from connector.service.auth.signing_secret import kept_secret
+    from connector.service.operations.status_links import kept_secret
 
     return kept_secret(Path(f"{Path(store).expanduser()}-secret"))

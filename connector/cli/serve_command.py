@@ -67,8 +67,7 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
     import uvicorn
 
     from connector.service.app import create_app
-    from connector.service.endpoint_server import EndpointServer
-    from connector.service.http_protocol import BoundedHttpProtocol
+    from connector.service.endpoint_server import BoundedHttpProtocol, EndpointServer
     from connector.service.service_options import CallerSignIn
 
     development = endpoint.options.admission.sign_in is CallerSignIn.DEVELOPMENT

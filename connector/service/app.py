@@ -17,15 +17,14 @@ from connector.errors import ConnectorError
 from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
-from connector.service.auth.rate_limit import RateLimit
 from connector.service.auth.signing_keys import KEYS_SECONDS, KeyNotCached, SigningKeys, keys_unavailable
 from connector.service.auth.token_validator import TokenValidator
 from connector.service.connector_definition import definition
-from connector.service.connector_definition.properties import Deployment
+from connector.service.connector_definition.definition import Deployment
 from connector.service.dependencies import Dependencies
 from connector.service.health import HealthRoutes
 from connector.service.mcp import mount as mcp
-from connector.service.middleware import Identify, RequestMiddleware
+from connector.service.middleware import Identify, RateLimit, RequestMiddleware
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 from connector.service.operations.operation_service import OperationService
 from connector.service.operations.waiting import WaitKind
@@ -39,7 +38,7 @@ from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
 from connector.service.templates.operations_page import OperationsPage
-from connector.service.webhooks.notifier import Notifier
+from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.trigger import ClosedTrigger
 
 FORGETTING = 600.0

@@ -14,7 +14,7 @@ from connector.service.audit import AuditTrail
 from connector.service.auth.caller import Caller
 from connector.service.operations.waiting import EventLoopWaiter, Waiter
 from connector.service.telemetry import Telemetry
-from connector.service.webhooks.change_tracking import ChangedOpportunities
+from connector.service.webhooks.closed_elsewhere import ChangedOpportunities
 
 
 class OrganizationAccess(Protocol):

@@ -1,4 +1,7 @@
-"""The server of the endpoint: uvicorn, which says where it listens, and lets nobody wait in vain when it stops."""
+"""The server of the endpoint: uvicorn with bounded heads, and an end that keeps nobody waiting.
+
+A gateway in front may hold the same bounds; this is for where there is none, or where somebody is behind it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,75 @@ import logging
 import os
 import socket
 import threading
+from asyncio import TimerHandle
 from collections.abc import Callable
 from types import FrameType
+from typing import Any, ClassVar
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_REFUSALS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection. `largest_head` is in bytes (the largest token of Entra is 16 KB), `head_seconds` for one head."""
+
+    largest_head: ClassVar[int] = 64 * 1024
+    head_seconds: ClassVar[float] = 20.0
+
+    _head: int | None
+    """Bytes of the head that is coming; None while a body is."""
+    _timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first head."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come; a head that goes on and on is refused."""
+        super().data_received(data)
+        if self._head is None or self.transport.is_closing():
+            return
+        self._head += len(data)
+        if self._head > self.largest_head:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """End the head: the request begins."""
+        self._head = None
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head = 0
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.head_seconds, self._refuse, 408)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int) -> None:
+        """Say why and hang up; whoever still has an answer to get on this connection gets it first."""
+        self._stop_timer()
+        if self.cycle is None or self.cycle.response_complete:
+            line = b"HTTP/1.1 %d %s\r\n" % (status, _REFUSALS[status])
+            self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
 
 _log = logging.getLogger("connector.service")
 

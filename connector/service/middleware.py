@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
+import threading
 import traceback
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +24,58 @@ from opentelemetry.trace import SpanKind
 
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
-from connector.service.auth.rate_limit import RateLimit
 from connector.service.problems import Problem, RequestRefused, busy
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
+
+MOST_CONNECTIONS = 10_000
+"""Connections that are remembered; the one that was quiet longest is forgotten first, with a full bucket by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a connection has left. `reset` is in seconds until the bucket is full, `wait` until there is one again."""
+
+    limit: int
+    remaining: int
+    reset: int
+    wait: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that tell it (draft-ietf-httpapi-ratelimit-headers-06 and older)."""
+        told = {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(self.remaining),
+            "RateLimit-Reset": str(self.reset),
+        }
+        return told | ({"Retry-After": str(self.wait)} if self.wait else {})
+
+
+class RateLimit:
+    """Counts requests of connections; safe from several threads."""
+
+    def __init__(self, per_minute: int, clock: Clock) -> None:
+        self._capacity = per_minute
+        self._rate = per_minute / 60.0
+        self._clock = clock
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, connection: str) -> Allowance:
+        """Take one request of `connection`; refused when `wait` is not 0."""
+        now = self._clock.monotonic()
+        with self._lock:
+            left, since = self._left.pop(connection, (float(self._capacity), now))
+            left = min(float(self._capacity), left + (now - since) * self._rate)
+            granted = left >= 1.0
+            left -= granted
+            self._left[connection] = (left, now)
+            if len(self._left) > MOST_CONNECTIONS:
+                self._left.popitem(last=False)
+        reset = math.ceil((self._capacity - left) / self._rate)
+        wait = 0 if granted else max(1, math.ceil((1.0 - left) / self._rate))
+        return Allowance(self._capacity, int(left), reset, wait)
+
 
 _log = logging.getLogger("connector.service.requests")
 

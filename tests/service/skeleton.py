@@ -7,8 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from connector.service.connector_definition.definition import router
-from connector.service.connector_definition.properties import Deployment
+from connector.service.connector_definition.definition import Deployment, router
 from connector.service.operations.operation_specs import (
     OPERATIONS,
     ColumnsTable,

@@ -32,7 +32,7 @@ from connector.service.app import create_app
 from connector.service.auth.caller import Caller
 from connector.service.dependencies import Dependencies
 from connector.service.service_options import Access, Admission, CallerSignIn, ServiceOptions
-from connector.service.webhooks.change_tracking import ChangedOpportunities, Changes
+from connector.service.webhooks.closed_elsewhere import ChangedOpportunities, Changes
 
 DEVELOPMENT = Admission(sign_in=CallerSignIn.DEVELOPMENT, access=Access.APPLICATION)
 OPTIONS = ServiceOptions(secret=b"s" * 32, admission=DEVELOPMENT, requests_per_minute=499, version="1.2.3")

@@ -14,10 +14,13 @@ from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from connector.service.app import create_app
 from connector.service.connector_definition.definition import (
+    BRAND_COLOR,
     ICON_PATH,
     MCP_PATH,
     PROPERTIES_PATH,
     SWAGGER_PATH,
+    Deployment,
+    api_properties,
     icon_png,
     mcp_swagger,
     openapi,
@@ -25,7 +28,6 @@ from connector.service.connector_definition.definition import (
     text,
 )
 from connector.service.connector_definition.projection import ProjectionError, project
-from connector.service.connector_definition.properties import BRAND_COLOR, Deployment, api_properties
 from tests.service.definition_lint.document import Document
 from tests.service.definition_lint.lint import lint
 from tests.service.designer import designer_view

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from connector.service.connector_definition.definition import mcp_swagger, swagger, text
-from connector.service.connector_definition.properties import api_properties
+from connector.service.connector_definition.definition import api_properties, mcp_swagger, swagger, text
 from tests.service.definition_lint.document import Document
 from tests.service.definition_lint.lint import RULES, lint
 from tests.service.skeleton import DEPLOYMENT, skeleton

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.service.auth.rate_limit import MOST_CONNECTIONS, RateLimit
+from connector.service.middleware import MOST_CONNECTIONS, RateLimit
 
 
 @given(st.integers(1, 499), st.lists(st.floats(0, 5), min_size=1, max_size=200))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector.errors import SettingsError
-from connector.service.auth.signing_secret import LENGTH, kept_secret
+from connector.service.operations.status_links import LENGTH, kept_secret
 from connector.settings.environment import load
 
 

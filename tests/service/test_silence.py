@@ -21,11 +21,10 @@ from connector.handler import Request, Response
 from connector.ledger.operation_store import OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
-from connector.service.daemon_executor import DaemonExecutor
+from connector.service.operations.waiting import DaemonExecutor
 from connector.service.schemas.request_models import SubscribeBody
-from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS
 from connector.service.webhooks.delivery_worker import DeliveryWorker, asked_pause
-from connector.service.webhooks.subscription_service import SubscriptionService
+from connector.service.webhooks.subscription_service import PLATFORM_HOSTS, SubscriptionService
 from connector.service.webhooks.trigger import DESTINATIONS
 from tests.ledger.conftest import postgres_server, postgres_store
 from tests.service.entra import Entra

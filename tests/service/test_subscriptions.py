@@ -30,19 +30,15 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.daemon_executor import DaemonExecutor
-from connector.service.operations.waiting import EventLoopWaiter
+from connector.service.operations.waiting import DaemonExecutor, EventLoopWaiter
 from connector.service.problems import RequestRefused
 from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import ClosedEvent
-from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS, allowed
-from connector.service.webhooks.change_tracking import NET, ChangedOpportunities, ChangeTracker
-from connector.service.webhooks.closed_events import closed_event
-from connector.service.webhooks.dataverse_webhook import KEY_HEADER
+from connector.service.webhooks.closed_elsewhere import KEY_HEADER, NET, ChangedOpportunities, ChangeTracker
+from connector.service.webhooks.closed_events import REMEMBERS, Notifier, closed_event
 from connector.service.webhooks.delivery_worker import GIVES_UP, PAUSES, DeliveryWorker
-from connector.service.webhooks.notifier import REMEMBERS, Notifier
-from connector.service.webhooks.subscription_service import LASTS, MOST, SubscriptionService
+from connector.service.webhooks.subscription_service import LASTS, MOST, PLATFORM_HOSTS, SubscriptionService, allowed
 from tests.closing.small_organization import OPPORTUNITY_ID, START, SmallOrganization, organization
 from tests.service.messages import KEY, KEYS, win_message
 

@@ -21,7 +21,7 @@ from connector.closing.organization import Query
 from connector.handler import Request, Response
 from connector.service.app import create_app
 from connector.service.auth.authenticator import DEVELOPER
-from connector.service.webhooks.dataverse_webhook import KEY_HEADER
+from connector.service.webhooks.closed_elsewhere import KEY_HEADER
 from connector.service.webhooks.trigger import ClosedTrigger
 from connector.settings.environment import load
 from tests.service.messages import win_message

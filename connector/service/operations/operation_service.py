@@ -16,8 +16,7 @@ from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.audit import AuditTrail, of_request
-from connector.service.auth.caller import Caller, CallerKind
-from connector.service.auth.permissions import acts_as_user, may_see, may_see_job
+from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands
 from connector.service.operations.status_links import Seal

@@ -18,8 +18,7 @@ from pydantic.config import JsonDict
 from starlette.convertors import Convertor, register_url_convertor
 
 from connector.closing.model import Outcome
-from connector.service.schemas.described import ADVANCED, IMPORTANT
-from connector.service.schemas.field_values import is_empty, lowered, read_opportunity
+from connector.service.schemas.field_values import ADVANCED, IMPORTANT, is_empty, lowered, read_opportunity
 from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, PlanBody, ReopenBody, SubscribeBody
 from connector.service.schemas.response_models import (
     CloseColumns,

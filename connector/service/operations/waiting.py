@@ -1,10 +1,12 @@
-"""How a request waits for its operation without holding a thread, and how blocking work is kept off the event loop."""
+"""How a request waits for its operation without holding a thread, and threads for work that may never end."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -163,3 +165,37 @@ class _EventLoopListener:
             return
         if self.draining:
             raise Draining
+
+
+class DaemonExecutor:
+    """Up to `size` daemon threads, made as they are needed; `name` is what they are called."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._made = 0
+        self._lock = threading.Lock()
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Have `work` done by a thread; what it raises is in the future."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put(call)
+        with self._lock:
+            if not self._idle.acquire(blocking=False) and self._made < self._size:
+                self._made += 1
+                threading.Thread(target=self._run, name=f"{self._name} {self._made}", daemon=True).start()
+        return future
+
+    def _run(self) -> None:
+        while True:
+            self._calls.get()()
+            self._idle.release()

@@ -13,8 +13,8 @@ from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job, WorkerLost
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import OperationStore
-from connector.service.daemon_executor import DaemonExecutor
 from connector.service.operations.operation_runner import OperationRunner, Stopping
+from connector.service.operations.waiting import DaemonExecutor
 
 _log = logging.getLogger("connector.service")
 

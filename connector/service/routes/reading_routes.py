@@ -25,8 +25,7 @@ from connector.closing.model import (
 from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
-from connector.service.auth.caller import Caller
-from connector.service.auth.permissions import acts_as_user
+from connector.service.auth.caller import Caller, acts_as_user
 from connector.service.dependencies import OrganizationAccess
 from connector.service.operations.operation_results import quote_results, step_results
 from connector.service.operations.operation_service import wish_values

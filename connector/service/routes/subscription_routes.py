@@ -14,8 +14,8 @@ from connector.service.operations.operation_specs import OPERATIONS, Subscriptio
 from connector.service.operations.waiting import Waiter
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import SubscriptionView
-from connector.service.webhooks.dataverse_webhook import KEY_HEADER, read_message, tenant_of
-from connector.service.webhooks.notifier import Notifier
+from connector.service.webhooks.closed_elsewhere import KEY_HEADER, read_message, tenant_of
+from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.subscription_service import SubscriptionService
 
 WEBHOOK_PATH = "/webhooks/dataverse"

@@ -1,4 +1,4 @@
-"""Values as flows and agents send them: empty means not given, ids and days come in several forms, case does not count.
+"""Values as flows and agents send them: empty means not given, ids and days come in several forms.
 
 What a value may be is declared in `closing`; in here are the forms that only designers and expressions give it, and the
 sentences that name the label a maker sees, what is accepted, and an expression that makes it.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote
 
+from pydantic import Field
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from connector.closing.field import CloseField, FieldKind
@@ -88,3 +91,13 @@ def id_in(value: object, table: str) -> object:
 def lowered(value: object) -> object:
     """Return a choice without blanks around it and in lower case; None for none."""
     return None if is_empty(value) else value.strip().lower() if isinstance(value, str) else value
+
+
+IMPORTANT: JsonDict = {"x-ms-visibility": "important"}
+ADVANCED: JsonDict = {"x-ms-visibility": "advanced"}
+INTERNAL: JsonDict = {"x-ms-visibility": "internal"}
+
+
+def described(title: str, description: str, default: Any = ..., *, shown: JsonDict | None = None) -> Any:
+    """Return a field of pydantic with this label and sentence; `shown` has the designer's `x-ms-*` keys."""
+    return Field(default, title=title, description=description, json_schema_extra=shown)

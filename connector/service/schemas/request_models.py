@@ -32,8 +32,16 @@ from pydantic.config import JsonDict
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OFFERED_REOPEN_FIELDS, DraftPolicy, Outcome
 from connector.closing.values import LARGEST_AMOUNT
-from connector.service.schemas.described import ADVANCED, IMPORTANT, INTERNAL, described
-from connector.service.schemas.field_values import is_empty, is_text, lowered, read_field
+from connector.service.schemas.field_values import (
+    ADVANCED,
+    IMPORTANT,
+    INTERNAL,
+    described,
+    is_empty,
+    is_text,
+    lowered,
+    read_field,
+)
 
 LONGEST_KEY = 255
 MOST_COLUMNS = 100

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from connector.closing.model import Outcome
-from connector.service.schemas.described import ADVANCED, IMPORTANT, described
+from connector.service.schemas.field_values import ADVANCED, IMPORTANT, described
 
 
 class ResponseModel(BaseModel):

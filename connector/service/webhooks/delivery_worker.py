@@ -17,11 +17,10 @@ from connector.clock import Clock
 from connector.errors import ConnectorError, TransportError
 from connector.handler import Handler, Request, Response
 from connector.ledger.subscriptions import Delivery
-from connector.service.daemon_executor import DaemonExecutor
 from connector.service.operations.status_links import Seal
-from connector.service.webhooks.callback_hosts import allowed
-from connector.service.webhooks.notifier import REMEMBERS
-from connector.service.webhooks.subscription_service import SubscriptionService
+from connector.service.operations.waiting import DaemonExecutor
+from connector.service.webhooks.closed_events import REMEMBERS
+from connector.service.webhooks.subscription_service import SubscriptionService, allowed
 
 PAUSES = (10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
 """Seconds between attempts; the last one repeats."""

@@ -9,17 +9,16 @@ from fastapi import APIRouter
 
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.daemon_executor import DaemonExecutor
 from connector.service.dependencies import Dependencies
 from connector.service.operations.status_links import StatusLinks
+from connector.service.operations.waiting import DaemonExecutor
 from connector.service.periodic_tasks import PeriodicTask
 from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.service_options import ServiceOptions
-from connector.service.webhooks.callback_hosts import PLATFORM_HOSTS
-from connector.service.webhooks.change_tracking import ChangeTracker
+from connector.service.webhooks.closed_elsewhere import ChangeTracker
+from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.delivery_worker import DeliveryWorker
-from connector.service.webhooks.notifier import Notifier
-from connector.service.webhooks.subscription_service import SubscriptionService
+from connector.service.webhooks.subscription_service import PLATFORM_HOSTS, SubscriptionService
 
 ROUND, TRACKING, SWEEP = 2.0, 60.0, 3600.0
 """Seconds between looks for what is due, for what has changed, and for what can be forgotten."""

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from connector.service.http_protocol import BoundedHttpProtocol
+from connector.service.endpoint_server import BoundedHttpProtocol
 from tests.service.process import until
 from tests.service.stage import Stage
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.service.problems import RequestRefused
-from connector.service.webhooks.dataverse_webhook import (
+from connector.service.webhooks.closed_elsewhere import (
     LARGEST_BODY,
     SIZE_HEADER,
     WebhookMessage,
