@@ -15,7 +15,7 @@ from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.sign_in.authority import discover, distrust
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.errors import NotSent, SettingsError, SignInError
+from connector.errors import Forbidden, NotSent, SettingsError, SignInError
 from connector.handler import Handler, Request, Response
 from connector.settings.environment import load
 from connector.settings.settings import Settings
@@ -73,6 +73,16 @@ def test_the_organization_says_where_to_sign_in() -> None:
     assert "Authorization" not in probe.headers
     assert answered.headers["Authorization"] == "Bearer token"
     connection.close()
+
+
+@responses.activate
+def test_metadata_that_cannot_be_read_ahead_stops_nothing_before_it_is_needed() -> None:
+    sign_in_service()
+    settings = given(DATAVERSE_AUTHORITY=AUTHORITY)
+    with connect(settings, VirtualClock(), watched=lambda _: lambda _: Response(403)) as connection:
+        connection.prepare()
+        with pytest.raises(Forbidden):
+            connection.organization.metadata()
 
 
 @responses.activate

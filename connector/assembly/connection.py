@@ -6,7 +6,8 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,7 @@ from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover, distrust
 from connector.dataverse.sign_in.clouds import cloud_of
 from connector.dataverse.transport import Network, Transport
-from connector.errors import SettingsError
+from connector.errors import ConnectorError, SettingsError
 from connector.handler import Handler
 from connector.settings.settings import Settings
 from connector.settings.variables import SignInMethod
@@ -83,6 +84,17 @@ class Connection:
         """Have a token of every identity at hand before work begins. Raises SignInError."""
         for source in self.tokens:
             source.token()
+
+    def prepare(self) -> None:
+        """Have tokens and metadata of every identity at hand before many closes begin. Raises SignInError.
+
+        Metadata that cannot be read now is read, and its failure told, when it is needed.
+        """
+        self.warm()
+        with ThreadPoolExecutor(len(self.clients)) as threads:
+            for reading in [threads.submit(client.organization.prepare) for client in self.clients]:
+                with suppress(ConnectorError):
+                    reading.result()
 
     def close(self) -> None:
         """Close connections, and the embedded emulator if there is one."""

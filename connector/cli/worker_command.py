@@ -69,7 +69,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
         )
     clock = SystemClock()
     with opened(settings, dead_after) as ledger, connect(settings) as connection:
-        connection.warm()
+        connection.prepare()
         machine = _machine(settings, ledger, connection, clock, dead_after)
         _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.clients)}.")
         stopped: list[bool] = []

@@ -67,6 +67,10 @@ class DataverseOrganization:
         """Return the organization's status reasons and messages, from the cache while it is fresh."""
         return self._metadata.get()
 
+    def prepare(self) -> None:
+        """Read the metadata ahead, in several requests at the same time. Raises ConnectorError."""
+        self._metadata.prepare()
+
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
         """Return a snapshot of each opportunity that exists, with its close activities if asked for.
 

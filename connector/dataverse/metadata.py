@@ -8,7 +8,8 @@ Read once and kept for a while; one thread reads while the others wait. Sources:
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -51,9 +52,24 @@ class Metadata:
         with self._reading:
             kept = self._fresh()
             if kept is None:
-                kept = self._read()
-                self._kept = (kept, self._clock.monotonic())
+                answers = read_several(self._handler, self._endpoint, self._operations(), _SUBJECT)
+                kept = self._keep(answers)
             return kept
+
+    def prepare(self) -> None:
+        """Read the metadata ahead of many closes, its parts at the same time: in a batch they would come one by one.
+
+        Raises as `get`.
+        """
+        operations = self._operations()
+        with self._reading, ThreadPoolExecutor(len(operations)) as threads:
+            requests = map(self._endpoint.request, operations)
+            self._keep(list(threads.map(self._handler, requests)))
+
+    def _keep(self, answers: Sequence[Response]) -> OrganizationMetadata:
+        metadata = self._made_of(answers)
+        self._kept = (metadata, self._clock.monotonic())
+        return metadata
 
     def _fresh(self) -> OrganizationMetadata | None:
         kept = self._kept
@@ -61,15 +77,19 @@ class Metadata:
             return None
         return kept[0]
 
-    def _read(self) -> OrganizationMetadata:
-        names = (*MESSAGES, self._close_action) if self._close_action else MESSAGES
-        operations = [
+    @property
+    def _messages(self) -> tuple[str, ...]:
+        return (*MESSAGES, self._close_action) if self._close_action else MESSAGES
+
+    def _operations(self) -> list[Operation]:
+        return [
             *_definitions("opportunity"),
             *_definitions("quote"),
-            named_messages(names),
+            named_messages(self._messages),
             who_is(self._endpoint.impersonate),
         ]
-        answers = read_several(self._handler, self._endpoint, operations, _SUBJECT)
+
+    def _made_of(self, answers: Sequence[Response]) -> OrganizationMetadata:
         messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
         bodies = [json_object(answers[number], _SUBJECT) for number in range(4)]
         user_id = user_id_of(json_object(answers[5], _SUBJECT))
@@ -78,7 +98,7 @@ class Metadata:
         return OrganizationMetadata(
             opportunity_statuses=status_reasons(bodies[0], bodies[1]),
             quote_statuses=status_reasons(bodies[2], bodies[3]),
-            messages=frozenset(names) & messages,
+            messages=frozenset(self._messages) & messages,
             utc_offset_minutes=self._utc_offset(user_id),
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,

@@ -114,6 +114,21 @@ def test_one_thread_reads_metadata_while_the_others_wait() -> None:
     assert len(seen) == 8
 
 
+def test_what_is_read_ahead_of_many_closes_is_the_same_and_its_parts_are_under_way_together() -> None:
+    wire, together = organization(), threading.Barrier(6, timeout=20)
+
+    def parallel(request: Request) -> Response:
+        if "usersettingscollection" not in request.url:
+            together.wait()  # none is answered before all are asked
+        return wire(request)
+
+    prepared = metadata(parallel)
+    prepared.prepare()
+    asked = len(wire.lines())
+    assert prepared.get() == metadata(organization()).get()
+    assert len(wire.lines()) == asked, "it is kept"
+
+
 def test_metadata_that_could_not_be_read_is_read_again() -> None:
     wire = organization()
     answer = wire.answers.pop("GET usersettingscollection")

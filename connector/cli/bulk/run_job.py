@@ -38,7 +38,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     """
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
-        connection.warm()
+        connection.prepare()
         ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
         lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
