@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "bulk": ("closing", "ledger", "clock", "errors", "handler"),
     "service": ("closing", "ledger", "bulk", "clock", "errors", "handler"),
     "emulator": ("handler", "clock"),
+    "organization": ("closing", "dataverse", "handler", "clock", "errors"),
 }
 FREE = {"assembly", "cli", "__init__", "__main__"}
 OUTSIDE = {
@@ -63,6 +64,7 @@ BUDGETS = {
     ("bulk",): (4_500, 4_800),
     ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_450),
+    ("organization",): (1_500, 1_500),
     ("cli",): (4_000, 4_080),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
 }

@@ -76,6 +76,11 @@ class Connection:
         """Return the handler of the first identity."""
         return self.clients[0].handler
 
+    @property
+    def real(self) -> bool:
+        """Whether this is an organization of a Microsoft cloud; an emulator is not."""
+        return cloud_of(urlsplit(self.base_url).hostname or "") is not None
+
     def changes(self, link: str = "") -> Changes:
         """Return what changed of opportunities since `link` was given out, or all there are. Raises ConnectorError."""
         return read_changes(self.handler, self.base_url, link)

@@ -25,6 +25,7 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
         "close": "Close an opportunity as won or lost, with its quotes.",
         "reopen": "Open a closed opportunity again, and the quotes that were closed with it.",
         "bulk": "Close many opportunities, of a file or a query: durable, paced, resumable.",
+        "org": "Ask the organization what shapes a close there, and keep the answer as a file.",
         "serve": "Serve the endpoint that flows and agents call.",
         "worker": "Work on the bulk jobs of a shared store, beside other machines.",
         "docs": "List the pages about the connector, or show one.",

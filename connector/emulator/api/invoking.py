@@ -41,6 +41,7 @@ class MessageOperations:
         self.functions: Mapping[str, tuple[Function, tuple[str, ...]]] = {
             "WhoAmI": (self._who_am_i, ()),
             "RetrieveVersion": (self._retrieve_version, ()),
+            "RetrieveTimestamp": (self._retrieve_timestamp, ()),
             "RetrieveCurrentOrganization": (self._current_organization, ("AccessType",)),
             "RetrieveTotalRecordCount": (self._total_record_count, ("EntityNames",)),
         }
@@ -217,6 +218,10 @@ class MessageOperations:
     def _retrieve_version(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
         context = request.context("Microsoft.Dynamics.CRM.RetrieveVersionResponse")
         return ok({"@odata.context": context, "Version": self._version})
+
+    def _retrieve_timestamp(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
+        context = request.context("Microsoft.Dynamics.CRM.RetrieveTimestampResponse")
+        return ok({"@odata.context": context, "Timestamp": self._world.metadata_stamp})
 
     def _current_organization(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
         kind, _, value = arguments["AccessType"].partition("'")

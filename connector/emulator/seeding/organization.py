@@ -76,6 +76,9 @@ def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
             "name": "contoso",
             "basecurrencyid": US_DOLLAR_ID,
             "languagecode": 1033,
+            "currencydecimalprecision": 2,
+            "pricingdecimalprecision": 2,
+            "oobpricecalculationenabled": 1,
             "isquickcreateenabledforopportunityclose": 0,
         }
         _add(world, "organization", organization)

@@ -8,11 +8,16 @@ from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportun
 from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
 from connector.emulator.world.quote import WON as QUOTE_WON
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
-from connector.emulator.world.schema import Table
+from connector.emulator.world.schema import Table, names
 from connector.emulator.world.store import Row
 
 STATE_COLUMNS = frozenset({"statecode", "statuscode"})
-SYSTEM_TABLES = frozenset({"activitypointer", "sdkmessage", "sdkmessagefilter", "organization", "role", "businessunit"})
+SYSTEM_TABLES = frozenset(
+    names(
+        "activitypointer sdkmessage sdkmessagefilter organization role businessunit plugintype plugintypestatistic "
+        "sdkmessageprocessingstep workflow callbackregistration"
+    )
+)
 """Tables whose rows are not created or deleted through the API of this emulator."""
 
 _NEW_OPPORTUNITY: Row = {

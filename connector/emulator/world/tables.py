@@ -41,13 +41,7 @@ def tables_of(schema: Schema) -> Iterator[str]:
         if table.derived_from:
             yield _union_view(schema, table)
             continue
-        columns = ", ".join(
-            f'"{name}" {kind}' + (" NOT NULL PRIMARY KEY" if name == table.primary_id else "")
-            for column in table.columns.values()
-            for name, kind in sql_columns(column)
-        )
-        yield f'CREATE TABLE "{table.logical_name}" ({columns}) WITHOUT ROWID'
-        yield f'CREATE INDEX "{table.logical_name}_version" ON "{table.logical_name}" (versionnumber)'
+        yield from _table_of(table)
     for intersect, keys in ASSOCIATION_KEYS.items():
         near, far = keys.values()
         yield (
@@ -62,6 +56,16 @@ def tables_of(schema: Schema) -> Iterator[str]:
     yield "CREATE TABLE _roleprivileges (roleid TEXT, privilege TEXT, PRIMARY KEY (roleid, privilege)) WITHOUT ROWID"
 
 
+def _table_of(table: Table) -> Iterator[str]:
+    columns = ", ".join(
+        f'"{name}" {kind}' + (" NOT NULL PRIMARY KEY" if name == table.primary_id else "")
+        for column in table.columns.values()
+        for name, kind in sql_columns(column)
+    )
+    yield f'CREATE TABLE "{table.logical_name}" ({columns}) WITHOUT ROWID'
+    yield f'CREATE INDEX "{table.logical_name}_version" ON "{table.logical_name}" (versionnumber)'
+
+
 def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
     """Yield name and SQL type of what holds a column: a lookup to several tables has two."""
     yield column.name, _SQL_TYPES.get(column.kind, "TEXT")
@@ -70,7 +74,7 @@ def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
 
 
 def additions(schema: Schema, db: sqlite3.Connection) -> Iterator[str]:
-    """Yield the statements that add what an organization has of its own to tables that lack it.
+    """Yield the statements that add the tables and columns of a schema that a file lacks.
 
     `_depths` holds the depth of the privileges of a role that are less than the whole organization.
     """
@@ -79,9 +83,10 @@ def additions(schema: Schema, db: sqlite3.Connection) -> Iterator[str]:
         "WITHOUT ROWID"
     )
     for table in schema.tables.values():
-        own = [column for column in table.columns.values() if column.custom and not table.derived_from]
-        present = {row[1] for row in db.execute(f'PRAGMA table_info("{table.logical_name}")')} if own else set()
-        for column in own:
+        present = {row[1] for row in db.execute(f'PRAGMA table_info("{table.logical_name}")')}
+        if not present:
+            yield from _table_of(table)
+        for column in table.columns.values() if present and not table.derived_from else ():
             for name, kind in sql_columns(column):
                 if name not in present:
                     yield f'ALTER TABLE "{table.logical_name}" ADD COLUMN "{name}" {kind}'

@@ -84,6 +84,11 @@ class World:
         return self.records.schema
 
     @property
+    def metadata_stamp(self) -> str:
+        """What moves whenever the definitions do; its form is the service's own affair."""
+        return self.store.note("metadata") or "1"
+
+    @property
     def switches(self) -> Switches:
         """How the open questions are answered now."""
         return self.records.switches
@@ -98,6 +103,8 @@ class World:
         """Give the organization these customizations too; they stay with the data. Raises ImportRefused."""
         combined = self.customization.and_also(customization)
         combined.apply(self._plain_schema)
+        if combined != self.customization:
+            self.store.keep_note("metadata", str(int(self.metadata_stamp) + 1))
         self.store.keep_note("customization", combined.to_json())
         self._reload(self.switches)
 

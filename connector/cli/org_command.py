@@ -1,0 +1,84 @@
+"""`connector org`: what the organization tells of itself, kept as a file and compared."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from connector.assembly import connect
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
+from connector.cli.lazy import CommandGroup, examples
+from connector.cli.run_options import json_option, run_options
+from connector.cli.screen import say
+from connector.cli.settings_of import read_settings
+from connector.cli.tables import TextTable, show
+from connector.clock import SystemClock
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group(cls=CommandGroup)
+def org() -> None:
+    """Ask the organization what shapes a close there, and keep the answer as a file."""
+
+
+@org.command(epilog=examples("org capture --out contoso.json", "org capture --out contoso.json --volumes"))
+@click.option("--out", type=_FILE, required=True, help="The file; one of this organization is brought up to date.")
+@click.option("--volumes", is_flag=True, help="Count opportunities by state and their quotes: pages of 5,000 rows.")
+@run_options
+def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -> int:
+    """Read columns, status reasons, messages, plug-in steps, flows, limits; write them to a file.
+
+    Only reads are sent, and nothing of a customer is kept. Each section says how much of it this user could see.
+    """
+    from connector.organization.capture_file import read_capture, write_capture
+    from connector.organization.capture_model import SECTIONS, section
+    from connector.organization.capture_reading import CaptureReading
+
+    settings = read_settings(env_file)
+    old = read_capture(out) if out.exists() else None
+    with connect(settings) as connection:
+        reading = CaptureReading(
+            connection.handler, connection.base_url, SystemClock(), impersonate=settings.impersonate
+        )
+        taken = reading.take("organization" if connection.real else "emulator", old=old, volumes=volumes)
+    write_capture(out, taken)
+    parts = [(name, section(taken, name)) for name in SECTIONS]
+    if as_json:
+        counts = {name: {"read": part.read.value, "why": part.why, "rows": len(part.rows)} for name, part in parts}
+        print_json({"capture": str(out), "of": taken.of, "version": taken.version, "sections": counts})
+        return ExitCode.DONE
+    cells = tuple((name, part.read.value.replace("_", " "), f"{len(part.rows):,}", part.why) for name, part in parts)
+    show(TextTable(f"Capture of {connection.base_url}", ("section", "read", "rows", "why not all"), cells), sys.stdout)
+    say(f"Written to {out}. Nothing was changed in the organization. What was not read wholly may hold more.")
+    return ExitCode.DONE
+
+
+@org.command(epilog=examples("org diff before.json after.json"))
+@click.argument("old", type=_FILE)
+@click.argument("new", type=_FILE)
+@json_option
+def diff(*, old: Path, new: Path, as_json: bool) -> int:
+    """Show what changed between two captures, a line each.
+
+    Rows that one of the two could not see are told neither as added nor as removed.
+    """
+    from connector.organization.capture_diff import differences
+    from connector.organization.capture_file import read_capture
+
+    before, after = read_capture(old), read_capture(new)
+    found = list(differences(before, after))
+    if as_json:
+        print_json({"old": str(old), "new": str(new), "differences": [each.data() for each in found]})
+        return ExitCode.DONE
+    if before.organization != after.organization:
+        say("These are captures of two organizations.")
+    if before.caller != after.caller:
+        say("They were taken by two users: what one cannot see may be there all the same.")
+    for each in found:
+        say(each.line())
+    say(f"{len(found):,} {'difference' if len(found) == 1 else 'differences'}.")
+    return ExitCode.DONE

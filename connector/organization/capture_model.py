@@ -1,0 +1,321 @@
+"""What a capture holds: sections of rows, each section with how much of it the caller could see.
+
+The JSON Schema of the file is made from these models (`connector docs` has it as capture.schema.json). No row holds a
+customer's data: no person, no name of a record, no address, no `clientdata` of a flow, no `configuration` of a step.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+VERSION = 1
+"""The version of the form; a file of another one is refused."""
+
+SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")
+"""The tables that a close reads and writes."""
+
+Name = Annotated[str, Field(max_length=400)]
+Labels = dict[Annotated[str, Field(pattern=r"^\d{1,6}$")], Annotated[str, Field(max_length=4000)]]
+"""Texts by language code (LCID)."""
+
+
+class Coverage(StrEnum):
+    """How much of a section the caller could read; an empty section that is not `all` says nothing."""
+
+    ALL = "all"
+    OWN = "own"
+    REFUSED = "refused"
+    NOT_ASKED = "not_asked"
+
+
+class _Fact(BaseModel):
+    """One row; `key` names the fields that tell it from the others of its section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    key: ClassVar[tuple[str, ...]] = ("name",)
+
+
+class TableFact(_Fact):
+    """A table of the slice, or one that a lookup of it points at (`target`)."""
+
+    name: Name
+    entity_set: Name
+    schema_name: Name
+    primary_id: Name
+    primary_name: Name = ""
+    target: bool = False
+    user_owned: bool = False
+    transitions_enforced: bool = False
+    change_tracking: bool = False
+    labels: Labels = {}
+    plural_labels: Labels = {}
+
+
+class ColumnFact(_Fact):
+    """A column. `type` is its AttributeTypeName; `precision_source` 2 means the currency's, 1 the organization's."""
+
+    key: ClassVar = ("table", "name")
+    table: Name
+    name: Name
+    type: Name
+    schema_name: Name = ""
+    custom: bool = False
+    required: Name = "None"
+    create: bool = True
+    update: bool = True
+    read: bool = True
+    secured: bool = False
+    max_length: int | None = None
+    precision: int | None = None
+    precision_source: int | None = None
+    format: Name = ""
+    behavior: Name = ""
+    targets: tuple[Name, ...] = ()
+    labels: Labels = {}
+
+
+class ChoiceFact(_Fact):
+    """An option of a choice column, or one of the two of a yes/no column."""
+
+    key: ClassVar = ("table", "column", "value")
+    table: Name
+    column: Name
+    value: int
+    labels: Labels = {}
+
+
+class StateFact(_Fact):
+    """A state of a table, with the status reason it comes with by default."""
+
+    key: ClassVar = ("table", "value")
+    table: Name
+    value: int
+    default_reason: int
+    invariant_name: Name = ""
+    labels: Labels = {}
+
+
+class ReasonFact(_Fact):
+    """A status reason. `transitions` are those it may be followed by, None where the table says nothing of it."""
+
+    key: ClassVar = ("table", "value")
+    table: Name
+    value: int
+    state: int
+    transitions: tuple[int, ...] | None = None
+    labels: Labels = {}
+
+
+class NavigationFact(_Fact):
+    """A single-valued navigation property: the name that `@odata.bind` takes, its column, the table it leads to."""
+
+    key: ClassVar = ("table", "name")
+    table: Name
+    name: Name
+    column: Name
+    target: Name
+
+
+class KeyFact(_Fact):
+    """An alternate key."""
+
+    key: ClassVar = ("table", "name")
+    table: Name
+    name: Name
+    columns: tuple[Name, ...]
+    status: Name = ""
+
+
+class MessageFact(_Fact):
+    """A message, and the table it is about; without a table it is one that is called by its own name."""
+
+    key: ClassVar = ("table", "name")
+    table: Name = ""
+    name: Name
+
+
+class StepFact(_Fact):
+    """A registered plug-in step of a message that a close sends or sets off. Without a table it runs for all."""
+
+    key: ClassVar = ("id",)
+    id: Name
+    name: Name
+    message: Name
+    table: Name = ""
+    plug_in: Name = ""
+    origin: Literal["own", "managed", "microsoft"]
+    asynchronous: bool = False
+    stage: int = 40
+    rank: int = 1
+    columns: tuple[Name, ...] = ()
+    bypassable: bool = True
+
+
+class TimeFact(_Fact):
+    """What a plug-in type took on average, over all its messages: a bound, not the time of one of its steps."""
+
+    key: ClassVar = ("plug_in",)
+    plug_in: Name
+    average_ms: float
+    executions: int
+    failure_percent: float
+
+
+class ProcessFact(_Fact):
+    """A classic workflow or an action of the organization's own; a real-time one may refuse a close."""
+
+    key: ClassVar = ("id",)
+    id: Name
+    name: Name
+    kind: Literal["workflow", "action"]
+    table: Name
+    unique_name: Name = ""
+    real_time: bool = False
+    on_create: bool = False
+    on_delete: bool = False
+    columns: tuple[Name, ...] = ()
+    managed: bool = False
+
+
+class FlowFact(_Fact):
+    """A cloud flow's registration. `message` is 1 added, 2 deleted, 3 modified, 4 to 7 combinations of them."""
+
+    key: ClassVar = ("id",)
+    id: Name
+    name: Name
+    table: Name
+    message: int
+    action: Name = ""
+    scope: int = 4
+    run_as: int | None = None
+    columns: tuple[Name, ...] = ()
+    filter: Annotated[str, Field(max_length=100_000)] = ""
+
+
+class CurrencyFact(_Fact):
+    """A currency: its ISO code and the decimals of its amounts."""
+
+    key: ClassVar = ("code",)
+    code: Name
+    precision: int
+    base: bool = False
+
+
+class SettingFact(_Fact):
+    """A setting of the organization that matters to a close."""
+
+    name: Name
+    value: int | bool | None
+
+
+class PrivilegeFact(_Fact):
+    """A privilege of the caller with its depth: Basic, Local, Deep or Global."""
+
+    name: Name
+    depth: Name
+
+
+class LimitFact(_Fact):
+    """What the organization's answers told of its limits: the highest value that was seen."""
+
+    name: Name
+    value: float
+
+
+class VolumeFact(_Fact):
+    """How many opportunities have this state and so many quotes of each kind; nine stands for nine or more."""
+
+    key: ClassVar = ("state", "drafts", "actives", "closed")
+    state: int
+    drafts: int
+    actives: int
+    closed: int
+    rows: int
+
+
+class AnswerFact(_Fact):
+    """The answer that a probe got: `value` in one word, `code` of the error where one was the answer."""
+
+    key: ClassVar = ("question",)
+    question: Name
+    value: Name
+    code: Name = ""
+
+
+FactT = TypeVar("FactT", bound=_Fact)
+
+
+class Section(BaseModel, Generic[FactT]):
+    """One part of a capture: how much of it was read, why not all, and its rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    read: Coverage
+    why: Annotated[str, Field(max_length=2000)] = ""
+    rows: tuple[FactT, ...] = ()
+
+
+class Capture(BaseModel):
+    """What one caller could read of one organization at one time.
+
+    `metadata` is the organization's metadata timestamp, `caller` a fingerprint of the user, which names nobody.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, title="Capture of a Dataverse organization")
+    capture: Literal[1]
+    taken: AwareDatetime
+    of: Literal["organization", "emulator"]
+    organization: Name
+    version: Name
+    metadata: Name
+    base_language: int = 1033
+    caller: Name
+    tables: Section[TableFact]
+    columns: Section[ColumnFact]
+    choices: Section[ChoiceFact]
+    states: Section[StateFact]
+    reasons: Section[ReasonFact]
+    navigation: Section[NavigationFact]
+    keys: Section[KeyFact]
+    messages: Section[MessageFact]
+    steps: Section[StepFact]
+    times: Section[TimeFact]
+    processes: Section[ProcessFact]
+    flows: Section[FlowFact]
+    currencies: Section[CurrencyFact]
+    settings: Section[SettingFact]
+    privileges: Section[PrivilegeFact]
+    limits: Section[LimitFact]
+    volumes: Section[VolumeFact]
+    answers: Section[AnswerFact]
+
+
+SECTIONS = tuple(name for name, field in Capture.model_fields.items() if "Section" in str(field.annotation))
+"""The names of the sections, in the order of the file."""
+DEFINITIONS = ("tables", "columns", "choices", "states", "reasons", "navigation", "keys")
+"""The sections that stay as they are while the organization's metadata timestamp does."""
+
+
+def section(capture: Capture, name: str) -> Section[_Fact]:
+    """Return a section by its name."""
+    found: Section[_Fact] = getattr(capture, name)
+    return found
+
+
+def sorted_section(facts: list[FactT], read: Coverage = Coverage.ALL, why: str = "") -> Section[FactT]:
+    """Return a section of these rows in the order of their keys, each row once."""
+    by_key = {key_of(fact): fact for fact in facts}
+    return Section(read=read, why=why, rows=tuple(by_key[key] for key in sorted(by_key)))
+
+
+def unread(read: Coverage, why: str) -> Section[FactT]:
+    """Return a section without rows, and why it has none."""
+    return Section(read=read, why=why)
+
+
+def key_of(fact: _Fact) -> tuple[str, ...]:
+    """Return what tells a row from the others, in a form that sorts: numbers by their value."""
+    values = (getattr(fact, name) for name in fact.key)
+    return tuple(f"{value + 10**12:013d}" if isinstance(value, int) else str(value) for value in values)

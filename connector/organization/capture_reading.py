@@ -1,0 +1,374 @@
+"""Takes a capture: about fifty reads, named columns only, each section with how much of it could be seen.
+
+Sources: bypass-custom-business-logic (steps by message, `canbebypassed`), bypass-power-automate-flows
+(callbackregistrations), the table references of workflow, plugintypestatistic, transactioncurrency and organization.
+Flows belong to users: a caller whose privilege reaches its own rows is told of no other, without any error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+from connector.clock import Clock
+from connector.dataverse.answers import decoding
+from connector.dataverse.diagnosis import Diagnosis
+from connector.dataverse.reading import pages, read_object, read_rows, rows_of
+from connector.dataverse.rows import Row
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import Effect, ServiceError, Throttled, Unauthorized
+from connector.handler import Handler
+from connector.organization.capture_model import (
+    DEFINITIONS,
+    SLICE,
+    AnswerFact,
+    Capture,
+    Coverage,
+    CurrencyFact,
+    FlowFact,
+    LimitFact,
+    MessageFact,
+    PrivilegeFact,
+    ProcessFact,
+    Section,
+    SettingFact,
+    StepFact,
+    TimeFact,
+    VolumeFact,
+    sorted_section,
+    unread,
+)
+from connector.organization.definition_reading import read_definitions, table_filter
+from connector.organization.reading_only import ReadingOnly
+
+EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
+"""Under these names plug-ins register for what a close sends or sets off (nishantrana.me; table reference of steps)."""
+ACTIONS = ("WinOpportunity", "LoseOpportunity", "CloseQuote", "WinQuote", "msdyn_CloseAllOpportunityQuotes",
+           "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")  # fmt: skip
+_SETTINGS = (
+    "currencydecimalprecision",
+    "pricingdecimalprecision",
+    "oobpricecalculationenabled",
+    "isquickcreateenabledforopportunityclose",
+)
+_PRIVILEGES = tuple(
+    f"prv{verb}{table}"
+    for verb in ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
+    for table in ("Opportunity", "Quote", "Activity", "Account", "Contact", "Competitor", "TransactionCurrency")
+) + tuple(
+    f"prv{name}"
+    for name in (
+        "ReadSdkMessage", "ReadSdkMessageProcessingStep", "ReadPluginType", "ReadPluginTypeStatistic", "ReadWorkflow",
+        "ReadCallbackRegistration", "ReadOrganization", "ReadUser", "ReadUserSettings", "ReadEntity",
+        "ActOnBehalfOfAnotherUser", "BypassCustomBusinessLogic", "BypassCustomPlugins",
+    )
+)  # fmt: skip
+_MICROSOFT = ("Microsoft.", "MicrosoftDynamics", "Msdyn", "CrmPlugin")
+MOST_PAGES = 400
+"""Pages of 5,000 rows that volumes are counted on."""
+_SUBJECT = "Capturing the organization"
+T = TypeVar("T")
+
+
+class CaptureReading:
+    """Reads what shapes a close in the organization at `base_url` through `handler`; writes nothing."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        base_url: str,
+        clock: Clock,
+        *,
+        impersonate: UUID | None = None,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._reads = ReadingOnly(handler)
+        self._endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
+        self._diagnosis = Diagnosis(self._reads, base_url, impersonate=impersonate, new_id=new_id)
+        self._clock = clock
+
+    def take(
+        self,
+        of: Literal["organization", "emulator"],
+        *,
+        old: Capture | None = None,
+        volumes: bool = False,
+        answers: Section[AnswerFact] | None = None,
+    ) -> Capture:
+        """Return the capture. Definitions are taken from `old` where the metadata has not moved since.
+
+        Raises ConnectorError when not even the caller is known, or the organization does not answer.
+        """
+        signed_in, user = self._diagnosis.who_am_i(), self._diagnosis.acting_user()
+        caller = caller_mark(user)
+        privileges = self._section(lambda: self._privileges(user))
+        settings_row = self._tried(self._settings_row)
+        stamp = read_metadata_stamp(self._reads, self._endpoint)
+        head: dict[str, Any] = {
+            "organization": str(signed_in.organization_id),
+            "version": self._diagnosis.version(),
+            "metadata": stamp,
+            "caller": caller_mark(user),
+        }
+        same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
+        sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
+        depths = {row.name: row.depth for row in privileges.rows}
+        flow_names = self._tried(self._flow_names) or {}
+        sections |= {
+            "privileges": privileges,
+            "settings": self._section(lambda: self._settings(settings_row)),
+            "currencies": self._section(lambda: self._currencies(settings_row)),
+            "messages": self._section(self._messages),
+            "steps": self._section(self._steps),
+            "times": self._section(self._times),
+            "processes": _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
+            "flows": _reaching(self._section(lambda: self._flows(flow_names)), depths, "prvReadCallbackRegistration"),
+            "volumes": self._section(self._volumes) if volumes else unread(Coverage.NOT_ASKED, "Ask with --volumes."),
+            "answers": answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`."),
+        }
+        limits = [LimitFact(name=name, value=value) for name, value in self._reads.seen.items()]
+        return Capture(
+            capture=1,
+            taken=self._clock.now().replace(microsecond=0),
+            of=of,
+            base_language=int((settings_row or {}).get("languagecode") or 1033),
+            limits=sorted_section(limits),
+            **head,
+            **sections,
+        )
+
+    def _definitions(self) -> dict[str, Section[Any]]:
+        try:
+            return read_definitions(self._reads, self._endpoint)
+        except ServiceError as error:
+            why = _refused(error)
+            return {name: unread(Coverage.REFUSED, why) for name in DEFINITIONS}
+
+    def _section(self, read: Callable[[], Section[T]]) -> Section[T]:  # type: ignore[type-var]
+        """Return what `read` returns, or a section that says why it was refused."""
+        try:
+            return read()
+        except ServiceError as error:
+            return unread(Coverage.REFUSED, _refused(error))
+
+    def _tried(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except ServiceError as error:
+            _refused(error)
+            return None
+
+    def _rows(self, path: str) -> list[Row]:
+        return read_rows(self._reads, self._endpoint, Operation("GET", path), _SUBJECT)
+
+    # --- the sections ---
+
+    def _privileges(self, user: UUID) -> Section[PrivilegeFact]:
+        held = self._diagnosis.held_privileges(user, _PRIVILEGES)
+        return sorted_section([PrivilegeFact(name=name, depth=depth) for name, depth in held.items()])
+
+    def _settings_row(self) -> Row:
+        rows = self._rows(f"organizations?$select=languagecode,_basecurrencyid_value,{','.join(_SETTINGS)}")
+        return rows[0] if rows else {}
+
+    def _settings(self, row: Row | None) -> Section[SettingFact]:
+        if row is None:
+            return unread(Coverage.REFUSED, "The organization's settings could not be read.")
+        return sorted_section([SettingFact(name=name, value=row.get(name)) for name in _SETTINGS])
+
+    def _currencies(self, settings: Row | None) -> Section[CurrencyFact]:
+        rows = self._rows("transactioncurrencies?$select=isocurrencycode,currencyprecision&$filter=statecode%20eq%200")
+        base = (settings or {}).get("_basecurrencyid_value")
+        with decoding(_SUBJECT):
+            return sorted_section(
+                [
+                    CurrencyFact(
+                        code=row["isocurrencycode"],
+                        precision=row["currencyprecision"],
+                        base=row["transactioncurrencyid"] == base,
+                    )
+                    for row in rows
+                ]
+            )
+
+    def _messages(self) -> Section[MessageFact]:
+        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{_quoted(ACTIONS)}%5D)"
+        facts = [MessageFact(name=row["name"]) for row in self._rows(f"sdkmessages?$select=name&$filter={condition}")]
+        for table, wanted in zip(SLICE, table_filter("primaryobjecttypecode"), strict=True):
+            rows = self._rows(
+                f"sdkmessagefilters?$select=sdkmessagefilterid&$filter={wanted}&$expand=sdkmessageid($select=name)"
+            )
+            with decoding(_SUBJECT):
+                facts += [MessageFact(table=table, name=row["sdkmessageid"]["name"]) for row in rows]
+        return sorted_section(facts)
+
+    def _steps(self) -> Section[StepFact]:
+        events = "%20or%20".join(f"sdkmessageid/name%20eq%20'{event}'" for event in EVENTS)
+        rows = self._rows(
+            "sdkmessageprocessingsteps?$select=name,stage,mode,rank,filteringattributes,canbebypassed,ismanaged"
+            f"&$filter=statecode%20eq%200%20and%20({events})&$expand=sdkmessageid($select=name),"
+            "sdkmessagefilterid($select=primaryobjecttypecode),plugintypeid($select=typename)"
+        )
+        with decoding(_SUBJECT):
+            return sorted_section([fact for row in rows if (fact := _step(row)).table in ("", *SLICE)])
+
+    def _times(self) -> Section[TimeFact]:
+        rows = self._rows(
+            "plugintypestatistics?$select=averageexecutetimeinmilliseconds,executecount,failurepercent"
+            "&$expand=plugintypeid($select=typename)"
+        )
+        with decoding(_SUBJECT):
+            return sorted_section(
+                [
+                    TimeFact(
+                        plug_in=row["plugintypeid"]["typename"],
+                        average_ms=float(row["averageexecutetimeinmilliseconds"] or 0),
+                        executions=int(row["executecount"] or 0),
+                        failure_percent=float(row["failurepercent"] or 0),
+                    )
+                    for row in rows
+                    if row.get("plugintypeid")
+                ]
+            )
+
+    def _processes(self) -> Section[ProcessFact]:
+        tables = "%20or%20".join(table_filter("primaryentity"))
+        rows = self._rows(
+            "workflows?$select=name,uniquename,category,mode,primaryentity,triggeroncreate,triggerondelete,"
+            "triggeronupdateattributelist,ismanaged&$filter=type%20eq%201%20and%20statecode%20eq%201"
+            f"%20and%20(category%20eq%200%20or%20category%20eq%203)%20and%20({tables})"
+        )
+        with decoding(_SUBJECT):
+            return sorted_section([_process(row) for row in rows])
+
+    def _flow_names(self) -> dict[str, str]:
+        rows = self._rows("workflows?$select=name&$filter=category%20eq%205%20and%20type%20eq%201")
+        return {str(row["workflowid"]): str(row["name"]) for row in rows}
+
+    def _flows(self, names: dict[str, str]) -> Section[FlowFact]:
+        rows = self._rows(
+            "callbackregistrations?$select=name,entityname,message,sdkmessagename,scope,filteringattributes,"
+            "filterexpression,runas&$filter=softdeletestatus%20eq%200"
+        )
+        with decoding(_SUBJECT):
+            facts = [_flow(row, names) for row in rows]
+            return sorted_section([fact for fact in facts if fact.table in SLICE or fact.action])
+
+    def _volumes(self) -> Section[VolumeFact]:
+        states = {row["opportunityid"]: row["statecode"] for row in self._all("opportunities?$select=statecode")}
+        quotes: Counter[tuple[str, int]] = Counter()
+        for row in self._all("quotes?$select=statecode,_opportunityid_value"):
+            quotes[row["_opportunityid_value"], min(row["statecode"], 2)] += 1
+        groups = Counter((state, *(min(quotes[key, kind], 9) for kind in (0, 1, 2))) for key, state in states.items())
+        return sorted_section(
+            [
+                VolumeFact(state=state, drafts=drafts, actives=actives, closed=closed, rows=rows)
+                for (state, drafts, actives, closed), rows in groups.items()
+            ]
+        )
+
+    def _all(self, path: str) -> Iterator[Row]:
+        page = read_object(self._reads, self._endpoint, Operation("GET", path), _SUBJECT)
+        yield from rows_of(page, _SUBJECT)
+        for number, following in enumerate(
+            pages(self._reads, self._endpoint, page.get("@odata.nextLink"), _SUBJECT), 2
+        ):
+            if number > MOST_PAGES:
+                return
+            yield from rows_of(following, _SUBJECT)
+
+
+def caller_mark(user: UUID) -> str:
+    """Return a mark that tells a user from others and names nobody."""
+    return hashlib.sha256(f"caller:{user}".encode()).hexdigest()[:16]
+
+
+def read_metadata_stamp(handler: Handler, endpoint: Endpoint) -> str:
+    """Return what moves whenever the organization's metadata does; empty where the organization does not tell."""
+    try:
+        data = read_object(handler, endpoint, Operation("GET", "RetrieveTimestamp()"), "Reading the metadata timestamp")
+    except ServiceError as error:
+        _refused(error)
+        return ""
+    return str(data.get("Timestamp") or "")
+
+
+def _refused(error: ServiceError) -> str:
+    """Return why a section could not be read; raises what is no refusal of it: limits, trouble, a lost sign-in."""
+    if isinstance(error, Throttled | Unauthorized) or error.effect is not Effect.NONE or error.status >= 500:
+        raise error
+    said = " ".join(error.detail.split())
+    privilege = next((word.strip(" ,.'") for word in said.split() if word.startswith("prv")), "")
+    return f"{error.message}{f' Missing: {privilege}.' if privilege else ''}"
+
+
+def _reaching(section: Section[T], depths: dict[str, str], privilege: str) -> Section[T]:  # type: ignore[type-var]
+    """Return a section of rows that belong to users as `own` where the caller's privilege reaches its own only."""
+    depth = depths.get(privilege)
+    if section.read is not Coverage.ALL or depth == "Global":
+        return section
+    why = f"The caller's {privilege} reaches {depth} rows only." if depth else f"The depth of {privilege} is not known."
+    return section.model_copy(update={"read": Coverage.OWN, "why": why})
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ",".join(f"'{name}'" for name in names)
+
+
+def _listed(names: object) -> tuple[str, ...]:
+    return tuple(sorted(name.strip() for name in str(names or "").split(",") if name.strip()))
+
+
+def _step(row: Row) -> StepFact:
+    plug_in = str((row.get("plugintypeid") or {}).get("typename") or "")
+    managed = bool(row["ismanaged"])
+    vendor: Literal["microsoft", "managed"] = "microsoft" if plug_in.startswith(_MICROSOFT) else "managed"
+    return StepFact(
+        id=row["sdkmessageprocessingstepid"],
+        name=row["name"] or "",
+        message=row["sdkmessageid"]["name"],
+        table=str((row.get("sdkmessagefilterid") or {}).get("primaryobjecttypecode") or "").replace("none", ""),
+        plug_in=plug_in,
+        origin=vendor if managed else "own",
+        asynchronous=row["mode"] == 1,
+        stage=row["stage"],
+        rank=row["rank"] or 1,
+        columns=_listed(row["filteringattributes"]),
+        bypassable=row["canbebypassed"] is not False,
+    )
+
+
+def _process(row: Row) -> ProcessFact:
+    return ProcessFact(
+        id=row["workflowid"],
+        name=row["name"] or "",
+        kind="action" if row["category"] == 3 else "workflow",
+        table=row["primaryentity"],
+        unique_name=row["uniquename"] or "",
+        real_time=row["mode"] == 1,
+        on_create=bool(row["triggeroncreate"]),
+        on_delete=bool(row["triggerondelete"]),
+        columns=_listed(row["triggeronupdateattributelist"]),
+        managed=bool(row["ismanaged"]),
+    )
+
+
+def _flow(row: Row, names: dict[str, str]) -> FlowFact:
+    name = str(row["name"] or "")
+    return FlowFact(
+        id=row["callbackregistrationid"],
+        name=names.get(name.rpartition(" ")[2], name),
+        table=row["entityname"] or "",
+        message=row["message"],
+        action=row["sdkmessagename"] or "",
+        scope=row["scope"] or 4,
+        run_as=row["runas"],
+        columns=_listed(row["filteringattributes"]),
+        filter=row["filterexpression"] or "",
+    )
+
+
+__all__ = ["ACTIONS", "EVENTS", "CaptureReading", "caller_mark", "read_metadata_stamp"]
