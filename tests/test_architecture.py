@@ -65,7 +65,7 @@ BUDGETS = {
     ("service",): (6_520, 6_520),
     ("emulator",): (14_500, 15_450),
     ("organization",): (1_500, 1_500),
-    ("cli",): (4_000, 4_080),
+    ("cli",): (4_000, 4_200),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
 }
 LONGEST_FUNCTION = 52

@@ -13,7 +13,7 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import show_counts, show_jobs
-from connector.cli.bulk.plan_view import SECONDS_PER_STEP, show_job_plan
+from connector.cli.bulk.plan_view import SECONDS_PER_STEP, say_moved, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
@@ -107,6 +107,7 @@ def run(
         may_begin(ledger, job_name, tell, join=join)
         with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
             source.must_belong(connection.base_url)
+            say_moved(source, connection, settings)
             job = ledger.find(job_name)
             if job is not None:
                 source.must_be_of(job, ledger, rows)

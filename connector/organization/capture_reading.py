@@ -42,6 +42,7 @@ from connector.organization.capture_model import (
     unread,
 )
 from connector.organization.definition_reading import read_definitions, table_filter
+from connector.organization.logic_facts import flow_fact, process_fact, step_fact
 from connector.organization.reading_only import ReadingOnly
 
 EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
@@ -66,7 +67,6 @@ _PRIVILEGES = tuple(
         "ActOnBehalfOfAnotherUser", "BypassCustomBusinessLogic", "BypassCustomPlugins",
     )
 )  # fmt: skip
-_MICROSOFT = ("Microsoft.", "MicrosoftDynamics", "Msdyn", "CrmPlugin")
 MOST_PAGES = 400
 """Pages of 5,000 rows that volumes are counted on."""
 _SUBJECT = "Capturing the organization"
@@ -103,7 +103,6 @@ class CaptureReading:
         Raises ConnectorError when not even the caller is known, or the organization does not answer.
         """
         signed_in, user = self._diagnosis.who_am_i(), self._diagnosis.acting_user()
-        caller = caller_mark(user)
         privileges = self._section(lambda: self._privileges(user))
         settings_row = self._tried(self._settings_row)
         stamp = read_metadata_stamp(self._reads, self._endpoint)
@@ -115,30 +114,40 @@ class CaptureReading:
         }
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
-        depths = {row.name: row.depth for row in privileges.rows}
-        flow_names = self._tried(self._flow_names) or {}
-        sections |= {
-            "privileges": privileges,
-            "settings": self._section(lambda: self._settings(settings_row)),
-            "currencies": self._section(lambda: self._currencies(settings_row)),
-            "messages": self._section(self._messages),
-            "steps": self._section(self._steps),
-            "times": self._section(self._times),
-            "processes": _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
-            "flows": _reaching(self._section(lambda: self._flows(flow_names)), depths, "prvReadCallbackRegistration"),
-            "volumes": self._section(self._volumes) if volumes else unread(Coverage.NOT_ASKED, "Ask with --volumes."),
-            "answers": answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`."),
-        }
-        limits = [LimitFact(name=name, value=value) for name, value in self._reads.seen.items()]
+        sections |= self._rest(privileges, settings_row, volumes=volumes)
+        asked = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
+        told = self._reads.seen
+        if old is not None and (old.organization, old.caller) == (head["organization"], head["caller"]):
+            before = {row.name: row.value for row in old.limits.rows}
+            told = {name: max(before.get(name, 0.0), told.get(name, 0.0)) for name in before | told}
         return Capture(
             capture=1,
             taken=self._clock.now().replace(microsecond=0),
             of=of,
             base_language=int((settings_row or {}).get("languagecode") or 1033),
-            limits=sorted_section(limits),
+            limits=sorted_section([LimitFact(name=name, value=value) for name, value in told.items()]),
+            answers=asked,
             **head,
             **sections,
         )
+
+    def _rest(
+        self, privileges: Section[PrivilegeFact], settings: Row | None, *, volumes: bool
+    ) -> dict[str, Section[Any]]:
+        """Return the sections that are read each time."""
+        depths = {row.name: row.depth for row in privileges.rows}
+        flow_names = self._tried(self._flow_names) or {}
+        return {
+            "privileges": privileges,
+            "settings": self._section(lambda: self._settings(settings)),
+            "currencies": self._section(lambda: self._currencies(settings)),
+            "messages": self._section(self._messages),
+            "steps": self._section(self._steps),
+            "times": self._section(self._times),
+            "processes": _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
+            "flows": _reaching(self._section(lambda: self._flows(flow_names)), depths, "prvReadCallbackRegistration"),
+            "volumes": self._counted(depths) if volumes else unread(Coverage.NOT_ASKED, "Ask with --volumes."),
+        }
 
     def _definitions(self) -> dict[str, Section[Any]]:
         try:
@@ -213,7 +222,7 @@ class CaptureReading:
             "sdkmessagefilterid($select=primaryobjecttypecode),plugintypeid($select=typename)"
         )
         with decoding(_SUBJECT):
-            return sorted_section([fact for row in rows if (fact := _step(row)).table in ("", *SLICE)])
+            return sorted_section([fact for row in rows if (fact := step_fact(row)).table in ("", *SLICE)])
 
     def _times(self) -> Section[TimeFact]:
         rows = self._rows(
@@ -242,7 +251,7 @@ class CaptureReading:
             f"%20and%20(category%20eq%200%20or%20category%20eq%203)%20and%20({tables})"
         )
         with decoding(_SUBJECT):
-            return sorted_section([_process(row) for row in rows])
+            return sorted_section([process_fact(row) for row in rows])
 
     def _flow_names(self) -> dict[str, str]:
         rows = self._rows("workflows?$select=name&$filter=category%20eq%205%20and%20type%20eq%201")
@@ -254,8 +263,12 @@ class CaptureReading:
             "filterexpression,runas&$filter=softdeletestatus%20eq%200"
         )
         with decoding(_SUBJECT):
-            facts = [_flow(row, names) for row in rows]
+            facts = [flow_fact(row, names) for row in rows]
             return sorted_section([fact for fact in facts if fact.table in SLICE or fact.action])
+
+    def _counted(self, depths: dict[str, str]) -> Section[VolumeFact]:
+        section = _reaching(self._section(self._volumes), depths, "prvReadOpportunity")
+        return _reaching(section, depths, "prvReadQuote")
 
     def _volumes(self) -> Section[VolumeFact]:
         states = {row["opportunityid"]: row["statecode"] for row in self._all("opportunities?$select=statecode")}
@@ -316,59 +329,6 @@ def _reaching(section: Section[T], depths: dict[str, str], privilege: str) -> Se
 
 def _quoted(names: tuple[str, ...]) -> str:
     return ",".join(f"'{name}'" for name in names)
-
-
-def _listed(names: object) -> tuple[str, ...]:
-    return tuple(sorted(name.strip() for name in str(names or "").split(",") if name.strip()))
-
-
-def _step(row: Row) -> StepFact:
-    plug_in = str((row.get("plugintypeid") or {}).get("typename") or "")
-    managed = bool(row["ismanaged"])
-    vendor: Literal["microsoft", "managed"] = "microsoft" if plug_in.startswith(_MICROSOFT) else "managed"
-    return StepFact(
-        id=row["sdkmessageprocessingstepid"],
-        name=row["name"] or "",
-        message=row["sdkmessageid"]["name"],
-        table=str((row.get("sdkmessagefilterid") or {}).get("primaryobjecttypecode") or "").replace("none", ""),
-        plug_in=plug_in,
-        origin=vendor if managed else "own",
-        asynchronous=row["mode"] == 1,
-        stage=row["stage"],
-        rank=row["rank"] or 1,
-        columns=_listed(row["filteringattributes"]),
-        bypassable=row["canbebypassed"] is not False,
-    )
-
-
-def _process(row: Row) -> ProcessFact:
-    return ProcessFact(
-        id=row["workflowid"],
-        name=row["name"] or "",
-        kind="action" if row["category"] == 3 else "workflow",
-        table=row["primaryentity"],
-        unique_name=row["uniquename"] or "",
-        real_time=row["mode"] == 1,
-        on_create=bool(row["triggeroncreate"]),
-        on_delete=bool(row["triggerondelete"]),
-        columns=_listed(row["triggeronupdateattributelist"]),
-        managed=bool(row["ismanaged"]),
-    )
-
-
-def _flow(row: Row, names: dict[str, str]) -> FlowFact:
-    name = str(row["name"] or "")
-    return FlowFact(
-        id=row["callbackregistrationid"],
-        name=names.get(name.rpartition(" ")[2], name),
-        table=row["entityname"] or "",
-        message=row["message"],
-        action=row["sdkmessagename"] or "",
-        scope=row["scope"] or 4,
-        run_as=row["runas"],
-        columns=_listed(row["filteringattributes"]),
-        filter=row["filterexpression"] or "",
-    )
 
 
 __all__ = ["ACTIONS", "EVENTS", "CaptureReading", "caller_mark", "read_metadata_stamp"]

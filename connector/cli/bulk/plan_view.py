@@ -21,6 +21,7 @@ from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import ConnectorError
+from connector.organization.capture_reading import read_metadata_stamp
 from connector.settings.settings import Settings
 
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
@@ -35,7 +36,8 @@ def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_st
     with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
-        head = {"organization": connection.base_url, **source.data()}
+        stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+        head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
         summary = write_plan(path, head, rows(), connection.organization)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if as_json:
@@ -43,6 +45,20 @@ def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_st
         else:
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+
+
+def say_moved(source: Source, connection: Connection, settings: Settings) -> None:
+    """Say so where the organization's metadata moved since the plan file was made."""
+    planned = source.planned_metadata()
+    if not planned:
+        return
+    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    if stamp and stamp != planned:
+        say(
+            "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "
+            "others. Plan again to be sure; rows of which something else is true by now are refused in any case.",
+            sys.stderr,
+        )
 
 
 def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:

@@ -84,7 +84,11 @@ class Router:
         if first.name == "$metadata" and len(steps) == 1 and not first.called:
             return self.documents.metadata(request) if request.method == "GET" else self._wrong_verb(request)
         if first.name == "EntityDefinitions":
-            return self.definitions.answer(request, steps) if request.method == "GET" else self._no_metadata_writes()
+            if request.method != "GET":
+                return self._no_metadata_writes()
+            if self._world.switches.definitions_privilege != "none":
+                self._world.access.require_definitions(request.caller)
+            return self.definitions.answer(request, steps)
         if len(steps) == 1:
             return self._message(request, first)
         raise self.unknown(first.name)

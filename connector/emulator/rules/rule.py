@@ -129,6 +129,7 @@ class Switches:
     unknown_path: str = "0x8006088a"
     query_error_code: str = "0x0"
     batch_line_ends: str = "strict"
+    definitions_privilege: str = "none"
     environment: str = "open"
 
     def with_values(self, values: Mapping[str, str]) -> Switches:

@@ -12,6 +12,7 @@ from connector.emulator.world.store import Store
 
 ACT_ON_BEHALF_PRIVILEGE = "prvActOnBehalfOfAnotherUser"
 ADMINISTRATOR_ROLE = "System Administrator"
+READ_DEFINITIONS_PRIVILEGE = "prvReadEntity"
 BYPASS_PLUGINS_PRIVILEGE = "prvBypassCustomPlugins"
 BYPASS_LOGIC_PRIVILEGE = "prvBypassCustomBusinessLogic"
 KNOWN_PRIVILEGE_IDS = {
@@ -81,9 +82,8 @@ class Caller:
 def all_privileges(schema: Schema) -> frozenset[str]:
     """Return every privilege of the slice: what a system administrator holds."""
     names = {table.privilege_name for table in schema.tables.values()}
-    return frozenset(
-        {ACT_ON_BEHALF_PRIVILEGE, *KNOWN_PRIVILEGE_IDS} | {f"prv{verb}{name}" for verb in VERBS for name in names}
-    )
+    fixed = {ACT_ON_BEHALF_PRIVILEGE, READ_DEFINITIONS_PRIVILEGE, *KNOWN_PRIVILEGE_IDS}
+    return frozenset(fixed | {f"prv{verb}{name}" for verb in VERBS for name in names})
 
 
 def privilege_id(name: str) -> str:
@@ -157,6 +157,13 @@ class Access:
         """Raise Refused unless the caller holds `privilege`; `table` is named in the text."""
         if privilege not in caller.privileges:
             raise lacking(caller, table, privilege)
+
+    def require_definitions(self, caller: Caller) -> None:
+        """Raise Refused unless the caller may read table definitions, where that needs a privilege."""
+        if READ_DEFINITIONS_PRIVILEGE not in caller.privileges:
+            held = len(caller.privileges)
+            known = privilege_id(READ_DEFINITIONS_PRIVILEGE)
+            raise refuse("privilege.definitions", caller.user_id, known, caller.business_unit_id, held, held)
 
     def require_bypass(self, caller: Caller, privilege: str) -> None:
         """Raise Refused unless the caller may leave out custom logic by `privilege`."""
