@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from connector.assembly.connection import connect
-    from connector.bulk.job_reports import JobReport, Jobs
+    from connector.bulk.status import JobReport, Jobs
     from connector.cli.failure_text import report_failure
     from connector.cli.program import run as run_command
     from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
     from connector.closing.intent import DraftPolicy, Intent, Outcome, ReopenIntent
     from connector.closing.model import Plan, Refusal, Report
     from connector.closing.organization import Query
-    from connector.dataverse.changes import Changes
+    from connector.dataverse.search import Changes
     from connector.errors import ConnectorError
     from connector.ledger.lock_files import exclusive
     from connector.settings.environment import load as load_settings
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "bulk.job_reports": "JobReport Jobs",
+    "bulk.status": "JobReport Jobs",
     "assembly.connection": "connect",
     "cli.failure_text": "report_failure",
     "cli.program": "run_command:run",
@@ -56,7 +56,7 @@ _MODULES = {
     "closing.intent": "DraftPolicy Intent Outcome ReopenIntent",
     "closing.model": "Plan Refusal Report",
     "closing.organization": "Query",
-    "dataverse.changes": "Changes",
+    "dataverse.search": "Changes",
     "errors": "ConnectorError",
     "ledger.lock_files": "exclusive",
     "settings.environment": "load_settings:load",

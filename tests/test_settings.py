@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from connector.closing.model import DraftPolicy
 from connector.errors import SettingsError
-from connector.settings.env_file import parse_env
-from connector.settings.environment import SETTINGS, commented, load
+from connector.settings.environment import SETTINGS, commented, load, parse_env
 from connector.settings.variables import SignInMethod
 
 ROOT = Path(__file__).resolve().parents[1]

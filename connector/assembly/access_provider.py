@@ -25,8 +25,8 @@ from connector.assembly.connection import (
 from connector.assembly.sign_in import credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import Organization
-from connector.dataverse.changes import read_changes
 from connector.dataverse.policies import RetryPolicy, anything, retry
+from connector.dataverse.search import read_changes
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.transport import Transport

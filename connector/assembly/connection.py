@@ -15,14 +15,13 @@ from urllib.parse import urlsplit
 
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
-from connector.dataverse.changes import Changes, read_changes
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.pacing.governor import MOST_PARTS
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry
+from connector.dataverse.search import Changes, read_changes
 from connector.dataverse.sign_in import auth
-from connector.dataverse.sign_in.authority import discover, distrust
-from connector.dataverse.sign_in.clouds import cloud_of
+from connector.dataverse.sign_in.authority import cloud_of, discover, distrust
 from connector.dataverse.transport import Network, Transport
 from connector.errors import ConnectorError, SettingsError
 from connector.handler import Handler

@@ -1,15 +1,66 @@
-"""What may be done with a job now: begin, go on, undo; and which names and organizations it may have."""
+"""What may be done with a job now: begin, go on, take over, undo; and which names and organizations it may have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
-from connector.bulk.takeover import live_workers
-from connector.bulk.undo import undo_name
 from connector.bulk.words import command_line, rows
+from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError, LedgerError
-from connector.ledger.jobs import DesiredState, Job, WorkerInfo
+from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobKind, Row, WorkerInfo
 from connector.ledger.ledger import Ledger
+
+OPEN = 0
+"""The state of an open opportunity, as reports have it."""
+
+
+def undo_name(job: Job) -> str:
+    """Return the name of the job that undoes `job`."""
+    return f"{job.name}.undo"
+
+
+def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
+    """Return a row for each opportunity that `job` closed, under the number it has there.
+
+    An opportunity that was closed by anything else since is refused when its turn comes: what counts is under which key
+    its close activities were made. Raises InputError when `job` is not one that closes.
+    """
+    if job.kind is not JobKind.CLOSE:
+        raise InputError(f"The job {job.name} opens opportunities; there is nothing to undo.")
+    for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
+        assert isinstance(record.intent, Intent)
+        before = (record.report or {}).get("before")
+        status = before.get("status") if isinstance(before, Mapping) and before.get("state") == OPEN else None
+        intent = ReopenIntent(record.opportunity_id, closed_under=record.intent.key, open_status=status)
+        yield Row(record.row, intent, record.account)
+
+
+LOOK = 0.5
+"""Seconds between looks whether a worker has given a sign of life."""
+
+
+def live_workers(ledger: Ledger, job: str, tell: Callable[[str], None]) -> list[WorkerInfo]:
+    """Return the workers of a job that live: by proof, or by a heartbeat seen meanwhile.
+
+    Waits at most a lease and says so by `tell`; who gives no sign of life by then is reaped. Raises LedgerError.
+    """
+    doubtful = {worker.id: worker for worker in ledger.workers(job) if ledger.database.is_dead(worker.id) is None}
+    if doubtful:
+        names = ", ".join(worker.name for worker in doubtful.values())
+        tell(f"Job {job}: waiting up to {ledger.lease:.0f} s for a sign of life of {names}.")
+    ends = ledger.clock.monotonic() + ledger.lease + 2 * LOOK
+    while doubtful and ledger.clock.monotonic() < ends:
+        ledger.clock.sleep(LOOK)
+        there = {worker.id: worker for worker in ledger.workers(job)}
+        if _moved(doubtful, there):
+            break
+        doubtful = {id_: worker for id_, worker in doubtful.items() if id_ in there}
+    return ledger.workers(job)
+
+
+def _moved(before: Mapping[int, WorkerInfo], now: Mapping[int, WorkerInfo]) -> bool:
+    return any(id_ in now and now[id_].last_heard != worker.last_heard for id_, worker in before.items())
+
 
 LONGEST_NAME = 200
 """Characters in the name of a job."""

@@ -20,8 +20,14 @@ from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
-from connector.cli.run_options import bypass_options, dry_run_option, keep_going_option, run_options, yes_option
-from connector.cli.settings_of import read_settings
+from connector.cli.run_options import (
+    bypass_options,
+    dry_run_option,
+    keep_going_option,
+    read_settings,
+    run_options,
+    yes_option,
+)
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
@@ -284,7 +290,7 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
 
     It is done as a job of its own, NAME.undo, once the other is finished or cancelled.
     """
-    from connector.bulk.undo import undo_name, undo_rows
+    from connector.bulk.job_rules import undo_name, undo_rows
 
     settings = read_settings(env_file)
     with opened(settings) as ledger:

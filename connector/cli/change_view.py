@@ -9,7 +9,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.cli.tables import TextTable
+from connector.cli.screen import TextTable
 from connector.clock import Clock
 from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Snapshot, Step, StepKind

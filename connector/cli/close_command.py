@@ -12,8 +12,14 @@ from connector.cli.intent_options import intent_options, requested, with_default
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import bypass_options, dry_run_option, if_plan_option, run_options, yes_option
-from connector.cli.settings_of import read_settings
+from connector.cli.run_options import (
+    bypass_options,
+    dry_run_option,
+    if_plan_option,
+    read_settings,
+    run_options,
+    yes_option,
+)
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
 from connector.closing.organization import Organization

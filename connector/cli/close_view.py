@@ -9,8 +9,7 @@ import click
 
 from connector.cli.change_view import ChangeContext, change_table, remarks, rests_on
 from connector.cli.failure_text import said_by_service, sentences
-from connector.cli.screen import say
-from connector.cli.tables import TextTable, show
+from connector.cli.screen import TextTable, say, show
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Refusal, Report, ReportStatus, Snapshot
 from connector.closing.report import error_data

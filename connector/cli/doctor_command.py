@@ -13,9 +13,8 @@ from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
-from connector.cli.run_options import run_options
+from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import colored, legible, room
-from connector.cli.settings_of import read_settings
 from connector.clock import SystemClock
 from connector.settings.settings import Settings
 

@@ -11,10 +11,8 @@ import click
 from connector.assembly import connect
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
-from connector.cli.run_options import run_options
-from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
-from connector.cli.tables import TextTable, show
+from connector.cli.run_options import read_settings, run_options
+from connector.cli.screen import TextTable, say, show
 from connector.closing.organization import Query
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.dataverse.webapi import Endpoint

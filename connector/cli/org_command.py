@@ -11,10 +11,8 @@ from connector.assembly import connect
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
-from connector.cli.run_options import json_option, run_options
-from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
-from connector.cli.tables import TextTable, show
+from connector.cli.run_options import json_option, read_settings, run_options
+from connector.cli.screen import TextTable, say, show
 from connector.clock import SystemClock
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

@@ -16,8 +16,7 @@ from connector.cli.intent_options import intent_options, refuse_given, requested
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import bypass_options, run_options
-from connector.cli.settings_of import read_settings
+from connector.cli.run_options import bypass_options, read_settings, run_options
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus

@@ -13,8 +13,7 @@ import click
 
 from connector.assembly.endpoint import HostedEndpoint, open_endpoint
 from connector.cli.lazy import examples
-from connector.cli.run_options import env_file_option, verbose_option
-from connector.cli.settings_of import read_settings
+from connector.cli.run_options import env_file_option, read_settings, verbose_option
 from connector.errors import SettingsError
 
 CONNECTIONS = 2000

@@ -12,11 +12,9 @@ from connector.assembly import connect
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import run_options
-from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
-from connector.cli.tables import TextTable
-from connector.cli.tables import show as show_table
+from connector.cli.run_options import read_settings, run_options
+from connector.cli.screen import TextTable, say
+from connector.cli.screen import show as show_table
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError

@@ -17,9 +17,8 @@ from connector.cli.bulk.job_views import view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
-from connector.cli.run_options import env_file_option, verbose_option
+from connector.cli.run_options import env_file_option, read_settings, verbose_option
 from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.ledger.jobs import Job

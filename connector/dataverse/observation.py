@@ -8,8 +8,16 @@ from uuid import UUID
 from connector.closing.model import CloseActivity, Opportunity, Quote, Snapshot
 from connector.dataverse import webapi
 from connector.dataverse.answers import decoding, error_from, json_object
-from connector.dataverse.reading import read_on, read_rows, read_sets, rows_of
-from connector.dataverse.rows import Row, activity_of, opportunity_of, quote_of
+from connector.dataverse.reading import (
+    Row,
+    activity_of,
+    opportunity_of,
+    quote_of,
+    read_on,
+    read_rows,
+    read_sets,
+    rows_of,
+)
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.handler import Handler
 

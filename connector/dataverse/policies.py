@@ -18,8 +18,7 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.dataverse.answers import retry_after, service_request_id
 from connector.dataverse.error_bodies import error_body, sender_of
-from connector.dataverse.sign_in.challenge import Challenge, parse_challenge
-from connector.dataverse.sign_in.clouds import origin_of
+from connector.dataverse.sign_in.authority import Challenge, origin_of, parse_challenge
 from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 

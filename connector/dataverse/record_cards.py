@@ -14,8 +14,7 @@ from uuid import UUID
 
 from connector.closing.model import Opportunity, Quote
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import read_sets
-from connector.dataverse.rows import Row, day_of, money_of, opportunity_of, quote_of
+from connector.dataverse.reading import Row, day_of, money_of, opportunity_of, quote_of, read_sets
 from connector.dataverse.webapi import ANNOTATIONS, OPPORTUNITY_COLUMNS, QUOTE_COLUMNS, Endpoint, read_set
 from connector.handler import Handler
 

@@ -16,8 +16,7 @@ from uuid import UUID, uuid4
 from connector.clock import Clock
 from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
-from connector.dataverse.reading import pages, read_object, read_rows, rows_of
-from connector.dataverse.rows import Row
+from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, ServiceError, Throttled, Unauthorized
 from connector.handler import Handler

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import read_rows
-from connector.dataverse.rows import Row
+from connector.dataverse.reading import Row, read_rows
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.handler import Handler
 from connector.organization.capture_model import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from connector.dataverse.rows import Row
+from connector.dataverse.reading import Row
 from connector.organization.capture_model import FlowFact, ProcessFact, StepFact
 
 _MICROSOFT = ("Microsoft.", "MicrosoftDynamics", "Msdyn", "CrmPlugin")

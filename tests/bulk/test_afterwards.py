@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from connector.bulk.input.row_reader import RowFile, RowReader
+from connector.bulk.job_rules import undo_name, undo_rows
 from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import Mismatch, Reconciliation, same_amount
 from connector.bulk.results import BAD, write_results
-from connector.bulk.undo import undo_name, undo_rows
 from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError

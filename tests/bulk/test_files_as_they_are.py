@@ -21,11 +21,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from connector.bulk.dead_letters import write_dead_letters
 from connector.bulk.input.cell_values import CellRules
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
+from connector.bulk.results import write_dead_letters
 from connector.closing.model import Intent, Outcome
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record, Row

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.bulk.dead_letters import write_dead_letters
 from connector.bulk.input import text_file
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
+from connector.bulk.results import write_dead_letters
 from connector.closing.intent import FILE_COLUMNS
 from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request, request_values

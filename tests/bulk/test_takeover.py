@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from connector.bulk.takeover import live_workers
+from connector.bulk.job_rules import live_workers
 from connector.clock import VirtualClock
 from connector.errors import LedgerError
 from connector.ledger.jobs import Row

@@ -14,9 +14,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.bulk.many_machines.machine import label, shares
 from connector.bulk.many_machines.time_slices import TimeSliceQueue
-from connector.bulk.many_machines.user_shares import label, shares
-from connector.bulk.run.carry_over import LimitsCarryOver
+from connector.bulk.run.paced_client import LimitsCarryOver
 from connector.bulk.status import status_data
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import Gate

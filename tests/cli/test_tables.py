@@ -1,6 +1,6 @@
 """Tables as they look where there is no terminal."""
 
-from connector.cli.tables import TextTable, plain
+from connector.cli.screen import TextTable, plain
 
 
 def test_a_plain_table_is_aligned_and_has_one_row_per_line() -> None:

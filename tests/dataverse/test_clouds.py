@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.dataverse.sign_in.clouds import cloud_of, is_sign_in_host, origin_of
+from connector.dataverse.sign_in.authority import cloud_of, is_sign_in_host, origin_of
 
 
 @pytest.mark.parametrize(

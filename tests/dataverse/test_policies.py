@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from connector.clock import VirtualClock
 from connector.dataverse.answers import retry_after
 from connector.dataverse.policies import RetryPolicy, authorize, describe, log, reads_only, retry
-from connector.dataverse.sign_in.challenge import parse_challenge
+from connector.dataverse.sign_in.authority import parse_challenge
 from connector.errors import ConnectorError, Effect, NotSent, Rejected, SignInError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 

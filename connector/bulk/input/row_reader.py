@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -13,14 +14,45 @@ from connector.bulk.input.cell_values import CellRules
 from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, unknown
 from connector.bulk.input.duplicate_detector import DuplicateDetector, DuplicateRow
 from connector.bulk.input.file_row import FileRow
-from connector.bulk.input.rejects import RejectsFile
 from connector.bulk.input.table_file import FileFormat, open_table
-from connector.bulk.sheet_file import as_written
+from connector.bulk.sheet_file import AtomicFile, as_written, harmless
 from connector.closing.model import Intent
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import Row
+
+REASON = f"{RESULT_PREFIX}reason"
+_PLACE = (f"{RESULT_PREFIX}row", f"{RESULT_PREFIX}line", REASON)
+
+
+class RejectsFile:
+    """Takes rows with their reasons; the file at `path` appears when it is closed, whole or not at all."""
+
+    def __init__(self, path: Path, source: Path, columns: Iterable[str]) -> None:
+        if path.exists() and path.samefile(source):
+            raise InputError(f"--rejects {path} is the file of rows itself.", remedy="Name another file.")
+        self._file = AtomicFile(path)
+        self._columns = [name for name in columns if not name.lower().startswith(RESULT_PREFIX)]
+        self._writer: csv.DictWriter[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Begin the file."""
+        self._writer = csv.DictWriter(self._file.__enter__(), [*self._columns, *_PLACE], "", "ignore")
+        self._writer.writeheader()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Put the file in its place, unless it ends by an exception."""
+        self._file.__exit__(kind, error, at)
+
+    def add(self, row: FileRow, reason: str) -> None:
+        """Take in a row."""
+        cells = {name: harmless("" if cell is None else str(cell)) for name, cell in row.cells.items()}
+        place = (str(row.number), str(row.line), harmless(reason))
+        assert self._writer is not None
+        self._writer.writerow(cells | dict(zip(_PLACE, place, strict=True)))
+
 
 MOST_PROBLEMS = 20
 """How many problems are told; the others are counted."""

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from connector.bulk.input.csv_file import open_csv
+from connector.bulk.input.excel_and_parquet import open_parquet, open_workbook
 from connector.bulk.input.file_row import Known, TableFile
 from connector.bulk.input.json_file import open_json
-from connector.bulk.input.parquet_file import open_parquet
-from connector.bulk.input.workbook import open_workbook
 from connector.errors import InputError
 
 STANDARD_INPUT = Path("-")

@@ -9,25 +9,51 @@ under way have ended.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
-from connector.bulk.many_machines.user_shares import label, shares
 from connector.bulk.run.breaker import ALIKE
-from connector.bulk.run.carry_over import LimitsCarryOver
-from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.claims import Worker
-from connector.ledger.jobs import DesiredState, Job, JobState
+from connector.ledger.jobs import DesiredState, Job, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
 from connector.ledger.user_slots import Slot, UserSlots
+
+_LABEL = re.compile(r"machine (?P<who>.+) as (?P<users>\S+(?:, \S+)*)")
+
+
+def label(who: str, users: Iterable[str]) -> str:
+    """Return how a machine is called in the ledger: for people, and for the other machines to share with it."""
+    return f"machine {who} as {', '.join(users)}"
+
+
+def shares(present: Sequence[WorkerInfo]) -> dict[str, int]:
+    """Return which machine, by its id, is to act as which user.
+
+    Users that few can act as are given first, each to whoever has fewest, the oldest machine first.
+    """
+    able: dict[str, list[int]] = {}
+    for worker in present:
+        said = _LABEL.fullmatch(worker.name)
+        for user in said["users"].split(", ") if said else ():
+            able.setdefault(user, []).append(worker.id)
+    given: dict[str, int] = {}
+    load = Counter[int]()
+    for user in sorted(able, key=lambda user: (len(able[user]), user)):
+        given[user] = min(able[user], key=lambda machine: (load[machine], machine))
+        load[given[user]] += 1
+    return given
+
 
 TURN = 120.0
 """Seconds after which a turn begins nothing more: so that jobs alternate and users can change hands."""

@@ -1,11 +1,15 @@
-"""What a run needs of each user it may act as: a way to the organization, and who sets its pace."""
+"""What a run needs of each user: whether nobody else acts as it, a way to the organization, pace and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
+from connector.clock import Clock
 from connector.closing.organization import Organization
+from connector.ledger.ledger import Ledger
+from connector.ledger.user_slots import UserSlots
 
 
 class PacerStatus(Protocol):
@@ -85,3 +89,73 @@ class PacedClient(Protocol):
     @property
     def gate(self) -> Pacer:
         """Return what paces its requests."""
+
+
+USER_LOOK = 0.5
+"""Seconds between looks whether a user is free."""
+
+
+@contextmanager
+def free_users(
+    ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock, name: str, tell: Callable[[str], None]
+) -> Iterator[dict[str, PacedClient]]:
+    """Give the clients, by user, of the users that no other process acts as; where there is none, wait for one.
+
+    What the service allows a user is counted over all of them, so two governors would spend it twice.
+    """
+    holder = ledger.enter(f"{name} for its users")
+    try:
+        told = False
+        while not (taken := {user: lanes[user] for user in lanes if UserSlots(ledger).take(holder, [user])}):
+            if not told:
+                told = True
+                tell(
+                    "Waiting: every user of the settings is at work in another process already. More of them"
+                    " (DATAVERSE_IDENTITIES) could work side by side. Ctrl-C gives up; nothing is lost."
+                )
+            clock.sleep(USER_LOOK)
+        yield taken
+    finally:
+        holder.leave()
+
+
+EVERY = 5.0
+"""Seconds between the times it is written down."""
+OLDEST = 86_400.0
+"""Seconds after which it says nothing any more."""
+
+
+class LimitsCarryOver:
+    """Lets the governors of `lanes`, by what names their users on every machine, begin where the last ones ended.
+
+    Methods raise LedgerError.
+    """
+
+    def __init__(self, ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock) -> None:
+        self._ledger = ledger
+        self._lanes = lanes
+        self._clock = clock
+        self._kept_at = clock.monotonic()
+
+    def begin(self) -> None:
+        """Let the governors know what the last ones left."""
+        for user, lane in self._lanes.items():
+            left = UserSlots(self._ledger).recall(_key(user))
+            age = max(0.0, self._ledger.now() - left.at.timestamp()) if left else OLDEST
+            if left and age < OLDEST:
+                lane.gate.begin_with(left.data, age)
+
+    def now_and_then(self) -> None:
+        """Write down what is known, if it is time to."""
+        if self._clock.monotonic() - self._kept_at >= EVERY:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write down what is known."""
+        self._kept_at = self._clock.monotonic()
+        for user, lane in self._lanes.items():
+            UserSlots(self._ledger).remember(_key(user), lane.gate.carried_over())
+
+
+def _key(user: str) -> str:
+    return f"user {user}"

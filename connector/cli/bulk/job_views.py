@@ -12,8 +12,7 @@ import click
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, rows
-from connector.cli.screen import console, legible
-from connector.cli.tables import TextTable, show
+from connector.cli.screen import TextTable, console, legible, show
 from connector.clock import Clock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
 

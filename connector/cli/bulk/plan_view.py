@@ -14,8 +14,7 @@ from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
-from connector.cli.screen import say
-from connector.cli.tables import TextTable, show
+from connector.cli.screen import TextTable, say, show
 from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows

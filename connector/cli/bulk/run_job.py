@@ -11,16 +11,15 @@ from connector.assembly import Connection, connect
 from connector.bulk.job_rules import same_organization
 from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.run.breaker import ALIKE
-from connector.bulk.run.carry_over import LimitsCarryOver
-from connector.bulk.run.free_users import free_users
+from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.json_output import print_json
+from connector.cli.run_options import read_settings
 from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState

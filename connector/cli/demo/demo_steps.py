@@ -1,16 +1,120 @@
-"""The steps of the demo: plan a close, do it, close another opportunity, do the first again, read everything back."""
+"""The steps of the demo: plan, close, close another, do the first again; and what must then be read back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
-from connector.cli.demo.expectations import DemoRecords, Expectation, read_back
-from connector.cli.demo.independent_reader import IndependentReader
+from connector.cli.demo.emulator_process import IndependentReader
 from connector.clock import Clock
 from connector.closing.close import Preview, close_opportunity, preview
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus
 from connector.closing.organization import Organization
+from connector.errors import ConnectorError
+
+OPEN = 0
+"""`statecode` of an opportunity that is open."""
+DRAFT, ACTIVE = 0, 1
+"""`statecode` of a quote that is open."""
+OPPORTUNITY_STATES = ("Open", "Won", "Lost")
+QUOTE_STATES = ("Draft", "Active", "Won", "Closed")
+"""What the reader calls the states, by `statecode`."""
+NOBODY = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoRecords:
+    """Who takes part: an opportunity to win and one to lose, each with its open quotes, and the competitor.
+
+    `open_before` is how many opportunities are open at the start.
+    """
+
+    to_win: UUID
+    to_lose: UUID
+    open_quotes: Mapping[UUID, tuple[UUID, ...]]
+    competitor: UUID
+    open_before: int
+
+
+def choose(reader: IndependentReader) -> DemoRecords:
+    """Return an open opportunity with draft and active quotes, another with an open quote, and a competitor.
+
+    Raises ConnectorError when the organization has none such.
+    """
+    rows = reader.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
+    quotes: dict[UUID, dict[UUID, int]] = {UUID(row["opportunityid"]): {} for row in rows}
+    for row in reader.rows("quotes", "quoteid,statecode,_opportunityid_value", f"statecode le {ACTIVE}"):
+        of_opportunity = quotes.get(UUID(row["_opportunityid_value"] or str(NOBODY)), {})
+        of_opportunity[UUID(row["quoteid"])] = row["statecode"]
+    both = [opportunity for opportunity, states in quotes.items() if {DRAFT, ACTIVE} <= set(states.values())]
+    some = [opportunity for opportunity, states in quotes.items() if states and opportunity not in both[:1]]
+    competitors = reader.rows("competitors", "competitorid")
+    if not (both and some and competitors):
+        raise ConnectorError("The emulator's data lacks an opportunity with draft and active quotes, or a competitor.")
+    open_quotes = {opportunity: tuple(quotes[opportunity]) for opportunity in (both[0], some[0])}
+    return DemoRecords(both[0], some[0], open_quotes, UUID(competitors[0]["competitorid"]), len(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Something the reader looked at: what should be there, and what is."""
+
+    name: str
+    expected: object
+    found: object
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is as it should be."""
+        return self.expected == self.found
+
+
+def read_back(reader: IndependentReader, records: DemoRecords) -> list[Expectation]:
+    """Return what the reader finds after the closes."""
+    still_open = reader.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
+    return [
+        *_outcome(reader, "won opportunity", records.to_win, "Won"),
+        *_quotes(reader, "won opportunity", records.open_quotes[records.to_win]),
+        *_outcome(reader, "lost opportunity", records.to_lose, "Lost"),
+        *_quotes(reader, "lost opportunity", records.open_quotes[records.to_lose]),
+        Expectation(
+            "competitor of the lost opportunity",
+            _name(reader, records.competitor),
+            _competitor(reader, records.to_lose),
+        ),
+        Expectation("opportunities still open", records.open_before - 2, len(still_open)),
+    ]
+
+
+def _outcome(reader: IndependentReader, name: str, opportunity: UUID, state: str) -> Iterator[Expectation]:
+    (row,) = reader.rows("opportunities", "statecode", f"opportunityid eq {opportunity}")
+    yield Expectation(f"state of the {name}", state, OPPORTUNITY_STATES[row["statecode"]])
+    closes = reader.rows("opportunitycloses", "activityid", f"_opportunityid_value eq {opportunity}")
+    yield Expectation(f"close activities of the {name}", 1, len(closes))
+
+
+def _quotes(reader: IndependentReader, name: str, quotes: tuple[UUID, ...]) -> Iterator[Expectation]:
+    """Yield what became of the quotes that were open: each closed, by one close activity."""
+    for quote_id in quotes:
+        (row,) = reader.rows("quotes", "quotenumber,statecode", f"quoteid eq {quote_id}")
+        yield Expectation(
+            f"state of quote {row['quotenumber']} of the {name}", "Closed", QUOTE_STATES[row["statecode"]]
+        )
+        activities = reader.rows("quotecloses", "activityid", f"_quoteid_value eq {quote_id}")
+        yield Expectation(f"close activities of quote {row['quotenumber']}", 1, len(activities))
+
+
+def _name(reader: IndependentReader, competitor: object) -> str:
+    (row,) = reader.rows("competitors", "name", f"competitorid eq {competitor}")
+    return str(row["name"])
+
+
+def _competitor(reader: IndependentReader, opportunity: UUID) -> str | None:
+    """Return the name of the competitor in the opportunity's close activity."""
+    closes = reader.rows("opportunitycloses", "_competitorid_value", f"_opportunityid_value eq {opportunity}")
+    found = [row["_competitorid_value"] for row in closes if row["_competitorid_value"]]
+    return _name(reader, found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,142 @@
-"""Where to sign in for an organization: what it announces in its 401 challenge, if that may be believed."""
+"""Where to sign in for an organization: the clouds, what a 401 challenge announces, and whether that may be believed.
+
+Two forms of the challenge are known: `Bearer authorization_uri=https://login.../TENANT/oauth2/authorize,
+resource_id=https://org.../` (unquoted, comma separated; code of Microsoft's .NET ServiceClient) and the claims
+challenge of continuous access evaluation, `Bearer realm="", error="insufficient_claims", claims="<base64 JSON>"`
+(Microsoft Learn, "Claims challenge").
+
+Sources of the clouds: Microsoft Learn, "Datacenter regions" and "Dataverse for US Government"; the discovery
+endpoints of Microsoft's .NET ServiceClient for DoD and the sovereign hosts. The documents place GCC (`crm9`) on the
+public sign-in service, yet a public test vector shows a `crm9` host that names the government one, so that cloud
+accepts both: what the organization itself announces in its 401 challenge is used, and this table only says whether
+that may be believed.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from connector.dataverse.error_bodies import sender_of
-from connector.dataverse.sign_in.challenge import parse_challenge
-from connector.dataverse.sign_in.clouds import cloud_of, is_sign_in_host, origin_of
 from connector.errors import SignInError, TransportError
-from connector.handler import Handler, Request
+from connector.handler import Handler, Request, Response
+
+_PUBLIC_SIGN_IN = ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net")
+_GOVERNMENT_SIGN_IN = ("login.microsoftonline.us",)
+_CHINA_SIGN_IN = ("login.partner.microsoftonline.cn", "login.chinacloudapi.cn")
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One cloud: its name, the form of its organizations' hosts, and the hosts of its sign-in service."""
+
+    name: str
+    hosts: re.Pattern[str]
+    sign_in: tuple[str, ...]
+
+
+def _hosts(suffix: str) -> re.Pattern[str]:
+    """Return the form of a host: the organization's name, sometimes `api`, then the region's suffix."""
+    return re.compile(rf"[a-z0-9][a-z0-9-]*(\.api)?\.{suffix}")
+
+
+CLOUDS = (
+    Cloud("GCC", _hosts(r"crm9\.dynamics\.com"), (*_PUBLIC_SIGN_IN, *_GOVERNMENT_SIGN_IN)),
+    Cloud("public", _hosts(r"crm\d{0,2}\.dynamics\.com"), _PUBLIC_SIGN_IN),
+    Cloud("GCC High", _hosts(r"crm\.microsoftdynamics\.us"), _GOVERNMENT_SIGN_IN),
+    Cloud("DoD", _hosts(r"crm\.appsplatform\.us"), _GOVERNMENT_SIGN_IN),
+    Cloud("China", _hosts(r"crm\.dynamics\.cn"), _CHINA_SIGN_IN),
+)
+"""In order: the first whose form fits a host is its cloud."""
+
+
+def cloud_of(host: str) -> Cloud | None:
+    """Return the cloud that `host` (no scheme, no port) is an organization of, or None."""
+    return next((cloud for cloud in CLOUDS if cloud.hosts.fullmatch(host.lower())), None)
+
+
+def is_sign_in_host(host: str) -> bool:
+    """Return whether `host` is the sign-in service of any known cloud."""
+    return any(host.lower() in cloud.sign_in for cloud in CLOUDS)
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of `url` in one comparable form (`https://host:443`); empty when it has no host.
+
+    User information in a URL (`https://known@evil/`) never counts as the host.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    except ValueError:
+        return ""
+    if not parts.hostname or "\\" in parts.netloc:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+_PARAMETER = re.compile(r'([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_BEARER = re.compile(r"(?:^|,)\s*Bearer(?:\s+|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A parsed challenge; what it does not say is empty. `authority` is `https://host/tenant`, `claims` JSON text."""
+
+    authority: str = ""
+    tenant: str = ""
+    resource: str = ""
+    error: str = ""
+    claims: str = ""
+
+
+def parse_challenge(response: Response) -> Challenge:
+    """Return the bearer challenge of `response`: of all its `WWW-Authenticate` headers, in any case or quoting."""
+    found: dict[str, str] = {}
+    for name, value in response.headers:
+        if name.lower() != "www-authenticate":
+            continue
+        bearer = _BEARER.search(value)
+        if bearer is None:
+            continue
+        for parameter, quoted, bare in _PARAMETER.findall(value[bearer.end() :]):
+            found.setdefault(parameter.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
+    authority, tenant = _authority(found.get("authorization_uri", "") or found.get("authorization", ""))
+    error = re.sub(r"[^\w.-]", "", found.get("error", ""))[:80]
+    claims = _claims(found.get("claims", "")) if error == "insufficient_claims" else ""
+    return Challenge(authority, tenant, found.get("resource_id", ""), error, claims)
+
+
+def _authority(uri: str) -> tuple[str, str]:
+    """Return `https://host[:port]/tenant` and the tenant of an authorization address; empty when it is not https."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "", ""
+    tenant = next(iter(filter(None, parts.path.split("/"))), "")
+    if parts.scheme.lower() != "https" or not host or not re.fullmatch(r"[\w.-]+", tenant):
+        return "", ""
+    place = f"[{host}]" if ":" in host else host
+    return f"https://{place}{f':{port}' if port else ''}/{tenant}", tenant
+
+
+def _claims(encoded: str) -> str:
+    """Return the JSON text of a base64 (standard or URL-safe, padded or not) claims parameter; empty when it is not."""
+    text = encoded.strip().replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode("utf-8")
+        return decoded if isinstance(json.loads(decoded), dict) else ""
+    except (binascii.Error, ValueError):
+        return ""
+
 
 _ANY_TENANT = ("common", "organizations", "consumers")
 

@@ -1,4 +1,4 @@
-"""Excel workbooks: the first sheet that a person sees, without the rows that are hidden. Needs the extra `excel`."""
+"""Excel workbooks (the first sheet that a person sees, without hidden rows) and Parquet files. Each needs its extra."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -158,3 +158,39 @@ def _settled(value: object, formula: object) -> object:
 def _unreadable(path: Path, error: Exception, where: str = "") -> InputError:
     said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return InputError(f"{path} cannot be read as an Excel file{where}: {said}.", remedy="Save it as .xlsx.")
+
+
+def open_parquet(path: Path) -> TableFile:
+    """Open a Parquet file. Raises InputError."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise missing(path, "Parquet", "parquet") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except (ArrowException, OSError, ValueError) as error:
+        raise _parquet_unreadable(path, error) from None
+    return TableFile(tuple(file.schema_arrow.names), _parquet_rows(path, file))
+
+
+def _parquet_rows(path: Path, file: Any) -> Iterator[FileRow]:
+    """Return the rows; pages that are damaged and moments that no calendar has are told when they are reached."""
+    from pyarrow import ArrowException
+
+    with closing(file):
+        number, batches = 0, file.iter_batches(batch_size=2000)
+        while True:
+            try:
+                rows = next(batches).to_pylist()
+            except StopIteration:
+                return
+            except (ArrowException, OSError, ValueError, OverflowError) as error:
+                raise _parquet_unreadable(path, error, f", after row {number}") from None
+            for row in rows:
+                number += 1
+                yield FileRow(number, number, row)
+
+
+def _parquet_unreadable(path: Path, error: Exception, where: str = "") -> InputError:
+    said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return InputError(f"{path} cannot be read as a Parquet file{where}: {said}.", remedy="Write it again.")
