@@ -59,14 +59,14 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 3_100),
-    ("ledger",): (2_600, 2_620),
+    ("ledger",): (2_700, 2_720),
     ("dataverse",): (5_000, 5_700),
     ("bulk",): (4_500, 4_800),
-    ("service",): (6_520, 6_520),
+    ("service",): (7_100, 7_100),
     ("emulator",): (14_500, 15_450),
     ("organization",): (1_500, 1_500),
     ("cli",): (4_000, 4_200),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_100),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_120),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -22,13 +22,14 @@ from connector.assembly.connection import (
     network_of,
     once,
 )
-from connector.assembly.sign_in import credential_on_behalf
+from connector.assembly.sign_in import code_flow, credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.dataverse.policies import RetryPolicy, anything, retry
 from connector.dataverse.search import read_changes
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover
+from connector.dataverse.sign_in.code_flow import CodeFlow
 from connector.dataverse.transport import Transport
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
@@ -122,6 +123,14 @@ class AccessProvider:
         except InputError:  # the tenant has another organization now
             found = read("")
         return ChangedOpportunities([UUID(str(row["opportunityid"])) for row in found.rows], found.link)
+
+    def operator_sign_in(self, public_url: str) -> CodeFlow | None:
+        """Return how people sign in at a page by browser: to the registration of the settings, whose roles count."""
+        if not public_url or self._settings.emulator is not None:
+            return None
+        tenants = list(self._admission.tenants)
+        authority = f"{self._admission.authority}/{tenants[0] if len(tenants) == 1 else 'organizations'}"
+        return code_flow(self._settings.identities[0], authority, self.outward(), self._clock)
 
     def outward(self) -> Handler:
         """Return the way to the sign-in service's keys, or to the callbacks of subscribers; nothing is sent again."""

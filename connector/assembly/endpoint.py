@@ -48,8 +48,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
     if problems:
         raise SettingsError("\n".join(problems), remedy="`connector init --example` explains every setting.")
-    clock = clock or SystemClock()
-    chance = random.SystemRandom()
+    clock, chance = clock or SystemClock(), random.SystemRandom()
     options = service_options(settings)
     with ExitStack() as opening:
         telemetry = telemetry_of(settings.service, options.version)
@@ -74,6 +73,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
             clock=clock,
             entropy=secrets.token_bytes,
             chance=chance.random,
+            operator_sign_in=provider.operator_sign_in(options.public_url),
             who=f"{platform.node()}:{os.getpid()} endpoint",
             telemetry=telemetry,
         )

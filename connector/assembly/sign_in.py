@@ -9,10 +9,19 @@ from connector.clock import Clock
 from connector.dataverse.policies import TokenSource
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.azure_cli import azure_cli_tokens
+from connector.dataverse.sign_in.code_flow import CodeFlow
 from connector.errors import SignInError
 from connector.handler import Handler
 from connector.settings.settings import Identity, Settings
 from connector.settings.variables import SignInMethod
+
+CREDENTIALS = (
+    SignInMethod.SECRET,
+    SignInMethod.CERTIFICATE,
+    SignInMethod.FEDERATED,
+    SignInMethod.MANAGED_IDENTITY,
+)
+"""The ways to sign in by which a registration proves that it is itself."""
 
 
 def identity_tokens(
@@ -45,6 +54,14 @@ def credential_on_behalf(identity: Identity, http: Handler, clock: Clock) -> aut
             remedy="Set DATAVERSE_CLIENT_ID to the registration that trusts the managed identity.",
         )
     return auth.managed_assertion(identity.managed_identity, http, clock)
+
+
+def code_flow(identity: Identity, authority: str, http: Handler, clock: Clock) -> CodeFlow | None:
+    """Return how people sign in at the endpoint's page; None where its registration has no credential."""
+    if not identity.client_id or identity.sign_in not in CREDENTIALS:
+        return None
+    registration = auth.Registration(identity.client_id, lambda: authority, "")
+    return CodeFlow(registration, functools.partial(credential_on_behalf, identity, http, clock), http)
 
 
 def _credential(identity: Identity) -> auth.Credential:

@@ -7,13 +7,15 @@ status address carries. It is worked off as any item is, and stays, answer and a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from connector.errors import LedgerError
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
-from connector.ledger.database import SqlRow, Transaction
+from connector.ledger.database import SqlRow, Transaction, Value
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
@@ -28,6 +30,15 @@ _OPERATION = (
     " FROM job JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL"
 )
 _SEPARATOR = "\n"
+_DONE, _FAILED = ("closed", "already_closed", "reopened", "already_open", "undone"), ("failed", "refused")
+_STATUS = (
+    f"CASE WHEN item.status IN {_DONE} THEN 'done' WHEN item.status IN {_FAILED} THEN 'failed'"
+    " WHEN job.state = 'finished' THEN 'canceled' WHEN item.status = 'pending' THEN 'queued'"
+    " WHEN item.status = 'claimed' THEN 'running' ELSE 'waiting' END"
+)
+"""Where an operation is, in the words of those who look at it."""
+MOST_SEARCHED = 10_000
+"""Operations that are looked through for a text, the newest first."""
 
 
 class KeyReused(LedgerError):
@@ -66,6 +77,49 @@ class StoredOperation:
     content: str
     expires: datetime
     taken_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFilter:
+    """Which operations to list: of one owner or of a whole tenant; whatever else is empty chooses nothing.
+
+    `status` is queued, running, waiting, done, failed or canceled; `cause` the reason code of a failure or refusal.
+    They were accepted from `since` until before `until` (seconds since 1970). `text` stands in one of their ids, or
+    in the name of the caller or of the opportunity, in any case.
+    """
+
+    owner: str = ""
+    tenant: str = ""
+    status: str = ""
+    cause: str = ""
+    since: float = 0.0
+    until: float = 0.0
+    text: str = ""
+
+    @property
+    def condition(self) -> tuple[str, list[Value]]:
+        """Return the filter as SQL with its values; `text` is looked for by `OperationStore`."""
+        chosen: dict[str, Value] = {
+            "job.owner = ?": self.owner,
+            "job.tenant = ?": self.tenant,
+            f"{_STATUS} = ?": self.status,
+            "item.reason = ?": self.cause,
+            "job.created >= ?": self.since,
+            "job.created < ?": self.until,
+        }
+        return "".join(f" AND {part}" for part, value in chosen.items() if value), [v for v in chosen.values() if v]
+
+
+EVERY_OPERATION = OperationFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class OperationCount:
+    """How many operations are at a status, and why where they failed."""
+
+    status: str
+    cause: str
+    count: int
 
 
 class OperationStore:
@@ -110,12 +164,37 @@ class OperationStore:
         rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,))
         return _operation(rows[0]) if rows else None
 
-    def newest(self, most: int, *, owner: str = "", tenant: str = "") -> list[StoredOperation]:
-        """Return up to `most` operations, the newest first; only those of `owner` or `tenant` where one is given."""
-        column, value = ("owner", owner) if owner else ("tenant", tenant)
-        chosen, values = (f" AND job.{column} = ?", (value, most)) if value else ("", (most,))
-        query = f"{_OPERATION}{chosen} ORDER BY job.id DESC LIMIT ?"
-        return [_operation(row) for row in self._database.rows(query, values)]
+    def newest(self, most: int, chosen: OperationFilter = EVERY_OPERATION, skip: int = 0) -> list[StoredOperation]:
+        """Return up to `most` of the chosen operations, the newest first, after the first `skip` of them."""
+        condition, values = chosen.condition
+        query = f"{_OPERATION}{condition} ORDER BY job.id DESC LIMIT ?"
+        if chosen.text:
+            return list(islice(self._searched(chosen), skip, skip + most))
+        return [_operation(row) for row in self._database.rows(f"{query} OFFSET ?", (*values, most, skip))]
+
+    def count(self, chosen: OperationFilter) -> list[OperationCount]:
+        """Return how many of the chosen operations are at which status, and why they failed; the most come first."""
+        if chosen.text:
+            counted = Counter((status_of(one), one.record.reason) for one in self._searched(chosen))
+            return [OperationCount(status, cause, number) for (status, cause), number in counted.most_common()]
+        condition, values = chosen.condition
+        rows = self._database.rows(
+            f"SELECT {_STATUS}, COALESCE(item.reason, ''), COUNT(*) FROM job"
+            f" JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL{condition}"
+            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            values,
+        )
+        return [OperationCount(status, cause, int(number)) for status, cause, number in rows]
+
+    def _searched(self, chosen: OperationFilter) -> Iterator[StoredOperation]:
+        """Look for the text in what is kept as JSON or compressed, which SQL cannot read."""
+        condition, values = chosen.condition
+        query = f"{_OPERATION}{condition} ORDER BY job.id DESC LIMIT ?"
+        text = chosen.text.casefold()
+        for row in self._database.rows(query, (*values, MOST_SEARCHED)):
+            operation = _operation(row)
+            if any(text in part.casefold() for part in _texts(operation)):
+                yield operation
 
     def unfinished(self) -> int:
         """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
@@ -213,6 +292,26 @@ class OperationStore:
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
         note(transaction, job, now, "created", {"items": 1})
         return _operation(transaction.rows(f"{_OPERATION} AND job.name = ?", (name,))[0])
+
+
+def status_of(operation: StoredOperation) -> str:
+    """Return where an operation is, as the filter has it."""
+    status = operation.record.status
+    if status.final:
+        return "failed" if status.value in _FAILED else "done"
+    if operation.job.state is JobState.FINISHED:
+        return "canceled"
+    return {ItemStatus.PENDING: "queued", ItemStatus.CLAIMED: "running"}.get(status, "waiting")
+
+
+def _texts(operation: StoredOperation) -> list[str]:
+    """Return what a person may know an operation by."""
+    options = operation.job.options
+    caller = options.get("caller")
+    known = list(caller.values()) if isinstance(caller, dict) else []
+    report = operation.record.report or {}
+    ids = [operation.job.name, str(operation.record.opportunity_id), operation.record.reason]
+    return [*ids, *map(str, [*known, *(options.get(n, "") for n in ("run_id", "correlation")), report.get("name", "")])]
 
 
 _JOB_WIDTH = 12

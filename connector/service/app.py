@@ -17,6 +17,7 @@ from connector.errors import ConnectorError
 from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
+from connector.service.auth.session_cookies import SessionCookie
 from connector.service.auth.signing_keys import KEYS_SECONDS, KeyNotCached, SigningKeys, keys_unavailable
 from connector.service.auth.token_validator import TokenValidator
 from connector.service.connector_definition import definition
@@ -33,11 +34,13 @@ from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
 from connector.service.problems import TITLES, Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
+from connector.service.routes.sign_in_routes import SignInRoutes, asking_to_sign_in, front_door
 from connector.service.schemas.field_values import LABELS
 from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
 from connector.service.templates.operations_page import OperationsPage
+from connector.service.templates.page_view import PAGE
 from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.trigger import ClosedTrigger
 
@@ -83,13 +86,20 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     forgetting = PeriodicTask("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
     app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
-    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger)):
+    sessions = SessionCookie(options.secret, dependencies.clock, dependencies.entropy)
+    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger, sessions)):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
+    _guard(app, options, dependencies, sessions)
+    app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
+    return app
+
+
+def _guard(app: FastAPI, options: ServiceOptions, dependencies: Dependencies, sessions: SessionCookie) -> None:
     keys = app.state.keys = SigningKeys(dependencies.keys_http, options.admission.authority, dependencies.clock)
     app.add_middleware(
         RequestMiddleware,
-        identify=_identify(options, dependencies, keys),
+        identify=_identify(options, dependencies, keys, sessions),
         limit=RateLimit(options.requests_per_minute, dependencies.clock),
         body_limit=options.body_limit,
         metadata=f"{options.public_url}{mcp.METADATA_PATH}{mcp.PATH}" if options.public_url else "",
@@ -97,8 +107,6 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         telemetry=dependencies.telemetry,
         clock=dependencies.clock,
     )
-    app.state.tools = mcp.mount(app, hosts=_hosts(options), version=options.version)
-    return app
 
 
 def _routers(
@@ -107,11 +115,16 @@ def _routers(
     service: OperationService,
     pool: OperationWorkerPool,
     trigger: ClosedTrigger,
+    sessions: SessionCookie,
 ) -> Iterator[APIRouter]:
     """Return the routes of the endpoint, one router for each subject."""
     waiting, clock = dependencies.waiting, dependencies.clock
     yield OperationRoutes(service, options, waiting, clock, pool.wake).router()
-    yield OperationsPage(service, waiting, clock, options.secret, pool.wake).router()
+    address = dependencies.organizations.address
+    yield OperationsPage(service, waiting, clock, options.secret, pool.wake, address, sessions).router()
+    if sign_in := dependencies.operator_sign_in:
+        yield SignInRoutes(sign_in, sessions, options.admission, options.public_url, waiting).router()
+    yield front_door()
     yield ReadingRoutes(dependencies.organizations, options, waiting, clock).router()
     yield trigger.router()
     yield _metadata_router(options)
@@ -223,11 +236,25 @@ def _deployment(options: ServiceOptions) -> Deployment:
     )
 
 
-def _identify(options: ServiceOptions, dependencies: Dependencies, keys: SigningKeys) -> Identify:
+def _identify(
+    options: ServiceOptions, dependencies: Dependencies, keys: SigningKeys, sessions: SessionCookie
+) -> Identify:
+    """Return how callers are identified; at the page, a person who has signed in there by browser as well."""
     admission = options.admission
     authenticator = Authenticator(admission, TokenValidator(admission, keys, dependencies.clock).caller)
 
-    async def identify(headers: Mapping[str, str], peer: str) -> Caller:
+    async def identify(headers: Mapping[str, str], peer: str, path: str) -> Caller:
+        if dependencies.operator_sign_in is None or (path != PAGE and not path.startswith(f"{PAGE}/")):
+            return await by_headers(headers, peer)
+        person = sessions.caller(headers.get("cookie", ""))
+        if person is not None and person.tenant_id in admission.tenants:
+            return person
+        try:
+            return await by_headers(headers, peer)
+        except RequestRefused as refused:
+            raise asking_to_sign_in(refused, headers) from None
+
+    async def by_headers(headers: Mapping[str, str], peer: str) -> Caller:
         try:
             return authenticator.identify(headers, peer)
         except KeyNotCached as missing:

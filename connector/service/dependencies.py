@@ -39,12 +39,22 @@ class OrganizationAccess(Protocol):
         """Return for how many seconds the organization has asked this caller to wait."""
 
 
+class OperatorSignIn(Protocol):
+    """How a person signs in at a page of the endpoint. Methods may be called from any thread and raise SignInError."""
+
+    def begin(self, redirect_uri: str, prompt: str = "") -> Mapping[str, Any]:
+        """Return the flow: its `auth_uri` is where the browser goes, and `finish` needs all of it again."""
+
+    def finish(self, flow: Mapping[str, Any], answer: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return the claims of the person who has signed in; `answer` is the form it came as."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """What an endpoint depends on: `http` calls callbacks, `keys_http` asks for signing keys.
 
     `entropy` and `chance` are its dice, `who` names the process for people, `waiting` is how requests wait,
-    `telemetry` what is told of the work.
+    `telemetry` what is told of the work. Without `operator_sign_in` nobody can sign in at the page by browser.
     """
 
     organizations: OrganizationAccess
@@ -56,5 +66,6 @@ class Dependencies:
     entropy: Callable[[int], bytes]
     chance: Callable[[], float]
     who: str
+    operator_sign_in: OperatorSignIn | None = None
     waiting: Waiter = field(default_factory=EventLoopWaiter)
     telemetry: Telemetry = field(default_factory=Telemetry)

@@ -83,11 +83,13 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-Identify = Callable[[Mapping[str, str], str], Awaitable[Caller]]
+Identify = Callable[[Mapping[str, str], str, str], Awaitable[Caller]]
+"""Takes the headers, the address of the peer and the path; raises RequestRefused."""
 
 OPEN = re.compile(
     r"(GET|HEAD) /(healthz|readyz|version|connector/.*|\.well-known/oauth-protected-resource(/mcp)?)"
     r"|(GET|HEAD) /operations/[^/]*\.[^/]*|POST /webhooks/.*|DELETE /subscriptions/.+"
+    r"|(GET|HEAD) /(operations-page/(sign-in|signed-out|script|htmx))?|POST /operations-page/signed-in"
 )
 """What needs no sign-in: nothing secret, or an address that proves itself."""
 
@@ -203,7 +205,7 @@ class RequestMiddleware:
         if OPEN.fullmatch(f"{exchange.method} {exchange.path}"):
             counted = "" if "." not in exchange.path else exchange.path
         else:
-            exchange.caller = await self._identify(exchange.headers, exchange.peer)
+            exchange.caller = await self._identify(exchange.headers, exchange.peer, exchange.path)
             counted = exchange.caller.connection
         if not counted:
             return

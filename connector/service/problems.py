@@ -34,6 +34,7 @@ RETRY_AFTER = 10
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 TITLES: Mapping[int, str] = {
+    303: "Sign in",
     400: "The request is wrong",
     401: "Not signed in",
     403: "Not allowed",

@@ -15,7 +15,7 @@ from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
 from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
-from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore
+from connector.ledger.operation_store import KeyReused, NewOperation, OperationFilter, OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.user_slots import Slot, UserSlots
 from tests.ledger.rows import closed, opportunity, rows
@@ -42,7 +42,7 @@ def test_an_operation_exists_once_however_often_it_is_asked_for(
     other, new = operations.accept("op3", asked(clock, owner="bob"))
     assert (new, other.job.name) == (True, "op3")
     assert [one.job.name for one in operations.newest(10)] == ["op3", "op1"]
-    assert [one.job.name for one in operations.newest(10, owner="ann")] == ["op1"]
+    assert [one.job.name for one in operations.newest(10, OperationFilter(owner="ann"))] == ["op1"]
 
 
 @pytest.mark.parametrize(

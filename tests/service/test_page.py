@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from importlib import resources
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
 from connector.closing.model import Intent, Outcome
-from connector.ledger.jobs import Row
+from connector.ledger.jobs import ItemResult, ItemStatus, Row
 from connector.ledger.operation_store import OperationStore
 from connector.service import templates
 from connector.service.app import create_app
@@ -23,28 +26,34 @@ from tests.service.process import free_port, until
 from tests.service.stage import OPTIONS, Stage
 
 PAGE = "/operations-page"
+ACCEPT = {"outcome": "won", "mode": "accept"}
+LEAVE = {"outcome": "won", "drafts": "leave"}
 
 
-def token(html: str) -> str:
-    found = re.search(r'name="token" value="([0-9a-f]{64})"', html)
+def token(page: str) -> str:
+    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
     assert found
     return found[1]
 
 
-def test_it_shows_operations_and_bulk_jobs_without_customer_text(stage: Stage) -> None:
+def test_it_shows_operations_and_bulk_jobs_with_names_and_links_and_nothing_of_what_was_asked(stage: Stage) -> None:
     done, other = stage.opportunity(1), stage.opportunity()
     stage.ledger.create("<b>march</b>", [Row(1, Intent(other, Outcome.WON))])
     with stage.client() as client:
         client.post(f"/opportunities/{done}/close", json={"outcome": "won", "description": "Secret remark"})
         client.post(f"/opportunities/{done}/close", json={"outcome": "lost"})
         answer = client.get(PAGE)
+    link = f"{stage.embedded.url}/main.aspx?pagetype=entityrecord&amp;etn=opportunity&amp;id={done}"
+    assert f'href="{link}"' in answer.text
+    assert re.search(r">Secret Name 1<span", answer.text)
+    assert "<td>developer</td>" in answer.text
     assert str(done) in answer.text
     assert "Reopen it first if that is wanted." in answer.text
     assert "&lt;b&gt;march&lt;/b&gt;" in answer.text
     assert "0 of 1: 1 pending." in answer.text
-    assert "Secret" not in answer.text
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert "<script" not in answer.text
+    assert "Secret remark" not in answer.text
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script(?! src=)|\son\w+=", answer.text), "nothing runs that is not a file of ours"
 
 
 def test_it_needs_the_same_sign_in(stage: Stage) -> None:
@@ -63,6 +72,108 @@ def test_a_button_works_with_the_pages_own_token_only(stage: Stage) -> None:
         pressed = client.post(address, data={"token": token(client.get(PAGE).text)}, follow_redirects=False)
         assert (pressed.status_code, pressed.headers["location"]) == (303, PAGE)
         assert 'class="canceled"' in client.get(PAGE).text
+
+
+def operations_of(page: str) -> list[str]:
+    return re.findall(rf'action="{PAGE}/([0-9a-f]+)/', page)
+
+
+def test_it_lists_fifty_at_a_time_and_says_of_how_many(stage: Stage) -> None:
+    with stage.client(workers=0) as client:
+        made = [
+            client.post(f"/opportunities/{stage.opportunity()}/close", json=ACCEPT).json()["operationId"]
+            for _ in range(53)
+        ]
+        pages = [client.get(PAGE).text, client.get(f"{PAGE}?page=2").text, client.get(f"{PAGE}?page=9").text]
+    assert [operations_of(page) for page in pages] == [made[:2:-1], made[2::-1], []]
+    assert "1 to 50 of 53 operations" in pages[0]
+    assert "51 to 53 of 53 operations" in pages[1]
+    assert ["page-before" in pages[0], "page-after" in pages[0], "page-before" in pages[1], "page-after" in pages[1]] == [
+        False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_it_is_filtered_by_state_cause_text_and_the_viewers_day(stage: Stage) -> None:
+    with stage.client() as client:
+        drafts = client.post(f"/opportunities/{stage.opportunity(1)}/close", json=LEAVE).headers["Operation-Id"]
+        lost = stage.opportunity()
+        client.post(f"/opportunities/{lost}/close", json={"outcome": "lost"})
+        other = client.post(f"/opportunities/{lost}/close", json={"outcome": "won"}).headers["Operation-Id"]
+
+        def ids(query: str) -> list[str]:
+            return sorted(re.findall(r'id="more-([0-9a-f]+)"', client.get(f"{PAGE}?{query}").text))
+
+        assert ids("status=failed") == sorted([drafts, other])
+        assert ids("cause=drafts_stand") == [drafts]
+        assert ids(f"text={str(lost).upper()}&cause=closed_with_other_outcome") == [other]
+        assert ids("text=secret+name+1") == [drafts]
+        assert ids("text=nobody+knows") == []
+        today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
+        assert len(ids(f"day={today}&zone=Pacific/Kiritimati")) == 3
+        assert ids(f"day={today + timedelta(days=1)}&zone=Pacific/Kiritimati") == []
+        page = client.get(PAGE).text
+    assert "drafts stand (1)" in page
+    assert re.search(r"<b>2</b> failed", page)
+
+
+@pytest.mark.parametrize(
+    "query", ["status=%00&page=-1", "page=99999999999", "day=never&zone=../../etc/passwd", "text=" + "x" * 5000]
+)
+def test_a_filter_that_nobody_can_mean_shows_the_page_all_the_same(stage: Stage, query: str) -> None:
+    with stage.client() as client:
+        assert client.get(f"{PAGE}?{query}").status_code == 200
+
+
+def test_many_are_tried_again_once_their_number_was_answered(stage: Stage) -> None:
+    opportunities = [stage.opportunity(1) for _ in range(3)]
+    with stage.client() as client:
+        failed = [
+            client.post(f"/opportunities/{one}/close", json=LEAVE).headers["Operation-Id"] for one in opportunities
+        ]
+        for one in opportunities:
+            stage.delete_quotes(one)
+        form = {"token": token(client.get(PAGE).text), "back": "status=failed"}
+        asked = client.post(f"{PAGE}/retry", data={**form, "operation": failed[:2]})
+        assert "Yes, try 2 again" in asked.text
+        assert "Yes, try 3 again" in client.post(f"{PAGE}/retry", data={**form, "all": "1"}).text
+        assert "has changed meanwhile" in client.post(f"{PAGE}/retry", data={**form, "all": "1", "count": "2"}).text
+        assert {stage.state(one)[0] for one in opportunities} == {0}, "asking back does nothing"
+        assert client.post(f"{PAGE}/retry", data=form | {"token": "0" * 64}).status_code == 403
+        answer = client.post(f"{PAGE}/retry", data={**form, "all": "1", "count": "3"}, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?status=failed")
+        until(lambda: {stage.state(one)[0] for one in opportunities} == {1})
+        none = client.post(f"{PAGE}/retry", data={**form, "all": "1"})
+    assert none.status_code == 409
+
+
+def test_a_bulk_job_leads_to_its_rows_that_were_not_done_with_the_reason_of_each(stage: Stage) -> None:
+    stage.ledger.create("march", [Row(number, Intent(UUID(int=number), Outcome.WON)) for number in range(1, 61)])
+    worker, job = stage.ledger.enter("test", "march"), stage.ledger.job("march")
+    refused = {"reason": "A draft quote stands in the way.", "reason_code": "drafts_stand"}
+    while items := worker.claim(job, 60):
+        worker.record(
+            job, [ItemResult(item.row, item.epoch, ItemStatus.REFUSED, "drafts_stand", refused) for item in items]
+        )
+    worker.leave()
+    with stage.client() as client:
+        page = client.get(PAGE).text
+        assert 'class="job failed"' in page
+        assert f'href="{PAGE}/job?name=march"' in page
+        first = client.get(f"{PAGE}/job?name=march").text
+        further = client.get(f"{PAGE}/job?name=march&after=50").text
+        assert client.get(f"{PAGE}/job?name=april").status_code == 404
+    assert "60: drafts stand" in first
+    assert first.count("A draft quote stands in the way.") == 50
+    assert further.count("A draft quote stands in the way.") == 10
+    assert f"id={UUID(int=60)}" in further
+
+
+def test_what_has_not_changed_is_not_sent_again(stage: Stage) -> None:
+    with stage.client() as client:
+        address = html.unescape(re.findall(r'hx-get="([^"]+)"', client.get(PAGE).text)[0])
+        assert client.get(address).status_code == 204
+        client.post(f"/opportunities/{stage.opportunity()}/close", json=ACCEPT)
+        assert client.get(address).status_code == 200
 
 
 def test_what_failed_can_be_tried_again_when_the_reason_is_gone(stage: Stage) -> None:
@@ -131,16 +242,16 @@ def test_its_buttons_are_pressed_in_a_browser(stage: Stage, browser: Browser) ->
     failed, waiting = troubled(stage)
     with served(stage) as url:
         browser.look_like(360, "light")
-        pressed(browser, url, "article.waiting button", shows="article.canceled")
-        words = browser.value("document.querySelector('article.canceled').innerText")
+        pressed(browser, url, "tr.waiting button", shows="tr.canceled")
+        words = browser.value("document.querySelector('tr.canceled').innerText")
         assert "The operation was canceled between two attempts. Look at the opportunity" in words
         assert str(waiting) in words
-        assert browser.value("document.querySelector('article.canceled button')") is None
+        assert browser.value("document.querySelector('tr.canceled button')") is None
 
         stage.delete_quotes(failed)
-        pressed(browser, url, "article.failed button", shows="article.done")
-        assert str(failed) in browser.value("document.querySelector('article.done').innerText")
-        assert browser.value("document.querySelector('article.failed')") is None
+        pressed(browser, url, "tr.failed button", shows="tr.done")
+        assert str(failed) in browser.value("document.querySelector('tr.done').innerText")
+        assert browser.value("document.querySelector('tr.failed')") is None
     assert (stage.state(failed)[0], stage.state(waiting)[0]) == (1, 0)
 
 
@@ -151,13 +262,57 @@ def test_a_button_of_an_outdated_page_says_so_and_the_page_goes_on(stage: Stage,
 
         def declined() -> bool:
             browser.open(f"{url}{PAGE}")
-            browser.value("document.querySelector('article.failed input[name=token]').value = 'of yesterday'")
-            browser.press("article.failed button")
+            browser.value("document.querySelector('tr.failed input[name=token]').value = 'of yesterday'")
+            browser.press("tr.failed button")
             return "was outdated" in str(browser.value("document.querySelector('.notice')?.innerText"))
 
         until(declined)
-        until(lambda: browser.value(f"location.pathname === '{PAGE}' && !document.querySelector('.notice')"))
-        assert browser.value("document.querySelector('article.failed button') !== null")
+        assert browser.value("document.querySelector('tr.failed button') !== null")
+
+
+def test_news_arrive_without_taking_focus_choice_or_place(stage: Stage, browser: Browser) -> None:
+    """The list is renewed in place: who has chosen, opened or focused something, or has scrolled, keeps that."""
+    troubled(stage)
+    with served(stage) as url, stage.client(workers=0) as client:
+        browser.look_like(360, "light")
+        browser.open(f"{url}{PAGE}")
+        until(lambda: browser.value("document.querySelector('[data-zone]').textContent !== 'UTC' || zone === 'UTC'"))
+        assert browser.value("[...document.querySelectorAll('time')].every(t => t.title.endsWith('UTC'))")
+        browser.value(
+            "document.querySelector('#news [type=checkbox]').checked = true; document.querySelector('#news details').open = true;"
+            "document.querySelector('tr.failed button').focus({preventScroll: true}); window.scrollTo(0, 300)"
+        )
+        here = browser.value("document.activeElement.id")
+        client.post(f"/opportunities/{stage.opportunity()}/close", json=ACCEPT)
+
+        def renewed() -> bool:
+            browser.value("document.getElementById('news').dispatchEvent(new Event('renew'))")
+            return bool(browser.value("document.querySelectorAll('tbody tr').length === 3"))
+
+        until(renewed)
+        assert browser.value("document.activeElement.id") == here != ""
+        assert browser.value("scrollY") == 300
+        assert browser.value("document.querySelectorAll('#news input:checked').length") == 1
+        assert browser.value("document.querySelectorAll('#news details[open]').length") == 1
+        assert browser.value("document.getElementById('renewed').textContent").startswith("The list was renewed at")
+
+
+def test_a_screen_reader_finds_its_way(stage: Stage, browser: Browser) -> None:
+    troubled(stage)
+    with served(stage) as url:
+        browser.look_like(1280, "light")
+        browser.open(f"{url}{PAGE}")
+        assert browser.value("['header', 'main', 'footer', 'nav'].every(name => document.querySelector(name))")
+        assert browser.value("document.querySelectorAll('th[scope=col]').length") == 7
+        unnamed = (
+            "[...document.querySelectorAll('input:not([type=hidden]), select, button, a')].filter(e => "
+            "!(e.labels?.length || e.ariaLabel || e.textContent.trim())).map(e => e.outerHTML)"
+        )
+        assert browser.value(unnamed) == []
+        ids = browser.value("[...document.querySelectorAll('[id]')].map(e => e.id)")
+        assert len(ids) == len(set(ids))
+        browser.value("document.querySelector('.skip').focus()")
+        assert browser.value("document.querySelector('.skip').getBoundingClientRect().x >= 0")
 
 
 def test_a_button_that_comes_too_late_is_declined_on_the_page(stage: Stage) -> None:

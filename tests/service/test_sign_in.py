@@ -70,7 +70,7 @@ def test_a_status_address_answers_with_whatever_authorization_comes_or_none(stag
             assert client.get(path, headers=headers).status_code == 202, headers
         by_id = f"/operations/{accepted.json()['operationId']}"
         assert [client.get(by_id, headers=h).status_code for h in (mine, another, {})] == [202, 404, 401]
-        for forged in ("abc.", ".", "..", f"{accepted.json()['operationId']}.", f"{path[12:]}."):
+        for forged in ("abc.", ".", "...", f"{accepted.json()['operationId']}.", f"{path[12:]}."):
             assert client.get(f"/operations/{forged}").status_code in (401, 404), forged
         assert client.post(f"{path}/cancel").status_code == 401, "the address reads; it does nothing"
         assert client.post(f"{by_id}/cancel", headers=another).status_code == 404

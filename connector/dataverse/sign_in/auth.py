@@ -122,7 +122,7 @@ def application_tokens(
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         scopes = [f"{registration.base_url}/.default"]
-        return _asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
+        return asking(lambda: application().acquire_token_for_client(scopes, claims_challenge=claims or None))
 
     return TokenCache(acquire, clock)
 
@@ -143,7 +143,7 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
 
     def acquire(claims: str, _renew: bool) -> Mapping[str, Any]:
         try:
-            result = _asking(
+            result = asking(
                 lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None)
             )
         except TransportError as error:
@@ -196,7 +196,7 @@ def person_tokens(
             return ask(app, scopes, claims, tell)
 
         try:
-            return _asking(silently_or_not)
+            return asking(silently_or_not)
         except OSError as error:  # the network's are ConnectorError by now, so this is the file
             raise SignInError(
                 f"The kept sign-ins in {cache} cannot be read or written: {error.strerror or type(error).__name__}.",
@@ -260,7 +260,7 @@ class OnBehalfOf:
         return source
 
     def _acquire(self, assertion: str, claims: str) -> Mapping[str, Any]:
-        return _asking(
+        return asking(
             lambda: self._application().acquire_token_on_behalf_of(
                 assertion, self._scopes, claims_challenge=claims or None
             )
@@ -285,7 +285,7 @@ class _Lazy:
             return self._built
 
 
-def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
+def asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
     """Return what MSAL answers; its exceptions become SignInError."""
     from msal.exceptions import MsalServiceError
 
@@ -299,6 +299,14 @@ def _asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
         ) from error
     except (ValueError, KeyError, RuntimeError) as error:  # what MSAL raises for a document it cannot use
         raise of_authority(error) from error
+
+
+def confidential_client(
+    registration: Registration, credential: Callable[[], Credential], http: Handler
+) -> Callable[[], Any]:
+    """Return MSAL's client of a registration with a credential, made at its first use. Its call raises SignInError."""
+    client = _Lazy(lambda: _confidential(registration, credential(), http))
+    return lambda: asking(client)
 
 
 def _confidential(registration: Registration, credential: Credential, http: Handler) -> Any:

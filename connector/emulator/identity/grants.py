@@ -18,6 +18,8 @@ from connector.emulator.identity.credentials import Credentials
 from connector.emulator.identity.issuer import Application, Form, Issuer, Person, Tenant, entra_error, missing, required
 
 OIDC_SCOPES = frozenset({"openid", "profile", "offline_access", "email"})
+GRAPH = "00000003-0000-0000-c000-000000000000"
+"""The resource of those who ask only who somebody is."""
 DATAVERSE_APPLICATION = "00000007-0000-0000-c000-000000000000"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -206,6 +208,8 @@ class Grants:
     def _scope(self, scope: str) -> tuple[str, str]:
         """Return the one resource of a scope text and the text itself."""
         resources = {name.rpartition("/")[0] for name in scope.split() if name not in OIDC_SCOPES}
+        if not resources and scope.strip():
+            return GRAPH, scope
         if len(resources) != 1 or "" in resources:
             raise entra_error("70011", scope)
         return self._resource(resources.pop()), scope

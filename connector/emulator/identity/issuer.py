@@ -95,11 +95,12 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who signs in interactively; the emulator asks for no password."""
+    """Somebody who signs in interactively; the emulator asks for no password. `roles` are app roles, of every app."""
 
     object_id: str
     user_name: str
     name: str
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +208,10 @@ class Issuer:
             "sub": person.object_id,
             "tid": self._tenant.tenant_id,
             "ver": "2.0",
+            **({"nonce": nonce} if nonce else {}),
+            **({"roles": list(person.roles)} if person.roles else {}),
         }
-        return self._keys.signing().sign(claims | ({"nonce": nonce} if nonce else {}))
+        return self._keys.signing().sign(claims)
 
     def _times(self) -> dict[str, int]:
         now = int(self._clock.now().timestamp())

@@ -15,7 +15,7 @@ from connector.service.auth.token_validator import caller_of, forbidden, unautho
 from connector.service.problems import Problem, RequestRefused
 from connector.service.service_options import Admission, CallerSignIn
 
-DEVELOPER = Caller(CallerKind.DEVELOPER, "development", "developer", "development", operator=True)
+DEVELOPER = Caller(CallerKind.DEVELOPER, "development", "developer", "development", operator=True, name="developer")
 PRINCIPAL_HEADER, TOKEN_HEADER, KEY_HEADER = "x-ms-client-principal", "x-ms-token-aad-access-token", "x-api-key"
 
 _SCHEMAS = {
@@ -61,7 +61,7 @@ class Authenticator:
         if not found:
             raise unauthorized("api_key_unknown", "The API key is not known here, or no more.")
         tenant, _, name = found.partition("/")
-        return Caller(CallerKind.KEY, tenant, name, "key")
+        return Caller(CallerKind.KEY, tenant, name, "key", name=name)
 
     def _by_platform(self, headers: Mapping[str, str]) -> Caller:
         try:

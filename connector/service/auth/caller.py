@@ -29,7 +29,7 @@ class Caller:
     """Who calls: the tenant, the object in it (a key's name for API keys), the application that speaks for it.
 
     `operator` may see and manage everybody's operations. `assertion` is the user's own token, which getting a token
-    on the user's behalf needs; empty when there is none.
+    on the user's behalf needs; empty when there is none. `name` is for people and decides nothing.
     """
 
     kind: CallerKind
@@ -38,6 +38,7 @@ class Caller:
     application_id: str
     operator: bool = False
     assertion: str = field(default="", repr=False, compare=False)
+    name: str = field(default="", compare=False)
 
     @property
     def owner(self) -> str:

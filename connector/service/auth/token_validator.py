@@ -28,6 +28,8 @@ _SIGNATURE_ONLY: Options = {
     "verify_iss": False,
 }
 """The claims are checked here, by the clock that was given and by all rules at one place."""
+LONGEST_NAME = 100
+_NAMES = ("name", "preferred_username", "upn", "unique_name", "app_displayname")
 LARGEST = 16_384
 """Characters of a token; a header larger than that is no token of Entra."""
 
@@ -101,7 +103,13 @@ def caller_of(claims: Mapping[str, Any], admission: Admission, *, assertion: str
         )
     if kind is CallerKind.APPLICATION:
         _check_application(claims, roles, admission)
-    return Caller(kind, tenant, subject, actor, admission.operator_role in roles, assertion)
+    return Caller(kind, tenant, subject, actor, admission.operator_role in roles, assertion, shown_name(claims))
+
+
+def shown_name(claims: Mapping[str, Any]) -> str:
+    """Return what people call the one whom the claims are about; empty where they do not say."""
+    told = next(filter(None, (_text(claims, name) for name in _NAMES)), "")
+    return "".join(sign for sign in told[:LONGEST_NAME] if sign.isprintable())
 
 
 def _check_application(claims: Mapping[str, Any], roles: list[str], admission: Admission) -> None:

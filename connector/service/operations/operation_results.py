@@ -216,9 +216,14 @@ def _message(operation: StoredOperation) -> str:
     quotes = _counted(report)
     if sentence is not None:
         return f"{sentence.format(outcome=_outcome(report))}{quotes}"
-    told = [_text(report, "reason"), _sentence(report.get("error")), _said(operation, report), _text(report, "stands")]
+    told = [failure_sentence(report), _said(operation, report), _text(report, "stands")]
     done = f"Some of it was done before that:{quotes}" if report.get("partial") and quotes else ""
     return " ".join(part for part in (*told, done) if part) or "It could not be done."
+
+
+def failure_sentence(report: Mapping[str, Any]) -> str:
+    """Return why it was refused or failed and what to do, as the report has it; empty when it was neither."""
+    return " ".join(part for part in (_text(report, "reason"), _sentence(report.get("error"))) if part)
 
 
 _IDS = {

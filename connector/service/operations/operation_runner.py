@@ -93,7 +93,7 @@ class OperationRunner:
         self.audit.write(of_end(job, item, report, caller, self.clock))
         reason = GAVE_UP if passing else _reason(report, cause)
         status = ItemStatus(report.status.value)
-        worker.record(job, [ItemResult(item.row, item.epoch, status, reason, report_data(report))])
+        worker.record(job, [ItemResult(item.row, item.epoch, status, reason, _kept(report))])
         self.tell(job.name)
         told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
         span.set_attributes(told)
@@ -129,6 +129,12 @@ class OperationRunner:
         until = self.clock.now() + timedelta(seconds=seconds)
         self.service.note_waiting(job.name, until, type(cause).__name__)
         worker.requeue(job, [item], seconds)
+
+
+def _kept(report: Report) -> dict[str, object]:
+    """Return the report for the store, with the name by which people know the opportunity."""
+    seen = report.before or report.after
+    return report_data(report) | ({"name": seen.opportunity.name} if seen and seen.opportunity.name else {})
 
 
 def cause_of(error: ConnectorError | None) -> ConnectorError | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,7 +14,14 @@ from connector.closing.request import parse_request
 from connector.errors import LedgerError
 from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
-from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
+from connector.ledger.operation_store import (
+    EVERY_OPERATION,
+    KeyReused,
+    NewOperation,
+    OperationFilter,
+    OperationStore,
+    StoredOperation,
+)
 from connector.service.audit import AuditTrail, of_request
 from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
@@ -29,6 +36,10 @@ Entropy = Callable[[int], bytes]
 
 WAITING = "waiting"
 """The event that says until when an operation waits."""
+RETRIED = (ItemStatus.FAILED, ItemStatus.REFUSED)
+"""Where what is tried again stands."""
+MOST_RETRIED = 500
+"""Operations that are tried again at once."""
 _NONCE, _ID = 12, 16
 _MOST_TURNS = 1_000
 
@@ -128,18 +139,30 @@ class OperationService:
     def retry(self, operation_id: str, caller: Caller) -> None:
         """Put a failed or refused operation back to be done; raises RequestRefused (409) for one that is neither."""
         operation = self.find(operation_id, caller)
-        if operation.record.status not in (ItemStatus.FAILED, ItemStatus.REFUSED):
+        if operation.record.status not in RETRIED:
             raise declined(409, "not_failed", "The operation has not failed, so it is not tried again.")
-        self.ledger.retry(operation_id, (ItemStatus.FAILED, ItemStatus.REFUSED))
+        self.ledger.retry(operation_id, RETRIED)
         self._audit.write(of_request("retried", operation.job.name, caller, self._clock, {}))
 
-    def newest(self, caller: Caller, most: int) -> list[StoredOperation]:
-        """Return the caller's latest operations; all of the tenant's for an operator."""
+    def visible(self, caller: Caller, chosen: OperationFilter = EVERY_OPERATION) -> OperationFilter:
+        """Return the filter kept to what the caller may see: the caller's own, for an operator those of the tenant."""
         if caller.operator:
-            return self.operations.newest(most, tenant=caller.tenant_id)
-        return self.operations.newest(most, owner=caller.owner)
+            return replace(chosen, owner="", tenant=caller.tenant_id)
+        return replace(chosen, owner=caller.owner, tenant="")
 
-    def jobs(self, caller: Caller, most: int) -> list[Job]:
+    def failed(self, caller: Caller, chosen: OperationFilter, names: Sequence[str] = ()) -> list[StoredOperation]:
+        """Return the failed and refused operations that the filter chooses, or those of these names: the first ones.
+
+        Those that the caller may not see are not among them.
+        """
+        if names:
+            known = (self.operations.find(name) for name in dict.fromkeys(names[:MOST_RETRIED]))
+            seen = [operation for operation in known if operation is not None and may_see(caller, operation)]
+        else:
+            seen = self.operations.newest(MOST_RETRIED, self.visible(caller, replace(chosen, status="failed")))
+        return [operation for operation in seen if operation.record.status in RETRIED and stands(operation)]
+
+    def jobs(self, caller: Caller, most: int | None = None) -> list[Job]:
         """Return the bulk jobs that the caller may see, the latest first."""
         admission = self._options.admission
         return [job for job in self.ledger.jobs() if may_see_job(caller, job, admission)][:most]
@@ -170,6 +193,7 @@ class OperationService:
             facts["tenant"],
             facts["object"],
             facts["application"],
+            name=facts.get("name", ""),
             assertion=self._seal.open(str(sealed), operation.job.name) if sealed else "",
         )
 
@@ -181,6 +205,7 @@ class OperationService:
                 "tenant": caller.tenant_id,
                 "object": caller.object_id,
                 "application": caller.application_id,
+                "name": caller.name,
             },
             "run_id": run_of(ask.headers),
             "correlation": ask.correlation_id,

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from connector.clock import Clock
-from connector.ledger.operation_store import StoredOperation
+from connector.ledger.operation_store import OperationFilter, StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import final_answer, is_finished, view
 from connector.service.operations.operation_service import OperationRequest, OperationService
@@ -36,8 +36,6 @@ SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
 _AGES = 5
 """The longer an operation has taken so far, the longer until the next poll: one part of so many."""
-_LOOKED_THROUGH = 1000
-"""Operations among which those of one status are looked for."""
 
 
 class OperationRoutes:
@@ -93,12 +91,13 @@ class OperationRoutes:
     async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
         """List the caller's operations, the latest first."""
         caller = caller_of(request)
-        most = top if status is None else _LOOKED_THROUGH
+        chosen = self._service.visible(caller, OperationFilter(status=status.value if status else ""))
         views = await self._waiting.apart(
-            lambda: [view(one, self._service.waiting_until(one)) for one in self._service.newest(caller, most)]
+            lambda: [
+                view(one, self._service.waiting_until(one)) for one in self._service.operations.newest(top, chosen)
+            ]
         )
-        chosen = [one for one in views if status in (None, one.status)][:top]
-        return json_response(OperationList(value=chosen))
+        return json_response(OperationList(value=views))
 
     async def cancel(self, request: Request, operation: OperationId) -> JSONResponse:
         """Cancel an operation that nobody works on."""

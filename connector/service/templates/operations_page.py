@@ -1,93 +1,111 @@
-"""The operations page: what runs, what is being waited for, what failed and what to do, with retry and cancel.
+"""The operations page: what runs, waits or failed and why, with filters and buttons, and the failures of bulk jobs.
 
-Rendered here, without scripts: it reads on a phone, follows the dark mode of the device, and renews itself. A form
-carries a token made of the caller and the day, so that no other site can press its buttons.
+Rendered here and whole without scripts; with them it renews the list in place (htmx) and tells the viewer's own time. A
+form carries a token made of the caller and the day, so that no other site can press its buttons.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from importlib import resources
+from itertools import islice
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from connector.clock import Clock
-from connector.ledger.jobs import Counts, ItemStatus, Job
+from connector.errors import ConnectorError
+from connector.ledger.jobs import Record
 from connector.ledger.operation_store import StoredOperation
 from connector.service.auth.caller import Caller
-from connector.service.operations.operation_results import stands, view
-from connector.service.operations.operation_service import OperationService
+from connector.service.auth.session_cookies import SessionCookie
+from connector.service.operations.operation_results import failure_sentence, stands, view
+from connector.service.operations.operation_service import MOST_RETRIED, RETRIED, OperationService
 from connector.service.operations.waiting import Waiter
 from connector.service.problems import RequestRefused, declined
 from connector.service.routes.operation_routes import caller_of
-from connector.service.schemas.response_models import OperationStatus, OperationView
+from connector.service.routes.sign_in_routes import SIGNED_OUT
+from connector.service.schemas.response_models import OperationStatus
+from connector.service.templates.page_view import (
+    HEADERS,
+    PAGE,
+    SHOWN,
+    OperationRow,
+    PageCounts,
+    PageQuery,
+    RowFailure,
+    job_row,
+    record_link,
+    render,
+)
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-PATH = "/operations-page"
-SHOWN = 50
-_RENEWED = 5
-_AGAIN = frozenset({ItemStatus.FAILED, ItemStatus.REFUSED})
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'",
-    "X-Frame-Options": "DENY",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class OperationRow:
-    """An operation on the page; `action` is what can be done to it: cancel, retry or nothing."""
-
-    seen: OperationView
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A bulk job on the page."""
-
-    name: str
-    state: str
-    sentence: str
-    done: int
-    total: int
-    counts: str
+SCRIPTS = {f"{PAGE}/script": "page.js", f"{PAGE}/htmx": "htmx.min.js"}
+"""The scripts of the page, which anybody may read. htmx is bundled with its licence, `htmx.LICENSE`."""
+Form = Mapping[str, list[str]]
 
 
 class OperationsPage:
-    """The page and its two buttons; `wake` tells the workers that there is something to do."""
+    """The page and its buttons; `wake` tells the workers that there is something to do.
+
+    `address` gives the address of the organization as a caller reaches it, for links into it.
+    """
 
     def __init__(
-        self, service: OperationService, waiting: Waiter, clock: Clock, secret: bytes, wake: Callable[[], None]
+        self,
+        service: OperationService,
+        waiting: Waiter,
+        clock: Clock,
+        secret: bytes,
+        wake: Callable[[], None],
+        address: Callable[[Caller], str],
+        sessions: SessionCookie,
     ) -> None:
         self._service = service
         self._waiting = waiting
         self._clock = clock
         self._secret = hashlib.sha256(b"page\0" + secret).digest()
         self._wake = wake
+        self._address = address
+        self._sessions = sessions
 
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
         router = APIRouter(include_in_schema=False)
-        router.add_api_route(PATH, self.show, methods=["GET"])
-        router.add_api_route(f"{PATH}/{{operation}}/cancel", self.cancel, methods=["POST"])
-        router.add_api_route(f"{PATH}/{{operation}}/retry", self.retry, methods=["POST"])
+        router.add_api_route(PAGE, self.show, methods=["GET"])
+        router.add_api_route(f"{PAGE}/job", self.job, methods=["GET"])
+        router.add_api_route(f"{PAGE}/sign-out", self.sign_out, methods=["POST"])
+        router.add_api_route(f"{PAGE}/retry", self.retry_many, methods=["POST"])
+        router.add_api_route(f"{PAGE}/{{operation}}/cancel", self.cancel, methods=["POST"])
+        router.add_api_route(f"{PAGE}/{{operation}}/retry", self.retry, methods=["POST"])
+        for path in SCRIPTS:
+            router.add_api_route(path, script, methods=["GET"])
         return router
 
-    async def show(self, request: Request) -> HTMLResponse:
-        """Show the caller's operations; for an operator everybody's, and the bulk jobs."""
+    async def show(self, request: Request) -> Response:
+        """Show the caller's operations; for an operator everybody's, and the bulk jobs. 204: as `seen` says it is."""
+        caller, query = caller_of(request), PageQuery.read(request.url.query)
+        page, digest = await self._waiting.apart(lambda: self._page(caller, query))
+        if request.query_params.get("seen") == digest:
+            return Response(status_code=204)
+        return HTMLResponse(page, headers=HEADERS)
+
+    async def job(self, request: Request) -> Response:
+        """Show the rows of a bulk job that failed or were refused."""
         caller = caller_of(request)
-        return HTMLResponse(await self._waiting.apart(lambda: self._page(caller)), headers=_HEADERS)
+        name, after = request.query_params.get("name", ""), request.query_params.get("after", "")
+        first = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
+        return HTMLResponse(await self._waiting.apart(lambda: self._job(caller, name, first)), headers=HEADERS)
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the browser's session."""
+        self._check(await _form(request), caller_of(request))
+        response = RedirectResponse(SIGNED_OUT, HTTPStatus.SEE_OTHER)
+        self._sessions.end(response)
+        return response
 
     async def cancel(self, request: Request, operation: str) -> Response:
         """Cancel an operation, and show the page again."""
@@ -99,78 +117,120 @@ class OperationsPage:
         self._wake()
         return response
 
+    async def retry_many(self, request: Request) -> Response:
+        """Ask whether so many operations are meant; when that was answered with their number, try them again."""
+        caller, form = caller_of(request), await _form(request)
+        query = PageQuery.read(_one(form, "back"))
+        try:
+            self._check(form, caller)
+            page = await self._waiting.apart(lambda: self._retried(caller, form, query))
+        except RequestRefused as refused:
+            return await self._refused(refused, caller, query)
+        self._wake()
+        return HTMLResponse(page, headers=HEADERS) if page else RedirectResponse(query.at(), HTTPStatus.SEE_OTHER)
+
+    def _retried(self, caller: Caller, form: Form, query: PageQuery) -> str:
+        """Return the page that asks back, or nothing when the answer was given and the operations are tried again."""
+        chosen = self._service.failed(caller, query.filter, [] if _one(form, "all") else form.get("operation", []))
+        if not chosen:
+            raise declined(409, "not_failed", "No operation was chosen that has failed, so none is tried again.")
+        if _one(form, "count") == str(len(chosen)):
+            for operation in chosen:
+                self._service.retry(operation.job.name, caller)
+            return ""
+        return render(
+            "confirm.html", caller=caller, token=self._token(caller), query=query, most=MOST_RETRIED, chosen=chosen,
+            every=bool(_one(form, "all")), changed=bool(_one(form, "count")),
+        )  # fmt: skip
+
     async def _pressed(self, request: Request, act: Callable[[Caller], object]) -> Response:
         """Do what a button says and show the page again; what is declined is said above it, with its status."""
-        caller, form = caller_of(request), parse_qs((await request.body()).decode("latin-1"))
+        caller, form = caller_of(request), await _form(request)
+        query = PageQuery.read(_one(form, "back"))
         try:
-            self._check(form.get("token", [""])[0], caller)
+            self._check(form, caller)
             await self._waiting.apart(lambda: act(caller))
-        except RequestRefused as error:
-            failure = error.failure
-            page = await self._waiting.apart(lambda: self._page(caller, failure.message))
-            return HTMLResponse(page, failure.status, _HEADERS)
-        return RedirectResponse(PATH, HTTPStatus.SEE_OTHER)
+        except RequestRefused as refused:
+            return await self._refused(refused, caller, query)
+        return RedirectResponse(query.at(page=query.page), HTTPStatus.SEE_OTHER)
 
-    def _check(self, token: str, caller: Caller) -> None:
+    async def _refused(self, refused: RequestRefused, caller: Caller, query: PageQuery) -> Response:
+        failure = refused.failure
+        page, _ = await self._waiting.apart(lambda: self._page(caller, query, failure.message))
+        return HTMLResponse(page, failure.status, HEADERS)
+
+    def _check(self, form: Form, caller: Caller) -> None:
         """Raise RequestRefused (403) when the button was on another site's page, or on one of yesterday."""
-        if not hmac.compare_digest(token.encode(), self._token(caller).encode()):
+        if not hmac.compare_digest(_one(form, "token").encode(), self._token(caller).encode()):
             raise declined(403, "page_outdated", "The page was outdated, and is loaded anew. Press the button again.")
 
     def _token(self, caller: Caller) -> str:
         day = self._clock.now().date().isoformat()
         return hmac.new(self._secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
-    def _page(self, caller: Caller, notice: str = "") -> str:
-        jobs = self._service.jobs(caller, SHOWN)
-        return (
-            _templates()
-            .get_template("operations.html")
-            .render(
-                path=PATH,
-                renewed=_RENEWED,
-                now=self._clock.now(),
-                notice=notice,
-                token=self._token(caller),
-                rows=[self._row(operation) for operation in self._service.newest(caller, SHOWN)],
-                jobs=[_job_row(job, self._service.ledger.counts(job.name)) for job in jobs],
-            )
+    def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
+        """Return the page, and a digest of what may change on it."""
+        whole = PageQuery(text=query.text, day=query.day, zone=query.zone).filter
+        counts = PageCounts.of(self._service.operations.count(self._service.visible(caller, whole)), query)
+        chosen = self._service.visible(caller, query.filter)
+        found = self._service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
+        organization = self._organization(caller)
+        values = {
+            "query": query, "token": self._token(caller), "caller": caller, "counts": counts, "shown": SHOWN,
+            "rows": [self._row(operation, organization) for operation in found],
+            "jobs": [job_row(job, self._service.ledger.counts(job.name)) for job in self._service.jobs(caller, SHOWN)],
+        }  # fmt: skip
+        news = render("operations_list.html", **values)
+        digest = hashlib.sha256(news.encode()).hexdigest()[:16]
+        page = render(
+            "operations.html", **values, notice=notice, digest=digest, now=self._clock.now(), states=OperationStatus
         )
+        return page, digest
 
-    def _row(self, operation: StoredOperation) -> OperationRow:
-        seen = view(operation, self._service.waiting_until(operation))
+    def _row(self, operation: StoredOperation, organization: str) -> OperationRow:
+        seen, record = view(operation, self._service.waiting_until(operation)), operation.record
+        action = "retry" if record.status in RETRIED and stands(operation) else ""
         if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
-            return OperationRow(seen, "cancel")
-        again = operation.record.status in _AGAIN and stands(operation)
-        return OperationRow(seen, "retry" if again else "")
+            action = "cancel"
+        by = self._service.caller_of(operation)
+        name, link = str((record.report or {}).get("name", "")), record_link(organization, record.opportunity_id)
+        cause = record.reason if record.status in RETRIED else ""
+        return OperationRow(seen, name, by.name or by.object_id, cause, link, action)
+
+    def _job(self, caller: Caller, name: str, after: int) -> str:
+        job = next((job for job in self._service.jobs(caller) if job.name == name), None)
+        if job is None:
+            raise declined(404, "job_unknown", "There is no such bulk job, or you may not see it.")
+        organization = job.organization or self._organization(caller)
+        failed = self._service.ledger.records(name, RETRIED, after)
+        rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]
+        return render(
+            "job.html", caller=caller, token=self._token(caller), job=job_row(job, self._service.ledger.counts(name)),
+            rows=rows[:SHOWN], more=len(rows) > SHOWN, after=after,
+        )  # fmt: skip
+
+    def _organization(self, caller: Caller) -> str:
+        try:
+            return self._address(caller)
+        except ConnectorError:
+            return ""
 
 
-@functools.cache
-def _templates() -> Environment:
-    """Return the templates; whatever is put into one is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    templates = Environment(
-        loader=PackageLoader("connector.service.templates", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["moment"] = _moment
-    return templates
+async def script(request: Request) -> Response:
+    """Return a script of the page."""
+    file = resources.files("connector.service.templates").joinpath(SCRIPTS[request.url.path])
+    return Response(file.read_bytes(), media_type="text/javascript")
 
 
-def _job_row(job: Job, counts: Counts) -> JobRow:
-    named = {word: count for word, count in counts.data().items() if count and word != "total"}
-    return JobRow(
-        name=job.name,
-        state=job.state.value,
-        sentence=job.desired_state.sentence if counts.open else job.state.sentence,
-        done=counts.total - counts.open,
-        total=counts.total,
-        counts=", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
-    )
+def _failed(record: Record, organization: str) -> RowFailure:
+    link = record_link(organization, record.opportunity_id)
+    told = failure_sentence(record.report or {}) or record.status.sentence
+    return RowFailure(record.row, record.opportunity_id, record.status.value, record.reason, told, link)
 
 
-def _moment(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+async def _form(request: Request) -> Form:
+    return parse_qs((await request.body()).decode("latin-1"))
+
+
+def _one(form: Form, name: str) -> str:
+    return form.get(name, [""])[0]

@@ -1,0 +1,43 @@
+"use strict";
+// Tells the viewer's own time, and keeps what the viewer has chosen or opened while the list is renewed.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+
+function tellTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = time.textContent;
+    time.textContent = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  }
+}
+
+function chosen() {
+  return [...document.querySelectorAll("#news input:checked, #news details[open]")].map((element) => element.id);
+}
+
+function tell(text) {
+  const line = document.getElementById("renewed");
+  if (line && line.textContent !== text) line.textContent = text;
+}
+
+let kept = [];
+document.addEventListener("htmx:beforeSwap", () => { kept = chosen(); });
+document.addEventListener("htmx:afterSwap", () => {
+  for (const id of kept) {
+    const element = document.getElementById(id);
+    if (element) element[element.localName === "details" ? "open" : "checked"] = true;
+  }
+  tellTimes(document);
+  tell(`The list was renewed at ${new Date().toLocaleTimeString()}.`);
+});
+for (const failure of ["htmx:sendError", "htmx:responseError"]) {
+  document.addEventListener(failure, () => tell("The endpoint cannot be reached. What is shown may be old."));
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) document.getElementById("news")?.dispatchEvent(new Event("renew"));
+});
+
+document.addEventListener("DOMContentLoaded", () => {
+  tellTimes(document);
+  for (const element of document.querySelectorAll("[data-zone]")) element.textContent = zone;
+  for (const field of document.querySelectorAll("input[name=zone]")) field.value = zone;
+});

@@ -1,0 +1,221 @@
+"""What the operations page shows, made ready for its templates: the filter of an address, rows, pages, times, links."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from connector.ledger.jobs import Counts, ItemStatus, Job
+from connector.ledger.operation_store import OperationCount, OperationFilter
+from connector.service.schemas.response_models import OperationStatus, OperationView
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PAGE = "/operations-page"
+SHOWN = 50
+"""Rows of one page."""
+SIGNS = {"done": "✓", "failed": "✕", "canceled": "□", "running": "▶", "queued": "○", "waiting": "…"}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Frame-Options": "DENY",
+}
+_LONGEST = 100
+_MOST_PAGES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """What the viewer has chosen: the fields of the filter's form, and the page. Anything else in an address is left.
+
+    `day` is a date in `zone`, the viewer's time zone; where that is not known here, in UTC.
+    """
+
+    status: str = ""
+    cause: str = ""
+    text: str = ""
+    day: str = ""
+    zone: str = ""
+    page: int = 1
+
+    @classmethod
+    def read(cls, query: str) -> PageQuery:
+        """Return what the query of an address says; what it says wrongly counts as not said."""
+        given = {name: values[0].strip()[:_LONGEST] for name, values in parse_qs(query[:2048]).items()}
+        status = given.get("status", "")
+        page = given.get("page", "")
+        return cls(
+            status if status in set(OperationStatus) else "",
+            given.get("cause", ""),
+            given.get("text", ""),
+            given.get("day", "") if _date(given.get("day", "")) else "",
+            given.get("zone", ""),
+            min(max(1, int(page)), _MOST_PAGES) if page.isascii() and page.isdecimal() and len(page) < 10 else 1,
+        )
+
+    @property
+    def query(self) -> str:
+        """Return the query of an address that shows the same."""
+        fields = {"status": self.status, "cause": self.cause, "text": self.text, "day": self.day, "zone": self.zone}
+        pages = {"page": str(self.page)} if self.page > 1 else {}
+        return urlencode({name: value for name, value in (fields | pages).items() if value})
+
+    def at(self, *, status: str | None = None, cause: str | None = None, page: int = 1) -> str:
+        """Return the address of the page with another status, cause or page."""
+        status, cause = self.status if status is None else status, self.cause if cause is None else cause
+        query = replace(self, status=status, cause=cause, page=page).query
+        return f"{PAGE}?{query}" if query else PAGE
+
+    @property
+    def filter(self) -> OperationFilter:
+        """Return it for the store, without whose operations."""
+        since = until = 0.0
+        if day := _date(self.day):
+            begin = datetime.combine(day, time.min, zone_of(self.zone))
+            since, until = begin.timestamp(), (begin + timedelta(days=1)).timestamp()
+        return OperationFilter("", "", self.status, self.cause, since, until, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRow:
+    """An operation on the page; `action` is what can be done to it: cancel, retry or nothing. `link` may be empty."""
+
+    seen: OperationView
+    name: str
+    caller: str
+    cause: str
+    link: str
+    action: str
+
+    @property
+    def sign(self) -> str:
+        """Return the sign beside the word of its status."""
+        return SIGNS[self.seen.status.value]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A bulk job on the page; `tone` is the status whose colour it has: failed as soon as a row has failed."""
+
+    name: str
+    state: str
+    tone: str
+    sentence: str
+    done: int
+    total: int
+    counts: str
+    failed: int
+    causes: Sequence[tuple[str, int]]
+
+    @property
+    def sign(self) -> str:
+        """Return the sign beside the word of its state."""
+        return SIGNS[self.tone]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A row of a bulk job that failed or was refused."""
+
+    number: int
+    opportunity_id: UUID
+    status: str
+    cause: str
+    message: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageCounts:
+    """How many operations there are: of each status, of each cause among those chosen, and of all that are chosen."""
+
+    statuses: Mapping[str, int]
+    causes: Sequence[tuple[str, int]]
+    total: int
+
+    @classmethod
+    def of(cls, counts: Sequence[OperationCount], query: PageQuery) -> PageCounts:
+        """Return the sums; `counts` are those of the filter without status and cause."""
+        statuses = dict.fromkeys(SIGNS, 0)
+        causes: dict[str, int] = {}
+        total = 0
+        for one in counts:
+            statuses[one.status] += one.count
+            if one.cause and query.status in ("", one.status):
+                causes[one.cause] = causes.get(one.cause, 0) + one.count
+            if query.status in ("", one.status) and query.cause in ("", one.cause):
+                total += one.count
+        return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total)
+
+
+def job_row(job: Job, counts: Counts) -> JobRow:
+    """Return a bulk job as the page shows it."""
+    named = {word: count for word, count in counts.data().items() if count and word != "total"}
+    failed = sum(counts.by_status.get(status, 0) for status in (ItemStatus.FAILED, ItemStatus.REFUSED))
+    tone = "failed" if failed else "running" if counts.open else "done"
+    causes = [(reason, count) for (_, reason), count in counts.reasons.items() if reason]
+    return JobRow(
+        name=job.name,
+        state=f"{job.state.value}, {failed} not done" if failed else job.state.value,
+        tone=tone,
+        sentence=job.desired_state.sentence if counts.open else job.state.sentence,
+        done=counts.total - counts.open,
+        total=counts.total,
+        counts=", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
+        failed=failed,
+        causes=sorted(causes, key=lambda pair: -pair[1]),
+    )
+
+
+def record_link(organization: str, opportunity_id: UUID) -> str:
+    """Return where Dynamics shows the opportunity; empty when the organization's address is not known.
+
+    Form: "Open apps, forms, views, dialogs, and reports with a URL" (Power Apps developer).
+    """
+    fields = urlencode({"pagetype": "entityrecord", "etn": "opportunity", "id": str(opportunity_id)})
+    return f"{organization.rstrip('/')}/main.aspx?{fields}" if organization.startswith("https://") else ""
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return the time zone of this name, or UTC where it is not known."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # a browser may send anything, and a machine may have no zones
+        return UTC
+
+
+def render(template: str, /, **values: object) -> str:
+    """Return a page; whatever is put into it is escaped."""
+    return templates().get_template(template).render(values | {"path": PAGE})
+
+
+@functools.cache
+def templates() -> Environment:
+    """Return the templates."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("connector.service.templates", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    made.filters["iso"] = lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds")
+    made.filters["words"] = lambda code: code.replace("_", " ")
+    return made
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
