@@ -171,7 +171,7 @@ def test_every_header_is_either_understood_or_excused() -> None:
         "Accounts",
         "WhoAmI(x=1)",
         "WhoAmI?$select=UserId",
-        "sdkmessageprocessingsteps",
+        "serviceendpoints",
         "RelationshipDefinitions",
         "accounts?api-version=9.2",
     ],
