@@ -17,6 +17,8 @@ from xml.etree import ElementTree as ET
 import azure.functions as func
 import pytest
 
+from connector.service.routes.sign_in_routes import SIGN_IN, SIGNED_IN
+from connector.service.templates.page_view import PAGE
 from connector.settings.service_settings import COLLECTORS
 from tests.service.definition_lint.document import Document
 from tests.service.test_definition import SWAGGER
@@ -254,7 +256,7 @@ def test_every_output_that_is_used_exists() -> None:
 
 
 def test_both_registrations_ask_for_tokens_of_version_2_and_have_no_secret() -> None:
-    entra = BICEP["entra.bicep"]
+    entra = BICEP["entra.bicep"] + BICEP["connector_app.bicep"]
     assert entra.count("'Microsoft.Graph/applications@v1.0'") == 2
     assert entra.count("requestedAccessTokenVersion: 2") == 2
     assert entra.count("federatedIdentityCredentials@v1.0") == 2
@@ -263,6 +265,29 @@ def test_both_registrations_ask_for_tokens_of_version_2_and_have_no_secret() -> 
         assert not re.search(r"passwordCredentials|clientSecret(?!SettingName)|keyCredentials|addPassword", text)
     settings = re.findall(r"clientSecretSettingName: '(\w+)'", BICEP["function_app.bicep"])
     assert settings == ["OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"]
+
+
+def test_the_registrations_know_where_people_come_back_and_what_the_connector_may_call() -> None:
+    assert f"pageRedirectUri: 'https://${{host}}{SIGNED_IN}'" in BICEP["main.bicep"]
+    assert "redirectUris: [pageRedirectUri]" in BICEP["entra.bicep"]
+    access = BICEP["connector_app.bicep"].partition("requiredResourceAccess:")[2].partition("web:")[0]
+    assert "resourceAppId: apiClientId" in access
+    assert "id: scopeId" in access
+    twice = re.findall(
+        r"^module \w+ 'connector_app.bicep'.*?apiClientId: (\S+)", BICEP["main.bicep"], re.MULTILINE | re.DOTALL
+    )
+    assert twice == ["''", "entra.outputs.apiClientId"]
+
+
+def test_the_platforms_sign_in_leaves_alone_what_needs_none_or_has_its_own() -> None:
+    for name in ("container_app.bicep", "function_app.bicep"):
+        paths = re.findall(r"'([^']+)'", BICEP[name].partition("excludedPaths: [")[2].partition("]")[0])
+        for open_ in (*OPEN_PATHS, PAGE, SIGN_IN, SIGNED_IN):
+            assert any(re.fullmatch(path.replace("*", ".+"), open_) for path in paths), (name, open_)
+
+
+OPEN_PATHS = ("/", "/healthz", "/readyz", "/version", "/connector/icon.png", "/.well-known/oauth-protected-resource",
+              "/operations/a.b.c", "/subscriptions/a.b", "/webhooks/dataverse")  # fmt: skip
 
 
 def test_a_secret_is_secured_on_its_way_and_never_an_output() -> None:

@@ -5,11 +5,10 @@ param identityId string
 param identityPrincipalId string
 param image string
 param registry string
-param publicHost string
+param host string
 param settings object
 param storeSecretUri string
 param serviceSecretUri string
-param workspaceName string
 param actionGroupId string
 param apiClientId string
 param audience string
@@ -17,12 +16,7 @@ param connectorClientId string
 param platformSignIn bool
 
 var pullImages = '7f951dda-4ed3-4680-a7ca-43fe172d538d' // AcrPull
-var host = empty(publicHost) ? '${name}.${environmentOfApps.properties.defaultDomain}' : publicHost
 var registryServer = '${registry}${environment().suffixes.acrLoginServer}'
-
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = {
-  name: workspaceName
-}
 
 resource images 'Microsoft.ContainerRegistry/registries@2023-07-01' existing = {
   name: registry
@@ -38,18 +32,8 @@ resource mayPull 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource environmentOfApps 'Microsoft.App/managedEnvironments@2024-03-01' = {
+resource environmentOfApps 'Microsoft.App/managedEnvironments@2024-03-01' existing = {
   name: '${name}-apps'
-  location: location
-  properties: {
-    appLogsConfiguration: {
-      destination: 'log-analytics'
-      logAnalyticsConfiguration: {
-        customerId: workspace.properties.customerId
-        sharedKey: workspace.listKeys().primarySharedKey
-      }
-    }
-  }
 }
 
 resource app 'Microsoft.App/containerApps@2024-03-01' = {
@@ -153,7 +137,19 @@ resource signIn 'Microsoft.App/containerApps/authConfigs@2024-03-01' = if (platf
     }
     globalValidation: {
       unauthenticatedClientAction: 'Return401'
-      excludedPaths: ['/healthz', '/readyz', '/version', '/connector/*', '/operations/*', '/subscriptions/*', '/webhooks/*']
+      excludedPaths: [
+        '/'
+        '/healthz'
+        '/readyz'
+        '/version'
+        '/.well-known/*'
+        '/connector/*'
+        '/operations/*'
+        '/operations-page'
+        '/operations-page/*'
+        '/subscriptions/*'
+        '/webhooks/*'
+      ]
     }
     httpSettings: {
       requireHttps: true
@@ -238,5 +234,3 @@ resource restarts 'Microsoft.Insights/metricAlerts@2018-03-01' = {
     actions: [{ actionGroupId: actionGroupId }]
   }
 }
-
-output host string = host

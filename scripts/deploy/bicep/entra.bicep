@@ -1,39 +1,14 @@
-// Both app registrations: the one that protects the endpoint, and the connector's, which may call it. Neither has a secret.
+// The registration that protects the endpoint, and to which operators sign in at its page. It has no secret.
 extension microsoftGraphV1
 
 param name string
 param identityPrincipalId string
-param connectorRedirectUri string
-param connectorIssuer string
-param connectorSubject string
+param scopeId string
+param connectorClientId string
+param pageRedirectUri string
 
-var scopeId = guid(name, 'user_impersonation')
 var dataverse = '00000007-0000-0000-c000-000000000000' // Dynamics CRM, the same in every tenant
 var dataverseImpersonation = '78ce3f0f-a1ce-49c2-8cde-64b5c0896db4' // its user_impersonation
-
-resource connector 'Microsoft.Graph/applications@v1.0' = {
-  uniqueName: '${name}-connector'
-  displayName: '${name} connector'
-  signInAudience: 'AzureADMyOrg'
-  api: {
-    requestedAccessTokenVersion: 2
-  }
-  web: {
-    redirectUris: empty(connectorRedirectUri) ? [] : [connectorRedirectUri]
-    implicitGrantSettings: {
-      enableAccessTokenIssuance: false
-      enableIdTokenIssuance: false
-    }
-  }
-
-  resource credential 'federatedIdentityCredentials@v1.0' = if (!empty(connectorIssuer)) {
-    name: '${name}-connector/power-platform'
-    description: 'The managed identity that Power Platform has for the custom connector'
-    audiences: ['api://AzureADTokenExchange']
-    issuer: connectorIssuer
-    subject: connectorSubject
-  }
-}
 
 resource api 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: '${name}-api'
@@ -56,7 +31,7 @@ resource api 'Microsoft.Graph/applications@v1.0' = {
     ]
     preAuthorizedApplications: [
       {
-        appId: connector.appId
+        appId: connectorClientId
         delegatedPermissionIds: [scopeId]
       }
     ]
@@ -79,6 +54,13 @@ resource api 'Microsoft.Graph/applications@v1.0' = {
       isEnabled: true
     }
   ]
+  web: {
+    redirectUris: [pageRedirectUri]
+    implicitGrantSettings: {
+      enableAccessTokenIssuance: false
+      enableIdTokenIssuance: false
+    }
+  }
   optionalClaims: {
     accessToken: [
       {
@@ -112,10 +94,5 @@ resource apiPrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appId: api.appId
 }
 
-resource connectorPrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
-  appId: connector.appId
-}
-
 output apiClientId string = api.appId
 output audience string = 'api://${tenant().tenantId}/${name}'
-output connectorClientId string = connector.appId

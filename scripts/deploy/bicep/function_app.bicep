@@ -4,7 +4,8 @@ param location string
 param identityId string
 param identityClientId string
 param identityPrincipalId string
-param publicHost string
+param site string
+param host string
 param settings object
 param storeSecretUri string
 param serviceSecretUri string
@@ -17,8 +18,6 @@ param platformSignIn bool
 
 var ownBlobs = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b' // Storage Blob Data Owner
 var sendMetrics = '3913510d-42f4-4e42-8a64-420c390055eb' // Monitoring Metrics Publisher
-var site = '${name}-${uniqueString(resourceGroup().id)}'
-var host = empty(publicHost) ? '${site}.azurewebsites.net' : publicHost
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName
@@ -151,7 +150,19 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       globalValidation: {
         requireAuthentication: true
         unauthenticatedClientAction: 'Return401'
-        excludedPaths: ['/healthz', '/readyz', '/version', '/connector/*', '/operations/*', '/subscriptions/*', '/webhooks/*']
+        excludedPaths: [
+          '/'
+          '/healthz'
+          '/readyz'
+          '/version'
+          '/.well-known/*'
+          '/connector/*'
+          '/operations/*'
+          '/operations-page'
+          '/operations-page/*'
+          '/subscriptions/*'
+          '/webhooks/*'
+        ]
       }
       httpSettings: {
         requireHttps: true
@@ -203,5 +214,3 @@ resource failures 'Microsoft.Insights/metricAlerts@2018-03-01' = {
     actions: [{ actionGroupId: actionGroupId }]
   }
 }
-
-output host string = host

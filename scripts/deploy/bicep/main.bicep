@@ -60,14 +60,44 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
   location: location
 }
 
+var scopeId = guid(name, 'user_impersonation')
+var site = '${name}-${uniqueString(resourceGroup().id)}' // of a function app: free in all of Azure
+var givenHost = hosting == 'containerApp' ? '${name}.${watch.outputs.appsDomain}' : '${site}.azurewebsites.net'
+var host = empty(publicHost) ? givenHost : publicHost
+
+module connectorApp 'connector_app.bicep' = {
+  name: 'connectorApp'
+  params: {
+    name: name
+    connectorRedirectUri: connectorRedirectUri
+    connectorIssuer: connectorIssuer
+    connectorSubject: connectorSubject
+    apiClientId: ''
+    scopeId: scopeId
+  }
+}
+
 module entra 'entra.bicep' = {
   name: 'entra'
   params: {
     name: name
     identityPrincipalId: identity.properties.principalId
+    scopeId: scopeId
+    connectorClientId: connectorApp.outputs.clientId
+    pageRedirectUri: 'https://${host}/operations-page/signed-in'
+  }
+}
+
+// The same registration again, now that what it may call is there.
+module connectorPermission 'connector_app.bicep' = {
+  name: 'connectorPermission'
+  params: {
+    name: name
     connectorRedirectUri: connectorRedirectUri
     connectorIssuer: connectorIssuer
     connectorSubject: connectorSubject
+    apiClientId: entra.outputs.apiClientId
+    scopeId: scopeId
   }
 }
 
@@ -88,6 +118,7 @@ module watch 'watch.bicep' = {
     name: name
     location: location
     alertEmail: alertEmail
+    hosting: hosting
   }
 }
 
@@ -101,7 +132,7 @@ var settings = union(watched, {
   CONNECTOR_SERVICE_ACCESS: access
   CONNECTOR_SERVICE_TENANTS: tenant().tenantId
   CONNECTOR_SERVICE_AUDIENCES: '${entra.outputs.apiClientId},${entra.outputs.audience}'
-  CONNECTOR_SERVICE_CLIENTS: entra.outputs.connectorClientId
+  CONNECTOR_SERVICE_CLIENTS: connectorPermission.outputs.clientId
   CONNECTOR_SERVICE_GATEWAY_HOSTS: '*.azure-apim.net,*.azure-apihub.net'
 })
 
@@ -114,15 +145,14 @@ module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
     identityPrincipalId: identity.properties.principalId
     image: image
     registry: registry
-    publicHost: publicHost
+    host: host
     settings: settings
     storeSecretUri: store.outputs.storeSecretUri
     serviceSecretUri: store.outputs.serviceSecretUri
-    workspaceName: watch.outputs.workspaceName
     actionGroupId: watch.outputs.actionGroupId
     apiClientId: entra.outputs.apiClientId
     audience: entra.outputs.audience
-    connectorClientId: entra.outputs.connectorClientId
+    connectorClientId: connectorPermission.outputs.clientId
     platformSignIn: platformSignIn
   }
 }
@@ -135,7 +165,8 @@ module functionApp 'function_app.bicep' = if (hosting == 'functions') {
     identityId: identity.id
     identityClientId: identity.properties.clientId
     identityPrincipalId: identity.properties.principalId
-    publicHost: publicHost
+    site: site
+    host: host
     settings: settings
     storeSecretUri: store.outputs.storeSecretUri
     serviceSecretUri: store.outputs.serviceSecretUri
@@ -143,13 +174,14 @@ module functionApp 'function_app.bicep' = if (hosting == 'functions') {
     actionGroupId: watch.outputs.actionGroupId
     apiClientId: entra.outputs.apiClientId
     audience: entra.outputs.audience
-    connectorClientId: entra.outputs.connectorClientId
+    connectorClientId: connectorPermission.outputs.clientId
     platformSignIn: platformSignIn
   }
 }
 
-output host string = hosting == 'containerApp' ? containerApp!.outputs.host : functionApp!.outputs.host
+output host string = host
+output site string = site
 output apiClientId string = entra.outputs.apiClientId
 output audience string = entra.outputs.audience
-output connectorClientId string = entra.outputs.connectorClientId
+output connectorClientId string = connectorPermission.outputs.clientId
 output identityClientId string = identity.properties.clientId

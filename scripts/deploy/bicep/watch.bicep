@@ -1,7 +1,8 @@
-// Where logs and traces go, and who is told when something is wrong.
+// Where logs and traces go, who is told when something is wrong, and the environment of a container app, which gives its domain.
 param name string
 param location string
 param alertEmail string
+param hosting string
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   name: '${name}-logs'
@@ -41,6 +42,20 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = {
   }
 }
 
-output workspaceName string = workspace.name
+resource environmentOfApps 'Microsoft.App/managedEnvironments@2024-03-01' = if (hosting == 'containerApp') {
+  name: '${name}-apps'
+  location: location
+  properties: {
+    appLogsConfiguration: {
+      destination: 'log-analytics'
+      logAnalyticsConfiguration: {
+        customerId: workspace.properties.customerId
+        sharedKey: workspace.listKeys().primarySharedKey
+      }
+    }
+  }
+}
+
+output appsDomain string = hosting == 'containerApp' ? environmentOfApps!.properties.defaultDomain : ''
 output insightsName string = insights.name
 output actionGroupId string = people.id
