@@ -89,7 +89,7 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING,
     )
-    EndpointServer(config, endpoint.dependencies.waiting.drain, who).run()
+    EndpointServer(config, endpoint.dependencies.waiting.drain, who, endpoint.options.public_url).run()
 
 
 def _is_loopback(host: str) -> bool:

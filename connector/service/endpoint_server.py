@@ -95,13 +95,14 @@ def _give_up() -> None:
 class EndpointServer(uvicorn.Server):
     """Answers those who wait before it stops: a poll of theirs reaches another instance, or the next start.
 
-    `drain` tells them to ask again; `who` is a sentence on who may call.
+    `drain` tells them to ask again; `who` is a sentence on who may call, `public_url` where callers reach it if known.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], who: str) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], who: str, public_url: str = "") -> None:
         super().__init__(config)
         self._drain = drain
         self._who = who
+        self._public_url = public_url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals are handled
         """Let those who wait go, and stop; at once when asked twice, and in any case after `LONGEST_STOP`."""
@@ -119,3 +120,9 @@ class EndpointServer(uvicorn.Server):
             address, port = listening.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
             _log.info("Listening on http://%s:%d; %s", shown, port, self._who)
+            base = self._public_url or f"http://{shown}:{port}"
+            _log.info(
+                "The operations page is %s/operations-page, the connector's definition "
+                "%s/connector/apiDefinition.swagger.json, the tools for agents (MCP) %s/mcp, the state %s/readyz.",
+                *[base] * 4,
+            )

@@ -45,6 +45,7 @@ TITLES: Mapping[int, str] = {
     412: "Changed meanwhile",
     413: "Too large",
     415: "Not JSON",
+    421: "Not this host",
     422: "Key used before",
     429: "Too many requests",
     500: "Not foreseen",

@@ -448,6 +448,10 @@ def refused(number: int, error: str = "invalid_client") -> dict[str, object]:
         (400, 90002, "invalid_request", "tenant does not exist.*DATAVERSE_TENANT_ID"),
         (400, 500011, "invalid_resource", "organization is not known.*DATAVERSE_URL"),
         (401, 700027, "invalid_client", "certificate is not registered"),
+        (400, 50105, "interaction_required", "not assigned.*Have an administrator assign"),
+        (400, 50057, "invalid_grant", "account is disabled.*Have an administrator enable it"),
+        (400, 500131, "invalid_grant", "for another application.*DATAVERSE_CLIENT_ID"),
+        (400, 50013, "invalid_grant", "not accepted as proof.*Look at the registration"),
         (400, 999999, "unheard_of", "AADSTS999999: In the service's words"),
     ],
 )
@@ -458,6 +462,8 @@ def test_a_refusal_is_a_sentence_with_what_to_do(
     with pytest.raises(SignInError, match=said) as failure:
         by_secret(http, VirtualClock()).token()
     assert not failure.value.transient
+    assert not isinstance(failure.value, SignInAgain)
+    assert "ign in again" not in str(failure.value)
     assert "c-1" in str(failure.value)
     assert "Trace ID" not in str(failure.value)
     assert "abc8Q~notreal" not in str(failure.value)

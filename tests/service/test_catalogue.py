@@ -13,7 +13,16 @@ from connector.service.problems import _STATUS
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "scripts" / "deploy" / "README.md"
-MAKERS = {"Problem": 1, "declined": 1, "busy": 1, "unauthorized": 0, "forbidden": 0, "Refusal": 0, "_refuse": 0}
+MAKERS = {
+    "Problem": 1,
+    "declined": 1,
+    "busy": 1,
+    "unauthorized": 0,
+    "forbidden": 0,
+    "Refusal": 0,
+    "_refuse": 0,
+    "_refused": 1,
+}
 """What makes an answer of a code, and at which place of its arguments the code is."""
 
 

@@ -10,7 +10,9 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from connector.service.app import _answer_failures
 from connector.service.mcp.mount import mount
 from connector.service.mcp.tools import TOOLS
 from connector.service.operations.operation_specs import OPERATIONS, OperationId, OpportunityId, register
@@ -21,6 +23,17 @@ HOST = "close.contoso.com"
 OPPORTUNITY = "6f2c1f0a-0000-4000-8000-000000000001"
 SIGNED_IN = {"authorization": "Bearer good", "x-ms-client-request-id": "7"}
 READ_ONLY = {"plan_close", "get_opportunity", "get_operation"}
+
+
+class Correlated:
+    """Gives every request the id that the middleware gives."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["correlation_id"] = "c1"
+        await self.app(scope, receive, send)
 
 
 class Endpoint:
@@ -36,6 +49,8 @@ class Endpoint:
         register(self.app, OPERATIONS["ReopenOpportunity"], self.reopen)
         register(self.app, OPERATIONS["GetOpportunity"], self.read)
         register(self.app, OPERATIONS["GetOperation"], self.result)
+        _answer_failures(self.app)
+        self.app.add_middleware(Correlated)
         self.running = mount(self.app, hosts=[HOST], version="1.0")
 
     @asynccontextmanager
@@ -231,7 +246,12 @@ def test_a_call_that_makes_no_sense_is_told_why(agent: TestClient, name: str, ar
 
 
 def test_another_host_name_is_refused(agent: TestClient) -> None:
-    assert send(agent, "tools/list", host="evil.example").status_code == 421
+    answer = send(agent, "tools/list", host="evil.example")
+    assert (answer.status_code, answer.headers["content-type"]) == (421, "application/problem+json")
+    told = answer.json()["error"]
+    assert told["code"] == "wrong_host"
+    assert HOST in told["message"]
+    assert "CONNECTOR_SERVICE_PUBLIC_URL" in told["message"]
 
 
 def test_another_origin_is_refused(agent: TestClient) -> None:

@@ -60,6 +60,7 @@ def closes(file: Path, opportunity: str) -> int:
 
 def test_it_says_where_it_listens_and_who_may_call(tmp_path: Path) -> None:
     with serving(tmp_path) as process:
+        assert f"http://127.0.0.1:{process.port}/connector/apiDefinition.swagger.json" in process.log.read_text()
         told = f"Listening on http://127.0.0.1:{process.port}; no sign-in; only this machine can reach it."
         assert told in process.log.read_text()
 

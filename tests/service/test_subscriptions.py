@@ -279,6 +279,17 @@ def test_a_host_that_is_no_longer_allowed_is_not_called(room: Room) -> None:
     assert (delivered(delivery_worker), room.flows.taken) == (0, [])
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["prod-1.westeurope.logic.azure.com", "prod-8.usgovtexas.logic.azure.us", "prod-5.chinaeast2.logic.azure.cn",
+     "d1.environment.api.powerplatform.com", "d1.environment.api.gov.powerplatform.microsoft.us",
+     "d1.environment.api.high.powerplatform.microsoft.us", "d1.environment.api.appsplatform.us",
+     "d1.environment.api.powerplatform.partner.microsoftonline.cn"],
+)  # fmt: skip
+def test_flows_of_every_cloud_may_be_told(host: str) -> None:
+    assert allowed(f"https://{host}/workflows/1?sig=x", PLATFORM_HOSTS)
+
+
 FORGED = [
     "http://prod-1.logic.azure.com/x",
     "https://logic.azure.com/x",

@@ -62,6 +62,19 @@ _BY_NUMBER: Mapping[int, tuple[str, str]] = {
         "Have an administrator look at the sign-in log and exempt this application or its address.",
     ),
     50076: ("A second factor is needed, which only a person can give.", "Sign in interactively, or as an application."),
+    50105: (
+        "The user is not assigned to the application.",
+        "Have an administrator assign the user to it in Entra (Enterprise applications, Users and groups).",
+    ),
+    50057: ("The user's account is disabled.", "Have an administrator enable it in Entra, or use another account."),
+    500131: (
+        "The caller's token is for another application than the one that presents it.",
+        "Set DATAVERSE_CLIENT_ID to the registration that the tokens are for, or correct the connection's resource.",
+    ),
+    50013: (
+        "The caller's token is not accepted as proof of the user.",
+        "Look at the registration: its tokens must come from the same tenant and cloud, without a key of its own.",
+    ),
     500133: ("The caller's token has expired.", "Sign in to the calling application again."),
     7000218: (
         "The app registration does not allow signing in without a secret.",
@@ -100,6 +113,8 @@ _PASSING_NUMBERS = frozenset({90033, 90055, 90012, 50196, 90006, 90025})
 
 
 _PERSONAL = frozenset({"interaction_required", "login_required"})
+_IMPERSONAL_NUMBERS = frozenset({50105, 50057, 500131, 50013, 53003, 65001})
+"""What no sign-in of the person repairs, whatever `error` says: an administrator must do something."""
 _PERSONAL_NUMBERS = frozenset({50076, 50078, 50079, 50133, 50158, 50173, 500133})
 """A second factor is needed, has expired or must be set up; the session is over; an external challenge; the password
 was changed; the assertion has expired."""
@@ -115,7 +130,8 @@ def explain(result: object) -> SignInError:
         said, remedy = "The sign-in service is too busy or failed.", "Try again in a minute."
         return SignInError(f"{said}{_quoted(answer)}", remedy=remedy, transient=True)
     said, remedy = known or ("No token was given.", "Look the code up in Microsoft's list of AADSTS codes.")
-    if error in _PERSONAL or _PERSONAL_NUMBERS & set(numbers):
+    personal = error in _PERSONAL and not _IMPERSONAL_NUMBERS & set(numbers)
+    if personal or _PERSONAL_NUMBERS & set(numbers):
         claims = answer.get("claims")
         return SignInAgain(f"{said}{_quoted(answer)}", remedy=remedy, claims=claims if isinstance(claims, str) else "")
     return SignInError(f"{said}{_quoted(answer)}", remedy=remedy)

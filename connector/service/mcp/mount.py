@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from anyio import TASK_STATUS_IGNORED, Event, Lock, create_task_group, to_thread
 from anyio.abc import TaskGroup, TaskStatus
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from connector.service.problems import Problem, RequestRefused
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 
 
+_SET_HOST = "Set CONNECTOR_SERVICE_PUBLIC_URL to the address that agents use, and let the gateway pass the host on."
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 
 
@@ -36,6 +40,10 @@ def mount(app: FastAPI, *, hosts: Sequence[str], version: str) -> Callable[[], A
     endpoint = _ToolEndpoint(app, tuple(hosts), version)
     app.router.routes.append(Route(PATH, endpoint=endpoint, methods=["POST"], include_in_schema=False))
     return endpoint.running
+
+
+def _refused(status: int, code: str, message: str) -> RequestRefused:
+    return RequestRefused(Problem(status, code, message, headers={"Content-Type": "application/problem+json"}))
 
 
 class _ToolEndpoint:
@@ -61,12 +69,27 @@ class _ToolEndpoint:
                 self._over.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._check(scope)
         if self._group is None:
             await Response(status_code=503, headers={"Retry-After": "5"})(scope, receive, send)
             return
         async with self._making:
             sessions = self._sessions or await self._group.start(self._serve)
         await sessions.handle_request(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raise RequestRefused (421, 403, 415) for what the protocol's own library would refuse without a reason."""
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin", "")
+        if not self._is_own(host):
+            raise _refused(421, "wrong_host", f"Agents reach this endpoint as {self._hosts[0]} only. {_SET_HOST}")
+        if origin and not self._is_own(origin.partition("://")[2]):
+            raise _refused(403, "wrong_origin", f"A page of another site may not call the tools. {_SET_HOST}")
+        if not headers.get("content-type", "").lower().startswith("application/json"):
+            raise _refused(415, "not_json", "Send JSON, with Content-Type: application/json.")
+
+    def _is_own(self, host: str) -> bool:
+        return any(host == own or (own.endswith(":*") and host.startswith(own[:-1])) for own in self._hosts)
 
     async def _serve(self, *, task_status: TaskStatus[StreamableHTTPSessionManager] = TASK_STATUS_IGNORED) -> None:
         """Make the sessions and keep them until the end: their tasks belong to this one, not to a request's."""

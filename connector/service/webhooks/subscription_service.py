@@ -26,8 +26,16 @@ from connector.service.problems import declined
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import ClosedEvent
 
-PLATFORM_HOSTS = (".logic.azure.com", ".api.powerplatform.com", ".azure-apim.net", ".azure-apihub.net")
-"""Where flows wait for notifications; other clouds and newer domains are added by configuration."""
+PLATFORM_HOSTS = (
+    *(".logic.azure.com", ".api.powerplatform.com", ".azure-apim.net", ".azure-apihub.net"),
+    *(".logic.azure.us", ".azure-apihub.us", ".api.gov.powerplatform.microsoft.us"),
+    *(".api.high.powerplatform.microsoft.us", ".api.appsplatform.us"),
+    *(".logic.azure.cn", ".api.powerplatform.partner.microsoftonline.cn"),
+)
+"""Where flows wait for notifications: public cloud, GCC, GCC High, DoD, China; others are added by configuration.
+
+Source: "IP address configuration" (Power Automate), the table of required services.
+"""
 
 LONGEST = 4096
 _PLAIN = re.compile(r"https://([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::443)?(?:[/?][!-~]*)?", re.IGNORECASE)
