@@ -28,6 +28,8 @@ from connector.handler import Handler
 from connector.settings.settings import Settings
 from connector.settings.variables import SignInMethod
 
+USUAL_STEPS = 4
+"""Writes of an opportunity with a draft and an active quote."""
 EMULATOR_MARK = "emulator"
 """What the secrets of emulators have in them; no secret of a real application does."""
 
@@ -174,7 +176,7 @@ def identity_client(
         bypass=settings.bypass,
         impersonate=settings.impersonate,
         cache_seconds=settings.metadata_seconds,
-        batch_size=MOST_PARTS,  # who asks for fewer gives fewer plans at once
+        batch_size=min(MOST_PARTS, max(1, settings.parts // USUAL_STEPS)),  # who asks for fewer gives fewer at once
     )
     return IdentityClient(name, handler, organization, gate)
 

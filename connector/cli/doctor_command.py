@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import click
 
@@ -13,7 +14,8 @@ from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
-from connector.cli.run_options import read_settings, run_options
+from connector.cli.record_id import opportunity_id
+from connector.cli.run_options import read_settings, run_options, yes_option
 from connector.cli.screen import colored, legible, room
 from connector.clock import SystemClock
 from connector.settings.settings import Settings
@@ -22,15 +24,36 @@ _MARKS = {Verdict.OK: "ok     ", Verdict.WARNING: "warning", Verdict.FAILED: "FA
 _COLORS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red", Verdict.SKIPPED: "bright_black"}
 
 
-@click.command(epilog=examples("doctor", "doctor --env-file production.env"))
+@click.command(
+    epilog=examples("doctor", "doctor --env-file production.env", "doctor --probe ID", "doctor --make-one --out a.json")
+)
+@click.option(
+    "--probe",
+    "asked_on",
+    metavar="OPPORTUNITY",
+    callback=lambda _context, _option, text: opportunity_id(text) if text else None,
+    help="Ask by change sets that must fail, on this open opportunity with a draft and an active quote.",
+)
+@click.option("--make-one", is_flag=True, help="Make an opportunity to ask on, in a sandbox, and remove it again.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the answers to this file too.")
+@yes_option
 @run_options
-def doctor(*, as_json: bool, env_file: Path | None) -> int:
+def doctor(
+    *, asked_on: UUID | None, make_one: bool, out: Path | None, yes: bool, as_json: bool, env_file: Path | None
+) -> int:
     """Check settings, sign-in, privileges and what the organization offers.
 
-    Nothing is changed. Exit code 1 when something must be set right before closing works.
+    Nothing is changed. Exit code 1 when something must be set right before closing works. With --probe or --make-one
+    it asks what the documents leave open, by writes that the organization undoes, and keeps the answers.
     """
-    healthy = examined(lambda: read_settings(env_file), as_json=as_json)
-    return ExitCode.DONE if healthy else ExitCode.FAILED
+    if asked_on is not None and make_one:
+        raise click.UsageError("--probe names an opportunity and --make-one makes one: give one of the two.")
+    if asked_on is None and not make_one:
+        healthy = examined(lambda: read_settings(env_file), as_json=as_json)
+        return ExitCode.DONE if healthy else ExitCode.FAILED
+    from connector.cli.doctor.probing import ProbeRequest, probe
+
+    return probe(read_settings(env_file), ProbeRequest(asked_on, out, yes, as_json))
 
 
 def examined(read: Callable[[], Settings], *, as_json: bool = False) -> bool:

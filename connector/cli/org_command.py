@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from connector.assembly import connect
+from connector.assembly.asked_answers import fresh_answers
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
@@ -33,7 +35,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
     Only reads are sent, and nothing of a customer is kept. Each section says how much of it this user could see.
     """
     from connector.organization.capture_file import read_capture, write_capture
-    from connector.organization.capture_model import SECTIONS, section
+    from connector.organization.capture_model import SECTIONS, section, sorted_section
     from connector.organization.capture_reading import CaptureReading
 
     settings = read_settings(env_file)
@@ -42,7 +44,10 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
         reading = CaptureReading(
             connection.handler, connection.base_url, SystemClock(), impersonate=settings.impersonate
         )
-        taken = reading.take("organization" if connection.real else "emulator", old=old, volumes=volumes)
+        kept = fresh_answers(settings, SystemClock().now())
+        answers = sorted_section(list(kept.rows)) if kept else None
+        of: Literal["organization", "emulator"] = "organization" if connection.real else "emulator"
+        taken = reading.take(of, old=old, volumes=volumes, answers=answers)
     write_capture(out, taken)
     parts = [(name, section(taken, name)) for name in SECTIONS]
     if as_json:

@@ -9,6 +9,7 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
+from connector.assembly.asked_answers import fresh_answers
 from connector.cli.change_view import local_day, read_context
 from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
@@ -17,10 +18,12 @@ from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import bypass_options, read_settings, run_options
+from connector.cli.screen import say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.report import preview_data
+from connector.organization.kept_answers import basis_of, basis_text
 from connector.settings.settings import Settings
 
 
@@ -50,8 +53,11 @@ def show_only(settings: Settings, intent: Intent | ReopenIntent, *, as_json: boo
     with connect(settings) as connection:
         seen = preview(connection.organization, intent)
         around = read_context(connection, settings, intent, local_day(SystemClock()))
+        kept = fresh_answers(settings, SystemClock().now())
         if as_json:
-            print_json(preview_data(seen, already) | around.data())
+            basis = [each.data() for each in basis_of(kept)]
+            print_json(preview_data(seen, already) | around.data() | {"basis": basis})
         else:
             show_preview(seen, connection.organization.metadata(), sys.stdout, around)
+            say(f"Taken for true here: {basis_text(kept)}.")
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

@@ -103,9 +103,14 @@ def _options() -> dict[str, str]:
 def read_settings(env_file: Path | None) -> Settings:
     """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong.
 
+    They follow what probes answered in this organization.
+
     Raises click.UsageError when the command line names a record by the address of another organization.
     """
+    from connector.assembly.asked_answers import with_answers
+    from connector.clock import SystemClock
+
     settings = load(env_file=env_file, options=_options())
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
-    return settings
+    return with_answers(settings, SystemClock().now())

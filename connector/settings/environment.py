@@ -181,6 +181,7 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
         metadata_seconds=names.metadata_seconds,
         connections=names.connections,
         token_cache=names.token_cache or state / "tokens.bin",
+        state=state,
         store=names.store or str(state / "jobs.db"),
         log_level=names.log_level,
         service=service.model_copy(

@@ -61,3 +61,7 @@ class Settings:
     service: ServiceSettings
     emulator_plugins: tuple[Path, ...] = ()
     """Files of the embedded emulator's own logic."""
+    state: Path = Path(".state")
+    """The folder where this user's programs keep their state."""
+    parts: int = 1000
+    """The most operations that a change set takes."""

@@ -9,18 +9,21 @@ from uuid import UUID
 import click
 
 from connector.assembly import Connection, connect
+from connector.assembly.asked_answers import fresh_answers
 from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
 from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
 from connector.cli.screen import TextTable, say, show
+from connector.clock import SystemClock
 from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
+from connector.organization.kept_answers import basis_of, basis_text
 from connector.settings.settings import Settings
 
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
@@ -39,9 +42,12 @@ def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_st
         head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
         summary = write_plan(path, head, rows(), connection.organization)
         cost = forecast(summary, connection.clients, seconds_per_step)
+        kept = fresh_answers(settings, SystemClock().now())
         if as_json:
-            print_json({"plan": str(path), **summary.data(), "forecast": cost.data()})
+            basis = {"basis": [each.data() for each in basis_of(kept)]}
+            print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
+            say(f"Taken for true here: {basis_text(kept)}.")
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

@@ -10,11 +10,14 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.assembly import Connection
+from connector.assembly.asked_answers import answers_path
 from connector.clock import Clock
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
 from connector.closing.organization import Organization
 from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
+from connector.organization.capture_reading import caller_mark
+from connector.organization.kept_answers import basis_text, read_answers
 from connector.settings.settings import Settings
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
@@ -120,6 +123,7 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
     yield examine_clock(signed_in, clock)
     yield examine_limits(signed_in)
+    yield _examine_answers(settings, diagnosis, clock)
 
 
 def _examine_others(settings: Settings, connection: Connection) -> Iterator[Check]:
@@ -298,6 +302,21 @@ def examine_limits(signed_in: SignedInUser) -> Check:
         remedy = "Something else uses this application user: wait five minutes, or give each program a user of its own."
         return Check("limits", Verdict.WARNING, sentence, remedy)
     return Check("limits", Verdict.OK, sentence)
+
+
+def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> Check:
+    """Say what plans rest on here, and whether it should be asked again."""
+    again = "`connector doctor --probe OPPORTUNITY` asks, and changes nothing."
+    try:
+        kept = read_answers(answers_path(settings))
+        version, caller = diagnosis.version(), caller_mark(diagnosis.acting_user())
+    except ConnectorError as error:
+        return Check("answers", Verdict.WARNING, error.message, error.remedy)
+    if kept is None:
+        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rest on what is {basis_text(None)}.", again)
+    if why := kept.stale(clock.now(), version, caller):
+        return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", again)
+    return Check("answers", Verdict.OK, f"Plans rest on what is {basis_text(kept)}.")
 
 
 def _listed(reasons: list[StatusReason]) -> str:

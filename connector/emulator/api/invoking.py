@@ -238,6 +238,7 @@ class MessageOperations:
             "OrganizationId": key,
             "FriendlyName": name,
             "OrganizationVersion": self._version,
+            "OrganizationType": "CustomerTest",
             "EnvironmentId": key,
             "DatacenterId": _NO_ID,
             "Geo": "NA",

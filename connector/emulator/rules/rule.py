@@ -129,6 +129,8 @@ class Switches:
     unknown_path: str = "0x8006088a"
     query_error_code: str = "0x0"
     batch_line_ends: str = "strict"
+    chosen_activity_id: str = "honor"
+    minus_one_status: str = "accept"
     definitions_privilege: str = "none"
     environment: str = "open"
 

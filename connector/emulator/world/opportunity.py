@@ -41,6 +41,11 @@ def status_argument(arguments: Arguments, message: str, name: str = "Status") ->
     return value
 
 
+def unchosen(records: Records) -> tuple[str, ...]:
+    """Return the columns of a close activity whose value the service chooses itself, whatever the caller sends."""
+    return ("activityid",) if records.switches.chosen_activity_id == "ignore" else ()
+
+
 def win(records: Records, access: Access, caller: Caller, arguments: Arguments) -> None:
     """WinOpportunity: close as won. Raises Refused."""
     _check_caller_parameter(records, arguments, "WinOpportunity")
@@ -81,7 +86,8 @@ def close_opportunity(records: Records, access: Access, caller: Caller, close: V
     if row["statecode"] != OPEN:
         raise refuse("opportunity.already_closed")
     table = records.schema.tables["opportunity"]
-    status = table.default_status(state) if status == -1 else status
+    if status == -1 and records.switches.minus_one_status == "accept":
+        status = table.default_status(state)
     records.check_status(table, state, status, target.id)
     access.require_row(caller, table, "Write", target.id)
     blocking = _BLOCKING.get(records.switches.open_quotes_block_close)
@@ -111,8 +117,8 @@ def _create_activity(records: Records, caller: Caller, close: Values, row: Row, 
     if other and records.switches.revenue_currency == "enforce":
         raise refuse("opportunity.revenue_currency", "opportunityclose", "opportunity")
     values = {**close, "opportunitystatecode": state, "opportunitystatuscode": status}
-    values.pop("statecode", None)
-    values.pop("statuscode", None)
+    for name in ("statecode", "statuscode", *unchosen(records)):
+        values.pop(name, None)
     defaults: Row = {
         "statecode": 1,
         "statuscode": 2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
-from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument
+from connector.emulator.world.opportunity import Arguments, entity_argument, status_argument, unchosen
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
 from connector.emulator.world.schema import names
 from connector.emulator.world.store import Row
@@ -53,7 +53,8 @@ def close_quote(records: Records, access: Access, caller: Caller, activity: Valu
             raise refuse("row.key_taken")
     if not _may_close(records, row):
         raise refuse("quote.not_active", code=records.switches.quote_not_active_code)
-    status = _default_status(records, state) if status == -1 else status
+    if status == -1 and records.switches.minus_one_status == "accept":
+        status = _default_status(records, state)
     records.check_status(tables["quote"], state, status, target.id)
     return finish_quote(records, caller, activity, row, state, status)
 
@@ -73,7 +74,8 @@ def _default_status(records: Records, state: int) -> int:
 
 def finish_quote(records: Records, caller: Caller, activity: Values, row: Row, state: int, status: int) -> str:
     """Write the new state of a quote and its close activity, unchecked; returns the activity's id."""
-    values = {name: value for name, value in activity.items() if name not in ("statecode", "statuscode")}
+    dropped = ("statecode", "statuscode", *unchosen(records))
+    values = {name: value for name, value in activity.items() if name not in dropped}
     defaults: Row = {
         "statecode": 1,
         "statuscode": 2,

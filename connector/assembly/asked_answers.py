@@ -1,0 +1,37 @@
+"""What probes answered in this organization, for this caller, put to use in the settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from connector.closing.model import DraftPolicy
+from connector.organization.kept_answers import KeptAnswers, answers_file, read_answers, used
+from connector.settings.settings import Settings
+
+
+def answers_path(settings: Settings) -> Path:
+    """Return where the answers for the caller of these settings are kept."""
+    organization = str(settings.emulator.resolve()) if settings.emulator is not None else settings.url
+    caller = settings.identities[0].client_id if settings.identities else ""
+    return answers_file(settings.state / "answers", organization, f"{caller} {settings.impersonate or ''}")
+
+
+def fresh_answers(settings: Settings, now: datetime) -> KeptAnswers | None:
+    """Return the answers for the caller of these settings, unless they are too old. Raises InputError."""
+    kept = read_answers(answers_path(settings))
+    return None if kept is None or kept.stale(now) else kept
+
+
+def with_answers(settings: Settings, now: datetime) -> Settings:
+    """Return settings that follow the organization's answers: atomic or not, drafts directly, parts in a set."""
+    known = used(fresh_answers(settings, now))
+    return replace(
+        settings,
+        atomic=settings.atomic and known.get("atomic", True) is True,
+        drafts=DraftPolicy.DIRECT
+        if known.get("direct_drafts") and settings.drafts is DraftPolicy.ACTIVATE
+        else settings.drafts,
+        parts=int(str(known.get("parts", settings.parts))),
+    )

@@ -1,0 +1,116 @@
+"""`connector doctor --probe`: asks by change sets that must fail, and keeps the answers."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.assembly import Connection, connect
+from connector.assembly.asked_answers import answers_path
+from connector.cli.failure_text import ExitCode
+from connector.cli.json_output import print_json
+from connector.cli.screen import TextTable, say, show
+from connector.clock import SystemClock
+from connector.closing.bypass import NO_BYPASS, Bypass
+from connector.dataverse.diagnosis import Diagnosis
+from connector.dataverse.metadata import BYPASS_PRIVILEGE
+from connector.dataverse.webapi import Endpoint
+from connector.errors import ConnectorError
+from connector.organization.capture_model import AnswerFact
+from connector.organization.capture_reading import caller_mark
+from connector.organization.kept_answers import KeptAnswers, write_answers
+from connector.organization.probes import QUESTIONS, Probes, changes
+from connector.organization.sample_records import SampleRecords
+from connector.settings.settings import Settings
+
+_WARNING = (
+    "About ten change sets are sent to {base_url} that cannot succeed: each asks something and ends in a write that is "
+    "impossible, so the organization undoes all of it. {logic}Locks are held for a moment and numbers of a "
+    "sequence may be used up. Before and after, all rows concerned are read and compared."
+)
+_RUNS = (
+    "This user may not leave out the organization's own logic ({privilege} is missing): its synchronous plug-ins run "
+    "before that, and what they send to other systems is not undone. "
+)
+_LEFT_OUT = "The organization's own synchronous logic is left out. "
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """What was asked for: the opportunity (None: make one), the file for the answers besides, who agreed."""
+
+    opportunity_id: UUID | None
+    out: Path | None
+    agreed: bool
+    as_json: bool
+
+
+def probe(settings: Settings, request: ProbeRequest) -> int:
+    """Ask, show the answers, keep them, and return the exit code; 1 when anything changed."""
+    with connect(settings) as connection:
+        diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
+        user = diagnosis.acting_user()
+        may_bypass = bool(diagnosis.held_privileges(user, [BYPASS_PRIVILEGE]))
+        logic = _LEFT_OUT if may_bypass else _RUNS.format(privilege=BYPASS_PRIVILEGE)
+        say(_WARNING.format(base_url=connection.base_url, logic=logic), sys.stderr)
+        if not request.agreed and not _agrees():
+            return ExitCode.REFUSED
+        bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
+        endpoint = Endpoint(connection.base_url, settings.impersonate, bypass=bypass)
+        rows, answers, changed = _asked(connection, endpoint, request.opportunity_id)
+        kept = KeptAnswers(
+            asked=SystemClock().now(), version=diagnosis.version(), caller=caller_mark(user), rows=tuple(answers)
+        )
+    for path in (answers_path(settings), request.out):
+        if path is not None:
+            write_answers(path, kept)
+    _show(kept, rows, changed, as_json=request.as_json)
+    return ExitCode.FAILED if changed else ExitCode.DONE
+
+
+def _agrees() -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on, so nothing was sent. Agree with --yes.")
+    return click.confirm("Ask now?", default=False, err=True)
+
+
+def _asked(
+    connection: Connection, endpoint: Endpoint, opportunity_id: UUID | None
+) -> tuple[int, list[AnswerFact], list[str]]:
+    """Return how many rows were compared, the answers, and what changed; a failure comes after what changed."""
+    samples = SampleRecords(connection.handler, endpoint)
+    left: list[str] = []
+    try:
+        key = opportunity_id if opportunity_id is not None else samples.make()
+        probes = Probes(connection.handler, endpoint, connection.organization, key)
+        before = probes.state()
+        try:
+            answers = list(probes.answers())
+        except ConnectorError:
+            for change in changes(before, probes.state()):
+                say(f"CHANGED: {change}", sys.stderr)
+            raise
+        changed = changes(before, probes.state())
+    finally:
+        left = samples.remove()
+        for sentence in left:
+            say(sentence, sys.stderr)
+    return len(before), answers, changed + left
+
+
+def _show(kept: KeptAnswers, rows: int, changed: list[str], *, as_json: bool) -> None:
+    if as_json:
+        answers = [{**row.model_dump(), "text": QUESTIONS[row.question]} for row in kept.rows]
+        print_json({"status": "changed" if changed else "asked", "rows_compared": rows, "changed": changed,
+                    "answers": answers})  # fmt: skip
+        return
+    for change in changed:
+        say(f"CHANGED: {change}")
+    cells = tuple((QUESTIONS[row.question], row.value, row.code) for row in kept.rows)
+    show(TextTable("What the organization answered", ("question", "answer", "code"), cells), sys.stdout)
+    if not changed:
+        say(f"Nothing changed: {rows} rows and their versions are as before. The answers are kept.")

@@ -1,0 +1,135 @@
+"""The answers of probes, kept per organization and caller: what a plan rests on, and when they are too old."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from connector.errors import InputError
+from connector.organization.capture_model import AnswerFact, Name
+
+OLD = timedelta(days=30)
+"""After so long an answer is asked again."""
+ASSUMED = {
+    "actions_in_set": ("accepted", "documented", "a change set takes all that a close sends"),
+    "draft_close": ("refused", "documented", "CloseQuote does not take a draft"),
+    "drafts_block": ("yes", "documented", "drafts block the close of the opportunity"),
+    "activity_id": ("honored", "assumed", "a close activity gets the id chosen for it"),
+    "parts": ("1000", "documented", "a change set takes 1,000 parts"),
+}
+"""What a plan takes for true where nobody asked: the answer, how it is known, and as a sentence.
+
+Sources: execute-batch-operations-using-web-api; *Close a quote* and *Close an opportunity as won or lost*."""
+
+
+class KeptAnswers(BaseModel):
+    """What one caller's probes answered in one organization, and when."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    answers: Literal[1] = 1
+    asked: AwareDatetime
+    version: Name
+    caller: Name
+    rows: tuple[AnswerFact, ...]
+
+    def value(self, question: str) -> str:
+        """Return the answer to a question; empty where it was not answered."""
+        known = {row.question: row.value for row in self.rows}
+        value = known.get(question, "")
+        return "" if value in ("unknown", "logic") else value
+
+    def stale(self, now: datetime, version: str = "", caller: str = "") -> str:
+        """Return why the answers should be asked again; empty while they are good."""
+        if now - self.asked > OLD:
+            return f"they are {(now - self.asked).days} days old"
+        if version and version != self.version:
+            return f"the organization is now version {version}, then it was {self.version}"
+        return "another user asked" if caller and caller != self.caller else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Something that a plan takes for true, and how it is known: asked, documented or assumed."""
+
+    fact: str
+    value: str
+    known: str
+    asked: str = ""
+
+    def data(self) -> dict[str, str]:
+        """Return it as plain data."""
+        return {"fact": self.fact, "value": self.value, "known": self.known} | (
+            {"on": self.asked} if self.asked else {}
+        )
+
+
+def basis_of(kept: KeptAnswers | None) -> list[Basis]:
+    """Return what plans rest on with these answers."""
+    found = []
+    for question, (value, known, sentence) in ASSUMED.items():
+        answer = kept.value(question) if kept else ""
+        day = f"{kept.asked:%Y-%m-%d}" if kept and answer else ""
+        found.append(Basis(sentence, answer or value, "asked" if answer else known, day))
+    return found
+
+
+def basis_text(kept: KeptAnswers | None) -> str:
+    """Return what plans rest on with these answers, in words: asked, documented, assumed."""
+    basis, parts = basis_of(kept), []
+    for known in ("asked", "documented", "assumed"):
+        facts = [
+            each.fact if each.value == ASSUMED[question][0] else f"not so: {each.fact} ({each.value})"
+            for question, each in zip(ASSUMED, basis, strict=True)
+            if each.known == known
+        ]
+        if facts:
+            day = f" ({kept.asked:%Y-%m-%d})" if kept and known == "asked" else ""
+            parts.append(f"{known}{day}: {'; '.join(facts)}")
+    return ". ".join(parts)
+
+
+def answers_file(folder: Path, organization: str, caller: str) -> Path:
+    """Return where the answers for a caller of an organization are kept; the name gives neither away."""
+    mark = hashlib.sha256(f"{organization}\n{caller}".encode()).hexdigest()[:24]
+    return folder / f"{mark}.json"
+
+
+def read_answers(path: Path) -> KeptAnswers | None:
+    """Return the answers in a file; None when there is none. Raises InputError for a file that is not as written."""
+    try:
+        return KeptAnswers.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The answers in {path} cannot be read.", remedy="Delete the file, and ask again with `doctor --probe`."
+        ) from error
+
+
+def write_answers(path: Path, kept: KeptAnswers) -> None:
+    """Keep the answers in a file. Raises InputError where that cannot be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The answers cannot be kept in {path}: {error.strerror or error}.") from error
+
+
+def used(kept: KeptAnswers | None) -> Mapping[str, object]:
+    """Return what follows for how closes are sent: `atomic`, `direct_drafts`, `parts`; what nobody asked is absent."""
+    if kept is None:
+        return {}
+    found: dict[str, object] = {}
+    if kept.value("actions_in_set") == "refused":
+        found["atomic"] = False
+    if kept.value("draft_close") == "accepted":
+        found["direct_drafts"] = True
+    if (parts := kept.value("parts")).isdigit():
+        found["parts"] = int(parts)
+    return found

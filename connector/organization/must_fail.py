@@ -1,0 +1,72 @@
+"""Asks by a change set that must fail: the question first, a write that cannot succeed last.
+
+A change set is rolled back whole when one part fails, and the Content-ID of the one error part says how far it came
+(execute-batch-operations-using-web-api). The last part changes a row that does not exist, with `If-Match: *`, which
+forbids to create it. Synchronous logic of the organization runs before the rollback, and may call out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from connector.dataverse.answers import error_from
+from connector.dataverse.batch import Applied, ChangeSet, Missing, match_change_sets, read_batch, write_batch
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import Effect, Forbidden, ServiceError, Throttled, Unanswered, Unauthorized
+from connector.handler import Handler
+
+_SUBJECT = "Asking by a change set that must fail"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSet:
+    """How far a change set of `size` parts came before the part that cannot succeed; `error` is what stopped it.
+
+    `index` is the part that failed, None where the answer does not say; `reached_end` tells that all questions passed.
+    """
+
+    size: int
+    index: int | None
+    error: ServiceError
+
+    @property
+    def reached_end(self) -> bool:
+        """Whether nothing but the impossible write failed."""
+        return self.index == self.size
+
+
+class NotFailed(Unanswered):
+    """A change set that cannot succeed was answered with a success: what it asked may have been done."""
+
+
+def impossible(endpoint: Endpoint) -> Operation:
+    """Return the write that cannot succeed."""
+    return Operation("PATCH", f"opportunities({endpoint.new_id()})", '{"description":"a probe"}', "*")
+
+
+def ask_set(
+    handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], correlation: UUID | None = None
+) -> FailedSet:
+    """Return how far `operations` come in one change set whose last part fails.
+
+    Raises NotFailed when nothing failed, Forbidden for a caller who may not write these records at all, and
+    what the service answers instead of the batch.
+    """
+    boundary = f"batch_{endpoint.new_id()}"
+    parts = (*operations, impossible(endpoint))
+    body = write_batch([ChangeSet(parts)], boundary, endpoint.write_headers())
+    response = handler(endpoint.batch(body, boundary, correlation))
+    answers = read_batch(response)
+    if answers is None:
+        raise error_from(response, _SUBJECT) if response.status >= 400 else Unanswered(f"{_SUBJECT}: no answer came.")
+    (fate,) = match_change_sets(answers, [len(parts)])
+    if isinstance(fate, Applied):
+        raise NotFailed(f"{_SUBJECT}: nothing failed, so what it asked may have been done.")
+    if isinstance(fate, Missing):
+        raise Unanswered(f"{_SUBJECT}: its answer is not there, or is not one to it.")
+    error = error_from(fate.response, _SUBJECT)
+    if isinstance(error, Forbidden | Unauthorized | Throttled) or error.effect is not Effect.NONE:
+        raise error
+    return FailedSet(len(operations), fate.index, error)

@@ -1,0 +1,242 @@
+"""What is asked of an organization by change sets that must fail, on one open opportunity, and what the answers mean.
+
+Each set is made of the steps that a real plan of this opportunity has, as they would be sent. Before and after, the
+opportunity, its quotes and all their close activities are read with their versions: any change would show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from connector.closing.model import (
+    DraftPolicy,
+    Intent,
+    OpportunityState,
+    Outcome,
+    Plan,
+    QuoteState,
+    Snapshot,
+    Step,
+    StepKind,
+)
+from connector.closing.organization import Organization
+from connector.closing.plan import plan_close
+from connector.dataverse.answers import decoding
+from connector.dataverse.reading import Row, read_rows
+from connector.dataverse.webapi import Endpoint, Operation, operation_of
+from connector.errors import InputError, ServiceError
+from connector.handler import Handler
+from connector.organization.capture_model import AnswerFact
+from connector.organization.must_fail import FailedSet, ask_set, impossible
+
+QUESTIONS = {
+    "actions_in_set": "Does a change set take all that a close sends?",
+    "draft_close": "Does CloseQuote take a draft quote?",
+    "drafts_block": "Do draft quotes block the close of the opportunity?",
+    "activity_id": "Does a close activity get the id that was chosen for it?",
+    "minus_one": "Does the service take Status -1?",
+    "other_currency": "Does a close activity take a currency other than the opportunity's?",
+    "close_currency": "Which currency do the newest close activities have?",
+    "parts": "How many parts does a change set take?",
+}
+"""Every question by its name, for people."""
+SIZES = (999, 300, 100, 30, 10)
+"""Parts of a change set that are tried, the most that is documented first (with the impossible one it is 1,000)."""
+_NEWEST = 50
+_SUBJECT = "Reading what a probe must not change"
+
+
+class Probes:
+    """Asks about one opportunity through `handler`; `endpoint` says what the writes leave out of the own logic."""
+
+    def __init__(self, handler: Handler, endpoint: Endpoint, organization: Organization, opportunity_id: UUID) -> None:
+        self._handler = handler
+        self._endpoint = endpoint
+        self._opportunity_id = opportunity_id
+        self._snapshot = _fit(organization, opportunity_id)
+        plan = plan_close(
+            self._snapshot, Intent(opportunity_id, Outcome.WON, drafts=DraftPolicy.ACTIVATE), organization.metadata()
+        )
+        assert isinstance(plan, Plan)  # an open opportunity with the way for drafts is never refused
+        self._steps = plan.steps
+
+    def state(self) -> dict[str, str]:
+        """Return the version of each row that a close could touch, by table and id."""
+        quotes = [quote.id for quote in self._snapshot.quotes]
+        sets = [
+            ("opportunity", "opportunities", "opportunityid", [self._opportunity_id]),
+            ("opportunityclose", "opportunitycloses", "opportunityid", [self._opportunity_id]),
+            ("quote", "quotes", "opportunityid", [self._opportunity_id]),
+            ("quoteclose", "quotecloses", "quoteid", quotes),
+        ]
+        versions = {}
+        for table, entity_set, column, ids in sets:
+            values = ",".join(f"'{id_}'" for id_ in ids)
+            condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
+            operation = Operation("GET", f"{entity_set}?$select=statecode,statuscode,versionnumber&$filter={condition}")
+            key = "activityid" if table.endswith("close") else f"{table}id"
+            for row in read_rows(self._handler, self._endpoint, operation, _SUBJECT):
+                with decoding(_SUBJECT):
+                    state = f"state {row['statecode']}, status reason {row['statuscode']}"
+                    versions[f"{table} {row[key]}"] = f"version {row['versionnumber']}, {state}"
+        return versions
+
+    def answers(self) -> Iterator[AnswerFact]:
+        """Yield the answer to each question; raises as `ask_set`."""
+        whole = self._ask(self._steps)
+        accepted = whole.reached_end
+        by_logic = bool(whole.error.origin.plug_in) and not accepted
+        yield _answer("actions_in_set", "accepted" if accepted else "logic" if by_logic else "refused", whole)
+        single = not accepted and not by_logic and whole.index == self._index_of_action()
+        yield self._of_drafts(single=single)
+        yield self._of_block(single=single)
+        yield self._of_ids() if accepted else AnswerFact(question="activity_id", value="unknown")
+        minus = self._ask(self._with_status(-1)) if accepted else None
+        yield _passes("minus_one", minus)
+        yield from self._of_currencies(accepted=accepted)
+        yield self._of_size()
+
+    # --- one question each ---
+
+    def _of_drafts(self, *, single: bool) -> AnswerFact:
+        draft = next(quote for quote in self._snapshot.quotes if quote.state is QuoteState.DRAFT)
+        step = next((s for s in self._steps if s.kind is StepKind.CLOSE_QUOTE and s.record_id == draft.id), None)
+        if step is None or single:
+            return AnswerFact(question="draft_close", value="unknown")
+        return _passes("draft_close", self._ask([step]))
+
+    def _of_block(self, *, single: bool) -> AnswerFact:
+        drafts = {quote.id for quote in self._snapshot.quotes if quote.state is QuoteState.DRAFT}
+        left = [step for step in self._steps if step.record_id not in drafts]
+        if single:
+            return AnswerFact(question="drafts_block", value="unknown")
+        reply = self._ask(left)
+        if reply.reached_end:
+            return _answer("drafts_block", "no", reply)
+        return _answer("drafts_block", "yes" if reply.index == len(left) - 1 else "unknown", reply)
+
+    def _of_ids(self) -> AnswerFact:
+        """Ask with the chosen id, then without it: only the first may find the activity under that id."""
+        close = self._steps[-1]
+        found = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
+        operations = [operation_of(step) for step in self._steps]
+        chosen = ask_set(self._handler, self._endpoint, [*operations, found])
+        control = ask_set(self._handler, self._endpoint, [*operations[:-1], _without_id(operations[-1]), found])
+        if control.index != len(operations) or chosen.index is None:
+            return AnswerFact(question="activity_id", value="unknown", code=chosen.error.code)
+        return _answer("activity_id", "honored" if chosen.reached_end else "ignored", chosen)
+
+    def _of_currencies(self, *, accepted: bool) -> Iterator[AnswerFact]:
+        own = str(self._snapshot.opportunity.currency_id or "")
+        rows = self._rows("transactioncurrencies?$select=isocurrencycode&$filter=statecode%20eq%200")
+        other = next((str(row["transactioncurrencyid"]) for row in rows if row["transactioncurrencyid"] != own), "")
+        reply = None
+        if accepted and own and other:
+            operations = [operation_of(step) for step in self._steps]
+            bind = {"transactioncurrencyid@odata.bind": f"/transactioncurrencies({other})"}
+            reply = ask_set(self._handler, self._endpoint, [*operations[:-1], _binding(operations[-1], bind)])
+        yield _passes("other_currency", reply)
+        newest = self._rows(
+            f"opportunitycloses?$select=_transactioncurrencyid_value,_opportunityid_value&$orderby=createdon%20desc"
+            f"&$top={_NEWEST}&$expand=opportunityid($select=_transactioncurrencyid_value)"
+        )
+        same = {
+            row["_transactioncurrencyid_value"] == row["opportunityid"]["_transactioncurrencyid_value"]
+            for row in newest
+            if row.get("opportunityid")
+        }
+        value = "unknown" if not same else "opportunity" if same == {True} else "other"
+        yield AnswerFact(question="close_currency", value=value)
+
+    def _of_size(self) -> AnswerFact:
+        for size in SIZES:
+            try:
+                ask_set(self._handler, self._endpoint, [impossible(self._endpoint)] * size)
+            except ServiceError as error:
+                code = error.code
+                if not 400 <= error.status < 500 or error.status in (401, 403, 429):
+                    raise
+            else:
+                return AnswerFact(question="parts", value=str(size + 1))
+        return AnswerFact(question="parts", value="unknown", code=code)
+
+    # --- ways to ask ---
+
+    def _ask(self, steps: Sequence[Step]) -> FailedSet:
+        operations = [_operation(step) for step in steps]
+        return ask_set(self._handler, self._endpoint, operations, self._opportunity_id)
+
+    def _with_status(self, status: int) -> list[Step]:
+        return [*self._steps[:-1], replace(self._steps[-1], status=status)]
+
+    def _index_of_action(self) -> int:
+        return next(index for index, step in enumerate(self._steps) if step.kind is not StepKind.ACTIVATE_QUOTE)
+
+    def _rows(self, path: str) -> list[Row]:
+        return read_rows(self._handler, self._endpoint, Operation("GET", path), "Reading currencies")
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Return a sentence for each row that is not as it was."""
+    return [
+        f"{row} was {before.get(row, 'not there')} and is {after.get(row, 'not there')}."
+        for row in sorted(before.keys() | after.keys())
+        if before.get(row) != after.get(row)
+    ]
+
+
+def _fit(organization: Organization, opportunity_id: UUID) -> Snapshot:
+    """Return the opportunity with its quotes. Raises InputError where nothing can be asked on it."""
+    snapshot = organization.observe([opportunity_id]).get(opportunity_id)
+    remedy = "Name an open opportunity with a draft and an active quote, or let --make-one make one in a sandbox."
+    if snapshot is None:
+        raise InputError(
+            f"There is no opportunity {opportunity_id} that this user may see; nothing was sent.", remedy=remedy
+        )
+    if snapshot.opportunity.state is not OpportunityState.OPEN:
+        name = snapshot.opportunity.state.name.lower()
+        raise InputError(f"The opportunity {opportunity_id} is {name}, not open; nothing was sent.", remedy=remedy)
+    for state in (QuoteState.DRAFT, QuoteState.ACTIVE):
+        if all(quote.state is not state for quote in snapshot.quotes):
+            raise InputError(
+                f"The opportunity {opportunity_id} has no {state.name.lower()} quote; nothing was sent.", remedy=remedy
+            )
+    return snapshot
+
+
+def _answer(question: str, value: str, reply: FailedSet) -> AnswerFact:
+    return AnswerFact(question=question, value=value, code="" if reply.reached_end else reply.error.code)
+
+
+def _passes(question: str, reply: FailedSet | None) -> AnswerFact:
+    """Return `accepted` or `refused` of the one question that a set asks by its last step."""
+    if reply is None or reply.index is None:
+        return AnswerFact(question=question, value="unknown")
+    if reply.error.origin.plug_in and not reply.reached_end:
+        return _answer(question, "logic", reply)
+    if not reply.reached_end and reply.index != reply.size - 1:
+        return _answer(question, "unknown", reply)
+    return _answer(question, "accepted" if reply.reached_end else "refused", reply)
+
+
+def _operation(step: Step) -> Operation:
+    """Return a step as an operation; its status may be -1, which no plan has."""
+    if step.status != -1:
+        return operation_of(step)
+    operation = operation_of(replace(step, status=0))
+    return replace(operation, body=json.dumps({**json.loads(operation.body), "Status": -1}))
+
+
+def _without_id(operation: Operation) -> Operation:
+    return _binding(operation, {}, drop=("activityid",))
+
+
+def _binding(operation: Operation, more: dict[str, str], drop: tuple[str, ...] = ()) -> Operation:
+    """Return a close with other columns of its activity."""
+    body = json.loads(operation.body)
+    parameter = next(name for name in body if name != "Status")
+    kept = {name: value for name, value in body[parameter].items() if name not in (*drop, *more)}
+    return replace(operation, body=json.dumps({**body, parameter: {**kept, **more}}))

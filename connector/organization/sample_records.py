@@ -1,0 +1,82 @@
+"""Makes an opportunity with a draft and an active quote in a sandbox, to ask on, and removes all of it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from uuid import UUID
+
+from connector.dataverse.answers import decoding, expect
+from connector.dataverse.reading import read_object
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.errors import ConnectorError, InputError, NotFound, Unanswered
+from connector.handler import Handler
+
+NAME = "Probe of the close connector"
+_TESTING = frozenset(
+    ("CustomerTest", "CustomerFreeTest", "CustomerPreview", "TestDrive", "EmailTrial", "Developer", "Trial")
+)
+"""Kinds of environments in which records may be made to be asked on (OrganizationType, Web API reference)."""
+_SUBJECT = "Making records to ask on"
+
+
+class SampleRecords:
+    """The records that were made through `handler`; `remove` deletes exactly those."""
+
+    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
+        self._handler = handler
+        self._endpoint = endpoint
+        self._made: list[str] = []
+
+    def make(self) -> UUID:
+        """Make a customer, an opportunity and two quotes; returns the opportunity's id.
+
+        Raises InputError, before anything is made, unless the organization says that it is a sandbox or a trial.
+        """
+        self._require_sandbox()
+        account = self._add("accounts", "accountid", {})
+        customer = {"customerid_account@odata.bind": f"/accounts({account})"}
+        opportunity = self._add("opportunities", "opportunityid", customer)
+        for _ in range(2):
+            quote = self._add(
+                "quotes", "quoteid", {**customer, "opportunityid@odata.bind": f"/opportunities({opportunity})"}
+            )
+        self._send("PATCH", f"quotes({quote})", {"statecode": 1, "statuscode": 2})
+        return opportunity
+
+    def remove(self) -> list[str]:
+        """Delete what was made, the youngest first; returns a sentence for each record that could not be."""
+        left = []
+        for path in reversed(self._made):
+            try:
+                self._send("DELETE", path, None)
+            except NotFound:
+                continue
+            except ConnectorError as error:
+                left.append(f"{path} was made to ask on and could not be removed: {error.message}")
+        return left
+
+    def _require_sandbox(self) -> None:
+        function = "RetrieveCurrentOrganization(AccessType=Microsoft.Dynamics.CRM.EndpointAccessType'Default')"
+        data = read_object(self._handler, self._endpoint, Operation("GET", function), _SUBJECT)
+        with decoding(_SUBJECT):
+            kind = str(data["Detail"].get("OrganizationType", "unknown"))
+        if kind not in _TESTING:
+            raise InputError(
+                f"Records are made only in a sandbox or a trial, and this organization is of the kind {kind}; nothing "
+                "was made.",
+                remedy="Name an open opportunity with a draft and an active quote instead.",
+            )
+
+    def _add(self, entity_set: str, key: str, values: dict[str, str]) -> UUID:
+        identity = self._endpoint.new_id()
+        self._made.append(f"{entity_set}({identity})")  # before it is sent: a lost answer must leave nothing behind
+        self._send("POST", entity_set, {key: str(identity), "name": NAME, **values})
+        return identity
+
+    def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
+        operation = Operation(method, path, json.dumps(body) if body is not None else "")
+        response = self._handler(self._endpoint.request(operation))
+        if response.status >= 300:
+            expect(response, _SUBJECT)
+            raise Unanswered(f"{_SUBJECT}: {path} was answered with {response.status}.")
