@@ -40,6 +40,11 @@ class Source:
     limit: int | None = None
     strict: bool = False
 
+    @property
+    def pilot(self) -> int | None:
+        """Return how many of the rows are done before the job stops; None for all."""
+        return self.limit if self.file is not None else None
+
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises InputError."""
         if self.file is None:

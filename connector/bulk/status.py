@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,7 @@ from connector.bulk.results import result_data
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.clock import SystemClock
+from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
@@ -36,6 +37,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "state": job.state.value,
         "desired_state": job.desired_state.value,
         **counts.data(),
+        **limits_data(ledger, job, counts),
         "reasons": reasons_data(counts),
         "tried_later": [
             {"reason": reason, "count": count, "seconds": round(seconds, 1)}
@@ -53,6 +55,19 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
     last = budgets.recall(f"job {job.name}")
     data["governor"] = together(told or ([last] if last else []))
     return data
+
+
+def limits_data(ledger: Ledger, job: Job, counts: Counts) -> dict[str, object]:
+    """Return what a person allows the job, how much of it is used, and whether it waits or has ended because of it."""
+    limits, now = JobLimits.of(job.options), ledger.clock.now()
+    ready = job.state is JobState.READY
+    opens_at = limits.opens_at(now) if ready and job.desired_state is DesiredState.RUN else None
+    return {
+        "limits": limits.data(),
+        "limit_reached": limits.reached(now, counts, job.operations) or ledger.paused_by(job) if ready else "",
+        "sleeps_until": None if opens_at is None else opens_at.astimezone(UTC).isoformat(),
+        "operations": job.operations,
+    }
 
 
 def together(told: Sequence[SavedState]) -> dict[str, object] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from datetime import datetime
 
 WINDOWS = sys.platform == "win32"
 
@@ -14,9 +16,40 @@ BINDS = {
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
     "rows": "nothing: no rows wait to be sent",
+    "at_most": "the rate that was set (--at-most)",
+    "in_flight": "the requests at once that were set (--in-flight)",
     "waiting": "the wait that the service asked for (Retry-After)",
 }
 """What holds the rate, for people."""
+
+
+_LIMITS = {
+    "window": "in the hours {}",
+    "until": "until {}",
+    "at_most": "at most {}",
+    "in_flight": "{} requests at once",
+    "leave": "{} rows stay to be done",
+    "max_operations": "at most {} operations",
+}
+
+
+def limits_words(limits: object) -> str:
+    """Return the limits of a job for people, as its data has them; empty where there are none."""
+    assert isinstance(limits, Mapping)
+    return ", ".join(_LIMITS[str(name)].format(_limit_words(name, value)) for name, value in limits.items())
+
+
+def _limit_words(name: str, value: object) -> str:
+    if isinstance(value, list):
+        return " and ".join(value)
+    if name == "until":
+        return moment_words(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def moment_words(text: object) -> str:
+    """Return a moment of JSON as the clock of this machine shows it, with the day of the week."""
+    return f"{datetime.fromisoformat(str(text)).astimezone():%a %Y-%m-%d %H:%M}"
 
 
 def command_line(*words: str) -> str:

@@ -11,8 +11,10 @@ from connector.bulk.job_rules import checked_name, finished_before, may_begin, m
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
+from connector.bulk.words import limits_words, moment_words
 from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import show_counts, show_jobs
+from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.plan_view import SECONDS_PER_STEP, say_moved, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
@@ -29,6 +31,7 @@ from connector.cli.run_options import (
     yes_option,
 )
 from connector.clock import SystemClock
+from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
@@ -85,6 +88,7 @@ def plan(
 @keep_going_option
 @yes_option
 @dry_run_option
+@limit_options
 @bypass_options
 @run_options
 @click.pass_context
@@ -120,12 +124,18 @@ def run(
                 if job.finished is not None:
                     click.echo(finished_before(job), err=True)
                 may_go_on(ledger, job, ledger.counts(job_name).open)
+                take_up(context, ledger, job, settings, rows=source.pilot)
             else:
                 count = sum(1 for _ in rows())
+                limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
                 question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
                 agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
                 ledger.create(
-                    job_name, rows(), options=source.data() | started_by(), organization=connection.base_url, who=who()
+                    job_name,
+                    rows(),
+                    options={**source.data(), **started_by(), KEPT_AS: limits.data()},
+                    organization=connection.base_url,
+                    who=who(),
                 )
         return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
 
@@ -135,12 +145,24 @@ def run(
 @click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
 @keep_going_option
 @yes_option
+@all_limit_options
 @bypass_options
 @run_options
-def resume(*, name: str, join: bool, keep_going: bool, yes: bool, as_json: bool, env_file: Path | None) -> int:
+@click.pass_context
+def resume(
+    context: click.Context,
+    *,
+    name: str,
+    join: bool,
+    keep_going: bool,
+    yes: bool,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
     """Go on with a job that was paused, stopped or broken off.
 
-    It may have been begun on another machine, if the store is one that machines share.
+    It may have been begun on another machine, if the store is one that machines share. Its limits stay, unless others
+    are given; a `--limit` that is reached is over.
     """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
@@ -149,9 +171,38 @@ def resume(*, name: str, join: bool, keep_going: bool, yes: bool, as_json: bool,
         may_go_on(ledger, ledger.job(name), left)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
+        take_up(context, ledger, ledger.job(name), settings)
         if ledger.job(name).desired_state is not DesiredState.RUN:
             ledger.set_desired_state(name, DesiredState.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json, keep_going=keep_going)
+
+
+@bulk.command("set", epilog=examples("bulk set june --at-most 20/s", "bulk set june --window none --until 06:00"))
+@job_argument()
+@all_limit_options
+@run_options
+@click.pass_context
+def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
+    """Change the limits of a job, also while it runs.
+
+    Hours, rate, requests at once, rows and operations; `none` takes a limit away. Who works on the job, on whatever
+    machine, obeys within seconds.
+    """
+    settings = read_settings(env_file)
+    with opened(settings) as ledger:
+        job = ledger.whole(name)
+        if says_limits(context):
+            pending = ledger.counts(name).of(ItemStatus.PENDING)
+            before = JobLimits.of(job.options)
+            job = ledger.set_limits(name, limits_of(context, before, pending, settings, ledger.clock.now()))
+        data = status_data(ledger, job)
+    if as_json:
+        print_json(data)
+    else:
+        click.echo(f"Job {name}: {limits_words(data['limits']) or 'no limits'}.")
+        if data["sleeps_until"]:
+            click.echo(f"It sleeps until {moment_words(data['sleeps_until'])}.")
+    return ExitCode.DONE
 
 
 @bulk.command(epilog=examples("bulk pause june"))
@@ -254,30 +305,13 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
     Exit code 1 on any mismatch.
     """
-    from connector.bulk.reconcile import Reconciliation
+    from connector.cli.bulk.reconcile_view import show_reconciliation
 
     settings = read_settings(env_file)
     with opened(settings) as ledger, connect(settings) as connection:
         job = ledger.job(name)
         same_organization(job, connection.base_url)
-        counts = ledger.counts(name)
-        compared = Reconciliation(ledger, job, connection.organization)
-        found = [each.data() for each in compared.mismatches()]
-    checked, later, unread = compared.checked, compared.later, dict(compared.unread)
-    if as_json:
-        data = {"job": name, "checked": checked, "mismatches": found, "open": counts.open}
-        print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
-    else:
-        for each in found:
-            click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
-        result = f"{len(found):,} do not match" if found else "all match"
-        click.echo(f"{rows_of(checked)} checked: {result}.")
-        if later:
-            click.echo(f"{rows_of(later)} left by other jobs since: reconcile those.")
-        if unread:
-            names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
-            click.echo(f"Not compared, since it stands in close activities: {names}.")
-    return ExitCode.FAILED if found else ExitCode.DONE
+        return show_reconciliation(ledger, job, connection, as_json=as_json)
 
 
 @bulk.command(epilog=examples("bulk undo june"))
@@ -306,7 +340,7 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 undoing,
                 rows,
                 kind=JobKind.REOPEN,
-                options={**job.options, **started_by()},
+                options={**job.options, **started_by(), KEPT_AS: {}},
                 organization=job.organization,
                 undoes=name,
                 who=who(),

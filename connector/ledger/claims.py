@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Self
@@ -10,10 +11,11 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.ledger.database import Database, SqlRow, Transaction, Value
 from connector.ledger.intents import intent_from, report_bytes
+from connector.ledger.job_limits import JobLimits, affordable, saved_up
 from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, JobKind, Receipt, WorkerLost
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.schema import ROW_BITS, ROW_MASK, item_id
-from connector.ledger.tally import add_to_tally, note
+from connector.ledger.tally import TALLY, add_to_tally, counts_from, note
 
 LONGEST_WAIT = 900.0
 """Seconds after which a failed item is tried again at the latest; what is due later than that was dated by a clock
@@ -70,6 +72,11 @@ class Worker:
         rows = self._database.rows("SELECT desired_state FROM job WHERE id = ?", (job.id,))
         return DesiredState(rows[0][0]) if rows else DesiredState.CANCEL
 
+    def limits(self, job: Job) -> tuple[JobLimits, int]:
+        """Return what the job may do now, and how many operations it has used."""
+        rows = self._database.rows("SELECT options, operations FROM job WHERE id = ?", (job.id,))
+        return (JobLimits.of(json.loads(rows[0][0])), rows[0][1]) if rows else (JobLimits(), 0)
+
     def claim(self, job: Job, most: int) -> list[Item]:
         """Take up to `most` items, those that were never tried first; it is committed when this returns.
 
@@ -79,11 +86,13 @@ class Worker:
         self._liveness.reap()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            going = transaction.rows(
-                "SELECT 1 FROM job WHERE id = ? AND state = 'ready' AND desired_state = 'run'", (job.id,)
-            )
-            rows = self._claimable(transaction, job.id, min(most, MOST_AT_ONCE)) if going else []
+            now = self._clock.now().timestamp()
+            most, fresh, allowance = self._allowed(transaction, job, min(most, MOST_AT_ONCE), now)
+            rows = self._claimable(transaction, job.id, most, fresh) if most else []
             take(transaction, self.id, rows)
+            if allowance is not None:
+                left = (allowance - len(rows), now, job.id)
+                transaction.run("UPDATE job SET allowance = ?, allowed_at = ? WHERE id = ?", left)
             self.heartbeat(transaction)
         return [claimed(item, job.kind, job.name) for item in rows]
 
@@ -145,8 +154,44 @@ class Worker:
 
     # Inside a transaction: items first, then tally, job, worker, so that no two wait for each other.
 
-    def _claimable(self, transaction: Transaction, job: int, most: int) -> list[SqlRow]:
-        pending = transaction.rows(PENDING + self._database.skip_locked, (job, most))
+    def _allowed(self, transaction: Transaction, job: Job, most: int, now: float) -> tuple[int, int, float | None]:
+        """Return how many items of a job may be claimed, how many of them untried ones, and what its rate allows."""
+        found = transaction.rows(
+            "SELECT options, operations, allowance, allowed_at FROM job"
+            " WHERE id = ? AND state = 'ready' AND desired_state = 'run'",
+            (job.id,),
+        )
+        if not found:
+            return 0, 0, None
+        options, operations, allowance, allowed_at = found[0]
+        limits = JobLimits.of(json.loads(options))
+        if limits.rate is None:
+            allowance = None
+        else:
+            allowance = saved_up(limits.rate, allowance, allowed_at or now, now)
+            most = min(most, int(allowance))
+        if limits.max_operations is None and limits.leave is None:
+            return most, most, allowance
+        counts = counts_from(transaction.rows(f"{TALLY} ?", (job.id,)))
+        most = max(0, min(most, affordable(limits, counts, operations)))
+        return most, min(most, max(0, counts.of(ItemStatus.PENDING) - (limits.leave or 0))), allowance
+
+    def spend(self, job: Job, operations: int) -> None:
+        """Add to what the job has used of the entitlement."""
+        with self._database.transaction() as transaction:
+            transaction.run("UPDATE job SET operations = operations + ? WHERE id = ?", (operations, job.id))
+            self.heartbeat(transaction)
+
+    def pause(self, job: Job, why: str) -> None:
+        """Pause the job because a limit of it is reached, unless a person wants something else of it by now."""
+        with self._database.transaction() as transaction:
+            if transaction.run(
+                "UPDATE job SET desired_state = 'pause' WHERE id = ? AND desired_state = 'run'", (job.id,)
+            ):
+                note(transaction, job.id, self._clock.now().timestamp(), DesiredState.PAUSE.value, {"limit": why})
+
+    def _claimable(self, transaction: Transaction, job: int, most: int, fresh: int) -> list[SqlRow]:
+        pending = transaction.rows(PENDING + self._database.skip_locked, (job, fresh))
         if len(pending) == most:
             return pending
         now = self._clock.now().timestamp()

@@ -152,7 +152,8 @@ class Row:
 class Job:
     """A job as the ledger has it. `digest` names its rows; `options` are plain data of those who run it.
 
-    `organization` is the `https://` address of the organization whose opportunities these are.
+    `organization` is the `https://` address of the organization whose opportunities these are, `operations` how many
+    requests it has used that count towards the entitlement.
     """
 
     id: int
@@ -167,6 +168,7 @@ class Job:
     undoes: str
     created: datetime
     finished: datetime | None
+    operations: int = 0
 
 
 @dataclass(frozen=True, slots=True)

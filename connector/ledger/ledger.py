@@ -24,6 +24,7 @@ from connector.errors import LedgerError
 from connector.ledger.claims import Worker
 from connector.ledger.database import Database, SqlRow
 from connector.ledger.intents import intent_from, report_from
+from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
     Counts,
     DesiredState,
@@ -40,7 +41,7 @@ from connector.ledger.jobs import (
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.load import NewJob, being_loaded, digest_of, discard, load, sweep
 from connector.ledger.schema import ROW_MASK, item_id
-from connector.ledger.tally import add_to_tally, note
+from connector.ledger.tally import TALLY, add_to_tally, counts_from, note
 
 LEASE = 30.0
 """Seconds without a sign of life after which a worker on another machine is taken for dead."""
@@ -48,7 +49,7 @@ LEASE = 30.0
 _NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 JOB_COLUMNS = (
     "job.id, job.name, job.kind, job.state, job.desired_state, job.total, job.digest, job.options, job.organization,"
-    " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished"
+    " (SELECT source.name FROM job AS source WHERE source.id = job.undoes), job.created, job.finished, job.operations"
 )
 RECORD_COLUMNS = (
     "item.id, item.opportunity, item.account, item.plan, item.status, item.reason, item.attempts, item.ended,"
@@ -167,6 +168,27 @@ class Ledger:
             transaction.run("UPDATE job SET desired_state = ? WHERE id = ?", (desired_state.value, job.id))
             note(transaction, job.id, self.now(), desired_state.value)
 
+    def set_limits(self, name: str, limits: JobLimits) -> Job:
+        """Say what a job may do from now on; who works on it sees it at the next claim or within seconds."""
+        job = self.job(name)
+        with self.database.transaction() as transaction:
+            transaction.exclude_claims()
+            options = {**self.job(name).options, KEPT_AS: limits.data()}
+            transaction.run(
+                "UPDATE job SET options = ?, allowance = NULL, allowed_at = NULL WHERE id = ?",
+                (json.dumps(options), job.id),
+            )
+            note(transaction, job.id, self.now(), KEPT_AS, limits.data())
+        return self.job(name)
+
+    def paused_by(self, job: Job) -> str:
+        """Return the name of the limit that paused a job; empty where a person did, or where it is not paused."""
+        if job.desired_state is not DesiredState.PAUSE:
+            return ""
+        last = "SELECT data FROM event WHERE job = ? AND kind = ? ORDER BY id DESC LIMIT 1"
+        rows = self.database.rows(last, (job.id, DesiredState.PAUSE.value))
+        return str(json.loads(rows[0][0]).get("limit", "")) if rows and rows[0][0] else ""
+
     def retry(self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,)) -> int:
         """Put the items with these results back to be done, their attempts forgotten; return how many."""
         if not statuses or not all(status.final for status in statuses):
@@ -201,17 +223,7 @@ class Ledger:
 
     def counts(self, name: str) -> Counts:
         """Return how many items have which status; kept with every commit, so asking is cheap at any size."""
-        rows = self.database.rows(
-            "SELECT status, reason, n FROM tally WHERE n <> 0 AND job = (SELECT id FROM job WHERE name = ?)", (name,)
-        )
-        by_status: dict[ItemStatus, int] = {}
-        reasons: dict[tuple[ItemStatus, str], int] = {}
-        for number, reason, count in rows:
-            status = ItemStatus(number)
-            by_status[status] = by_status.get(status, 0) + count
-            if reason:
-                reasons[status, reason] = count
-        return Counts(by_status, reasons)
+        return counts_from(self.database.rows(f"{TALLY} (SELECT id FROM job WHERE name = ?)", (name,)))
 
     def tried_later(self, name: str) -> list[tuple[str, int, float]]:
         """Return why how many items wait to be tried again, and in how many seconds the first of them is due."""
@@ -286,7 +298,7 @@ def _quoted(statuses: Sequence[ItemStatus]) -> str:
 
 def job_from(row: SqlRow) -> Job:
     """Return the job that JOB_COLUMNS were read of."""
-    id_, name, kind, state, desired_state, total, digest, options, organization, undoes, created, finished = row
+    id_, name, kind, state, desired_state, total, digest, options, organization, undoes, created, finished, used = row
     return Job(
         id=id_,
         name=name,
@@ -300,6 +312,7 @@ def job_from(row: SqlRow) -> Job:
         undoes=undoes or "",
         created=_moment(created),
         finished=None if finished is None else _moment(finished),
+        operations=used,
     )
 
 

@@ -106,6 +106,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE job SET tenant = 'development' WHERE owner LIKE 'developer:%'",
         "CREATE INDEX job_by_tenant ON job (tenant, id) WHERE key IS NOT NULL",
     ),
+    (  # what a job has used of its limits: operations, and rows that its rate allows now, saved up to a moment
+        "ALTER TABLE job ADD COLUMN operations {integer} NOT NULL DEFAULT 0",
+        "ALTER TABLE job ADD COLUMN allowance {real}",
+        "ALTER TABLE job ADD COLUMN allowed_at {real}",
+    ),
 )
 """MIGRATIONS[n] leads from version n to n + 1."""
 

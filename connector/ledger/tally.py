@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from connector.ledger.database import Transaction
-from connector.ledger.jobs import ItemStatus
+from connector.ledger.database import SqlRow, Transaction
+from connector.ledger.jobs import Counts, ItemStatus
 
 Changes = Mapping[tuple[ItemStatus, str], int]
 """By how much the number of items with this status and reason rises."""
+
+TALLY = "SELECT status, reason, n FROM tally WHERE n <> 0 AND job ="
+"""What `counts_from` reads; the job's id follows."""
+
+
+def counts_from(rows: Iterable[SqlRow]) -> Counts:
+    """Return the numbers of a job."""
+    by_status: dict[ItemStatus, int] = {}
+    reasons: dict[tuple[ItemStatus, str], int] = {}
+    for name, reason, count in rows:
+        status = ItemStatus(name)
+        by_status[status] = by_status.get(status, 0) + count
+        if reason:
+            reasons[status, reason] = count
+    return Counts(by_status, reasons)
 
 
 def add_to_tally(transaction: Transaction, job: int, changes: Changes) -> None:

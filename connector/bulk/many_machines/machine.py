@@ -25,6 +25,7 @@ from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.claims import Worker
+from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, Job, JobState, WorkerInfo
 from connector.ledger.ledger import Ledger
 from connector.ledger.user_slots import Slot, UserSlots
@@ -189,7 +190,9 @@ class Machine:
 
     def _may_work_on(self, job: Job) -> bool:
         ours = job.organization in {"", self._organization}
-        return ours and job.state is JobState.READY and job.desired_state is DesiredState.RUN
+        if not ours or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN:
+            return False
+        return JobLimits.of(job.options).opens_at(self._clock.now()) is None
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 
@@ -211,7 +214,8 @@ class Machine:
             if moment.desired_state.seen not in {"", *said}:
                 said.add(moment.desired_state.seen)
                 self._tell(f"{turn.job}: {moment.desired_state.seen}")
-            if self._stopping.is_set() or turn.user in self._leaving or self._clock.monotonic() > ends:
+            sleeps = moment.opens_at is not None
+            if self._stopping.is_set() or turn.user in self._leaving or sleeps or self._clock.monotonic() > ends:
                 run.stop()
 
         clients = [self._lanes[turn.user]]

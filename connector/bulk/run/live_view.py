@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.bulk.status import done_of, numbers, parts_of
-from connector.bulk.words import BINDS, duration
+from connector.bulk.words import BINDS, duration, limits_words, moment_words
 from connector.clock import Clock
 
 REASONS = 5
@@ -91,8 +91,12 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     if pace:
         ceiling = f", at most {pace['ceiling']:,.1f} for long" if pace.get("ceiling") else ""
         lines.append(("Rate", f"{pace['rate']:,.1f} rows/s in the last 30 s{ceiling}"))
-    if pace and working and done_of(data) < int(str(data["total"])):
+    if data.get("sleeps_until"):
+        lines = [("Sleeping", f"until {moment_words(data['sleeps_until'])}")]
+    elif pace and working and done_of(data) < int(str(data["total"])):
         lines += _flow(data, pace, now)
+    if data.get("limits"):
+        lines.append(("Limits", limits_words(data["limits"])))
     if stopping is not None and working:
         lines.append(("Stopping", _stopping(pace, now, stopping)))
     for number, part in enumerate(parts_of(data, "tried_later")):

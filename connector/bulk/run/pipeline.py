@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from connector.bulk.run.decision import Decisions, RowVerdict, SendOrder, cause_of, is_outage, result_of
 from connector.bulk.run.paced_client import PacedClient
-from connector.bulk.run.row_in_hand import LookQueue, RowInHand, SendQueue, WaitingRoom, taken_in_hand
+from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
@@ -54,21 +53,11 @@ T = TypeVar("T")
 Results = tuple[StepResult, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineState:
-    """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far."""
-
-    waiting: int
-    in_flight: int
-    in_doubt: int
-    answered: int
-
-
 class Pipeline:
     """The rows that one user works on. Safe for threads; `wake` is called when it has nothing to do any more.
 
     `threads` carries what waits, `chance` gives numbers from 0 to 1 for the jitter, `order` numbers
-    what is sent by all users.
+    what is sent by all users. `spend` counts operations towards the entitlement, and says whether they may be used.
     """
 
     def __init__(
@@ -79,8 +68,10 @@ class Pipeline:
         chance: Callable[[], float],
         wake: Callable[[], None],
         order: SendOrder,
+        spend: Callable[[int], bool] = lambda _operations: True,
     ) -> None:
         self._client = client
+        self._spend = spend
         self._threads = threads
         self._clock = clock
         self._chance = chance
@@ -99,6 +90,7 @@ class Pipeline:
         self._outages = 0
         self._quiet_until = float("-inf")
         self._to_come: float = 0
+        self._most = math.inf
         self._stopping = False
         self._giving_out = False
         self._defect: BaseException | None = None
@@ -120,14 +112,18 @@ class Pipeline:
             enough = max(ENOUGH_TO_LOOK, 2 * self._sending, self._width())
             return max(0, enough - len(self._to_look) - len(self._to_send))
 
-    def go_on(self, to_come: float) -> None:
-        """Give out what is due by now; `to_come` is about how many rows of the job will still come."""
+    def go_on(self, to_come: float, most: float = math.inf) -> None:
+        """Give out what is due by now; `to_come` is about how many rows of the job will still come.
+
+        No more than `most` requests, one at least, are under way.
+        """
         with self._lock:
-            self._to_come = to_come
+            self._stopping = False
+            self._to_come, self._most = to_come, most
             self._give_out()
 
     def stop(self) -> None:
-        """Send nothing more: what is in flight is finished and checked, all else given back."""
+        """Send nothing more until it shall go on: what is in flight is finished and checked, all else given back."""
         with self._lock:
             self._stopping = True
             self._give_out()
@@ -185,8 +181,11 @@ class Pipeline:
         self._to_look.add(self._later.take(now), now)
         if self._stopping:
             self._let_go()
+        if self._looks + self._batches >= self._most:
+            return False
         if self._looks < MOST_LOOKS and (group := self._group(now)):
             self._looks += 1
+            self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
             return True
         if self._quiet() or self._batches >= self._width() + AHEAD:
@@ -194,12 +193,16 @@ class Pipeline:
         batch = self._to_send.take(self._size())
         if not batch:
             return False
+        plans = [row.plan for row in batch if row.plan is not None]
+        if not self._spend(sum(len(plan.steps) for plan in plans)):
+            self._to_send.answered(batch)
+            self._give_back(batch)
+            return True
         self._batches += 1
         self._sending += len(batch)
         number = self._order.next()
         for row in batch:
             row.sent = number
-        plans = [row.plan for row in batch if row.plan is not None]
         self._submit(partial(self._client.organization.perform, plans), self._sent, batch)
         return True
 
@@ -244,7 +247,10 @@ class Pipeline:
 
     def _let_go(self) -> None:
         """Give back what waits: the next run goes on from what stands."""
-        for row in (*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()):
+        self._give_back((*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()))
+
+    def _give_back(self, rows: Iterable[RowInHand]) -> None:
+        for row in rows:
             if row.touched:
                 self._decisions.hand_on(row)
             else:

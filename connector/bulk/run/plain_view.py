@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from connector.bulk.status import done_of, numbers, parts_of
-from connector.bulk.words import BINDS, duration, rows
+from connector.bulk.words import BINDS, duration, limits_words, moment_words, rows
 from connector.clock import Clock
 from connector.ledger.jobs import DesiredState
 
@@ -37,6 +37,7 @@ class PlainView:
         self._told_at = float("-inf")
         self._told_state = DesiredState.RUN.value
         self._in_hand = 0
+        self._sleeps_until: object = None
 
     def show(self, data: Mapping[str, object]) -> None:
         """Show it, if it is time to, and what is newly wanted at once."""
@@ -44,7 +45,10 @@ class PlainView:
         if data["desired_state"] != self._told_state:
             self._told_state = str(data["desired_state"])
             self._say(DesiredState(self._told_state).seen)
-        if self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
+        if data.get("sleeps_until") != self._sleeps_until:
+            self._sleeps_until = data.get("sleeps_until")
+            self._say(sleeping(data) if self._sleeps_until else "The job goes on: its hours have begun.")
+        if not self._sleeps_until and self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
             self._told_at = self._clock.monotonic()
             self._say(line_of(data))
 
@@ -60,6 +64,11 @@ class PlainView:
     def _say(self, line: str) -> None:
         self._stream.write(line + "\n")
         self._stream.flush()
+
+
+def sleeping(data: Mapping[str, object]) -> str:
+    """Say until when a job sleeps."""
+    return f"The job sleeps until {moment_words(data['sleeps_until'])}, {limits_words(data['limits'])}."
 
 
 def line_of(data: Mapping[str, object]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
-from connector.bulk.run.pipeline import PipelineState
+from connector.bulk.run.row_in_hand import PipelineState
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job
 
 RECENT = 30.0
@@ -27,7 +30,7 @@ class ProgressSnapshot:
 
     `in_hand` rows are being sent, `in_doubt` are to be looked at again. `rate` is that of the last half minute,
     `ceiling` the one that could go on for hours, `left` how long the rest will take, `binding` what holds the rate.
-    `desired_state` is what the worker knows to be wanted.
+    `desired_state` is what the worker knows to be wanted, `opens_at` until when it sleeps outside its hours.
     """
 
     job: str
@@ -40,6 +43,7 @@ class ProgressSnapshot:
     binding: str
     paces: tuple[tuple[str, PacerStatus], ...]
     desired_state: DesiredState = DesiredState.RUN
+    opens_at: datetime | None = None
 
     @property
     def waiting(self) -> float:
@@ -82,23 +86,36 @@ class ProgressMeter:
         self._done += rows
 
     def snapshot(
-        self, counts: Counts, states: Sequence[PipelineState], desired_state: DesiredState = DesiredState.RUN
+        self,
+        counts: Counts,
+        states: Sequence[PipelineState],
+        desired_state: DesiredState,
+        allowance: RunAllowance,
+        *,
+        short: bool,
     ) -> ProgressSnapshot:
-        """Return how it goes now: by the ledger's counts, and by where the rows are with each user."""
+        """Return how it goes now: by the ledger's counts, by where the rows are with each user, by what is allowed.
+
+        `short` is whether the ledger gave fewer rows than there was room for.
+        """
         paces = tuple((client.name, client.gate.pace()) for client in self._clients)
         requests, seconds = self._per_row(paces, sum(state.answered for state in states))
         ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
+        rate = allowance.limits.rate or float("inf")
+        left = self._left(counts.open, requests, seconds, paces) if requests and not _only_later(counts) else None
         return ProgressSnapshot(
             job=self._job.name,
             counts=counts,
             in_hand=sum(state.in_flight for state in states),
             in_doubt=sum(state.in_doubt for state in states),
             rate=self._rate(),
-            ceiling=sum(ceilings) if requests else None,
-            left=self._left(counts.open, requests, seconds, paces) if requests and not _only_later(counts) else None,
-            binding=_binding(paces, states, counts),
+            ceiling=min(sum(ceilings), rate) if requests else None,
+            left=None if left is None else max(left, counts.open / rate),
+            binding=_held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
+            or _binding(paces, states, counts),
             paces=paces,
             desired_state=desired_state,
+            opens_at=allowance.opens_at,
         )
 
     def _rate(self) -> float:
@@ -149,6 +166,14 @@ class ProgressMeter:
 def _only_later(counts: Counts) -> bool:
     """Return whether all rows that are left wait to be tried again: how long that takes is not known."""
     return 0 < counts.open == counts.of(ItemStatus.WAITING)
+
+
+def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, short: bool) -> str:
+    """Return which limit that a person has set holds the rate, if one does."""
+    if limits.rate is not None and short:
+        return "at_most"
+    in_flight = sum(pace.most_in_flight for _, pace in paces)
+    return "in_flight" if limits.in_flight is not None and limits.in_flight < in_flight else ""
 
 
 def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:

@@ -15,6 +15,16 @@ from connector.closing.progress import Progress
 from connector.ledger.jobs import Item
 
 
+@dataclass(frozen=True, slots=True)
+class PipelineState:
+    """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far."""
+
+    waiting: int
+    in_flight: int
+    in_doubt: int
+    answered: int
+
+
 @dataclass(slots=True, eq=False)
 class RowInHand:
     """An item that this run has claimed. Times are seconds on the run's clock.

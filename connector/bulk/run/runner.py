@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
+from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
 from connector.bulk.run.decision import Decisions, SendOrder
 from connector.bulk.run.paced_client import PacedClient
@@ -68,9 +69,14 @@ class Run:
         most = len(clients) * (MOST_IN_FLIGHT + AHEAD + MOST_LOOKS)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
         order = SendOrder()
-        self._pipelines = [Pipeline(client, self._threads, clock, chance, self._wake.set, order) for client in clients]
+        self._allowance = RunAllowance(ledger, job, clock)
+        self._pipelines = [
+            Pipeline(client, self._threads, clock, chance, self._wake.set, order, self._allowance.spend)
+            for client in clients
+        ]
         self._breaker = Breaker(order, most_alike)
         self._blocked: ConnectorError | None = None
+        self._short = False
         self._counts = ledger.counts(job.name)
         self._meter = ProgressMeter(job, clients, self._counts, clock)
         self._claim_at = self._renew_at = self._tell_at = clock.monotonic()
@@ -91,6 +97,7 @@ class Run:
         finally:
             self.stop()
             self._threads.shutdown(cancel_futures=True)
+            self._allowance.keep(worker)
             worker.leave()
         self._tell(f"job {self._job.name}", desired_state)
         return RunResult(self._counts, desired_state, stopped=self._counts.open > 0, blocked=self._blocked)
@@ -100,10 +107,10 @@ class Run:
             desired_state = worker.desired_state(self._job)
             if desired_state is not DesiredState.RUN:
                 self._stopping.set()
+            self._allowance.look(worker, self._counts)
             changed = self._record(worker, self._decisions())
             claimed = self._claim(worker)
-            for pipeline in self._pipelines:
-                pipeline.stop() if self._stopping.is_set() else pipeline.go_on(self._to_come())
+            self._give_out()
             if not claimed and all(pipeline.idle for pipeline in self._pipelines):
                 self._record(worker, self._decisions())
                 self._write(worker, self._breaker.end())
@@ -111,6 +118,15 @@ class Run:
                     return desired_state
             self._keep_alive(worker, desired_state, changed=changed or claimed)
             self._rest()
+
+    @property
+    def _resting(self) -> bool:
+        return self._stopping.is_set() or self._allowance.resting
+
+    def _give_out(self) -> None:
+        """Let the users work, each on its share of the requests that may be under way."""
+        for pipeline, most in zip(self._pipelines, self._allowance.shares(len(self._pipelines)), strict=True):
+            pipeline.stop() if self._resting or not most else pipeline.go_on(self._to_come(), most)
 
     def _to_come(self) -> float:
         """Return how many rows of the job each user may still be given, apart from those that wait."""
@@ -122,9 +138,11 @@ class Run:
         """Give rows to the users that have room for some; return whether there were any."""
         now = self._clock.monotonic()
         hungry = [(pipeline, wanted) for pipeline in self._pipelines if (wanted := pipeline.wants()) >= FEWEST]
-        if self._stopping.is_set() or not hungry or now < self._claim_at:
+        if self._resting or not hungry or now < self._claim_at:
             return False
-        items = worker.claim(self._job, min(MOST_CLAIMED, sum(wanted for _, wanted in hungry)))
+        wanted = min(MOST_CLAIMED, sum(wanted for _, wanted in hungry))
+        items = worker.claim(self._job, wanted)
+        self._short = len(items) < wanted
         if not items:
             self._claim_at = now + (worker.idle(self._job) or 0.0)
         share = -(-len(items) // len(hungry))
@@ -193,7 +211,8 @@ class Run:
             self._watch(self._snapshot(desired_state))
 
     def _snapshot(self, desired_state: DesiredState) -> ProgressSnapshot:
-        return self._meter.snapshot(self._counts, [pipeline.state() for pipeline in self._pipelines], desired_state)
+        states = [pipeline.state() for pipeline in self._pipelines]
+        return self._meter.snapshot(self._counts, states, desired_state, self._allowance, short=self._short)
 
     def _tell(self, key: str, desired_state: DesiredState) -> None:
         """Let whoever asks for the status of the job, and who watches, know how it goes, or went in the end."""
@@ -203,6 +222,9 @@ class Run:
 
     def _rest(self) -> None:
         """Wait until there may be something to do."""
+        if self._allowance.opens_at and all(pipeline.idle for pipeline in self._pipelines):
+            self._clock.sleep(IDLE_TICK)
+            return
         if any(pipeline.busy for pipeline in self._pipelines):
             self._wake.wait(TICK)
             self._wake.clear()

@@ -11,7 +11,7 @@ import click
 
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
-from connector.bulk.words import command_line, duration, rows
+from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
 from connector.cli.screen import TextTable, console, legible, show
 from connector.clock import Clock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
@@ -44,6 +44,10 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         lines.append(
             f"  {part['count']:>10,}  tried later, {part['reason'] or 'in doubt'}, not before {first} from now"
         )
+    if data.get("limits"):
+        lines.append(f"Limits: {limits_words(data['limits'])}.{_LIMIT_REACHED.get(str(data['limit_reached']), '')}")
+    if data.get("sleeps_until"):
+        lines.append(f"It sleeps until {moment_words(data['sleeps_until'])}.")
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
@@ -111,6 +115,11 @@ def _stands(data: Mapping[str, object]) -> str:
     return _LEFT_TO_LIE.get(str(data.get("desired_state")), "not finished, and nobody works on it")
 
 
+_LIMIT_REACHED = {
+    "until": " Its time is over.",
+    "limit": " These rows are done; resume does the others.",
+    "max_operations": " The operations are used up.",
+}
 _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
 
 

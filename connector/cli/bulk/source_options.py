@@ -57,7 +57,7 @@ _OPTIONS = (
         type=click.IntRange(1),
         expose_value=False,
         callback=_keep,
-        help="Of what --older-than, --where or --view finds, take at most so many.",
+        help="Of what --older-than, --where or --view finds, take at most so many; of a file, do so many and stop.",
     ),
     click.option(
         "--view",
@@ -93,10 +93,6 @@ def source_of(context: click.Context) -> Source:
     given = given_to_all(context)
     if kept["file"] is None and "outcome" not in given:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
-    if kept["file"] is not None and kept["limit"] is not None:
-        raise click.UsageError(
-            "--limit goes with --older-than, --where or --view; a file says itself which rows it has."
-        )
     from connector.bulk.input.file_reading import reading_of
 
     reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
