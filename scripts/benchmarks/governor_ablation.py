@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 from connector.dataverse.pacing import concurrency, governor, service_limits, web_servers
-from scripts.benchmarks import governor_cells, governor_jobs
+from scripts.benchmarks import governor_cells, governor_jobs, scenarios
 from scripts.benchmarks.governor_jobs import Job
+from scripts.benchmarks.trial import ours
 
-JOBS = (Job(100, 1, 0.2), Job(1000, 4, 1.2), Job(3000, 1, 1.2), Job(3000, 8, 0.2))
+JOBS = (Job(100, 1, 0.2), Job(1000, 4, 1.2), Job(3000, 1, 1.2), Job(3000, 8, 0.2), Job(10_000, 8, 0.2))
+CHANGING = (
+    scenarios.documented(8, "mixed 50 ms to 2 s", 900),
+    scenarios.higher(2, "1 s", 2400, headers=False),
+    scenarios.lower(2, "200 ms", 2400),
+    scenarios.dropping(2, "1 s", 600),
+    scenarios.slowing(1, "200 ms", 600),
+    scenarios.slowing(2, "1 s", 600),
+    scenarios.concurrency(2, "1 s", (2.0, 9.0), 2400),
+    scenarios.concurrency(2, "1 s", (363.0, 427.0), 3600),
+)
 
 
 def _never(*_arguments: object, **_named: object) -> Any:
@@ -38,13 +50,27 @@ RULES: Mapping[str, tuple[object, str, object]] = {
 }
 
 
-def ablate() -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Yield each rule and the points that each job and service loses without it; first all rules, with the ratios."""
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What was lost without a rule: points of the ratio, and points of requests that were refused in addition."""
+
+    ratio: float
+    refused: float
+
+
+def ablate() -> Iterator[tuple[str, Mapping[str, Worth]]]:
+    """Yield each rule and what each job and service loses without it."""
     whole = _play()
-    yield "all rules", whole
     for rule, (owner, name, instead) in RULES.items():
         with _without(owner, name, instead):
-            yield rule, {cell: 100 * (whole[cell] - ratio) for cell, ratio in _play().items()}
+            parts = _play()
+        yield (
+            rule,
+            {
+                cell: Worth(100 * (whole[cell][0] - ratio), 100 * (refused - whole[cell][1]))
+                for cell, (ratio, refused) in parts.items()
+            },
+        )
 
 
 @contextmanager
@@ -58,17 +84,23 @@ def _without(owner: object, name: str, instead: object) -> Iterator[None]:
         yield
 
 
-def _play() -> Mapping[str, float]:
-    ratios: dict[str, float] = {job.name: governor_jobs.play(job).ratio for job in JOBS}
-    for cell in governor_cells.cells(quick=True):
-        ratios[cell.name] = governor_cells.play(cell).together
-    return ratios
+def _play() -> Mapping[str, tuple[float, float]]:
+    """Return for each job and service the ratio that was reached and the share of refusals."""
+    shares = {job.name: (played.ratio, played.share_429) for job in JOBS for played in (governor_jobs.play(job),)}
+    for cell in governor_cells.cells(quick=False):
+        if cell.name.endswith(", 1.2 s"):
+            played = governor_cells.play(cell)
+            shares[cell.name] = played.together, played.share_429
+    for scenario in CHANGING:
+        figures = ours(scenario)
+        shares[scenario.name] = figures.ratio_to_ceiling, figures.share_429
+    return shares
 
 
-def table(rows: Iterator[tuple[str, Mapping[str, float]]], tell: Callable[[str], object]) -> None:
-    """Tell the worth of each rule, one line each: the most it is worth, and where."""
+def table(rows: Iterator[tuple[str, Mapping[str, Worth]]], tell: Callable[[str], object]) -> None:
+    """Tell the worth of each rule, one line each: the most it is worth, and where; and the same of refusals."""
+    tell("| rule | points | where | refused more, points | where |\n|---|---|---|---|---|\n")
     for rule, cells in rows:
-        if rule == "all rules":
-            continue
-        where = max(cells, key=lambda cell: cells[cell])
-        tell(f"| {rule} | {cells[where]:.1f} | {where} |\n")
+        most = max(cells, key=lambda cell: cells[cell].ratio)
+        worst = max(cells, key=lambda cell: cells[cell].refused)
+        tell(f"| {rule} | {cells[most].ratio:.1f} | {most} | {cells[worst].refused:.2f} | {worst} |\n")

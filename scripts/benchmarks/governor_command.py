@@ -23,7 +23,6 @@ DRAWN = (
 def main(options: argparse.Namespace) -> int:
     """Play the scenarios and tell what came of it; returns 1 when a target is missed."""
     if options.ablate:
-        sys.stdout.write("| rule | points without it, at most | where |\n|---|---|---|\n")
         governor_ablation.table(governor_ablation.ablate(), sys.stdout.write)
         return 0
     if options.jobs or options.cells:

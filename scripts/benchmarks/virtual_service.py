@@ -232,7 +232,6 @@ class _Client:
             server=key,
             requests_left=left.requests if left else None,
             seconds_left=left.seconds if left else None,
-            hint=load.service.limits.dop_hint,
         )
         load.at(load.now + load.service.transport / 2, lambda: self._answered(permit, feedback))
 

@@ -128,7 +128,6 @@ class Load:
             server=key,
             requests_left=left.requests if told else None,
             seconds_left=left.seconds if told else None,
-            hint=self.service.limits.dop_hint,
         )
         self.outcome.answered.append(self.now + self.service.transport / 2)
         self._at(self.now + self.service.transport / 2, lambda: self._settle(permit, feedback))

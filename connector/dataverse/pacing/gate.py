@@ -162,7 +162,6 @@ def feedback_of(response: Response) -> Feedback:
         number=_limit(body.detail, facet) if body and facet else None,
         requests_left=_left(response, "x-ms-ratelimit-burst-remaining-xrm-requests"),
         seconds_left=_left(response, "x-ms-ratelimit-time-remaining-xrm-requests"),
-        hint=int(_left(response, "x-ms-dop-hint") or 0) or None,
     )
 
 

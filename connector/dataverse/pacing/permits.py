@@ -65,7 +65,6 @@ class Feedback:
     number: float | None = None
     requests_left: float | None = None
     seconds_left: float | None = None
-    hint: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ DOCUMENTED = Budget()
 
 
 class SlidingWindow:
-    """Amounts used in the last `seconds`, kept in 300 buckets; `horizon` is how far `returning` looks ahead.
+    """Amounts used in the last `seconds`, kept in 300 buckets; `horizon` is how far `spending` looks ahead.
 
     It is `fresh` as long as nothing that was used has come back: what is left has lain unused for a whole window. An
     amount counts until its whole bucket is older than the window: at most 1/300 longer than the service counts it.
@@ -115,13 +115,8 @@ class SlidingWindow:
         self._move(now)
         return self._used
 
-    def returning(self, now: float) -> float:
-        """Return how much of it will have left the window one horizon from now."""
-        self._move(now)
-        return self._returning
-
     def spending(self, now: float) -> tuple[float, float]:
-        """Return both `used` and `returning`."""
+        """Return what counts now, and how much of it will have left the window one horizon from now."""
         self._move(now)
         return self._used, self._returning
 

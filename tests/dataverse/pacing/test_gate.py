@@ -41,12 +41,11 @@ def test_what_is_left_is_read_as_the_service_writes_it() -> None:
     headers = (
         ("x-ms-ratelimit-burst-remaining-xrm-requests", "5998"),
         ("x-ms-ratelimit-time-remaining-xrm-requests", "1,199.42"),
-        ("x-ms-dop-hint", "4"),
         ("Set-Cookie", "ReqClientId=1; path=/"),
         ("Set-Cookie", "ARRAffinity=f00d;Path=/;HttpOnly"),
     )
     feedback = feedback_of(Response(200, headers))
-    assert (feedback.requests_left, feedback.seconds_left, feedback.hint) == (5998, 1199.42, 4)
+    assert (feedback.requests_left, feedback.seconds_left) == (5998, 1199.42)
     assert feedback.server == "f00d"
     assert feedback.ok
 
@@ -201,3 +200,97 @@ def test_a_busy_service_is_told_of_again_too() -> None:
 
 def test_one_connection_means_one_request_in_flight() -> None:
     assert Gate(lambda _request: Response(204), VirtualClock(), connections=1).pace().most_in_flight == 1
+
+
+def test_a_request_that_never_left_counts_as_nothing_used() -> None:
+    def unreachable(_request: Request) -> Response:
+        raise NotSent("There is no way.")
+
+    gate = Gate(unreachable, VirtualClock())
+    with pytest.raises(NotSent):
+        gate(get())
+    pace = gate.pace()
+    assert (pace.in_flight, pace.executed, gate.carried_over()["sent"]) == (0, 0.0, (0.0,) * 30)
+
+
+def test_the_next_gate_of_a_user_begins_with_what_this_one_learnt() -> None:
+    clock = VirtualClock()
+    old, new = Gate(lambda _request: refusal(90), clock), Gate(lambda _request: Response(204), clock)
+    old(get())
+    clock.advance(20)
+    new.begin_with(old.carried_over(), 5.0)
+    assert new.pace().waiting == pytest.approx(65.0)
+    new.begin_with({"of": "another version"}, 5.0)
+    assert new.pace().waiting == pytest.approx(65.0)
+
+
+def test_what_was_left_in_the_future_counts_as_left_now() -> None:
+    old, new = Gate(lambda _request: refusal(90), VirtualClock()), Gate(get_through, VirtualClock())
+    old(get())
+    new.begin_with(old.carried_over(), -1000.0)
+    assert new.pace().waiting == pytest.approx(90.0)
+
+
+def get_through(_request: Request) -> Response:
+    return Response(204)
+
+
+def test_a_gate_foresees_the_end_and_says_how_much_a_batch_carries() -> None:
+    gate = Gate(get_through, VirtualClock())
+    assert gate.seconds_for(100, 0.0, 2.0) == pytest.approx(50.0)
+    assert gate.parts() == 1, "until all servers have shown up"
+    for _ in range(10):
+        gate(get())
+    assert gate.parts() == 4
+    assert gate.parts(waiting=51 * 2 * 2) == 2
+
+
+def test_a_request_beyond_those_that_may_be_in_flight_waits_for_an_answer() -> None:
+    begun, go_on, sent = threading.Semaphore(0), threading.Event(), list[int]()
+
+    def service(_request: Request) -> Response:
+        sent.append(1)
+        begun.release()
+        go_on.wait(20)
+        return Response(204)
+
+    gate = Gate(service, SystemClock(), connections=1)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(gate, get())
+        assert begun.acquire(timeout=20)
+        second = pool.submit(gate, get())
+        assert len(sent) == 1
+        go_on.set()
+        assert (first.result(20).status, second.result(20).status, len(sent)) == (204, 204, 2)
+
+
+def test_a_refusal_without_a_number_or_with_one_that_is_none_is_read_all_the_same() -> None:
+    said = b'{"error":{"code":"0x80072322","message":"Number of requests exceeded the limit of ,. today."}}'
+    feedback = feedback_of(Response(429, (), said))
+    assert (feedback.facet, feedback.number, feedback.retry_after, feedback.server) == (Facet.COUNT, None, None, "")
+    other = feedback_of(Response(429, (("Retry-After", "5"),), b"busy"))
+    assert (other.facet, other.number, other.retry_after) == (Facet.OTHER, None, 5)
+    assert not feedback_of(Response(500)).ok
+    assert feedback_of(Response(499)).ok
+
+
+def test_a_batch_of_reads_is_another_kind_than_one_of_writes() -> None:
+    body = b"--b\r\n\r\nGET /a HTTP/1.1\r\n\r\n\r\n--b\r\n\r\nGET /b HTTP/1.1\r\n\r\n\r\n--b--\r\n"
+    assert weigh(Request("POST", URL + "$batch", {"content-type": "multipart/mixed; boundary=b"}, body)) == (
+        "batch of reads",
+        2,
+    )
+    assert weigh(Request("POST", URL + "$batch", {"content-type": "multipart/mixed; boundary=b"}, b"")) == (WRITES, 1)
+
+
+def test_the_cookie_that_chooses_a_server_is_sent_with_it() -> None:
+    sent = list[str | None]()
+
+    def service(request: Request) -> Response:
+        sent.append(request.header("cookie"))
+        return Response(204, (("set-cookie", " ArrAffinitySameSite=no;"), ("set-cookie", f"ARRAffinity=s{len(sent)};")))
+
+    gate = Gate(service, VirtualClock())
+    for _ in range(4):
+        gate(get())
+    assert sent == [None, None, "ARRAffinity=s2; ARRAffinitySameSite=s2", None]

@@ -1,3 +1,5 @@
+"""Hours of work against the protection model, in seconds: what is reached, what is refused, what is foreseen."""
+
 from __future__ import annotations
 
 import random
@@ -5,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
-from connector.dataverse.pacing.service_limits import Budget, LimitEstimate
+from connector.dataverse.pacing.permits import Binding
+from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.limits.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 
@@ -142,59 +143,6 @@ def test_what_holds_the_rate_is_told() -> None:
         assert pace.ceiling == pytest.approx(ceiling(limits, seconds), rel=0.05)
 
 
-def test_it_starts_with_one_less_than_is_documented() -> None:
-    governor = Governor(0.0)
-    permits: list[Permit] = []
-    while isinstance(leave := governor.ask(0.0, "write"), Permit):
-        permits.append(leave)
-    assert len(permits) == governor.pace(0.0).most_in_flight == 51
-    assert leave == Wait(float("inf"), Binding.CONCURRENCY)
-
-
-def test_a_server_that_shows_up_counts_what_may_be_under_way_to_it() -> None:
-    governor = Governor(0.0)
-    permits = [governor.ask(0.0) for _ in range(51)]
-    for permit, key in zip(permits[:2], ("a", "b"), strict=True):
-        assert isinstance(permit, Permit)
-        governor.settle(1.0, permit, Feedback(server=key))
-    more = 0
-    while isinstance(governor.ask(1.0), Permit):
-        more += 1
-    assert more == 2 * (51 - 49), "49 may be under way to either of them"
-
-
-def test_everything_waits_for_the_whole_retry_after() -> None:
-    governor = Governor(0.0)
-    permit = governor.ask(0.0)
-    assert isinstance(permit, Permit)
-    governor.settle(1.0, permit, Feedback(facet=Facet.COUNT, retry_after=100.0, number=6000))
-    assert governor.ask(100.9) == Wait(101.0, Binding.WAITING)
-    assert governor.pace(50.0).waiting == 51.0
-    assert isinstance(governor.ask(101.0), Permit)
-
-
-def test_a_busy_service_that_names_a_time_is_left_alone_until_then() -> None:
-    governor = Governor(0.0)
-    permit = governor.ask(0.0)
-    assert isinstance(permit, Permit)
-    governor.settle(1.0, permit, Feedback(ok=False, retry_after=30.0))
-    assert governor.ask(20.0) == Wait(31.0, Binding.WAITING)
-
-
-@pytest.mark.parametrize(("seconds_per_part", "parts"), [(0.01, 50), (0.4, 10), (1.0, 4), (30.0, 1)])
-def test_a_batch_carries_a_few_seconds_of_work(seconds_per_part: float, parts: int) -> None:
-    governor = Governor(0.0)
-    now = 0.0
-    assert governor.parts("write") == 1
-    for _ in range(10):
-        permit = governor.ask(now, "write", 4)
-        assert isinstance(permit, Permit)
-        now += 4 * seconds_per_part
-        governor.settle(now, permit, Feedback())
-        now += 20
-    assert governor.parts("write") == pytest.approx(parts, abs=1)
-
-
 def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
     limits = Limits(window_seconds=6.0, requests=120, execution_seconds=24.0)
     load = Load(Service(limits, about(0.1)), budget=Budget(requests=120, seconds=24, window=6.0))
@@ -240,20 +188,3 @@ def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
     found = len(load.outcome.refused)
     load.run(900)
     assert len(load.outcome.refused) == found
-
-
-def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed_to_be_under_way() -> None:
-    limit = LimitEstimate(52, 0.0, horizon=15, settle=None)
-    for _ in range(2):  # of two servers at the same moment, while requests were under way to either
-        limit.refused(0.0, 23, 60, 10)
-        limit.told_elsewhere(0.0, 10, 60)
-    assert limit.value == 10
-
-
-def test_a_limit_is_foreseen_in_the_units_in_which_use_is_measured() -> None:
-    limit = LimitEstimate(1200, 0.0, horizon=60, settle=300)
-    for number in range(1, 101):
-        ours = 1.1 * number  # the way there and back, which the service does not count
-        limit.hear(float(number), 1200 - number, ours)
-    assert limit.foreseen(110) == pytest.approx(1320, rel=0.02)
-    assert limit.value < 1215

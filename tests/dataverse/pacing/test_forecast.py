@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from connector.dataverse.pacing.forecast import STEPS, RemainingBudget, Workload, average, seconds_for
+
+NOTHING = [0.0] * STEPS
+ENDLESS = RemainingBudget(1e9, 1e9, NOTHING)
+
+
+def foreseen(work: Workload, count: RemainingBudget = ENDLESS, time: RemainingBudget = ENDLESS) -> float:
+    return seconds_for(work, count, time, window=300.0, spread=50.0)
+
+
+def test_an_average_server_has_the_mean_of_what_all_have() -> None:
+    first, second = RemainingBudget(10.0, 4.0, [1.0, 2.0]), RemainingBudget(20.0, 0.0, [3.0, 6.0])
+    assert average([first, second]) == RemainingBudget(15.0, 2.0, [2.0, 4.0])
+
+
+def test_no_work_takes_no_time() -> None:
+    assert foreseen(Workload(0.0, 0.0, 10.0)) == 0.0
+
+
+def test_where_only_the_client_sets_the_rate_it_takes_the_work_divided_by_the_rate() -> None:
+    assert foreseen(Workload(100.0, 0.0, 2.0)) == pytest.approx(50.0)
+    assert foreseen(Workload(3.0, 0.0, 2.0)) == pytest.approx(1.5)
+    assert foreseen(Workload(10_000.0, 0.0, 2.0)) == pytest.approx(5000.0)
+
+
+def test_what_is_fresh_is_spent_at_once_and_the_rest_over_a_sixth_of_the_window() -> None:
+    fresh, room = RemainingBudget(6000.0, 6000.0, NOTHING), RemainingBudget(6000.0, 0.0, NOTHING)
+    assert foreseen(Workload(5000.0, 0.0, 1e6), count=fresh) <= 5.0
+    assert 40.0 < foreseen(Workload(3500.0, 0.0, 1e6), count=room) < 50.0
+
+
+def test_what_is_spent_comes_back_a_window_later() -> None:
+    fresh = RemainingBudget(6000.0, 6000.0, NOTHING)
+    assert 250.0 < foreseen(Workload(6100.0, 0.0, 1e6), count=fresh) < 310.0
+    assert foreseen(Workload(60_000.0, 0.0, 1e6), count=fresh) == pytest.approx(2800.0, rel=0.1)
+
+
+def test_the_scarcer_budget_decides() -> None:
+    time = RemainingBudget(1200.0, 1200.0, NOTHING)
+    count = RemainingBudget(6000.0, 6000.0, NOTHING)
+    assert foreseen(Workload(2000.0, 2000.0, 1e6), count, time) > 250.0
+    assert foreseen(Workload(1000.0, 1000.0, 1e6), count, time) <= 5.0
+
+
+def test_what_is_to_come_back_is_counted_on() -> None:
+    used = RemainingBudget(0.0, 0.0, [100.0] * STEPS)
+    assert foreseen(Workload(1000.0, 0.0, 1e6), count=used) == pytest.approx(50.0, rel=0.15)
+
+
+def test_without_any_budget_the_work_never_ends() -> None:
+    assert foreseen(Workload(10.0, 0.0, 1e6), count=RemainingBudget(0.0, 0.0, NOTHING)) == math.inf
+    assert foreseen(Workload(10.0, 0.0, 0.0)) == math.inf

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.service_limits import LimitEstimate
+
+
+def test_it_starts_with_one_less_than_is_documented() -> None:
+    governor = Governor(0.0)
+    permits: list[Permit] = []
+    while isinstance(leave := governor.ask(0.0, "write"), Permit):
+        permits.append(leave)
+    assert len(permits) == governor.pace(0.0).most_in_flight == 51
+    assert leave == Wait(float("inf"), Binding.CONCURRENCY)
+
+
+def test_a_server_that_shows_up_counts_what_may_be_under_way_to_it() -> None:
+    governor = Governor(0.0)
+    permits = [governor.ask(0.0) for _ in range(51)]
+    for permit, key in zip(permits[:2], ("a", "b"), strict=True):
+        assert isinstance(permit, Permit)
+        governor.settle(1.0, permit, Feedback(server=key))
+    more = 0
+    while isinstance(governor.ask(1.0), Permit):
+        more += 1
+    assert more == 2 * (51 - 49), "49 may be under way to either of them"
+
+
+def test_everything_waits_for_the_whole_retry_after() -> None:
+    governor = Governor(0.0)
+    permit = governor.ask(0.0)
+    assert isinstance(permit, Permit)
+    governor.settle(1.0, permit, Feedback(facet=Facet.COUNT, retry_after=100.0, number=6000))
+    assert governor.ask(100.9) == Wait(101.0, Binding.WAITING)
+    assert governor.pace(50.0).waiting == 51.0
+    assert isinstance(governor.ask(101.0), Permit)
+
+
+def test_a_busy_service_that_names_a_time_is_left_alone_until_then() -> None:
+    governor = Governor(0.0)
+    permit = governor.ask(0.0)
+    assert isinstance(permit, Permit)
+    governor.settle(1.0, permit, Feedback(ok=False, retry_after=30.0))
+    assert governor.ask(20.0) == Wait(31.0, Binding.WAITING)
+
+
+@pytest.mark.parametrize(("seconds_per_part", "parts"), [(0.01, 50), (0.4, 10), (1.0, 4), (30.0, 1)])
+def test_a_batch_carries_a_few_seconds_of_work(seconds_per_part: float, parts: int) -> None:
+    governor = Governor(0.0)
+    now = 0.0
+    assert governor.parts("write") == 1
+    for _ in range(10):
+        permit = governor.ask(now, "write", 4)
+        assert isinstance(permit, Permit)
+        now += 4 * seconds_per_part
+        governor.settle(now, permit, Feedback())
+        now += 20
+    assert governor.parts("write") == pytest.approx(parts, abs=1)
+
+
+def test_a_limit_of_requests_at_once_is_what_a_refusal_names_however_many_seemed_to_be_under_way() -> None:
+    limit = LimitEstimate(52, 0.0, horizon=15, settle=None)
+    for _ in range(2):  # of two servers at the same moment, while requests were under way to either
+        limit.refused(0.0, 23, 60, 10)
+        limit.told_elsewhere(0.0, 10, 60)
+    assert limit.value == 10
+
+
+def test_a_limit_is_foreseen_in_the_units_in_which_use_is_measured() -> None:
+    limit = LimitEstimate(1200, 0.0, horizon=60, settle=300)
+    for number in range(1, 101):
+        ours = 1.1 * number  # the way there and back, which the service does not count
+        limit.hear(float(number), 1200 - number, ours)
+    assert limit.foreseen(110) == pytest.approx(1320, rel=0.02)
+    assert limit.value < 1215
+
+
+def allowed(governor: Governor, now: float, kind: str = "", parts: int = 1) -> Permit:
+    leave = governor.ask(now, kind, parts)
+    assert isinstance(leave, Permit)
+    return leave
+
+
+def two_servers(governor: Governor) -> None:
+    for key in "abababababab":
+        governor.settle(0.0, allowed(governor, 0.0), Feedback(server=key))
+
+
+def test_a_server_that_answers_for_another_twice_is_forgotten_with_what_is_under_way_to_it() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    permits = [allowed(governor, 1.0) for _ in range(20)]
+    to_a = [permit for permit in permits if permit.server == "a"]
+    assert len(to_a) > 2
+    for permit in to_a[:2]:
+        governor.settle(2.0, permit, Feedback(server="b"))
+    assert governor.pace(2.0).servers == 1
+    for permit in [permit for permit in permits if permit is not to_a[0] and permit is not to_a[1]]:
+        governor.settle(2.0, permit, Feedback(server="b"))
+    assert governor.pace(2.0).in_flight == 0
+
+
+def test_where_the_cookie_chooses_nothing_it_is_no_longer_sent() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    for number in range(400):
+        permit = allowed(governor, 1.0 + number)
+        governor.settle(1.5 + number, permit, Feedback(server="b" if permit.server == "a" else "a"))
+    assert all(allowed(governor, 500.0 + number).server == "" for number in range(5))
+
+
+def test_a_refusal_of_another_kind_stops_everything_and_teaches_no_limit() -> None:
+    governor = Governor(0.0)
+    governor.settle(1.0, allowed(governor, 0.0), Feedback(facet=Facet.OTHER))
+    assert governor.ask(10.9) == Wait(11.0, Binding.WAITING), "a thirtieth of the window where no time is told"
+    left = governor.carried_over(11.0)
+    assert (left.requests, left.seconds, left.concurrency) == (6000, 1200, 52)
+    assert governor.pace(11.0).refused == 1
+
+
+def test_after_a_refusal_one_request_goes_first_and_the_others_after_its_answer() -> None:
+    governor = Governor(0.0)
+    governor.settle(0.0, allowed(governor, 0.0), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
+    first = allowed(governor, 10.0)
+    assert governor.ask(10.0) == Wait(15.0, Binding.WAITING)
+    governor.settle(11.0, first, Feedback())
+    assert isinstance(governor.ask(11.0), Permit)
+
+
+def test_when_the_first_one_takes_long_the_others_follow_all_the_same() -> None:
+    governor = Governor(0.0)
+    governor.settle(0.0, allowed(governor, 0.0), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
+    allowed(governor, 10.0)
+    assert governor.ask(14.9) == Wait(15.0, Binding.WAITING)
+    assert isinstance(governor.ask(15.0), Permit)
+
+
+def test_refused_again_after_waiting_as_told_it_stays_away_twice_as_long_each_time_up_to_160_seconds() -> None:
+    governor, now = Governor(0.0, chance=random.Random(1)), 0.0
+    further = list[float]()
+    for _ in range(8):
+        governor.settle(now, allowed(governor, now), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
+        further.append(governor.pace(now).waiting - 10.0)
+        now += governor.pace(now).waiting
+    assert further[0] == 0.0
+    for place, most in enumerate((10, 20, 40, 80, 160, 160, 160), 1):
+        assert most / 2 <= further[place] <= most
+    governor.settle(now, allowed(governor, now), Feedback())
+    now += 1
+    governor.settle(now, allowed(governor, now), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
+    assert governor.pace(now).waiting == pytest.approx(10.0), "one that got through ends it"
+
+
+def test_refusals_of_one_stop_count_once() -> None:
+    governor = Governor(0.0)
+    permits = [allowed(governor, 0.0) for _ in range(3)]
+    governor.settle(1.0, permits[0], Feedback(facet=Facet.CONCURRENCY, retry_after=60.0, number=30))
+    governor.settle(1.0, permits[1], Feedback(facet=Facet.CONCURRENCY, retry_after=60.0, number=20))
+    assert governor.carried_over(1.0).concurrency == 30
+    assert governor.pace(1.0).refused == 2
+
+
+def test_what_a_part_costs_is_guessed_until_it_is_measured() -> None:
+    governor = Governor(0.0)
+    assert governor.pace(0.0, "write").seconds_per_part == 0.3
+    governor.settle(8.0, allowed(governor, 0.0, "write", 4), Feedback())
+    assert governor.pace(8.0, "write").seconds_per_part == 2.0
+    assert governor.pace(8.0, "read").seconds_per_part == 0.3
+
+
+def test_what_is_waiting_is_dealt_out_so_that_the_last_ones_end_together() -> None:
+    governor = Governor(0.0, connections=10)
+    for number in range(5):
+        governor.settle(number + 0.125, allowed(governor, float(number), "write"), Feedback())
+    assert governor.parts("write") == 32
+    assert governor.parts("write", waiting=200) == 10
+    assert governor.parts("write", waiting=5) == 1
+    assert governor.parts("unknown") == 4
+
+
+def test_those_in_flight_count_as_half_a_request_with_the_time_they_have_had() -> None:
+    governor = Governor(0.0)
+    assert governor.pace(0.0).executed == 0.0
+    governor.settle(2.0, allowed(governor, 0.0), Feedback())
+    allowed(governor, 2.0)
+    pace = governor.pace(3.0)
+    assert (pace.requests, pace.in_flight) == (2, 1)
+    assert pace.executed == pytest.approx((2.0 + 1.0) * 1 / 1.5)
+
+
+def test_no_more_are_in_flight_than_there_are_connections() -> None:
+    governor = Governor(0.0, connections=2)
+    permits = [allowed(governor, 0.0) for _ in range(2)]
+    assert governor.ask(0.0) == Wait(float("inf"), Binding.LATENCY)
+    assert governor.pace(0.0).binding is Binding.LATENCY
+    governor.settle(1.0, permits[0], Feedback())
+    assert isinstance(governor.ask(1.0), Permit)
+
+
+def test_the_end_is_no_sooner_than_a_running_retry_after_and_what_may_be_in_flight_allow() -> None:
+    governor = Governor(0.0)
+    assert governor.seconds_for(0.0, 510.0, 510.0, float("inf")) == pytest.approx(10.0)
+    governor.settle(0.0, allowed(governor, 0.0), Feedback(ok=False, retry_after=40.0))
+    assert governor.seconds_for(10.0, 0.0, 0.0, float("inf")) == pytest.approx(30.0)

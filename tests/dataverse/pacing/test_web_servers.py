@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import pytest
+
+from connector.dataverse.pacing.permits import Facet, Feedback
+from connector.dataverse.pacing.service_limits import Budget
+from connector.dataverse.pacing.web_servers import NEVER, InFlight, LimitEstimates, ReservedQuota, WebServer
+
+
+def server(key: str = "a", unaddressed: InFlight | None = None, learnt: LimitEstimates | None = None) -> WebServer:
+    return WebServer(key, Budget(), 0.0, unaddressed or InFlight(), learnt)
+
+
+def used_up_long_ago(web_server: WebServer) -> WebServer:
+    """Let something come back, so that nothing is fresh any more."""
+    web_server.ran(-305.0, 1.0)
+    web_server.ran(-300.0, 1.0)
+    web_server.sent.used(0.0)
+    web_server.executed.used(0.0)
+    return web_server
+
+
+def test_requests_in_flight_are_counted_with_the_seconds_that_are_expected_of_them() -> None:
+    under_way = InFlight()
+    under_way.add(2.0)
+    under_way.add(3.0)
+    assert (under_way.requests, under_way.seconds) == (2, 5.0)
+    under_way.remove(4.0)
+    assert (under_way.requests, under_way.seconds) == (1, 1.0)
+    under_way.remove(0.1)
+    assert (under_way.requests, under_way.seconds) == (0, 0.0), "no drift survives"
+
+
+def test_others_are_left_a_tenth_more_each_time_and_half_at_most() -> None:
+    quota = ReservedQuota(300.0)
+    assert quota.share(0.0) == 0.0
+    quota.more(0.0)
+    assert quota.share(0.0) == quota.share(300.0) == pytest.approx(0.1)
+    assert quota.share(600.0) == pytest.approx(0.05)
+    assert quota.share(900.0) == pytest.approx(0.025)
+    for _ in range(9):
+        quota.more(900.0)
+    assert quota.share(900.0) == 0.5
+
+
+def test_one_less_than_documented_may_be_under_way_and_the_unaddressed_count_everywhere() -> None:
+    anywhere = InFlight()
+    web_server = server(unaddressed=anywhere)
+    web_server.addressed.add(1.0)
+    anywhere.add(1.0)
+    anywhere.add(1.0)
+    assert (web_server.at_once, web_server.in_flight) == (51, 3)
+
+
+def test_what_has_lain_unused_for_a_window_is_spent_at_once() -> None:
+    assert server().intervals(0.0, 1.0, 1) == (0.0, 0.0)
+
+
+def test_what_comes_back_is_spent_over_fifty_seconds() -> None:
+    web_server = used_up_long_ago(server())
+    count, time = web_server.intervals(0.0, 2.0, 1)
+    assert count == pytest.approx(50 / (0.985 * 6000 - 1 + 1))
+    assert time == pytest.approx(2.0 * 50 / (0.985 * 1200 - 1 + 1))
+
+
+def test_what_is_under_way_counts_as_used() -> None:
+    anywhere = InFlight()
+    web_server = used_up_long_ago(server(unaddressed=anywhere))
+    for _ in range(10):
+        web_server.addressed.add(4.0)
+        anywhere.add(8.0)
+    count, time = web_server.intervals(0.0, 1.0, 4)
+    assert count == pytest.approx(50 / (0.985 * 6000 - 20))
+    assert time == pytest.approx(50 / (0.985 * 1200 - 40 - 80 / 4)), "those of unknown servers are dealt out"
+
+
+def test_without_room_nothing_goes() -> None:
+    web_server = used_up_long_ago(server())
+    web_server.sent.add(0.0, 5908.0)
+    assert web_server.intervals(0.0, 1.0, 1)[0] < NEVER, "the last request may cross the limit"
+    web_server.sent.add(0.0, 0.001)
+    assert web_server.intervals(0.0, 1.0, 1)[0] == NEVER
+    web_server.executed.add(0.0, 1182.0)
+    assert web_server.intervals(0.0, 1.0, 1) == (NEVER, NEVER)
+
+
+def test_where_the_service_tells_what_is_left_a_smaller_margin_is_kept_and_none_of_what_is_fresh() -> None:
+    web_server = used_up_long_ago(server())
+    web_server.hear(0.0, 2999.0, 599.0)
+    count, time = web_server.intervals(0.0, 1.0, 1)
+    assert count == pytest.approx(50 / (0.995 * 3000))
+    assert time == pytest.approx(50 / (0.995 * 600))
+    fresh = server()
+    fresh.ran(0.0, 1.0)
+    fresh.hear(0.0, 0.0, 0.0)
+    assert fresh.intervals(0.0, 1.0, 1) == (NEVER, NEVER), "the whole limit of one is used"
+    fresh.hear(0.0, 1.0, 0.001)
+    assert fresh.intervals(0.0, 1.0, 1) == (0.0, 0.0)
+
+
+def test_what_is_not_told_is_not_heard() -> None:
+    web_server = server()
+    web_server.hear(0.0, None, None)
+    assert not web_server.count.confirmed(0.0)
+    assert not web_server.time.confirmed(0.0)
+
+
+def test_what_is_left_for_a_forecast_adds_what_is_under_way_where_the_service_has_taken_it_off() -> None:
+    anywhere = InFlight()
+    web_server = server(unaddressed=anywhere)
+    web_server.ran(0.0, 3.0)
+    web_server.addressed.add(2.0)
+    for _ in range(2):
+        anywhere.add(2.0)
+    count, time = web_server.remaining(0.0, 2)
+    assert (count.room, time.room) == (5999.0, 1197.0)
+    assert (count.fresh, time.fresh) == (5999.0, 1197.0)
+    assert (sum(count.returning), sum(time.returning)) == (1.0, 3.0)
+    web_server.hear(0.0, 5000.0, 1000.0)
+    count, time = web_server.remaining(0.0, 2)
+    assert (count.room, time.room) == (5002.0, 1004.0)
+    used = used_up_long_ago(server()).remaining(0.0, 1)
+    assert [budget.fresh for budget in used] == [0.0, 0.0]
+
+
+def test_a_refusal_for_requests_at_once_is_learnt_of_those_under_way() -> None:
+    web_server = server()
+    for _ in range(30):
+        web_server.addressed.add(1.0)
+    web_server.refused(0.0, Feedback(facet=Facet.CONCURRENCY), 300.0, again=False)
+    assert web_server.at_once == 29
+    assert web_server.for_others.share(0.0) == 0.0
+
+
+def test_a_full_window_that_we_have_not_filled_was_filled_by_others_who_are_left_more() -> None:
+    web_server = server()
+    web_server.sent.add(0.0, 5399.0)
+    web_server.refused(0.0, Feedback(facet=Facet.COUNT, number=6000.0), 30.0, again=False)
+    assert web_server.for_others.share(0.0) == pytest.approx(0.1)
+    assert web_server.sent.used(0.0) == pytest.approx(6000.0), "what they used counts, too"
+    full = server()
+    full.sent.add(0.0, 5400.0)
+    full.refused(0.0, Feedback(facet=Facet.COUNT, number=6000.0), 30.0, again=False)
+    assert full.for_others.share(0.0) == 0.0
+
+
+def test_who_is_refused_again_after_waiting_as_told_leaves_others_more() -> None:
+    web_server = server()
+    web_server.executed.add(0.0, 1200.0)
+    web_server.refused(0.0, Feedback(facet=Facet.TIME, number=1200.0), 30.0, again=True)
+    assert web_server.for_others.share(0.0) == pytest.approx(0.1)
+
+
+def test_what_is_left_to_others_is_not_used() -> None:
+    web_server = used_up_long_ago(server())
+    web_server.for_others.more(0.0)
+    assert web_server.intervals(0.0, 1.0, 1)[0] == pytest.approx(50 / (0.985 * 0.9 * 6000))
+
+
+def test_a_number_that_another_server_named_holds_for_the_same_limit_only() -> None:
+    web_server = server()
+    web_server.told_elsewhere(0.0, Feedback(facet=Facet.TIME, number=600.0), 30.0)
+    web_server.told_elsewhere(0.0, Feedback(facet=Facet.COUNT), 30.0)
+    assert web_server.learnt() == LimitEstimates(6000.0, 600.0, 52.0)
+    web_server.told_elsewhere(0.0, Feedback(facet=Facet.CONCURRENCY, number=10.0), 30.0)
+    assert web_server.learnt() == LimitEstimates(6000.0, 600.0, 10.0)
+
+
+def test_a_server_begins_with_what_another_learnt_or_is_told_later() -> None:
+    learnt = LimitEstimates(3000.0, 600.0, 10.0)
+    assert server(learnt=learnt).learnt() == learnt
+    web_server = server()
+    web_server.assume(0.0, learnt)
+    assert web_server.learnt() == learnt
+
+
+def test_each_limit_grows_by_what_is_used_of_it() -> None:
+    web_server = server()
+    web_server.sent.add(299.0, 6000.0)
+    web_server.executed.add(299.0, 1000.0)
+    for _ in range(500):
+        web_server.grow(310.0)
+    assert web_server.count.value > 6000.0
+    assert (web_server.time.value, web_server.concurrency.value) == (1200.0, 52.0)
+
+
+def test_what_one_server_let_pass_is_told_to_the_others() -> None:
+    one, other = server("a"), server("b")
+    one.sent.add(310.0, 7000.0)
+    one.executed.add(310.0, 1500.0)
+    one.share(310.0, [one, other])
+    assert (other.count.value, other.time.value) == (7000.0, 1500.0)
+    assert (one.count.value, one.time.value) == (6000.0, 1200.0)
+
+
+@pytest.mark.parametrize(("cost", "ceiling"), [(0.01, 20.0), (1.0, 4.0), (20.0, 0.2), (0.0, 20.0)])
+def test_the_ceiling_is_what_the_scarcest_limit_allows_for_hours(cost: float, ceiling: float) -> None:
+    assert server().ceiling(cost) == pytest.approx(0.985 * ceiling)
+
+
+def test_few_at_once_can_be_what_holds_for_hours() -> None:
+    assert server(learnt=LimitEstimates(6000.0, 1200.0, 2.0)).ceiling(1.0) == pytest.approx(0.985 * 2.0)
