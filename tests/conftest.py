@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
 
 from hypothesis import HealthCheck, settings
 
@@ -11,7 +13,12 @@ settings.register_profile("any machine", parent=settings(), deadline=None, suppr
 settings.load_profile("any machine")
 
 
+STATE = tempfile.TemporaryDirectory(prefix="connector-tests-")
+"""Where jobs and the audit log go that a test keeps nowhere else: never to those of whoever runs the tests."""
+
+
 def pytest_configure() -> None:
     """Hear Ctrl-C again where a shell started the tests in the background: our programs would inherit its deafness."""
+    os.environ["XDG_STATE_HOME"] = STATE.name
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -84,6 +84,10 @@ class AccessProvider:
         """Return where it is."""
         return self._connection(caller).base_url
 
+    def user(self, caller: Caller) -> str:
+        """Return as whom the organization is used for a caller; raises SignInError, SettingsError."""
+        return self._lane(caller).user
+
     def columns(self, caller: Caller, table: str) -> dict[str, Any]:
         """Return the custom columns of a table; raises ConnectorError."""
         from connector.dataverse.custom_columns import custom_columns
@@ -179,7 +183,8 @@ class AccessProvider:
 
         latest = LatestAssertion(on_behalf.tokens)
         upstream = Upstream(address, self._watched(transport), ("user",), (latest,))
-        return latest, identity_client("user", self._settings, upstream, latest, self._clock, self._chance)
+        client = identity_client("user", self._settings, upstream, latest, self._clock, self._chance)
+        return latest, replace(client, user=caller.object_id)
 
     def _new_on_behalf(self, caller: Caller, address: str) -> tuple[auth.OnBehalfOf, Handler]:
         identity = self._settings.identities[0]

@@ -38,6 +38,8 @@ EMULATOR_MARK = "emulator"
 class IdentityClient:
     """One user's way to the organization: a name for people, the handler, and the organization as that user sees it.
 
+    `user` says who it is there: the user it acts as, else the client id of its application.
+
     Service protection limits count per user, so each client has a gate of its own and clients multiply what may be in
     flight.
     """
@@ -46,6 +48,7 @@ class IdentityClient:
     handler: Handler
     organization: DataverseOrganization
     gate: Gate
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,14 @@ def identity_client(
         cache_seconds=settings.metadata_seconds,
         batch_size=min(MOST_PARTS, max(1, settings.parts // USUAL_STEPS)),  # who asks for fewer gives fewer at once
     )
-    return IdentityClient(name, handler, organization, gate)
+    user = str(settings.impersonate or user_id(settings, name))
+    return IdentityClient(name, handler, organization, gate, user)
+
+
+def user_id(settings: Settings, name: str) -> str:
+    """Return what names the user of an identity on every machine: an id, or its name where it has none."""
+    identity = next((one for one in settings.identities if one.name == name), None)
+    return (identity.client_id or identity.managed_identity or name) if identity else name
 
 
 def network_of(settings: Settings) -> Network:

@@ -41,7 +41,6 @@ class HostedEndpoint:
 def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpoint:
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
     from connector.ledger.store import SMALL_CACHE, open_ledger
-    from connector.service.audit import AuditFile
     from connector.service.dependencies import Dependencies
     from connector.service.telemetry import traced
 
@@ -61,13 +60,9 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
         provider.open()
         ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE, patience=STORE_PATIENCE)
         opening.callback(ledger.close)
-        assert settings.service.audit is not None
-        audit = AuditFile(settings.service.audit)
-        opening.callback(audit.close)
         dependencies = Dependencies(
             organizations=provider,
             ledger=ledger,
-            audit=audit,
             http=provider.outward(),
             keys_http=provider.outward(),
             clock=clock,
@@ -132,6 +127,7 @@ def service_options(settings: Settings) -> ServiceOptions:
         requests_per_minute=wanted.requests_per_minute,
         webhook_keys=wanted.webhook_keys,
         callback_hosts=wanted.callback_hosts,
+        log_days=settings.log_days,
         version=metadata.version("dataverse-close-connector"),
     )
 

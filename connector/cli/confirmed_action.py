@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
+from connector.cli.action_log import written_down
 from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
@@ -81,7 +82,10 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
                 return _say_declined(action, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
-            report = action.act(organization, digest)
+            user = connection.clients[0].user
+            report = written_down(
+                settings, action.intent, connection.base_url, user, lambda: action.act(organization, digest)
+            )
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:

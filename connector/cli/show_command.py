@@ -9,22 +9,29 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
+from connector.cli.bulk.process import opened
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
+from connector.cli.log_command import log_table
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import TextTable, say
 from connector.cli.screen import show as show_table
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint
-from connector.errors import InputError
+from connector.errors import InputError, LedgerError
+from connector.ledger.audit import AuditEntry, AuditFilter
+from connector.settings.settings import Settings
+
+SHOWN = 10
+"""Entries of the audit log, at most."""
 
 
 @click.command(epilog=examples("show ID", "show ID --json"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
 @run_options
 def show(*, opportunity: UUID, as_json: bool, env_file: Path | None) -> None:
-    """Show an opportunity with its quotes and close activities.
+    """Show an opportunity with its quotes, its close activities and what this connector did to it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser.
     """
@@ -40,8 +47,10 @@ def show(*, opportunity: UUID, as_json: bool, env_file: Path | None) -> None:
         for activity in snapshot.activities
     ]
     data = card.data()
+    history = _history(settings, opportunity, connection.base_url)
     if as_json:
-        print_json({"organization": connection.base_url, **data, "close_activities": closes})
+        entries = [entry.data() for entry in history]
+        print_json({"organization": connection.base_url, **data, "close_activities": closes, "log": entries})
         return
     closed = {"actual close date": snapshot.opportunity.actual_close_date, "actual revenue": card.record.actual_value}
     shown = {name.replace("_", " "): value for name, value in data.items() if name != "quotes"} | closed
@@ -54,3 +63,15 @@ def show(*, opportunity: UUID, as_json: bool, env_file: Path | None) -> None:
     for activity in snapshot.activities:
         what = names.get(activity.record_id, "the opportunity")
         say(f"Close activity {activity.id} of {what}, created {activity.created_on or 'at an unknown time'}")
+    if history:
+        show_table(log_table(history), sys.stdout)
+
+
+def _history(settings: Settings, opportunity: UUID, organization: str) -> list[AuditEntry]:
+    """Return what this connector did to it last; nothing, and why, where its log cannot be read."""
+    try:
+        with opened(settings) as ledger:
+            return list(ledger.audit.entries(AuditFilter(opportunity, organization=organization), SHOWN))
+    except LedgerError as error:
+        say(f"Warning: The audit log cannot be read. {error.message} {error.remedy}", sys.stderr)
+        return []

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from uuid import UUID
 
 from connector.closing.close import Preview
 from connector.closing.digest import step_data
-from connector.closing.model import Refusal, Report, ReportStatus, StepResult, StepStatus
+from connector.closing.intent import Intent, ReopenIntent
+from connector.closing.model import (
+    Opportunity,
+    Quote,
+    Refusal,
+    Report,
+    ReportStatus,
+    Snapshot,
+    Step,
+    StepKind,
+    StepResult,
+    StepStatus,
+)
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
 
 LONGEST_ALIKE = 120
@@ -100,6 +114,60 @@ def error_data(error: ConnectorError) -> dict[str, object]:
     if isinstance(error, SignInAgain):
         data["claims"] = error.claims
     return {name: value for name, value in data.items() if value != ""}
+
+
+_AUDITED = ("kind", "effect", "code", "request_id", "http_status")
+
+
+def audit_data(report: Report, intent: Intent | ReopenIntent) -> dict[str, object]:
+    """Return what an audit log keeps of a report: ids, states and status reasons, never text of anybody.
+
+    `outcome` is won or lost, `reason` the code of a refusal, `error` the kind, effect and ids of a failure, `changes`
+    each row whose state changed, with state and status reason before and after, `activities` the ids of what closed.
+    """
+    error = error_data(report.error) if report.error else {}
+    done = [result.step for result in report.steps if result.status is StepStatus.DONE]
+    return {
+        **({"outcome": intent.outcome.value} if isinstance(intent, Intent) else {}),
+        **({"reason": report.reason_code} if report.reason_code else {}),
+        **({"error": {name: error[name] for name in _AUDITED if name in error}} if error else {}),
+        **({"changes": changes} if (changes := _changes(report, done)) else {}),
+        **({"activities": ids} if (ids := [str(step.activity_id) for step in done if step.activity_id]) else {}),
+    }
+
+
+def _changes(report: Report, done: Sequence[Step]) -> list[dict[str, object]]:
+    """Return each row that changed, before and after.
+
+    A row that was last seen in the version for which its step was made stands as that step has made it.
+    """
+    before, after = _rows(report.before), _rows(report.after or report.before)
+    seen = {row.id: row.version for row in after.values()}
+    stood = {key: _stand(row.state, row.status) for key, row in after.items()}
+    for step in done:
+        if seen.get(step.record_id) == step.version and step.kind is not StepKind.CLOSE_ALL_QUOTES:
+            if step.state is None:
+                del stood[step.table, step.record_id]
+            else:
+                stood[step.table, step.record_id] = _stand(step.state, step.status)
+    was = {key: _stand(row.state, row.status) for key, row in before.items()}
+    return [
+        {"table": table, "record": str(id_), "before": old, "after": stood.get((table, id_))}
+        for (table, id_), old in was.items()
+        if old != stood.get((table, id_))
+    ]
+
+
+def _rows(snapshot: Snapshot | None) -> dict[tuple[str, UUID], Opportunity | Quote]:
+    """Return an opportunity and its quotes, by table and id."""
+    if snapshot is None:
+        return {}
+    quotes = {("quote", quote.id): quote for quote in snapshot.quotes}
+    return {("opportunity", snapshot.opportunity.id): snapshot.opportunity, **quotes}
+
+
+def _stand(state: int, status: int | None) -> dict[str, int | None]:
+    return {"state": int(state), "status": status}
 
 
 def alike(detail: str) -> str:

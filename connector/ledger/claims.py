@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 from uuid import UUID
 
 from connector.clock import Clock
+from connector.ledger.audit import AuditEntry, AuditLog, source_of
 from connector.ledger.database import Database, SqlRow, Transaction, Value
 from connector.ledger.intents import intent_from, report_bytes
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
@@ -45,18 +46,24 @@ class Worker:
     Every commit of a worker is a sign of life. One that has nothing to commit calls `renew` well within every lease.
     """
 
-    def __init__(self, database: Database, clock: Clock, liveness: LivenessMonitor, number: int) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, liveness: LivenessMonitor, audit: AuditLog, number: int, who: str
+    ) -> None:
         self.id = number
+        self._audit = audit
+        self._host = who.partition(":")[0]
         self._database = database
         self._clock = clock
         self._liveness = liveness
 
     @classmethod
-    def enter(cls, database: Database, clock: Clock, liveness: LivenessMonitor, who: str, job: Job | None) -> Self:
+    def enter(
+        cls, database: Database, clock: Clock, liveness: LivenessMonitor, audit: AuditLog, who: str, job: Job | None
+    ) -> Self:
         """Write down a new worker."""
         with database.transaction() as transaction:
             number = liveness.add(transaction, who, job.id if job else None)
-        return cls(database, clock, liveness, number)
+        return cls(database, clock, liveness, audit, number, who)
 
     def leave(self) -> None:
         """Stop; what is still claimed is given back."""
@@ -109,12 +116,15 @@ class Worker:
             taken = [result for result in results if result.row in mine]
             transaction.update_items([_update(result, item_id(job.id, result.row), now) for result in taken])
             changes = Counter((result.status, result.reason) for result in taken)
-            changes.subtract(mine.values())
+            changes.subtract((status, reason) for status, reason, _ in mine.values())
             add_to_tally(transaction, job.id, changes)
             self._undo(transaction, job, taken)
             self._finish(transaction, job, now)
+            written = self._audit.add(transaction, self._entries(job, taken, mine))
             self.heartbeat(transaction)
-            return self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
+            receipt = self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
+        self._audit.told(written)
+        return receipt
 
     def requeue(self, job: Job, items: Sequence[Item], seconds: float, reason: str = "") -> Receipt:
         """Put items back to be tried after all others, in `seconds` (at most LONGEST_WAIT); `reason` is told."""
@@ -202,21 +212,33 @@ class Worker:
 
     def _mine(
         self, transaction: Transaction, job: Job, held: Sequence[Item | ItemResult], statuses: frozenset[ItemStatus]
-    ) -> dict[int, tuple[ItemStatus, str]]:
-        """Return status and reason, by row, of the items that are still held under the epoch they were claimed with."""
+    ) -> dict[int, tuple[ItemStatus, str, UUID]]:
+        """Return status, reason and opportunity, by row, of items still held under the epoch of their claim."""
         epochs = {item.row: item.epoch for item in held}
         if not epochs:
             return {}
         rows = transaction.rows(
-            f"SELECT id, epoch, status, reason FROM item WHERE id IN ({', '.join('?' * len(epochs))})"
+            f"SELECT id, epoch, status, reason, opportunity FROM item WHERE id IN ({', '.join('?' * len(epochs))})"
             f" ORDER BY id{self._database.lock}",
             [item_id(job.id, row) for row in epochs],
         )
         return {
-            id_ & ROW_MASK: (ItemStatus(status), reason or "")
-            for id_, epoch, status, reason in rows
+            id_ & ROW_MASK: (ItemStatus(status), reason or "", UUID(bytes=bytes(opportunity)))
+            for id_, epoch, status, reason, opportunity in rows
             if epochs[id_ & ROW_MASK] == epoch and status in statuses
         }
+
+    def _entries(
+        self, job: Job, results: Sequence[ItemResult], before: Mapping[int, tuple[ItemStatus, str, UUID]]
+    ) -> list[AuditEntry]:
+        """Return what is written down of results; one that was recorded before is not said twice."""
+        users = {result.user for result in results}
+        sources = {user: source_of(job.options, job.organization, self._host, user) for user in users}
+        return [
+            AuditEntry(result.status.value, before[result.row][2], sources[result.user], job.name, result.audit)
+            for result in results
+            if before[result.row][:2] != (result.status, result.reason)
+        ]
 
     def _set(self, transaction: Transaction, job: Job, rows: Sequence[int], what: str, values: Sequence[Value]) -> None:
         if rows:

@@ -23,6 +23,9 @@ class Transaction(Protocol):
     def run(self, statement: str, values: Sequence[Value] = ()) -> int:
         """Execute a statement and return how many rows it changed."""
 
+    def run_for_each(self, statement: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute a statement once with each row of values."""
+
     def insert(self, statement: str, values: Sequence[Value]) -> int:
         """Insert one row and return the id that the database gave it."""
 

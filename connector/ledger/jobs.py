@@ -185,13 +185,18 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What came of an item: a final status, its stable reason code (empty when well) and the report as plain data."""
+    """What came of an item: a final status, its stable reason code (empty when well) and the report as plain data.
+
+    `user` is as whom it was done, `audit` what the audit log keeps of it (see `closing.report.audit_data`).
+    """
 
     row: int
     epoch: int
     status: ItemStatus
     reason: str = ""
     report: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    user: str = ""
+    audit: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.errors import LedgerError
+from connector.ledger.audit import AuditLog
 from connector.ledger.claims import Worker
 from connector.ledger.database import Database, SqlRow
 from connector.ledger.intents import intent_from, report_from
@@ -71,6 +72,7 @@ class Ledger:
         self.clock = clock
         self.lease = lease
         self.liveness = LivenessMonitor(database, clock, lease)
+        self.audit = AuditLog(database, clock)
 
     def __enter__(self) -> Self:
         """Return the ledger."""
@@ -285,7 +287,8 @@ class Ledger:
 
         Leave by `Worker.leave`. Others are not refused: ask `present` first where only one shall work.
         """
-        return Worker.enter(self.database, self.clock, self.liveness, who, self.job(job) if job else None)
+        found = self.job(job) if job else None
+        return Worker.enter(self.database, self.clock, self.liveness, self.audit, who, found)
 
     def now(self) -> float:
         """Return the wall-clock time as the tables have it: seconds since 1970 in UTC."""

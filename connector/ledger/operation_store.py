@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from connector.errors import LedgerError
+from connector.ledger.audit import AuditEntry, AuditSource, source_of
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction, Value
 from connector.ledger.intents import intent_text
@@ -60,6 +61,7 @@ class NewOperation:
     kind: JobKind
     options: Mapping[str, object]
     expires: datetime
+    organization: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,10 @@ class OperationStore:
                 name = rows[0][0]
             else:
                 made = self._insert(transaction, name, key, asked)
-        return (made, True) if expired or not rows else (self.get(name), False)
+            new = expired or not rows
+            written = self._ledger.audit.add(transaction, [_asked(name, asked, "accepted" if new else "repeated")])
+        self._ledger.audit.told(written)
+        return (made, True) if new else (self.get(name), False)
 
     def get(self, name: str) -> StoredOperation:
         """Return the operation of this name; raises LedgerError when there is none."""
@@ -206,9 +211,9 @@ class OperationStore:
         )
         return int(rows[0][0])
 
-    def cancel(self, name: str) -> bool:
-        """End an operation that nobody works on yet; return whether that was in time."""
-        operation = self.get(name)
+    def cancel(self, name: str, source: AuditSource) -> bool:
+        """End an operation that nobody works on yet; return whether that was in time. `source` is who wants it."""
+        operation, written = self.get(name), list[AuditEntry]()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
             waiting = transaction.rows(
@@ -223,6 +228,9 @@ class OperationStore:
                     (now, operation.job.id),
                 )
                 note(transaction, operation.job.id, now, "cancel")
+                entry = AuditEntry("canceled", operation.record.opportunity_id, source, name)
+                written = self._ledger.audit.add(transaction, [entry])
+        self._ledger.audit.told(written)
         return bool(waiting)
 
     def delete_expired(self, most: int) -> int:
@@ -269,8 +277,8 @@ class OperationStore:
         now = self._ledger.now()
         job = transaction.insert(
             "INSERT INTO job"
-            " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires)"
-            " VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires,"
+            " organization) VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 name,
                 asked.kind.value,
@@ -282,6 +290,7 @@ class OperationStore:
                 key,
                 asked.content,
                 asked.expires.timestamp(),
+                asked.organization,
             ),
         )
         intent = intent_text(asked.intent)
@@ -336,6 +345,13 @@ def _operation(row: SqlRow) -> StoredOperation:
         expires=datetime.fromtimestamp(expires, UTC),
         taken_up=epoch,
     )
+
+
+def _asked(name: str, asked: NewOperation, event: str) -> AuditEntry:
+    """Return what is written down of a request: whoever sent it, also where another one made the operation."""
+    source = source_of(asked.options, asked.organization, "")
+    facts = {"run": asked.options.get("run_id", ""), "correlation": asked.options.get("correlation", "")}
+    return AuditEntry(event, asked.intent.opportunity_id, source, name, facts)
 
 
 def _key(owner: str, key: str) -> str:

@@ -99,6 +99,11 @@ class PostgresTransaction:
         """Execute a statement and return how many rows it changed."""
         return self._execute(statement, values).rowcount
 
+    def run_for_each(self, statement: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute a statement once with each row of values."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(_marks(statement), rows)
+
     def insert(self, statement: str, values: Sequence[Value]) -> int:
         """Insert one row and return its id."""
         rows = self._execute(f"{statement} RETURNING id", values).fetchone()

@@ -53,6 +53,10 @@ class SqliteTransaction:
         """Execute a statement and return how many rows it changed."""
         return self._connection.execute(statement, values).rowcount
 
+    def run_for_each(self, statement: str, rows: Sequence[Sequence[Value]]) -> None:
+        """Execute a statement once with each row of values."""
+        self._connection.executemany(statement, rows)
+
     def insert(self, statement: str, values: Sequence[Value]) -> int:
         """Insert one row and return its id."""
         return self._connection.execute(statement, values).lastrowid or 0

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from connector.errors import ConnectorError
+from connector.ledger.audit import AuditLog
 from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
@@ -64,10 +65,10 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     service = OperationService(
         dependencies.ledger,
         options,
-        dependencies.audit,
         dependencies.clock,
         dependencies.entropy,
         dependencies.organizations.stopped,
+        dependencies.organizations.address,
     )
     trigger = ClosedTrigger(options, dependencies)
     pool = _worker_pool(service, options, dependencies, trigger.notifier)
@@ -83,7 +84,11 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     operations = OperationStore(dependencies.ledger)
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
     app.state.pool, app.state.trigger = pool, trigger
-    forgetting = PeriodicTask("Forgetting what has expired", FORGETTING, lambda: _forget(operations))
+    audit = dependencies.ledger.audit
+    audit.told = dependencies.telemetry.audited
+    forgetting = PeriodicTask(
+        "Forgetting what has expired", FORGETTING, lambda: _forget(operations, audit, options.log_days)
+    )
     app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
     sessions = SessionCookie(options.secret, dependencies.clock, dependencies.entropy)
@@ -160,8 +165,9 @@ def _metadata_router(options: ServiceOptions) -> APIRouter:
     return router
 
 
-def _forget(operations: OperationStore) -> None:
-    """Delete the operations whose answers need not be kept any longer, a few at a time."""
+def _forget(operations: OperationStore, audit: AuditLog, log_days: float) -> None:
+    """Delete operations and entries of the audit log that need not be kept any longer, a few at a time."""
+    audit.forget(log_days)
     while operations.delete_expired(FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE:
         pass
 
@@ -183,7 +189,7 @@ def work_of(
         service=service,
         options=options,
         organization_for=dependencies.organizations.organization,
-        audit=dependencies.audit,
+        user_of=dependencies.organizations.user,
         clock=dependencies.clock,
         announce=notifier.announce_own,
         telemetry=dependencies.telemetry,

@@ -10,7 +10,6 @@ from connector.clock import Clock
 from connector.closing.organization import Organization
 from connector.handler import Handler
 from connector.ledger.ledger import Ledger
-from connector.service.audit import AuditTrail
 from connector.service.auth.caller import Caller
 from connector.service.operations.waiting import EventLoopWaiter, Waiter
 from connector.service.telemetry import Telemetry
@@ -25,6 +24,9 @@ class OrganizationAccess(Protocol):
 
     def address(self, caller: Caller) -> str:
         """Return where the organization is, `https://host`."""
+
+    def user(self, caller: Caller) -> str:
+        """Return as whom the organization is used: the id of a user or of an application."""
 
     def columns(self, caller: Caller, table: str) -> Mapping[str, Any]:
         """Return the custom columns of a table as a JSON schema."""
@@ -59,7 +61,6 @@ class Dependencies:
 
     organizations: OrganizationAccess
     ledger: Ledger
-    audit: AuditTrail
     http: Handler
     keys_http: Handler
     clock: Clock

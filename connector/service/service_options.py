@@ -68,7 +68,8 @@ class ServiceOptions:
     `queue` how many may wait. `requests_per_minute` is per connection, `body_limit` in bytes, and
     `body_seconds` how long a body may take to come.
     `webhook_keys` maps the SHA-256 of each webhook key to its tenant; `callback_hosts` are the ends of host names that
-    may be told of closes beside the platform's own, with their dot.
+    may be told of closes beside the platform's own, with their dot. `log_days` is for how many days the audit log keeps
+    an entry, 0 for ever.
     """
 
     secret: bytes = field(repr=False)
@@ -85,4 +86,5 @@ class ServiceOptions:
     body_seconds: float = 30.0
     webhook_keys: Mapping[str, str] = field(default_factory=lambda: _NO_TENANTS, repr=False)
     callback_hosts: tuple[str, ...] = ()
+    log_days: float = 0
     version: str = ""

@@ -1,22 +1,26 @@
-"""What an endpoint tells whoever watches it: spans and measures of OpenTelemetry; without a collector they go nowhere.
+"""What an endpoint tells whoever watches it: spans, measures and logs of OpenTelemetry; none without a collector.
 
 Nothing of customers is in them: routes instead of paths, ids of records and operations, statuses, kinds of failures.
-Never names, amounts, tokens, tenants, users, hosts or the text of an error. `telemetry_sdk` sends them on.
+Never names, amounts, tokens or the text of an error; tenants, users and hosts only in the logs, which are the entries
+of the audit log. `telemetry_sdk` sends them on.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from connector.errors import ConnectorError, TransportError
 from connector.handler import Handler, Request, Response
+from connector.ledger.audit import AuditEntry
 
 Fact = str | int | float
 _NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
@@ -25,6 +29,7 @@ REQUEST_SECONDS = "http.server.request.duration"
 OPERATION_SECONDS = "connector.operation.duration"
 CALL_SECONDS = "connector.organization.call.duration"
 UNFINISHED = "connector.operations.unfinished"
+AUDIT_EVENT = "connector.audit"
 
 _BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0, 300.0, 3600.0)
 _SET = re.compile(r"/api/data/v[\d.]+/([$A-Za-z_]+)")
@@ -39,11 +44,13 @@ class Telemetry:
         self,
         tracers: TracerProvider | None = None,
         meters: MeterProvider | None = None,
+        loggers: LoggerProvider | None = None,
         version: str = "",
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self._tracer = (tracers or NoOpTracerProvider()).get_tracer("connector", version)
         self._meter = (meters or NoOpMeterProvider()).get_meter("connector", version)
+        self._logger = (loggers or NoOpLoggerProvider()).get_logger("connector.audit", version)
         self._histograms = {
             name: self._meter.create_histogram(name, "s", explicit_bucket_boundaries_advisory=_BOUNDS)
             for name in (REQUEST_SECONDS, OPERATION_SECONDS, CALL_SECONDS)
@@ -71,6 +78,14 @@ class Telemetry:
     def measure(self, name: str, seconds: float, facts: Mapping[str, Fact]) -> None:
         """Add a measure."""
         self._histograms[name].record(seconds, facts)
+
+    def audited(self, entries: Sequence[AuditEntry]) -> None:
+        """Send entries of the audit log, each as a log whose event is `connector.audit` and whose body is its JSON."""
+        for entry in entries:
+            at = int(entry.at.timestamp() * 1e9) if entry.at else None
+            severity = SeverityNumber.WARN if entry.event == "failed" else SeverityNumber.INFO
+            body = json.dumps(entry.data())
+            self._logger.emit(timestamp=at, severity_number=severity, body=body, event_name=AUDIT_EVENT)
 
     def watch(self, name: str, number: Callable[[], int]) -> None:
         """Ask for a number whenever measures are sent."""

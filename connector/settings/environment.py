@@ -183,10 +183,10 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
         token_cache=names.token_cache or state / "tokens.bin",
         state=state,
         store=names.store or str(state / "jobs.db"),
+        log_days=names.log_days,
         log_level=names.log_level,
         service=service.model_copy(
             update={
-                "audit": service.audit or state / "audit.jsonl",
                 "telemetry": service.telemetry and bool(_first(environ, *COLLECTORS)),
             }
         ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -98,8 +97,7 @@ class ServiceSettings(BaseModel):
     """The settings of the hosted endpoint, checked. Times are in seconds.
 
     `tenants` maps tenant ids to addresses of organizations, empty for the one of DATAVERSE_URL; `api_keys` maps
-    SHA-256 digests to names, `webhook_keys` to tenants; hosts are the ends of names. `audit` is None for a file in the
-    user's state folder.
+    SHA-256 digests to names, `webhook_keys` to tenants; hosts are the ends of names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
@@ -201,11 +199,6 @@ class ServiceSettings(BaseModel):
         alias="CONNECTOR_SERVICE_REQUESTS_PER_MINUTE",
         description="How many requests a connection may send in a minute; the platform allows 500.",
     )
-    audit: Path | None = Field(
-        None,
-        alias="CONNECTOR_SERVICE_AUDIT",
-        description="The file to which the audit trail is added; when absent, in the user's state folder.",
-    )
     webhook_keys: Annotated[dict[str, str], BeforeValidator(_webhook_keys)] = Field(
         {},
         alias="CONNECTOR_SERVICE_WEBHOOK_KEYS",
@@ -221,7 +214,7 @@ class ServiceSettings(BaseModel):
     telemetry: Annotated[bool, BeforeValidator(_is_auto)] = Field(
         default=True,
         alias="CONNECTOR_SERVICE_TELEMETRY",
-        description="Whether traces and metrics are sent by OpenTelemetry: auto (to the collector that "
+        description="Whether traces, metrics and the audit log are sent by OpenTelemetry: auto (to the collector that "
         "OTEL_EXPORTER_OTLP_ENDPOINT names, nothing without it) or off.",
     )
 

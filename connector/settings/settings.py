@@ -31,7 +31,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, checked. Times are in seconds.
+    """Everything that can be set, checked. Times are in seconds, `log_days` in days.
 
     `url` is the organization's `https://host[:port]`, or `emulator:PATH`, and then `emulator` is that path and
     `identities` is empty. Else `identities` has at least one, the first being what single commands use.
@@ -57,6 +57,7 @@ class Settings:
     connections: int
     token_cache: Path
     store: str = field(repr=False)
+    log_days: float
     log_level: str
     service: ServiceSettings
     emulator_plugins: tuple[Path, ...] = ()

@@ -243,8 +243,13 @@ class Variables(BaseModel):
     store: Annotated[str, AfterValidator(_store)] = Field(
         "",
         alias="CONNECTOR_STORE",
-        description="Where bulk jobs are kept: a file, or postgresql://...; when absent, a file in the user's state "
-        "folder.",
+        description="Where bulk jobs and the audit log are kept: a file, or postgresql://...; when absent, a file in "
+        "the user's state folder.",
+    )
+    log_days: Annotated[float, Field(ge=0, le=36500)] = Field(
+        400.0,
+        alias="CONNECTOR_LOG_DAYS",
+        description="Days for which the audit log (`connector log`) keeps an entry; 0 keeps all.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", alias="CONNECTOR_LOG_LEVEL", description="How much is logged: DEBUG, INFO, WARNING or ERROR."

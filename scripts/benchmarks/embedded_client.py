@@ -85,7 +85,7 @@ class Stage:
 class Client:
     """The connector as `connector.assembly` joins it, on the emulator's clock."""
 
-    name = "embedded"
+    name = user = "embedded"
 
     def __init__(self, stage: Stage, seed: int, around: Around) -> None:
         chance = random.Random(seed)

@@ -92,7 +92,6 @@ def endpoint(organization: Served, folder: Path) -> Iterator[Process]:
     own = {
         **organization.environment(),
         "CONNECTOR_STORE": str(folder / "jobs.db"),
-        "CONNECTOR_SERVICE_AUDIT": str(folder / "audit.jsonl"),
         "CONNECTOR_SERVICE_ACCESS": "by_caller",
         "CONNECTOR_SERVICE_TENANTS": _TENANT,
         "CONNECTOR_SERVICE_AUDIENCES": "api://close",

@@ -167,6 +167,7 @@ class _Lane:
     organization: Organization
     gate: Pacer
     name: str = "lane"
+    user: str = "somebody"
 
 
 class _OneByOne:

@@ -34,4 +34,5 @@ def desk(
     for path in organization_file.parent.iterdir():
         (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / path.name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return Desk(tmp_path / organization_file.name, capsys, monkeypatch)

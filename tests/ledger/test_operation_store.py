@@ -13,6 +13,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
+from connector.ledger.audit import AuditSource
 from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationFilter, OperationStore
@@ -24,6 +25,9 @@ from tests.ledger.rows import closed, opportunity, rows
 @pytest.fixture
 def operations(ledger: Ledger) -> OperationStore:
     return OperationStore(ledger)
+
+
+SOMEBODY = AuditSource("endpoint", "user:4711")
 
 
 def asked(clock: VirtualClock, key: str = "k", number: int = 1, content: str = "c", owner: str = "ann") -> NewOperation:
@@ -113,14 +117,14 @@ def test_only_an_operation_that_nobody_works_on_is_cancelled(
 ) -> None:
     worker = ledger.enter("endpoint")
     operations.accept("op1", asked(clock))
-    assert operations.cancel("op1")
-    assert not operations.cancel("op1")
+    assert operations.cancel("op1", SOMEBODY)
+    assert not operations.cancel("op1", SOMEBODY)
     assert operations.claim(worker, 5) == []
     operations.accept("op2", asked(clock, key="2", number=2))
     assert len(operations.claim(worker, 5)) == 1
-    assert not operations.cancel("op2")
+    assert not operations.cancel("op2", SOMEBODY)
     with pytest.raises(LedgerError, match="There is no such operation"):
-        operations.cancel("op9")
+        operations.cancel("op9", SOMEBODY)
 
 
 def test_what_has_expired_is_replaced_and_deleted_but_never_while_it_goes_on(

@@ -151,5 +151,5 @@ ROWS = (
          "flow_engine::an_outage_of_two_hours_is_waited_for_with_polls_that_are_told_when_to_come_back")),
     Row(52, "audit: who, which run, before and after",
         ("routes::the_audit_trail_tells_who_did_what_from_which_run",
-         "audit::a_record_is_on_the_disk_when_it_has_been_written")),
+         "audit::what_cannot_be_written_down_is_not_begun")),
 )  # fmt: skip

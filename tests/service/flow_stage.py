@@ -163,10 +163,10 @@ def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random)
     dependencies = replace(stage.dependencies(), clock=timeline, waiting=waiting)
     app, service = (
         create_app(options, dependencies),
-        OperationService(stage.ledger, options, stage.notes, timeline, dependencies.entropy, lambda _: 0.0),
+        OperationService(stage.ledger, options, timeline, dependencies.entropy, lambda _: 0.0, lambda _: ""),
     )
     work = OperationRunner(
-        service, options, stage.organization_for, stage.notes, timeline, waiting.tell, timeline.sleep, chance.random
+        service, options, stage.organization_for, lambda _: "", timeline, waiting.tell, timeline.sleep, chance.random
     )
     _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")

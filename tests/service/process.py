@@ -57,7 +57,6 @@ def settings(folder: Path, **given: str) -> dict[str, str]:
         | {
             "DATAVERSE_URL": f"emulator:{folder / 'organization.db'}",
             "CONNECTOR_STORE": str(folder / "jobs.db"),
-            "CONNECTOR_SERVICE_AUDIT": str(folder / "audit.jsonl"),
             "CONNECTOR_SERVICE_REQUESTS_PER_MINUTE": "499",
             "CONNECTOR_LOG_LEVEL": "INFO",
             "HOME": str(folder),

@@ -27,6 +27,7 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.files import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
+from connector.ledger.audit import AuditFilter
 from connector.ledger.store import open_ledger
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller
@@ -42,17 +43,6 @@ TOKEN_LASTS = 3000.0
 
 Trouble = Callable[[Request, Handler], Response]
 """Answers a request instead of the organization, or passes it on."""
-
-
-class Notes:
-    """An audit trail in memory."""
-
-    def __init__(self) -> None:
-        self.records: list[Mapping[str, object]] = []
-
-    def write(self, record: Mapping[str, object]) -> None:
-        json.dumps(dict(record))  # what cannot be a line is no record
-        self.records.append(record)
 
 
 def busy(seconds: int) -> Trouble:
@@ -86,6 +76,7 @@ class StageAccess:
 
     organization: Callable[[Caller], DataverseOrganization]
     address: Callable[[Caller], str]
+    user: Callable[[Caller], str]
     columns: Callable[[Caller, str], Mapping[str, Any]]
     check: Callable[[], None]
     changes: Changes
@@ -101,7 +92,6 @@ class Stage:
     keys: Keys | None = None
     pause: Callable[[float], None] | None = None
     troubles: deque[Trouble] = field(default_factory=deque)
-    notes: Notes = field(default_factory=Notes)
     gate: threading.Event | None = None
     token: str = ""
     token_until: float = float("-inf")
@@ -135,13 +125,14 @@ class Stage:
         organizations = StageAccess(
             organization=self.organization_for,
             address=lambda _caller: self.embedded.url,
+            user=lambda _caller: self.embedded.client_id,
             columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
             check=self.check,
             changes=self.changes,
             stopped=lambda _caller: self.stopped,
         )
         return Dependencies(
-            organizations=organizations, ledger=self.ledger, audit=self.notes, http=self._wire, keys_http=self._wire, clock=self.clock,
+            organizations=organizations, ledger=self.ledger, http=self._wire, keys_http=self._wire, clock=self.clock,
             entropy=self._entropy, chance=lambda: 0.0, who="test",
         )  # fmt: skip
 
@@ -169,6 +160,10 @@ class Stage:
         with self.embedded.emulator.lock:
             seed_json(self.embedded.emulator.organization.world, {"opportunity": [own], "quote": rows})
         return key
+
+    def log(self) -> list[dict[str, object]]:
+        """Return the audit log as it is exported."""
+        return [json.loads(json.dumps(entry.data())) for entry in self.ledger.audit.entries(AuditFilter())]
 
     def delete_quotes(self, opportunity: UUID) -> None:
         """Delete the quotes of an opportunity, as somebody else might."""

@@ -86,7 +86,6 @@ def functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modul
     for name, value in {
         "DATAVERSE_URL": f"emulator:{tmp_path / 'emulator.db'}",
         "CONNECTOR_STORE": str(tmp_path / "jobs.db"),
-        "CONNECTOR_SERVICE_AUDIT": str(tmp_path / "audit.jsonl"),
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)

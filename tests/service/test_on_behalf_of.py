@@ -28,6 +28,8 @@ from connector.emulator.identity.issuer import Application, EntraError, Person, 
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import SignInAgain
+from connector.ledger.audit import AuditFilter
+from connector.ledger.store import open_ledger
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.problems import of_error
@@ -228,12 +230,10 @@ def test_as_an_application_the_endpoint_uses_its_own_user_whoever_calls(tmp_path
         assert answer.status_code == 200, answer.text
         users = {entry.user for entry in made.entries(since, "web api") if entry.user}
         assert users == {made.emulated.client_id}
-        audit = [json.loads(line) for line in _audit(tmp_path)]
-        assert {record["caller"]["object"] for record in audit} == {ANN.object_id}, "who asked is written down"
-
-
-def _audit(folder: Path) -> list[str]:
-    return (folder / ".local/state/dataverse-close-connector/audit.jsonl").read_text().splitlines()
+        with open_ledger(str(tmp_path / "jobs.db"), SystemClock()) as ledger:
+            entries = list(ledger.audit.entries(AuditFilter()))
+        assert {entry.source.by for entry in entries} == {f"user:{ANN.object_id}"}, "who asked is written down"
+        assert entries[-1].source.user == made.emulated.client_id, "and as whom it was done"
 
 
 # -- tenants ----------------------------------------------------------------------------------------------------------

@@ -503,32 +503,23 @@ def test_the_audit_trail_tells_who_did_what_from_which_run(stage: Stage) -> None
             json={"outcome": "won", "description": "Secret remark"},
             headers={"x-ms-workflow-run-id": "run-7", "x-ms-workflow-operation-name": "Close"},
         )
-    accepted, ended = stage.notes.records
-    assert (accepted["event"], accepted["run"]) == ("accepted", "run-7")
-    assert ended["run"] == "run-7"
-    assert ended["result"] == "closed"
-    assert ended["caller"] == {
-        "kind": "developer",
-        "tenant": "development",
-        "object": "developer",
-        "application": "development",
-    }
+    accepted, ended = stage.log()
+    assert (accepted["event"], ended["event"]) == ("accepted", "closed")
+    for entry in (accepted, ended):
+        assert entry["run"] == "run-7"
+        assert entry["opportunity"] == str(opportunity)
+        assert (entry["door"], entry["by"], entry["tenant"]) == ("endpoint", "developer:developer", "development")
+        assert entry["organization"] == stage.embedded.url
+    assert (ended["user"], ended["host"]) == (stage.embedded.client_id, "test")
+    assert ended["outcome"] == "won"
+    quote = str(UUID(int=opportunity.int + 1))
     assert ended["changes"] == [
-        {
-            "table": "opportunity",
-            "record": str(opportunity),
-            "before": {"state": 0, "status": 1},
-            "after": {"state": 1, "status": 3},
-        },
-        {
-            "table": "quote",
-            "record": str(UUID(int=opportunity.int + 1)),
-            "before": {"state": 0, "status": 1},
-            "after": {"state": 3, "status": 6},
-        },
-    ]
-    assert "Secret" not in repr(stage.notes.records)
-    assert "QUO" not in repr(stage.notes.records)
+        {"table": "opportunity", "record": str(opportunity),
+         "before": {"state": 0, "status": 1}, "after": {"state": 1, "status": 3}},
+        {"table": "quote", "record": quote, "before": {"state": 0, "status": 1}, "after": {"state": 3, "status": 6}},
+    ]  # fmt: skip
+    assert "Secret" not in repr(stage.log())
+    assert "QUO" not in repr(stage.log())
 
 
 def test_no_log_holds_customer_text_or_an_address_that_proves_itself(

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -33,6 +34,7 @@ from connector.settings.service_settings import ServiceSettings
 from tests.service.stage import OPTIONS, Stage, unavailable
 
 WON = {"outcome": "won"}
+NO_LOGS = SimpleLogRecordProcessor(InMemoryLogRecordExporter())  # type: ignore[no-untyped-call]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 RUN = {"traceparent": TRACE, "x-ms-workflow-run-id": "08585287554177334956", "authorization": "Bearer SECRETTOKEN"}
 
@@ -45,6 +47,7 @@ class Watched:
     client: TestClient
     spans: InMemorySpanExporter
     measures: InMemoryMetricReader
+    logs: InMemoryLogRecordExporter
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans.get_finished_spans() if span.name == name]
@@ -59,12 +62,13 @@ class Watched:
 @pytest.fixture
 def watched(stage: Stage) -> Iterator[Watched]:
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    telemetry = sent_by("1.2.3", SimpleSpanProcessor(exporter), reader)
+    logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    telemetry = sent_by("1.2.3", SimpleSpanProcessor(exporter), reader, SimpleLogRecordProcessor(logs))
     handler = traced(stage.handler, telemetry, stage.clock.monotonic)
     stage.organization = DataverseOrganization(handler, stage.embedded.url, clock=stage.clock)
     app = create_app(OPTIONS, replace(stage.dependencies(), telemetry=telemetry))
     with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
-        yield Watched(stage, client, exporter, reader)
+        yield Watched(stage, client, exporter, reader, logs)
     telemetry.close()
 
 
@@ -117,6 +121,17 @@ def test_nothing_of_customers_is_told(watched: Watched) -> None:
     assert watched.stage.embedded.client_id not in told
 
 
+def test_entries_of_the_audit_log_are_sent_as_logs(watched: Watched) -> None:
+    opportunity = watched.stage.opportunity(1)
+    body = WON | {"description": "Customer wants a discount"}
+    watched.client.post(f"/opportunities/{opportunity}/close", json=body, headers=RUN)
+    records = [log.log_record for log in watched.logs.get_finished_logs()]
+    assert {record.event_name for record in records} == {"connector.audit"}
+    assert [json.loads(str(record.body)) for record in records] == watched.stage.log()
+    assert [json.loads(str(record.body))["event"] for record in records] == ["accepted", "closed"]
+    assert "discount" not in str([record.body for record in records])
+
+
 def test_what_fails_is_marked_with_its_kind_and_nothing_more(watched: Watched) -> None:
     opportunity = watched.stage.opportunity(1)
     watched.stage.troubles.extend([unavailable] * 3)
@@ -167,7 +182,7 @@ def test_an_answer_that_was_lost_is_a_failure_of_its_kind() -> None:
         raise Unanswered("The connection to org.crm4.dynamics.com was reset.")
 
     exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
-    telemetry = sent_by("1", SimpleSpanProcessor(exporter), reader)
+    telemetry = sent_by("1", SimpleSpanProcessor(exporter), reader, NO_LOGS)
     with pytest.raises(Unanswered):
         traced(lost, telemetry, lambda: 0.0)(Request("GET", "https://org.crm4.dynamics.com/api/data/v9.2/quotes"))
     (span,) = exporter.get_finished_spans()
@@ -235,7 +250,7 @@ def test_the_service_is_named_by_the_environment_or_by_itself(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     exporter = InMemorySpanExporter()
-    telemetry = sent_by("1", SimpleSpanProcessor(exporter), InMemoryMetricReader())
+    telemetry = sent_by("1", SimpleSpanProcessor(exporter), InMemoryMetricReader(), NO_LOGS)
     with telemetry.span("x", SpanKind.INTERNAL):
         pass
     telemetry.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
 from connector.closing.model import Report, ReportStatus
-from connector.closing.report import alike, report_data
+from connector.closing.report import alike, audit_data, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -68,12 +68,13 @@ class Postponed:
 
 @dataclass(slots=True)
 class Decisions:
-    """What was decided since it was last asked for.
+    """What was decided since it was last asked for, of rows that are done as `user`.
 
     `verdicts` are to be recorded, `untouched` given back (nothing happened to them), `postponed` tried again later.
     `blocked` is what everything else would fail of too, until a person has done something.
     """
 
+    user: str = ""
     verdicts: list[RowVerdict] = field(default_factory=list)
     untouched: list[Item] = field(default_factory=list)
     postponed: list[Postponed] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Decisions:
         elif cause is not None and _may_pass(cause) and row.item.attempts < MOST_ATTEMPTS:
             self.postpone(row, cause)
         else:
-            self.verdicts.append(RowVerdict(result_of(row, report), cause, sent=row.sent))
+            self.verdicts.append(RowVerdict(result_of(row, report, self.user), cause, sent=row.sent))
         return None
 
     def hand_on(self, row: RowInHand) -> None:
@@ -112,15 +113,19 @@ def is_outage(cause: ConnectorError | None) -> bool:
     return isinstance(cause, NotSent | Throttled) or (isinstance(cause, SignInError) and cause.transient)
 
 
-def result_of(row: RowInHand, report: Report) -> ItemResult:
-    """Return the result of a row; what an earlier attempt of this job closed, cut off before it said so, is closed."""
+def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
+    """Return the result of a row that was done as `user`.
+
+    What an earlier attempt of this job closed, cut off before it said so, is closed.
+    """
     status = ItemStatus(report.status.value)
     if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
         status = ItemStatus.CLOSED
     reason = ""
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         reason = report.reason_code or reason_of(cause_of(report.error))
-    return ItemResult(row.item.row, row.item.epoch, status, reason, report_data(report))
+    kept = audit_data(report, row.item.intent)
+    return ItemResult(row.item.row, row.item.epoch, status, reason, report_data(report), user, kept)
 
 
 def reason_of(cause: ConnectorError | None) -> str:

@@ -83,6 +83,10 @@ class PacedClient(Protocol):
         """Return its name, for people."""
 
     @property
+    def user(self) -> str:
+        """Return which user of the organization it acts as: an id, or the name where there is none."""
+
+    @property
     def organization(self) -> Organization:
         """Return the organization as this user sees it."""
 

@@ -82,7 +82,7 @@ class Pipeline:
         self._to_check = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
         self._to_send = SendQueue()
         self._later = WaitingRoom()
-        self._decisions = Decisions()
+        self._decisions = Decisions(client.user)
         self._looks = 0
         self._batches = 0
         self._sending = 0
@@ -133,7 +133,7 @@ class Pipeline:
         with self._lock:
             if self._defect is not None:
                 raise self._defect
-            decisions, self._decisions = self._decisions, Decisions()
+            decisions, self._decisions = self._decisions, Decisions(self._client.user)
             return decisions
 
     def state(self) -> PipelineState:
@@ -275,7 +275,7 @@ class Pipeline:
         """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
         if row.recorded:
             if report.warnings and report.error is None:
-                self._decisions.verdicts.append(RowVerdict(result_of(row, report), amends=True))
+                self._decisions.verdicts.append(RowVerdict(result_of(row, report, self._client.user), amends=True))
         elif self._decisions.take(row, report) is not None:
             self._be_quiet()
 

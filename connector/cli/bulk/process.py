@@ -6,14 +6,16 @@ import getpass
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from connector.assembly import Connection
+from connector.assembly import Connection, user_id
 from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
@@ -33,8 +35,7 @@ def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
 
 def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
     """Return the lanes by what names their user, of this organization, in every process and on every machine."""
-    users = [one.client_id or one.managed_identity or one.name for one in settings.identities] or ["emulator"]
-    return {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
+    return {f"{user_id(settings, lane.name)}@{connection.base_url}": lane for lane in connection.clients}
 
 
 def _tell_stopping() -> None:
@@ -65,13 +66,20 @@ def stopped_by_keyboard(stop: Callable[[], None], tell: Callable[[], None] = _te
             signal.signal(number, handler)
 
 
+_OWN = {"connector", "__main__"}
+"""How this command line itself is called; another program is a script that uses it."""
+
+
 def started_by() -> dict[str, object]:
-    """Return who starts a job and where, to keep with it."""
+    """Return who starts a job or an action and where, to keep with it; with `door` where a script does."""
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container may have no user of that number
         user = "somebody"
-    return {"started_by": f"{user} on {socket.gethostname()}"}
+    person, program = f"{user} on {socket.gethostname()}", Path(sys.argv[0])
+    if program.stem in _OWN:
+        return {"started_by": person}
+    return {"started_by": f"{person} ({program.name})", "door": "script"}
 
 
 def job_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -150,6 +150,7 @@ async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapp
     kept = {key: request.scope[key] for key in ("type", "asgi", "http_version", "scheme", "server", "client", "state")
             if key in request.scope}  # fmt: skip
     scope = kept | {
+        "state": {**request.scope.get("state", {}), "door": "mcp"},
         "method": method,
         "path": path,
         "raw_path": path.encode(),

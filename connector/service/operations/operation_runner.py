@@ -17,11 +17,10 @@ from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, Report, ReportStatus
 from connector.closing.organization import Organization
-from connector.closing.report import report_data
+from connector.closing.report import audit_data, report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import AnyIntent, Item, ItemResult, ItemStatus, Job
-from connector.service.audit import AuditTrail, of_end
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
 from connector.service.operations.operation_service import OperationService
@@ -46,6 +45,8 @@ def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
 class OperationRunner:
     """How operations are worked off. `organization_for` gives the organization as a caller may use it.
 
+    `user_of` says who that is there.
+
     `announce` tells a tenant's subscribers what an operation came to; doing it again does no harm. `tell` is called
     with the id of each operation that has ended, `pause` waits for some seconds, `chance` gives numbers from 0 to 1.
     `telemetry` is told how it goes.
@@ -54,7 +55,7 @@ class OperationRunner:
     service: OperationService
     options: ServiceOptions
     organization_for: Callable[[Caller], Organization]
-    audit: AuditTrail
+    user_of: Callable[[Caller], str]
     clock: Clock
     tell: Callable[[str], None]
     pause: Callable[[float], None]
@@ -90,10 +91,11 @@ class OperationRunner:
             self._put_off(worker, job, item, cause)
             return
         self.announce(caller.tenant_id, report, job.name)  # before the end: after a crash in between, once more
-        self.audit.write(of_end(job, item, report, caller, self.clock))
         reason = GAVE_UP if passing else _reason(report, cause)
         status = ItemStatus(report.status.value)
-        worker.record(job, [ItemResult(item.row, item.epoch, status, reason, _kept(report))])
+        entry = {"run": job.options.get("run_id", ""), "attempt": item.attempts, **audit_data(report, item.intent)}
+        user = self._user(caller)
+        worker.record(job, [ItemResult(item.row, item.epoch, status, reason, _kept(report), user, entry)])
         self.tell(job.name)
         told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
         span.set_attributes(told)
@@ -101,6 +103,13 @@ class OperationRunner:
             mark_failed(span, reason)
         seconds = (self.clock.now() - job.created).total_seconds()
         self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
+
+    def _user(self, caller: Caller) -> str:
+        """Return as whom it was done, for the audit log; nobody where that caller could not be let in."""
+        try:
+            return self.user_of(caller)
+        except ConnectorError:
+            return ""
 
     def _report(self, caller: Caller, job: Job, item: Item) -> Report:
         wanted = item.intent

@@ -11,7 +11,7 @@ from connector.clock import Clock
 from connector.closing.field import FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, ReopenIntent
 from connector.closing.request import parse_request
-from connector.errors import LedgerError
+from connector.ledger.audit import AuditEntry, AuditSource, source_of
 from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import (
@@ -22,7 +22,6 @@ from connector.ledger.operation_store import (
     OperationStore,
     StoredOperation,
 )
-from connector.service.audit import AuditTrail, of_request
 from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands
@@ -48,7 +47,7 @@ _MOST_TURNS = 1_000
 class OperationRequest:
     """A request to change something; `key` is the header's, names in `headers` are lower case.
 
-    `trace` names the span of the request for what comes of it (see `telemetry.Span.context`).
+    `trace` names the span of the request for what comes of it (see `telemetry.Span.context`), `door` is mcp for agents.
     """
 
     operation: str
@@ -59,6 +58,7 @@ class OperationRequest:
     caller: Caller
     correlation_id: str
     trace: str = ""
+    door: str = "endpoint"
 
 
 class OperationService:
@@ -68,18 +68,18 @@ class OperationService:
         self,
         ledger: Ledger,
         options: ServiceOptions,
-        audit: AuditTrail,
         clock: Clock,
         entropy: Entropy,
         stopped: Callable[[Caller], float],
+        address: Callable[[Caller], str],
     ) -> None:
         self.ledger = ledger
         self.operations = OperationStore(ledger)
         self._options = options
-        self._audit = audit
         self._clock = clock
         self._entropy = entropy
         self._stopped = stopped
+        self._address = address
         self._seal = Seal(options.secret)
 
     def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
@@ -95,7 +95,15 @@ class OperationService:
         for _ in range(_MOST_TURNS):
             caller = ask.caller
             asked = NewOperation(
-                caller.owner, caller.tenant_id, ledger_key, key.content, wanted, _kind(wanted), options, expires
+                caller.owner,
+                caller.tenant_id,
+                ledger_key,
+                key.content,
+                wanted,
+                _kind(wanted),
+                options,
+                expires,
+                self._address(caller),
             )
             try:
                 operation, new = self.operations.accept(name, asked)
@@ -106,12 +114,6 @@ class OperationService:
             if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
                 break
             ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
-        try:
-            self._record("accepted" if new else "repeated", operation, ask)
-        except LedgerError:
-            if new:  # nothing is done of which nobody could say who asked for it
-                self.operations.cancel(operation.job.name)
-            raise
         return operation, new
 
     def find(self, operation_id: str, caller: Caller | None) -> StoredOperation:
@@ -124,7 +126,7 @@ class OperationService:
     def cancel(self, operation_id: str, caller: Caller) -> StoredOperation:
         """End an operation that nobody works on yet; raises RequestRefused (409) when that is too late."""
         operation = self.find(operation_id, caller)
-        if not self.operations.cancel(operation_id):
+        if not self.operations.cancel(operation_id, _source(operation, caller)):
             raise RequestRefused(
                 Problem(
                     409,
@@ -133,7 +135,6 @@ class OperationService:
                     operation_id=operation_id,
                 )
             )
-        self._audit.write(of_request("canceled", operation.job.name, caller, self._clock, {}))
         return self.find(operation_id, caller)
 
     def retry(self, operation_id: str, caller: Caller) -> None:
@@ -142,7 +143,8 @@ class OperationService:
         if operation.record.status not in RETRIED:
             raise declined(409, "not_failed", "The operation has not failed, so it is not tried again.")
         self.ledger.retry(operation_id, RETRIED)
-        self._audit.write(of_request("retried", operation.job.name, caller, self._clock, {}))
+        opportunity, source = operation.record.opportunity_id, _source(operation, caller)
+        self.ledger.audit.write(AuditEntry("retried", opportunity, source, operation_id))
 
     def visible(self, caller: Caller, chosen: OperationFilter = EVERY_OPERATION) -> OperationFilter:
         """Return the filter kept to what the caller may see: the caller's own, for an operator those of the tenant."""
@@ -207,6 +209,7 @@ class OperationService:
                 "application": caller.application_id,
                 "name": caller.name,
             },
+            "door": ask.door,
             "run_id": run_of(ask.headers),
             "correlation": ask.correlation_id,
             "key": kind.value,
@@ -216,10 +219,6 @@ class OperationService:
         if acts_as_user(caller, self._options.admission.access):
             facts["entrusted"] = self._seal.close(caller.assertion, name, self._entropy(_NONCE))
         return facts
-
-    def _record(self, event: str, operation: StoredOperation, ask: OperationRequest) -> None:
-        facts = {"run": run_of(ask.headers), "correlation": ask.correlation_id, "opportunity": str(ask.opportunity_id)}
-        self._audit.write(of_request(event, operation.job.name, ask.caller, self._clock, facts))
 
 
 def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
@@ -242,3 +241,10 @@ def _wanted(ask: OperationRequest, key: str) -> AnyIntent:
 
 def _kind(wanted: AnyIntent) -> JobKind:
     return JobKind.REOPEN if isinstance(wanted, ReopenIntent) else JobKind.CLOSE
+
+
+def _source(operation: StoredOperation, caller: Caller) -> AuditSource:
+    """Return where an entry about an operation comes from: whoever asks now, not who asked for it first."""
+    source = source_of(operation.job.options, operation.job.organization, "")
+    by = f"{caller.kind.value}:{caller.object_id}"
+    return replace(source, door="endpoint", by=by, application=caller.application_id, tenant=caller.tenant_id)

@@ -112,7 +112,8 @@ class OperationRoutes:
         until = request.state.began + patience(request, self._options.deadline)
         caller, headers = caller_of(request), headers_of(request)
         state = request.state
-        ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace)
+        door = getattr(state, "door", "endpoint")
+        ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace, door)
         operation, new, waiting_until = await self._waiting.apart(lambda: self._accept_now(ask))
         if new:
             self._wake()
