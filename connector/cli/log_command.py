@@ -15,10 +15,8 @@ from connector.cli.bulk.process import opened
 from connector.cli.json_output import in_ascii
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import env_file_option, verbose_option
-from connector.cli.screen import say
-from connector.cli.settings_of import read_settings
-from connector.cli.tables import TextTable, show
+from connector.cli.run_options import env_file_option, read_settings, verbose_option
+from connector.cli.screen import TextTable, say, show
 from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 
 SHOWN = 50
