@@ -186,6 +186,11 @@ def source_of(options: Mapping[str, object], organization: str, host: str, user:
     )
 
 
+def request_details(options: Mapping[str, object]) -> dict[str, object]:
+    """Return which run asked for an operation of these options, and under which correlation id."""
+    return {"run": options.get("run_id", ""), "correlation": options.get("correlation", "")}
+
+
 def _values(transaction: Transaction, entries: Sequence[AuditEntry], now: datetime) -> list[tuple[Value, ...]]:
     """Return the rows of entries; sources that are new are made in one order, so that no two processes block."""
     facts = {source: json.dumps(_facts(source)) for source in {entry.source for entry in entries}}

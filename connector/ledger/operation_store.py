@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from connector.errors import LedgerError
-from connector.ledger.audit import AuditEntry, AuditSource, source_of
+from connector.ledger.audit import AuditEntry, AuditSource, request_details, source_of
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction, Value
 from connector.ledger.intents import intent_text
@@ -62,6 +62,11 @@ class NewOperation:
     options: Mapping[str, object]
     expires: datetime
     organization: str = ""
+
+    def entry(self, event: str, name: str) -> AuditEntry:
+        """Return what the audit log keeps of a request for it: who sent it, also where another one made it."""
+        source = source_of(self.options, self.organization, "")
+        return AuditEntry(event, self.intent.opportunity_id, source, name, request_details(self.options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class OperationStore:
             else:
                 made = self._insert(transaction, name, key, asked)
             new = expired or not rows
-            written = self._ledger.audit.add(transaction, [_asked(name, asked, "accepted" if new else "repeated")])
+            written = self._ledger.audit.add(transaction, [asked.entry("accepted" if new else "repeated", name)])
         self._ledger.audit.told(written)
         return (made, True) if new else (self.get(name), False)
 
@@ -275,23 +280,13 @@ class OperationStore:
     def _insert(self, transaction: Transaction, name: str, key: str, asked: NewOperation) -> StoredOperation:
         """Write the operation down and return it."""
         now = self._ledger.now()
+        options = json.dumps(dict(asked.options))
+        values = (asked.content, options, now, asked.owner, asked.tenant, key, asked.content)
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires,"
             " organization) VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                name,
-                asked.kind.value,
-                asked.content,
-                json.dumps(dict(asked.options)),
-                now,
-                asked.owner,
-                asked.tenant,
-                key,
-                asked.content,
-                asked.expires.timestamp(),
-                asked.organization,
-            ),
+            (name, asked.kind.value, *values, asked.expires.timestamp(), asked.organization),
         )
         intent = intent_text(asked.intent)
         opportunity = asked.intent.opportunity_id.bytes
@@ -345,13 +340,6 @@ def _operation(row: SqlRow) -> StoredOperation:
         expires=datetime.fromtimestamp(expires, UTC),
         taken_up=epoch,
     )
-
-
-def _asked(name: str, asked: NewOperation, event: str) -> AuditEntry:
-    """Return what is written down of a request: whoever sent it, also where another one made the operation."""
-    source = source_of(asked.options, asked.organization, "")
-    facts = {"run": asked.options.get("run_id", ""), "correlation": asked.options.get("correlation", "")}
-    return AuditEntry(event, asked.intent.opportunity_id, source, name, facts)
 
 
 def _key(owner: str, key: str) -> str:
