@@ -186,9 +186,12 @@ def source_of(options: Mapping[str, object], organization: str, host: str, user:
     )
 
 
-def request_details(options: Mapping[str, object]) -> dict[str, object]:
-    """Return which run asked for an operation of these options, and under which correlation id."""
-    return {"run": options.get("run_id", ""), "correlation": options.get("correlation", "")}
+def request_entry(
+    event: str, opportunity_id: UUID, name: str, options: Mapping[str, object], organization: str
+) -> AuditEntry:
+    """Return the entry of a request for the operation `name` of these options, with its run and correlation id."""
+    details = {"run": options.get("run_id", ""), "correlation": options.get("correlation", "")}
+    return AuditEntry(event, opportunity_id, source_of(options, organization, ""), name, details)
 
 
 def _values(transaction: Transaction, entries: Sequence[AuditEntry], now: datetime) -> list[tuple[Value, ...]]:

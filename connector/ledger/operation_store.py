@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from connector.errors import LedgerError
-from connector.ledger.audit import AuditEntry, AuditSource, request_details, source_of
+from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction, Value
 from connector.ledger.intents import intent_text
@@ -65,8 +65,7 @@ class NewOperation:
 
     def entry(self, event: str, name: str) -> AuditEntry:
         """Return what the audit log keeps of a request for it: who sent it, also where another one made it."""
-        source = source_of(self.options, self.organization, "")
-        return AuditEntry(event, self.intent.opportunity_id, source, name, request_details(self.options))
+        return request_entry(event, self.intent.opportunity_id, name, self.options, self.organization)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +156,10 @@ class OperationStore:
                 name = rows[0][0]
             else:
                 made = self._insert(transaction, name, key, asked)
-            new = expired or not rows
-            written = self._ledger.audit.add(transaction, [asked.entry("accepted" if new else "repeated", name)])
+            event = "accepted" if expired or not rows else "repeated"
+            written = self._ledger.audit.add(transaction, [asked.entry(event, name)])
         self._ledger.audit.told(written)
-        return (made, True) if new else (self.get(name), False)
+        return (made, True) if expired or not rows else (self.get(name), False)
 
     def get(self, name: str) -> StoredOperation:
         """Return the operation of this name; raises LedgerError when there is none."""
@@ -233,8 +232,8 @@ class OperationStore:
                     (now, operation.job.id),
                 )
                 note(transaction, operation.job.id, now, "cancel")
-                entry = AuditEntry("canceled", operation.record.opportunity_id, source, name)
-                written = self._ledger.audit.add(transaction, [entry])
+                canceled = AuditEntry("canceled", operation.record.opportunity_id, source, name)
+                written = self._ledger.audit.add(transaction, [canceled])
         self._ledger.audit.told(written)
         return bool(waiting)
 
@@ -280,8 +279,7 @@ class OperationStore:
     def _insert(self, transaction: Transaction, name: str, key: str, asked: NewOperation) -> StoredOperation:
         """Write the operation down and return it."""
         now = self._ledger.now()
-        options = json.dumps(dict(asked.options))
-        values = (asked.content, options, now, asked.owner, asked.tenant, key, asked.content)
+        values = (asked.content, json.dumps(dict(asked.options)), now, asked.owner, asked.tenant, key, asked.content)
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires,"
