@@ -59,13 +59,13 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 3_100),
-    ("ledger",): (3_040, 3_080),
+    ("ledger",): (3_350, 3_370),
     ("dataverse",): (5_000, 5_700),
     ("bulk",): (4_500, 4_900),
     ("service",): (7_100, 7_100),
     ("emulator",): (14_500, 15_450),
     ("organization",): (1_800, 1_800),
-    ("cli",): (4_200, 4_500),
+    ("cli",): (4_200, 4_700),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),
 }
 LONGEST_FUNCTION = 52

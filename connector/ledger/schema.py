@@ -106,12 +106,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "UPDATE job SET tenant = 'development' WHERE owner LIKE 'developer:%'",
         "CREATE INDEX job_by_tenant ON job (tenant, id) WHERE key IS NOT NULL",
     ),
-<<<<<<< HEAD
     (  # what a job has used of its limits: operations, and rows that its rate allows now, saved up to a moment
         "ALTER TABLE job ADD COLUMN operations {integer} NOT NULL DEFAULT 0",
         "ALTER TABLE job ADD COLUMN allowance {real}",
         "ALTER TABLE job ADD COLUMN allowed_at {real}",
-=======
+    ),
     (  # the audit log; what many entries have in common stands in a row of its own
         "CREATE TABLE audit_source (id {serial}, facts TEXT NOT NULL UNIQUE)",
         """CREATE TABLE audit (
@@ -119,7 +118,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             event TEXT NOT NULL, details {bytes}
         )""",
         "CREATE INDEX audit_by_opportunity ON audit (opportunity) WHERE opportunity IS NOT NULL",
->>>>>>> 21b1e1a (Keep an audit log of every door in the store, and show it with connector log)
     ),
 )
 """MIGRATIONS[n] leads from version n to n + 1."""
