@@ -24,7 +24,15 @@ MAY_IMPORT = {
     "settings": ("closing.bypass", "errors", "closing.model"),
     "closing": ("errors",),
     "ledger": ("closing", "clock", "errors"),
-    "dataverse": ("closing.bypass", "closing.model", "closing.organization", "handler", "clock", "errors"),
+    "dataverse": (
+        "closing.bypass",
+        "closing.model",
+        "closing.organization",
+        "closing.record_keys",
+        "handler",
+        "clock",
+        "errors",
+    ),
     "bulk": ("closing", "ledger", "clock", "errors", "handler"),
     "service": ("closing", "ledger", "bulk", "clock", "errors", "handler"),
     "emulator": ("handler", "clock"),
@@ -58,14 +66,14 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 3_100),
+    ("closing",): (3_100, 3_340),
     ("ledger",): (3_350, 3_370),
-    ("dataverse",): (5_000, 5_700),
-    ("bulk",): (4_500, 4_900),
-    ("service",): (7_100, 7_100),
+    ("dataverse",): (5_000, 5_910),
+    ("bulk",): (4_500, 5_080),
+    ("service",): (7_100, 7_160),
     ("emulator",): (14_500, 15_450),
     ("organization",): (1_800, 1_800),
-    ("cli",): (4_200, 4_700),
+    ("cli",): (4_200, 4_740),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),
 }
 LONGEST_FUNCTION = 52

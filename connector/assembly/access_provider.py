@@ -24,7 +24,7 @@ from connector.assembly.connection import (
 )
 from connector.assembly.sign_in import code_flow, credential_on_behalf
 from connector.clock import Clock
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.dataverse.policies import RetryPolicy, anything, retry
 from connector.dataverse.search import read_changes
 from connector.dataverse.sign_in import auth
@@ -76,7 +76,7 @@ class AccessProvider:
         """Open the way to the organization of the settings, so that what is wrong with them is said at the start."""
         self._connect(self._settings.url)
 
-    def organization(self, caller: Caller) -> Organization:
+    def organization(self, caller: Caller) -> LookupOrganization:
         """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
         return self._lane(caller).organization
 

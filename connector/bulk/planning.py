@@ -22,7 +22,7 @@ from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
 from connector.closing.model import Intent, Outcome, Plan, StepKind
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.closing.report import error_data
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
@@ -120,7 +120,9 @@ def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: f
     return Forecast(requests, reads + summary.steps, seconds)
 
 
-def write_plan(path: Path, head: Mapping[str, object], rows: Iterable[Row], organization: Organization) -> Summary:
+def write_plan(
+    path: Path, head: Mapping[str, object], rows: Iterable[Row], organization: LookupOrganization
+) -> Summary:
     """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
     summary = Summary()
     aside = path.with_name(f".{path.name}.part")

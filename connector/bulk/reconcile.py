@@ -11,8 +11,9 @@ from uuid import UUID
 
 from connector.closing import reasons
 from connector.closing.intent import Intent, Outcome
-from connector.closing.model import OpportunityState, OrganizationMetadata, Quote, QuoteState, Snapshot
+from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.organization import Organization
+from connector.closing.winning_quote import winning_quotes
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, Record
 from connector.ledger.ledger import Ledger
@@ -112,15 +113,15 @@ def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
         yield f"Its close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
     if intent.actual_revenue is not None and not same_amount(intent.actual_revenue, opportunity.actual_value):
         yield f"Its actual revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
-    yield from _of_quotes(intent, snapshot.quotes, metadata)
+    yield from _of_quotes(intent, snapshot, metadata)
 
 
-def _of_quotes(intent: Intent, quotes: Iterable[Quote], metadata: OrganizationMetadata) -> Iterator[str]:
-    quotes = tuple(quotes)
+def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+    quotes = snapshot.quotes
     left = sum(quote.state in _OPEN_QUOTES for quote in quotes)
     if left:
         yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
-    winning = next((quote for quote in quotes if quote.id == intent.winning_quote_id), None)
+    winning = next(iter(winning_quotes(snapshot, intent)), None)
     if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
         state = "not there any more" if winning is None else winning.state.name.lower()
         yield f"The winning quote {intent.winning_quote_id} is {state}, not won as was asked."

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from connector.bulk.planning import is_plan, read_head, read_plan
 from connector.closing.model import DraftPolicy, Intent
-from connector.closing.organization import Finder, Organization, Query
+from connector.closing.organization import Finder, LookupOrganization, Query
 from connector.closing.plan import check_reasons
+from connector.closing.record_keys import look_up_all, names_user
 from connector.errors import InputError
 from connector.ledger.jobs import InputChanged, Job, Row
 from connector.ledger.ledger import Ledger
@@ -25,8 +27,20 @@ Rows = Callable[[], Iterator[Row]]
 """The rows, read anew at each call."""
 
 
-class SearchOrganization(Organization, Finder, Protocol):
+class SearchOrganization(LookupOrganization, Finder, Protocol):
     """An organization in which opportunities can be looked for, and then seen and changed."""
+
+
+class OrganizationConnection(Protocol):
+    """An organization with its address, `https://host`."""
+
+    @property
+    def base_url(self) -> str:
+        """Return the address."""
+
+    @property
+    def organization(self) -> SearchOrganization:
+        """Return the organization."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +87,20 @@ class Source:
         return {"query": self.query.data() | cap, "request": {name: str(value) for name, value in self.given.items()}}
 
     @contextmanager
-    def opened(self, drafts: DraftPolicy, organization: SearchOrganization) -> Iterator[Rows]:
-        """Give the rows; status reasons are checked against the organization's. Reading raises InputError."""
+    def opened(self, drafts: DraftPolicy, connection: OrganizationConnection) -> Iterator[Rows]:
+        """Give the rows; status reasons are checked against the organization's, and what is no id is looked up there.
+
+        Reading raises InputError.
+        """
+        organization = connection.organization
         given = {"drafts": drafts.value, **self.given}
         if self.file is None:
             yield from self._found(given, organization)
         elif is_plan(self.file):
             yield lambda: read_plan(self.file or Path(), strict=self.strict)
         else:
-            with self.reading.opened(self.file, given, _checked(organization)) as rows:
+            host = urlsplit(connection.base_url).hostname or ""
+            with self.reading.opened(self.file, given, _checked(organization), organization, host) as rows:
                 yield rows
 
     def must_belong(self, base_url: str) -> None:
@@ -111,7 +130,10 @@ class Source:
         from connector.bulk.input.query import QueryRows
         from connector.closing.request import parse_request
 
-        wanted = parse_request({**given, "opportunityid": UUID(int=0)})
+        asked = names_user(parse_request({**given, "opportunityid": UUID(int=0)}))
+        (wanted,) = look_up_all(organization, [asked])
+        if not isinstance(wanted, Intent):
+            raise wanted if isinstance(wanted, InputError) else TypeError(type(wanted))
         _checked(organization)(wanted)
         with closing(QueryRows(organization, self.query)) as found:
             yield lambda: islice(found.rows(wanted), self.limit)

@@ -115,7 +115,7 @@ def run(
         return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
-        with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
+        with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
             source.must_belong(connection.base_url)
             say_moved(source, connection, settings)
             job = ledger.find(job_name)

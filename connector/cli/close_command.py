@@ -11,7 +11,7 @@ from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a
 from connector.cli.intent_options import intent_options, requested, with_defaults
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
-from connector.cli.record_id import opportunity_id
+from connector.cli.record_id import key_option, opportunity_id
 from connector.cli.run_options import (
     bypass_options,
     dry_run_option,
@@ -22,7 +22,8 @@ from connector.cli.run_options import (
 )
 from connector.closing.close import close_opportunity
 from connector.closing.model import Report
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
+from connector.closing.record_keys import RecordKey
 
 
 @click.command(
@@ -31,6 +32,7 @@ from connector.closing.organization import Organization
     )
 )
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
+@key_option
 @intent_options
 @yes_option
 @dry_run_option
@@ -42,7 +44,7 @@ def close(
     context: click.Context,
     /,
     *,
-    opportunity: UUID,
+    opportunity: UUID | RecordKey,
     yes: bool,
     dry_run: bool,
     if_plan: str | None,
@@ -58,11 +60,11 @@ def close(
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
     settings = read_settings(env_file)
-    intent = with_defaults(context, asked, settings)
+    intent = with_defaults(context, asked, settings, opportunity)
     if dry_run:
         return show_only(settings, intent, as_json=as_json)
 
-    def act(organization: Organization, digest: str | None) -> Report:
+    def act(organization: LookupOrganization, digest: str | None) -> Report:
         return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
     question = f"Close it as {intent.outcome}"

@@ -37,6 +37,8 @@ def show_preview(
         say(f"Note: {remark}", stream)
     if verdict.bypass:
         say(f"The organization's own logic: {verdict.bypass}.", stream)
+    if verdict.as_user:
+        say(f"It is done in the name of the user {verdict.as_user} (Entra object id).", stream)
     say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 

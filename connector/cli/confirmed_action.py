@@ -20,7 +20,7 @@ from connector.cli.screen import say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing
 from connector.errors import ConnectorError
@@ -29,7 +29,7 @@ from connector.settings.settings import Settings
 LONG_WAIT = 5.0
 """Seconds of waiting from which on somebody who watches is told."""
 
-Act = Callable[[Organization, str | None], Report]
+Act = Callable[[LookupOrganization, str | None], Report]
 """Does it, bound to a plan's digest where one is given."""
 
 
@@ -97,7 +97,7 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
 
 
 def _shown(
-    action: ConfirmedAction, organization: Organization, metadata: OrganizationMetadata, around: ChangeContext
+    action: ConfirmedAction, organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext
 ) -> Plan | None:
     """Show the plan and return it, if there is anything to do and to agree to."""
     seen = preview(organization, action.intent)
@@ -117,7 +117,7 @@ def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:
     return code
 
 
-def _say_interrupted(action: ConfirmedAction, organization: Organization) -> ExitCode:
+def _say_interrupted(action: ConfirmedAction, organization: LookupOrganization) -> ExitCode:
     """Look once more and say what stands; a write that was under way may still take effect."""
     opportunity_id = action.intent.opportunity_id
     error = {
@@ -133,7 +133,7 @@ def _say_interrupted(action: ConfirmedAction, organization: Organization) -> Exi
     return ExitCode.INTERRUPTED
 
 
-def _standing(organization: Organization, opportunity_id: UUID) -> str:
+def _standing(organization: LookupOrganization, opportunity_id: UUID) -> str:
     try:
         snapshot = organization.observe([opportunity_id]).get(opportunity_id)
     except (ConnectorError, KeyboardInterrupt):

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import click
 
-from connector.cli.record_id import competitor_id, quote_id
+from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
+from connector.closing.record_keys import RecordKey, names_user
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.settings.settings import Settings
@@ -47,13 +48,12 @@ def _given(context: click.Context) -> dict[str, Any]:
 
 
 _METAVARS = {
-    FieldKind.RECORD_ID: "ID",
+    FieldKind.RECORD_NAME: "NAME",
     FieldKind.REASON: "REASON",
     FieldKind.DAY: "YYYY-MM-DD",
     FieldKind.AMOUNT: "AMOUNT",
     FieldKind.TEXT: "TEXT",
 }
-_RECORD_IDS = {"competitor": competitor_id, "quote": quote_id}
 
 
 def _options() -> Iterator[Function]:
@@ -86,7 +86,7 @@ def _option(field: CloseField) -> Function:
     if field.kind is FieldKind.DRAFTS:
         kind: Any = click.Choice([policy.value for policy in DraftPolicy])
     else:
-        kind = _RECORD_IDS.get(field.table) if field.kind is FieldKind.RECORD_ID else None
+        kind = (lambda text: record_name(field, text)) if field.kind is FieldKind.RECORD_NAME else None
     return click.option(
         field.option,
         field.name,
@@ -105,13 +105,17 @@ def intent_options(command: Function) -> Function:
     return command
 
 
-def requested(context: click.Context, opportunity_id: UUID) -> Intent:
-    """Return what the options of this command line ask for. Raises InputError and click.UsageError."""
+def requested(context: click.Context, opportunity: UUID | RecordKey) -> Intent:
+    """Return what the options of this command line ask for. Raises InputError and click.UsageError.
+
+    For a key there is no id yet: `with_defaults` gives it one.
+    """
+    opportunity_id = UUID(int=0) if isinstance(opportunity, RecordKey) else opportunity
     given = _given(context)
     if "outcome" not in given:
         raise click.UsageError("Say how it ends: --won or --lost.")
     try:
-        return parse_request({**given, OPPORTUNITY_ID.name: opportunity_id})
+        return names_user(parse_request({**given, OPPORTUNITY_ID.name: opportunity_id}))
     except InputError as error:
         raise InputError(_FIELD.sub(_as_option, error.message), remedy=error.remedy) from None
 
@@ -135,6 +139,10 @@ def refuse_given(context: click.Context, option: str) -> None:
         raise click.UsageError(f"{option} goes without any option that says how to close.")
 
 
-def with_defaults(context: click.Context, intent: Intent, settings: Settings) -> Intent:
-    """Return the intent; what this command line leaves open is as the settings say."""
+def with_defaults(context: click.Context, intent: Intent, settings: Settings, opportunity: UUID | RecordKey) -> Intent:
+    """Return the intent for this opportunity; what the command line leaves open is as the settings say.
+
+    Raises InputError for a key that has not one record.
+    """
+    intent = replace(intent, opportunity_id=looked_up(settings, opportunity))
     return intent if "drafts" in _given(context) else replace(intent, drafts=settings.drafts)

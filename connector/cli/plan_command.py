@@ -16,12 +16,13 @@ from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
-from connector.cli.record_id import opportunity_id
+from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import bypass_options, read_settings, run_options
 from connector.cli.screen import say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
+from connector.closing.record_keys import RecordKey
 from connector.closing.report import preview_data
 from connector.organization.kept_answers import basis_of, basis_text
 from connector.settings.settings import Settings
@@ -29,22 +30,26 @@ from connector.settings.settings import Settings
 
 @click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
+@key_option
 @intent_options
 @click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
 @bypass_options
 @run_options
 @click.pass_context
-def plan(context: click.Context, /, *, opportunity: UUID, reopens: bool, as_json: bool, env_file: Path | None) -> int:
+def plan(
+    context: click.Context, /, *, opportunity: UUID | RecordKey, reopens: bool, as_json: bool, env_file: Path | None
+) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
     """
     if reopens:
         refuse_given(context, "--reopen")
-        return show_only(read_settings(env_file), ReopenIntent(opportunity), as_json=as_json)
+        settings = read_settings(env_file)
+        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), as_json=as_json)
     closing = requested(context, opportunity)
     settings = read_settings(env_file)
-    return show_only(settings, with_defaults(context, closing, settings), as_json=as_json)
+    return show_only(settings, with_defaults(context, closing, settings, opportunity), as_json=as_json)
 
 
 def show_only(settings: Settings, intent: Intent | ReopenIntent, *, as_json: bool) -> int:

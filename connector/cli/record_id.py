@@ -1,34 +1,87 @@
-"""The id of a record as people have it at hand: a GUID in any dress, or the address of the record in the browser."""
+"""The id of a record as people have it at hand: a GUID in any dress, the address of the record, or a key.
+
+The address is one copied from the browser, or one of the Web API.
+"""
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import click
 
-_GUID = re.compile(
-    r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
-    re.IGNORECASE,
-)
+from connector.assembly import connect
+from connector.closing.field import CloseField
+from connector.closing.intent import OPPORTUNITY_ID
+from connector.closing.record_address import address_in, is_of
+from connector.closing.record_keys import OPPORTUNITY, RecordKey, one_of
+from connector.closing.values import read_value
+from connector.settings.settings import Settings
+
 _HOSTS = "connector.cli.record_id"
-_ROW_PATH = re.compile(r"/api/data/v[\d.]+/(\w+)\(([0-9a-f-]{36})\)$", re.IGNORECASE)
+_KEY = "connector.cli.record_id.key"
+
+Function = Callable[..., Any]
 
 
-def opportunity_id(text: str) -> UUID:
-    """Return the id of an opportunity that `text` holds; raises click.BadParameter with a sentence."""
-    return _record_id(text, "opportunity", "opportunities")
+def _keep_key(context: click.Context, _option: click.Parameter, value: str) -> None:
+    context.meta[_KEY] = value.strip()
 
 
-def quote_id(text: str) -> UUID:
-    """Return the id of a quote that `text` holds; raises click.BadParameter with a sentence."""
-    return _record_id(text, "quote", "quotes")
+key_option = click.option(
+    "--key",
+    metavar="COLUMN",
+    default="",
+    is_eager=True,
+    expose_value=False,
+    callback=_keep_key,
+    help="ID is a value of this column of opportunities, an alternate key say.",
+)
 
 
-def competitor_id(text: str) -> UUID:
-    """Return the id of a competitor that `text` holds; raises click.BadParameter with a sentence."""
-    return _record_id(text, "competitor", "competitors")
+def opportunity_id(text: str) -> UUID | RecordKey:
+    """Return the id of an opportunity that `text` holds, or the key beside `--key`.
+
+    Raises click.BadParameter with a sentence.
+    """
+    context = click.get_current_context(silent=True)
+    column = context.meta.get(_KEY, "") if context else ""
+    if column and address_in(text) is None:
+        return RecordKey(OPPORTUNITY, column, text.strip())
+    id_ = record_name(OPPORTUNITY_ID, text)
+    assert isinstance(id_, UUID)
+    return id_
+
+
+def record_name(field: CloseField, text: str) -> UUID | str:
+    """Return the id or the name of a record that `text` holds; raises click.BadParameter with a sentence."""
+    address = address_in(text)
+    context = click.get_current_context(silent=True)
+    if address and address.host and context:
+        context.meta.setdefault(_HOSTS, []).append(address.host)
+    if address and not is_of(address, field.table):
+        raise click.BadParameter(
+            f"This is the address of a record of the table '{address.table}'; it must be '{field.table}'."
+        )
+    try:
+        name: UUID | str = read_value(field, text)
+    except ValueError:
+        raise click.BadParameter(
+            f"'{text}' does not name one {field.table}. Give its GUID (with or without braces) or the address of the "
+            "record, copied from the browser."
+        ) from None
+    return name
+
+
+def looked_up(settings: Settings, opportunity: UUID | RecordKey) -> UUID:
+    """Return the id of an opportunity; a key is looked up. Raises InputError where it has not one record."""
+    if isinstance(opportunity, UUID):
+        return opportunity
+    with connect(settings) as connection:
+        return one_of(opportunity, connection.organization.look_up([opportunity]).get(opportunity, ()))
 
 
 def check_addresses(url: str) -> None:
@@ -49,29 +102,3 @@ def check_addresses(url: str) -> None:
 def _host(address: str) -> str:
     """Return the organization's host of an address; that of its Web API may have `.api` in it."""
     return re.sub(r"^([^.]+)\.api\.", r"\1.", urlsplit(address).hostname or "")
-
-
-def _record_id(text: str, table: str, entity_set: str) -> UUID:
-    found = text.strip()
-    if found.lower().startswith(("https://", "http://")):
-        found = _in_address(found, table, entity_set)
-    match = _GUID.fullmatch(found)
-    if match is None:
-        raise click.BadParameter(
-            f"'{text}' does not name one {table}. Give its GUID (with or without braces) or the address of the record, "
-            "copied from the browser."
-        )
-    return UUID(match["id"])
-
-
-def _in_address(address: str, table: str, entity_set: str) -> str:
-    """Return what stands for the id in the address of a record: of a model-driven app, or of the Web API."""
-    parts = urlsplit(address)
-    if context := click.get_current_context(silent=True):
-        context.meta.setdefault(_HOSTS, []).append(_host(address))
-    row = _ROW_PATH.search(parts.path)
-    fields = parse_qs(parts.query) or parse_qs(parts.fragment)
-    named = row[1] if row else fields.get("etn", [table])[0]
-    if named.lower() not in {table, entity_set}:
-        raise click.BadParameter(f"This is the address of a record of the table '{named}'; it must be '{table}'.")
-    return row[2] if row else fields.get("id", [""])[0]

@@ -10,7 +10,7 @@ import click
 from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
-from connector.cli.record_id import opportunity_id
+from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import (
     bypass_options,
     dry_run_option,
@@ -22,17 +22,25 @@ from connector.cli.run_options import (
 from connector.closing.close import reopen_opportunity
 from connector.closing.model import ReopenIntent, Report
 from connector.closing.organization import Organization
+from connector.closing.record_keys import RecordKey
 
 
 @click.command(epilog=examples("reopen ID", "reopen ID --dry-run"))
 @click.argument("opportunity", metavar="ID", type=opportunity_id)
+@key_option
 @yes_option
 @dry_run_option
 @if_plan_option
 @bypass_options
 @run_options
 def reopen(
-    *, opportunity: UUID, yes: bool, dry_run: bool, if_plan: str | None, as_json: bool, env_file: Path | None
+    *,
+    opportunity: UUID | RecordKey,
+    yes: bool,
+    dry_run: bool,
+    if_plan: str | None,
+    as_json: bool,
+    env_file: Path | None,
 ) -> int:
     """Open a closed opportunity again, and the quotes that were closed with it.
 
@@ -41,11 +49,12 @@ def reopen(
     """
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
-    intent = ReopenIntent(opportunity)
+    settings = read_settings(env_file)
+    intent = ReopenIntent(looked_up(settings, opportunity))
     if dry_run:
-        return show_only(read_settings(env_file), intent, as_json=as_json)
+        return show_only(settings, intent, as_json=as_json)
 
     def act(organization: Organization, digest: str | None) -> Report:
         return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
 
-    return carry_out(ConfirmedAction(intent, act, "Reopen it", agreed, if_plan, as_json), read_settings(env_file))
+    return carry_out(ConfirmedAction(intent, act, "Reopen it", agreed, if_plan, as_json), settings)

@@ -13,10 +13,11 @@ from connector.cli.bulk.process import opened
 from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.log_command import log_table
-from connector.cli.record_id import opportunity_id
+from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import TextTable, say
 from connector.cli.screen import show as show_table
+from connector.closing.record_keys import RecordKey
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, LedgerError
@@ -28,14 +29,16 @@ SHOWN = 10
 
 
 @click.command(epilog=examples("show ID", "show ID --json"))
-@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@click.argument("named", metavar="ID", type=opportunity_id)
+@key_option
 @run_options
-def show(*, opportunity: UUID, as_json: bool, env_file: Path | None) -> None:
+def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> None:
     """Show an opportunity with its quotes, its close activities and what this connector did to it.
 
     ID is the opportunity's GUID, or the address of its record, copied from the browser.
     """
     settings = read_settings(env_file)
+    opportunity = looked_up(settings, named)
     with connect(settings) as connection:
         endpoint = Endpoint(connection.base_url, settings.impersonate)
         card = read_cards(connection.handler, endpoint, [opportunity]).get(opportunity)

@@ -11,7 +11,7 @@ from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, 
 from connector.closing.moment import iso_moment
 from connector.errors import InputError
 
-_VALUES = [field for field in PLAIN_FIELDS if field.kind is not FieldKind.RECORD_ID]  # a record is bound, not written
+_VALUES = [field for field in PLAIN_FIELDS if field.kind is not FieldKind.RECORD_NAME]  # it is bound, not written
 _COLUMNS = [(field.column, field.key) for field in _VALUES if field.column]
 _QUOTE_COLUMNS = [(field.quote_column, field.key) for field in _VALUES if field.quote_column]
 

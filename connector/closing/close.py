@@ -23,9 +23,10 @@ from connector.closing.model import (
     StepKind,
     StepResult,
 )
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization, Organization
 from connector.closing.plan import plan_close, plan_reopen
 from connector.closing.progress import Progress
+from connector.closing.record_keys import look_up_all
 from connector.closing.verify import closing_warnings, left_closed, status_warnings
 from connector.errors import ConnectorError, InputError
 
@@ -33,7 +34,7 @@ _UNBOUND: Mapping[UUID, str] = MappingProxyType({})
 
 
 def close_opportunity(
-    organization: Organization,
+    organization: LookupOrganization,
     intent: Intent,
     *,
     pause: Pause = time.sleep,
@@ -55,7 +56,7 @@ def close_opportunity(
 
 
 def close_many(
-    organization: Organization,
+    organization: LookupOrganization,
     intents: Sequence[Intent],
     *,
     pause: Pause = time.sleep,
@@ -73,8 +74,18 @@ def close_many(
     >>> [report.status.value for report in reports]
     ['closed']
     """
-    goals = [_CloseGoal(intent) for intent in intents]
-    return converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+    try:
+        resolved = look_up_all(organization, intents)
+    except ConnectorError as error:
+        return [Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents]
+    goals = [_CloseGoal(intent) for intent in resolved if isinstance(intent, Intent)]
+    reports = iter(converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans))
+    return [
+        Report(intent.opportunity_id, ReportStatus.FAILED, error=found)
+        if isinstance(found, InputError)
+        else next(reports)
+        for intent, found in zip(intents, resolved, strict=True)
+    ]
 
 
 def reopen_opportunity(
@@ -124,7 +135,7 @@ class Preview:
     verdict: Plan | Refusal
 
 
-def preview(organization: Organization, intent: Intent | ReopenIntent) -> Preview:
+def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> Preview:
     """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises.
 
     >>> with connect(load_settings()) as connection:
@@ -139,20 +150,25 @@ def preview(organization: Organization, intent: Intent | ReopenIntent) -> Previe
 
 
 def preview_many(
-    organization: Organization, intents: Sequence[Intent | ReopenIntent]
+    organization: LookupOrganization, intents: Sequence[Intent | ReopenIntent]
 ) -> list[Preview | ConnectorError]:
     """Return a preview each, in order, or why there is none: NotFound or InputError, which concern that intent alone.
 
     Raises what reading raises.
     """
-    goals = [_goal(intent) for intent in intents]
     metadata = organization.metadata()
-    ids = tuple(dict.fromkeys(goal.opportunity_id for goal in goals))
-    seen = organization.observe(ids, activities=any(goal.needs_activities for goal in goals))
-    return [_preview(goal, seen.get(goal.opportunity_id), metadata) for goal in goals]
+    goals = [one if isinstance(one, InputError) else _goal(one) for one in look_up_all(organization, intents)]
+    ids = tuple(dict.fromkeys(intent.opportunity_id for intent in intents))
+    activities = any(goal.needs_activities for goal in goals if not isinstance(goal, InputError))
+    seen = organization.observe(ids, activities=activities)
+    return [_preview(goal, seen.get(one.opportunity_id), metadata) for one, goal in zip(intents, goals, strict=True)]
 
 
-def _preview(goal: Goal, snapshot: Snapshot | None, metadata: OrganizationMetadata) -> Preview | ConnectorError:
+def _preview(
+    goal: Goal | InputError, snapshot: Snapshot | None, metadata: OrganizationMetadata
+) -> Preview | ConnectorError:
+    if isinstance(goal, InputError):
+        return goal
     if snapshot is None:
         return missing(goal.opportunity_id)
     try:

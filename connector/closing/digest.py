@@ -13,23 +13,34 @@ _HEX_DIGITS = 16
 _STEPS = "steps:"
 
 
-def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "") -> Plan:
-    """Return the plan of these steps with its digest; `bypass` says which of the organization's logic is left out.
+def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "", as_user: UUID | None = None) -> Plan:
+    """Return the plan of these steps with its digest.
 
-    The digest covers what a person approves: every step's kind, record, row version, message, state, status reason,
-    competitor and activity columns. It leaves out the caller's key, the activity ids derived from it, and labels.
+    `bypass` says which of the organization's logic is left out, `as_user` in whose name it is done, if not in that of
+    the user who signs in. The digest covers what a person approves: these, and every step's kind, record, row version,
+    message, state, status reason, competitor and activity columns. It leaves out the caller's key, the activity ids
+    derived from it, and labels.
     """
-    bypass = bypass if steps else ""  # a plan that does nothing leaves nothing out
-    approved = (str(opportunity_id), [_approved(step) for step in steps], *((bypass,) if bypass else ()))
-    text = ascii(approved)  # not repr: it varies with the Python
-    return Plan(opportunity_id, tuple(steps), hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS], bypass)
+    if not steps:  # a plan that does nothing leaves nothing out
+        bypass, as_user = "", None
+    approved = (str(opportunity_id), [_approved(step) for step in steps], *_around(bypass, as_user))
+    return Plan(opportunity_id, tuple(steps), _hashed(approved), bypass, as_user)
 
 
 def steps_digest(plan: Plan) -> str:
     """Return the digest of a plan without the versions of its rows: the same steps have it, touched or not."""
     steps = [(kind, record, *rest) for kind, record, _, *rest in map(_approved, plan.steps)]
-    text = ascii((str(plan.opportunity_id), steps))
-    return f"{_STEPS}{hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]}"
+    return f"{_STEPS}{_hashed((str(plan.opportunity_id), steps, *_around(plan.bypass, plan.as_user)))}"
+
+
+def _hashed(approved: tuple[object, ...]) -> str:
+    text = ascii(approved)  # not repr: it varies with the Python
+    return hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]
+
+
+def _around(bypass: str, as_user: UUID | None) -> tuple[str, ...]:
+    """Return what is approved beside the steps."""
+    return (*((bypass,) if bypass else ()), *((f"as {as_user}",) if as_user else ()))
 
 
 def in_words(plan: Plan) -> str:
@@ -43,6 +54,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
         "opportunity_id": str(plan.opportunity_id),
         "digest": plan.digest,
         **({"bypass": plan.bypass} if plan.bypass else {}),
+        **({"as_user": str(plan.as_user)} if plan.as_user else {}),
         "steps": [step_data(step) for step in plan.steps],
     }
 

@@ -10,6 +10,8 @@ class FieldKind(Enum):
     """What a field holds; `closing.values` reads and writes each kind."""
 
     RECORD_ID = "record id"
+    RECORD_NAME = "record id or name"
+    """A record by its id or address, or by what people call it: a quote's number, a name, a mail address."""
     OUTCOME = "outcome"
     REASON = "status reason"
     DAY = "day"
@@ -37,7 +39,8 @@ class CloseField:
     the wire name, each unless given. `attribute` is the intent's, if it has another name. `sentence` says what it is,
     `absent` what holds without it. Agents are offered it where `for_agents` is a sentence (True: the same one). `table`
     is where a record, a status reason or extra columns belong; `limit` the most characters of a text. `column` is the
-    column of `opportunityclose` that takes the value, `quote_column` that of `quoteclose`.
+    column of `opportunityclose` that takes the value, `quote_column` that of `quoteclose`. A field that is not `hosted`
+    is not offered to callers of the endpoint.
     """
 
     name: str
@@ -55,6 +58,7 @@ class CloseField:
     for_agents: str | bool = False
     column: str = ""
     quote_column: str = ""
+    hosted: bool = True
 
     @property
     def key(self) -> str:

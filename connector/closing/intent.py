@@ -61,8 +61,8 @@ class Intent:
     """What the caller wants done to one opportunity; see `CLOSE_FIELDS` for what each attribute means.
 
     `key` is the caller's idempotency key: with the record and its row version it fixes the ids of the close activities.
-    None stands for the default (see `closing.plan`). The extra columns go as they are into `opportunityclose` and
-    `quoteclose`.
+    None stands for the default (see `closing.plan`). A competitor, the winning quote and the user may be named by text
+    (see `closing.names`). The extra columns go as they are into `opportunityclose` and `quoteclose`.
 
     >>> Intent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), Outcome.LOST, description="Too dear").drafts
     <DraftPolicy.ACTIVATE: 'activate'>
@@ -77,11 +77,12 @@ class Intent:
     actual_revenue: Decimal | None = None
     subject: str | None = None
     description: str | None = None
-    competitor_id: UUID | None = None
-    winning_quote_id: UUID | None = None
+    competitor_id: UUID | str | None = None
+    winning_quote_id: UUID | str | None = None
     drafts: DraftPolicy = DraftPolicy.ACTIVATE
     opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
     quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    as_user: UUID | str | None = None
 
     def __post_init__(self) -> None:
         """Raise InputError for text in the place of an id or an outcome, which would fit no record and no rule."""
@@ -189,22 +190,24 @@ CLOSE_FIELDS = (
     ),
     CloseField(
         "competitor",
-        FieldKind.RECORD_ID,
+        FieldKind.RECORD_NAME,
         "Competitor",
-        "The id of the competitor that a lost opportunity went to.",
+        "The competitor that a lost opportunity went to, by id or name.",
         attribute="competitor_id",
         table="competitor",
         prominence=Prominence.ADVANCED,
-        for_agents="The id of the competitor it was lost to.",
+        limit=100,
+        for_agents="The competitor it was lost to, by id or name.",
         column="competitorid",
     ),
     CloseField(
         "winning_quote",
-        FieldKind.RECORD_ID,
+        FieldKind.RECORD_NAME,
         "Winning Quote",
-        "The id of the quote that the customer accepted; the others are closed.",
+        "The quote that the customer accepted, by id or number; the others are closed.",
         attribute="winning_quote_id",
         table="quote",
+        limit=100,
         prominence=Prominence.ADVANCED,
         for_agents=True,
     ),
@@ -226,6 +229,16 @@ CLOSE_FIELDS = (
         "refuses the close.",
         prominence=Prominence.ADVANCED,
         for_agents="What becomes of draft quotes; activate and close them if absent.",
+    ),
+    CloseField(
+        "as_user",
+        FieldKind.RECORD_NAME,
+        "As User",
+        "The user in whose name it is closed: mail, domain name, Entra object id or user id.",
+        absent="When empty, the user who signs in.",
+        table="systemuser",
+        limit=320,
+        hosted=False,
     ),
     CloseField(
         "opportunity_columns",
@@ -267,6 +280,9 @@ REOPEN_FIELDS = (
 
 OFFERED_REOPEN_FIELDS = tuple(one for one in REOPEN_FIELDS if one.kind is FieldKind.TEXT)
 """Those that a caller may give; the others come from the ledger of a job."""
+
+HOSTED_FIELDS = tuple(one for one in CLOSE_FIELDS if one.hosted)
+"""Those that callers of the endpoint are offered."""
 
 PLAIN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is not FieldKind.COLUMNS)
 """The fields that are one value, and one column of a file."""

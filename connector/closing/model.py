@@ -169,7 +169,8 @@ class Step:
 class Plan:
     """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval.
 
-    `bypass` says which of the organization's own logic they leave out; it is part of what is approved.
+    `bypass` says which of the organization's own logic they leave out, `as_user` the Entra object id of the user in
+    whose name they are done, if that is another than who signs in; both are part of what is approved.
 
     >>> with connect(load_settings()) as connection:
     ...     plan = preview(connection.organization, Intent(opportunity_id, Outcome.WON)).verdict
@@ -181,6 +182,7 @@ class Plan:
     steps: tuple[Step, ...]
     digest: str
     bypass: str = ""
+    as_user: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What closing needs of an organization: three verbs, and one more to find what to close."""
+"""What closing needs of an organization: to look records up, to see, to do, and to find what to close."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
+from connector.closing.record_keys import KeyLookup
 
 
 class Organization(Protocol):
@@ -29,6 +30,10 @@ class Organization(Protocol):
         whose fate is not known (lost answer, 5xx) has results with status UNKNOWN and the error. Plans are
         independent: one's failure does not stop another.
         """
+
+
+class LookupOrganization(Organization, KeyLookup, Protocol):
+    """An organization in which records can be looked up by their keys, too."""
 
 
 @dataclass(frozen=True, slots=True)

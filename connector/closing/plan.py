@@ -35,6 +35,7 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
+from connector.closing.winning_quote import winner_refusal, winning_quotes
 from connector.errors import InputError
 
 _ACTIVATE, _DELETE, _CLOSE = StepKind.ACTIVATE_QUOTE, StepKind.DELETE_QUOTE, StepKind.CLOSE_QUOTE
@@ -106,7 +107,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
             "Project quotes are closed by Project Operations, which takes no columns for the close activity.",
             remedy="Leave the quoteclose columns out for this opportunity.",
         )
-    return make_plan(opportunity.id, steps, metadata.bypass.text)
+    return make_plan(opportunity.id, steps, metadata.bypass.text, _id(intent.as_user, "as_user"))
 
 
 def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: OrganizationMetadata) -> Plan | Refusal:
@@ -197,20 +198,7 @@ def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
             f"The opportunity is already closed as {_name(opportunity.state)} and is not turned into {intent.outcome}. "
             "Reopen it first if that is wanted.",
         )
-    return _winner_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
-
-
-def _winner_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
-    if intent.winning_quote_id is None:
-        return None
-    winner = next((quote for quote in snapshot.quotes if quote.id == intent.winning_quote_id), None)
-    if winner is None:
-        reason = f"The winning quote {intent.winning_quote_id} is not a quote of this opportunity."
-        return _refuse(snapshot, "winning_quote_unknown", reason)
-    if winner.state is QuoteState.CLOSED:
-        reason = f"The winning quote {_label(winner)} is closed and can no longer be won. Revise it, or name another."
-        return _refuse(snapshot, "winning_quote_closed", reason)
-    return None
+    return winner_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
 
 
 def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
@@ -234,8 +222,8 @@ def _quote_steps(closing: _ResolvedIntent, snapshot: Snapshot) -> Iterator[Step]
     Winning a project quote makes Project Operations close the other project quotes itself, as Lost; steps for them
     would only fail. Should they stand, the close of the opportunity is turned down and the next plan has them.
     """
-    others = sorted((q for q in snapshot.quotes if q.id != closing.intent.winning_quote_id), key=lambda q: q.id)
-    winner = next((q for q in snapshot.quotes if q.id == closing.intent.winning_quote_id), None)
+    winner = next(iter(winning_quotes(snapshot, closing.intent)), None)
+    others = sorted((quote for quote in snapshot.quotes if quote is not winner), key=lambda quote: quote.id)
     if winner is not None and winner.state in OPEN_QUOTES:
         yield from _win(closing, winner)
         if winner.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
@@ -340,7 +328,7 @@ def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> St
         status=closing.statuses.opportunity,
         activity_id=closing.activity_id(opportunity.id, opportunity.version),
         activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes, opportunity.currency_id),
-        competitor_id=closing.intent.competitor_id,
+        competitor_id=_id(closing.intent.competitor_id, "competitor"),
     )
 
 
@@ -370,6 +358,13 @@ def _update(
     kind: StepKind, table: str, row: Opportunity | Quote, state: OpportunityState | QuoteState, status: int
 ) -> Step:
     return Step(kind, table, row.id, _label(row), row.version, "Update", state, status)
+
+
+def _id(value: UUID | str | None, name: str) -> UUID | None:
+    """Return an id; raises InputError for a name that nobody has looked up (see `record_keys.look_up_all`)."""
+    if isinstance(value, str):
+        raise InputError(f"{name} is {value!r}, which is not the id of a record.", remedy="Look it up first.")
+    return value
 
 
 def _label(row: Opportunity | Quote) -> str:

@@ -79,6 +79,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
         "status": "planned" if verdict.steps else already.value,
         "digest": verdict.digest,
         **({"bypass": verdict.bypass} if verdict.bypass else {}),
+        **({"as_user": str(verdict.as_user)} if verdict.as_user else {}),
         "steps": [result_data(StepResult(step, StepStatus.PLANNED)) for step in verdict.steps],
     }
 

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import ColumnValue, DraftPolicy, Outcome
+from connector.closing.record_address import address_in, is_of
 
 LARGEST_AMOUNT = Decimal(10) ** 12
 """The range of `opportunity.actualvalue`, in both directions."""
@@ -33,7 +34,7 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 def read_value(field: CloseField, value: object) -> Any:
     """Return what `value` says for this field; raises ValueError with a sentence."""
-    read = _READ[field.kind](value)
+    read = _READ[field.kind](_id_in(field, value) if field.table else value)
     if field.limit is not None and isinstance(read, str) and len(read) > field.limit:
         raise ValueError(f"it has {len(read):,} characters; at most {field.limit:,} are allowed")
     return read
@@ -74,13 +75,34 @@ def _typed(full_name: str, kind: str, text: str) -> ColumnValue:
         raise ValueError(f"{full_name}: {text!r} is not of type {kind}") from None
 
 
+def _id_in(field: CloseField, value: object) -> object:
+    """Return the id in the address of a record, where a field of records has one; what is no address stays."""
+    records = field.kind in (FieldKind.RECORD_ID, FieldKind.RECORD_NAME)
+    address = address_in(value) if records and isinstance(value, str) else None
+    if address is None:
+        return value
+    if not is_of(address, field.table):
+        raise ValueError(f"the address is one of {address.table}, not of {field.table}")
+    return _record_id(address.id) if _GUID.fullmatch(address.id) else _no_record_id(value)
+
+
+def _record_name(value: object) -> UUID | str:
+    """Take an id, or what people call the record."""
+    if isinstance(value, UUID):
+        return value
+    text = " ".join(str(value).split())
+    return _record_id(text) if _GUID.fullmatch(text) else text
+
+
 def _record_id(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
     match = _GUID.fullmatch(str(value).strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not the id of a record; give a GUID, with or without braces")
-    return UUID(match["id"])
+    return _no_record_id(value) if match is None else UUID(match["id"])
+
+
+def _no_record_id(value: object) -> UUID:
+    raise ValueError(f"{value!r} is not the id of a record; give a GUID, with or without braces")
 
 
 def _day(value: object) -> date:
@@ -156,6 +178,7 @@ def _record_ids(value: object) -> frozenset[UUID]:
 
 _READ: Mapping[FieldKind, Callable[[object], object]] = {
     FieldKind.RECORD_ID: _record_id,
+    FieldKind.RECORD_NAME: _record_name,
     FieldKind.RECORD_IDS: _record_ids,
     FieldKind.OUTCOME: _outcome,
     FieldKind.REASON: _reason,

@@ -19,6 +19,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES, has_newer
+from connector.closing.winning_quote import winning_quotes
 from connector.errors import ConnectorError, StateConflict
 
 _FINAL = frozenset(
@@ -133,8 +134,9 @@ def _about_revenue(seen: Decimal | None, asked: Decimal) -> str:
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
+    winners = winning_quotes(after, intent)
     for quote in after.quotes:
-        if quote.id == intent.winning_quote_id and quote.state is not QuoteState.WON:
+        if quote in winners and quote.state is not QuoteState.WON:
             yield f"The winning quote {_named(quote)} is {quote.state.name.lower()}, not won."
         elif quote.state in OPEN_QUOTES:
             yield f"Quote {_named(quote)} of the closed opportunity is {quote.state.name.lower()}; it was left alone."

@@ -10,6 +10,8 @@ from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
 from connector.closing.organization import Query
+from connector.closing.record_keys import RecordKey, RecordMatch
+from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.observation import Observation
 from connector.dataverse.performance import Performance
@@ -56,6 +58,7 @@ class DataverseOrganization:
         self._observation = Observation(handler, endpoint, ids_per_read=ids_per_read)
         self._performance = Performance(handler, endpoint, atomic=atomic)
         self._search = Search(handler, endpoint, clock)
+        self._lookup = RecordLookup(handler, endpoint)
         self._batch_size = batch_size
 
     @property
@@ -83,6 +86,10 @@ class DataverseOrganization:
     def find(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means, page by page; raises InputError, ConnectorError."""
         return self._search.ids(query)
+
+    def look_up(self, keys: Sequence[RecordKey]) -> Mapping[RecordKey, Sequence[RecordMatch]]:
+        """Return the records that have each key: see `closing.record_keys`."""
+        return self._lookup.matches(keys)
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
         """Perform the plans, each atomically where the organization allows it; one tuple of results per plan, in order.

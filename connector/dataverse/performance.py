@@ -76,10 +76,16 @@ class Performance:
         return results
 
     def _performed(self, work: Sequence[tuple[Plan, list[Operation]]]) -> list[Results]:
-        """Return the results of plans that have steps; too many operations for one batch are sent in two."""
+        """Return the results of plans that have steps; too many operations for one batch are sent in two.
+
+        A batch acts as one user.
+        """
         size = sum(len(operations) for _, operations in work)
+        other = next((place for place, (plan, _) in enumerate(work) if plan.as_user != work[0][0].as_user), 0)
         if not self.atomic or (size > MAX_OPERATIONS and len(work) == 1):
             return [self._singly(plan) for plan, _ in work]
+        if other:
+            return self._performed(work[:other]) + self._performed(work[other:])
         if size > MAX_OPERATIONS:
             half = len(work) // 2
             return self._performed(work[:half]) + self._performed(work[half:])
@@ -94,11 +100,11 @@ class Performance:
     def _together(self, work: Sequence[tuple[Plan, list[Operation]]]) -> list[Results]:
         plans = [plan for plan, _ in work]
         boundary = f"batch_{self._endpoint.new_id()}"
-        body = write_batch(
-            [ChangeSet(tuple(operations)) for _, operations in work], boundary, self._endpoint.write_headers()
-        )
+        as_user = plans[0].as_user
+        headers = self._endpoint.write_headers(as_user)
+        body = write_batch([ChangeSet(tuple(operations)) for _, operations in work], boundary, headers)
         correlation = plans[0].opportunity_id if len(plans) == 1 else None
-        request = self._endpoint.batch(body, boundary, correlation)
+        request = self._endpoint.batch(body, boundary, correlation, as_user)
         try:
             response = self._handler(request)
         except ConnectorError as error:
@@ -175,7 +181,7 @@ class Performance:
         return (*results, *rest)
 
     def _step(self, step: Step, plan: Plan) -> StepResult:
-        request = self._endpoint.request(self._operation(step), plan.opportunity_id)
+        request = self._endpoint.request(self._operation(step), plan.opportunity_id, plan.as_user)
         try:
             response = expect(self._handler(request), subject_of(step))
         except ServiceError as error:

@@ -78,9 +78,12 @@ class Endpoint:
     annotations: str = ANNOTATIONS
     bypass: Bypass = NO_BYPASS
 
-    def request(self, operation: Operation, correlation: UUID | None = None) -> Request:
-        """Return `operation` as a request of its own; `correlation` names the opportunity it serves."""
-        headers = self._headers(correlation, self.annotations)
+    def request(self, operation: Operation, correlation: UUID | None = None, as_user: UUID | None = None) -> Request:
+        """Return `operation` as a request of its own; `correlation` names the opportunity it serves.
+
+        `as_user` is whom this one acts as, instead of `impersonate`.
+        """
+        headers = self._headers(correlation, self.annotations, as_user)
         if operation.if_match:
             headers["if-match"] = operation.if_match
         if operation.body:
@@ -91,20 +94,23 @@ class Endpoint:
         url = f"{self.base_url}{SERVICE_PATH}{operation.path}"
         return Request(operation.method, url, headers, operation.body.encode(), timeout)
 
-    def batch(self, body: bytes, boundary: str, correlation: UUID | None = None) -> Request:
-        """Return the request of a batch that goes on after an operation failed."""
-        headers = self._headers(correlation, f"odata.continue-on-error,{self.annotations}")
+    def batch(
+        self, body: bytes, boundary: str, correlation: UUID | None = None, as_user: UUID | None = None
+    ) -> Request:
+        """Return the request of a batch that goes on after an operation failed; `as_user` as in `request`."""
+        headers = self._headers(correlation, f"odata.continue-on-error,{self.annotations}", as_user)
         headers["content-type"] = f'multipart/mixed; boundary="{boundary}"'
         return Request("POST", f"{self.base_url}{SERVICE_PATH}$batch", headers, body, WRITE_TIMEOUT)
 
-    def part_headers(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers that every operation inside a batch carries itself."""
+    def part_headers(self, as_user: UUID | None = None) -> tuple[tuple[str, str], ...]:
+        """Return the headers that every operation inside a batch carries itself; `as_user` as in `request`."""
         own = (("Accept", "application/json"), ("Prefer", self.annotations))
-        return own if self.impersonate is None else (*own, ("CallerObjectId", str(self.impersonate)))
+        acting = as_user or self.impersonate
+        return own if acting is None else (*own, ("CallerObjectId", str(acting)))
 
-    def write_headers(self) -> tuple[tuple[str, str], ...]:
+    def write_headers(self, as_user: UUID | None = None) -> tuple[tuple[str, str], ...]:
         """Return the headers that every write inside a batch carries itself: it does not take those of its batch."""
-        return (*self.part_headers(), *self._bypassing())
+        return (*self.part_headers(as_user), *self._bypassing())
 
     def _bypassing(self) -> Iterator[tuple[str, str]]:
         """Yield the headers that leave logic out."""
@@ -128,12 +134,13 @@ class Endpoint:
             )
         return Request("GET", link, self._headers(None, self.annotations))
 
-    def _headers(self, correlation: UUID | None, prefer: str) -> dict[str, str]:
+    def _headers(self, correlation: UUID | None, prefer: str, as_user: UUID | None = None) -> dict[str, str]:
         headers = {**_BASE, "prefer": prefer, "x-ms-client-request-id": str(self.new_id())}
         if correlation is not None:
             headers["x-ms-correlation-request-id"] = str(correlation)
-        if self.impersonate is not None:
-            headers["callerobjectid"] = str(self.impersonate)
+        acting = as_user or self.impersonate
+        if acting is not None:
+            headers["callerobjectid"] = str(acting)
         return headers
 
 

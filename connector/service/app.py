@@ -124,13 +124,14 @@ def _routers(
 ) -> Iterator[APIRouter]:
     """Return the routes of the endpoint, one router for each subject."""
     waiting, clock = dependencies.waiting, dependencies.clock
-    yield OperationRoutes(service, options, waiting, clock, pool.wake).router()
+    reading = ReadingRoutes(dependencies.organizations, options, waiting, clock)
+    yield OperationRoutes(service, options, waiting, clock, pool.wake, reading.identified).router()
     address = dependencies.organizations.address
     yield OperationsPage(service, waiting, clock, options.secret, pool.wake, address, sessions).router()
     if sign_in := dependencies.operator_sign_in:
         yield SignInRoutes(sign_in, sessions, options.admission, options.public_url, waiting).router()
     yield front_door()
-    yield ReadingRoutes(dependencies.organizations, options, waiting, clock).router()
+    yield reading.router()
     yield trigger.router()
     yield _metadata_router(options)
     yield definition.router(_deployment(options))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from connector.clock import Clock
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.handler import Handler
 from connector.ledger.ledger import Ledger
 from connector.service.auth.caller import Caller
@@ -19,7 +19,7 @@ from connector.service.webhooks.closed_elsewhere import ChangedOpportunities
 class OrganizationAccess(Protocol):
     """The organizations, as callers may use them. Methods may be called from any thread and raise ConnectorError."""
 
-    def organization(self, caller: Caller) -> Organization:
+    def organization(self, caller: Caller) -> LookupOrganization:
         """Return the organization of the caller's tenant, used with the caller's rights or the application's."""
 
     def address(self, caller: Caller) -> str:

@@ -21,6 +21,7 @@ from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
+from tests.bulk.directory import Directory
 from tests.bulk.office import Office
 
 
@@ -103,7 +104,7 @@ def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path)
         told = list(csv.DictReader(lines))
     assert {line["result.reason"] for line in told} == {"closed_with_other_outcome"}
     assert all(line["result.message"] for line in told)
-    again = list(RowReader(RowFile(file)).rows())
+    again = list(RowReader(RowFile(file), Directory()).rows())
     assert [row.intent for row in again] == [Intent(id_, Outcome.WON) for id_ in ids[:2]]
 
 

@@ -29,6 +29,7 @@ from connector.bulk.results import write_dead_letters
 from connector.closing.model import Intent, Outcome
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record, Row
+from tests.bulk.directory import Directory
 from tests.ledger.rows import opportunity
 
 A, B, C, D = (opportunity(number) for number in range(1, 5))
@@ -59,7 +60,7 @@ class Desk:
             file = RowFile(
                 copy, form or FileFormat(), columns or ColumnMapping(), cells or CellRules(), rejects, path.name
             )
-            with RowReader(file) as reader:
+            with RowReader(file, Directory()) as reader:
                 rows = list(reader.rows())
                 self.notes[:] = reader.notes
                 assert list(reader.rows()) == rows, "a file is read twice and says the same"

@@ -22,6 +22,7 @@ from connector.closing.model import DraftPolicy, Intent, Outcome
 from connector.closing.request import parse_request, request_values
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record, Row
+from tests.bulk.directory import Directory
 from tests.ledger.rows import opportunity
 
 A, B, C = opportunity(1), opportunity(2), opportunity(3)
@@ -41,7 +42,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 
 def read(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> list[Row]:
-    with readable(path) as file, RowReader(RowFile(file, FileFormat(kind), columns or ColumnMapping())) as reader:
+    with readable(path) as file:
+        reader = RowReader(RowFile(file, FileFormat(kind), columns or ColumnMapping()), Directory())
         return list(reader.rows())
 
 
@@ -287,7 +289,7 @@ def test_no_row_comes_after_a_problem(write: Write) -> None:
     path = write(f"{HEAD}{A},won\n{B},maybe\n{C},won\n")
     seen: list[object] = []
     with pytest.raises(InputError):
-        seen.extend(RowReader(RowFile(path)).rows())
+        seen.extend(RowReader(RowFile(path), Directory()).rows())
     assert len(seen) <= 1
 
 
@@ -297,7 +299,7 @@ def test_a_further_check_speaks_for_its_row(write: Write) -> None:
             raise InputError("The opportunity has no status reason 'Nope'.", remedy="Valid: Won.")
 
     with pytest.raises(InputError) as caught:
-        list(RowReader(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), check).rows())
+        list(RowReader(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), Directory(), check).rows())
     assert str(caught.value) == (
         "rows.csv, row 2 (line 3): The opportunity has no status reason 'Nope'. Valid: Won. Nothing was touched."
         " Correct it and try again. The other rows go on with --rejects FILE.csv."
@@ -432,7 +434,7 @@ def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:
             file.writelines(f"{opportunity(n)},won\n" for n in range(1, count + 1))
         tracemalloc.start()
         try:
-            assert sum(1 for _ in RowReader(RowFile(path)).rows()) == count
+            assert sum(1 for _ in RowReader(RowFile(path), Directory()).rows()) == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

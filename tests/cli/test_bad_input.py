@@ -26,7 +26,7 @@ NOT_THERE = str(uuid.UUID(int=42))
         (["OPEN", "--won", "--closed-on", "31.1.2026"], 2, "--closed-on: '31.1.2026' is not a date"),
         (["OPEN", "--won", "--actual-revenue", "1,5"], 2, "--actual-revenue: '1,5' is not an amount"),
         (["OPEN", "--won", "--drafts", "burn"], 2, "'burn' is not one of"),
-        (["OPEN", "--won", "--winning-quote", "none"], 2, "'none' does not name one quote"),
+        (["OPEN", "--won", "--winning-quote", "none"], 3, "The winning quote none is not a quote of this opportunity"),
         (["OPEN", "--won", "--winning-quote", NOT_THERE], 3, "is not a quote of this opportunity"),
         (["OPEN", "--lost", "--winning-quote", NOT_THERE], 3, "A winning quote was named for a lost opportunity"),
         (["OPEN", "--won", "--drafts", "leave"], 3, "Draft quotes are to be left alone"),

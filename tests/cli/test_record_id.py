@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.cli.record_id import check_addresses, opportunity_id, quote_id
+from connector.cli.record_id import check_addresses, opportunity_id, record_name
+from connector.closing.intent import CLOSE_FIELDS
 
+QUOTE = next(field for field in CLOSE_FIELDS if field.name == "winning_quote")
 SOME_ID = "6f2c1f0a-5b7d-4a53-9a3e-0c6f3f2f9b11"
 PAGE = f"https://org.crm4.dynamics.com/main.aspx?appid=11111111-2222-3333-4444-555555555555&pagetype=entityrecord&etn=opportunity&id={SOME_ID}"
 
@@ -36,7 +38,7 @@ def test_the_address_of_a_record_stands_for_its_id(address: str) -> None:
 
 def test_the_address_of_another_table_is_named_as_such() -> None:
     with pytest.raises(click.BadParameter, match="address of a record of the table 'opportunity'; it must be 'quote'"):
-        quote_id(PAGE)
+        record_name(QUOTE, PAGE)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
+from connector.closing.record_keys import RecordKey, RecordMatch
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -136,6 +137,7 @@ class SmallOrganization:
     seconds: float = 0.0
     late: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     version: int = 100
+    named: dict[str, tuple[RecordMatch, ...]] = field(default_factory=dict)
 
     # --- what the connector sees ---
 
@@ -151,6 +153,10 @@ class SmallOrganization:
         quotes = tuple(sorted(self.rows.quotes.values(), key=lambda quote: quote.id))
         seen = tuple(self.rows.activities) if activities else ()
         return {self.rows.opportunity.id: Snapshot(self.rows.opportunity, quotes, seen)}
+
+    def look_up(self, keys: Sequence[RecordKey]) -> Mapping[RecordKey, Sequence[RecordMatch]]:
+        """Find the records that were named; there are no others."""
+        return {key: self.named.get(key.value, ()) for key in keys}
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
         self._begin()

@@ -18,6 +18,7 @@ from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import (
     CLOSE_FIELDS,
     COLUMN_FIELDS,
+    HOSTED_FIELDS,
     OFFERED_REOPEN_FIELDS,
     OPPORTUNITY_ID,
     PLAIN_FIELDS,
@@ -37,6 +38,7 @@ from connector.service.schemas.request_models import CloseBody, PlanBody, Reopen
 ID = UUID("6f2c0000-0000-4000-8000-00000000abcd")
 SAMPLES: dict[FieldKind, Any] = {
     FieldKind.RECORD_ID: UUID(int=7),
+    FieldKind.RECORD_NAME: "Adventure Works",
     FieldKind.RECORD_IDS: frozenset({UUID(int=8)}),
     FieldKind.OUTCOME: Outcome.LOST,
     FieldKind.REASON: "Too dear",
@@ -98,8 +100,8 @@ def test_a_file_has_a_column_for_each_field() -> None:
 @pytest.mark.parametrize("body", [CloseBody, PlanBody])
 def test_the_endpoint_has_a_property_for_each_field(body: type[CloseBody | PlanBody]) -> None:
     properties = body.model_json_schema()["properties"]
-    assert [name for name in properties if name not in OF_A_REQUEST] == wire(CLOSE_FIELDS)
-    for field in CLOSE_FIELDS:
+    assert [name for name in properties if name not in OF_A_REQUEST] == wire(HOSTED_FIELDS)
+    for field in HOSTED_FIELDS:
         shown = properties[field.wire_name]
         assert (shown.get("title", field.label), shown["description"]) == (field.label, field.text)
 
@@ -112,7 +114,7 @@ def test_the_endpoint_offers_what_narrows_the_way_back_but_not_what_comes_from_a
 def test_the_tools_for_agents_have_an_argument_for_each_field_that_is_for_agents() -> None:
     plan = TOOLS[0].input_schema["properties"]
     offered = tuple(field for field in CLOSE_FIELDS if field.for_agents)
-    assert list(plan) == wire((OPPORTUNITY_ID, *offered))
+    assert list(plan) == ["opportunityId", "opportunityKey", *wire(offered)]
     assert [plan[field.wire_name]["description"] for field in offered] == [field.agent_text for field in offered]
 
 
@@ -125,16 +127,17 @@ def test_every_value_survives_the_ledger_and_a_dead_letter() -> None:
 
 
 def test_every_value_of_a_body_of_the_endpoint_arrives() -> None:
-    values = {field.wire_name: SAMPLES[field.kind] for field in PLAIN_FIELDS}
+    hosted = [field for field in PLAIN_FIELDS if field.hosted]
+    values = {field.wire_name: SAMPLES[field.kind] for field in hosted}
     columns = {field.wire_name: {"new_score": 5} for field in COLUMN_FIELDS}
     intent = parse_request(wish_values(ID, CloseBody.model_validate({**values, **columns})), "k")
-    assert [getattr(intent, field.key) for field in PLAIN_FIELDS] == [SAMPLES[field.kind] for field in PLAIN_FIELDS]
+    assert [getattr(intent, field.key) for field in hosted] == [SAMPLES[field.kind] for field in hosted]
     assert [dict(getattr(intent, field.key)) for field in COLUMN_FIELDS] == [{"new_score": 5}] * len(COLUMN_FIELDS)
 
 
 def test_a_field_with_a_column_of_the_close_activity_is_written_there() -> None:
     opportunity, quote = opportunity_close(FULL, 0), quote_close(FULL, "Closed", 0)
-    bound = FieldKind.RECORD_ID  # a lookup is bound under another name
+    bound = FieldKind.RECORD_NAME  # a lookup is bound under another name
     for field in PLAIN_FIELDS:
         assert field.kind is bound or not field.column or field.column in opportunity
         assert not field.quote_column or field.quote_column in quote

@@ -44,6 +44,7 @@ from tests.closing.small_organization import (
 from tests.closing.test_plan import PROJECT, closed, planned, seen
 
 OPPORTUNITY = "00000000-0000-0000-0000-000000000f00"
+OFFER = "(QUO-1 Offer 1, active)"
 QUOTES = [f"00000000-0000-0000-0000-00000000a00{number}" for number in range(4)]
 CLOSE_LOST = Step(
     StepKind.CLOSE_OPPORTUNITY,
@@ -266,7 +267,7 @@ DRAFTS = (
             organization((2,)),
             Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(3)),
             "winning_quote_unknown",
-            f"The winning quote {QUOTES[3]} is not a quote of this opportunity.",
+            f"The winning quote {QUOTES[3]} is not a quote of this opportunity. It has: {QUOTES[1]} {OFFER}.",
         ),
         (
             organization((5,)),

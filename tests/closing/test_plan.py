@@ -69,7 +69,8 @@ def is_refused(statuses: tuple[int, ...], intent: Intent) -> bool:
     states = {quote_id(number): STATE_OF_QUOTE[status] for number, status in enumerate(statuses, 1)}
     if intent.drafts is DraftPolicy.LEAVE and QuoteState.DRAFT in states.values():
         return True
-    return intent.winning_quote_id is not None and states[intent.winning_quote_id] is QuoteState.CLOSED
+    winner = intent.winning_quote_id
+    return isinstance(winner, UUID) and states[winner] is QuoteState.CLOSED
 
 
 @pytest.mark.parametrize("size", range(5))

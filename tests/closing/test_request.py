@@ -82,7 +82,14 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"actual_revenue": "1e13"}, "actual_revenue: '1e13' is larger"),
         ({"subject": "x" * 201}, "subject: it has 201 characters; at most 200 are allowed"),
         ({"drafts": "burn"}, "drafts: 'burn' is not a policy for drafts; say one of activate, delete, direct, leave"),
-        ({"winning_quote": "x"}, "winning_quote: 'x' is not the id of a record"),
+        (
+            {"winning_quote": "https://o.crm.dynamics.com/"},
+            "winning_quote: 'https://o.crm.dynamics.com/' is not the id",
+        ),
+        (
+            {"competitor": "https://o.crm.dynamics.com/main.aspx?etn=quote&id=1"},
+            "competitor: the address is one of quote, not of competitor",
+        ),
         ({"opportunity id": 1, "when": 2}, "unknown: opportunity id, when; the fields are opportunityid, outcome"),
         (
             {"opportunityclose.actualend": "x"},

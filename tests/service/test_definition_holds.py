@@ -182,7 +182,8 @@ def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Sta
         ({}, "Outcome", "missing"),
         ({"outcome": ""}, "Outcome", "missing"),
         ({"outcome": "won", "actualRevenue": "12.500,00"}, "Actual Revenue", "float("),
-        ({"outcome": "won", "competitor": "Contoso"}, "Competitor", "triggerOutputs()"),
+        ({"outcome": "won", "competitor": "https://a/main.aspx?etn=quote"}, "Competitor", "triggerOutputs()"),
+        ({"outcome": "won", "competitor": "Nobody"}, "no competitor 'Nobody'", "give the competitor's id"),
         ({"outcome": "won", "colour": "red"}, "closedOn", "no field of this name"),
     ],
 )

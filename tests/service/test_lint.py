@@ -148,7 +148,7 @@ FAULTS: list[tuple[int, str, Fault]] = [
     (27, "a form beside a body",
      lambda d: close(d)["parameters"].append({"name": "f", "in": "formData", "type": "string"})),
     (28, "a reserved name", lambda d: put(close(d)["parameters"][1], name="connectionId")),
-    (29, "a header of the protocol", lambda d: put(close(d)["parameters"][1], name="Authorization")),
+    (29, "a header of the protocol", lambda d: put(close(d)["parameters"][2], name="Authorization")),
     (30, "no list of parameters", lambda d: d["paths"]["/connection"]["get"].pop("parameters")),
     (31, "a key that holds a verb", lambda d: put(d["paths"][CLOSE], **{"x-target": {}})),
     (32, "an unknown media type", lambda d: put(d, produces=["application/problem+json"])),

@@ -15,7 +15,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from connector.service.app import _answer_failures
 from connector.service.mcp.mount import mount
 from connector.service.mcp.tools import TOOLS
-from connector.service.operations.operation_specs import OPERATIONS, OperationId, OpportunityId, register
+from connector.service.operations.operation_specs import (
+    OPERATIONS,
+    OperationId,
+    OpportunityKey,
+    OpportunityPath,
+    register,
+)
 from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
 
 Json = dict[str, Any]
@@ -63,16 +69,20 @@ class Endpoint:
         self.headers.append(dict(request.headers))
         return self.answer if isinstance(self.answer, Response) else JSONResponse(self.answer)
 
-    def close(self, request: Request, opportunity: OpportunityId, body: CloseBody) -> Response:
-        return self.note(f"close {opportunity}", body.model_dump(exclude_unset=True, by_alias=True), request)
+    def close(
+        self, request: Request, opportunity: OpportunityPath, body: CloseBody, column: OpportunityKey = None
+    ) -> Response:
+        return self.note(
+            f"close {opportunity} {column or ''}".strip(), body.model_dump(exclude_unset=True, by_alias=True), request
+        )
 
-    def plan(self, request: Request, opportunity: OpportunityId, body: PlanBody) -> Response:
+    def plan(self, request: Request, opportunity: OpportunityPath, body: PlanBody) -> Response:
         return self.note(f"plan {opportunity}", body.model_dump(exclude_unset=True, by_alias=True), request)
 
-    def reopen(self, request: Request, opportunity: OpportunityId, body: ReopenBody) -> Response:
+    def reopen(self, request: Request, opportunity: OpportunityPath, body: ReopenBody) -> Response:
         return self.note(f"reopen {opportunity}", body.model_dump(exclude_unset=True, by_alias=True), request)
 
-    def read(self, request: Request, opportunity: OpportunityId) -> Response:
+    def read(self, request: Request, opportunity: OpportunityPath) -> Response:
         return self.note(f"read {opportunity}", {}, request)
 
     def result(self, request: Request, operation: OperationId) -> Response:
@@ -198,11 +208,15 @@ def test_each_tool_is_its_operation(endpoint: Endpoint, agent: TestClient) -> No
 
 
 def test_an_id_cannot_leave_its_place_in_the_path(endpoint: Endpoint, agent: TestClient) -> None:
-    result = call(agent, "get_opportunity", opportunityId="../connection")
-    assert result["isError"] is True
-    assert endpoint.asked == []
+    call(agent, "get_opportunity", opportunityId="../connection")
     call(agent, "get_operation", operationId="../operations/op-1")
-    assert endpoint.asked == [("result ..%2Foperations%2Fop-1", {})]
+    assert endpoint.asked == [("read ..%2Fconnection", {}), ("result ..%2Foperations%2Fop-1", {})]
+
+
+def test_the_column_of_a_key_goes_into_the_query(endpoint: Endpoint, agent: TestClient) -> None:
+    key = {"opportunityId": "A 1/7", "opportunityKey": "new_code"}
+    call(agent, "close_opportunity_with_quotes", **key, outcome="won", confirmed=True)
+    assert endpoint.asked == [("close A 1/7 new_code", {"outcome": "won"})]
 
 
 def test_a_failure_is_told_with_its_sentence_and_code(endpoint: Endpoint, agent: TestClient) -> None:

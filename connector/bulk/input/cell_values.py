@@ -55,7 +55,7 @@ class CellRules:
             raise ValueError(f"{name}: {cell.problem}")  # noqa: TRY004 - every wrong cell is one kind of error
         if self._is_empty(name, cell):
             return None
-        cell = self._translated(name, cell)
+        cell = self._translated(name, _unpacked(name, cell))
         match _KINDS.get(name):
             case FieldKind.AMOUNT:
                 cell = self._amount(name, cell)
@@ -63,12 +63,10 @@ class CellRules:
                 cell = self._day(name, cell)
             case FieldKind.REASON if isinstance(cell, str) and _WHOLE.fullmatch(cell.strip()):
                 cell = int(float(cell))
-            case FieldKind.TEXT:
-                cell = _text(cell)
+            case FieldKind.TEXT | FieldKind.RECORD_NAME:
+                cell = as_text(cell)
             case FieldKind.OUTCOME if isinstance(cell, str):
                 cell = _OUTCOMES.get(" ".join(cell.lower().split()), cell)
-            case FieldKind.RECORD_ID if isinstance(cell, bytes) and len(cell) == 16:
-                cell = UUID(bytes=cell)  # as Parquet may hold it
         return cell
 
     def of_our_file(self) -> CellRules:
@@ -144,13 +142,19 @@ def strptime_format(text: str) -> str:
     return text if "%" in text else _TOKEN.sub(lambda token: _TOKENS[token[0]], text)
 
 
-def _text(cell: object) -> object:
+def as_text(cell: object) -> object:
     """Return a number or a day as the text that a person sees for it."""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool):
         return str(cell)
     return cell.isoformat() if isinstance(cell, date) else cell
+
+
+def _unpacked(name: str, cell: object) -> object:
+    """Return the id of a record that Parquet holds as bytes; anything else stays."""
+    records = _KINDS.get(name) in (FieldKind.RECORD_ID, FieldKind.RECORD_NAME)
+    return UUID(bytes=cell) if records and isinstance(cell, bytes) and len(cell) == 16 else cell
 
 
 class CellError(str):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from connector.closing.intent import FILE_COLUMNS
+from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.request import OPPORTUNITY_PREFIX, PREFIXES, QUOTE_PREFIX
 from connector.errors import InputError
 
@@ -44,13 +44,15 @@ class ColumnMapping:
 
     `renames` has our name by theirs, with nothing for a column that is not to be read; `defaults` a value by our name
     for where a cell is empty or the column absent. Names are compared without regard to case. `keep` are columns of the
-    file that go into plan, report and dead letters as they are. `ignore_others` leaves unread what is not known.
+    file that go into plan, report and dead letters as they are. `ignore_others` leaves unread what is not known. `key`
+    is the column of opportunities whose values stand in the place of their ids, if it is so; those are kept too.
     """
 
     renames: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     defaults: Mapping[str, object] = field(default_factory=lambda: _NOTHING)
     keep: tuple[str, ...] = ()
     ignore_others: bool = False
+    key: str = ""
 
     def ours(self, theirs: str) -> str | None:
         """Return our name of a column, "" when it is not to be read, or None when it is not known."""
@@ -61,16 +63,19 @@ class ColumnMapping:
                 return ours
         if lower in FIELDS:
             return lower
-        if lower == EXPORTED_ID:
+        if lower == EXPORTED_ID or (self.key and lower == self.key.lower()):
             return "opportunityid"
-        if lower.startswith((RESULT_PREFIX, "(do not modify) ")) or self.kept(theirs):
+        if lower.startswith((RESULT_PREFIX, "(do not modify) ")) or self._is_listed(theirs):
             return ""
         extra = next((prefix for prefix in PREFIXES if lower.startswith(prefix)), None)
         return _ALIASES.get(_letters(plain)) if extra is None else extra + plain[len(extra) :]
 
     def kept(self, theirs: str) -> bool:
         """Return whether a column goes into plan, report and dead letters as it is."""
-        return theirs.strip().lower() in {name.strip().lower() for name in self.keep}
+        return self._is_listed(theirs) or (bool(self.key) and self.ours(theirs) == OPPORTUNITY_ID.name)
+
+    def _is_listed(self, theirs: str) -> bool:
+        return bool(self.keep) and theirs.strip().lower() in {name.strip().lower() for name in self.keep}
 
     def known(self, theirs: str) -> bool:
         """Return whether a column may be in a file."""
@@ -86,13 +91,12 @@ class ColumnMapping:
         if EXPORTED_ID in lower:
             return self._of_export(columns)
         if f"{RESULT_PREFIX}status" in lower:
-            return ColumnMapping(self.renames, self.defaults, (*self.keep, *self._unknown(columns))), []
+            others = [name for name in columns if name.strip().lower() == self.key.lower()]  # the ids are there too
+            return replace(self, key="", keep=(*self.keep, *self._unknown(columns), *others)), []
         if not self.ignore_others:
             return self, []
         others = self._unknown(columns)
-        ignored = ColumnMapping(
-            {**dict.fromkeys(others, ""), **self.renames}, self.defaults, self.keep, ignore_others=True
-        )
+        ignored = replace(self, renames={**dict.fromkeys(others, ""), **self.renames})
         return ignored, [f"Columns that are not read: {', '.join(others)}."] if others else []
 
     def _unknown(self, columns: Sequence[str]) -> list[str]:
@@ -110,7 +114,7 @@ class ColumnMapping:
                 others.append(name)
         note = f"This is an export of Dynamics 365. Columns that are not read: {', '.join(others)}."
         hint = " Read one with --map, as --map 'Status Reason=status'."
-        return ColumnMapping(renames, self.defaults, self.keep), [note + hint] if others else []
+        return replace(self, renames=renames, ignore_others=False), [note + hint] if others else []
 
     def read(self, file: str, columns: Sequence[str]) -> dict[str, str]:
         """Return our name by theirs of the columns to be read; raises InputError naming every problem there is."""

@@ -14,6 +14,7 @@ from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import STANDARD_INPUT, FileFormat, readable
 from connector.closing.intent import Intent
+from connector.closing.record_keys import KeyLookup
 from connector.errors import InputError
 from connector.ledger.jobs import Row
 
@@ -36,16 +37,29 @@ class Reading:
     values: Path | None
     rejects: Path | None
     tell: Callable[[str], None]
+    key: str = ""
 
     @contextmanager
-    def opened(self, file: Path, given: Mapping[str, object], check: Callable[[Intent], None]) -> Iterator[Rows]:
-        """Give the rows of `file`; `tell` is told what was guessed, when they were read once. Raises InputError."""
-        columns = ColumnMapping(parse_renames(self.renames), given, self.keep, self.ignore_others)
+    def opened(
+        self,
+        file: Path,
+        given: Mapping[str, object],
+        check: Callable[[Intent], None],
+        organization: KeyLookup,
+        host: str = "",
+    ) -> Iterator[Rows]:
+        """Give the rows of `file`; `tell` is told what was guessed, when they were read once. Raises InputError.
+
+        Keys are looked up in `organization`, whose host is `host`.
+        """
+        columns = ColumnMapping(parse_renames(self.renames), given, self.keep, self.ignore_others, self.key)
         cells = CellRules(self.decimal, self.date_format, self.nulls, read_values(self.values))
         form = FileFormat(self.kind, self.encoding)
         with (
             readable(file) as path,
-            RowReader(RowFile(path, form, columns, cells, self.rejects, _name(file)), check) as reader,
+            RowReader(
+                RowFile(path, form, columns, cells, self.rejects, _name(file), host), organization, check
+            ) as reader,
         ):
             told = 0
 
@@ -100,4 +114,5 @@ def reading_of(options: Mapping[str, Any], tell: Callable[[str], None]) -> Readi
         values=options["values"],
         rejects=options["rejects"],
         tell=tell,
+        key=options["key"],
     )

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from connector.bulk.input.cell_values import CellRules
+from connector.bulk.input.cell_values import CellRules, as_text
 from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, unknown
 from connector.bulk.input.duplicate_detector import DuplicateDetector, DuplicateRow
 from connector.bulk.input.file_row import FileRow
+from connector.bulk.input.key_cache import TOGETHER, KeyCache
 from connector.bulk.input.table_file import FileFormat, open_table
 from connector.bulk.sheet_file import AtomicFile, as_written, harmless
+from connector.closing.field import FieldKind
+from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.model import Intent
+from connector.closing.record_address import address_in
+from connector.closing.record_keys import OPPORTUNITY, KeyLookup, RecordKey, keys_in, with_ids
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.ledger.intents import intent_text
@@ -54,9 +60,14 @@ class RejectsFile:
         self._writer.writerow(cells | dict(zip(_PLACE, place, strict=True)))
 
 
+CHUNK = TOGETHER
+"""Rows whose keys are looked up together."""
+RECORDS = frozenset(field.name for field in FILE_COLUMNS if field.kind in (FieldKind.RECORD_ID, FieldKind.RECORD_NAME))
+"""The columns that name a record."""
 MOST_PROBLEMS = 20
 """How many problems are told; the others are counted."""
 
+T = TypeVar("T")
 Check = Callable[[Intent], None]
 """A further check of a row, against the organization's status reasons say; raises InputError."""
 
@@ -70,7 +81,8 @@ class RowFile:
     """A file of rows to close, and how to read it: its form, its columns and its cells.
 
     `name` is what messages call it, `path` itself unless another is given. With `rejects`, unusable rows go there and
-    the others are read; without, one unusable row refuses the file.
+    the others are read; without, one unusable row refuses the file. `host` is the organization's: addresses of records
+    in cells must be of it.
     """
 
     path: Path
@@ -79,15 +91,20 @@ class RowFile:
     cells: CellRules = field(default_factory=CellRules)
     rejects: Path | None = None
     name: str = ""
+    host: str = ""
 
 
 class RowReader:
-    """Reads a file twice or more: once for what is wrong with it, then for its rows. Use it by `with`."""
+    """Reads a file twice or more: once for what is wrong with it, then for its rows. Use it by `with`.
 
-    def __init__(self, file: RowFile, check: Check = _no_check) -> None:
+    What is not an id where one belongs is looked up in `organization`.
+    """
+
+    def __init__(self, file: RowFile, organization: KeyLookup, check: Check = _no_check) -> None:
         self.notes: list[str] = []
         self._file = file
         self._check = check
+        self._keys = KeyCache(organization)
         self._name = file.name or str(file.path)
         self._duplicates = DuplicateDetector()
         self._examined = False
@@ -100,6 +117,7 @@ class RowReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Throw away what was noted about the file."""
         self._duplicates.close()
+        self._keys.close()
 
     def rows(self) -> Iterator[Row]:
         """Return the rows that can be used, one by one, by their numbers from 1; the same ones at every call.
@@ -178,23 +196,44 @@ class RowReader:
         names = None if table.columns is None else columns.read(self._name, table.columns)
         if noting:
             self.notes += [*table.notes, *notes]
-        for row in table.rows:
-            yield row, _kept(row, columns), self._intent(row, names, columns, problems)
+        rows = iter(table.rows)
+        while chunk := list(islice(rows, CHUNK)):
+            for row, intent in zip(chunk, self._chunk_intents(chunk, names, columns), strict=True):
+                if isinstance(intent, str):
+                    problems.add(row.number, row.line, intent)
+                yield row, _kept(row, columns), None if isinstance(intent, str) else intent
 
-    def _intent(
-        self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping, problems: _Problems
-    ) -> Intent | None:
-        problem = row.problem
-        if not problem or (columns.ignore_others and "its column has no name" in problem):
-            try:
-                intent = parse_request(self._values(row, names, columns))
-                self._check(intent)
-            except (InputError, ValueError) as error:
-                problem = str(error).rstrip(".")
-            else:
-                return intent
-        problems.add(row.number, row.line, problem)
-        return None
+    def _chunk_intents(
+        self, rows: Sequence[FileRow], names: Mapping[str, str] | None, columns: ColumnMapping
+    ) -> list[Intent | str]:
+        """Return the intents of rows whose keys are looked up together, or what is wrong with a row."""
+        requests = [_or_problem(self._request, row, names, columns) for row in rows]
+        keys = [_key_in(request, columns) for request in requests]
+        self._keys.learn(key for key in keys if key)
+        parsed = [_or_problem(self._parsed, *both) for both in zip(requests, keys, strict=True)]
+        self._keys.learn(key for intent in parsed if isinstance(intent, Intent) for key in keys_in(intent))
+        return [_or_problem(self._resolved, intent) for intent in parsed]
+
+    def _request(self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping) -> dict[str, object]:
+        if row.problem and not (columns.ignore_others and "its column has no name" in row.problem):
+            raise InputError(row.problem)
+        values = self._values(row, names, columns)
+        for name, value in values.items():
+            address = address_in(value) if name in RECORDS and isinstance(value, str) else None
+            if address and address.host and self._file.host and address.host != self._file.host:
+                raise InputError(
+                    f"{name}: the address is of {address.host}, and this organization is {self._file.host}; a copy of"
+                    " an organization has the same ids"
+                )
+        return values
+
+    def _parsed(self, request: Mapping[str, object], key: RecordKey | None) -> Intent:
+        return parse_request(request if key is None else {**request, OPPORTUNITY_ID.name: self._keys.id_of(key)})
+
+    def _resolved(self, intent: Intent) -> Intent:
+        resolved = with_ids(intent, self._keys.id_of)
+        self._check(resolved)
+        return resolved
 
     def _values(self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping) -> dict[str, object]:
         """Return the cells by our names, with the defaults where they are blank."""
@@ -216,11 +255,30 @@ class RowReader:
         return request
 
 
+def _or_problem(work: Callable[..., T], *arguments: Any) -> T | str:
+    """Return what work on a row gives, or what is wrong with the row; what was wrong before stays so."""
+    if isinstance(arguments[0], str):
+        return arguments[0]
+    try:
+        return work(*arguments)
+    except (InputError, ValueError) as error:
+        return str(error).rstrip(".")
+
+
+def _key_in(request: Mapping[str, object] | str, columns: ColumnMapping) -> RecordKey | None:
+    """Return the key in the place of an opportunity's id, where the file has such keys; an address stays one."""
+    if isinstance(request, str) or not columns.key:
+        return None
+    value = request.get(OPPORTUNITY_ID.name)
+    text = str(as_text(value)).strip() if value is not None else ""
+    return RecordKey(OPPORTUNITY, columns.key, text) if text and address_in(text) is None else None
+
+
 def _kept(row: FileRow, columns: ColumnMapping) -> dict[str, str]:
     return {
-        name: as_written(str(value))
+        name: as_written(str(as_text(value)))
         for name, value in row.cells.items()
-        if value is not None and str(value) and columns.keep and columns.kept(name)
+        if value is not None and str(value) and columns.kept(name)
     }
 
 

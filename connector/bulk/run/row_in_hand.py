@@ -50,6 +50,11 @@ class RowInHand:
         return (snapshot.opportunity.customer_id if snapshot else None) or self.progress.opportunity_id
 
     @property
+    def as_user(self) -> UUID | None:
+        """Return the user in whose name it is done, if it is another than who signs in."""
+        return self.plan.as_user if self.plan else None
+
+    @property
     def touched(self) -> bool:
         """Return whether something was done for it, or may have been."""
         return any(result.status in {StepStatus.DONE, StepStatus.UNKNOWN} for result in self.progress.results.values())
@@ -128,7 +133,8 @@ class SendQueue:
         passed: list[RowInHand] = []
         while self._rows and len(batch) < size:
             row = self._rows.popleft()
-            if row.account in self._busy or (row.sends and batch):
+            other = bool(batch) and (row.sends or row.as_user != batch[0].as_user)  # a request acts as one user
+            if row.account in self._busy or other:
                 passed.append(row)
                 continue
             batch.append(row)

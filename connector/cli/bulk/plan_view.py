@@ -35,7 +35,7 @@ SECONDS_PER_STEP = 0.3
 
 def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_step: float, *, as_json: bool) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
-    with connect(settings) as connection, source.opened(settings.drafts, connection.organization) as rows:
+    with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
         stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))

@@ -23,6 +23,12 @@ def reading_options(keep: Callable[[click.Context, click.Parameter, Any], None])
         option(
             "--encoding", default="", metavar="NAME", help="The encoding of a text file; default: UTF-8, or a guess."
         ),
+        option(
+            "--key",
+            default="",
+            metavar="COLUMN",
+            help="The column of opportunities, an alternate key say, whose values FILE has instead of ids.",
+        ),
         option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read a column under our name."),
         option("--values", type=click.Path(path_type=Path), metavar="FILE.toml", help="Other words for our values."),
         option("--keep", multiple=True, metavar="COLUMN", help="Carry a column into plan, report and dead letters."),

@@ -10,7 +10,7 @@ from connector.cli.demo.emulator_process import IndependentReader
 from connector.clock import Clock
 from connector.closing.close import Preview, close_opportunity, preview
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.errors import ConnectorError
 
 OPEN = 0
@@ -127,7 +127,7 @@ class DemoStep:
 
 
 def run_steps(
-    organization: Organization, reader: IndependentReader, records: DemoRecords, clock: Clock
+    organization: LookupOrganization, reader: IndependentReader, records: DemoRecords, clock: Clock
 ) -> Iterator[DemoStep]:
     """Plan a close, do it, close another opportunity as lost, do the first again, and read everything back."""
     won = Intent(records.to_win, Outcome.WON, closed_on=clock.now().date(), description="Closed by the demo")

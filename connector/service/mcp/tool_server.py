@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import mcp_types
 from mcp.server.context import ServerRequestContext
@@ -20,7 +20,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message
 
-from connector.service.mcp.tools import CONFIRMED, TOOLS, Tool
+from connector.service.mcp.tools import CONFIRMED, OPPORTUNITY_KEY, TOOLS, Tool
 
 LARGEST_BODY = 64 * 1024
 INSTRUCTIONS = (
@@ -93,8 +93,9 @@ async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request:
         asked = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
         return _told({"message": asked, "result": "unconfirmed", "changed": False}, failed=False)
     path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
-    body = {name: value for name, value in arguments.items() if name not in (tool.place, CONFIRMED)}
-    answer = await ask(app, request, tool.method, path, None if tool.method == "GET" else body)
+    query = urlencode({name: str(arguments[name]) for name in (OPPORTUNITY_KEY,) if arguments.get(name)})
+    body = {name: value for name, value in arguments.items() if name not in (tool.place, OPPORTUNITY_KEY, CONFIRMED)}
+    answer = await ask(app, request, tool.method, path, None if tool.method == "GET" else body, query)
     return _told(_reading(answer), failed=answer.status >= _FAILED)
 
 
@@ -138,7 +139,9 @@ def _told(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:
     return mcp_types.CallToolResult(content=[text], structured_content=content, is_error=failed)
 
 
-async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapping[str, Any] | None) -> ToolResponse:
+async def ask(
+    app: ASGIApp, request: Request, method: str, path: str, body: Mapping[str, Any] | None, query: str = ""
+) -> ToolResponse:
     """Ask `app` within this process, as whoever sent `request`."""
     sent = b"" if body is None else json.dumps(body).encode()
     headers = [(name, value) for name, value in request.scope["headers"] if name not in _OWN_HEADERS]
@@ -155,7 +158,7 @@ async def ask(app: ASGIApp, request: Request, method: str, path: str, body: Mapp
         "path": path,
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": headers,
     }
     got: list[Message] = []

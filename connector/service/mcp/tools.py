@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Outcome
+from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, DraftPolicy, Outcome
 
 Json = dict[str, Any]
 
@@ -36,13 +36,29 @@ def _schema(field: CloseField) -> Json:
     return schema | {"description": field.agent_text}
 
 
+OPPORTUNITY_KEY = "opportunityKey"
+"""The argument that goes into the query of an operation."""
 _OPPORTUNITY = _schema(OPPORTUNITY_ID)
+_NAMED: Json = {
+    "opportunityId": {
+        "type": "string",
+        "maxLength": 1000,
+        "description": "The id of the opportunity, or its value of the column that opportunityKey names.",
+    },
+    OPPORTUNITY_KEY: {
+        "type": "string",
+        "maxLength": 128,
+        "description": "A column of opportunities that names them, an alternate key say. Optional: without it an id is "
+        "given.",
+    },
+}
+"""What names an opportunity."""
 _KEY: Json = {
     "type": "string",
     "maxLength": 255,
     "description": "Names this request: a repetition with the same key gets the first answer. Optional.",
 }
-_WISH: Json = {field.wire_name: _schema(field) for field in CLOSE_FIELDS if field.for_agents}
+_WISH: Json = {field.wire_name: _schema(field) for field in HOSTED_FIELDS if field.for_agents}
 """What agents may ask of a close."""
 _STEPS: Json = {"type": "array", "items": {"type": "object"}, "description": "Every write and what came of it."}
 _QUOTES: Json = {"type": "array", "items": {"type": "object"}, "description": "Each quote and what came of it."}
@@ -55,7 +71,7 @@ class Tool:
 
     `inputs` are its arguments, `required` those it must have. `reads` says that it changes nothing; every tool is
     idempotent. `asks` says that a person must agree first. `method` and `path` are the operation's; the argument
-    `place` fills the path, `confirmed` stays here, all others are the body.
+    `place` fills the path, `opportunityKey` goes into the query, `confirmed` stays here, all others are the body.
     """
 
     name: str
@@ -127,7 +143,7 @@ TOOLS = (
         "POST",
         "/opportunities/{}/plan",
         "opportunityId",
-        {"opportunityId": _OPPORTUNITY, **_WISH},
+        {**_NAMED, **_WISH},
         ("opportunityId", "outcome"),
         {
             "message": _MESSAGE,
@@ -148,7 +164,7 @@ TOOLS = (
         "POST",
         "/opportunities/{}/close",
         "opportunityId",
-        {"opportunityId": _OPPORTUNITY, **_WISH, "planDigest": _DIGEST, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
+        {**_NAMED, **_WISH, "planDigest": _DIGEST, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
         ("opportunityId", "outcome", CONFIRMED),
         _CLOSED,
         reads=False,
@@ -162,7 +178,7 @@ TOOLS = (
         "POST",
         "/opportunities/{}/reopen",
         "opportunityId",
-        {"opportunityId": _OPPORTUNITY, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
+        {**_NAMED, "idempotencyKey": _KEY, CONFIRMED: _CONFIRM},
         ("opportunityId", CONFIRMED),
         _CLOSED,
         reads=False,
@@ -175,7 +191,7 @@ TOOLS = (
         "GET",
         "/opportunities/{}",
         "opportunityId",
-        {"opportunityId": _OPPORTUNITY},
+        _NAMED,
         ("opportunityId",),
         {
             "message": _MESSAGE,

@@ -16,7 +16,7 @@ from connector.clock import Clock
 from connector.closing.close import close_opportunity, reopen_opportunity
 from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, Report, ReportStatus
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.closing.report import audit_data, report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
 from connector.ledger.claims import Worker
@@ -54,7 +54,7 @@ class OperationRunner:
 
     service: OperationService
     options: ServiceOptions
-    organization_for: Callable[[Caller], Organization]
+    organization_for: Callable[[Caller], LookupOrganization]
     user_of: Callable[[Caller], str]
     clock: Clock
     tell: Callable[[str], None]
@@ -120,7 +120,7 @@ class OperationRunner:
         except ConnectorError as error:  # what keeps this caller out altogether
             return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
 
-    def _act(self, organization: Organization, job: Job, wanted: AnyIntent) -> Report:
+    def _act(self, organization: LookupOrganization, job: Job, wanted: AnyIntent) -> Report:
         def pause(seconds: float) -> None:
             if seconds >= TOLD_PAUSE:
                 self.service.note_waiting(job.name, self.clock.now() + timedelta(seconds=seconds), "pause")
@@ -159,7 +159,7 @@ def _reason(report: Report, cause: ConnectorError | None) -> str:
     return report.reason_code or (type(cause).__name__ if cause else "")
 
 
-def _ours(organization: Organization, report: Report, wanted: AnyIntent) -> Report:
+def _ours(organization: LookupOrganization, report: Report, wanted: AnyIntent) -> Report:
     """Say closed, not closed before, when an earlier attempt of this operation did it and was cut off."""
     if report.status is not ReportStatus.ALREADY_CLOSED:
         return report

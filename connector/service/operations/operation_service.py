@@ -9,7 +9,7 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.closing.field import FieldKind
-from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, ReopenIntent
+from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, ReopenIntent
 from connector.closing.request import parse_request
 from connector.ledger.audit import AuditEntry, AuditSource, source_of
 from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
@@ -224,7 +224,7 @@ class OperationService:
 def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
     """Return what is wished by the names of file columns, as `closing.request` reads them."""
     values: dict[str, object] = {OPPORTUNITY_ID.name: str(opportunity_id)}
-    for field in CLOSE_FIELDS:
+    for field in HOSTED_FIELDS:
         value = getattr(wish, field.wire or field.name)
         if field.kind is FieldKind.COLUMNS:
             values |= {f"{field.prefix}{name}": column for name, column in (value or {}).items()}

@@ -1,7 +1,7 @@
 """The operations of the endpoint as one table: ids, paths, summaries, answers and what each may fail with.
 
 The app registers a handler for each with `register(app, OPERATIONS["CloseOpportunity"], endpoint)`; the handler takes
-its path, query and header parameters by the annotated types here (`OpportunityId`, `IdempotencyHeader`, ...) and its
+its path, query and header parameters by the annotated types here (`OpportunityPath`, `IdempotencyHeader`, ...) and its
 body by the model that `body` names. The connector definition, its golden file and the tests read the same table.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
@@ -18,7 +17,7 @@ from pydantic.config import JsonDict
 from starlette.convertors import Convertor, register_url_convertor
 
 from connector.closing.model import Outcome
-from connector.service.schemas.field_values import ADVANCED, IMPORTANT, is_empty, lowered, read_opportunity
+from connector.service.schemas.field_values import ADVANCED, IMPORTANT, is_empty, lowered
 from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, PlanBody, ReopenBody, SubscribeBody
 from connector.service.schemas.response_models import (
     CloseColumns,
@@ -36,8 +35,13 @@ from connector.service.schemas.response_models import (
 
 _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
 
-OpportunityId = Annotated[UUID, BeforeValidator(read_opportunity), Path(alias="id", title="Opportunity",
-    description="The id of the opportunity.", json_schema_extra=_ENCODED | IMPORTANT)]  # fmt: skip
+OpportunityPath = Annotated[str, Path(alias="id", title="Opportunity",
+    description="The id of the opportunity, or its key.", json_schema_extra=_ENCODED | IMPORTANT)]  # fmt: skip
+OpportunityKey = Annotated[Annotated[str, Field(max_length=128)] | None,
+    BeforeValidator(lambda value: None if is_empty(value) else value),
+    Query(alias="opportunityKey", title="Opportunity Key", description="The column of opportunities, an alternate key "
+    "say, of which the opportunity given is a value. Leave it empty where that is an id.",
+    json_schema_extra=ADVANCED)]  # fmt: skip
 OperationId = Annotated[str, Path(alias="id", title="Operation", min_length=1, max_length=512,
     description="The id of the operation, as its answer gave it.", json_schema_extra=_ENCODED)]  # fmt: skip
 SubscriptionKey = Annotated[str, Path(alias="id", title="Subscription", min_length=1, max_length=512,

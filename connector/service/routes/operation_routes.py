@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -20,7 +20,8 @@ from connector.service.operations.operation_specs import (
     OPERATIONS,
     IdempotencyHeader,
     OperationId,
-    OpportunityId,
+    OpportunityKey,
+    OpportunityPath,
     StatusQuery,
     TopQuery,
     register,
@@ -38,6 +39,10 @@ _AGES = 5
 """The longer an operation has taken so far, the longer until the next poll: one part of so many."""
 
 
+Identified = Callable[[Request, str, str | None], Awaitable[UUID]]
+"""Returns the id of the opportunity that a path and the column of a key name; raises RequestRefused."""
+
+
 class OperationRoutes:
     """The operations that change something, and those about them."""
 
@@ -48,7 +53,9 @@ class OperationRoutes:
         waiting: Waiter,
         clock: Clock,
         wake: Callable[[], None],
+        identified: Identified,
     ) -> None:
+        self._identified = identified
         self._service = service
         self._options = options
         self._waiting = waiting
@@ -70,16 +77,28 @@ class OperationRoutes:
         return router
 
     async def close(
-        self, request: Request, opportunity: OpportunityId, body: CloseBody, key: IdempotencyHeader = None
+        self,
+        request: Request,
+        opportunity: OpportunityPath,
+        body: CloseBody,
+        key: IdempotencyHeader = None,
+        column: OpportunityKey = None,
     ) -> JSONResponse:
         """Close an opportunity."""
-        return await self._accept(request, "CloseOpportunity", opportunity, body, key)
+        id_ = await self._identified(request, opportunity, column)
+        return await self._accept(request, "CloseOpportunity", id_, body, key)
 
     async def reopen(
-        self, request: Request, opportunity: OpportunityId, body: ReopenBody, key: IdempotencyHeader = None
+        self,
+        request: Request,
+        opportunity: OpportunityPath,
+        body: ReopenBody,
+        key: IdempotencyHeader = None,
+        column: OpportunityKey = None,
     ) -> JSONResponse:
         """Reopen an opportunity."""
-        return await self._accept(request, "ReopenOpportunity", opportunity, body, key)
+        id_ = await self._identified(request, opportunity, column)
+        return await self._accept(request, "ReopenOpportunity", id_, body, key)
 
     async def get(self, request: Request, operation: OperationId) -> JSONResponse:
         """Answer a poll: by an address that proves itself, or by a caller who asked for it."""

@@ -23,8 +23,10 @@ from connector.closing.model import (
     StatusReason,
 )
 from connector.closing.reasons import REVISED, closed_quote_default
+from connector.closing.record_keys import one_of
 from connector.closing.report import preview_data
 from connector.closing.request import parse_request
+from connector.errors import InputError
 from connector.service.auth.caller import Caller, acts_as_user
 from connector.service.dependencies import OrganizationAccess
 from connector.service.operations.operation_results import quote_results, step_results
@@ -32,14 +34,16 @@ from connector.service.operations.operation_service import wish_values
 from connector.service.operations.operation_specs import (
     OPERATIONS,
     ColumnsTable,
-    OpportunityId,
+    OpportunityKey,
+    OpportunityPath,
     OutcomeQuery,
     ReasonsTable,
     register,
 )
 from connector.service.operations.waiting import Waiter, WaitKind
-from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy
+from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy, declined
 from connector.service.routes.operation_routes import caller_of, json_response, patience
+from connector.service.schemas.field_values import read_opportunity
 from connector.service.schemas.request_models import PlanBody
 from connector.service.schemas.response_models import (
     CloseColumns,
@@ -81,15 +85,36 @@ class ReadingRoutes:
             register(router, OPERATIONS[name], endpoint)
         return router
 
-    async def plan(self, request: Request, opportunity: OpportunityId, body: PlanBody) -> JSONResponse:
+    async def plan(
+        self, request: Request, opportunity: OpportunityPath, body: PlanBody, column: OpportunityKey = None
+    ) -> JSONResponse:
         """Tell what closing would do."""
-        caller = caller_of(request)
-        return json_response(await self._asked(request, lambda: self._planned(caller, opportunity, body)))
+        caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
+        return json_response(await self._asked(request, lambda: self._planned(caller, id_, body)))
 
-    async def opportunity(self, request: Request, opportunity: OpportunityId) -> JSONResponse:
+    async def opportunity(
+        self, request: Request, opportunity: OpportunityPath, column: OpportunityKey = None
+    ) -> JSONResponse:
         """Return an opportunity with its quotes."""
+        caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
+        return json_response(await self._asked(request, lambda: self._seen(caller, id_)))
+
+    async def identified(self, request: Request, opportunity: str, column: str | None) -> UUID:
+        """Return the id of the opportunity that a path names; a key of this column is looked up.
+
+        Raises RequestRefused: 404 where there is none, 409 where there are several, which are named.
+        """
+        named = read_opportunity(opportunity, column)
+        if isinstance(named, UUID):
+            return named
         caller = caller_of(request)
-        return json_response(await self._asked(request, lambda: self._seen(caller, opportunity)))
+        found = await self._asked(request, lambda: self._organizations.organization(caller).look_up([named]))
+        matches = found.get(named, ())
+        try:
+            return one_of(named, matches)
+        except InputError as error:
+            status, code = (409, "opportunity_ambiguous") if matches else (404, "opportunity_unknown")
+            raise declined(status, code, str(error)) from None
 
     async def reasons(
         self, request: Request, outcome: OutcomeQuery = None, table: ReasonsTable = "opportunity"

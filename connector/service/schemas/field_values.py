@@ -9,25 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from uuid import UUID
 
+from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID
+from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID
+from connector.closing.record_address import address_in
+from connector.closing.record_keys import OPPORTUNITY, RecordKey
 from connector.closing.values import read_value
 
-_GUID = r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?"
-_IN_BRACKETS = re.compile(rf"(?:^|.*/)([a-z_]\w*)\({_GUID}\)/?", re.IGNORECASE)
-_IN_QUERY = re.compile(rf"[?&](?:id|recordid)={_GUID}(?:&|$)", re.IGNORECASE)
-_TABLE_IN_QUERY = re.compile(r"[?&](?:etn|typename)=(\w+)", re.IGNORECASE)
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")
 
 EXAMPLES: Mapping[FieldKind, str] = {
     FieldKind.OUTCOME: "An expression that makes it: if(equals(variables('won'), true), 'won', 'lost')",
     FieldKind.RECORD_ID: "An expression that gives an id: triggerOutputs()?['body/opportunityid']",
+    FieldKind.RECORD_NAME: "An expression that gives an id: triggerOutputs()?['body/quoteid']",
     FieldKind.DAY: "An expression that makes a day: formatDateTime(utcNow(), 'yyyy-MM-dd')",
     FieldKind.AMOUNT: "An expression that makes a number: float('12500.50')",
     FieldKind.REASON: "An expression that gives a number: outputs('Get_a_row')?['body/statuscode']",
@@ -35,7 +35,7 @@ EXAMPLES: Mapping[FieldKind, str] = {
 }
 
 
-LABELS: Mapping[str, str] = {field.wire_name: field.label for field in CLOSE_FIELDS}
+LABELS: Mapping[str, str] = {field.wire_name: field.label for field in HOSTED_FIELDS}
 
 
 def is_empty(value: object) -> bool:
@@ -57,8 +57,6 @@ def read_field(field: CloseField, value: object) -> object:
     if isinstance(value, str) and not is_text(value):
         raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": f"{field.label}: it is no Unicode text"})
     try:
-        if field.kind is FieldKind.RECORD_ID:
-            value = id_in(value, field.table)
         if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
             value = moment[1]
         return read_value(field, value)
@@ -67,24 +65,19 @@ def read_field(field: CloseField, value: object) -> object:
         raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": sentence}) from None
 
 
-def read_opportunity(value: object) -> object:
-    """Return the id of the opportunity that a path names, in any form that a maker has it in."""
-    return read_field(OPPORTUNITY_ID, value)
+def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:
+    """Return the opportunity that a path names: its id, in any form that a maker has it in, or a key of this column.
 
-
-def id_in(value: object, table: str) -> object:
-    """Return the id in the address of a record; what is no address stays. Raises ValueError for another table's."""
-    text = unquote(str(value)).strip()
-    bracketed, queried = _IN_BRACKETS.fullmatch(text), _IN_QUERY.search(text)
-    if bracketed:
-        named, id_ = bracketed[1].lower(), bracketed[2]
-    elif queried:
-        named_table = _TABLE_IN_QUERY.search(text)
-        named, id_ = named_table[1].lower() if named_table else table, queried[1]
-    else:
-        return text
-    if named not in (table, f"{table}s", f"{table.removesuffix('y')}ies"):
-        raise ValueError(f"the address is one of {named}, not of {table}")
+    Raises RequestValidationError.
+    """
+    if column and address_in(text) is None:
+        return RecordKey(OPPORTUNITY, column.strip(), text.strip())
+    try:
+        id_ = read_field(OPPORTUNITY_ID, text)
+    except PydanticCustomError as error:
+        problem = {"type": error.type, "loc": ("path", "id"), "msg": error.message(), "input": text}
+        raise RequestValidationError([problem]) from None
+    assert isinstance(id_, UUID)
     return id_
 
 

@@ -30,7 +30,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import CLOSE_FIELDS, OFFERED_REOPEN_FIELDS, DraftPolicy, Outcome
+from connector.closing.intent import HOSTED_FIELDS, OFFERED_REOPEN_FIELDS, DraftPolicy, Outcome
 from connector.closing.values import LARGEST_AMOUNT
 from connector.service.schemas.field_values import (
     ADVANCED,
@@ -147,6 +147,7 @@ def _unicode_columns(columns: ColumnValues) -> ColumnValues:
 
 _TYPES: Mapping[FieldKind, Any] = {
     FieldKind.RECORD_ID: UUID,
+    FieldKind.RECORD_NAME: Annotated[UUID | str, WithJsonSchema({"type": "string", "maxLength": 1000})],
     FieldKind.OUTCOME: Outcome,
     FieldKind.REASON: Annotated[int | str, WithJsonSchema({"type": "string", "maxLength": 200})],
     FieldKind.DAY: date,
@@ -183,7 +184,7 @@ def _property(field: CloseField) -> tuple[Any, Any]:
     return (kind if default else kind | None), Field(default, max_length=limit, **said)
 
 
-_DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_declared(CLOSE_FIELDS))
+_DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_declared(HOSTED_FIELDS))
 _ReopenFields = create_model(
     "_ReopenFields",
     __base__=RequestModel,
