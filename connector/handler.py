@@ -36,9 +36,9 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """Return the first value of header `name` (any case), or None."""
-        wanted = name.lower()
+        lowered = name.lower()
         for key, value in self.headers:
-            if key.lower() == wanted:
+            if key.lower() == lowered:
                 return value
         return None
 

@@ -82,6 +82,9 @@ LARGEST_FILE = 390
 LONG_FUNCTION, LONG_FUNCTIONS = 40, 2
 LARGE_FILE, LARGE_FILES = 350, 6
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
+BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said"}
+"""What a variable holds is its name: `row`, `quote`, `sentence`."""
+LOCAL_NAMES_LEFT = 146
 BANNED_ENDINGS = ("Manager", "Helper", "Processor", "Factory", "Orchestrator")
 
 FIELD_TERMS = ROOT / "tests" / "field_terms.txt"
@@ -326,6 +329,20 @@ def test_the_glossary_is_short_and_every_word_of_it_and_of_the_field_is_used() -
 def test_names_say_what_a_thing_is(path: Path) -> None:
     assert path.stem not in BANNED_NAMES
     assert [cls for cls in classes(path) if cls.endswith(BANNED_ENDINGS)] == []
+
+
+def local_names(path: Path) -> Iterator[str]:
+    """Yield the variables and parameters that a module binds."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+def test_variables_say_what_they_hold() -> None:
+    vague = [f"{name(path)}: {local}" for path in MODULES for local in local_names(path) if local in BANNED_LOCAL_NAMES]
+    assert len(vague) <= LOCAL_NAMES_LEFT, vague
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -45,34 +45,34 @@ def _do(method: str, what: str) -> Act:
     return Act("", lambda _: (method, what, b"", JSON))
 
 
-def _seed(given: str) -> Call:
-    if given.isdecimal():
-        return _json("POST", "seed", {"opportunities": int(given)})
-    path = Path(given)
+def _seed(argument: str) -> Call:
+    if argument.isdecimal():
+        return _json("POST", "seed", {"opportunities": int(argument)})
+    path = Path(argument)
     if path.suffix.lower() == ".csv":
         return "POST", f"seed?table={quote(path.stem)}", path.read_bytes(), "text/csv"
     return "POST", "seed", path.read_bytes(), JSON
 
 
-def _named(given: str) -> tuple[str, str]:
-    name, equals, value = given.partition("=")
+def _named(argument: str) -> tuple[str, str]:
+    name, equals, value = argument.partition("=")
     if not equals:
         raise ValueError("it is written NAME=VALUE")
     return name, value
 
 
-def _switch(given: str) -> Call:
-    name, value = _named(given)
+def _switch(argument: str) -> Call:
+    name, value = _named(argument)
     return _json("PATCH", "switches", {name: value})
 
 
-def _user(given: str) -> Call:
-    name, role = _named(given)
+def _user(argument: str) -> Call:
+    name, role = _named(argument)
     return _json("PATCH", "users", {"user": name, "role": role or None})
 
 
-def _limit(given: str) -> Call:
-    name, value = _named(given)
+def _limit(argument: str) -> Call:
+    name, value = _named(argument)
     try:
         return _json("PATCH", "limits", {name: json.loads(value)})
     except ValueError:

@@ -18,7 +18,7 @@ def help(context: click.Context, /, words: tuple[str, ...]) -> None:  # noqa: A0
     for word in words:
         if not isinstance(command, click.Group):
             raise click.UsageError(f"'{shown.command_path}' has no commands of its own.")
-        _, found, _ = command.resolve_command(shown, [word])
-        assert found is not None
-        command, shown = found, click.Context(found, info_name=word, parent=shown)
+        _, subcommand, _ = command.resolve_command(shown, [word])
+        assert subcommand is not None
+        command, shown = subcommand, click.Context(subcommand, info_name=word, parent=shown)
     click.echo(command.get_help(shown))

@@ -73,15 +73,15 @@ def diff(*, old: Path, new: Path, as_json: bool) -> int:
     from connector.organization.capture_file import read_capture
 
     before, after = read_capture(old), read_capture(new)
-    found = list(differences(before, after))
+    changes = list(differences(before, after))
     if as_json:
-        print_json({"old": str(old), "new": str(new), "differences": [each.data() for each in found]})
+        print_json({"old": str(old), "new": str(new), "differences": [each.data() for each in changes]})
         return ExitCode.DONE
     if before.organization != after.organization:
         say("These are captures of two organizations.")
     if before.caller != after.caller:
         say("They were taken by two users: what one cannot see may be there all the same.")
-    for each in found:
+    for each in changes:
         say(each.line())
-    say(f"{len(found):,} {'difference' if len(found) == 1 else 'differences'}.")
+    say(f"{len(changes):,} {'difference' if len(changes) == 1 else 'differences'}.")
     return ExitCode.DONE

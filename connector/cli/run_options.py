@@ -28,8 +28,8 @@ env_file_option = click.option(
 )
 
 
-def _start_logging(_context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    if not wanted:
+def _start_logging(_context: click.Context, _option: click.Parameter, verbose: bool) -> None:
+    if not verbose:
         return
     import logging
 

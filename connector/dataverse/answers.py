@@ -179,8 +179,8 @@ def _kind(status: int, case: Case) -> type[ServiceError]:
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
-    told = _told_by_text(status, body) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
-    known = told or error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
+    by_text = _told_by_text(status, body) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
+    known = by_text or error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
     if known is not None:
         return known
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -245,8 +245,8 @@ def _remedy(response: Response, case: Case) -> str:
 
 
 def _throttled(response: Response, body: ErrorBody, facet: str, subject: str) -> Throttled:
-    asked = retry_after(response)
-    wait = _DEFAULT_WAIT if asked is None else asked
+    told_wait = retry_after(response)
+    wait = _DEFAULT_WAIT if told_wait is None else told_wait
     numbers = _NUMBER.findall(body.detail) if facet != "other" else []
     limit = f" ({', '.join(numbers)})" if numbers else ""
     return Throttled(

@@ -211,8 +211,8 @@ def _part(head: bytes, content: bytes) -> Part | None:
         message, _, body = body.partition(b"\r\n\r\n")
     line, _, rest = message.partition(b"\r\n")
     status = _STATUS.match(line)
-    found = _CONTENT_ID.search(head)
-    number = found[1] if found else b""
+    content_id = _CONTENT_ID.search(head)
+    number = content_id[1] if content_id else b""
     if status is None or (number and not (number.isdigit() and len(number) <= 6)):  # far beyond a batch
         return None
     headers = () if status[1] == b"204" else _headers(rest)

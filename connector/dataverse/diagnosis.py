@@ -112,23 +112,23 @@ class Diagnosis:
         subject = "Reading the user's privileges"
         operation = Operation("GET", f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
         rows = rows_of(read_object(self._handler, self._endpoint, operation, subject), subject, "RolePrivileges")
-        wanted = frozenset(names)
+        requested = frozenset(names)
         with decoding(subject):
             ordered = sorted(rows, key=lambda row: DEPTHS.index(row.get("Depth") or "Global"))  # the deepest counts
             depths = {UUID(row["PrivilegeId"]): str(row.get("Depth") or "Global") for row in ordered}
             named = {str(row.get("PrivilegeName") or ""): UUID(row["PrivilegeId"]) for row in rows}
-        known = self._names(set(depths), wanted, subject) if "" in named else named
-        return {name: depths[known[name]] for name in wanted if name in known}
+        known = self._names(set(depths), requested, subject) if "" in named else named
+        return {name: depths[known[name]] for name in requested if name in known}
 
-    def _names(self, ids: set[UUID], wanted: frozenset[str], subject: str) -> Mapping[str, UUID]:
+    def _names(self, ids: set[UUID], requested: frozenset[str], subject: str) -> Mapping[str, UUID]:
         """Return the ids by name of privileges that are among `ids`: older releases answer without the names."""
-        values = ",".join([f"'{name}'" for name in sorted(wanted)])
+        values = ",".join([f"'{name}'" for name in sorted(requested)])
         condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
         operation = Operation("GET", f"privileges?$select=privilegeid,name&$filter={condition}")
         rows = read_rows(self._handler, self._endpoint, operation, subject)
         with decoding(subject):
-            found = {str(row["name"]): UUID(row["privilegeid"]) for row in rows}
-        return {name: id_ for name, id_ in found.items() if id_ in ids}
+            ids_by_name = {str(row["name"]): UUID(row["privilegeid"]) for row in rows}
+        return {name: id_ for name, id_ in ids_by_name.items() if id_ in ids}
 
 
 def remaining_limits(response: Response) -> RemainingLimits:

@@ -63,9 +63,9 @@ def error_body(response: Response) -> ErrorBody:
 def sender_of(page: Response) -> str:
     """Return what an HTML page says of who sent it: its title and the headers Server and Via, or an empty text."""
     title = _TITLE.search(page.body[:_LONGEST_DETAIL].decode("utf-8", "replace"))
-    told = [("the page is called", title[1] if title else "")]
-    told += [(f"{name} is", page.header(name) or "") for name in ("Server", "Via")]
-    return ", ".join(f"{what} {' '.join(text.split())[:100]!r}" for what, text in told if text.strip())
+    signs = [("the page is called", title[1] if title else "")]
+    signs += [(f"{name} is", page.header(name) or "") for name in ("Server", "Via")]
+    return ", ".join(f"{what} {' '.join(text.split())[:100]!r}" for what, text in signs if text.strip())
 
 
 def _origin(error: Mapping[str, Any]) -> Origin:

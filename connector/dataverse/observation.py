@@ -41,7 +41,7 @@ class Observation:
         if len(ids) == 1:
             seen = self._one(ids[0], work_based=work_based)
         else:
-            seen = [found for chunk in self._chunks(ids) for found in self._many(chunk, work_based=work_based)]
+            seen = [snapshot for chunk in self._chunks(ids) for snapshot in self._many(chunk, work_based=work_based)]
         closes: dict[UUID, list[CloseActivity]] = {}
         if activities and seen:
             closes = self._closes(seen)
@@ -75,9 +75,9 @@ class Observation:
             for row in opportunities:
                 seen[row["opportunityid"].lower()] = (opportunity_of(row), [])
             for row in quotes:
-                found = seen.get(row["_opportunityid_value"].lower())
-                if found is not None:
-                    found[1].append(quote_of(row))
+                pair = seen.get(row["_opportunityid_value"].lower())
+                if pair is not None:
+                    pair[1].append(quote_of(row))
             return list(seen.values())
 
     def _closes(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[CloseActivity]]:
@@ -100,8 +100,8 @@ class Observation:
         for chunk in self._chunks(ids):
             rows = self._rows(read(chunk), subject)
             with decoding(subject):
-                found = [activity_of(row, column) for row in rows]
-            yield from (activity for activity in found if activity is not None)
+                activities = [activity_of(row, column) for row in rows]
+            yield from (activity for activity in activities if activity is not None)
 
     def _rows(self, operation: Operation, subject: str) -> list[Row]:
         return read_rows(self._handler, self._endpoint, operation, subject)

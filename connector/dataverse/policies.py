@@ -115,11 +115,11 @@ _PAGE = re.compile(rb"\s*<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 def _page(request: Request, response: Response) -> ConnectorError:
     """Return the failure of a success that is a page for people: the organization answers in JSON and multipart."""
     sender = sender_of(response)
-    said = f"A web page came instead of an answer of the organization{f': {sender}' if sender else ''}."
+    sentence = f"A web page came instead of an answer of the organization{f': {sender}' if sender else ''}."
     remedy = "A proxy or a sign-in page steps in: check DATAVERSE_URL, DATAVERSE_PROXY and NO_PROXY."
     if reads_only(request):
-        return Rejected(said, status=response.status, remedy=remedy)
-    return Unanswered(said, remedy=f"{remedy} The request may have been carried out: look again.")
+        return Rejected(sentence, status=response.status, remedy=remedy)
+    return Unanswered(sentence, remedy=f"{remedy} The request may have been carried out: look again.")
 
 
 def _redirected(response: Response, home: str) -> Rejected:
@@ -196,10 +196,10 @@ def retry(
                 trouble = error
             if not _again(request, response, trouble, repeatable):
                 return _outcome(request, response, trouble, repeatable)
-            told = retry_after(response) if response else None
-            failures += told is None
-            pause = policy.backoff(failures, chance) if told is None else told + chance.random()
-            if failures >= policy.tries or (told is not None and waited + told > policy.told):
+            pause_told = retry_after(response) if response else None
+            failures += pause_told is None
+            pause = policy.backoff(failures, chance) if pause_told is None else pause_told + chance.random()
+            if failures >= policy.tries or (pause_told is not None and waited + pause_told > policy.told):
                 return _outcome(request, response, trouble, repeatable)
             waited += pause
             level = logging.WARNING if pause >= LONG_PAUSE else logging.INFO

@@ -84,8 +84,8 @@ def read_cards(handler: Handler, endpoint: Endpoint, ids: Sequence[UUID]) -> Map
             for row in quote_rows:
                 card = QuoteCard(quote_of(row), _label(row, "statuscode"), money_of(row.get("totalamount")))
                 quotes.setdefault(row["_opportunityid_value"], []).append(card)
-            found = {row["opportunityid"]: _card(row, quotes.get(row["opportunityid"], [])) for row in rows}
-        cards.update((id_, found[str(id_)]) for id_ in chunk if str(id_) in found)
+            cards_by_id = {row["opportunityid"]: _card(row, quotes.get(row["opportunityid"], [])) for row in rows}
+        cards.update((id_, cards_by_id[str(id_)]) for id_ in chunk if str(id_) in cards_by_id)
     return cards
 
 

@@ -80,16 +80,16 @@ class Search:
         return Operation("GET", f"opportunities?$select=opportunityid&$filter={_quoted(' and '.join(conditions))}")
 
     def _of_view(self, view: str) -> Operation:
-        found = [(table, id_) for table in (SYSTEM, OWN) for id_ in self._views(table, view)]
-        if not found:
+        views = [(table, id_) for table in (SYSTEM, OWN) for id_ in self._views(table, view)]
+        if not views:
             raise InputError(
                 f"There is no view {view!r} of opportunities that this user can see.",
                 remedy="Check its name, or give its id: the address of the view in the browser has it as viewid.",
             )
-        if len(found) > 1:
-            listed = ", ".join(f"{id_} ({'system' if table == SYSTEM else 'own'})" for table, id_ in found)
-            raise InputError(f"{len(found)} views are called {view!r}: {listed}.", remedy="Give the id of one.")
-        ((table, id_),) = found
+        if len(views) > 1:
+            listed = ", ".join(f"{id_} ({'system' if table == SYSTEM else 'own'})" for table, id_ in views)
+            raise InputError(f"{len(views)} views are called {view!r}: {listed}.", remedy="Give the id of one.")
+        ((table, id_),) = views
         return Operation("GET", f"opportunities?{_PARAMETERS[table]}={id_}")
 
     def _views(self, table: str, view: str) -> list[UUID]:

@@ -59,7 +59,7 @@ class JobLimits:
 
     def data(self) -> dict[str, object]:
         """Return what is said, as plain data."""
-        said: dict[str, object] = {
+        values: dict[str, object] = {
             "window": [window.text for window in self.windows],
             "until": None if self.until is None else self.until.astimezone(UTC).isoformat(),
             "at_most": self.at_most,
@@ -67,7 +67,7 @@ class JobLimits:
             "leave": self.leave,
             "max_operations": self.max_operations,
         }
-        return {name: value for name, value in said.items() if value not in (None, [])}
+        return {name: value for name, value in values.items() if value not in (None, [])}
 
     @property
     def rate(self) -> float | None:

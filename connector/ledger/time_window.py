@@ -90,7 +90,7 @@ def opens_at(windows: tuple[TimeWindow, ...], now: datetime) -> datetime | None:
     """Return when the next of the windows opens; None while one is open, or where there is none."""
     if not windows or any(window.is_open(now) for window in windows):
         return None
-    moment = min(begin for one in windows for begin in one.beginnings(now) if begin > now and one.is_open(begin))
+    moment = min(begin for span in windows for begin in span.beginnings(now) if begin > now and span.is_open(begin))
     earlier = moment - _MINUTE
     while earlier > now and any(
         window.is_open(earlier) for window in windows

@@ -47,8 +47,8 @@ def read_capture(path: Path) -> Capture:
     """Return the capture in a file. Raises InputError for one that is cut off, of another version, or changed."""
     data = _loaded(path)
     if data.get("capture") != VERSION:
-        told = data.get("capture")
-        what = f"is a capture of version {told}" if isinstance(told, int) else "is no capture of an organization"
+        version = data.get("capture")
+        what = f"is a capture of version {version}" if isinstance(version, int) else "is no capture of an organization"
         raise InputError(f"{path} {what}; this connector reads version {VERSION}.", remedy=_AGAIN)
     digest = data.pop("digest", None)
     try:

@@ -300,8 +300,8 @@ DEFINITIONS = ("tables", "columns", "choices", "states", "reasons", "navigation"
 
 def section(capture: Capture, name: str) -> Section[_Fact]:
     """Return a section by its name."""
-    found: Section[_Fact] = getattr(capture, name)
-    return found
+    facts: Section[_Fact] = getattr(capture, name)
+    return facts
 
 
 def sorted_section(facts: list[FactT], read: Coverage = Coverage.ALL, why: str = "") -> Section[FactT]:

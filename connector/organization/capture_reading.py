@@ -114,18 +114,18 @@ class CaptureReading:
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(privileges, settings_row, volumes=volumes)
-        asked = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
-        told = self._reads.seen
+        probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
+        seen = self._reads.seen
         if old is not None and (old.organization, old.caller) == (head["organization"], head["caller"]):
             before = {row.name: row.value for row in old.limits.rows}
-            told = {name: max(before.get(name, 0.0), told.get(name, 0.0)) for name in before | told}
+            seen = {name: max(before.get(name, 0.0), seen.get(name, 0.0)) for name in before | seen}
         return Capture(
             capture=1,
             taken=self._clock.now().replace(microsecond=0),
             of=of,
             base_language=int((settings_row or {}).get("languagecode") or 1033),
-            limits=sorted_section([LimitFact(name=name, value=value) for name, value in told.items()]),
-            answers=asked,
+            limits=sorted_section([LimitFact(name=name, value=value) for name, value in seen.items()]),
+            answers=probe_answers,
             **head,
             **sections,
         )
@@ -205,9 +205,9 @@ class CaptureReading:
     def _messages(self) -> Section[MessageFact]:
         condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{_quoted(ACTIONS)}%5D)"
         facts = [MessageFact(name=row["name"]) for row in self._rows(f"sdkmessages?$select=name&$filter={condition}")]
-        for table, wanted in zip(SLICE, table_filter("primaryobjecttypecode"), strict=True):
+        for table, names_filter in zip(SLICE, table_filter("primaryobjecttypecode"), strict=True):
             rows = self._rows(
-                f"sdkmessagefilters?$select=sdkmessagefilterid&$filter={wanted}&$expand=sdkmessageid($select=name)"
+                f"sdkmessagefilters?$select=sdkmessagefilterid&$filter={names_filter}&$expand=sdkmessageid($select=name)"
             )
             with decoding(_SUBJECT):
                 facts += [MessageFact(table=table, name=row["sdkmessageid"]["name"]) for row in rows]
@@ -312,8 +312,8 @@ def _refused(error: ServiceError) -> str:
     """Return why a section could not be read; raises what is no refusal of it: limits, trouble, a lost sign-in."""
     if isinstance(error, Throttled | Unauthorized) or error.effect is not Effect.NONE or error.status >= 500:
         raise error
-    said = " ".join(error.detail.split())
-    privilege = next((word.strip(" ,.'") for word in said.split() if word.startswith("prv")), "")
+    detail = " ".join(error.detail.split())
+    privilege = next((word.strip(" ,.'") for word in detail.split() if word.startswith("prv")), "")
     return f"{error.message}{f' Missing: {privilege}.' if privilege else ''}"
 
 

@@ -71,12 +71,12 @@ class Basis:
 
 def basis_of(kept: KeptAnswers | None) -> list[Basis]:
     """Return what plans rest on with these answers."""
-    found = []
+    basis = []
     for question, (value, known, sentence) in ASSUMED.items():
         answer = kept.value(question) if kept else ""
         day = f"{kept.asked:%Y-%m-%d}" if kept and answer else ""
-        found.append(Basis(sentence, answer or value, "asked" if answer else known, day))
-    return found
+        basis.append(Basis(sentence, answer or value, "asked" if answer else known, day))
+    return basis
 
 
 def basis_text(kept: KeptAnswers | None) -> str:
@@ -125,11 +125,11 @@ def used(kept: KeptAnswers | None) -> Mapping[str, object]:
     """Return what follows for how closes are sent: `atomic`, `direct_drafts`, `parts`; what nobody asked is absent."""
     if kept is None:
         return {}
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     if kept.value("actions_in_set") == "refused":
-        found["atomic"] = False
+        settings["atomic"] = False
     if kept.value("draft_close") == "accepted":
-        found["direct_drafts"] = True
+        settings["direct_drafts"] = True
     if (parts := kept.value("parts")).isdigit():
-        found["parts"] = int(parts)
-    return found
+        settings["parts"] = int(parts)
+    return settings

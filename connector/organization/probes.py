@@ -121,10 +121,10 @@ class Probes:
     def _of_ids(self) -> AnswerFact:
         """Ask with the chosen id, then without it: only the first may find the activity under that id."""
         close = self._steps[-1]
-        found = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
+        by_id = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
         operations = [operation_of(step) for step in self._steps]
-        chosen = ask_set(self._handler, self._endpoint, [*operations, found])
-        control = ask_set(self._handler, self._endpoint, [*operations[:-1], _without_id(operations[-1]), found])
+        chosen = ask_set(self._handler, self._endpoint, [*operations, by_id])
+        control = ask_set(self._handler, self._endpoint, [*operations[:-1], _without_id(operations[-1]), by_id])
         if control.index != len(operations) or chosen.index is None:
             return AnswerFact(question="activity_id", value="unknown", code=chosen.error.code)
         return _answer("activity_id", "honored" if chosen.reached_end else "ignored", chosen)

@@ -19,9 +19,9 @@ class ReadingOnly:
         if request.method != "GET" or request.body:
             raise InputError(f"A capture only reads: a {request.method} was not sent.")
         response = self._handler(request)
-        told = remaining_limits(response)
+        remaining = remaining_limits(response)
         for name, value in (
-            ("parallelism", told.parallelism), ("requests", told.requests), ("seconds", told.seconds)
+            ("parallelism", remaining.parallelism), ("requests", remaining.requests), ("seconds", remaining.seconds)
         ):  # fmt: skip
             if value is not None:
                 self.seen[name] = max(float(value), self.seen.get(name, 0.0))

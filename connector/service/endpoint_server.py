@@ -116,7 +116,7 @@ class EndpointServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where: the port may have been left to the system."""
         await super().startup(sockets)
-        for listening in (one for server in self.servers for one in server.sockets):
+        for listening in (socket_ for server in self.servers for socket_ in server.sockets):
             address, port = listening.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
             _log.info("Listening on http://%s:%d; %s", shown, port, self._who)

@@ -43,12 +43,12 @@ class Allowance:
     @property
     def headers(self) -> dict[str, str]:
         """Return the headers that tell it (draft-ietf-httpapi-ratelimit-headers-06 and older)."""
-        told = {
+        values = {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
             "RateLimit-Reset": str(self.reset),
         }
-        return told | ({"Retry-After": str(self.wait)} if self.wait else {})
+        return values | ({"Retry-After": str(self.wait)} if self.wait else {})
 
 
 class RateLimit:
@@ -274,9 +274,9 @@ def _exchange_of(scope: MutableMapping[str, Any], now: float) -> _Exchange:
     headers: dict[str, str] = {}
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-    told = headers.get("x-ms-client-request-id", "")
+    sent_id = headers.get("x-ms-client-request-id", "")
     trace = headers.get("traceparent", "")
-    correlation = told if _ID.fullmatch(told) else (trace[3:35] if _TRACE.fullmatch(trace) else str(uuid4()))
+    correlation = sent_id if _ID.fullmatch(sent_id) else (trace[3:35] if _TRACE.fullmatch(trace) else str(uuid4()))
     added = [(b"x-ms-request-id", correlation.encode()), *_SAFETY]
     for name, right in zip(_ECHOED, (_ID, _TRACE), strict=True):
         if right.fullmatch(headers.get(name, "")):

@@ -153,8 +153,8 @@ def challenge(claims: str = "") -> dict[str, str]:
 
     Form: "Claims challenges, claims requests and client capabilities" (Microsoft identity platform).
     """
-    told = f', claims="{base64.b64encode(claims.encode()).decode()}"' if claims else ""
-    return {"WWW-Authenticate": f'Bearer realm="", error="insufficient_claims"{told}'}
+    claims_part = f', claims="{base64.b64encode(claims.encode()).decode()}"' if claims else ""
+    return {"WWW-Authenticate": f'Bearer realm="", error="insufficient_claims"{claims_part}'}
 
 
 def _ids(error: ConnectorError) -> tuple[ErrorDetail, ...]:

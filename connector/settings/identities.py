@@ -49,9 +49,9 @@ class _IdentityRow(BaseModel):
 def identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
     """Return the users to sign in as, the first for single commands; add a sentence for each that is not complete."""
     rows = _rows(names.identities, problems) if names.identities else []
-    found = [_identity(names, "default", names.sign_in, "DATAVERSE_", problems)]
-    found += [_identity(row, row.name, "auto", f"{names.identities}: {row.name}: ", problems) for row in rows]
-    complete = tuple(identity for identity in found if identity)
+    checked = [_identity(names, "default", names.sign_in, "DATAVERSE_", problems)]
+    checked += [_identity(row, row.name, "auto", f"{names.identities}: {row.name}: ", problems) for row in rows]
+    complete = tuple(identity for identity in checked if identity)
     users = [identity.client_id or identity.managed_identity for identity in complete]
     if len(set(users)) < len(users):
         problems.append(
@@ -82,29 +82,33 @@ def _rows(path: Path, problems: list[str]) -> list[_IdentityRow]:
 
 
 def _identity(
-    given: Variables | _IdentityRow, name: str, wanted: SignInMethod | Literal["auto"], prefix: str, problems: list[str]
+    row: Variables | _IdentityRow,
+    name: str,
+    method: SignInMethod | Literal["auto"],
+    prefix: str,
+    problems: list[str],
 ) -> Identity | None:
-    """Return the identity that `given` describes, or None and say what is missing or too much."""
-    present = [way for way, name in _NEEDS.items() if _is_set(getattr(given, name))]
-    if wanted == "auto" and len(present) != 1:
+    """Return the identity that `row` describes, or None and say what is missing or too much."""
+    present = [way for way, name in _NEEDS.items() if _is_set(getattr(row, name))]
+    if method == "auto" and len(present) != 1:
         problems.append(_undecided(prefix, present))
         return None
-    way = present[0] if wanted == "auto" else wanted
+    way = present[0] if method == "auto" else method
     if way in _NEEDS and way not in present:
         problems.append(f"{_spell(prefix, _NEEDS[way])} is missing: signing in by {way.value} needs it.")
         return None
-    if way not in (SignInMethod.MANAGED_IDENTITY, SignInMethod.AZURE_CLI) and not given.client_id:
+    if way not in (SignInMethod.MANAGED_IDENTITY, SignInMethod.AZURE_CLI) and not row.client_id:
         problems.append(f"{_spell(prefix, 'client_id')} is missing: signing in by {way.value} needs it.")
         return None
     return Identity(
         name,
         way,
-        given.client_id,
-        given.client_secret.get_secret_value(),
-        given.client_certificate,
-        given.client_certificate_password.get_secret_value(),
-        given.federated_token_file,
-        given.managed_identity or "",
+        row.client_id,
+        row.client_secret.get_secret_value(),
+        row.client_certificate,
+        row.client_certificate_password.get_secret_value(),
+        row.federated_token_file,
+        row.managed_identity or "",
     )
 
 
@@ -128,5 +132,5 @@ def _undecided(prefix: str, present: list[SignInMethod]) -> str:
     if present:
         several = " and ".join(_spell(prefix, _NEEDS[way]) for way in present)
         return f"{several} are all set: keep one, or choose with DATAVERSE_SIGN_IN."
-    one = ", ".join(_spell(prefix, name) for name in _NEEDS.values())
-    return f"There is no way to sign in: set {_spell(prefix, 'client_id')} and one of {one}."
+    choices = ", ".join(_spell(prefix, name) for name in _NEEDS.values())
+    return f"There is no way to sign in: set {_spell(prefix, 'client_id')} and one of {choices}."

@@ -94,13 +94,13 @@ def nameless(place: int) -> str:
 
 
 def _problem(error: csv.Error) -> str:
-    said = str(error)
-    if "unexpected end" in said:
+    message = str(error)
+    if "unexpected end" in message:
         return "a quote that begins here is never closed"
-    if "field larger" in said:
+    if "field larger" in message:
         return (
             f"a cell is longer than {csv.field_size_limit():,} characters, or a quote that begins here is never closed"
         )
-    if "expected after" in said:
+    if "expected after" in message:
         return "a quote ends before the cell does"
-    return f"this is no table of commas ({said})"
+    return f"this is no table of commas ({message})"

@@ -40,13 +40,13 @@ class DuplicateDetector:
     def rows(self) -> Iterator[DuplicateRow]:
         """Return the rows that are too many, in order: each copy but the first, and all that contradict each other."""
         self._flush()
-        found = self._database.execute(
+        duplicates = self._database.execute(
             "SELECT seen.number, line, seen.opportunity, first, last, contents = 1 FROM seen JOIN"
             " (SELECT opportunity, MIN(number) AS first, MAX(number) AS last, COUNT(DISTINCT content) AS contents"
             " FROM seen GROUP BY opportunity HAVING COUNT(*) > 1) AS twice ON twice.opportunity = seen.opportunity"
             " WHERE contents > 1 OR seen.number > first ORDER BY seen.number"
         )
-        for number, line, opportunity, first, last, same in found:
+        for number, line, opportunity, first, last, same in duplicates:
             yield DuplicateRow(number, line, UUID(bytes=opportunity), last if number == first else first, bool(same))
 
     def close(self) -> None:

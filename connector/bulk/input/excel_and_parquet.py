@@ -156,8 +156,8 @@ def _settled(value: object, formula: object) -> object:
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> InputError:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return InputError(f"{path} cannot be read as an Excel file{where}: {said}.", remedy="Save it as .xlsx.")
+    message = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return InputError(f"{path} cannot be read as an Excel file{where}: {message}.", remedy="Save it as .xlsx.")
 
 
 def open_parquet(path: Path) -> TableFile:
@@ -192,5 +192,5 @@ def _parquet_rows(path: Path, file: Any) -> Iterator[FileRow]:
 
 
 def _parquet_unreadable(path: Path, error: Exception, where: str = "") -> InputError:
-    said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
-    return InputError(f"{path} cannot be read as a Parquet file{where}: {said}.", remedy="Write it again.")
+    message = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return InputError(f"{path} cannot be read as a Parquet file{where}: {message}.", remedy="Write it again.")

@@ -61,8 +61,8 @@ def _list(path: Path, lines: Iterator[str], line: int, text: str) -> Iterator[Fi
             elif len(text) < LONGEST_LINE:
                 text += following
                 continue
-            said = _not_json(error) if more else "the list breaks off"
-            raise InputError(f"{path}, line {line}: {said}.", remedy="Write the file again.") from None
+            problem = _not_json(error) if more else "the list breaks off"
+            raise InputError(f"{path}, line {line}: {problem}.", remedy="Write the file again.") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {line}: this cannot be used: {error}.", remedy="Correct it.") from None
         number += 1

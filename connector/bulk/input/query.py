@@ -25,13 +25,13 @@ class QueryRows:
         self._query = query
         self._database: sqlite3.Connection | None = None
 
-    def rows(self, wanted: Intent) -> Iterator[Row]:
-        """Return a row for each opportunity, asking `wanted` of it; the same ones at every call."""
+    def rows(self, intent: Intent) -> Iterator[Row]:
+        """Return a row for each opportunity, asking `intent` of it; the same ones at every call."""
         if self._database is None:
             self._database = self._looked_for()
         ordered = self._database.execute("SELECT id FROM found ORDER BY id")
         for number, (id_,) in enumerate(ordered, 1):
-            yield Row(number, replace(wanted, opportunity_id=UUID(bytes=id_)))
+            yield Row(number, replace(intent, opportunity_id=UUID(bytes=id_)))
 
     def close(self) -> None:
         """Forget what was found."""

@@ -45,15 +45,15 @@ def shares(present: Sequence[WorkerInfo]) -> dict[str, int]:
     """
     able: dict[str, list[int]] = {}
     for worker in present:
-        said = _LABEL.fullmatch(worker.name)
-        for user in said["users"].split(", ") if said else ():
+        label_match = _LABEL.fullmatch(worker.name)
+        for user in label_match["users"].split(", ") if label_match else ():
             able.setdefault(user, []).append(worker.id)
-    given: dict[str, int] = {}
+    machine_of: dict[str, int] = {}
     load = Counter[int]()
     for user in sorted(able, key=lambda user: (len(able[user]), user)):
-        given[user] = min(able[user], key=lambda machine: (load[machine], machine))
-        load[given[user]] += 1
-    return given
+        machine_of[user] = min(able[user], key=lambda machine: (load[machine], machine))
+        load[machine_of[user]] += 1
+    return machine_of
 
 
 TURN = 120.0
@@ -208,11 +208,11 @@ class Machine:
             return False
         ends = self._clock.monotonic() + TURN
 
-        said: set[str] = set()
+        reported: set[str] = set()
 
         def watch(moment: ProgressSnapshot) -> None:
-            if moment.desired_state.seen not in {"", *said}:
-                said.add(moment.desired_state.seen)
+            if moment.desired_state.seen not in {"", *reported}:
+                reported.add(moment.desired_state.seen)
                 self._tell(f"{turn.job}: {moment.desired_state.seen}")
             sleeps = moment.opens_at is not None
             if self._stopping.is_set() or turn.user in self._leaving or sleeps or self._clock.monotonic() > ends:

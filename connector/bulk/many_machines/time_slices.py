@@ -133,9 +133,9 @@ def sentences() -> Iterator[None]:
         yield
     except (ConnectorException, psycopg.Error) as error:
         cause = error.__cause__ if isinstance(error, ConnectorException) and error.__cause__ else error
-        said = (str(cause).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+        message = (str(cause).strip().splitlines() or ["no reason given"])[0].rstrip(".")
         failure = LedgerError(
-            f"The queue in the job store's PostgreSQL server failed: {said}.",
+            f"The queue in the job store's PostgreSQL server failed: {message}.",
             remedy="Check that the server runs and that CONNECTOR_STORE is right. Nothing that was recorded is lost.",
         )
         failure.transient = not isinstance(error, psycopg.errors.InsufficientPrivilege)
@@ -147,17 +147,17 @@ def _prepare(address: str) -> None:
     version = procrastinate.__version__.rpartition(".")[0]
     with psycopg.connect(address, autocommit=True) as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_OURS, _PREPARING))
-        found = connection.execute(
+        row = connection.execute(
             "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (SCHEMA,)
         ).fetchone()
-        if found is None:
+        if row is None:
             connection.execute(f"CREATE SCHEMA {SCHEMA}")
             connection.execute(f"SET LOCAL search_path TO {SCHEMA}")
             connection.execute(SchemaManager.get_schema())
             connection.execute(f"COMMENT ON SCHEMA {SCHEMA} IS 'procrastinate {version}'")
-        elif found[0] != f"procrastinate {version}":
+        elif row[0] != f"procrastinate {version}":
             raise LedgerError(
-                f"The queue in the job store is of {found[0]}, and this machine has procrastinate {version}.",
+                f"The queue in the job store is of {row[0]}, and this machine has procrastinate {version}.",
                 remedy="Install the same version on every machine. To change it, stop all workers and drop the schema "
                 f"{SCHEMA}: it is made anew, and nothing of the jobs is in it.",
             )

@@ -83,7 +83,7 @@ class RunAllowance:
 
     def _share(self, worker: Worker, most: int) -> int:
         """Return how many of the requests that the job may have under way are this worker's."""
-        workers = [one.id for one in self._ledger.workers(self._job.name)]
+        workers = [peer.id for peer in self._ledger.workers(self._job.name)]
         return _dealt(most, len(workers), workers.index(worker.id)) if worker.id in workers else 0
 
 

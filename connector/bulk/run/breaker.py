@@ -47,9 +47,9 @@ class Breaker:
             [verdict.result for verdict in verdicts if verdict.result.status is not ItemStatus.FAILED]
         )
         self._held += failed
-        self._settle(decision, [one for one in self._held if one.sent < self._order.done or self._most == float("inf")])
-        for reason, count in Counter(one.result.reason for one in self._held).items():
-            alike = [one for one in self._held if one.result.reason == reason]
+        self._settle(decision, [row for row in self._held if row.sent < self._order.done or self._most == float("inf")])
+        for reason, count in Counter(row.result.reason for row in self._held).items():
+            alike = [row for row in self._held if row.result.reason == reason]
             if self.open is None and count >= (ALIKE_FORBIDDEN if _is_forbidden(alike[-1]) else self._most):
                 self.open = _why(alike)
         if self.open is not None:
@@ -59,7 +59,7 @@ class Breaker:
     def end(self) -> BreakerDecision:
         """Return what is held when nothing more comes: single trouble, unless it is the user's and nothing was done."""
         decision = BreakerDecision()
-        if self._held and not self._order.done and all(_is_forbidden(one) for one in self._held):
+        if self._held and not self._order.done and all(_is_forbidden(verdict) for verdict in self._held):
             self.open = _why(self._held)
             self._give_back(decision)
         self._settle(decision, self._held)
@@ -84,12 +84,12 @@ def _why(held: Sequence[RowVerdict]) -> ConnectorError:
     """Return the sentence for the person who must act, with what the organization said."""
     cause = held[-1].cause
     count = f"The last {len(held)} rows" if len(held) > 1 else "The last row"
-    said = cause.message if cause else held[-1].result.reason
+    reason = cause.message if cause else held[-1].result.reason
     detail = getattr(cause, "detail", "")
     words = f" The organization says: {detail}" if detail else ""
     repair = f"{cause.remedy} " if cause and cause.remedy else ""
     return Stopped(
-        f"The job stopped: {count.lower()} failed alike and none was closed meanwhile. {said}{words} These rows are"
+        f"The job stopped: {count.lower()} failed alike and none was closed meanwhile. {reason}{words} These rows are"
         " still to be done.",
         remedy=f"{repair}Then go on with bulk resume; with --keep-going it goes on whatever fails.",
     )

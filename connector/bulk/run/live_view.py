@@ -138,7 +138,7 @@ def _bad(data: Mapping[str, object]) -> list[tuple[str, str]]:
         return []
     reasons: Sequence[Mapping[str, object]] = parts_of(data, "reasons")
     lines = [("Not done", f"{bad:,}")]
-    lines += [("", f"{one['count']:,} {one['status']}: {one['reason']}") for one in reasons[:REASONS]]
+    lines += [("", f"{group['count']:,} {group['status']}: {group['reason']}") for group in reasons[:REASONS]]
     if len(reasons) > REASONS:
         lines.append(("", f"and {len(reasons) - REASONS} more reasons"))
     return lines

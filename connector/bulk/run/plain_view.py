@@ -85,7 +85,7 @@ def line_of(data: Mapping[str, object]) -> str:
         parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
     if pace.get("waiting"):
         parts.append(f"waiting {duration(pace['waiting'])} more")
-    later = sum(int(str(one["count"])) for one in parts_of(data, "tried_later"))
+    later = sum(int(str(part["count"])) for part in parts_of(data, "tried_later"))
     if later:
         parts.append(f"{later:,} tried again at the end")
     bad = int(str(data["refused"])) + int(str(data["failed"]))

@@ -63,11 +63,11 @@ def limits_of(
 
     `pending` is how many rows are still to do. Raises InputError.
     """
-    said: dict[str, Any] = dict(context.meta.get(_KEPT, {}))
+    options: dict[str, Any] = dict(context.meta.get(_KEPT, {}))
     if rows is not None:
-        said["limit"] = str(rows)
+        options["limit"] = str(rows)
     data = before.data()
-    for name, value in said.items():
+    for name, value in options.items():
         kept = "leave" if name == "limit" else name
         data.pop(kept, None)
         if value not in (NONE, (NONE,)):

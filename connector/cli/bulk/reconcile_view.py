@@ -16,19 +16,19 @@ from connector.ledger.ledger import Ledger
 def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_json: bool) -> int:
     """Compare and show what does not match. Returns the exit code."""
     compared = Reconciliation(ledger, job, connection.organization)
-    found = [each.data() for each in compared.mismatches()]
+    mismatches = [each.data() for each in compared.mismatches()]
     checked, later, unread = compared.checked, compared.later, dict(compared.unread)
     if as_json:
-        data = {"job": job.name, "checked": checked, "mismatches": found, "open": ledger.counts(job.name).open}
+        data = {"job": job.name, "checked": checked, "mismatches": mismatches, "open": ledger.counts(job.name).open}
         print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
     else:
-        for each in found:
+        for each in mismatches:
             click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
-        result = f"{len(found):,} do not match" if found else "all match"
+        result = f"{len(mismatches):,} do not match" if mismatches else "all match"
         click.echo(f"{rows(checked)} checked: {result}.")
         if later:
             click.echo(f"{rows(later)} left by other jobs since: reconcile those.")
         if unread:
             names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
             click.echo(f"Not compared, since it stands in close activities: {names}.")
-    return ExitCode.FAILED if found else ExitCode.DONE
+    return ExitCode.FAILED if mismatches else ExitCode.DONE

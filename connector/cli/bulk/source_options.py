@@ -90,10 +90,10 @@ def source_of(context: click.Context) -> Source:
         raise click.UsageError("A view goes without --where and --older-than: it has conditions of its own.")
     if kept["file"] is not None and is_plan(kept["file"]):
         refuse_given(context, "A plan file")
-    given = given_to_all(context)
-    if kept["file"] is None and "outcome" not in given:
+    intent_values = given_to_all(context)
+    if kept["file"] is None and "outcome" not in intent_values:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
     from connector.bulk.input.file_reading import reading_of
 
     reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
-    return Source(kept["file"], reading, query, given, kept["limit"], kept["strict"])
+    return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"])

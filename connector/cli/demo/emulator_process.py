@@ -70,9 +70,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log: P
             ready: dict[str, str] = json.loads(ready_file.read_text(encoding="utf-8"))
             return ready
         time.sleep(0.05)
-    said = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+    output = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
     raise ConnectorError(
-        f"The emulator did not start: {said or 'it said nothing'}.", remedy="Run `connector emulator`."
+        f"The emulator did not start: {output or 'it said nothing'}.", remedy="Run `connector emulator`."
     )
 
 

@@ -229,20 +229,20 @@ def examine_status_reasons(metadata: OrganizationMetadata) -> Iterator[Check]:
     for table, states, reasons in tables:
         name = f"status reasons of {table}"
         listed = {state: [reason for reason in reasons if reason.state == state] for state in states}
-        empty = [state.name.capitalize() for state, found in listed.items() if not found]
+        empty = [state.name.capitalize() for state, values in listed.items() if not values]
         if empty:
             remedy = (
                 "Check that the application user may read the definition of the table, and that Sales is installed."
             )
             yield Check(name, Verdict.FAILED, f"None for the state {', '.join(empty)}.", remedy)
         else:
-            states_with_reasons = [f"{state.name.capitalize()}: {_listed(found)}" for state, found in listed.items()]
+            states_with_reasons = [f"{state.name.capitalize()}: {_listed(values)}" for state, values in listed.items()]
             yield Check(name, Verdict.OK, f"{'; '.join(states_with_reasons)}.")
 
 
-def examine_messages(found: frozenset[str], close_action: str) -> Iterator[Check]:
-    """Yield which of the messages that closing calls the organization lists by the names in `found`."""
-    absent = [name for name in STANDARD_MESSAGES if not found & {name, *OTHER_NAMES[name]}]
+def examine_messages(messages: frozenset[str], close_action: str) -> Iterator[Check]:
+    """Yield which of the messages that closing calls the organization lists by the names in `messages`."""
+    absent = [name for name in STANDARD_MESSAGES if not messages & {name, *OTHER_NAMES[name]}]
     if absent:
         sentence = f"Not listed among its messages: {', '.join(absent)}."
         yield Check(
@@ -250,10 +250,10 @@ def examine_messages(found: frozenset[str], close_action: str) -> Iterator[Check
         )
     else:
         yield Check("messages", Verdict.OK, f"Has {', '.join(STANDARD_MESSAGES)}.")
-    project = [name for name in PROJECT_MESSAGES if name in found]
+    project = [name for name in PROJECT_MESSAGES if name in messages]
     sentence = f"Has {', '.join(project)}; used for project quotes." if project else "Not installed, not needed."
     yield Check("Project Operations", Verdict.OK, sentence)
-    if close_action and close_action not in found:
+    if close_action and close_action not in messages:
         sentence = f"The organization has no action {close_action}."
         remedy = "Correct or remove DATAVERSE_CLOSE_ACTION; without it WinOpportunity and LoseOpportunity are called."
         yield Check("close action", Verdict.FAILED, sentence, remedy)
@@ -333,9 +333,11 @@ def _with_ids(error: ConnectorError) -> str:
     """Return the failure's sentence, what the organization said, and the id that support asks for."""
     if not isinstance(error, ServiceError):
         return error.message
-    said = " ".join(error.detail.split())
+    detail = " ".join(error.detail.split())
     request = f"(Request id {error.request_id}.)" if error.request_id else ""
-    return " ".join(part for part in (error.message, f"The organization said: {said}" if said else "", request) if part)
+    return " ".join(
+        part for part in (error.message, f"The organization said: {detail}" if detail else "", request) if part
+    )
 
 
 def _own_remedy(error: ConnectorError) -> str:

@@ -86,8 +86,8 @@ def _check_pair(content: bytes, password: str) -> None:
     secret_word = password.encode() or None
     try:
         if b"-----BEGIN" in content:
-            key, found = load_pem_private_key(content, secret_word), x509.load_pem_x509_certificate(content)
-            fits = key.public_key() == found.public_key()
+            key, certificate_read = load_pem_private_key(content, secret_word), x509.load_pem_x509_certificate(content)
+            fits = key.public_key() == certificate_read.public_key()
         else:
             pair = pkcs12.load_pkcs12(content, secret_word)
             fits = pair.key is not None and pair.cert is not None
@@ -105,8 +105,8 @@ def federated(path: Path) -> Credential:
         try:
             text = path.read_bytes().decode("ascii", "replace").strip()
         except OSError as error:
-            said = f"The federated token file {path} cannot be read: {error.strerror}."
-            raise SignInError(said, remedy=remedy) from error
+            sentence = f"The federated token file {path} cannot be read: {error.strerror}."
+            raise SignInError(sentence, remedy=remedy) from error
         if not text:
             raise SignInError(f"The federated token file {path} holds no assertion.", remedy=remedy)
         return text

@@ -99,7 +99,7 @@ class Challenge:
 
 def parse_challenge(response: Response) -> Challenge:
     """Return the bearer challenge of `response`: of all its `WWW-Authenticate` headers, in any case or quoting."""
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in response.headers:
         if name.lower() != "www-authenticate":
             continue
@@ -107,11 +107,11 @@ def parse_challenge(response: Response) -> Challenge:
         if bearer is None:
             continue
         for parameter, quoted, bare in _PARAMETER.findall(value[bearer.end() :]):
-            found.setdefault(parameter.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
-    authority, tenant = _authority(found.get("authorization_uri", "") or found.get("authorization", ""))
-    error = re.sub(r"[^\w.-]", "", found.get("error", ""))[:80]
-    claims = _claims(found.get("claims", "")) if error == "insufficient_claims" else ""
-    return Challenge(authority, tenant, found.get("resource_id", ""), error, claims)
+            parameters.setdefault(parameter.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
+    authority, tenant = _authority(parameters.get("authorization_uri", "") or parameters.get("authorization", ""))
+    error = re.sub(r"[^\w.-]", "", parameters.get("error", ""))[:80]
+    claims = _claims(parameters.get("claims", "")) if error == "insufficient_claims" else ""
+    return Challenge(authority, tenant, parameters.get("resource_id", ""), error, claims)
 
 
 def _authority(uri: str) -> tuple[str, str]:
@@ -150,8 +150,8 @@ def discover(handler: Handler, base_url: str, tenant_id: str = "") -> str:
     try:
         response = handler(Request("GET", f"{base_url}/api/data/v9.2/", {"accept": "application/json"}))
     except TransportError as error:
-        said = f"The organization could not be asked where to sign in. {error.message}"
-        raise SignInError(said, remedy=error.remedy, transient=error.transient) from error
+        sentence = f"The organization could not be asked where to sign in. {error.message}"
+        raise SignInError(sentence, remedy=error.remedy, transient=error.transient) from error
     challenge = parse_challenge(response)
     if not challenge.authority:
         busy = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS
@@ -186,15 +186,15 @@ def distrust(base_url: str, authority: str) -> str:
     return ""
 
 
-def _with_tenant(authority: str, announced: str, wanted: str) -> str:
+def _with_tenant(authority: str, announced: str, configured: str) -> str:
     place = authority.rpartition("/")[0]
     if announced in _ANY_TENANT:
-        if wanted:
-            return f"{place}/{wanted}"
+        if configured:
+            return f"{place}/{configured}"
         raise SignInError("The organization does not name its tenant.", remedy="Set DATAVERSE_TENANT_ID.")
-    if wanted and wanted != announced and _is_id(wanted) and _is_id(announced):
+    if configured and configured != announced and _is_id(configured) and _is_id(announced):
         raise SignInError(
-            f"The organization belongs to tenant {announced}, but DATAVERSE_TENANT_ID is {wanted}.",
+            f"The organization belongs to tenant {announced}, but DATAVERSE_TENANT_ID is {configured}.",
             remedy="Correct DATAVERSE_TENANT_ID, or leave it out; or DATAVERSE_URL is another organization's.",
         )
     return authority

@@ -49,8 +49,8 @@ def _asked(arguments: list[str], login: str) -> Mapping[str, Any]:
             check=False,
         )
         if done.returncode:
-            said = " ".join(done.stderr.split())[-300:]
-            raise SignInError(f"The Azure CLI gave no token: {said or 'it said nothing'}", remedy=f"Run `{login}`.")
+            output = " ".join(done.stderr.split())[-300:]
+            raise SignInError(f"The Azure CLI gave no token: {output or 'it said nothing'}", remedy=f"Run `{login}`.")
         answer: Mapping[str, Any] = json.loads(done.stdout)
         float(answer["expires_on"]), answer["accessToken"]
     except subprocess.TimeoutExpired:

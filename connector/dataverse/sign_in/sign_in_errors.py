@@ -127,14 +127,16 @@ def explain(result: object) -> SignInError:
     numbers = _numbers(answer)
     known = next((_BY_NUMBER[number] for number in numbers if number in _BY_NUMBER), None) or _BY_ERROR.get(error)
     if error in _PASSING or _PASSING_NUMBERS & set(numbers) or not answer:
-        said, remedy = "The sign-in service is too busy or failed.", "Try again in a minute."
-        return SignInError(f"{said}{_quoted(answer)}", remedy=remedy, transient=True)
-    said, remedy = known or ("No token was given.", "Look the code up in Microsoft's list of AADSTS codes.")
+        reason, remedy = "The sign-in service is too busy or failed.", "Try again in a minute."
+        return SignInError(f"{reason}{_quoted(answer)}", remedy=remedy, transient=True)
+    reason, remedy = known or ("No token was given.", "Look the code up in Microsoft's list of AADSTS codes.")
     personal = error in _PERSONAL and not _IMPERSONAL_NUMBERS & set(numbers)
     if personal or _PERSONAL_NUMBERS & set(numbers):
         claims = answer.get("claims")
-        return SignInAgain(f"{said}{_quoted(answer)}", remedy=remedy, claims=claims if isinstance(claims, str) else "")
-    return SignInError(f"{said}{_quoted(answer)}", remedy=remedy)
+        return SignInAgain(
+            f"{reason}{_quoted(answer)}", remedy=remedy, claims=claims if isinstance(claims, str) else ""
+        )
+    return SignInError(f"{reason}{_quoted(answer)}", remedy=remedy)
 
 
 def of_authority(error: Exception) -> SignInError:
@@ -175,10 +177,10 @@ def no_managed_identity(why: str, *, transient: bool = False) -> SignInError:
 
 
 def _numbers(answer: Mapping[str, Any]) -> list[int]:
-    given = answer.get("error_codes")
-    numbers = [number for number in given if isinstance(number, int)] if isinstance(given, list) else []
-    found = re.search(r"AADSTS(\d+)", str(answer.get("error_description") or ""))
-    return [*numbers, int(found[1])] if found else numbers
+    codes = answer.get("error_codes")
+    numbers = [number for number in codes if isinstance(number, int)] if isinstance(codes, list) else []
+    match = re.search(r"AADSTS(\d+)", str(answer.get("error_description") or ""))
+    return [*numbers, int(match[1])] if match else numbers
 
 
 def _quoted(answer: Mapping[str, Any]) -> str:

@@ -68,8 +68,8 @@ class TokenCache:
         try:
             result = self._acquire(claims, renew)
         except TransportError as error:
-            said = f"The sign-in service could not be asked. {error.message}"
-            raise SignInError(said, remedy=error.remedy, transient=error.transient) from error
+            sentence = f"The sign-in service could not be asked. {error.message}"
+            raise SignInError(sentence, remedy=error.remedy, transient=error.transient) from error
         if not isinstance(result, Mapping) or not result.get("access_token"):
             raise explain(result)
         return result

@@ -118,16 +118,16 @@ class _Reader:
             fetch = ET.fromstring(text)  # noqa: S314 - expat bounds what entities expand to
         except ET.ParseError as error:
             raise ODataError(f"The FetchXML could not be read: {error}.") from None
-        given = attributes_of(fetch, "fetch", "top", "count", "page", "paging-cookie", "returntotalrecordcount")
+        attributes = attributes_of(fetch, "fetch", "top", "count", "page", "paging-cookie", "returntotalrecordcount")
         entities = list(fetch)
         name = attributes_of(entities[0], "entity", "name").get("name") if len(entities) == 1 else None
         if name != self._table.logical_name:
             raise ODataError(f"The FetchXML is not about '{self._table.logical_name}'.")
         query = self._query(entities[0])
-        top, count, page = (_number(given, key) for key in ("top", "count", "page"))
+        top, count, page = (_number(attributes, key) for key in ("top", "count", "page"))
         if top is not None and (count is not None or page is not None):
             raise ODataError("The FetchXML has top together with count or page.")
-        total = given.get("returntotalrecordcount", "false") in ("true", "1")
+        total = attributes.get("returntotalrecordcount", "false") in ("true", "1")
         plan = make_plan(self._schema, self._table, replace(query, top=top, count=total), self._annotations)
         linked = tuple((key, plan.projection.fetch_also(sql), boolean) for key, sql, boolean in self._linked)
         return FetchQuery(
@@ -166,12 +166,12 @@ class _Reader:
 
     def _link(self, node: ET.Element, parent: Table, parent_alias: str, depth: int) -> None:
         """Join one linked table, what is linked to it included."""
-        given = attributes_of(node, "link-entity", "name", "from", "to", "alias", "link-type")
-        kind, name = given.get("link-type", "inner"), given.get("name", "")
+        attributes = attributes_of(node, "link-entity", "name", "from", "to", "alias", "link-type")
+        kind, name = attributes.get("link-type", "inner"), attributes.get("name", "")
         if kind not in ("inner", "outer") or name not in self._schema.tables or depth > DEEPEST:
             raise refuse("emulator.not_implemented", f"a link of type '{kind}' to '{name}' in FetchXML")
         table, alias = self._schema.tables[name], f"l{len(self._joins)}"
-        near, far = column_named(parent, given.get("to", "")), column_named(table, given.get("from", ""))
+        near, far = column_named(parent, attributes.get("to", "")), column_named(table, attributes.get("from", ""))
         tests = [f'{alias}."{far.name}" = {parent_alias}."{near.name}"']
         for column, place, other in ((near, parent_alias, table), (far, alias, parent)):
             if column.polymorphic:
@@ -179,7 +179,7 @@ class _Reader:
         at = len(self._joins)
         self._joins.append("")
         self._tables.add(name)
-        where = self._linked_columns(node, table, alias, given.get("alias") or f"{name}{at + 1}")
+        where = self._linked_columns(node, table, alias, attributes.get("alias") or f"{name}{at + 1}")
         if where is not None:
             compiled = compile_filter(self._schema, table, where, alias)
             tests.append(compiled.sql)
@@ -211,8 +211,8 @@ def _all_of(conditions: list[Expression]) -> Expression | None:
     return Logical("and", tuple(conditions))
 
 
-def _number(given: Mapping[str, str], name: str) -> int | None:
-    text = given.get(name)
+def _number(attributes: Mapping[str, str], name: str) -> int | None:
+    text = attributes.get(name)
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= LARGEST_PAGE * 100_000:

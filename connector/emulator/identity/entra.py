@@ -129,10 +129,10 @@ class IdentityProvider:
         if request.method != "POST":
             return html_response(HTTPStatus.OK, _DEVICE_FORM.format(code=html.escape(query.get("otc", ""), quote=True)))
         confirmed = self.grants.approve_device(form_fields(request).get("otc", ""))
-        said = "You have signed in on your device; close this page." if confirmed else "That code is not known."
+        sentence = "You have signed in on your device; close this page." if confirmed else "That code is not known."
         return html_response(
             HTTPStatus.OK if confirmed else HTTPStatus.BAD_REQUEST,
-            _PAGE.format(title="Device sign-in", body=f"<p>{said}</p>"),
+            _PAGE.format(title="Device sign-in", body=f"<p>{sentence}</p>"),
         )
 
     def _managed_identity(self, request: Request, path: str, query: Form) -> Response:

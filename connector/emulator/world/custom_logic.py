@@ -269,7 +269,7 @@ class LogicContext:
 
     def _annotations(self, refused: Refused) -> dict[str, str]:
         step = self._step
-        said = "".join(f"{line}\r\n" for line in self._trace)
+        trace = "".join(f"{line}\r\n" for line in self._trace)
         return {
             "ApiExceptionSourceKey": f"Plugin/{step.type_name}, {step.assembly}, Version=1.0.0.0, Culture=neutral, "
             "PublicKeyToken=null",
@@ -279,7 +279,7 @@ class LogicContext:
             "ApiStepSolutionNameKey": "Active",
             "ApiExceptionCategory": "SystemFailure" if refused.rule == "plugin.crash" else "ClientError",
             "TraceText": f"\r\n[{step.assembly}: {step.type_name}]\r\n"
-            f"[{step.step_id}: {step.type_name}: {self.message} of {self.table}]\r\n{said}\r\n",
+            f"[{step.step_id}: {step.type_name}: {self.message} of {self.table}]\r\n{trace}\r\n",
         }
 
 

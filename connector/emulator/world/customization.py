@@ -134,15 +134,15 @@ class Customization:
 
     def and_also(self, other: Customization) -> Customization:
         """Return both together; what has the same name (or value of a status reason) is taken from `other`."""
-        reasons = {(one.table, one.value): one for one in (*self.status_reasons, *other.status_reasons)}
-        columns = {(one.table, one.name): one for one in (*self.columns, *other.columns)}
+        reasons = {(part.table, part.value): part for part in (*self.status_reasons, *other.status_reasons)}
+        columns = {(part.table, part.name): part for part in (*self.columns, *other.columns)}
         return Customization(
             tuple(reasons.values()),
             tuple(dict.fromkeys((*self.required, *other.required))),
             tuple(columns.values()),
-            tuple({one.name: one for one in (*self.keys, *other.keys)}.values()),
+            tuple({part.name: part for part in (*self.keys, *other.keys)}.values()),
             tuple(dict.fromkeys((*self.secured, *other.secured))),
-            tuple({one.name: one for one in (*self.profiles, *other.profiles)}.values()),
+            tuple({part.name: part for part in (*self.profiles, *other.profiles)}.values()),
             tuple(dict.fromkeys((*self.enforce_transitions, *other.enforce_transitions))),
         )
 

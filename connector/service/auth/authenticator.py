@@ -54,13 +54,13 @@ class Authenticator:
     def _by_key(self, key: str) -> Caller:
         """Compare with every key, so that the time says nothing about which one was nearly right."""
         digest = hashlib.sha256(key.encode()).hexdigest()
-        found = ""
+        key_name = ""
         for known, name in self._admission.api_keys.items():
             if hmac.compare_digest(known, digest):
-                found = name
-        if not found:
+                key_name = name
+        if not key_name:
             raise unauthorized("api_key_unknown", "The API key is not known here, or no more.")
-        tenant, _, name = found.partition("/")
+        tenant, _, name = key_name.partition("/")
         return Caller(CallerKind.KEY, tenant, name, "key", name=name)
 
     def _by_platform(self, headers: Mapping[str, str]) -> Caller:

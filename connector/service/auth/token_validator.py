@@ -108,8 +108,8 @@ def caller_of(claims: Mapping[str, Any], admission: Admission, *, assertion: str
 
 def shown_name(claims: Mapping[str, Any]) -> str:
     """Return what people call the one whom the claims are about; empty where they do not say."""
-    told = next(filter(None, (_text(claims, name) for name in _NAMES)), "")
-    return "".join(sign for sign in told[:LONGEST_NAME] if sign.isprintable())
+    claimed = next(filter(None, (_text(claims, name) for name in _NAMES)), "")
+    return "".join(sign for sign in claimed[:LONGEST_NAME] if sign.isprintable())
 
 
 def _check_application(claims: Mapping[str, Any], roles: list[str], admission: Admission) -> None:
@@ -125,9 +125,9 @@ def _check_application(claims: Mapping[str, Any], roles: list[str], admission: A
 def _wrong_audience(claims: Mapping[str, Any], admission: Admission) -> str:
     """Return what the token is for and what it should be for: ids of applications, which are no secrets."""
     came = _text(claims, "aud")
-    told = came if came.isascii() and came.isprintable() and '"' not in came and len(came) <= 200 else "something else"
+    shown = came if came.isascii() and came.isprintable() and '"' not in came and len(came) <= 200 else "something else"
     expected = " or ".join(sorted(admission.audiences))
-    return f"The token is for {told or 'nobody'}, and must be for {expected}. Correct the connection's resource."
+    return f"The token is for {shown or 'nobody'}, and must be for {expected}. Correct the connection's resource."
 
 
 def unauthorized(code: str, message: str) -> RequestRefused:

@@ -94,28 +94,28 @@ def _parameter(parameter: Mapping[str, Any], schemas: Json) -> Json:
     schema = _schema(parameter["schema"], schemas)
     if schema.get("type") == "array":
         schema["collectionFormat"] = "multi"
-    told = {"name": parameter["name"], "in": parameter["in"], "required": parameter.get("required", False)}
-    return told | schema | ({"description": parameter["description"]} if "description" in parameter else {})
+    projected = {"name": parameter["name"], "in": parameter["in"], "required": parameter.get("required", False)}
+    return projected | schema | ({"description": parameter["description"]} if "description" in parameter else {})
 
 
 def _responses(responses: Mapping[str, Any], schemas: Json) -> Json:
     """Keep the schema of one response: 200, else 201. That is the one whose outputs the designer shows."""
-    told = _OK if _OK in responses else _CREATED
-    found: Json = {}
+    success = _OK if _OK in responses else _CREATED
+    projected: Json = {}
     for status, response in sorted(responses.items()):
         schema = response.get("content", {}).get(_JSON, {}).get("schema")
         if status == "422" and "HTTPValidationError" in str(schema):
             continue
-        found[status] = {"description": response["description"]}
-        if status == told and schema is not None:
-            found[status]["schema"] = _schema(schema, schemas, labelled=False)
+        projected[status] = {"description": response["description"]}
+        if status == success and schema is not None:
+            projected[status]["schema"] = _schema(schema, schemas, labelled=False)
         if "headers" in response:
-            found[status]["headers"] = {
+            projected[status]["headers"] = {
                 name: {"description": header["description"], **_schema(header["schema"], schemas)}
                 for name, header in response["headers"].items()
             }
-    found["default"] = {"description": "The request failed; the body has error.code and error.message."}
-    return found
+    projected["default"] = {"description": "The request failed; the body has error.code and error.message."}
+    return projected
 
 
 def _security(scheme: Mapping[str, Any]) -> Json:
@@ -135,15 +135,15 @@ def _schema(node: Mapping[str, Any], schemas: Json, *, labelled: bool = True) ->
         return _reference(node, schemas, labelled=labelled)
     if "anyOf" in node or "oneOf" in node:
         return _schema(_without_union(node, schemas), schemas, labelled=labelled)
-    found: Json = {}
+    projected: Json = {}
     for key, value in node.items():
         if key in _KEPT or key.startswith("x-ms-"):
-            found[key] = value
+            projected[key] = value
         else:
-            found |= _keyword(key, value, schemas, labelled=labelled)
-    if "enum" in found and "type" not in found:
-        found["type"] = "string"
-    return found
+            projected |= _keyword(key, value, schemas, labelled=labelled)
+    if "enum" in projected and "type" not in projected:
+        projected["type"] = "string"
+    return projected
 
 
 def _keyword(key: str, value: Any, schemas: Json, *, labelled: bool) -> Json:  # noqa: PLR0911 - any JSON; a table
@@ -169,10 +169,10 @@ def _keyword(key: str, value: Any, schemas: Json, *, labelled: bool) -> Json:  #
 
 
 def _property(node: Mapping[str, Any], schemas: Json) -> Json:
-    found = _schema(node, schemas)
-    if found.get("default", ...) is None:
-        del found["default"]
-    return found
+    projected = _schema(node, schemas)
+    if projected.get("default", ...) is None:
+        del projected["default"]
+    return projected
 
 
 def _reference(node: Mapping[str, Any], schemas: Json, *, labelled: bool) -> Json:
@@ -206,14 +206,14 @@ def _without_union(node: Mapping[str, Any], schemas: Json) -> Json:
 
 def _reachable(paths: Json, schemas: Json) -> Json:
     """Return the definitions that `paths` and other definitions point to, by name."""
-    found: Json = {}
+    reachable: Json = {}
     waiting = sorted(set(_references(paths)))
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = _schema(schemas[name], schemas, labelled=False)
-            waiting += _references(found[name])
-    return dict(sorted(found.items()))
+        if name not in reachable:
+            reachable[name] = _schema(schemas[name], schemas, labelled=False)
+            waiting += _references(reachable[name])
+    return dict(sorted(reachable.items()))
 
 
 def _references(node: Any) -> Iterator[str]:

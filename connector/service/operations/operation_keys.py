@@ -64,12 +64,14 @@ def key_of(
     body: CloseBody | ReopenBody,
 ) -> OperationKey:
     """Return the key of a request; raises RequestRefused (400) when header and body give two."""
-    asked = body.model_dump(exclude=_NOT_ASKED, exclude_defaults=True)
-    text = json.dumps({name: _canonical(value) for name, value in asked.items()}, sort_keys=True, separators=(",", ":"))
+    values = body.model_dump(exclude=_NOT_ASKED, exclude_defaults=True)
+    text = json.dumps(
+        {name: _canonical(value) for name, value in values.items()}, sort_keys=True, separators=(",", ":")
+    )
     content = _digest(operation, str(opportunity_id), text)
-    given = _given(header, body.idempotency_key)
-    if given is not None:
-        return OperationKey(KeyKind.GIVEN, _digest("given", caller.owner, operation, given), content, given)
+    caller_key = _given(header, body.idempotency_key)
+    if caller_key is not None:
+        return OperationKey(KeyKind.GIVEN, _digest("given", caller.owner, operation, caller_key), content, caller_key)
     run = run_of(headers)
     if run:
         action = headers.get(ACTION_HEADER, "")
@@ -91,10 +93,10 @@ def _given(header: str | None, field: str | None) -> str | None:
     from_header, from_body = _unquoted(header), _unquoted(field)
     if from_header and from_body and from_header != from_body:
         raise declined(400, "two_keys", "The header and the body name different idempotency keys. Give one.")
-    given = from_header or from_body
-    if given and (len(given) > LONGEST_KEY or not given.isprintable()):
+    key = from_header or from_body
+    if key and (len(key) > LONGEST_KEY or not key.isprintable()):
         raise declined(400, "key_malformed", f"An idempotency key has 1 to {LONGEST_KEY} printable characters.")
-    return given
+    return key
 
 
 def _unquoted(key: str | None) -> str | None:

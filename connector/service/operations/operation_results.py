@@ -216,9 +216,9 @@ def _message(operation: StoredOperation) -> str:
     quotes = _counted(report)
     if sentence is not None:
         return f"{sentence.format(outcome=_outcome(report))}{quotes}"
-    told = [failure_sentence(report), _said(operation, report), _text(report, "stands")]
+    sentences = [failure_sentence(report), _said(operation, report), _text(report, "stands")]
     done = f"Some of it was done before that:{quotes}" if report.get("partial") and quotes else ""
-    return " ".join(part for part in (*told, done) if part) or "It could not be done."
+    return " ".join(part for part in (*sentences, done) if part) or "It could not be done."
 
 
 def failure_sentence(report: Mapping[str, Any]) -> str:

@@ -173,11 +173,11 @@ class OperationsPage:
         whole = PageQuery(text=query.text, day=query.day, zone=query.zone).filter
         counts = PageCounts.of(self._service.operations.count(self._service.visible(caller, whole)), query)
         chosen = self._service.visible(caller, query.filter)
-        found = self._service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
+        operations = self._service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
         organization = self._organization(caller)
         values = {
             "query": query, "token": self._token(caller), "caller": caller, "counts": counts, "shown": SHOWN,
-            "rows": [self._row(operation, organization) for operation in found],
+            "rows": [self._row(operation, organization) for operation in operations],
             "jobs": [job_row(job, self._service.ledger.counts(job.name)) for job in self._service.jobs(caller, SHOWN)],
         }  # fmt: skip
         news = render("operations_list.html", **values)
@@ -224,8 +224,8 @@ async def script(request: Request) -> Response:
 
 def _failed(record: Record, organization: str) -> RowFailure:
     link = record_link(organization, record.opportunity_id)
-    told = failure_sentence(record.report or {}) or record.status.sentence
-    return RowFailure(record.row, record.opportunity_id, record.status.value, record.reason, told, link)
+    sentence = failure_sentence(record.report or {}) or record.status.sentence
+    return RowFailure(record.row, record.opportunity_id, record.status.value, record.reason, sentence, link)
 
 
 async def _form(request: Request) -> Form:

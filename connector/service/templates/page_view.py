@@ -48,15 +48,15 @@ class PageQuery:
     @classmethod
     def read(cls, query: str) -> PageQuery:
         """Return what the query of an address says; what it says wrongly counts as not said."""
-        given = {name: values[0].strip()[:_LONGEST] for name, values in parse_qs(query[:2048]).items()}
-        status = given.get("status", "")
-        page = given.get("page", "")
+        fields = {name: values[0].strip()[:_LONGEST] for name, values in parse_qs(query[:2048]).items()}
+        status = fields.get("status", "")
+        page = fields.get("page", "")
         return cls(
             status if status in set(OperationStatus) else "",
-            given.get("cause", ""),
-            given.get("text", ""),
-            given.get("day", "") if _date(given.get("day", "")) else "",
-            given.get("zone", ""),
+            fields.get("cause", ""),
+            fields.get("text", ""),
+            fields.get("day", "") if _date(fields.get("day", "")) else "",
+            fields.get("zone", ""),
             min(max(1, int(page)), _MOST_PAGES) if page.isascii() and page.isdecimal() and len(page) < 10 else 1,
         )
 
@@ -146,12 +146,12 @@ class PageCounts:
         statuses = dict.fromkeys(SIGNS, 0)
         causes: dict[str, int] = {}
         total = 0
-        for one in counts:
-            statuses[one.status] += one.count
-            if one.cause and query.status in ("", one.status):
-                causes[one.cause] = causes.get(one.cause, 0) + one.count
-            if query.status in ("", one.status) and query.cause in ("", one.cause):
-                total += one.count
+        for tally in counts:
+            statuses[tally.status] += tally.count
+            if tally.cause and query.status in ("", tally.status):
+                causes[tally.cause] = causes.get(tally.cause, 0) + tally.count
+            if query.status in ("", tally.status) and query.cause in ("", tally.cause):
+                total += tally.count
         return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total)
 
 

@@ -50,8 +50,10 @@ class ClosedTrigger:
             DaemonExecutor(DESTINATIONS, "delivery"),
             DaemonExecutor(FAILING_DESTINATIONS, "repeated delivery"),
         )
-        told = frozenset(options.webhook_keys.values())
-        self.tracker = ChangeTracker(self.subscriptions, self.notifier, dependencies.organizations.changes, clock, told)
+        tenants = frozenset(options.webhook_keys.values())
+        self.tracker = ChangeTracker(
+            self.subscriptions, self.notifier, dependencies.organizations.changes, clock, tenants
+        )
         self._keys = options.webhook_keys
         self._links = StatusLinks(secret, options.public_url, options.gateway_hosts)
         self._dependencies = dependencies
