@@ -20,7 +20,7 @@ from connector.clock import SystemClock
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, epilog=examples("org capture --out contoso.json", "org diff before.json contoso.json"))
 def org() -> None:
     """Ask the organization what shapes a close there, and keep the answer as a file."""
 

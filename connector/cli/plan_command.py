@@ -63,6 +63,6 @@ def show_only(settings: Settings, intent: Intent | ReopenIntent, *, as_json: boo
             basis = [each.data() for each in basis_of(kept)]
             print_json(preview_data(seen, already) | around.data() | {"basis": basis})
         else:
+            say(f"Taken for true here: {basis_text(kept)}.\n")
             show_preview(seen, connection.organization.metadata(), sys.stdout, around)
-            say(f"Taken for true here: {basis_text(kept)}.")
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED
