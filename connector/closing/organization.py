@@ -38,10 +38,11 @@ class LookupOrganization(Organization, KeyLookup, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which opportunities are meant: those of a saved view, or the open ones that fit every condition given.
+    """Which opportunities: those of a saved view or a FetchXML query, or the open ones that fit every condition given.
 
     `where` is an OData filter on opportunities, `older_than` how many days the estimated close date is past at least,
-    `view` the name or id of a system view or of a view that the acting user has saved.
+    `view` the name or id of a system view or of a view that the acting user has saved. `fetchxml` is a whole query of
+    opportunities, whatever their state.
 
     >>> with connect(load_settings()) as connection:
     ...     len(list(connection.organization.find(Query(where="name eq 'There is none'"))))
@@ -51,10 +52,11 @@ class Query:
     where: str = ""
     older_than: int | None = None
     view: str = ""
+    fetchxml: str = ""
 
     def data(self) -> dict[str, object]:
         """Return what was given, as plain data."""
-        given = {"where": self.where, "older_than": self.older_than, "view": self.view}
+        given = {"where": self.where, "older_than": self.older_than, "view": self.view, "fetchxml": self.fetchxml}
         return {name: value for name, value in given.items() if value not in ("", None)}
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.closing.organization import Query
 from connector.dataverse.answers import decoding, json_object, unreadable
+from connector.dataverse.fetchxml import fetch_pages
 from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import InputError, Rejected
@@ -46,6 +47,10 @@ class Search:
 
     def ids(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means; one that moves while pages are read may come twice."""
+        if query.fetchxml:
+            for page in fetch_pages(self._handler, self._endpoint, query.fetchxml, _SUBJECT):
+                yield from _ids(page)
+            return
         if query.view:
             first = self._first_of_view(self._of_view(query.view))
         else:

@@ -148,3 +148,50 @@ def test_a_filter_that_the_organization_does_not_understand_is_said_to_be_what_i
     assert "Nothing was changed. Correct the filter: it is put to opportunities as OData." in said.err
     assert desk.rows() == before
     assert bulk(desk, "status", "--json").data == {"jobs": []}
+
+
+FETCH = (
+    '<fetch{}><entity name="opportunity"><attribute name="name"/><order attribute="name"/><filter>'
+    '<condition attribute="{}" operator="eq" value="0"/></filter></entity></fetch>'
+)
+
+
+@pytest.mark.parametrize(("encoding", "attributes"), [("utf-8", ""), ("utf-16", ' count="7"'), ("utf-8", ' top="7"')])
+def test_a_query_in_fetchxml_is_read_through_all_its_pages(desk: Desk, encoding: str, attributes: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?>{FETCH.format(attributes, "statecode")}'
+    Path("open.xml").write_bytes(text.encode(encoding))
+    planned = desk.run("bulk", "plan", "--fetchxml", "open.xml", "--lost", "--out", "p.jsonl", "--json").data
+    ((open_now,),) = desk.sql("SELECT count(*) FROM opportunity WHERE statecode = 0")
+    assert planned["rows"] == (7 if "top" in attributes else open_now)
+
+
+def test_a_query_too_long_for_an_address_is_asked_in_a_batch(desk: Desk) -> None:
+    values = "".join(f"<value>Opportunity {number}</value>" for number in range(1, 1500))
+    condition = f'<condition attribute="name" operator="in">{values}</condition>'
+    Path("q.xml").write_text(
+        f'<fetch><entity name="opportunity"><filter>{condition}</filter></entity></fetch>', "utf-8"
+    )
+    planned = desk.run("bulk", "plan", "--fetchxml", "q.xml", "--lost", "--out", "p.jsonl", "--json").data
+    ((there,),) = desk.sql("SELECT count(*) FROM opportunity")
+    assert planned["rows"] == there
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            '<fetch><entity name="account"/></fetch>',
+            "The FetchXML is about account, and must be one about opportunities.",
+        ),
+        ('<fetch aggregate="true"><entity name="opportunity"/></fetch>', "counts or sums, and finds no opportunities"),
+        ("<entity/>", "is no query of a table"),
+        ("<fetch>", "is no FetchXML that can be read"),
+        (FETCH.format("", "nope"), "Could not find a property named 'nope'"),
+    ],
+)
+def test_fetchxml_that_finds_no_opportunities_is_told_and_nothing_is_written(
+    desk: Desk, text: str, sentence: str
+) -> None:
+    Path("q.xml").write_text(text, encoding="utf-8")
+    said = desk.run("bulk", "plan", "--fetchxml", "q.xml", "--lost", "--out", "p.jsonl")
+    assert (said.code in {1, 2}, sentence in said.err, Path("p.jsonl").exists()) == (True, True, False), said.err

@@ -47,6 +47,8 @@ class QueryRows:
             except Rejected as error:
                 if self._query.where and not error.remedy:
                     error.remedy = "Nothing was changed. Correct the filter: it is put to opportunities as OData."
+                elif self._query.fetchxml and not error.remedy:
+                    error.remedy = "Nothing was changed. Correct the FetchXML."
                 raise
             unless_found.pop_all()
         return database

@@ -57,7 +57,7 @@ _OPTIONS = (
         type=click.IntRange(1),
         expose_value=False,
         callback=_keep,
-        help="Of what --older-than, --where or --view finds, take at most so many; of a file, do so many and stop.",
+        help="Of what a query finds, take at most so many; of a file, do so many and stop.",
     ),
     click.option(
         "--view",
@@ -66,6 +66,14 @@ _OPTIONS = (
         expose_value=False,
         callback=_keep,
         help="Instead of a file: the opportunities of a saved view, by its name or id.",
+    ),
+    click.option(
+        "--fetchxml",
+        metavar="FILE.xml",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        expose_value=False,
+        callback=_keep,
+        help="Instead of a file of rows: the opportunities that a query in FetchXML finds.",
     ),
 )
 
@@ -78,16 +86,31 @@ def source_options(command: Command) -> Command:
     return command
 
 
+_QUERIES = "--older-than, --where, --view or --fetchxml"
+
+
+def _fetchxml(file: Path | None) -> str:
+    """Return the text of a query, as the encoding that it declares has it. Raises click.UsageError."""
+    if file is None:
+        return ""
+    import xml.etree.ElementTree as ET
+
+    try:
+        return ET.tostring(ET.parse(file).getroot(), encoding="unicode")  # noqa: S314 - a file of the user's own
+    except (ET.ParseError, OSError, ValueError) as error:
+        raise click.UsageError(f"{file} is no FetchXML that can be read: {error}.") from None
+
+
 def source_of(context: click.Context) -> Source:
     """Return what the options of this command line say. Raises click.UsageError."""
     kept = context.meta[_KEPT]
-    query = Query(kept["where"].strip(), kept["older_than"], kept["view"].strip())
+    query = Query(kept["where"].strip(), kept["older_than"], kept["view"].strip(), _fetchxml(kept["fetchxml"]))
     if kept["file"] is not None and query != Query():
-        raise click.UsageError("Rows come from a file or from a query (--older-than, --where, --view), not from both.")
+        raise click.UsageError(f"Rows come from a file or from a query ({_QUERIES}), not from both.")
     if kept["file"] is None and query == Query():
-        raise click.UsageError("Name a file of rows, or say what to look for: --older-than, --where or --view.")
-    if query.view and query != Query(view=query.view):
-        raise click.UsageError("A view goes without --where and --older-than: it has conditions of its own.")
+        raise click.UsageError(f"Name a file of rows, or say what to look for: {_QUERIES}.")
+    if (query.view or query.fetchxml) and query not in (Query(view=query.view), Query(fetchxml=query.fetchxml)):
+        raise click.UsageError("A view goes without any other query, and so does FetchXML: it has conditions of its own.")
     if kept["file"] is not None and is_plan(kept["file"]):
         refuse_given(context, "A plan file")
     intent_values = given_to_all(context)
