@@ -110,9 +110,7 @@ def source_of(context: click.Context) -> Source:
     if kept["file"] is None and query == Query():
         raise click.UsageError(f"Name a file of rows, or say what to look for: {_QUERIES}.")
     if (query.view or query.fetchxml) and query not in (Query(view=query.view), Query(fetchxml=query.fetchxml)):
-        raise click.UsageError(
-            "A view goes without any other query, and so does FetchXML."
-        )
+        raise click.UsageError("A view goes without any other query, and so does FetchXML.")
     if kept["file"] is not None and is_plan(kept["file"]):
         refuse_given(context, "A plan file")
     intent_values = given_to_all(context)
