@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "closing.model",
         "closing.organization",
         "closing.record_keys",
+        "closing.privileges",
         "handler",
         "clock",
         "errors",
@@ -66,12 +67,12 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 3_400),
+    ("closing",): (3_100, 4_050),
     ("ledger",): (3_350, 3_370),
-    ("dataverse",): (5_000, 5_990),
+    ("dataverse",): (5_000, 6_310),
     ("bulk",): (4_500, 5_080),
     ("service",): (7_100, 7_160),
-    ("emulator",): (14_500, 15_450),
+    ("emulator",): (14_500, 15_750),
     ("organization",): (1_800, 1_800),
     ("cli",): (4_200, 4_780),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from connector.bulk.planning import is_plan, read_head, read_plan
 from connector.closing.model import DraftPolicy, Intent
-from connector.closing.organization import Finder, LookupOrganization, Query
-from connector.closing.plan import check_reasons
+from connector.closing.organization import Finder, LookupOrganization, MetadataRequest, Query
+from connector.closing.plan import check_intent
 from connector.closing.record_keys import look_up_all, names_user
 from connector.errors import InputError
 from connector.ledger.jobs import InputChanged, Job, Row
@@ -140,13 +140,14 @@ class Source:
 
 
 def _checked(organization: SearchOrganization) -> Callable[[Intent], None]:
-    """Return a check of the status reasons that rows name; nothing is asked while none names any."""
+    """Return a check of the status reasons and columns that rows name; nothing is asked while none names any."""
     known: set[tuple[object, ...]] = set()
 
     def check(intent: Intent) -> None:
         named = (intent.outcome, intent.status, intent.quote_status)
-        if named[1:] != (None, None) and named not in known:
-            check_reasons(intent, organization.metadata())
+        columns = bool(intent.opportunity_columns or intent.quote_columns)
+        if columns or (named[1:] != (None, None) and named not in known):
+            check_intent(intent, organization.metadata(MetadataRequest(columns=columns)))
             known.add(named)
 
     return check

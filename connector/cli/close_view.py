@@ -35,6 +35,8 @@ def show_preview(
     show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
     for remark in remarks(around) if around else ():
         say(f"Note: {remark}", stream)
+    for note in verdict.notes:
+        say(f"Note: {note}", stream)
     if verdict.bypass:
         say(f"The organization's own logic: {verdict.bypass}.", stream)
     if verdict.as_user:

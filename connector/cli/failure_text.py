@@ -74,7 +74,7 @@ def sentences(error: Mapping[str, object], said: str = "") -> str:
         f"Error: {error['message']}",
         f"The organization said: {said}" if said else "",
         error.get("remedy"),
-        f"For support: {', '.join(ids)}." if ids else "",
+        f"For support: {', '.join(ids)}." if error.get("code") or error.get("request_id") else "",
     )
     return "\n".join(legible(part) for line in lines if line for part in str(line).split("\n"))
 

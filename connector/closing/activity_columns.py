@@ -8,6 +8,7 @@ from uuid import UUID
 
 from connector.closing.field import FieldKind
 from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, Intent
+from connector.closing.model import OrganizationMetadata
 from connector.closing.moment import iso_moment
 from connector.errors import InputError
 
@@ -34,24 +35,29 @@ _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "stat
 
 
 def opportunity_close(
-    intent: Intent, utc_offset_minutes: int, currency_id: UUID | None = None
+    intent: Intent, metadata: OrganizationMetadata, currency_id: UUID | None = None
 ) -> dict[str, ColumnValue]:
     """Return the columns of the opportunity's close activity; without a date the service takes today.
 
     A revenue goes with the opportunity's own currency: else the service takes the user's, and refuses two currencies.
+    Raises InputError for a column that is not free, or one that was asked for and may not be set.
     """
     refuse_reserved("opportunityclose", intent.opportunity_columns)
-    columns = {"subject": f"Opportunity closed as {intent.outcome}"} | _values(intent, _COLUMNS, utc_offset_minutes)
+    columns = _values("opportunityclose", intent, _COLUMNS, metadata)
     if intent.actual_revenue is not None and currency_id is not None:
         columns["transactioncurrencyid@odata.bind"] = f"/transactioncurrencies({currency_id})"
-    return columns | dict(intent.opportunity_columns)
+    default = {"subject": f"Opportunity closed as {intent.outcome}"}
+    return _settable("opportunityclose", default, metadata) | columns | dict(intent.opportunity_columns)
 
 
-def quote_close(intent: Intent, subject: str, utc_offset_minutes: int) -> dict[str, ColumnValue]:
-    """Return the columns of a quote's close activity; `subject` is a sentence, as the table requires one."""
+def quote_close(intent: Intent, subject: str, metadata: OrganizationMetadata) -> dict[str, ColumnValue]:
+    """Return the columns of a quote's close activity; `subject` is a sentence, as the table requires one.
+
+    Raises InputError as `opportunity_close`.
+    """
     refuse_reserved("quoteclose", intent.quote_columns)
-    columns = {"subject": subject} | _values(intent, _QUOTE_COLUMNS, utc_offset_minutes)
-    return columns | dict(intent.quote_columns)
+    columns = _values("quoteclose", intent, _QUOTE_COLUMNS, metadata)
+    return _settable("quoteclose", {"subject": subject}, metadata) | columns | dict(intent.quote_columns)
 
 
 def refuse_reserved(table: str, columns: Iterable[str]) -> None:
@@ -65,10 +71,25 @@ def refuse_reserved(table: str, columns: Iterable[str]) -> None:
             raise InputError(f"{table}.{name} is set by the connector.", remedy="Leave it out.")
 
 
-def _values(intent: Intent, fields: Iterable[tuple[str, str]], utc_offset_minutes: int) -> dict[str, ColumnValue]:
+def _values(
+    table: str, intent: Intent, fields: Iterable[tuple[str, str]], metadata: OrganizationMetadata
+) -> dict[str, ColumnValue]:
     values: dict[str, ColumnValue] = {}
     for column, attribute in fields:
         value = getattr(intent, attribute)
-        if value is not None:
-            values[column] = iso_moment(value, utc_offset_minutes) if isinstance(value, date) else value
+        if value is None:
+            continue
+        if f"{table}.{column}" in metadata.unwritable:
+            raise InputError(
+                f"{table}.{column} is secured, and the user may not set it. Nothing was changed.",
+                remedy="Add the user to a column security profile that may set it, or leave the value out.",
+            )
+        values[column] = iso_moment(value, metadata.utc_offset_minutes) if isinstance(value, date) else value
     return values
+
+
+def _settable(
+    table: str, defaults: Mapping[str, ColumnValue], metadata: OrganizationMetadata
+) -> dict[str, ColumnValue]:
+    """Return what nobody asked for, without what may not be set."""
+    return {name: value for name, value in defaults.items() if f"{table}.{name}" not in metadata.unwritable}

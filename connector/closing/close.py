@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from uuid import UUID
 
+from connector.closing.close_columns import rows_of_intent
 from connector.closing.converge import ROUNDS, Chance, Pause, converge
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
@@ -23,12 +24,13 @@ from connector.closing.model import (
     StepKind,
     StepResult,
 )
-from connector.closing.organization import LookupOrganization, Organization
-from connector.closing.plan import plan_close, plan_reopen
+from connector.closing.organization import ONLY_REASONS, LookupOrganization, MetadataRequest, Organization, all_needs
+from connector.closing.plan import plan_close
 from connector.closing.progress import Progress
 from connector.closing.record_keys import look_up_all
+from connector.closing.reopening import plan_reopen
 from connector.closing.verify import closing_warnings, left_closed, status_warnings
-from connector.errors import ConnectorError, InputError
+from connector.errors import ConnectorError, Forbidden, InputError
 
 _UNBOUND: Mapping[UUID, str] = MappingProxyType({})
 
@@ -152,15 +154,15 @@ def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> 
 def preview_many(
     organization: LookupOrganization, intents: Sequence[Intent | ReopenIntent]
 ) -> list[Preview | ConnectorError]:
-    """Return a preview each, in order, or why there is none: NotFound or InputError, which concern that intent alone.
+    """Return a preview each, in order, or why there is none: NotFound, InputError or Forbidden, for that intent alone.
 
     Raises what reading raises.
     """
-    metadata = organization.metadata()
     goals = [one if isinstance(one, InputError) else _goal(one) for one in look_up_all(organization, intents)]
+    known = [goal for goal in goals if not isinstance(goal, InputError)]
+    metadata = organization.metadata(all_needs(goal.needs for goal in known))
     ids = tuple(dict.fromkeys(intent.opportunity_id for intent in intents))
-    activities = any(goal.needs_activities for goal in goals if not isinstance(goal, InputError))
-    seen = organization.observe(ids, activities=activities)
+    seen = organization.observe(ids, activities=any(goal.needs_activities for goal in known))
     return [_preview(goal, seen.get(one.opportunity_id), metadata) for one, goal in zip(intents, goals, strict=True)]
 
 
@@ -173,7 +175,7 @@ def _preview(
         return missing(goal.opportunity_id)
     try:
         return Preview(snapshot, goal.plan(snapshot, metadata))
-    except InputError as error:
+    except (InputError, Forbidden) as error:
         return error
 
 
@@ -203,6 +205,12 @@ class _CloseGoal:
     def opportunity_id(self) -> UUID:
         return self.intent.opportunity_id
 
+    @property
+    def needs(self) -> MetadataRequest:
+        rows = frozenset(rows_of_intent(self.intent))
+        columns = bool(self.intent.opportunity_columns or self.intent.quote_columns)
+        return MetadataRequest(columns, rows) if columns or rows else ONLY_REASONS
+
     def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
         return plan_close(snapshot, self.intent, metadata)
 
@@ -218,6 +226,7 @@ class _ReopenGoal:
     """Reopening, as a goal of the loop."""
 
     intent: ReopenIntent
+    needs: MetadataRequest = ONLY_REASONS
     needs_activities: bool = True
     deciding: frozenset[StepKind] = frozenset({StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE})
     done: ReportStatus = ReportStatus.REOPENED

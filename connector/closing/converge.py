@@ -27,7 +27,7 @@ from uuid import UUID
 
 from connector.closing.goal import Goal
 from connector.closing.model import Plan, Report
-from connector.closing.organization import Organization
+from connector.closing.organization import Organization, all_needs
 from connector.closing.progress import Progress
 from connector.errors import ConnectorError, InputError, Throttled
 
@@ -86,7 +86,7 @@ def look(organization: Organization, group: Sequence[Progress]) -> list[Plan | R
     if not group:
         return []
     try:
-        metadata = organization.metadata()
+        metadata = organization.metadata(all_needs(progress.goal.needs for progress in group))
         activities = any(progress.needs_activities for progress in group)
         seen = organization.observe([progress.opportunity_id for progress in group], activities=activities)
     except ConnectorError as error:

@@ -13,7 +13,13 @@ _HEX_DIGITS = 16
 _STEPS = "steps:"
 
 
-def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "", as_user: UUID | None = None) -> Plan:
+def make_plan(
+    opportunity_id: UUID,
+    steps: Sequence[Step],
+    bypass: str = "",
+    as_user: UUID | None = None,
+    notes: tuple[str, ...] = (),
+) -> Plan:
     """Return the plan of these steps with its digest.
 
     `bypass` says which of the organization's logic is left out, `as_user` in whose name it is done, if not in that of
@@ -22,9 +28,9 @@ def make_plan(opportunity_id: UUID, steps: Sequence[Step], bypass: str = "", as_
     derived from it, and labels.
     """
     if not steps:  # a plan that does nothing leaves nothing out
-        bypass, as_user = "", None
+        bypass, as_user, notes = "", None, ()
     approved = (str(opportunity_id), [_approved(step) for step in steps], *_around(bypass, as_user))
-    return Plan(opportunity_id, tuple(steps), _hashed(approved), bypass, as_user)
+    return Plan(opportunity_id, tuple(steps), _hashed(approved), bypass, as_user, notes)
 
 
 def steps_digest(plan: Plan) -> str:
@@ -55,6 +61,7 @@ def plan_data(plan: Plan) -> dict[str, object]:
         "digest": plan.digest,
         **({"bypass": plan.bypass} if plan.bypass else {}),
         **({"as_user": str(plan.as_user)} if plan.as_user else {}),
+        **({"notes": list(plan.notes)} if plan.notes else {}),
         "steps": [step_data(step) for step in plan.steps],
     }
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from connector.closing.model import OrganizationMetadata, Plan, Refusal, ReportStatus, Snapshot, StepKind, StepResult
+from connector.closing.organization import MetadataRequest
 from connector.errors import NotFound
 
 
@@ -16,6 +17,10 @@ class Goal(Protocol):
     @property
     def opportunity_id(self) -> UUID:
         """The opportunity it is about."""
+
+    @property
+    def needs(self) -> MetadataRequest:
+        """What planning needs to know of the organization beside its status reasons."""
 
     @property
     def needs_activities(self) -> bool:
@@ -34,7 +39,7 @@ class Goal(Protocol):
         """What to report when there was nothing left to do for this call."""
 
     def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
-        """Return the writes that are left, or why they must not be done; raises InputError."""
+        """Return the writes that are left, or why they must not be done; raises InputError, Forbidden."""
 
     def warnings(
         self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.intent import NO_COLUMNS, ColumnValue, DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import ConnectorError
+
+NO_OPTIONS: Mapping[int, tuple[str, ...]] = MappingProxyType({})
 
 __all__ = ["ColumnValue", "DraftPolicy", "Intent", "Outcome", "ReopenIntent"]
 
@@ -39,12 +42,54 @@ class QuoteState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusReason:
-    """One `statuscode` of a table: its value, its state, whether it is that state's default, its labels."""
+    """One `statuscode` of a table: its value, its state, whether it is that state's default, its labels.
+
+    `followers` are the reasons that may come after it, None where the table does not enforce such transitions.
+    """
 
     value: int
     state: int
     default: bool
     labels: tuple[str, ...]
+    followers: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnDefinition:
+    """A column as the organization defines it.
+
+    `kind` is the service's AttributeType (`String`, `Picklist`, `Lookup`). `length` is the most characters of a text,
+    `options` are the labels of a choice by its values, `date_only` tells a date from a moment.
+    """
+
+    name: str
+    kind: str
+    creatable: bool = True
+    length: int | None = None
+    options: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: NO_OPTIONS)
+    date_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookupDefinition:
+    """One way of a lookup: the navigation property that sets `column` to a row of `table`, and that table's set."""
+
+    navigation: str
+    column: str
+    table: str
+    entity_set: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableDefinition:
+    """The columns of a table by logical name, and its lookups."""
+
+    columns: Mapping[str, ColumnDefinition]
+    lookups: tuple[LookupDefinition, ...] = ()
+
+
+RowRef = tuple[str, UUID]
+"""A row, by its entity set and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +100,11 @@ class OrganizationMetadata:
     acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
     `bypass` is which of its own logic this connection leaves out.
+
+    `privileges` are those of `closing.privileges` that the acting user holds, None where they could not be read.
+    `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set. `tables`
+    has the definitions of close activities and `absent` the rows not to be seen, of those that were asked for by
+    `MetadataRequest`. `unchecked` says what could not be read and so is not checked, a sentence each.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
@@ -63,6 +113,12 @@ class OrganizationMetadata:
     utc_offset_minutes: int = 0
     close_action: str | None = None
     bypass: Bypass = NO_BYPASS
+    privileges: frozenset[str] | None = None
+    unreadable: frozenset[str] = frozenset()
+    unwritable: frozenset[str] = frozenset()
+    tables: Mapping[str, TableDefinition] = field(default_factory=dict)
+    absent: frozenset[RowRef] = frozenset()
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +226,8 @@ class Plan:
     """The writes still needed, in order; empty when nothing is left to do. `digest` names it for approval.
 
     `bypass` says which of the organization's own logic they leave out, `as_user` the Entra object id of the user in
-    whose name they are done, if that is another than who signs in; both are part of what is approved.
+    whose name they are done, if that is another than who signs in; both are part of what is approved. `notes` are
+    sentences on what a person should know of it: whose day is written, what is not written, what was not checked.
 
     >>> with connect(load_settings()) as connection:
     ...     plan = preview(connection.organization, Intent(opportunity_id, Outcome.WON)).verdict
@@ -183,6 +240,7 @@ class Plan:
     digest: str
     bypass: str = ""
     as_user: UUID | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

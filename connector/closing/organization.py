@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
+from connector.closing.model import OrganizationMetadata, Plan, RowRef, Snapshot, StepResult
 from connector.closing.record_keys import KeyLookup
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRequest:
+    """What planning needs to know beside the status reasons: definitions of columns, and whether rows are there."""
+
+    columns: bool = False
+    rows: frozenset[RowRef] = frozenset()
+
+
+ONLY_REASONS = MetadataRequest()
+
+
+def all_needs(each: Iterable[MetadataRequest]) -> MetadataRequest:
+    """Return what several goals need together."""
+    needs = [one for one in each if one is not ONLY_REASONS]
+    if not needs:
+        return ONLY_REASONS
+    return MetadataRequest(any(one.columns for one in needs), frozenset().union(*(one.rows for one in needs)))
 
 
 class Organization(Protocol):
     """One Dataverse organization, seen and changed one or many opportunities at a time."""
 
-    def metadata(self) -> OrganizationMetadata:
-        """Return the status reasons and messages it has; cached with an expiry."""
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        """Return the status reasons and messages it has, and what `needs` asks for; cached with an expiry."""
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
         """Return a snapshot of each opportunity that exists; those that do not are absent.

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing import identity, reasons
 from connector.closing.activity_columns import opportunity_close, quote_close
+from connector.closing.close_columns import resolve_columns
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     DraftPolicy,
@@ -30,11 +30,13 @@ from connector.closing.model import (
     Quote,
     QuoteState,
     Refusal,
-    ReopenIntent,
     Snapshot,
     Step,
     StepKind,
 )
+from connector.closing.plan_notes import notes_of
+from connector.closing.privileges import refuse_lacking
+from connector.closing.transitions import forbidden_transition
 from connector.closing.winning_quote import winner_refusal, winning_quotes
 from connector.errors import InputError
 
@@ -70,8 +72,6 @@ CLOSE_ALL_QUOTES = "msdyn_CloseAllOpportunityQuotes"
 CLOSE_PROJECT_QUOTE_AS_LOST = "msdyn_CloseQuoteAsLost"
 CLOSE_PROJECT_QUOTE_AS_WON = "msdyn_CloseQuoteAsWon"
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
 PROJECT_STEPS = frozenset({StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE})
 """Steps by messages of Project Operations, which may run as a background job there: done is not yet visible."""
 
@@ -90,7 +90,8 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     """Return the writes that close this opportunity with its quotes, or why that must not be done.
 
     The order is: the winning quote, the other quotes by id, the opportunity last. Raises InputError when the intent
-    names a status reason which the organization does not have for that state, or a column that is not free.
+    names a status reason which the organization does not have for that state, a column that is not free or not there,
+    a value that does not fit or a row that is not to be seen; Forbidden when the user lacks a privilege for a step.
     """
     statuses = _resolve(intent, metadata)
     refusal = _refusal(snapshot, intent)
@@ -99,6 +100,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     opportunity = snapshot.opportunity
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, ())
+    intent = resolve_columns(intent, metadata)
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
     closing = _ResolvedIntent(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
     steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity)]
@@ -107,40 +109,11 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
             "Project quotes are closed by Project Operations, which takes no columns for the close activity.",
             remedy="Leave the quoteclose columns out for this opportunity.",
         )
-    return make_plan(opportunity.id, steps, metadata.bypass.text, _id(intent.as_user, "as_user"))
-
-
-def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: OrganizationMetadata) -> Plan | Refusal:
-    """Return the writes that open the opportunity and put the quotes this connector closed back to draft.
-
-    A quote counts when the newest completed activity on it is ours. The snapshot must hold the activities. Quotes that
-    Project Operations closed carry no activity of ours and stay closed, as its documents demand.
-    """
-    opportunity = snapshot.opportunity
-    completed = sorted((a for a in snapshot.activities if a.completed), key=lambda a: a.created_on or _LONG_AGO)
-    newest = {activity.record_id: activity.id for activity in completed}
-    ours = {record for record, activity in newest.items() if _is_to_undo(activity, intent)}
-    narrowed = intent.activity_ids is not None or intent.closed_under is not None
-    closed = opportunity.state is not OpportunityState.OPEN
-    if closed and narrowed and opportunity.id not in ours:
-        return Refusal(
-            opportunity.id,
-            "closed_by_another",
-            f"The opportunity is {_name(opportunity.state)}, but not by what is to be undone. "
-            "Reopen it by itself if that is wanted.",
-        )
-    back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours and not has_newer(q, snapshot)]
-    steps = [_reopen_opportunity(opportunity, intent.open_status, metadata)] if closed else []
-    steps += [_reopen_quote(quote, metadata) for quote in back]
-    return make_plan(opportunity.id, steps, metadata.bypass.text)
-
-
-def has_newer(quote: Quote, snapshot: Snapshot) -> bool:
-    """Tell whether a newer revision of the quote is there, or one that is open: a number has one open revision."""
-    return bool(quote.number) and any(
-        other.number == quote.number and other.id != quote.id and (other.revision > quote.revision or other.is_open)
-        for other in snapshot.quotes
-    )
+    if forbidden := forbidden_transition(steps, snapshot, metadata):
+        return _refuse(snapshot, "transition_forbidden", forbidden)
+    as_user = _id(intent.as_user, "as_user")
+    refuse_lacking(steps, metadata.privileges if as_user is None else None)
+    return make_plan(opportunity.id, steps, metadata.bypass.text, as_user, notes_of(intent, metadata))
 
 
 class _Statuses(NamedTuple):
@@ -164,9 +137,10 @@ class _ResolvedIntent:
         return message in self.metadata.messages
 
 
-def check_reasons(intent: Intent, metadata: OrganizationMetadata) -> None:
-    """Raise InputError when the organization has no such status reason as `intent` names for that state."""
+def check_intent(intent: Intent, metadata: OrganizationMetadata) -> None:
+    """Raise InputError for a status reason that the organization does not have, or a column that does not fit."""
     _resolve(intent, metadata)
+    resolve_columns(intent, metadata)
 
 
 def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Statuses:
@@ -195,8 +169,8 @@ def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
         return _refuse(
             snapshot,
             "closed_with_other_outcome",
-            f"The opportunity is already closed as {_name(opportunity.state)} and is not turned into {intent.outcome}. "
-            "Reopen it first if that is wanted.",
+            f"The opportunity is already closed as {state_name(opportunity.state)} and is not turned into "
+            f"{intent.outcome}. Reopen it first if that is wanted.",
         )
     return winner_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
 
@@ -207,7 +181,7 @@ def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
         return None
     reason = (
         "Draft quotes are to be left alone, but while they stand the opportunity cannot be closed: "
-        f"{', '.join(_label(quote) for quote in standing)}. Settle them, or choose another policy for drafts."
+        f"{', '.join(label_of(quote) for quote in standing)}. Settle them, or choose another policy for drafts."
     )
     return _refuse(snapshot, "drafts_stand", reason)
 
@@ -236,9 +210,9 @@ def _quote_steps(closing: _ResolvedIntent, snapshot: Snapshot) -> Iterator[Step]
 
 
 def _win(closing: _ResolvedIntent, quote: Quote) -> Iterator[Step]:
-    if quote.state is QuoteState.DRAFT:
-        yield _activate(closing, quote)
     won = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.WON)
+    if quote.state is QuoteState.DRAFT:
+        yield _activate(closing, quote, won)
     if quote.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
         yield _project_step(quote, CLOSE_PROJECT_QUOTE_AS_WON, QuoteState.WON, won)
     else:
@@ -250,7 +224,7 @@ def _close_each(closing: _ResolvedIntent, quotes: Iterable[Quote]) -> Iterator[S
         for kind in CLOSING_STEPS[quote.state][closing.intent.drafts] or ():
             match kind:
                 case StepKind.ACTIVATE_QUOTE:
-                    yield _activate(closing, quote)
+                    yield _activate(closing, quote, closing.statuses.quote)
                 case StepKind.DELETE_QUOTE:
                     yield _delete(quote)
                 case _:
@@ -268,7 +242,7 @@ def _close_all(closing: _ResolvedIntent, opportunity: Opportunity, quotes: Itera
             kind=StepKind.CLOSE_ALL_QUOTES,
             table="opportunity",
             record_id=opportunity.id,
-            label=", ".join(_label(quote) for quote in standing),
+            label=", ".join(label_of(quote) for quote in standing),
             version=opportunity.version,
             message=CLOSE_ALL_QUOTES,
             state=QuoteState.CLOSED,
@@ -276,13 +250,14 @@ def _close_all(closing: _ResolvedIntent, opportunity: Opportunity, quotes: Itera
         )
 
 
-def _activate(closing: _ResolvedIntent, quote: Quote) -> Step:
-    status = reasons.default_of("quote", closing.metadata.quote_statuses, QuoteState.ACTIVE)
-    return _update(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
+def _activate(closing: _ResolvedIntent, quote: Quote, then: int) -> Step:
+    """Return the activation of a draft, under a reason that may stand between the draft's and the one `then`."""
+    status = reasons.between(closing.metadata.quote_statuses, quote.status, QuoteState.ACTIVE, then)
+    return update_step(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
 
 
 def _delete(quote: Quote) -> Step:
-    return Step(StepKind.DELETE_QUOTE, "quote", quote.id, _label(quote), quote.version, "Delete")
+    return Step(StepKind.DELETE_QUOTE, "quote", quote.id, label_of(quote), quote.version, "Delete")
 
 
 def _close(closing: _ResolvedIntent, quote: Quote) -> Step:
@@ -299,20 +274,20 @@ def _quote_step(closing: _ResolvedIntent, quote: Quote, kind: StepKind, status: 
         kind=kind,
         table="quote",
         record_id=quote.id,
-        label=_label(quote),
+        label=label_of(quote),
         version=quote.version,
         message="WinQuote" if wins else "CloseQuote",
         state=QuoteState.WON if wins else QuoteState.CLOSED,
         status=status,
         activity_id=closing.activity_id(quote.id, quote.version),
-        activity=quote_close(closing.intent, subject, closing.metadata.utc_offset_minutes),
+        activity=quote_close(closing.intent, subject, closing.metadata),
     )
 
 
 def _project_step(quote: Quote, message: str, state: QuoteState, status: int) -> Step:
     """Return the step of a message bound to the quote; it takes neither a status nor an activity."""
     kind = StepKind.CLOSE_PROJECT_QUOTE
-    return Step(kind, "quote", quote.id, _label(quote), quote.version, message, state, status)
+    return Step(kind, "quote", quote.id, label_of(quote), quote.version, message, state, status)
 
 
 def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> Step:
@@ -327,37 +302,16 @@ def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> St
         state=state,
         status=closing.statuses.opportunity,
         activity_id=closing.activity_id(opportunity.id, opportunity.version),
-        activity=opportunity_close(closing.intent, closing.metadata.utc_offset_minutes, opportunity.currency_id),
+        activity=opportunity_close(closing.intent, closing.metadata, opportunity.currency_id),
         competitor_id=_id(closing.intent.competitor_id, "competitor"),
     )
 
 
-def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
-    if intent.activity_ids is not None and activity not in intent.activity_ids:
-        return False
-    if intent.closed_under is not None:
-        return identity.is_made_under(activity, intent.opportunity_id, intent.closed_under)
-    return intent.activity_ids is not None or identity.is_ours(activity, intent.opportunity_id)
-
-
-def _reopen_opportunity(opportunity: Opportunity, before: int | None, metadata: OrganizationMetadata) -> Step:
-    """Return the step that opens it, with the status reason it had before where that is still one of Open."""
-    known = (s.value for s in metadata.opportunity_statuses if s.state == OpportunityState.OPEN)
-    if before is not None and before in known:
-        return _update(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, OpportunityState.OPEN, before)
-    status = reasons.default_of("opportunity", metadata.opportunity_statuses, OpportunityState.OPEN)
-    return _update(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, OpportunityState.OPEN, status)
-
-
-def _reopen_quote(quote: Quote, metadata: OrganizationMetadata) -> Step:
-    status = reasons.default_of("quote", metadata.quote_statuses, QuoteState.DRAFT)
-    return _update(StepKind.REOPEN_QUOTE, "quote", quote, QuoteState.DRAFT, status)
-
-
-def _update(
+def update_step(
     kind: StepKind, table: str, row: Opportunity | Quote, state: OpportunityState | QuoteState, status: int
 ) -> Step:
-    return Step(kind, table, row.id, _label(row), row.version, "Update", state, status)
+    """Return the step that gives a row a state and a status reason."""
+    return Step(kind, table, row.id, label_of(row), row.version, "Update", state, status)
 
 
 def _id(value: UUID | str | None, name: str) -> UUID | None:
@@ -367,10 +321,12 @@ def _id(value: UUID | str | None, name: str) -> UUID | None:
     return value
 
 
-def _label(row: Opportunity | Quote) -> str:
+def label_of(row: Opportunity | Quote) -> str:
+    """Return what names the row for people: a quote's number, else the name, else the id."""
     number = row.number if isinstance(row, Quote) else ""
     return number or row.name or str(row.id)
 
 
-def _name(state: OpportunityState) -> str:
+def state_name(state: OpportunityState) -> str:
+    """Return a state in a sentence: `won`."""
     return state.name.lower()

@@ -29,6 +29,7 @@ from connector.closing.verify import left_a_mark, shows, standing, unseen_quote
 from connector.errors import (
     ConnectorError,
     Effect,
+    Forbidden,
     InputError,
     NotConverged,
     ServiceError,
@@ -114,7 +115,7 @@ class Progress:
         self._see(snapshot)
         try:
             verdict = self.goal.plan(snapshot, metadata)
-        except InputError as error:
+        except (InputError, Forbidden) as error:
             return self.fail(error)
         if isinstance(verdict, Plan):
             if not verdict.steps:

@@ -35,15 +35,15 @@ def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, sta
     fitting = [status for status in found if status.state == state]
     if len(fitting) == 1:
         return fitting[0].value
-    valid = f"Valid for {table} {state.name.lower()}: {_listed(s for s in statuses if s.state == state) or 'none'}."
+    valid = f"Valid for {table} {state.name.lower()}: {in_list(s for s in statuses if s.state == state) or 'none'}."
     if len(found) > 1:
-        candidates = _listed(fitting or found)
+        candidates = in_list(fitting or found)
         raise InputError(
             f"The label {wanted!r} is ambiguous: the {table} has {candidates}.", remedy=f"Give the number. {valid}"
         )
     if found:
         raise InputError(
-            f"The status reason {_listed(found)} of the {table} is not one for {table} {state.name.lower()}.",
+            f"The status reason {in_list(found)} of the {table} is not one for {table} {state.name.lower()}.",
             remedy=valid,
         )
     raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
@@ -77,6 +77,20 @@ def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> 
     return min(candidates)
 
 
+def may_follow(statuses: Sequence[StatusReason], was: int, then: int) -> bool:
+    """Tell whether a status reason may come after another; everything may where transitions are not enforced."""
+    followers = next((status.followers for status in statuses if status.value == was), None)
+    return followers is None or was == then or then in followers
+
+
+def between(statuses: Sequence[StatusReason], was: int, state: IntEnum, then: int) -> int:
+    """Return the reason of `state` to pass through from one reason to another: the default where it may be."""
+    default = default_of("quote", statuses, state)
+    others = sorted(status.value for status in statuses if status.state == state and status.value != default)
+    ways = (one for one in (default, *others) if may_follow(statuses, was, one) and may_follow(statuses, one, then))
+    return next(ways, default)
+
+
 def _by_value(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
     text = str(wanted).strip()
     return [status for status in statuses if str(status.value) == text]
@@ -87,5 +101,6 @@ def _by_label(statuses: Sequence[StatusReason], wanted: int | str) -> list[Statu
     return [status for status in statuses if text in (label.strip().casefold() for label in status.labels)]
 
 
-def _listed(statuses: Iterable[StatusReason]) -> str:
+def in_list(statuses: Iterable[StatusReason]) -> str:
+    """Return status reasons for people, each with its number: `4 Canceled, 5 Out-Sold`."""
     return ", ".join(" ".join((str(status.value), *status.labels[:1])) for status in statuses)

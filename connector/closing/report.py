@@ -80,6 +80,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
         "digest": verdict.digest,
         **({"bypass": verdict.bypass} if verdict.bypass else {}),
         **({"as_user": str(verdict.as_user)} if verdict.as_user else {}),
+        **({"notes": list(verdict.notes)} if verdict.notes else {}),
         "steps": [result_data(StepResult(step, StepStatus.PLANNED)) for step in verdict.steps],
     }
 

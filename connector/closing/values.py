@@ -28,7 +28,9 @@ _GUID = re.compile(
     re.IGNORECASE,
 )
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_ROW = re.compile(r"/?[a-z_]\w*\([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", re.ASCII | re.IGNORECASE)
+_ROW = re.compile(
+    r"/?(?P<set>[a-z_]\w*)\((?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)", re.ASCII | re.IGNORECASE
+)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -55,24 +57,34 @@ def column_value(full_name: str, name: str, kind: str, value: object) -> ColumnV
         return value
     if not isinstance(value, str):
         raise ValueError(f"{full_name}: {value!r} is neither text, a number, true nor false")  # noqa: TRY004 - one kind
-    if name.endswith("@odata.bind") and not _ROW.fullmatch(value.strip()):
+    if name.endswith("@odata.bind") and read_row(value) is None:
         raise ValueError(f"{full_name}: {value!r} is not a row; write table(id), as competitors(0f3c…)")
-    return _typed(full_name, kind, value)
-
-
-def _typed(full_name: str, kind: str, text: str) -> ColumnValue:
     try:
-        match kind:
-            case "int":
-                return int(text)
-            case "decimal":
-                return _amount(text)
-            case "bool":
-                return _TRUTH[text.strip().lower()]
-            case _:
-                return text
-    except (ValueError, KeyError):
-        raise ValueError(f"{full_name}: {text!r} is not of type {kind}") from None
+        return typed_text(kind, value)
+    except ValueError:
+        raise ValueError(f"{full_name}: {value!r} is not of type {kind}") from None
+
+
+def typed_text(kind: str, text: str) -> ColumnValue:
+    """Return what a text says as an `int`, a `decimal` or a `bool`, or the text itself; raises ValueError."""
+    match kind:
+        case "int":
+            return int(text)
+        case "decimal":
+            return _amount(text)
+        case "bool":
+            truth = _TRUTH.get(text.strip().lower())
+            if truth is None:
+                raise ValueError(text)
+            return truth
+        case _:
+            return text
+
+
+def read_row(value: object) -> tuple[str, UUID] | None:
+    """Return the entity set and the id in `table(id)`, or None for anything else."""
+    match = _ROW.fullmatch(value.strip()) if isinstance(value, str) else None
+    return None if match is None else (match["set"], UUID(match["id"]))
 
 
 def _id_in(field: CloseField, value: object) -> object:

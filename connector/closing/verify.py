@@ -18,7 +18,8 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES, has_newer
+from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
+from connector.closing.reopening import has_newer
 from connector.closing.winning_quote import winning_quotes
 from connector.errors import ConnectorError, StateConflict
 

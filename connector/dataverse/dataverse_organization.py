@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
-from connector.closing.organization import Query
+from connector.closing.organization import ONLY_REASONS, MetadataRequest, Query
 from connector.closing.record_keys import RecordKey, RecordMatch
 from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
@@ -66,9 +66,9 @@ class DataverseOrganization:
         """Whether plans are performed as one transaction each; turns false when the organization refuses that."""
         return self._performance.atomic
 
-    def metadata(self) -> OrganizationMetadata:
-        """Return the organization's status reasons and messages, from the cache while it is fresh."""
-        return self._metadata.get()
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        """Return the status reasons and messages, and what `needs` asks for, from the cache while it is fresh."""
+        return self._metadata.get(needs)
 
     def prepare(self) -> None:
         """Read the metadata ahead, in several requests at the same time. Raises ConnectorError."""

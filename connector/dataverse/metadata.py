@@ -7,6 +7,7 @@ Read once and kept for a while; one thread reads while the others wait. Sources:
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,11 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.closing.model import OrganizationMetadata, StatusReason
+from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.dataverse.answers import decoding, expect, json_object
-from connector.dataverse.reading import read_object, read_several, rows_of
+from connector.dataverse.close_definitions import CloseDefinitions, labels_of
+from connector.dataverse.reading import read_each, read_object, rows_of
+from connector.dataverse.user_access import TABLE_RULES, TableRules, access_questions, read_access, table_rules
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import SettingsError
 from connector.handler import Handler, Response
@@ -27,7 +31,29 @@ MESSAGES = ("msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsLost", "msdyn_
 BYPASS_PRIVILEGE = "prvBypassCustomBusinessLogic"
 """What leaving out custom logic and flows needs (bypass-custom-business-logic, bypass-power-automate-flows)."""
 
+NO_DEFINITIONS = (
+    "The user may not read definitions of tables (prvReadEntity), so the status reasons are taken to be those of the "
+    "platform, and nothing of the organization's own was checked."
+)
+
 _SUBJECT = "Reading the organization's metadata"
+_FOLLOWER = re.compile(r"tostatusid\s*=\s*[\"'](-?\d+)[\"']", re.IGNORECASE)
+
+
+def _platform(*rows: tuple[int, int, str]) -> tuple[StatusReason, ...]:
+    """Return status reasons of (value, state, label); the first of a state is its default."""
+    first = {state: value for value, state, _ in reversed(rows)}
+    return tuple(StatusReason(value, state, first[state] == value, (label,)) for value, state, label in rows)
+
+
+PLATFORM_OPPORTUNITY = _platform(
+    (1, 0, "In Progress"), (2, 0, "On Hold"), (3, 1, "Won"), (4, 2, "Canceled"), (5, 2, "Out-Sold")
+)
+PLATFORM_QUOTE = _platform(
+    (1, 0, "In Progress"), (2, 1, "In Progress"), (3, 1, "Open"), (4, 2, "Won"), (7, 3, "Revised"), (5, 3, "Lost"),
+    (6, 3, "Canceled"),
+)  # fmt: skip
+"""The status reasons of a plain organization (table references of opportunity and quote), where none can be read."""
 
 
 class Metadata:
@@ -43,18 +69,17 @@ class Metadata:
         self._cache_seconds = cache_seconds
         self._reading = threading.Lock()
         self._kept: tuple[OrganizationMetadata, float] | None = None
+        self._definitions = CloseDefinitions(handler, endpoint)
 
-    def get(self) -> OrganizationMetadata:
-        """Return the metadata; raises ConnectorError when it has to be read and cannot be."""
+    def get(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        """Return the metadata with what `needs` asks for; raises ConnectorError when it cannot be read."""
         kept = self._fresh()
-        if kept is not None:
-            return kept
-        with self._reading:
-            kept = self._fresh()
-            if kept is None:
-                answers = read_several(self._handler, self._endpoint, self._operations(), _SUBJECT)
-                kept = self._keep(answers)
-            return kept
+        if kept is None:
+            with self._reading:
+                kept = self._fresh()
+                if kept is None:
+                    kept = self._keep(read_each(self._handler, self._endpoint, self._operations(), _SUBJECT))
+        return kept if needs is ONLY_REASONS else self._definitions.add(kept, needs)
 
     def prepare(self) -> None:
         """Read the metadata ahead of many closes, its parts at the same time: in a batch they would come one by one.
@@ -69,6 +94,7 @@ class Metadata:
     def _keep(self, answers: Sequence[Response]) -> OrganizationMetadata:
         metadata = self._made_of(answers)
         self._kept = (metadata, self._clock.monotonic())
+        self._definitions.forget()
         return metadata
 
     def _fresh(self) -> OrganizationMetadata | None:
@@ -86,23 +112,50 @@ class Metadata:
             *_definitions("opportunity"),
             *_definitions("quote"),
             named_messages(self._messages),
-            who_is(self._endpoint.impersonate),
+            TABLE_RULES,
+            *(who_is(user) for user in dict.fromkeys((None, self._endpoint.impersonate))),
         ]
 
     def _made_of(self, answers: Sequence[Response]) -> OrganizationMetadata:
         messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
-        bodies = [json_object(answers[number], _SUBJECT) for number in range(4)]
-        user_id = user_id_of(json_object(answers[5], _SUBJECT))
+        rules = table_rules(answers[5], _SUBJECT)
+        users = [user_id_of(json_object(answer, _SUBJECT)) for answer in answers[6:]]
+        opportunities = self._statuses("opportunity", answers[0], answers[1], rules)
+        quotes = self._statuses("quote", answers[2], answers[3], rules)
+        told = self._ask_of(users, rules)
+        access = read_access(told[1:], rules, _SUBJECT)
         if self._endpoint.bypass.needs_privilege:
-            self._check_bypass(user_id)
+            self._check_bypass(users[-1])
         return OrganizationMetadata(
-            opportunity_statuses=status_reasons(bodies[0], bodies[1]),
-            quote_statuses=status_reasons(bodies[2], bodies[3]),
+            opportunity_statuses=opportunities or PLATFORM_OPPORTUNITY,
+            quote_statuses=quotes or PLATFORM_QUOTE,
             messages=frozenset(self._messages) & messages,
-            utc_offset_minutes=self._utc_offset(user_id),
+            utc_offset_minutes=_offset(told[0]) if told else 0,
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,
+            privileges=access.privileges,
+            unreadable=access.unreadable,
+            unwritable=access.unwritable,
+            unchecked=(*(() if opportunities and quotes else (NO_DEFINITIONS,)), *access.unchecked),
         )
+
+    def _ask_of(self, users: Sequence[UUID | None], rules: TableRules | None) -> list[Response]:
+        """Return the answers about the users, the last of whom acts: its settings first; none if it is not known."""
+        known = list(dict.fromkeys(user for user in users if user is not None))
+        if users[-1] is None:
+            return []
+        settings = Operation("GET", f"usersettingscollection({users[-1]})?$select=timezonebias")
+        return read_each(self._handler, self._endpoint, [settings, *access_questions(known, rules)], _SUBJECT)
+
+    @staticmethod
+    def _statuses(
+        table: str, statuses: Response, states: Response, rules: TableRules | None
+    ) -> tuple[StatusReason, ...]:
+        """Return the table's status reasons; none where this user may not read definitions."""
+        if _is_hidden(statuses) or _is_hidden(states):
+            return ()
+        enforced = rules is not None and table in rules.enforced
+        return status_reasons(json_object(statuses, _SUBJECT), json_object(states, _SUBJECT), enforced=enforced)
 
     def _check_bypass(self, user_id: UUID | None) -> None:
         """Raise SettingsError, before anything is written, unless the acting user may leave logic out."""
@@ -116,13 +169,6 @@ class Metadata:
                 "Nothing was changed.",
                 remedy="Give a security role with that privilege to the user, or run without --bypass.",
             )
-
-    def _utc_offset(self, user_id: UUID | None) -> int:
-        """Return the user's offset in minutes east of UTC; 0 where it has no settings or may not read them."""
-        if user_id is None:
-            return 0
-        operation = Operation("GET", f"usersettingscollection({user_id})?$select=timezonebias")
-        return _offset(self._handler(self._endpoint.request(operation)))
 
 
 def who_is(impersonated: UUID | None) -> Operation:
@@ -144,10 +190,13 @@ def user_id_of(body: Mapping[str, Any]) -> UUID | None:
         return next((UUID(row["systemuserid"]) for row in rows_of(body, _SUBJECT)), None)
 
 
-def status_reasons(statuses: Mapping[str, Any], states: Mapping[str, Any]) -> tuple[StatusReason, ...]:
+def status_reasons(
+    statuses: Mapping[str, Any], states: Mapping[str, Any], *, enforced: bool = False
+) -> tuple[StatusReason, ...]:
     """Return the status reasons in the definitions of a table's `statuscode` and `statecode` columns.
 
-    Labels come in every language, the user's own first. Raises Unanswered for definitions of another shape.
+    Labels come in every language, the user's own first; where transitions are `enforced` each says which may follow.
+    Raises Unanswered for definitions of another shape.
     """
     with decoding(_SUBJECT):
         defaults = {(option["Value"], option["DefaultStatus"]) for option in _options(states)}
@@ -156,10 +205,16 @@ def status_reasons(statuses: Mapping[str, Any], states: Mapping[str, Any]) -> tu
                 value=int(option["Value"]),
                 state=int(option["State"]),
                 default=(option["State"], option["Value"]) in defaults,
-                labels=_labels(option["Label"]),
+                labels=labels_of(option["Label"]),
+                followers=_followers(option.get("TransitionData")) if enforced else None,
             )
             for option in _options(statuses)
         )
+
+
+def _followers(transitions: str | None) -> frozenset[int] | None:
+    """Return the reasons that transition data names (define-custom-state-model-transitions); None: all may follow."""
+    return None if not transitions else frozenset(int(value) for value in _FOLLOWER.findall(transitions))
 
 
 def _definitions(table: str) -> tuple[Operation, Operation]:
@@ -195,13 +250,8 @@ def _options(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
     return list(options)
 
 
-def _labels(label: Mapping[str, Any]) -> tuple[str, ...]:
-    own = label.get("UserLocalizedLabel")
-    localized = [*([own] if own else []), *(label.get("LocalizedLabels") or [])]
-    return tuple(dict.fromkeys(str(entry["Label"]) for entry in localized if entry["Label"]))
-
-
 def _offset(response: Response) -> int:
+    """Return the user's offset in minutes east of UTC; 0 where it has no settings or may not read them."""
     if 400 <= response.status < 500 and response.status not in (401, 429):  # not there, or not for this user
         return 0
     with decoding(_SUBJECT):

@@ -175,3 +175,16 @@ def read_several(handler: Handler, endpoint: Endpoint, operations: Sequence[Oper
         expect(response, subject)
     answers = [part.response for part in read_batch(response) or [] if isinstance(part, Part)]
     return answers + [handler(endpoint.request(operation)) for operation in operations[len(answers) :]]
+
+
+def read_each(handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], subject: str) -> list[Response]:
+    """Return the answers as `read_several`; what may pass is asked for again by itself, to be re-sent like any read."""
+    answers = read_several(handler, endpoint, operations, subject)
+    return [
+        handler(endpoint.request(operation)) if _may_pass(answer) else answer
+        for operation, answer in zip(operations, answers, strict=True)
+    ]
+
+
+def _may_pass(answer: Response) -> bool:
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -30,7 +30,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.organization import Organization
+from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import Broken, ConnectorError, Forbidden, Rejected, Unanswered
 from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row
 from connector.ledger.store import open_ledger
@@ -50,8 +50,8 @@ class Trouble:
     sent: Counter[UUID] = field(default_factory=Counter)
     batches: list[list[UUID]] = field(default_factory=list)
 
-    def metadata(self) -> OrganizationMetadata:
-        return self.organization.metadata()
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        return self.organization.metadata(needs)
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
         return self.organization.observe(ids, activities=activities)
@@ -229,7 +229,7 @@ class Recorder:
         self._busy: Counter[UUID] = Counter()
         self._lock = threading.Lock()
 
-    def metadata(self) -> OrganizationMetadata:
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return METADATA
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:

@@ -14,7 +14,7 @@ from connector.bulk.run.runner import Run
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
-from connector.closing.organization import Organization
+from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, NotSent, SignInError
 from connector.ledger.jobs import DesiredState, ItemStatus
 from tests.bulk.dam import PATIENCE
@@ -194,8 +194,8 @@ class _Closed:
     organization: Organization
     door: threading.Event
 
-    def metadata(self) -> OrganizationMetadata:
-        return self.organization.metadata()
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        return self.organization.metadata(needs)
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
         return self.organization.observe(ids, activities=activities)
@@ -213,8 +213,8 @@ class _Trouble:
     error: ConnectorError
     times: int
 
-    def metadata(self) -> OrganizationMetadata:
-        return self.organization.metadata()
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        return self.organization.metadata(needs)
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
         self.times -= 1

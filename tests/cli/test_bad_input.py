@@ -55,9 +55,9 @@ def test_bad_input_is_answered_with_a_sentence_and_changes_nothing(
 @pytest.mark.parametrize("shape", [[], ["--json"]], ids=["for people", "for programs"])
 def test_what_the_organization_said_reaches_whoever_runs_it_but_no_result(desk: Desk, shape: list[str]) -> None:
     opportunity = desk.opportunity(drafts=1, actives=1)
-    run = desk.run("close", opportunity, "--lost", "--competitor", NOT_THERE, "--yes", *shape)
+    run = desk.run("close", opportunity, "--lost", "--drafts", "direct", "--yes", *shape)
     assert run.code == 1
-    assert f"there is no competitor {NOT_THERE}" in run.err
+    assert "0x80040216" in run.err
     assert "The organization said: " in run.err
     assert "The organization said: " not in run.out
 
@@ -87,8 +87,8 @@ def test_a_missing_privilege_is_named(desk: Desk) -> None:
     before = desk.rows()
     said = desk.run("close", desk.opportunity(drafts=1, actives=1), "--won", "--yes")
     assert said.code == 1
-    assert "prvWriteQuote" in said.err
-    assert "For support: HTTP 403, code 0x80040220, request id" in said.err
+    assert "The user lacks prvWriteQuote (to activate quote and close quote)" in said.err
+    assert "For support" not in said.err, "nothing was asked that support could look for"
     assert desk.rows() == before
 
 

@@ -30,6 +30,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
+from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.closing.record_keys import RecordKey, RecordMatch
 from connector.errors import (
     Broken,
@@ -141,7 +142,7 @@ class SmallOrganization:
 
     # --- what the connector sees ---
 
-    def metadata(self) -> OrganizationMetadata:
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return self.known
 
     def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:

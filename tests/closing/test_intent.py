@@ -34,6 +34,7 @@ from connector.ledger.jobs import JobKind
 from connector.service.mcp.tools import TOOLS
 from connector.service.operations.operation_service import wish_values
 from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
+from tests.closing.small_organization import METADATA
 
 ID = UUID("6f2c0000-0000-4000-8000-00000000abcd")
 SAMPLES: dict[FieldKind, Any] = {
@@ -136,7 +137,7 @@ def test_every_value_of_a_body_of_the_endpoint_arrives() -> None:
 
 
 def test_a_field_with_a_column_of_the_close_activity_is_written_there() -> None:
-    opportunity, quote = opportunity_close(FULL, 0), quote_close(FULL, "Closed", 0)
+    opportunity, quote = opportunity_close(FULL, METADATA), quote_close(FULL, "Closed", METADATA)
     bound = FieldKind.RECORD_NAME  # a lookup is bound under another name
     for field in PLAIN_FIELDS:
         assert field.kind is bound or not field.column or field.column in opportunity

@@ -29,7 +29,8 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.organization import Query
-from connector.closing.plan import check_reasons, plan_close, plan_reopen
+from connector.closing.plan import check_intent, plan_close
+from connector.closing.reopening import plan_reopen
 from connector.closing.report import error_data, preview_data, report_data, result_data
 from connector.closing.request import parse_request, request_values
 from connector.errors import Broken, InputError, NotConverged, NotSent, SignInAgain
@@ -434,22 +435,22 @@ def test_a_query_as_data_has_what_was_given() -> None:
 
 
 def test_reasons_are_checked_without_a_plan() -> None:
-    check_reasons(Intent(OPPORTUNITY_ID, Outcome.WON, status=3, quote_status=6), METADATA)
+    check_intent(Intent(OPPORTUNITY_ID, Outcome.WON, status=3, quote_status=6), METADATA)
     for wrong in (Intent(OPPORTUNITY_ID, Outcome.WON, status=4), Intent(OPPORTUNITY_ID, Outcome.WON, quote_status=2)):
         with pytest.raises(InputError):
-            check_reasons(wrong, METADATA)
+            check_intent(wrong, METADATA)
 
 
 def test_what_a_reason_may_be_is_told_where_it_cannot_be_what_was_named() -> None:
     twice = replace(METADATA.quote_statuses[0], value=99, state=3, labels=("Lost",))
     metadata = replace(METADATA, quote_statuses=(*METADATA.quote_statuses, twice))
     with pytest.raises(InputError) as error:
-        check_reasons(Intent(OPPORTUNITY_ID, Outcome.LOST, quote_status="lost"), metadata)
+        check_intent(Intent(OPPORTUNITY_ID, Outcome.LOST, quote_status="lost"), metadata)
     assert error.value.message == "The label 'lost' is ambiguous: the quote has 5 Lost, 99 Lost."
     assert error.value.remedy.startswith("Give the number. Valid for quote closed: 5 Lost, ")
     bare = replace(METADATA, opportunity_statuses=METADATA.opportunity_statuses[:2])
     with pytest.raises(InputError) as error:
-        check_reasons(Intent(OPPORTUNITY_ID, Outcome.LOST, status=77), bare)
+        check_intent(Intent(OPPORTUNITY_ID, Outcome.LOST, status=77), bare)
     assert error.value.message == "The opportunity has no status reason 77."
     assert error.value.remedy == "Valid for opportunity lost: none."
 

@@ -23,7 +23,8 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
-from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close, plan_reopen
+from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close
+from connector.closing.reopening import plan_reopen
 from connector.errors import InputError
 from tests.closing.small_organization import (
     METADATA,

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 from uuid import UUID
 
 from connector.handler import Request, Response
@@ -74,13 +75,21 @@ def organization(*messages: str) -> Wire:
     wire = Wire()
     wire.answers = {
         r"POST \$batch": lambda request: _batched(request, wire),
+        r"GET EntityDefinitions\?": ok({"value": []}),
         "GET EntityDefinitions": _definition,
         "GET sdkmessages": ok({"value": [{"name": name} for name in messages]}),
         "GET usersettingscollection": ok({"timezonebias": -60}),
+        r"GET systemusers\(": _privileges,
         "GET systemusers": ok({"value": [{"systemuserid": str(IMPERSONATED)}]}),
         "GET WhoAmI": ok({"UserId": str(USER), "BusinessUnitId": str(USER), "OrganizationId": str(USER)}),
     }
     return wire
+
+
+def _privileges(request: Request) -> Response:
+    """Answer that the user holds each privilege that is asked for."""
+    names = json.loads(unquote(request.url.partition("@names=")[2]))
+    return ok({"RolePrivileges": [{"PrivilegeName": name, "Depth": "Global"} for name in names]})
 
 
 def _definition(request: Request) -> Response:

@@ -41,6 +41,14 @@ _RESPONSES = {
     "RetrieveTotalRecordCountResponse": (("EntityRecordCountCollection", "mscrm.EntityRecordCountCollection"),),
     "EntityRecordCountCollection": (("Count", "Edm.Int32"), ("Keys", "Collection(Edm.String)")),
     "RetrieveUserPrivilegesResponse": (("RolePrivileges", "Collection(mscrm.RolePrivilege)"),),
+    "RetrieveUserSetOfPrivilegesByNamesResponse": (("RolePrivileges", "Collection(mscrm.RolePrivilege)"),),
+    "RetrievePrincipalAttributePrivilegesResponse": (("AttributePrivileges", "Collection(mscrm.AttributePrivilege)"),),
+    "AttributePrivilege": (
+        ("AttributeId", "Edm.Guid"),
+        ("CanCreate", "Edm.Int32"),
+        ("CanRead", "Edm.Int32"),
+        ("CanUpdate", "Edm.Int32"),
+    ),
     "RolePrivilege": (("Depth", "Edm.String"), ("PrivilegeId", "Edm.Guid"), ("PrivilegeName", "Edm.String")),
     "ColumnSet": (("AllColumns", "Edm.Boolean"), ("Columns", "Collection(Edm.String)")),
 }

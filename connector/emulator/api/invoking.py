@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from connector.emulator.api.definition_values import definition_id
 from connector.emulator.api.operation import ApiRequest, no_content, ok
 from connector.emulator.api.payload import PayloadReader, moment, read_json
 from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
@@ -16,7 +17,7 @@ from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.path import Segment, text_of
 from connector.emulator.odata.values import GUID
 from connector.emulator.rules.rule import refuse
-from connector.emulator.world.callers import privilege_id
+from connector.emulator.world.callers import Caller, privilege_id
 from connector.emulator.world.records import Ref
 from connector.emulator.world.schema import Message, Parameter, Schema, Table
 from connector.emulator.world.world import World
@@ -24,8 +25,10 @@ from connector.handler import Response
 
 Function = Callable[[ApiRequest, Mapping[str, str]], Response]
 _NO_ID = "00000000-0000-0000-0000-000000000000"
-USER_PRIVILEGES = "RetrieveUserPrivileges"
-"""The function bound to a user."""
+ATTRIBUTE_PRIVILEGES = "RetrievePrincipalAttributePrivileges"
+USER_FUNCTIONS = ("RetrieveUserPrivileges", "RetrieveUserSetOfPrivilegesByNames", ATTRIBUTE_PRIVILEGES)
+"""The functions bound to a user."""
+_ALLOWED = 4
 _ACCESS_TYPE = "Microsoft.Dynamics.CRM.EndpointAccessType"
 
 
@@ -143,13 +146,7 @@ class MessageOperations:
     def function(self, request: ApiRequest, segment: Segment, reader: PayloadReader) -> Response:
         """Answer GET of a function; raises ODataError for missing or unknown parameters."""
         request.about(segment.name)
-        arguments, used = dict(segment.pairs), set[str]()
-        for name, written in arguments.items():
-            if written.startswith("@"):
-                used.add(written)
-                if written not in request.options.aliases:
-                    raise ODataError(f"The parameter alias '{written}' has no value.")
-                arguments[name] = request.options.aliases[written]
+        arguments, used = self._written(request, segment)
         request.options.allow()
         request.options.allow_aliases(used)
         message = self._world.messages.get(segment.name)
@@ -163,6 +160,18 @@ class MessageOperations:
                 f"but ({', '.join(arguments)}) came.",
             )
         return call(request, arguments)
+
+    @staticmethod
+    def _written(request: ApiRequest, segment: Segment) -> tuple[dict[str, str], set[str]]:
+        """Return the parameters as they are written, and the aliases that stand for some."""
+        arguments, used = dict(segment.pairs), set[str]()
+        for name, written in arguments.items():
+            if written.startswith("@"):
+                used.add(written)
+                if written not in request.options.aliases:
+                    raise ODataError(f"The parameter alias '{written}' has no value.")
+                arguments[name] = request.options.aliases[written]
+        return arguments, used
 
     def _message_function(
         self, request: ApiRequest, message: Message, written: Mapping[str, str], reader: PayloadReader
@@ -178,24 +187,49 @@ class MessageOperations:
         answer = self._world.call(request.caller, message.name, arguments)
         return no_content() if answer is None else self._answer(request, message, answer)
 
-    def user_privileges(self, request: ApiRequest, user_id: str) -> Response:
-        """Answer RetrieveUserPrivileges: every privilege of the user's roles, with its depth."""
-        request.about("RetrieveUserPrivileges", "systemuser", user_id)
-        no_options(request.options)
+    def of_user(self, request: ApiRequest, user_id: str, segment: Segment) -> Response:
+        """Answer a function bound to a user: the privileges of its roles, all or by name, or its secured columns."""
+        name = segment.name.removeprefix(TYPE_PREFIX)
+        request.about(name, "systemuser", user_id)
+        message = self._world.messages[name]
+        arguments, used = self._written(request, segment)
+        request.options.allow()
+        request.options.allow_aliases(used)
+        if set(arguments) != {parameter.name for parameter in message.parameters}:
+            takes = ", ".join(parameter.name for parameter in message.parameters) or "no parameters"
+            raise ODataError(f"The function '{name}' takes {takes}.")
         self._world.check_read(request.caller, "systemuser")
         user = self._world.access.user(user_id)
+        context = {"@odata.context": request.context(TYPE_PREFIX + message.returns)}
+        if name == ATTRIBUTE_PRIVILEGES:
+            return ok(context | {"AttributePrivileges": self._attribute_privileges(user)})
+        names = user.privileges
+        if arguments:
+            names &= set(_texts(arguments["PrivilegeNames"]))
         reach = dict(user.reach)
         privileges = [
             {
-                "Depth": reach.get(name, "Global"),
-                "PrivilegeId": privilege_id(name),
+                "Depth": reach.get(privilege, "Global"),
+                "PrivilegeId": privilege_id(privilege),
                 "BusinessUnitId": user.business_unit_id,
-                "PrivilegeName": name,
+                "PrivilegeName": privilege,
             }
-            for name in sorted(user.privileges)
+            for privilege in sorted(names)
         ]
-        context = request.context("Microsoft.Dynamics.CRM.RetrieveUserPrivilegesResponse")
-        return ok({"@odata.context": context, "RolePrivileges": privileges})
+        return ok(context | {"RolePrivileges": privileges})
+
+    def _attribute_privileges(self, user: Caller) -> list[dict[str, object]]:
+        """Return what the user may do with each secured column; 4 is allowed, 0 is not (FieldPermissionType)."""
+        closed = {verb: self._world.closed_columns(user, verb) for verb in ("read", "write")}
+        return [
+            {
+                "AttributeId": definition_id(table, column),
+                "CanCreate": 0 if (table, column) in closed["write"] else _ALLOWED,
+                "CanRead": 0 if (table, column) in closed["read"] else _ALLOWED,
+                "CanUpdate": 0 if (table, column) in closed["write"] else _ALLOWED,
+            }
+            for table, column in sorted(self._world.customization.secured)
+        ]
 
     def _who_am_i(self, request: ApiRequest, _given: Mapping[str, str]) -> Response:
         # The real caller, also under impersonation (measured on a live organization).
@@ -257,7 +291,7 @@ class MessageOperations:
         return ok({"@odata.context": context, "Detail": detail})
 
     def _total_record_count(self, request: ApiRequest, arguments: Mapping[str, str]) -> Response:
-        names = [text_of(part) or part.strip('"') for part in arguments["EntityNames"].strip("[]").split(",")]
+        names = _texts(arguments["EntityNames"])
         counts = []
         for name in names:
             table = self._schema.tables.get(name)
@@ -268,6 +302,11 @@ class MessageOperations:
         context = request.context("Microsoft.Dynamics.CRM.RetrieveTotalRecordCountResponse")
         collection = {"Count": len(names), "IsReadOnly": False, "Keys": names, "Values": counts}
         return ok({"@odata.context": context, "EntityRecordCountCollection": collection})
+
+
+def _texts(written: str) -> list[str]:
+    """Return a collection of texts, in single or double quotes."""
+    return [text_of(part.strip()) or part.strip().strip('"') for part in written.strip("[]").split(",")]
 
 
 def _subject(arguments: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.emulator.api.definitions import EntityDefinitions
 from connector.emulator.api.documents import ServiceDocuments
-from connector.emulator.api.invoking import USER_PRIVILEGES, MessageOperations, bound_message
+from connector.emulator.api.invoking import USER_FUNCTIONS, MessageOperations, bound_message
 from connector.emulator.api.operation import ApiRequest
 from connector.emulator.api.payload import row_by_key
 from connector.emulator.api.plans import related_rows
@@ -198,8 +198,8 @@ class Router:
     def _bound(
         self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]
     ) -> Response:
-        if table.logical_name == "systemuser" and second.name == TYPE_PREFIX + USER_PRIVILEGES and not rest:
-            return self._user_privileges(request, table, key, second)
+        if table.logical_name == "systemuser" and second.name.removeprefix(TYPE_PREFIX) in USER_FUNCTIONS and not rest:
+            return self._of_user(request, table, key, second)
         message = bound_message(self._world, table, second.name)
         if message is None or rest:
             raise self.unknown(second.name)
@@ -212,14 +212,12 @@ class Router:
             raise refuse("row.missing", table.schema_name, key)
         return self.invoking.action(request, message, self.writing.reader(request), Ref(table.logical_name, key))
 
-    def _user_privileges(self, request: ApiRequest, table: Table, key: str, function: Segment) -> Response:
+    def _of_user(self, request: ApiRequest, table: Table, key: str, function: Segment) -> Response:
         if request.method != "GET":
             return self._wrong_verb(request)
-        if function.pairs or function.key:
-            raise ODataError(f"The function '{USER_PRIVILEGES}' has no parameters.")
         if not self._world.store.exists(table.logical_name, key):
             raise refuse("row.missing", table.schema_name, key)
-        return self.invoking.user_privileges(request, key)
+        return self.invoking.of_user(request, key, function)
 
     def _navigation(
         self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]

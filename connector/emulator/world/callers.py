@@ -31,6 +31,7 @@ CLOSING_PRIVILEGES = frozenset(
         *(f"prvRead{table}" for table in ("User", "UserSettings", "Organization", "BusinessUnit", "SdkMessage")),
         *(f"prvRead{table}" for table in ("Query", "UserQuery")),
         "prvAppendToCompetitor",
+        READ_DEFINITIONS_PRIVILEGE,
     }
 )  # fmt: skip
 """What closing needs, from the SDK's privilege tables of WinOpportunity, LoseOpportunity, CloseQuote and WinQuote."""

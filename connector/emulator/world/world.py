@@ -269,6 +269,9 @@ class World:
         if shape.bound_to and (target is None or target.table != shape.bound_to):
             raise refuse("message.unsupported", message, target.table if target else "")
         about = target or _subject(shape, arguments)
+        for value in arguments.values():
+            if isinstance(value, Mapping) and "@table" in value:
+                self._check_secured(caller, str(value["@table"]), value, "column.secured_create")
         with self._message(caller, message, about, arguments):
             if shape.pack == "project operations" and self.switches.project_operations == "background":
                 message_handlers.enqueue(self.records, caller, message, arguments, about)

@@ -1,0 +1,243 @@
+"""The extra columns of close activities against the organization's definitions: right names and values, or a sentence.
+
+A lookup may be named by its logical name or by its navigation property; the service takes the latter alone. A text is
+read as the column's own kind, and a choice may be given by its label.
+Sources: learn.microsoft.com /power-apps/developer/data-platform/webapi/associate-disassociate-entities-using-web-api
+and .../reference/attributetypecode; ranges: the references of the attribute types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple
+from uuid import UUID
+
+from connector.closing.intent import COLUMN_FIELDS, ColumnValue, Intent
+from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
+from connector.closing.values import read_row, typed_text
+from connector.errors import InputError
+
+BIND = "@odata.bind"
+_LOOKUPS = frozenset({"Lookup", "Customer", "Owner"})
+_WHOLE = {"Integer": 2**31 - 1, "BigInt": 2**63 - 1}
+_FRACTIONS: Mapping[str, Decimal] = {
+    "Decimal": Decimal(10) ** 11,
+    "Double": Decimal(10) ** 11,
+    "Money": Decimal(922337203685477),
+}
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,7})?)?(Z|[+-]\d{2}:\d{2})")
+
+
+class _Problem(ValueError):
+    """A sentence about one column, to follow its name."""
+
+
+class _ResolvedColumn(NamedTuple):
+    name: str
+    value: ColumnValue
+
+
+def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
+    """Return the intent with its extra columns as the service takes them.
+
+    Raises InputError, one sentence naming every column that the organization does not have, that cannot be set, whose
+    value does not fit, or that points at a row which is not to be seen. Columns of a table whose definitions were not
+    read stay as they are.
+    """
+    problems: list[str] = []
+    changed: dict[str, Mapping[str, ColumnValue]] = {}
+    for field in COLUMN_FIELDS:
+        columns: Mapping[str, ColumnValue] = getattr(intent, field.key)
+        definition = metadata.tables.get(field.table)
+        resolved: dict[str, ColumnValue] = {}
+        for name, value in columns.items():
+            try:
+                right = _right(definition, name, value) if definition else _ResolvedColumn(name, value)
+                _check_access(field.table, definition, right, metadata)
+            except _Problem as problem:
+                problems.append(f"{field.table}.{name}: {problem}")
+            else:
+                resolved[right.name] = right.value
+        changed[field.key] = resolved
+    if isinstance(intent.competitor_id, UUID) and ("competitors", intent.competitor_id) in metadata.absent:
+        problems.append(f"competitor: {_unseen('competitors', intent.competitor_id)}")
+    if intent.competitor_id is not None and "opportunityclose.competitorid" in metadata.unwritable:
+        problems.append("competitor: it is secured, and the user may not set it")
+    if problems:
+        raise InputError(f"{'; '.join(problems)}. Nothing was changed.", remedy="Correct that, or leave it out.")
+    if not (intent.opportunity_columns or intent.quote_columns):
+        return intent
+    opportunity, quote = (changed[field.key] for field in COLUMN_FIELDS)
+    return replace(intent, opportunity_columns=opportunity, quote_columns=quote)
+
+
+def rows_of_intent(intent: Intent) -> Iterator[RowRef]:
+    """Yield the rows that a close would point at: its competitor, and those of the lookups among its columns."""
+    if isinstance(intent.competitor_id, UUID):
+        yield "competitors", intent.competitor_id
+    for columns in (intent.opportunity_columns, intent.quote_columns):
+        for value in columns.values():
+            row = read_row(value)
+            if row is not None:
+                yield row
+
+
+def _right(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedColumn:
+    plain = name.removesuffix(BIND)
+    column = table.columns.get(plain)
+    if name != plain or column is None or column.kind in _LOOKUPS:
+        return _lookup(table, plain, value)
+    if not column.creatable:
+        raise _Problem("it cannot be set")
+    return _ResolvedColumn(name, None if value is None else _value(column, value))
+
+
+def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedColumn:
+    """Return the lookup by the navigation property that leads to the row's table."""
+    ways = [way for way in table.lookups if way.navigation == name]
+    ways = ways or [way for way in table.lookups if name.lower() in (way.column, way.navigation.lower())]
+    if not ways:
+        raise _Problem(_unknown(table, name))
+    column = table.columns.get(ways[0].column)
+    if column is not None and not column.creatable:
+        raise _Problem("it cannot be set")
+    row = read_row(value)
+    if row is None:
+        raise _Problem(f"{value!r} is not a row; write table(id), as {ways[0].entity_set or 'accounts'}(0f3c…)")
+    way = _way(ways, [way for way in table.lookups if way.column == ways[0].column], row[0])
+    return _ResolvedColumn(f"{way.navigation}{BIND}", f"/{row[0]}({row[1]})")
+
+
+def _way(named: list[LookupDefinition], all_ways: list[LookupDefinition], entity_set: str) -> LookupDefinition:
+    for ways in (named, all_ways):
+        for way in ways:
+            if not way.entity_set or way.entity_set == entity_set:
+                return way
+    raise _Problem(f"it points at {', '.join(sorted({way.entity_set for way in all_ways}))}, not at {entity_set}")
+
+
+def _unknown(table: TableDefinition, name: str) -> str:
+    names = {*table.columns, *(way.navigation for way in table.lookups)}
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.7)
+    return f"there is no such column; like it are {', '.join(close)}" if close else "there is no such column"
+
+
+def _value(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    if column.kind in _VALUES:
+        return _VALUES[column.kind](column, value)
+    return value
+
+
+def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    if not isinstance(value, str):
+        raise _Problem(f"{value!r} is not a text")
+    if column.length is not None and len(value) > column.length:
+        raise _Problem(f"it has {len(value):,} characters; at most {column.length:,} fit")
+    return value
+
+
+def _whole(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    number = _integral(_typed("int", value))
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise _Problem(f"{value!r} is not a whole number")
+    if abs(number) > _WHOLE[column.kind]:
+        raise _Problem(f"{number} is too large for it")
+    return number
+
+
+def _fraction(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    number = _typed("decimal", value)
+    if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
+        raise _Problem(f"{value!r} is not a number")
+    if abs(Decimal(str(number))) > _FRACTIONS[column.kind]:
+        raise _Problem(f"{value} is too large for it")
+    return number
+
+
+def _truth(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    truth = _typed("bool", value)
+    if not isinstance(truth, bool):
+        raise _Problem(f"{value!r} is neither true nor false")
+    return truth
+
+
+def _choice(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    text = str(_integral(value)).strip().casefold()
+    fitting = [
+        number
+        for number, labels in column.options.items()
+        if text in (str(number), *(label.strip().casefold() for label in labels))
+    ]
+    if len(fitting) == 1 and not isinstance(value, bool):
+        return fitting[0]
+    listed = ", ".join(" ".join((str(number), *labels[:1])) for number, labels in column.options.items())
+    raise _Problem(f"{value!r} is {'ambiguous' if fitting else 'not one'} of its choices: {listed or 'it has none'}")
+
+
+def _time(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        if _DAY.fullmatch(text):
+            date.fromisoformat(text)
+            return text
+        if not column.date_only and _MOMENT.fullmatch(text):
+            datetime.fromisoformat(text)
+            return text
+    except ValueError:
+        pass
+    form = "a date, as 2026-01-31" if column.date_only else "a date or a moment, as 2026-01-31T12:00:00Z"
+    raise _Problem(f"{value!r} is not {form}")
+
+
+def _id(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    try:
+        return str(UUID(str(value)))
+    except ValueError:
+        raise _Problem(f"{value!r} is not an id") from None
+
+
+_VALUES: Mapping[str, Callable[[ColumnDefinition, ColumnValue], ColumnValue]] = {
+    **dict.fromkeys(("String", "Memo"), _text),
+    **dict.fromkeys(_WHOLE, _whole),
+    **dict.fromkeys(_FRACTIONS, _fraction),
+    "Boolean": _truth,
+    "Picklist": _choice,
+    "DateTime": _time,
+    "Uniqueidentifier": _id,
+}
+"""By AttributeType; values of the others are taken as they are."""
+
+
+def _typed(kind: str, value: ColumnValue) -> ColumnValue:
+    try:
+        return typed_text(kind, value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _integral(value: ColumnValue) -> ColumnValue:
+    """Return a whole number that a spreadsheet has as 3.0 as what it is."""
+    return int(value) if isinstance(value, float | Decimal) and value == int(value) else value
+
+
+def _check_access(
+    table: str, definition: TableDefinition | None, right: _ResolvedColumn, metadata: OrganizationMetadata
+) -> None:
+    name = right.name.removesuffix(BIND)
+    ways = definition.lookups if definition else ()
+    column = next((way.column for way in ways if way.navigation == name), name)
+    if f"{table}.{column}" in metadata.unwritable:
+        raise _Problem("it is secured, and the user may not set it")
+    row = read_row(right.value)
+    if row is not None and row in metadata.absent:
+        raise _Problem(_unseen(*row))
+
+
+def _unseen(entity_set: str, row_id: UUID) -> str:
+    return f"there is no {entity_set}({row_id}) that the application user can see"

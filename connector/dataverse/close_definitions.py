@@ -1,0 +1,161 @@
+"""The definitions of the columns of close activities, and whether rows that a close points at are to be seen.
+
+Both are read when an intent first needs them, and kept as long as the rest of the metadata.
+Source: learn.microsoft.com/power-apps/developer/data-platform/webapi/query-metadata-web-api.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
+from connector.closing.organization import MetadataRequest
+from connector.dataverse.answers import decoding, expect, json_object
+from connector.dataverse.reading import Row, read_each, rows_of
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.handler import Handler, Response
+
+CLOSE_TABLES = ("opportunityclose", "quoteclose")
+
+_SUBJECT = "Reading the definitions of close activities"
+_CAST = "/Microsoft.Dynamics.CRM."
+_OPTIONS = "OptionSet($select=Options),GlobalOptionSet($select=Options)"
+_PARTS = (
+    "Attributes?$select=LogicalName,AttributeType,IsValidForCreate",
+    f"Attributes{_CAST}StringAttributeMetadata?$select=LogicalName,MaxLength",
+    f"Attributes{_CAST}MemoAttributeMetadata?$select=LogicalName,MaxLength",
+    f"Attributes{_CAST}DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior",
+    f"Attributes{_CAST}PicklistAttributeMetadata?$select=LogicalName&$expand={_OPTIONS}",
+    "ManyToOneRelationships?$select=ReferencingAttribute,ReferencedEntity,ReferencingEntityNavigationPropertyName",
+)
+_ROWS_AT_ONCE = 50
+NOT_READ = (
+    "The user may not read the definitions of the close activities (prvReadEntity), so the extra columns were not "
+    "checked."
+)
+
+
+class CloseDefinitions:
+    """Adds to metadata what some intents need of it; reads through `handler`."""
+
+    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
+        self._handler = handler
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._tables: Mapping[str, TableDefinition] | None = None
+        self._keys: dict[str, str] = {"competitors": "competitorid"}
+        self._seen: set[RowRef] = set()
+
+    def forget(self) -> None:
+        """Read everything again when it is next needed."""
+        with self._lock:
+            self._tables = None
+            self._seen.clear()
+
+    def add(self, metadata: OrganizationMetadata, needs: MetadataRequest) -> OrganizationMetadata:
+        """Return the metadata with what is needed; raises ConnectorError when that has to be read and cannot be."""
+        with self._lock:
+            tables: Mapping[str, TableDefinition] = {}
+            unchecked = metadata.unchecked
+            if needs.columns:
+                if self._tables is None:
+                    self._tables = self._read_tables()
+                tables = self._tables
+                unchecked = unchecked if tables else (*unchecked, NOT_READ)
+            absent = self._absent(needs.rows)
+        return replace(metadata, tables=tables, absent=absent, unchecked=unchecked)
+
+    def _read_tables(self) -> Mapping[str, TableDefinition]:
+        """Return the definitions by table, or nothing where this user may not read them."""
+        operations = [
+            Operation("GET", f"EntityDefinitions(LogicalName='{table}')/{part}")
+            for table in CLOSE_TABLES
+            for part in _PARTS
+        ]
+        answers = read_each(self._handler, self._endpoint, operations, _SUBJECT)
+        if any(answer.status == HTTPStatus.FORBIDDEN for answer in answers):
+            return {}
+        with decoding(_SUBJECT):
+            parts = [rows_of(json_object(answer, _SUBJECT), _SUBJECT) for answer in answers]
+            read = {
+                table: parts[number * len(_PARTS) : (number + 1) * len(_PARTS)]
+                for number, table in enumerate(CLOSE_TABLES)
+            }
+            sets = self._read_sets({str(row["ReferencedEntity"]) for part in read.values() for row in part[-1]})
+            return {
+                table: TableDefinition(_columns(part), tuple(_lookups(part[-1], sets))) for table, part in read.items()
+            }
+
+    def _read_sets(self, tables: Iterable[str]) -> Mapping[str, str]:
+        """Return the entity sets of the tables that lookups point at, and learn the primary keys."""
+        which = "%20or%20".join([f"LogicalName%20eq%20'{table}'" for table in sorted(tables)])
+        path = f"EntityDefinitions?$select=LogicalName,EntitySetName,PrimaryIdAttribute&$filter={which}"
+        answer = self._handler(self._endpoint.request(Operation("GET", path)))
+        rows = rows_of(json_object(answer, _SUBJECT), _SUBJECT)
+        self._keys |= {str(row["EntitySetName"]): str(row["PrimaryIdAttribute"]) for row in rows}
+        return {str(row["LogicalName"]): str(row["EntitySetName"]) for row in rows}
+
+    def _absent(self, rows: Iterable[RowRef]) -> frozenset[RowRef]:
+        """Return those of the rows that are not to be seen; a row of a table that is not known is not looked for."""
+        asked = sorted(row for row in set(rows) - self._seen if row[0] in self._keys)
+        absent: set[RowRef] = set()
+        for start in range(0, len(asked), _ROWS_AT_ONCE):
+            chunk = asked[start : start + _ROWS_AT_ONCE]
+            operations = [Operation("GET", f"{name}({id_})?$select={self._keys[name]}") for name, id_ in chunk]
+            answers = read_each(self._handler, self._endpoint, operations, "Looking for the rows it points at")
+            absent |= set(_missing(chunk, answers))
+            self._seen |= set(chunk) - absent
+        return frozenset(absent)
+
+
+def _missing(rows: Sequence[RowRef], answers: Sequence[Response]) -> Iterator[RowRef]:
+    for row, answer in zip(rows, answers, strict=True):
+        if answer.status in (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN):
+            yield row
+        else:
+            expect(answer, f"Looking for {row[0]}({row[1]})")
+
+
+def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
+    attributes, strings, memos, times, choices, _ = parts
+    lengths = {row["LogicalName"]: row["MaxLength"] for row in (*strings, *memos)}
+    dates = {row["LogicalName"] for row in times if (row["DateTimeBehavior"] or {}).get("Value") == "DateOnly"}
+    options = {row["LogicalName"]: _options(row) for row in choices}
+    return {
+        str(row["LogicalName"]): ColumnDefinition(
+            str(row["LogicalName"]),
+            str(row["AttributeType"]),
+            bool(row["IsValidForCreate"]),
+            lengths.get(row["LogicalName"]),
+            options.get(row["LogicalName"], {}),
+            row["LogicalName"] in dates,
+        )
+        for row in attributes
+    }
+
+
+def labels_of(label: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the texts of a label in every language, the user's own first."""
+    own = label.get("UserLocalizedLabel")
+    localized = [*([own] if own else []), *(label.get("LocalizedLabels") or [])]
+    return tuple(dict.fromkeys(str(entry["Label"]) for entry in localized if entry["Label"]))
+
+
+def _options(row: Row) -> Mapping[int, tuple[str, ...]]:
+    choice: Mapping[str, Any] = row.get("OptionSet") or row.get("GlobalOptionSet") or {}
+    return {int(option["Value"]): labels_of(option["Label"]) for option in choice.get("Options", ())}
+
+
+def _lookups(relationships: Sequence[Row], sets: Mapping[str, str]) -> Iterator[LookupDefinition]:
+    for row in relationships:
+        table = str(row["ReferencedEntity"])
+        yield LookupDefinition(
+            str(row["ReferencingEntityNavigationPropertyName"]),
+            str(row["ReferencingAttribute"]),
+            table,
+            sets.get(table, ""),
+        )
