@@ -24,10 +24,11 @@ ONLY_REASONS = MetadataRequest()
 
 def all_needs(each: Iterable[MetadataRequest]) -> MetadataRequest:
     """Return what several goals need together."""
-    needs = [one for one in each if one is not ONLY_REASONS]
+    needs = [request for request in each if request is not ONLY_REASONS]
     if not needs:
         return ONLY_REASONS
-    return MetadataRequest(any(one.columns for one in needs), frozenset().union(*(one.rows for one in needs)))
+    rows = frozenset[RowRef]().union(*(request.rows for request in needs))
+    return MetadataRequest(any(request.columns for request in needs), rows)
 
 
 class Organization(Protocol):

@@ -87,7 +87,7 @@ def between(statuses: Sequence[StatusReason], was: int, state: IntEnum, then: in
     """Return the reason of `state` to pass through from one reason to another: the default where it may be."""
     default = default_of("quote", statuses, state)
     others = sorted(status.value for status in statuses if status.state == state and status.value != default)
-    ways = (one for one in (default, *others) if may_follow(statuses, was, one) and may_follow(statuses, one, then))
+    ways = (way for way in (default, *others) if may_follow(statuses, was, way) and may_follow(statuses, way, then))
     return next(ways, default)
 
 

@@ -101,10 +101,10 @@ class CloseDefinitions:
 
     def _absent(self, rows: Iterable[RowRef]) -> frozenset[RowRef]:
         """Return those of the rows that are not to be seen; a row of a table that is not known is not looked for."""
-        asked = sorted(row for row in set(rows) - self._seen if row[0] in self._keys)
+        unknown = sorted(row for row in set(rows) - self._seen if row[0] in self._keys)
         absent: set[RowRef] = set()
-        for start in range(0, len(asked), _ROWS_AT_ONCE):
-            chunk = asked[start : start + _ROWS_AT_ONCE]
+        for start in range(0, len(unknown), _ROWS_AT_ONCE):
+            chunk = unknown[start : start + _ROWS_AT_ONCE]
             operations = [Operation("GET", f"{name}({id_})?$select={self._keys[name]}") for name, id_ in chunk]
             answers = read_each(self._handler, self._endpoint, operations, "Looking for the rows it points at")
             absent |= set(_missing(chunk, answers))

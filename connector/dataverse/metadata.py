@@ -122,15 +122,15 @@ class Metadata:
         users = [user_id_of(json_object(answer, _SUBJECT)) for answer in answers[6:]]
         opportunities = self._statuses("opportunity", answers[0], answers[1], rules)
         quotes = self._statuses("quote", answers[2], answers[3], rules)
-        told = self._ask_of(users, rules)
-        access = read_access(told[1:], rules, _SUBJECT)
+        of_user = self._ask_of(users, rules)
+        access = read_access(of_user[1:], rules, _SUBJECT)
         if self._endpoint.bypass.needs_privilege:
             self._check_bypass(users[-1])
         return OrganizationMetadata(
             opportunity_statuses=opportunities or PLATFORM_OPPORTUNITY,
             quote_statuses=quotes or PLATFORM_QUOTE,
             messages=frozenset(self._messages) & messages,
-            utc_offset_minutes=_offset(told[0]) if told else 0,
+            utc_offset_minutes=_offset(of_user[0]) if of_user else 0,
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,
             privileges=access.privileges,

@@ -81,10 +81,12 @@ def read_access(answers: Sequence[Response], rules: TableRules | None, subject: 
     held = [_held(answer, subject) for answer in (answers if of_columns is None else answers[:-1])]
     known = [names for names in held if names is not None]
     privileges = frozenset.intersection(*known) if known and len(known) == len(held) else None
-    told = () if privileges is not None else ("The user's privileges could not be read, so they were not checked.",)
+    unchecked = (
+        () if privileges is not None else ("The user's privileges could not be read, so they were not checked.",)
+    )
     if of_columns is None:
-        return UserAccess(privileges, unchecked=told)
-    return _secured(of_columns, secured, privileges, told, subject)
+        return UserAccess(privileges, unchecked=unchecked)
+    return _secured(of_columns, secured, privileges, unchecked, subject)
 
 
 def _privileges_of(user: UUID) -> Operation:
@@ -106,13 +108,13 @@ def _secured(
     answer: Response,
     secured: Mapping[UUID, str],
     privileges: frozenset[str] | None,
-    told: tuple[str, ...],
+    unchecked: tuple[str, ...],
     subject: str,
 ) -> UserAccess:
     if _is_withheld(answer):
         names = ", ".join(sorted(secured.values()))
         sentence = f"These columns are secured, and whether the user may read and set them was not checked: {names}."
-        return UserAccess(privileges, unchecked=(*told, sentence))
+        return UserAccess(privileges, unchecked=(*unchecked, sentence))
     with decoding(subject):
         rows = rows_of(json_object(answer, subject), subject, "AttributePrivileges")
         allowed = {UUID(row["AttributeId"]): row for row in rows}
@@ -120,7 +122,7 @@ def _secured(
             privileges,
             frozenset(_not_allowed(secured, allowed, "CanRead")),
             frozenset(_not_allowed(secured, allowed, "CanCreate")),
-            told,
+            unchecked,
         )
 
 
