@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from http import HTTPStatus
 
 
 class Effect(Enum):
@@ -199,7 +200,7 @@ class Throttled(ServiceError):
         *,
         retry_after: float,
         facet: str = "other",
-        status: int = 429,
+        status: int = HTTPStatus.TOO_MANY_REQUESTS,
         code: str = "",
         detail: str = "",
         request_id: str = "",

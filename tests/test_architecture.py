@@ -7,8 +7,9 @@ import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,8 @@ LARGE_FILE, LARGE_FILES = 350, 6
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
 BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said"}
 """What a variable holds is its name: `row`, `quote`, `sentence`."""
-LOCAL_NAMES_LEFT = 146
+STATUS_NUMBERS_LEFT = 40
+LOCAL_NAMES_LEFT = 156
 BANNED_ENDINGS = ("Manager", "Helper", "Processor", "Factory", "Orchestrator")
 
 FIELD_TERMS = ROOT / "tests" / "field_terms.txt"
@@ -344,6 +346,43 @@ def local_names(path: Path) -> Iterator[str]:
 def test_variables_say_what_they_hold() -> None:
     vague = [f"{name(path)}: {local}" for path in MODULES for local in local_names(path) if local in BANNED_LOCAL_NAMES]
     assert len(vague) <= LOCAL_NAMES_LEFT, vague
+
+
+def statuses_among(nodes: Iterable[ast.AST | None]) -> list[tuple[int, int]]:
+    """Return the numbers among `nodes` that are statuses of HTTP, each with its line."""
+    return [
+        (node.value, node.lineno)
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value in set(HTTPStatus)
+    ]
+
+
+def last_name(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def statuses_as_numbers(path: Path) -> Iterator[int]:
+    """Yield the lines where a status stands as a number: compared, handed in, in a table, beside the code of an error."""
+    for node in ast.walk(tree(path)):
+        numbers: list[tuple[int, int]] = []
+        if isinstance(node, ast.Compare) and any(
+            "status" in last_name(side) for side in (node.left, *node.comparators)
+        ):
+            numbers = statuses_among(ast.walk(node))
+        elif isinstance(node, ast.keyword) and node.arg and ("status" in node.arg or node.arg == "failures"):
+            numbers = statuses_among(ast.walk(node.value))
+        elif isinstance(node, ast.Call) and last_name(node.func) in {"Response", "Problem", "declined", "busy"}:
+            numbers = statuses_among(node.args[:1])
+        elif isinstance(node, ast.Dict) and len(statuses_among(node.keys)) == len(node.keys):
+            numbers = statuses_among(node.keys)
+        elif isinstance(node, ast.Tuple) and any(isinstance(getattr(part, "value", None), str) for part in node.elts):
+            numbers = [found for found in statuses_among(node.elts) if found[0] >= HTTPStatus.BAD_REQUEST]
+        yield from (line for _, line in numbers)
+
+
+def test_statuses_of_http_have_names() -> None:
+    numbers = [f"{name(path)}:{line}" for path in MODULES for line in statuses_as_numbers(path)]
+    assert len(numbers) <= STATUS_NUMBERS_LEFT, numbers
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

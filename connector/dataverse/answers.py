@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -54,26 +54,37 @@ _TOO_LARGE = re.compile(
 _NO_TELLING = ("", "0x80040216")
 _NUMBER = re.compile(r"\d[\d,]*")
 _DEADLOCK = re.compile(r"Sql Number: 1205\b|deadlock", re.IGNORECASE)
-_KINDS: dict[int, type[ServiceError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 412: Stale}
+_KINDS: dict[int, type[ServiceError]] = {
+    HTTPStatus.UNAUTHORIZED: Unauthorized,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.PRECONDITION_FAILED: Stale,
+}
 _LIMITS = {
     "count": "the service protection limit on the number of requests",
     "time": "the service protection limit on execution time",
     "concurrency": "the service protection limit on concurrent requests",
     "other": "a limit of the service",
 }
-_BY_STATUS = {
-    401: Case("the organization did not accept the token."),
-    403: Case("the user is not allowed to do this.", "Run `connector doctor`: it checks the privileges."),
-    404: Case("nothing was found at this address.", "Check DATAVERSE_URL and the id."),
-    405: Case("the organization does not allow this operation here."),
-    408: Case("the request took too long to arrive.", "Try again later.", Effect.UNKNOWN, transient=True),
-    412: Case("the record is no longer as it was read.", "Look at it again before deciding."),
+_BY_STATUS: Mapping[int, Case] = {
+    HTTPStatus.UNAUTHORIZED: Case("the organization did not accept the token."),
+    HTTPStatus.FORBIDDEN: Case(
+        "the user is not allowed to do this.", "Run `connector doctor`: it checks the privileges."
+    ),
+    HTTPStatus.NOT_FOUND: Case("nothing was found at this address.", "Check DATAVERSE_URL and the id."),
+    HTTPStatus.METHOD_NOT_ALLOWED: Case("the organization does not allow this operation here."),
+    HTTPStatus.REQUEST_TIMEOUT: Case(
+        "the request took too long to arrive.", "Try again later.", Effect.UNKNOWN, transient=True
+    ),
+    HTTPStatus.PRECONDITION_FAILED: Case(
+        "the record is no longer as it was read.", "Look at it again before deciding."
+    ),
 }
 
 
 def expect(response: Response, subject: str) -> Response:
     """Return `response` if it is a success; else raise what `error_from` makes of it."""
-    if 200 <= response.status < 300:
+    if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
         return response
     raise error_from(response, subject)
 
@@ -88,7 +99,7 @@ def error_from(response: Response, subject: str) -> ServiceError:
     case = _case(response.status, body)
     request_id = service_request_id(response)
     facet = error_codes.FACETS.get(body.code)
-    if facet is not None or response.status == 429:  # Too Many Requests
+    if facet is not None or response.status == HTTPStatus.TOO_MANY_REQUESTS:  # Too Many Requests
         return _throttled(response, body, facet or "other", subject)
     kind = _kind(response.status, case)
     error = kind(
@@ -171,7 +182,7 @@ def json_object(response: Response, subject: str) -> dict[str, Any]:
 
 
 def _kind(status: int, case: Case) -> type[ServiceError]:
-    if status >= 500:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Broken
     return _KINDS.get(status) or case.kind or Rejected
 
@@ -229,7 +240,9 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
         return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}."
     if body.code == "0x80040217" and (row := _ROW_MISSING.match(body.detail)):
         return f"there is no {row[1].lower()} {row[2]}{code}."
-    if response.status == 401 and (tenant := _AUTHORITY.search(response.header("www-authenticate") or "")):
+    if response.status == HTTPStatus.UNAUTHORIZED and (
+        tenant := _AUTHORITY.search(response.header("www-authenticate") or "")
+    ):
         return f"the organization did not accept the token; it signs in with tenant {tenant[1]}."
     if body.origin.plug_in and body.code in error_codes.RULES:
         solution = f" of the solution {body.origin.solution}" if body.origin.solution else ""
@@ -239,7 +252,7 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
 
 
 def _remedy(response: Response, case: Case) -> str:
-    if response.status != 401 or case.remedy:
+    if response.status != HTTPStatus.UNAUTHORIZED or case.remedy:
         return case.remedy
     return "Check that DATAVERSE_TENANT_ID is the organization's tenant and DATAVERSE_URL its address."
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from connector.dataverse.webapi import SERVICE_PATH, Operation
 from connector.errors import InputError
@@ -43,7 +44,7 @@ class Part:
 
     def succeeds_as(self, number: int) -> bool:
         """Return whether this is the success of the operation that was sent with that number."""
-        return 200 <= self.response.status < 300 and self.content_id in (None, number)
+        return HTTPStatus.OK <= self.response.status < HTTPStatus.MULTIPLE_CHOICES and self.content_id in (None, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def _fate(answer: Part | SetAnswer, first: int, size: int) -> Applied | Refused 
     if any(index is not None and not 0 <= index < size for index in indexes):
         return Missing()
     for part, index in zip(parts, indexes, strict=True):
-        if part.response.status >= 400:
+        if part.response.status >= HTTPStatus.BAD_REQUEST:
             return Refused(part.response, index)
     return Missing()
 

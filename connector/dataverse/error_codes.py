@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import MappingProxyType
 
 from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale, StateConflict, TooLarge
@@ -217,9 +218,9 @@ NAMES: Mapping[str, str] = MappingProxyType(
 """Codes by the name in `ApiExceptionMessageName`, for answers whose code is empty."""
 
 TEXTS: tuple[tuple[int, str, str], ...] = (
-    (404, "does not exist", "0x80040217"),
-    (412, "the version of the existing record", "0x80060882"),
-    (412, "matching key values already exists", "0x80040237"),
+    (HTTPStatus.NOT_FOUND, "does not exist", "0x80040217"),
+    (HTTPStatus.PRECONDITION_FAILED, "the version of the existing record", "0x80060882"),
+    (HTTPStatus.PRECONDITION_FAILED, "matching key values already exists", "0x80040237"),
 )
 """Status, text and code of the answers that older releases sent with an empty code."""
 

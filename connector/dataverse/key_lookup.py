@@ -7,6 +7,7 @@ Sources: learn.microsoft.com/power-apps/developer/data-platform/webapi/query/fil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from itertools import islice
 from urllib.parse import quote
 from uuid import UUID
@@ -109,7 +110,7 @@ class RecordLookup:
         path = f"EntityDefinitions(LogicalName='{table}')/Attributes(LogicalName='{column.lower()}')"
         operation = Operation("GET", f"{path}?$select=LogicalName,AttributeType,IsValidForRead")
         response = self._handler(self._endpoint.request(operation))
-        if response.status == 404:
+        if response.status == HTTPStatus.NOT_FOUND:
             raise InputError(
                 f"The table {table} has no column {column}.", remedy="Give the logical name, as new_legacyid."
             ) from error_from(response, _SUBJECT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.closing.model import CloseActivity, Opportunity, Quote, Snapshot
@@ -51,7 +52,7 @@ class Observation:
         subject = f"Reading opportunity {opportunity_id}"
         operation = webapi.read_opportunity(opportunity_id, work_based=work_based)
         response = self._handler(self._endpoint.request(operation, opportunity_id))
-        if response.status == 404:
+        if response.status == HTTPStatus.NOT_FOUND:
             error = error_from(response, subject)
             if error.code == _NO_SUCH_ROW:
                 return []

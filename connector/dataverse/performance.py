@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import assert_never
 
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
@@ -134,7 +135,7 @@ class Performance:
             half = len(work) // 2
             return self._performed(work[:half]) + self._performed(work[half:])
         error: ConnectorError = error_from(response, "Sending a batch")
-        if 200 <= response.status < 300:
+        if HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:
             error = _no_answer("Sending a batch")
         return [_spread(plan, error, _sent_as(request)) for plan in plans]
 

@@ -11,6 +11,7 @@ import io
 import ssl
 import threading
 import time
+from http import HTTPStatus
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -73,7 +74,7 @@ class _FinalResponse(http.client.HTTPResponse):
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM):
             version, status, reason = super()._read_status()  # type: ignore[misc]  # private, as begin() is not to be copied
-            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+            if not HTTPStatus.CONTINUE <= status < HTTPStatus.OK or status == http.client.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise http.client.BadStatusLine("interim answers without end")

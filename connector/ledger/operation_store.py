@@ -316,8 +316,8 @@ def _texts(operation: StoredOperation) -> list[str]:
     return [*ids, *map(str, [*known, *(options.get(n, "") for n in ("run_id", "correlation")), report.get("name", "")])]
 
 
-_JOB_WIDTH = 12
-_RECORD_WIDTH = 11
+_JOB_WIDTH = len(JOB_COLUMNS.split(","))
+_RECORD_WIDTH = len(RECORD_COLUMNS.split(","))
 
 
 def _prefixed(query: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
@@ -310,7 +311,11 @@ def read_metadata_stamp(handler: Handler, endpoint: Endpoint) -> str:
 
 def _refused(error: ServiceError) -> str:
     """Return why a section could not be read; raises what is no refusal of it: limits, trouble, a lost sign-in."""
-    if isinstance(error, Throttled | Unauthorized) or error.effect is not Effect.NONE or error.status >= 500:
+    if (
+        isinstance(error, Throttled | Unauthorized)
+        or error.effect is not Effect.NONE
+        or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    ):
         raise error
     detail = " ".join(error.detail.split())
     privilege = next((word.strip(" ,.'") for word in detail.split() if word.startswith("prv")), "")

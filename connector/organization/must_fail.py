@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.dataverse.answers import error_from
@@ -60,7 +61,11 @@ def ask_set(
     response = handler(endpoint.batch(body, boundary, correlation))
     answers = read_batch(response)
     if answers is None:
-        raise error_from(response, _SUBJECT) if response.status >= 400 else Unanswered(f"{_SUBJECT}: no answer came.")
+        raise (
+            error_from(response, _SUBJECT)
+            if response.status >= HTTPStatus.BAD_REQUEST
+            else Unanswered(f"{_SUBJECT}: no answer came.")
+        )
     (fate,) = match_change_sets(answers, [len(parts)])
     if isinstance(fate, Applied):
         raise NotFailed(f"{_SUBJECT}: nothing failed, so what it asked may have been done.")

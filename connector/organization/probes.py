@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.closing.model import (
@@ -157,7 +158,11 @@ class Probes:
                 ask_set(self._handler, self._endpoint, [impossible(self._endpoint)] * size)
             except ServiceError as error:
                 code = error.code
-                if not 400 <= error.status < 500 or error.status in (401, 403, 429):
+                if not HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR or error.status in (
+                    HTTPStatus.UNAUTHORIZED,
+                    HTTPStatus.FORBIDDEN,
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                ):
                     raise
             else:
                 return AnswerFact(question="parts", value=str(size + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.dataverse.answers import decoding, expect
@@ -77,6 +78,6 @@ class SampleRecords:
     def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
         operation = Operation(method, path, json.dumps(body) if body is not None else "")
         response = self._handler(self._endpoint.request(operation))
-        if response.status >= 300:
+        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             expect(response, _SUBJECT)
             raise Unanswered(f"{_SUBJECT}: {path} was answered with {response.status}.")

@@ -10,14 +10,18 @@ import os
 import socket
 import threading
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import FrameType
 from typing import Any, ClassVar
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_REFUSALS = {408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+_REFUSALS: Mapping[int, bytes] = {
+    HTTPStatus.REQUEST_TIMEOUT: b"Request Timeout",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: b"Request Header Fields Too Large",
+}
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):

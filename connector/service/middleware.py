@@ -16,6 +16,7 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -174,7 +175,9 @@ class RequestMiddleware:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                if exchange.status == 401 and self._metadata:  # RFC 9728: where to find out how to sign in
+                if (
+                    exchange.status == HTTPStatus.UNAUTHORIZED and self._metadata
+                ):  # RFC 9728: where to find out how to sign in
                     message["headers"] = [(n, self._with_metadata(n, v)) for n, v in message["headers"]]
                 message["headers"] = [*message["headers"], *exchange.added]
             await send(message)
@@ -213,7 +216,11 @@ class RequestMiddleware:
         exchange.added += [(name.lower().encode(), value.encode()) for name, value in allowance.headers.items()]
         if allowance.wait:
             raise RequestRefused(
-                Problem(429, "too_many_requests", "This connection has sent too many requests in a minute.")
+                Problem(
+                    HTTPStatus.TOO_MANY_REQUESTS,
+                    "too_many_requests",
+                    "This connection has sent too many requests in a minute.",
+                )
             )
 
     async def _whole(self, receive: Receive, exchange: _Exchange) -> Receive:
@@ -250,7 +257,7 @@ class RequestMiddleware:
 
 
 UNFORESEEN = Problem(
-    500,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
     "unforeseen",
     "The endpoint failed in a way it did not foresee. Send the request again: nothing is done twice. If it happens "
     "again, give support the correlation id.",
@@ -262,12 +269,14 @@ _LATE = busy(
 )
 _HANG_UP = {"Connection": "close"}
 """What is left of a body that was not read to its end is no next request."""
-_SLOW = Problem(408, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP)
+_SLOW = Problem(
+    HTTPStatus.REQUEST_TIMEOUT, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP
+)
 
 
 def _too_large(limit: int) -> Problem:
     sentence = f"The request has more than the {limit} bytes that are accepted."
-    return Problem(413, "too_large", sentence, headers=_HANG_UP)
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", sentence, headers=_HANG_UP)
 
 
 def _exchange_of(scope: MutableMapping[str, Any], now: float) -> _Exchange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import MappingProxyType
 
 from connector.errors import (
@@ -34,22 +35,22 @@ RETRY_AFTER = 10
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 TITLES: Mapping[int, str] = {
-    303: "Sign in",
-    400: "The request is wrong",
-    401: "Not signed in",
-    403: "Not allowed",
-    404: "Not there",
-    405: "Not this way",
-    408: "Too slow",
-    409: "In the way",
-    412: "Changed meanwhile",
-    413: "Too large",
-    415: "Not JSON",
-    421: "Not this host",
-    422: "Key used before",
-    429: "Too many requests",
-    500: "Not foreseen",
-    503: "Not available",
+    HTTPStatus.SEE_OTHER: "Sign in",
+    HTTPStatus.BAD_REQUEST: "The request is wrong",
+    HTTPStatus.UNAUTHORIZED: "Not signed in",
+    HTTPStatus.FORBIDDEN: "Not allowed",
+    HTTPStatus.NOT_FOUND: "Not there",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Not this way",
+    HTTPStatus.REQUEST_TIMEOUT: "Too slow",
+    HTTPStatus.CONFLICT: "In the way",
+    HTTPStatus.PRECONDITION_FAILED: "Changed meanwhile",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Not JSON",
+    HTTPStatus.MISDIRECTED_REQUEST: "Not this host",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Key used before",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Not foreseen",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Not available",
 }
 
 
@@ -67,7 +68,10 @@ class Problem:
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status in {408, 429} or self.status >= 500
+        return (
+            self.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+            or self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        )
 
     def body(self, instance: str, correlation_id: str) -> dict[str, object]:
         """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`."""
@@ -110,17 +114,17 @@ def busy(status: int, code: str, message: str, seconds: float) -> Problem:
 
 
 _STATUS: tuple[tuple[type[ConnectorError], int, str], ...] = (
-    (InputError, 400, "invalid_request"),
-    (Unauthorized, 403, "organization_sign_in_refused"),
-    (Forbidden, 403, "organization_forbids"),
-    (NotFound, 404, "not_found"),
-    (Stale, 412, "changed_meanwhile"),
-    (Malformed, 400, "invalid_request"),
-    (Rejected, 409, "organization_refused"),
-    (Throttled, 429, "organization_busy"),
-    (Broken, 503, "organization_unavailable"),
-    (TransportError, 503, "organization_unreachable"),
-    (LedgerError, 503, "store_unavailable"),
+    (InputError, HTTPStatus.BAD_REQUEST, "invalid_request"),
+    (Unauthorized, HTTPStatus.FORBIDDEN, "organization_sign_in_refused"),
+    (Forbidden, HTTPStatus.FORBIDDEN, "organization_forbids"),
+    (NotFound, HTTPStatus.NOT_FOUND, "not_found"),
+    (Stale, HTTPStatus.PRECONDITION_FAILED, "changed_meanwhile"),
+    (Malformed, HTTPStatus.BAD_REQUEST, "invalid_request"),
+    (Rejected, HTTPStatus.CONFLICT, "organization_refused"),
+    (Throttled, HTTPStatus.TOO_MANY_REQUESTS, "organization_busy"),
+    (Broken, HTTPStatus.SERVICE_UNAVAILABLE, "organization_unavailable"),
+    (TransportError, HTTPStatus.SERVICE_UNAVAILABLE, "organization_unreachable"),
+    (LedgerError, HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable"),
 )
 """What each kind of failure is for a caller; see table 3.5 of the README's error catalogue."""
 
@@ -134,9 +138,16 @@ def of_error(error: ConnectorError) -> Problem:
         error = error.last
     if isinstance(error, SignInError):
         return _sign_in(error)
-    status, code = next(((status, code) for kind, status, code in _STATUS if isinstance(error, kind)), (503, "failed"))
+    status, code = next(
+        ((status, code) for kind, status, code in _STATUS if isinstance(error, kind)),
+        (HTTPStatus.SERVICE_UNAVAILABLE, "failed"),
+    )
     seconds = error.retry_after if isinstance(error, Throttled) else RETRY_AFTER
-    wait = {"Retry-After": str(max(1, round(seconds + 0.499)))} if status in {429, 503} else {}
+    wait = (
+        {"Retry-After": str(max(1, round(seconds + 0.499)))}
+        if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+        else {}
+    )
     return Problem(status, code, str(error), _ids(error), wait)
 
 
@@ -144,8 +155,13 @@ def _sign_in(error: SignInError) -> Problem:
     if error.transient:
         return busy(503, "sign_in_unavailable", str(error), RETRY_AFTER)
     if isinstance(error, SignInAgain):
-        return Problem(401, "sign_in_again", f"{error.message} {SIGN_IN_AGAIN}", headers=challenge(error.claims))
-    return Problem(403, "organization_sign_in_failed", str(error))
+        return Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "sign_in_again",
+            f"{error.message} {SIGN_IN_AGAIN}",
+            headers=challenge(error.claims),
+        )
+    return Problem(HTTPStatus.FORBIDDEN, "organization_sign_in_failed", str(error))
 
 
 def challenge(claims: str = "") -> dict[str, str]:

@@ -1,15 +1,14 @@
 """Where to sign in for an organization: the clouds, what a 401 challenge announces, and whether that may be believed.
 
 Two forms of the challenge are known: `Bearer authorization_uri=https://login.../TENANT/oauth2/authorize,
-resource_id=https://org.../` (unquoted, comma separated; code of Microsoft's .NET ServiceClient) and the claims
-challenge of continuous access evaluation, `Bearer realm="", error="insufficient_claims", claims="<base64 JSON>"`
-(Microsoft Learn, "Claims challenge").
+resource_id=https://org.../` (unquoted; code of Microsoft's .NET ServiceClient) and the claims challenge of continuous
+access evaluation, `Bearer realm="", error="insufficient_claims", claims="<base64 JSON>"` (Microsoft Learn, "Claims
+challenge").
 
 Sources of the clouds: Microsoft Learn, "Datacenter regions" and "Dataverse for US Government"; the discovery
-endpoints of Microsoft's .NET ServiceClient for DoD and the sovereign hosts. The documents place GCC (`crm9`) on the
-public sign-in service, yet a public test vector shows a `crm9` host that names the government one, so that cloud
-accepts both: what the organization itself announces in its 401 challenge is used, and this table only says whether
-that may be believed.
+endpoints of that ServiceClient. The documents place GCC (`crm9`) on the public sign-in service, yet a public test
+vector shows a `crm9` host that names the government one, so that cloud accepts both: what the organization announces
+is used, and this table only says whether that may be believed.
 """
 
 from __future__ import annotations

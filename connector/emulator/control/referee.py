@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from connector.emulator.http.exchange import OperationResult
@@ -100,7 +101,7 @@ class Referee:
             if key in self._closed:
                 repeated = True
                 self._note("repeated_close", user, f"#{number} {key}")
-            elif operation.status < 300:
+            elif operation.status < HTTPStatus.MULTIPLE_CHOICES:
                 self._closed[key] = None
                 if len(self._closed) > 10_000:  # bounds memory
                     del self._closed[next(iter(self._closed))]

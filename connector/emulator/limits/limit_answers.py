@@ -20,14 +20,17 @@ from connector.handler import Request, Response
 JSON_TYPE = ("Content-Type", "application/json; odata.metadata=minimal")
 
 _FAILURES: Mapping[int, tuple[str, str]] = {
-    500: ("0x80040216", "An unexpected error occurred."),
-    503: ("0x8004a001", "The server is busy and the request was not completed. Try again later."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("0x80040216", "An unexpected error occurred."),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "0x8004a001",
+        "The server is busy and the request was not completed. Try again later.",
+    ),
 }
 _NAMES: Mapping[int, str] = {
-    500: "Internal Server Error",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "Internal Server Error",
+    HTTPStatus.BAD_GATEWAY: "Bad Gateway",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Service Unavailable",
+    HTTPStatus.GATEWAY_TIMEOUT: "Gateway Timeout",
 }
 
 
@@ -68,7 +71,7 @@ def failure(fault: Fault) -> Response:
         return Response(status)
     if fault.form == "message":
         return json_response(status, {"Message": "An error has occurred."})
-    code, message = _FAILURES.get(status, _FAILURES[500])
+    code, message = _FAILURES.get(status, _FAILURES[HTTPStatus.INTERNAL_SERVER_ERROR])
     return _error(status, code, message)
 
 

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID, uuid5
@@ -223,7 +224,9 @@ class LogicContext:
 
     # --- ending it -----------------------------------------------------------------------------------------------
 
-    def abort(self, text: str, code: str = "0x80040265", status: int = 400, trace: str = "") -> NoReturn:
+    def abort(
+        self, text: str, code: str = "0x80040265", status: int = HTTPStatus.BAD_REQUEST, trace: str = ""
+    ) -> NoReturn:
         """End the message with the plug-in's own sentence."""
         self.trace(trace)
         raise self._note(Refused(status, code.lower(), text, "plugin.abort"))

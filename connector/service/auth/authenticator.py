@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 
@@ -48,7 +49,9 @@ class Authenticator:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             message = "Sign in: the request carries no bearer token."
-            raise RequestRefused(Problem(401, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"}))
+            raise RequestRefused(
+                Problem(HTTPStatus.UNAUTHORIZED, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"})
+            )
         return self._by_token(token.strip())
 
     def _by_key(self, key: str) -> Caller:

@@ -7,6 +7,7 @@ can change (upn, email, preferred_username, unique_name) decide nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from connector.clock import Clock
@@ -133,12 +134,12 @@ def _wrong_audience(claims: Mapping[str, Any], admission: Admission) -> str:
 def unauthorized(code: str, message: str) -> RequestRefused:
     """Return the 401 that says why, in the header of RFC 6750 too."""
     challenge = f'Bearer error="invalid_token", error_description="{message}"'
-    return RequestRefused(Problem(401, code, message, headers={"WWW-Authenticate": challenge}))
+    return RequestRefused(Problem(HTTPStatus.UNAUTHORIZED, code, message, headers={"WWW-Authenticate": challenge}))
 
 
 def forbidden(code: str, message: str) -> RequestRefused:
     """Return the 403 that says why."""
-    return RequestRefused(Problem(403, code, message))
+    return RequestRefused(Problem(HTTPStatus.FORBIDDEN, code, message))
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

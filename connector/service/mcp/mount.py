@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from anyio import TASK_STATUS_IGNORED, Event, Lock, create_task_group, to_thread
@@ -71,7 +72,9 @@ class _ToolEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._check(scope)
         if self._group is None:
-            await Response(status_code=503, headers={"Retry-After": "5"})(scope, receive, send)
+            await Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "5"})(
+                scope, receive, send
+            )
             return
         async with self._making:
             sessions = self._sessions or await self._group.start(self._serve)

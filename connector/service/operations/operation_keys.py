@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.closing.identity import natural_key
@@ -92,10 +93,14 @@ def run_of(headers: Mapping[str, str]) -> str:
 def _given(header: str | None, field: str | None) -> str | None:
     from_header, from_body = _unquoted(header), _unquoted(field)
     if from_header and from_body and from_header != from_body:
-        raise declined(400, "two_keys", "The header and the body name different idempotency keys. Give one.")
+        raise declined(
+            HTTPStatus.BAD_REQUEST, "two_keys", "The header and the body name different idempotency keys. Give one."
+        )
     key = from_header or from_body
     if key and (len(key) > LONGEST_KEY or not key.isprintable()):
-        raise declined(400, "key_malformed", f"An idempotency key has 1 to {LONGEST_KEY} printable characters.")
+        raise declined(
+            HTTPStatus.BAD_REQUEST, "key_malformed", f"An idempotency key has 1 to {LONGEST_KEY} printable characters."
+        )
     return key
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -40,15 +41,15 @@ _DONE = frozenset(
     {ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE}
 )
 _FINAL: Mapping[str, tuple[int, str]] = {
-    "InputError": (400, "invalid_request"),
-    "NotFound": (404, "not_found"),
-    "Forbidden": (403, "organization_forbids"),
-    "Unauthorized": (403, "organization_sign_in_refused"),
-    "SignInAgain": (401, "sign_in_again"),
-    "SignInError": (403, "organization_sign_in_failed"),
-    "Stale": (412, "changed_meanwhile"),
-    "Malformed": (400, "invalid_request"),
-    "Rejected": (409, "organization_refused"),
+    "InputError": (HTTPStatus.BAD_REQUEST, "invalid_request"),
+    "NotFound": (HTTPStatus.NOT_FOUND, "not_found"),
+    "Forbidden": (HTTPStatus.FORBIDDEN, "organization_forbids"),
+    "Unauthorized": (HTTPStatus.FORBIDDEN, "organization_sign_in_refused"),
+    "SignInAgain": (HTTPStatus.UNAUTHORIZED, "sign_in_again"),
+    "SignInError": (HTTPStatus.FORBIDDEN, "organization_sign_in_failed"),
+    "Stale": (HTTPStatus.PRECONDITION_FAILED, "changed_meanwhile"),
+    "Malformed": (HTTPStatus.BAD_REQUEST, "invalid_request"),
+    "Rejected": (HTTPStatus.CONFLICT, "organization_refused"),
 }
 CANCELED_SENTENCE = "The operation was canceled before it changed anything."
 CANCELED_LATER = (
@@ -182,19 +183,19 @@ def _result(operation: StoredOperation, report: Mapping[str, Any]) -> CloseResul
 
 def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     if was_canceled(operation):
-        return Problem(409, "canceled", _message(operation), operation_id=operation.job.name)
+        return Problem(HTTPStatus.CONFLICT, "canceled", _message(operation), operation_id=operation.job.name)
     details = tuple(
         ErrorDetail(code=quote.result, message=quote.message or _plainly(quote.result), target=str(quote.quote_id))
         for quote in quote_results(_steps(report))
     )
     error: Mapping[str, object] = report.get("error") or {}
     if error:
-        status, code = _FINAL.get(str(error.get("kind")), (409, "not_finished"))
+        status, code = _FINAL.get(str(error.get("kind")), (HTTPStatus.CONFLICT, "not_finished"))
         ids = {name: error.get(key) for name, key in _IDS.items()} | {"organization_said": _said(operation, report)}
         details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids.items() if text)
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
-        status = 412 if code == "plan_changed" else 409
+        status = HTTPStatus.PRECONDITION_FAILED if code == "plan_changed" else HTTPStatus.CONFLICT
     message, asks = _message(operation), dict[str, str]()
     if code == "sign_in_again":
         message, asks = f"{message} {SIGN_IN_AGAIN}", challenge(_text(error, "claims"))

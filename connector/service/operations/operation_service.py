@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from uuid import UUID
 
 from connector.clock import Clock
@@ -109,7 +110,9 @@ class OperationService:
                 operation, new = self.operations.accept(name, asked)
             except KeyReused:
                 raise declined(
-                    422, "key_reused", "The idempotency key was used before for another request. Use another key."
+                    HTTPStatus.UNPROCESSABLE_ENTITY,
+                    "key_reused",
+                    "The idempotency key was used before for another request. Use another key.",
                 ) from None
             if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
                 break
@@ -120,7 +123,9 @@ class OperationService:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
         operation = self.operations.find(operation_id)
         if operation is None or (caller is not None and not may_see(caller, operation)):
-            raise declined(404, "operation_unknown", "There is no such operation, or its address has expired.")
+            raise declined(
+                HTTPStatus.NOT_FOUND, "operation_unknown", "There is no such operation, or its address has expired."
+            )
         return operation
 
     def cancel(self, operation_id: str, caller: Caller) -> StoredOperation:
@@ -129,7 +134,7 @@ class OperationService:
         if not self.operations.cancel(operation_id, _source(operation, caller)):
             raise RequestRefused(
                 Problem(
-                    409,
+                    HTTPStatus.CONFLICT,
                     "too_late",
                     "The operation has begun or has ended, so it cannot be canceled. Reopen the opportunity instead.",
                     operation_id=operation_id,
@@ -141,7 +146,7 @@ class OperationService:
         """Put a failed or refused operation back to be done; raises RequestRefused (409) for one that is neither."""
         operation = self.find(operation_id, caller)
         if operation.record.status not in RETRIED:
-            raise declined(409, "not_failed", "The operation has not failed, so it is not tried again.")
+            raise declined(HTTPStatus.CONFLICT, "not_failed", "The operation has not failed, so it is not tried again.")
         self.ledger.retry(operation_id, RETRIED)
         opportunity, source = operation.record.opportunity_id, _source(operation, caller)
         self.ledger.audit.write(AuditEntry("retried", opportunity, source, operation_id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query
@@ -65,17 +66,20 @@ TopQuery = Annotated[Annotated[int, Field(ge=1, le=200)],
     Query(alias="top", title="Top", description="How many operations to list at most.")]  # fmt: skip
 
 FAILURES: Mapping[int, str] = {
-    400: "The request is malformed, or names a status reason or column that the organization does not have.",
-    401: "The token is missing, expired or not for this endpoint. Sign in to the connection again.",
-    403: "The tenant, application or user is not allowed to do this.",
-    404: "There is no such record, or the signed-in user may not see it.",
-    409: "The record stands in the way: it is closed with the other outcome, or a quote forbids the close.",
-    412: "The plan is no longer the one that was approved. Make a new plan.",
-    413: "The request is larger than the endpoint accepts.",
-    422: "The idempotency key was used before for another request.",
-    429: "Too many requests. Send it again after the seconds in Retry-After.",
-    500: "The endpoint failed in a way it did not foresee. The request may be sent again.",
-    503: "The organization or the endpoint is unavailable. Send it again after the seconds in Retry-After.",
+    HTTPStatus.BAD_REQUEST: "The request is malformed, or names a status reason or column that the organization "
+    "does not have.",
+    HTTPStatus.UNAUTHORIZED: "The token is missing, expired or not for this endpoint. Sign in to the connection again.",
+    HTTPStatus.FORBIDDEN: "The tenant, application or user is not allowed to do this.",
+    HTTPStatus.NOT_FOUND: "There is no such record, or the signed-in user may not see it.",
+    HTTPStatus.CONFLICT: "The record stands in the way: it is closed with the other outcome, or a quote forbids "
+    "the close.",
+    HTTPStatus.PRECONDITION_FAILED: "The plan is no longer the one that was approved. Make a new plan.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request is larger than the endpoint accepts.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The idempotency key was used before for another request.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests. Send it again after the seconds in Retry-After.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The endpoint failed in a way it did not foresee. The request may be sent again.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The organization or the endpoint is unavailable. Send it again after the seconds "
+    "in Retry-After.",
 }
 """What each status means, whatever the operation; the body is `ErrorResponse`."""
 
@@ -113,7 +117,7 @@ class OperationSpec:
     description: str
     answer: type[BaseModel] | None
     body: type[BaseModel] | None = None
-    status: int = 200
+    status: int = HTTPStatus.OK
     waits: bool = False
     failures: tuple[int, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -127,19 +131,28 @@ class OperationSpec:
     @property
     def responses(self) -> dict[int | str, dict[str, Any]]:
         """Return every answer but the successful one, and the headers of that."""
-        found: dict[int | str, dict[str, Any]] = {}
-        if self.status == _CREATED:
-            found[_CREATED] = {"headers": _SUBSCRIBED_HEADERS}
+        answers: dict[int | str, dict[str, Any]] = {}
+        if self.status == HTTPStatus.CREATED:
+            answers[HTTPStatus.CREATED] = {"headers": _SUBSCRIBED_HEADERS}
         if self.waits:
-            found[202] = {"description": "It is still running: ask again at the location.", "headers": _WAIT_HEADERS}
+            answers[HTTPStatus.ACCEPTED] = {
+                "description": "It is still running: ask again at the location.",
+                "headers": _WAIT_HEADERS,
+            }
         for status in sorted({*self.failures, *_ALWAYS}):
-            found[status] = {"description": FAILURES[status], "model": ErrorResponse}
-        return found
+            answers[status] = {"description": FAILURES[status], "model": ErrorResponse}
+        return answers
 
 
-_CREATED, _NO_CONTENT = 201, 204
 _INTERNAL = {"x-ms-visibility": "internal"}
-_WRITE = (400, 404, 409, 412, 413, 422)
+_READ = (HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND)
+_WRITE = (
+    *_READ,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.PRECONDITION_FAILED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
 
 _TABLE = (
     OperationSpec("CloseOpportunity", "POST", "/opportunities/{id}/close", "Close an opportunity with its quotes",
@@ -149,7 +162,7 @@ _TABLE = (
         extra={"x-ms-visibility": "important", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True}),
     OperationSpec("PlanClose", "POST", "/opportunities/{id}/plan", "Plan the close of an opportunity",
         "This operation tells what closing the opportunity would do now, and changes nothing.",
-        PlanResult, PlanBody, failures=(400, 404, 413),
+        PlanResult, PlanBody, failures=(*_READ, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
         extra={"x-ms-visibility": "important", "x-ms-safe-operation": True}),
     OperationSpec("ReopenOpportunity", "POST", "/opportunities/{id}/reopen", "Reopen an opportunity",
         "This operation opens a closed opportunity again and puts the quotes closed through this connector back to "
@@ -158,31 +171,34 @@ _TABLE = (
         extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True}),
     OperationSpec("GetOpportunity", "GET", "/opportunities/{id}", "Get an opportunity with its quotes",
         "This operation reads an opportunity and all its quotes as they stand.",
-        OpportunityView, failures=(400, 404)),
+        OpportunityView, failures=_READ),
     OperationSpec("ListStatusReasons", "GET", "/status-reasons", "List status reasons",
         "This operation lists the status reasons of the organization that fit an outcome.",
-        StatusReasons, failures=(400,), extra=_INTERNAL),
+        StatusReasons, failures=(HTTPStatus.BAD_REQUEST,), extra=_INTERNAL),
     OperationSpec("GetCloseColumns", "GET", "/close-columns", "Get the custom close columns",
         "This operation tells which columns of its own the organization has on a close activity.",
-        CloseColumns, failures=(400,), extra=_INTERNAL),
+        CloseColumns, failures=(HTTPStatus.BAD_REQUEST,), extra=_INTERNAL),
     OperationSpec("GetOperation", "GET", "/operations/{id}", "Get the result of an operation",
         "This operation waits for an operation that was accepted and gives its result.",
-        CloseResult, waits=True, failures=(400, 404, 409, 412), extra={"x-ms-visibility": "advanced"}),
+        CloseResult, waits=True, failures=(*_READ, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+        extra={"x-ms-visibility": "advanced"}),
     OperationSpec("ListOperations", "GET", "/operations", "List operations",
         "This operation lists the operations of the signed-in user, the latest first.",
-        OperationList, failures=(400,), extra={"x-ms-visibility": "advanced"}),
+        OperationList, failures=(HTTPStatus.BAD_REQUEST,), extra={"x-ms-visibility": "advanced"}),
     OperationSpec("CancelOperation", "POST", "/operations/{id}/cancel", "Cancel an operation",
         "This operation cancels an operation that waits for its turn, or to be tried again.",
-        OperationView, failures=(400, 404, 409), extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True}),
+        OperationView, failures=(*_READ, HTTPStatus.CONFLICT),
+        extra={"x-ms-visibility": "advanced", "x-ms-no-generic-test": True}),
     OperationSpec("SubscribeOpportunityClosed", "POST", "/subscriptions", "When an opportunity is closed",
         "This operation triggers when an opportunity is closed as won or lost, by this connector or by anybody else.",
-        SubscriptionView, SubscribeBody, status=_CREATED, failures=(400, 413),
+        SubscriptionView, SubscribeBody, status=HTTPStatus.CREATED,
+        failures=(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
         extra={"x-ms-trigger": "single", "x-ms-visibility": "important",
                "x-ms-trigger-hint": "To see it work now, close an opportunity as won or lost."}),
     OperationSpec("UnsubscribeOpportunityClosed", "DELETE", "/subscriptions/{id}",
         "Stop telling of closed opportunities",
         "This operation ends a subscription.",
-        None, status=_NO_CONTENT, failures=(404,), extra=_INTERNAL),
+        None, status=HTTPStatus.NO_CONTENT, failures=(HTTPStatus.NOT_FOUND,), extra=_INTERNAL),
     OperationSpec("TestConnection", "GET", "/connection", "Test the connection",
         "This operation checks that the endpoint accepts the sign-in and reaches the organization.",
         ConnectionView, extra=_INTERNAL),
@@ -221,7 +237,7 @@ def register(app: FastAPI | APIRouter, operation: OperationSpec, endpoint: Calla
         status_code=operation.status,
         response_model=operation.answer,
         response_model_exclude_none=True,
-        response_description="It is done." if operation.status != _CREATED else "The subscription stands.",
+        response_description="It is done." if operation.status != HTTPStatus.CREATED else "The subscription stands.",
         responses=operation.responses,
         openapi_extra=operation.openapi_extra,
     )

@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,7 +50,9 @@ class StatusLinks:
         expires, _, signature = rest.partition(".")
         right = hmac.compare_digest(self._signature(f"{operation_id}.{expires}").encode(), signature.encode())
         if not right or not expires.isdecimal() or int(expires) < now:
-            raise declined(404, "operation_unknown", "There is no such operation, or its address has expired.")
+            raise declined(
+                HTTPStatus.NOT_FOUND, "operation_unknown", "There is no such operation, or its address has expired."
+            )
         return operation_id, True
 
     def location(self, text: str, headers: Mapping[str, str], own: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from http import HTTPStatus
 from uuid import UUID
 
 from fastapi import APIRouter, Request
@@ -184,7 +185,9 @@ class OperationRoutes:
         return json_response(accepted, 202, headers)
 
 
-def json_response(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def json_response(
+    model: BaseModel, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """Return a model as the answer."""
     return JSONResponse(model.model_dump(mode="json", by_alias=True, exclude_none=True), status, dict(headers or {}))
 

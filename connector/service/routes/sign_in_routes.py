@@ -85,7 +85,7 @@ class SignInRoutes:
             raise RequestRefused(of_error(error)) from error
         except TimeoutError:
             sentence = "The sign-in service does not answer in time. Try again in a minute."
-            raise RequestRefused(Problem(503, "sign_in_unavailable", sentence)) from None
+            raise RequestRefused(Problem(HTTPStatus.SERVICE_UNAVAILABLE, "sign_in_unavailable", sentence)) from None
 
 
 def person_of(claims: Mapping[str, Any], admission: Admission) -> Caller:

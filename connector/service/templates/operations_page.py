@@ -90,7 +90,7 @@ class OperationsPage:
         caller, query = caller_of(request), PageQuery.read(request.url.query)
         page, digest = await self._waiting.apart(lambda: self._page(caller, query))
         if request.query_params.get("seen") == digest:
-            return Response(status_code=204)
+            return Response(status_code=HTTPStatus.NO_CONTENT)
         return HTMLResponse(page, headers=HEADERS)
 
     async def job(self, request: Request) -> Response:
@@ -133,7 +133,9 @@ class OperationsPage:
         """Return the page that asks back, or nothing when the answer was given and the operations are tried again."""
         chosen = self._service.failed(caller, query.filter, [] if _one(form, "all") else form.get("operation", []))
         if not chosen:
-            raise declined(409, "not_failed", "No operation was chosen that has failed, so none is tried again.")
+            raise declined(
+                HTTPStatus.CONFLICT, "not_failed", "No operation was chosen that has failed, so none is tried again."
+            )
         if _one(form, "count") == str(len(chosen)):
             for operation in chosen:
                 self._service.retry(operation.job.name, caller)
@@ -162,7 +164,11 @@ class OperationsPage:
     def _check(self, form: Form, caller: Caller) -> None:
         """Raise RequestRefused (403) when the button was on another site's page, or on one of yesterday."""
         if not hmac.compare_digest(_one(form, "token").encode(), self._token(caller).encode()):
-            raise declined(403, "page_outdated", "The page was outdated, and is loaded anew. Press the button again.")
+            raise declined(
+                HTTPStatus.FORBIDDEN,
+                "page_outdated",
+                "The page was outdated, and is loaded anew. Press the button again.",
+            )
 
     def _token(self, caller: Caller) -> str:
         day = self._clock.now().date().isoformat()
@@ -200,7 +206,7 @@ class OperationsPage:
     def _job(self, caller: Caller, name: str, after: int) -> str:
         job = next((job for job in self._service.jobs(caller) if job.name == name), None)
         if job is None:
-            raise declined(404, "job_unknown", "There is no such bulk job, or you may not see it.")
+            raise declined(HTTPStatus.NOT_FOUND, "job_unknown", "There is no such bulk job, or you may not see it.")
         organization = job.organization or self._organization(caller)
         failed = self._service.ledger.records(name, RETRIED, after)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]

@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 
 from connector.clock import Clock
 from connector.errors import ConnectorError, TransportError
@@ -129,7 +130,7 @@ class DeliveryWorker:
     def _settle(self, delivery: Delivery, response: Response | None) -> bool:
         """Note that the event was taken, or when to try again, or that nobody waits for it any more."""
         status = response.status if response is not None else 0
-        if 200 <= status < 300:
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             self._store.delivered(delivery)
             return True
         now = self._now()

@@ -16,6 +16,7 @@ import hmac
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from http import HTTPStatus
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -46,7 +47,7 @@ def check_callback(url: str, hosts: tuple[str, ...]) -> None:
     """Return when `url` may be called; raises RequestRefused (400), without the address, when it may not."""
     if not allowed(url, hosts):
         raise declined(
-            400,
+            HTTPStatus.BAD_REQUEST,
             "callback_not_allowed",
             "The callback is not at a host that this endpoint may call. Flows fill it in by themselves; for another "
             "host, ask the administrator of the endpoint to allow it.",
@@ -103,7 +104,11 @@ class SubscriptionService:
         callback = self._seal.close(body.callback_url, id_, self._entropy(_NONCE))
         saved = self.store.save(subscription, owner, self._signature("\0".join(filters)), callback, MOST)
         if saved is None:
-            raise declined(429, "too_many_subscriptions", f"You have {MOST} subscriptions. End some of them first.")
+            raise declined(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "too_many_subscriptions",
+                f"You have {MOST} subscriptions. End some of them first.",
+            )
         return saved
 
     def address(self, subscription: Subscription) -> str:
@@ -114,7 +119,7 @@ class SubscriptionService:
         """End the subscription at `address`; twice is no failure. Raises RequestRefused (404)."""
         id_, _, signature = address.partition(".")
         if not hmac.compare_digest(self._signature(id_).encode(), signature.encode()):
-            raise declined(404, "subscription_unknown", "There is no such subscription.")
+            raise declined(HTTPStatus.NOT_FOUND, "subscription_unknown", "There is no such subscription.")
         self.store.remove(id_)
 
     def of_tenant(self, tenant: str) -> list[Subscription]:
