@@ -73,7 +73,7 @@ BUDGETS = {
     ("dataverse",): (5_000, 6_480),
     ("bulk",): (4_500, 5_080),
     ("service",): (7_100, 7_160),
-    ("emulator",): (14_500, 15_750),
+    ("emulator",): (15_300, 16_560),
     ("organization",): (1_800, 1_800),
     ("cli",): (4_200, 4_780),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),

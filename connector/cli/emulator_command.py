@@ -18,6 +18,7 @@ from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import InvalidFaultPlan
 from connector.emulator.seeding.emulator_options import MEMORY, ServeOptions
 from connector.emulator.seeding.open_organization import OrganizationError
+from connector.emulator.seeding.twin import TwinRefused, read_twin
 from connector.emulator.world.custom_logic import LogicError
 from connector.emulator.world.customization import ImportRefused
 from connector.errors import SettingsError
@@ -37,6 +38,9 @@ _OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
     ("--opportunities", "N", click.IntRange(0), "How many open opportunities to make up."),
     ("--scenario", "NAME", None, "A situation to start from instead, such as project-operations or west-of-utc."),
     ("--customizations", "FILE", _READ, "Columns, keys and status reasons in JSON; see `connector docs emulator`."),
+    ("--like", "FILE", _READ, "Look like the organization of a capture; see `connector docs organization`."),
+    ("--stand-ins", "FILE", _WRITTEN, "What stands for each step of --like; written when it is not there."),
+    ("--volumes", None, None, "With --like: as many opportunities and quotes as the capture counted."),
     ("--applications", "N", click.IntRange(1, 99), "How many can sign in; --env-file names the further identities."),
     ("--servers", "N", click.IntRange(1), "How many web servers to act as; each has limits of its own."),
     ("--fault-plan", "FILE", _READ, "A JSON file that says what goes wrong when."),
@@ -98,11 +102,16 @@ def emulator(context: click.Context, *, as_json: bool) -> None:
 def _serve(options: ServeOptions, *, as_json: bool) -> None:
     """Serve until stopped, and turn what keeps the emulator from starting into a settings error."""
     try:
+        for gap in read_twin(options.like).gaps if options.like is not None else ():
+            click.echo(f"Not known of the organization, so the emulator's own: {gap}", err=True)
         serve(options, print_json if as_json else _announce)
     except ExtraMissing as error:
         raise SettingsError(str(error), remedy=error.remedy) from error
     except OrganizationError as error:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
+    except TwinRefused as error:
+        remedy = "Take the capture anew, or correct the file that --like or --stand-ins names."
+        raise SettingsError(str(error), remedy=remedy) from error
     except LogicError as error:
         raise SettingsError(str(error), remedy="Correct the file that --plugins names.") from error
     except ImportRefused as error:

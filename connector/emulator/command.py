@@ -25,6 +25,8 @@ from connector.emulator.limits.calls import LatencyModel
 from connector.emulator.limits.faults import FaultPlan, read_plan
 from connector.emulator.seeding.emulator_options import MEMORY, EmulatorOptions, ServeOptions
 from connector.emulator.seeding.open_organization import TravelClock
+from connector.emulator.seeding.twin import Twin, read_twin
+from connector.emulator.stand_ins import read_stand_ins, stand_ins_text
 from connector.emulator.world.customization import Customization
 
 Announce = Callable[[Mapping[str, str]], None]
@@ -162,6 +164,7 @@ def _write_settings(env_file: Path, ready: Mapping[str, str], tenant: Tenant) ->
 
 def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
     plan = read_plan(options.fault_plan.read_bytes()) if options.fault_plan is not None else FaultPlan()
+    twin = read_twin(options.like) if options.like is not None else None
     made = EmulatorOptions(
         path=options.db,
         url=origin,
@@ -175,8 +178,20 @@ def _emulator_options(options: ServeOptions, origin: str) -> EmulatorOptions:
         tenant=local_tenant(applications=options.applications),
         journal_size=options.journal,
         plugins=options.plugins,
+        twin=twin,
+        volumes=options.volumes,
+        stand_ins=_stand_ins(options, twin),
     )
     return replace(made, limits=replace(made.limits, servers=options.servers))
+
+
+def _stand_ins(options: ServeOptions, twin: Twin | None) -> Mapping[str, str]:
+    """Return what is to stand for the twin's logic; a file that is not there yet is written with the usual."""
+    if twin is None or options.stand_ins is None:
+        return {}
+    if not options.stand_ins.exists():
+        options.stand_ins.write_text(stand_ins_text(twin), encoding="utf-8")
+    return read_stand_ins(options.stand_ins, twin)
 
 
 def _customization(options: ServeOptions) -> Customization:

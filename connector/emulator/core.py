@@ -41,6 +41,7 @@ from connector.emulator.limits.protection import Admission, Protection, Throttle
 from connector.emulator.rules.rule import Refused, refuse
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.open_organization import Organization, TravelClock
+from connector.emulator.stand_ins import stand_in
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.world import Invocation
 from connector.handler import Request, Response
@@ -85,7 +86,13 @@ class Emulator:
         self.lock = threading.RLock()
         self.keys = keys if keys is not None else Keys()
         self.organization = Organization(options, clock)
-        self.api = Api(self.organization.world, ApiOptions(tenant_id=options.tenant.tenant_id, seed=options.seed))
+        twin = options.twin
+        api_options = ApiOptions(tenant_id=options.tenant.tenant_id, seed=options.seed)
+        self.api = Api(
+            self.organization.world, api_options if twin is None else replace(api_options, version=twin.version)
+        )
+        if twin is not None:
+            stand_in(self.organization.world, twin, options.stand_ins, options.seed)
         self.issuer = Issuer(options.tenant, options.login_url, self.keys, clock, options.seed)
         self.grants = Grants(options.tenant, self.issuer, audiences(options.url), clock)
         self.entra = IdentityProvider(self.grants)
@@ -93,7 +100,7 @@ class Emulator:
         self.discovery = Discovery(
             self.bearer, self.organization, options.url, options.tenant.tenant_id, ApiOptions().version, clock
         )
-        self.protection = Protection(options.limits, options.seed)
+        self.protection = Protection(twin.limits(options.limits) if twin else options.limits, options.seed)
         self.latency = Latency(options.latency, options.seed) if options.latency is not None else None
         self.faults = Faults(options.faults)
         self.journal = Journal(options.journal_size)

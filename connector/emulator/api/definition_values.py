@@ -54,6 +54,9 @@ METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
 }
 """By kind of column: type of the definition, AttributeType, AttributeTypeName."""
 
+CHOICES_TYPE = "MultiSelectPicklistAttributeMetadata"
+"""The type of a column of several choices, which the emulator stores as text."""
+
 _OWN = frozenset(
     names(
         "MetadataId LogicalName SchemaName EntityLogicalName ColumnNumber AttributeType AttributeTypeName DisplayName "
@@ -110,8 +113,8 @@ def table_definition(table: Table) -> Json:
         "IsOptimisticConcurrencyEnabled": table.logical_name not in NOT_CONCURRENT,
         "ChangeTrackingEnabled": table.change_tracking,
         "EnforceStateTransitions": table.enforce_transitions,
-        "DisplayName": label(table.label),
-        "DisplayCollectionName": label(table.plural_label),
+        "DisplayName": label(table.label, table.labels),
+        "DisplayCollectionName": label(table.plural_label, table.plural_labels),
         "Description": _NO_LABEL,
     }
 
@@ -170,7 +173,8 @@ def attribute_definition(table: Table, column: Column) -> Json:
         only = column.kind is Kind.DATEONLY
         definition["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
         definition["DateTimeBehavior"] = {"Value": "DateOnly" if only else "UserLocal"}
-    if column.kind in OPTION_KINDS:
+    definition |= dict(column.declared)
+    if column.kind in OPTION_KINDS or definition["@odata.type"].endswith(CHOICES_TYPE):
         definition["OptionSet"] = option_set(table, column)
         definition["GlobalOptionSet"] = None
     return definition
@@ -185,11 +189,12 @@ def option_set(table: Table, column: Column) -> Json:
         "IsManaged": not column.custom,
         "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
-        "OptionSetType": METADATA_TYPES[column.kind][1],
+        "OptionSetType": METADATA_TYPES[column.kind][1] if column.kind in OPTION_KINDS else "Picklist",
     }
     if column.kind is Kind.BOOLEAN:
-        texts = dict(column.options) or {0: "No", 1: "Yes"}
-        return {**shared, "TrueOption": _option(1, texts[1]), "FalseOption": _option(0, texts[0])}
+        texts, labels = dict(column.options) or {0: "No", 1: "Yes"}, dict(column.option_labels)
+        both = {"TrueOption": 1, "FalseOption": 0}
+        return {**shared, **{name: _option(value, texts[value], labels.get(value, ())) for name, value in both.items()}}
     return {**shared, "Options": list(_options(table, column))}
 
 
@@ -198,7 +203,7 @@ def _options(table: Table, column: Column) -> Iterator[Json]:
         for state in table.states:
             yield {
                 "@odata.type": f"#{TYPE_PREFIX}StateOptionMetadata",
-                **_option(state.value, state.label),
+                **_option(state.value, state.label, state.labels),
                 "DefaultStatus": state.default_status,
                 "InvariantName": state.invariant_name,
             }
@@ -275,7 +280,7 @@ def key_definition(key: AlternateKey) -> Json:
         "SchemaName": key.name,
         "EntityLogicalName": key.table,
         "KeyAttributes": list(key.columns),
-        "EntityKeyIndexStatus": "Active",
+        "EntityKeyIndexStatus": key.status,
         "IsManaged": False,
         "DisplayName": label(key.name),
     }

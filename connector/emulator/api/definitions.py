@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from connector.emulator.api.definition_values import (
+    CHOICES_TYPE,
     METADATA_TYPES,
     OPTION_KINDS,
     attribute_definition,
@@ -27,7 +28,7 @@ from connector.emulator.world.schema import Schema, Table
 from connector.handler import Response
 
 Json = dict[str, Any]
-ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()}
+ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()} | {CHOICES_TYPE}
 LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
 """What hangs below a table definition."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
@@ -131,7 +132,7 @@ class EntityDefinitions:
 
     def _list(self, table: Table, name: str) -> list[Json]:
         if name == "Attributes":
-            return [attribute_definition(table, column) for column in table.columns.values()]
+            return [attribute_definition(table, column) for column in table.columns.values() if not column.hidden]
         if name == "ManyToOneRelationships":
             lookups = [lookup for lookup in table.lookups.values() if lookup.target in self._schema.tables]
             return [lookup_definition(self._schema, table, lookup) for lookup in lookups]
@@ -220,7 +221,8 @@ def _meets(node: Expression, definition: Json, kind: str) -> bool:
 
 
 def _has_options(kind: str, definition: Json) -> bool:
-    return "OptionSet" in definition and kind in {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS}
+    kinds = {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS} | {CHOICES_TYPE}
+    return "OptionSet" in definition and kind in kinds
 
 
 def _type_of(name: str) -> str:

@@ -113,7 +113,7 @@ class ServiceDocuments:
             yield f'<Key><PropertyRef Name="{table.primary_id}" /></Key>'
         inherited = base.columns if derived and base is not None else {}
         for column in table.columns.values():
-            if column.name not in inherited:
+            if column.name not in inherited and not column.hidden:
                 yield _property(column)
         for lookup in table.lookups.values():
             if lookup.target in self._schema.tables:

@@ -143,7 +143,7 @@ class PayloadReader:
                     )
                 continue
             column = table.columns.get(name)
-            if column is None or column.is_lookup:
+            if column is None or column.is_lookup or column.hidden:
                 self._not_plain(table, name, value, values)
             else:
                 values[name] = plain(table, column, value)
@@ -173,7 +173,7 @@ class PayloadReader:
             self._bind(table, name, value["@odata.id"], values)
         elif name in table.collections:
             raise refuse("emulator.not_implemented", f"deep inserts ('{name}' with rows inside)")
-        elif lookup is not None or name in table.columns:
+        elif lookup is not None or (name in table.columns and not table.columns[name].hidden):
             raise refuse("payload.direct_lookup")
         else:
             raise refuse("payload.unknown_property", name, table.logical_name)

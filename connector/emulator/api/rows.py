@@ -118,15 +118,17 @@ def navigation_of(table: Table, column: Column, target: str) -> Lookup | None:
     return (exact or lookups)[0] if lookups else None
 
 
+def _shown(table: Table) -> list[Column]:
+    return [column for column in table.columns.values() if column.readable and not column.hidden]
+
+
 def wanted_columns(table: Table, select: tuple[str, ...] | None) -> list[Column]:
     """Return the columns of a read in the order of the answer: those selected, the key, the currency.
 
     The key always comes, and money brings `_transactioncurrencyid_value` (select-columns.md). Raises ODataError.
     """
     if select is None or "*" in select:
-        return [column for column in table.columns.values() if column.readable and column.name != "versionnumber"] + [
-            table.columns["versionnumber"]
-        ]
+        return [column for column in _shown(table) if column.name != "versionnumber"] + [table.columns["versionnumber"]]
     chosen = {column.name: column for column in (column_of(table, name) for name in select)}
     key = table.columns[table.primary_id]
     chosen.setdefault(key.name, key)

@@ -138,6 +138,7 @@ class Control:
             "statuses": {str(status): count for status, count in sorted(emulator.journal.statuses.items())},
             "rows": emulator.organization.row_counts(),
             "entitlement": dict(emulator.protection.entitlement),
+            "flow_runs": dict(emulator.organization.world.logic.runs),
         }
 
     def journal(self, *, after: int = 0, limit: int = 200) -> list[Json]:

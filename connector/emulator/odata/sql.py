@@ -69,7 +69,7 @@ def column_of(table: Table, name: str) -> Column:
             return column
         raise no_property(name, table)
     column = table.columns.get(name)
-    if column is None or column.is_lookup:
+    if column is None or column.is_lookup or column.hidden:
         raise no_property(name, table)
     return column
 

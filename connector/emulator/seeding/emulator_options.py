@@ -14,6 +14,7 @@ from connector.emulator.limits.protection import Limits
 from connector.emulator.rules.rule import Switches
 from connector.emulator.seeding.opportunities import FIRST_CASES, seed_opportunities
 from connector.emulator.seeding.organization import seed_parties
+from connector.emulator.seeding.twin import Twin
 from connector.emulator.world.customization import Customization
 from connector.emulator.world.world import World
 
@@ -47,6 +48,12 @@ class EmulatorOptions:
     customization: Customization = field(default_factory=Customization)
     journal_size: int = 5000
     plugins: tuple[Path, ...] = ()
+    twin: Twin | None = None
+    """The organization to look like, instead of the usual one."""
+    volumes: bool = False
+    """Whether the twin gets as many opportunities and quotes as the capture counted."""
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    """What stands for a step or process of the twin, by its id, where it is not the usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,9 @@ class ServeOptions:
     seed: int = 1
     journal: int = 5000
     plugins: tuple[Path, ...] = ()
+    like: Path | None = None
+    stand_ins: Path | None = None
+    volumes: bool = False
     folder: Path | None = None
     """Where certificates and the signing key are kept; beside the database when absent."""
 

@@ -16,6 +16,8 @@ from connector.emulator.seeding.emulator_options import SCENARIOS, EmulatorOptio
 from connector.emulator.seeding.files import seed_json
 from connector.emulator.seeding.opportunities import seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_organization
+from connector.emulator.seeding.twin_rows import fill_twin
+from connector.emulator.seeding.twin_schema import twin_schema
 from connector.emulator.world.callers import Caller, lacking
 from connector.emulator.world.customization import Customization, read_metadata
 from connector.emulator.world.schema_file import load_schema
@@ -48,7 +50,7 @@ class Organization:
 
     def __init__(self, options: EmulatorOptions, clock: Clock) -> None:
         self._options = options
-        schema = load_schema()
+        schema = load_schema() if options.twin is None else twin_schema(options.twin, load_schema())
         self.store = Store(options.path, schema)
         scenario = _scenario(options)
         with self.store.transaction():  # of two that open a new file at once, one fills it
@@ -161,8 +163,11 @@ class Organization:
         return f":{before}:{self.store.version}" if before != "0" else ""
 
     def _begin(self, scenario: Scenario) -> None:
-        seed_organization(self.world, _members(self._options))
+        twin, members = self._options.twin, _members(self._options)
+        seed_organization(self.world, members, None if twin is None else twin.secured)
         start_scenario(self.world, scenario, self._options.seed)
+        if twin is not None:
+            fill_twin(self.world, twin, volumes=self._options.volumes)
 
     def _copy(self) -> WorldSnapshot | None:
         pages = _number(self.store.rows("PRAGMA page_count")[0][0])
@@ -184,7 +189,8 @@ def _scenario(options: EmulatorOptions) -> Scenario:
         if options.scenario not in SCENARIOS:
             raise OrganizationError(f"There is no scenario {options.scenario!r}; there are: {', '.join(SCENARIOS)}.")
         return SCENARIOS[options.scenario]
-    return replace(SCENARIOS["default"], opportunities=options.seeded)
+    switches = options.twin.switches() if options.twin is not None else {}
+    return replace(SCENARIOS["default"], opportunities=0 if options.twin else options.seeded, switches=switches)
 
 
 def _number(value: object) -> int:

@@ -65,8 +65,11 @@ def is_seeded(world: World) -> bool:
     return world.store.exists("organization", ORGANIZATION_ID)
 
 
-def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
-    """Set up an empty organization: business unit, currencies, price lists, roles, custom status reasons, users."""
+def seed_organization(world: World, members: Iterable[SeededUser], own: Customization | None = None) -> None:
+    """Set up an empty organization: business unit, currencies, price lists, roles, users, and what it has of its `own`.
+
+    Without `own` it has a custom status reason of each kind.
+    """
     with world.store.transaction():
         _add(world, "businessunit", {"businessunitid": BUSINESS_UNIT_ID, "name": "Contoso", "isdisabled": 0})
         _add_currency(world, US_DOLLAR_ID, "US Dollar", "USD", 1.0, "$")
@@ -100,7 +103,7 @@ def seed_organization(world: World, members: Iterable[SeededUser]) -> None:
         _add_user(world, SALES_USER_ID, SeededUser(row_id(8, 10), "Sam Seller", role="Salesperson"))
         for number, member in enumerate(members, 1):
             _add_user(world, row_id(8, number), member)
-    world.customize(CUSTOM_REASONS)
+    world.customize(CUSTOM_REASONS if own is None else own)
 
 
 def _add_views(world: World) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
@@ -55,6 +56,7 @@ class LogicStep:
     step_id: str
     assembly: str
     name: str
+    bypassable: bool = True
 
     @property
     def type_name(self) -> str:
@@ -78,6 +80,8 @@ class CustomLogic:
     def __init__(self) -> None:
         self.steps: list[LogicStep] = []
         self.slept = 0.0
+        self.runs: Counter[str] = Counter()
+        """How often each flow that is counted and never run was set off, by its name."""
 
     def load(self, path: Path) -> None:
         """Register the functions of a file. Raises LogicError."""
@@ -113,7 +117,8 @@ class CustomLogic:
             raise LogicError(f"The step_id of {assembly}.{name} is a GUID, not {step_id!r}.") from None
         if mode not in MODES:
             raise LogicError(f"The mode of {assembly}.{name} is sync or async, not {mode!r}.")
-        self.steps.append(LogicStep(function, kind, mode, step_id, assembly, name))
+        bypassable = bool(getattr(function, "bypassable", True))
+        self.steps.append(LogicStep(function, kind, mode, step_id, assembly, name, bypassable))
 
     def run(self, world: World, stage: str, event: MessageEvent) -> None:
         """Run the synchronous plug-ins of a stage. Raises Refused for what they refuse or fail at."""
@@ -146,6 +151,8 @@ class CustomLogic:
 def _bypassed(step: LogicStep, bypass: Bypass) -> bool:
     if step.kind == "flow":
         return bypass.flows
+    if not step.bypassable:
+        return False
     return (bypass.sync if step.mode == "sync" else bypass.asynchronous) or step.step_id in bypass.steps
 
 
@@ -179,6 +186,13 @@ class LogicContext:
         if row is None:
             raise self._note(refuse("row.missing", table, key))
         return row
+
+    def holds(self, condition: str, parameters: Sequence[Value] = ()) -> bool:
+        """Return whether the row under way meets an SQL condition on `t`; one that is not there meets none."""
+        shape = self._world.schema.tables[self.table]
+        where = f't."{shape.primary_id}" = ? AND ({condition})'
+        statement = f'SELECT 1 FROM "{self.table}" t WHERE {where}'
+        return bool(self._world.store.rows(statement, (self.record_id, *parameters)))
 
     def query(self, table: str, **equals: Value) -> list[dict[str, Value]]:
         """Return the rows of `table` whose columns have these values (None: no value), by primary key."""

@@ -50,7 +50,7 @@ class StatusReason:
 
     def option(self) -> StatusOption:
         """Return it as the schema holds it."""
-        data = self.transition_data or (_transition_xml(self.value, self.transitions) if self.transitions else None)
+        data = self.transition_data or (transition_xml(self.value, self.transitions) if self.transitions else None)
         return StatusOption(self.value, self.label, self.state, data, _labels(self.labels))
 
 
@@ -213,7 +213,7 @@ def _base_label(texts: Mapping[int, str]) -> str:
     return next(iter(texts.values()), "")
 
 
-def _transition_xml(value: int, followers: tuple[int, ...]) -> str:
+def transition_xml(value: int, followers: tuple[int, ...]) -> str:
     """Return the transitions as the service writes them (define-custom-state-model-transitions)."""
     each = "".join(
         f"<allowedtransition sourcestatusid={quoteattr(str(value))} tostatusid={quoteattr(str(follower))} />"

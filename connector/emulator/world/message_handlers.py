@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -21,6 +22,7 @@ MessageResult = Mapping[str, "Ref | bool | float"] | None
 """What a message returns: `{"@ref": Ref}` for a row, the members of its complex type, None for 204."""
 Handler = Callable[[Records, Access, Caller, Arguments, Ref], MessageResult]
 
+_LOG = logging.getLogger(__name__)
 _MOVES = {
     "opportunity": {(0, 0), (0, 1), (0, 2), (1, 0), (2, 0)},
     "quote": {(0, 0), (0, 1), (1, 0), (1, 2), (1, 3), (2, 0), (3, 0)},
@@ -136,6 +138,14 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
 """What each message does; the keys are those of the schema's messages."""
 
 
+def own_action(message: str, about: Ref) -> MessageResult:
+    """Do nothing for an action of the organization's own, of which only the name is known, and say so in the log."""
+    _LOG.warning(
+        "%s is an action of the organization's own: nothing was done for %s %s.", message, about.table, about.id
+    )
+    return None
+
+
 _IDS = UUID("9b1b4a3c-53ef-5c12-8e0d-3a60d4cf9a77")
 _PLATFORM = {
     "Create": ("opportunity", "quote", "opportunityclose", "quoteclose", "account", "contact", "competitor"),
@@ -150,6 +160,7 @@ _PLATFORM = {
     "WhoAmI": (),
     "SetState": ("opportunity", "quote"),
 }
+_SLICE = frozenset({"opportunity", "quote", "opportunityclose", "quoteclose"})
 _EVENTS = {"Win": ("opportunity", "quote"), "Lose": ("opportunity",), "Close": ("quote",), "Revise": ("quote",)}
 """Under these names plug-ins register for the close messages (nishantrana.me: invalidpluginexecutionexception)."""
 
@@ -158,6 +169,8 @@ def write_message_rows(records: Records, messages: Mapping[str, Message]) -> Non
     """Make the rows of both tables agree with the messages that exist; writes nothing when they do already."""
     tables_by_message: dict[str, tuple[str, ...]] = {**_PLATFORM, **_EVENTS}
     tables_by_message |= {name: (message.table,) if message.table else () for name, message in messages.items()}
+    if records.schema.listed:
+        tables_by_message = _as_listed(tables_by_message, records.schema.listed)
     ids = {str(key) for (key,) in records.store.rows("SELECT sdkmessageid FROM sdkmessage")}
     rows = {message_id(name): name for name in tables_by_message}
     if ids == rows.keys():
@@ -169,6 +182,15 @@ def write_message_rows(records: Records, messages: Mapping[str, Message]) -> Non
             _add(records, "sdkmessage", _message_row(key, rows[key]))
             for row in _filter_rows(key, rows[key], tables_by_message[rows[key]]):
                 _add(records, "sdkmessagefilter", row)
+
+
+def _as_listed(
+    usual: Mapping[str, tuple[str, ...]], listed: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the tables of each message: those of the slice as they are listed, the others as usual."""
+    elsewhere = {name: tuple(table for table in tables if table not in _SLICE) for name, tables in usual.items()}
+    others = {name: tables for name, tables in elsewhere.items() if tables or not usual[name]}
+    return {name: (*listed.get(name, ()), *others.get(name, ())) for name in {**listed, **others}}
 
 
 def message_id(name: str) -> str:

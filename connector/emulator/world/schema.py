@@ -62,6 +62,7 @@ class Column:
     `date_format` is `DateOnly` for a UserLocal column that people see as a date. `labels` are (language code, text) of
     a column of the organization's own, `option_labels` the same by value of a choice. `precision` is the number of
     decimals, None for money that has its currency's. Only who a column security profile names sees a `secured` column.
+    A `hidden` one is stored and not there for any client. `declared` are properties of its definition.
     """
 
     name: str
@@ -81,6 +82,8 @@ class Column:
     precision: int | None = None
     secured: bool = False
     custom: bool = False
+    hidden: bool = False
+    declared: tuple[tuple[str, object], ...] = ()
 
     @property
     def is_lookup(self) -> bool:
@@ -131,6 +134,7 @@ class StateOption:
     label: str
     default_status: int
     invariant_name: str
+    labels: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class AlternateKey:
     table: str
     name: str
     columns: tuple[str, ...]
+    status: str = "Active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +181,8 @@ class Table:
     derived_from: tuple[str, ...] = ()
     keys: tuple[AlternateKey, ...] = ()
     enforce_transitions: bool = False
+    labels: Labels = ()
+    plural_labels: Labels = ()
 
     def state(self, value: int) -> StateOption | None:
         """Return the state with this value."""
@@ -222,10 +229,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """All tables by logical name and by entity set name, and the messages they answer to."""
+    """All tables by logical name and by entity set name, and the messages they answer to.
+
+    `listed` are the messages that the organization lists for these tables, where that is known.
+    """
 
     tables: Mapping[str, Table]
     messages: Mapping[str, Message]
+    listed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     by_entity_set: Mapping[str, Table] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -234,7 +245,7 @@ class Schema:
 
     def with_table(self, table: Table) -> Schema:
         """Return a schema in which `table` replaces the one of the same name."""
-        return Schema({**self.tables, table.logical_name: table}, self.messages)
+        return replace(self, tables={**self.tables, table.logical_name: table})
 
     def with_status(self, table: str, option: StatusOption) -> Schema:
         """Return a schema in which `table` has this status reason too (or instead, when the value exists).

@@ -15,7 +15,7 @@ from connector.emulator.world import changes, message_handlers
 from connector.emulator.world.callers import ACT_ON_BEHALF_PRIVILEGE, Access, Caller, privilege_id
 from connector.emulator.world.custom_logic import DEEPEST, CustomLogic, MessageEvent
 from connector.emulator.world.customization import Customization
-from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available, write_message_rows
+from connector.emulator.world.message_handlers import HANDLERS, MessageResult, available, own_action, write_message_rows
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.plain_values import typed_row
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
@@ -276,6 +276,8 @@ class World:
             if shape.pack == "project operations" and self.switches.project_operations == "background":
                 message_handlers.enqueue(self.records, caller, message, arguments, about)
                 return None
+            if message not in HANDLERS:
+                return own_action(message, about)
             return HANDLERS[message](self.records, self.access, caller, arguments, about)
 
     def execute(self, caller: Caller, message: str, parameters: Mapping[str, Any]) -> object:

@@ -1,0 +1,156 @@
+"""A twin: an organization that looks like the one a capture was taken of, its schema and its logic made of data.
+
+The file is read here by its documented form (docs/organization.md), with nothing shared with what wrote it. What a
+section could not tell is taken from the emulator's own slice, and said in `gaps`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from connector.emulator.limits.protection import Limits
+from connector.emulator.world.callers import VERBS
+from connector.emulator.world.customization import Customization
+from connector.emulator.world.schema import (
+    names,
+)
+
+Json = Mapping[str, Any]
+VERSION = 1
+SECTIONS = names(
+    "tables columns choices states reasons navigation keys messages steps times processes flows currencies settings "
+    "privileges limits volumes answers"
+)
+_SWITCHES: Mapping[tuple[str, str], tuple[str, str]] = {
+    ("actions_in_set", "accepted"): ("actions_in_change_set", "accept"),
+    ("actions_in_set", "refused"): ("actions_in_change_set", "refuse"),
+    ("draft_close", "accepted"): ("draft_quote_close", "accept"),
+    ("draft_close", "refused"): ("draft_quote_close", "refuse"),
+    ("drafts_block", "yes"): ("open_quotes_block_close", "active_and_draft"),
+    ("drafts_block", "no"): ("open_quotes_block_close", "active"),
+    ("activity_id", "honored"): ("chosen_activity_id", "honor"),
+    ("activity_id", "ignored"): ("chosen_activity_id", "ignore"),
+    ("minus_one", "accepted"): ("minus_one_status", "accept"),
+    ("minus_one", "refused"): ("minus_one_status", "refuse"),
+    ("other_currency", "accepted"): ("revenue_currency", "off"),
+    ("other_currency", "refused"): ("revenue_currency", "enforce"),
+}
+"""Which switch an answer of a probe turns."""
+_ASKED = (
+    names("Opportunity Quote Activity Account Contact Competitor TransactionCurrency"),
+    names(
+        "SdkMessage SdkMessageProcessingStep PluginType PluginTypeStatistic Workflow CallbackRegistration Organization "
+        "User UserSettings"
+    ),
+    names("prvReadEntity prvActOnBehalfOfAnotherUser prvBypassCustomBusinessLogic prvBypassCustomPlugins"),
+)
+"""The privileges that a capture tells of: all verbs of these tables, reading of those, and some by name."""
+
+
+class TwinRefused(ValueError):
+    """The file is no capture that a twin can be made of; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """What a capture tells of an organization; `rows` of a section are as they stand in the file."""
+
+    data: Json
+
+    def rows(self, section: str) -> list[Json]:
+        """Return the rows of a section."""
+        return list(self.data[section]["rows"])
+
+    def whole(self, section: str) -> bool:
+        """Return whether all of a section was read: what it lacks is then not there."""
+        return bool(self.data[section]["read"] == "all")
+
+    @property
+    def version(self) -> str:
+        """The organization's version."""
+        return str(self.data["version"])
+
+    @property
+    def secured(self) -> Customization:
+        """The secured columns. No profile is known, so nobody but whom a test names one sees their values."""
+        rows = self.rows("columns") if self.whole("columns") else []
+        return Customization(secured=tuple((row["table"], row["name"]) for row in rows if row.get("secured")))
+
+    @property
+    def gaps(self) -> list[str]:
+        """Sentences about what the capture could not tell, so that the emulator's own stands in."""
+        sentences = [
+            f"{name}: {part['read'].replace('_', ' ')}. {part['why']}".strip()
+            for name in SECTIONS
+            if (part := self.data[name])["read"] != "all"
+        ]
+        if self.data["of"] != "organization":
+            sentences.insert(
+                0, "The capture was taken of an emulator: what this twin shows is known of no organization."
+            )
+        return sentences
+
+    def limits(self, limits: Limits) -> Limits:
+        """Return limits as the organization told them: the answer that told most had spent one request."""
+        values = {row["name"]: row["value"] for row in self.rows("limits")}
+        return replace(
+            limits,
+            requests=int(values["requests"]) + 1 if "requests" in values else limits.requests,
+            execution_seconds=float(math.ceil(values.get("seconds", limits.execution_seconds))),
+            dop_hint=int(values.get("parallelism", limits.dop_hint)),
+        )
+
+    def switches(self) -> dict[str, str]:
+        """Return the switches that probe answers, messages and refused sections turn."""
+        answers = {row["question"]: row for row in self.rows("answers")}
+        pairs = [_SWITCHES[key] for row in answers.values() if (key := (row["question"], row["value"])) in _SWITCHES]
+        turned = dict(pairs)
+        code = answers.get("draft_close", {}).get("code", "")
+        if code in ("0x8004f00e", "0x80040233", "0x80040265"):
+            turned["quote_not_active_code"] = code
+        names = {row["name"] for row in self.rows("messages")}
+        if any(name.startswith("msdyn_") for name in names):
+            turned["project_operations"] = "immediate"
+        if self.data["columns"]["read"] == "refused" and "prvReadEntity" in self.data["columns"]["why"]:
+            turned["definitions_privilege"] = "prvReadEntity"
+        return turned
+
+    def privileges(self, everything: frozenset[str]) -> tuple[frozenset[str], dict[str, str]]:
+        """Return what the caller of the capture held, with the depths that are less than the organization."""
+        if not self.whole("privileges"):
+            return everything, {}
+        every, read, others = _ASKED
+        asked = {f"prv{verb}{name}" for verb in VERBS for name in every} | {f"prvRead{name}" for name in read}
+        held = {row["name"]: row["depth"] for row in self.rows("privileges")}
+        depths = {name: "Local" if depth == "Deep" else depth for name, depth in held.items() if depth != "Global"}
+        return frozenset(everything - asked - set(others)) | frozenset(held), depths
+
+    @property
+    def language(self) -> str:
+        """The base language, as its code in text."""
+        return str(self.data["base_language"])
+
+
+def read_twin(path: Path) -> Twin:
+    """Return the twin of the organization of a capture. Raises TwinRefused."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TwinRefused(f"{path} is no capture, or it is cut off: {error}.") from error
+    if not isinstance(data, dict) or "capture" not in data:
+        raise TwinRefused(f"{path} is no capture of an organization.")
+    if data["capture"] != VERSION:
+        raise TwinRefused(f"{path} is a capture of version {data['capture']}; the emulator reads version {VERSION}.")
+    twin = Twin(data)
+    try:
+        for name in SECTIONS:
+            twin.rows(name)
+        _ = (twin.gaps, twin.language, twin.version, twin.switches())
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TwinRefused(f"{path} is not as a capture is written: {error!r}.") from error
+    return twin

@@ -1,0 +1,287 @@
+"""Twins: a capture of the twin equals the file; closes work there; logic stands in, flows are counted; bad files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from connector.closing.close import close_opportunity
+from connector.closing.model import Intent, Outcome, ReportStatus
+from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.webapi import Endpoint, Operation
+from connector.emulator.command import _stand_ins
+from connector.emulator.seeding.emulator_options import EmulatorOptions, ServeOptions
+from connector.emulator.seeding.twin import Twin, TwinRefused, read_twin
+from connector.emulator.seeding.twin_schema import twin_schema
+from connector.emulator.stand_ins import read_stand_ins, stand_ins_text, usual_stand_ins
+from connector.emulator.world.schema_file import load_schema
+from connector.handler import Response
+from connector.organization.capture_diff import differences
+from connector.organization.capture_file import capture_text, write_capture
+from connector.organization.capture_model import AnswerFact, Capture, Coverage, VolumeFact, sorted_section
+from connector.organization.probes import Probes
+from tests.organization.asked import OPPORTUNITY, Asked
+from tests.organization.captures import ORGANIZATIONS, Data, capture_of, plain
+from tests.organization.test_probes import told
+
+SECOND = UUID("0c000000-0000-4000-8000-000000000002")
+
+
+@pytest.fixture(scope="module")
+def base() -> Data:
+    return plain()
+
+
+def twin_of(capture: Capture, **options: Any) -> Asked:
+    return Asked(EmulatorOptions(twin=Twin(json.loads(capture_text(capture))), **options))
+
+
+def send(asked: Asked, method: str, path: str, body: str = "") -> Response:
+    return asked.handler(Endpoint(asked.base_url).request(Operation(method, path, body)))
+
+
+def closed(asked: Asked, key: UUID = OPPORTUNITY, outcome: Outcome = Outcome.WON) -> ReportStatus:
+    organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
+    return close_opportunity(organization, Intent(key, outcome), pause=asked.clock.sleep).status
+
+
+@pytest.mark.parametrize("name", ORGANIZATIONS)
+def test_a_capture_of_the_twin_equals_the_file(name: str, base: Data, tmp_path: Path) -> None:
+    capture = capture_of(name, base)
+    path = tmp_path / "capture.json"
+    write_capture(path, capture)
+    twin = Asked(EmulatorOptions(twin=read_twin(path)))
+    again = twin.capture()
+    assert [each.line() for each in differences(capture, again)] == []
+    assert (again.version, again.base_language) == (capture.version, capture.base_language)
+
+
+@pytest.mark.parametrize("name", sorted(set(ORGANIZATIONS) - {"six_languages"}))
+def test_an_opportunity_with_quotes_is_closed_in_the_twin(name: str, base: Data) -> None:
+    twin = twin_of(capture_of(name, base))
+    twin.has_opportunity(0, 1)
+    owner = twin.store.rows("SELECT systemuserid, businessunitid FROM systemuser WHERE applicationid IS NOT NULL")[0]
+    for table in ("opportunity", "quote"):
+        twin.store.execute(f"UPDATE {table} SET ownerid = ?, owningbusinessunit = ?", owner)
+    assert closed(twin) is ReportStatus.CLOSED
+
+
+def test_a_twin_with_everything_equals_its_capture_probes_volumes_and_all() -> None:
+    asked = Asked()
+    asked.has_logic()
+    asked.has_opportunity(0, 1)
+    asked.has_opportunity(1, 3, key=SECOND)
+    asked.embedded.emulator.control.set_switches({"draft_quote_close": "accept", "chosen_activity_id": "ignore"})
+    probe = Probes(
+        asked.handler, Endpoint(asked.base_url), DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock),
+        OPPORTUNITY,
+    )  # fmt: skip
+    answers: list[AnswerFact] = list(probe.answers())
+    asked.clock.sleep(600)
+    capture = asked.capture(volumes=True).model_copy(update={"answers": sorted_section(answers)})
+    twin = twin_of(capture, volumes=True)
+    again = twin.capture(volumes=True)
+    assert {each.section for each in differences(capture, again)} == {"answers"}  # nobody asked the twin yet
+    assert again.volumes == capture.volumes
+    twin.has_opportunity(0, 1)
+    assert {row.question: row.value for row in capture.answers.rows} == told(twin)
+
+
+def test_what_the_capture_lacks_is_not_there_and_lookups_lead_to_stub_tables(base: Data) -> None:
+    twin = twin_of(capture_of("live_2024", base))
+    live = {row.name for row in capture_of("live_2024", base).columns.rows if row.table == "opportunity"}
+    missing = sorted({name for name in load_schema().tables["opportunity"].columns if name not in live})
+    assert missing
+    assert send(twin, "GET", f"opportunities?$select={missing[0]}").status == 400
+    assert send(twin, "GET", "campaigns?$select=campaignid").status == 200
+    flows = twin_of(capture_of("flows_on_close", base))
+    twin.has_opportunity()
+    made = send(flows, "POST", "opportunities", '{"name":"x","ye_facility@odata.bind":"/ye_facilitys(0c000000-0000-4000-8000-000000000009)"}')  # fmt: skip
+    assert made.status in (204, 404)
+
+
+def test_status_reasons_are_replaced_not_added(base: Data) -> None:
+    twin = twin_of(capture_of("portal", base))
+    twin.has_opportunity()
+    reasons = {(option.value, option.state) for option in twin.embedded.emulator.organization.world.schema.tables["opportunity"].statuses}  # fmt: skip
+    assert (200000, 0) in reasons
+    assert (3, 1) not in reasons
+
+
+def test_depth_is_enforced(base: Data) -> None:
+    twin = twin_of(capture_of("salesperson", base))
+    twin.has_opportunity(0, 1)
+    twin.store.execute("UPDATE quote SET owningbusinessunit = ?", (str(SECOND),))
+    assert closed(twin) is ReportStatus.FAILED  # the quotes are another unit's
+
+
+def test_money_has_the_decimals_of_its_source(base: Data) -> None:
+    twin = twin_of(capture_of("spanish", base))
+    twin.has_opportunity()
+    dollar = twin.store.rows("SELECT transactioncurrencyid FROM transactioncurrency WHERE isocurrencycode = 'CLP'")[0][
+        0
+    ]
+    assert send(twin, "PATCH", f"opportunities({OPPORTUNITY})", f'{{"transactioncurrencyid@odata.bind":"/transactioncurrencies({dollar})","estimatedvalue":12.7}}').status == 204  # fmt: skip
+    assert twin.store.get("opportunity", str(OPPORTUNITY))["estimatedvalue"] == 13.0
+
+
+def test_an_action_of_the_organizations_own_does_nothing_and_says_so(
+    base: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    twin = twin_of(capture_of("own_close_action", base))
+    twin.has_opportunity()
+    before = twin.store.get("opportunity", str(OPPORTUNITY))
+    path = f"opportunities({OPPORTUNITY})/Microsoft.Dynamics.CRM.saleswin_ActionCloseOppty"
+    assert send(twin, "POST", path, "{}").status == 204
+    assert twin.store.get("opportunity", str(OPPORTUNITY)) == before
+    assert "saleswin_ActionCloseOppty is an action of the organization's own: nothing was done" in caplog.text
+
+
+def test_limits_are_those_that_were_told(base: Data) -> None:
+    capture = capture_of("spanish", base)
+    limits = [
+        row.model_copy(update={"value": {"requests": 7999.0}.get(row.name, row.value)}) for row in capture.limits.rows
+    ]
+    twin = twin_of(capture.model_copy(update={"limits": sorted_section(limits)}))
+    assert twin.embedded.emulator.protection.limits.requests == 8000
+
+
+# --- logic ---
+
+
+def logical() -> Capture:
+    asked = Asked()
+    asked.has_logic()
+    return asked.capture()
+
+
+def test_steps_stand_in_with_their_mean_time_or_pass() -> None:
+    twin = Twin(json.loads(capture_text(logical())))
+    assert dict(usual_stand_ins(twin).values()) == {
+        "Contoso.Sales.OnWin: Win": "delay 420 ms",
+        "Vendor.Audit: Update": "pass",
+        "Microsoft.Dynamics.Forecast: Lose": "pass",
+        "Refuse a cheap win": "pass",
+        "Action": "pass",
+    }
+
+
+@pytest.mark.parametrize(
+    ("does", "value", "status"),
+    [
+        ("pass", 10, ReportStatus.CLOSED),
+        ("delay 50 ms", 10, ReportStatus.CLOSED),
+        ("refuse 0 %", 10, ReportStatus.CLOSED),
+        ("refuse 100 %", 10, ReportStatus.FAILED),
+        ("refuse where estimatedvalue lt 100 with Too cheap to win.", 10, ReportStatus.FAILED),
+        ("refuse where estimatedvalue lt 100 with Too cheap to win.", 1000, ReportStatus.CLOSED),
+    ],
+)
+def test_a_stand_in_does_what_its_line_says(does: str, value: int, status: ReportStatus) -> None:
+    capture = logical()
+    step = next(row.id for row in capture.steps.rows if row.message == "Win")
+    twin = twin_of(capture, stand_ins={step: does})
+    twin.has_opportunity(1)
+    twin.store.update("opportunity", str(OPPORTUNITY), {"estimatedvalue": value})
+    assert closed(twin) is status
+    assert closed(twin, outcome=Outcome.LOST) is (
+        ReportStatus.REFUSED if status is ReportStatus.CLOSED else ReportStatus.CLOSED
+    )
+
+
+def test_a_real_time_workflow_may_refuse_by_where_the_record_ends() -> None:
+    capture = logical()
+    process = next(row.id for row in capture.processes.rows if row.real_time)
+    twin = twin_of(capture, stand_ins={process: "refuse where statecode eq 2 with Ask first."})
+    twin.has_opportunity()
+    twin.has_opportunity(key=SECOND)
+    assert closed(twin, outcome=Outcome.LOST) is ReportStatus.FAILED
+    assert closed(twin, SECOND) is ReportStatus.CLOSED
+
+
+def test_flows_are_counted_by_their_filters_and_never_run(base: Data) -> None:
+    twin = twin_of(capture_of("flows_on_close", base))
+    keys = [UUID(int=OPPORTUNITY.int + number) for number in range(5)]
+    for key in keys:
+        twin.has_opportunity(1, key=key)
+    facility = "0c000000-0000-4000-8000-00000000000f"
+    twin.store.update("opportunity", str(keys[4]), {"ye_facility": facility})
+    for key, outcome in zip(keys, [Outcome.WON] * 3 + [Outcome.LOST] * 2, strict=True):
+        assert closed(twin, key, outcome) is ReportStatus.CLOSED
+    assert twin.embedded.emulator.control.health()["flow_runs"] == {"Won: draft the booking": 3, "Lost: follow up": 1}
+
+
+def test_the_file_of_stand_ins_is_written_edited_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "capture.json"
+    write_capture(path, logical())
+    twin = read_twin(path)
+    file = tmp_path / "stand-ins.json"
+    assert _stand_ins(ServeOptions(like=path, stand_ins=file), twin) == read_stand_ins(file, twin)
+    assert file.read_text(encoding="utf-8") == stand_ins_text(twin)
+    file.write_text(file.read_text(encoding="utf-8").replace("delay 420 ms", "refuse 5 %"), encoding="utf-8")
+    assert "refuse 5 %" in read_stand_ins(file, twin).values()
+    for text, words in (("[", "cannot be read"), ('[{"id": "x", "does": "pass"}]', "no step or process x"),
+                        (file.read_text(encoding="utf-8").replace("refuse 5 %", "explode"), "cannot do 'explode'")):  # fmt: skip
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(TwinRefused, match=words):
+            read_stand_ins(file, twin)
+
+
+# --- what a capture may be besides ---
+
+
+def test_volumes_fill_the_twin(base: Data) -> None:
+    groups = [
+        VolumeFact(state=0, drafts=1, actives=1, closed=0, rows=30),
+        VolumeFact(state=1, drafts=0, actives=0, closed=2, rows=20),
+    ]
+    capture = capture_of("spanish", base).model_copy(update={"volumes": sorted_section(groups)})
+    twin = twin_of(capture, volumes=True)
+    counts = twin.embedded.emulator.organization.row_counts()
+    assert (counts["opportunity"], counts["quote"]) == (50, 100)
+    assert twin.capture(volumes=True).volumes.rows == capture.volumes.rows
+
+
+def test_a_twin_of_a_capture_that_saw_little_says_what_it_does_not_know() -> None:
+    lesser = Asked()
+    lesser.has_logic()
+    lesser.embedded.emulator.control.set_switches({"definitions_privilege": "prvReadEntity"})
+    lesser.limit_user(role="Opportunity Closer")
+    capture = lesser.capture()
+    twin = twin_of(capture)
+    assert [each.line() for each in differences(capture, twin.capture())] == []
+    gaps = Twin(json.loads(capture_text(capture))).gaps
+    assert gaps[0].startswith("The capture was taken of an emulator")
+    assert any(line.startswith("steps: refused.") for line in gaps)
+    assert capture.steps.read is Coverage.REFUSED
+    twin.has_opportunity(0, 1)
+    owner = twin.store.rows("SELECT systemuserid FROM systemuser WHERE applicationid IS NOT NULL")[0]
+    twin.store.execute("UPDATE opportunity SET ownerid = ?", owner)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "cut off"),
+        ("[]", "no capture"),
+        ('{"capture": 7}', "version 7"),
+        ('{"capture": 1}', "not as a capture is written"),
+        ('{"capture": 1, "tables": []}', "not as a capture is written"),
+    ],
+)
+def test_a_file_that_makes_no_twin_is_refused_in_a_sentence(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "capture.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TwinRefused, match=words):
+        read_twin(path)
+
+
+def test_a_row_that_makes_no_schema_is_refused(base: Data) -> None:
+    data = json.loads(json.dumps(base))
+    data["columns"]["rows"][0] = {"name": "x"} | {"table": "quote"}
+    with pytest.raises(TwinRefused, match="no schema"):
+        twin_schema(Twin(data), load_schema())
