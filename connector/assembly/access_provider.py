@@ -44,6 +44,8 @@ MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
 
 
+SMALL_ANSWER = 1 << 20
+"""Bytes of an answer of the sign-in service or of a callback; what is larger is not read to its end."""
 TOLD_DAYS = 8
 """Days after which a close is no news: when a token has expired every row is read, and most closes are old."""
 _CHANGED = "statecode,modifiedon"
@@ -138,7 +140,7 @@ class AccessProvider:
 
     def outward(self) -> Handler:
         """Return the way to the sign-in service's keys, or to the callbacks of subscribers; nothing is sent again."""
-        transport = Transport(network_of(self._settings))
+        transport = Transport(network_of(self._settings), most_bytes=SMALL_ANSWER)
         self._opening.callback(transport.close)
         return transport
 

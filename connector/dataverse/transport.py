@@ -66,12 +66,17 @@ class Transport:
     """Sends requests over the network; `adapters` answer for the URL prefixes they are mounted on instead.
 
     Raises NotSent when no connection was made, Unanswered when the request may have arrived and no complete answer
-    came.
+    came, or one of more than `most_bytes`.
     """
 
     def __init__(
-        self, network: Network, adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS, clock: Clock | None = None
+        self,
+        network: Network,
+        adapters: Mapping[str, BaseAdapter] = _NO_ADAPTERS,
+        clock: Clock | None = None,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
+        self._most_bytes = most_bytes
         self._network = network
         self._clock = clock or SystemClock()
         self._adapters = dict(sorted(adapters.items(), key=lambda mounted: -len(mounted[0])))
@@ -88,7 +93,7 @@ class Transport:
         except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
             raise _failure(error, host) from error
         try:
-            body = _body_of(answer, host)
+            body = _body_of(answer, host, self._most_bytes)
         except (OSError, HTTPError) as error:
             raise Unanswered(
                 f"The answer of {host} broke off before its end.", remedy="It may have been carried out: look again."
@@ -163,15 +168,15 @@ def _in_network(address: str, entry: str) -> bool:
         return False
 
 
-def _body_of(answer: requests.Response, host: str) -> bytes:
+def _body_of(answer: requests.Response, host: str, most: int) -> bytes:
     """Return the body, decompressed. Raises Unanswered when it is too large to be an answer."""
     pieces, size = [], 0
     while piece := answer.raw.read(_PIECE, decode_content=True):
         pieces.append(piece)
         size += len(piece)
-        if size > MOST_BYTES:
+        if size > most:
             raise Unanswered(
-                f"The answer of {host} is larger than {MOST_BYTES >> 20} MiB and was not read to its end.",
+                f"The answer of {host} is larger than {most >> 20} MiB and was not read to its end.",
                 remedy="It may have been carried out: look again. Check what stands between here and the organization.",
             )
     return b"".join(pieces)

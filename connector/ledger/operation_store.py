@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -38,6 +38,7 @@ _STATUS = (
     " WHEN item.status = 'claimed' THEN 'running' ELSE 'waiting' END"
 )
 """Where an operation is, in the words of those who look at it."""
+_ELSEWHERE = " AND COALESCE(job.tenant, '') <> ?"
 MOST_SEARCHED = 10_000
 """Operations that are looked through for a text, the newest first."""
 
@@ -253,8 +254,11 @@ class OperationStore:
                 _remove(transaction, job)
         return len(rows)
 
-    def claim(self, worker: Worker, most: int) -> list[tuple[Job, Item]]:
-        """Take up to `most` operations, the oldest first, as `Worker.claim` takes items; record them one by one."""
+    def claim(self, worker: Worker, most: int, without: Sequence[str] = ()) -> list[tuple[Job, Item]]:
+        """Take up to `most` operations, the oldest first, as `Worker.claim` takes items; record them one by one.
+
+        Those of the tenants `without` are left.
+        """
         self._ledger.liveness.reap()
         now = self._ledger.now()
         with self._database.transaction() as transaction:
@@ -264,9 +268,9 @@ class OperationStore:
                 " FROM job JOIN item ON item.id = job.id * 4294967296 + 1"
                 " WHERE job.key IS NOT NULL AND job.state = 'ready' AND job.desired_state = 'run'"
                 " AND (item.status = 'pending' OR item.status = 'waiting' AND (item.due <= ? OR item.due > ?))"
-                f" AND {FREE}"
+                f" AND {FREE}{_ELSEWHERE * len(without)}"
                 f" ORDER BY job.id LIMIT ?{self._database.skip_locked}",
-                (now, now + LONGEST_WAIT, most),
+                (now, now + LONGEST_WAIT, *without, most),
             )
             jobs = [(job_from(row[:_JOB_WIDTH]), row[_JOB_WIDTH:]) for row in rows]
             # Two operations on one opportunity: the second waits for the first.

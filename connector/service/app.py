@@ -205,7 +205,9 @@ def _worker_pool(
 ) -> OperationWorkerPool:
     stopping = threading.Event()
     work = work_of(service, options, dependencies, notifier, stopping)
-    return OperationWorkerPool(dependencies.ledger, work, max(1, options.workers), dependencies.who, stopping)
+    size = max(1, options.workers)
+    share = size if len(options.admission.tenants) <= 1 else max(1, size // 2)
+    return OperationWorkerPool(dependencies.ledger, work, size, share, dependencies.who, stopping)
 
 
 def _lifespan(options: ServiceOptions) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

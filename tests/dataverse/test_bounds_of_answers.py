@@ -95,6 +95,12 @@ def test_a_body_that_unpacks_without_measure_is_not_kept() -> None:
         Transport(Network())(Request("GET", url))
 
 
+def test_an_answer_larger_than_its_kind_may_be_is_not_kept() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 << 20)
+    with listening(sending(head, b"0" * (2 << 20))) as url, pytest.raises(Unanswered, match="larger than 1 MiB"):
+        Transport(Network(), most_bytes=1 << 20)(Request("GET", url))
+
+
 def test_interim_answers_are_passed_over() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     with listening(sending(hints, b"HTTP/1.1 100 Continue\r\n\r\n", hints, OK)) as url:

@@ -80,7 +80,7 @@ class TimelineWaiting:
     async def apart(self, call: Callable[[], T]) -> T:
         return call()
 
-    async def within(self, _seconds: float, _kind: object, call: Callable[[], T]) -> T:
+    async def within(self, _seconds: float, _kind: object, call: Callable[[], T], _tenant: str = "") -> T:
         return call()
 
     @contextmanager

@@ -6,32 +6,42 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from threading import Event
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from starlette.testclient import TestClient
 
-from connector.clock import SystemClock
+from connector.clock import SystemClock, VirtualClock
 from connector.emulator.identity.keys import Keys
 from connector.errors import LedgerError, SignInError
 from connector.handler import Request, Response
 from connector.ledger.operation_store import OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
-from connector.service.operations.waiting import DaemonExecutor
+from connector.service.app import create_app
+from connector.service.auth.caller import Caller
+from connector.service.auth.signing_keys import KeyNotCached, SigningKeys
+from connector.service.dependencies import Dependencies
+from connector.service.operations.waiting import TENANT_SHARE, DaemonExecutor
 from connector.service.schemas.request_models import SubscribeBody
+from connector.service.service_options import Access
+from connector.service.webhooks.closed_elsewhere import ChangedOpportunities, ChangeTracker
+from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.delivery_worker import DeliveryWorker, asked_pause
 from connector.service.webhooks.subscription_service import PLATFORM_HOSTS, SubscriptionService
 from connector.service.webhooks.trigger import DESTINATIONS
 from tests.ledger.conftest import postgres_server, postgres_store
-from tests.service.entra import Entra
+from tests.service.entra import ADMISSION, OTHER_TENANT, TENANT, Entra
 from tests.service.process import serving, until
 from tests.service.relay import Relay, relayed
-from tests.service.stage import Stage
-from tests.service.test_sign_in import served, signed_in
+from tests.service.stage import OPTIONS, Stage, StageAccess
+from tests.service.test_sign_in import URL, served, signed_in
 
 __all__ = ["postgres_server", "postgres_store"]  # pytest finds them here
 
@@ -161,6 +171,106 @@ def test_a_silent_organization_is_answered_for_and_probes_go_on(stage: Stage) ->
             until(lambda: client.get(f"/operations/{running.json()['operationId']}").status_code == 200)
     finally:
         stage.gate.set()
+
+
+def two_tenants(stage: Stage, entra: Entra, silent: Event) -> Dependencies:
+    """Return what an endpoint for two tenants needs; the organization of the first says nothing before it is let go."""
+    theirs = stage.dependencies()
+
+    def organization(caller: Caller) -> Any:
+        if caller.tenant_id == TENANT:
+            silent.wait(60)
+        return stage.organization
+
+    access = replace(cast("StageAccess", theirs.organizations), organization=organization)
+    return replace(theirs, organizations=access, keys_http=entra.http)
+
+
+def of_tenant(entra: Entra, tenant: str) -> dict[str, str]:
+    issuer = f"https://login.microsoftonline.com/{tenant}/v2.0"
+    return {"authorization": f"Bearer {entra.token(tid=tenant, iss=issuer)}"}
+
+
+def test_one_silent_tenant_takes_neither_all_workers_nor_all_threads_from_the_others(stage: Stage) -> None:
+    entra, let_go = Entra(SystemClock()), threading.Event()
+    tenants = {TENANT: "https://org.crm4.dynamics.com", OTHER_TENANT: "https://other.crm4.dynamics.com"}
+    admission = replace(ADMISSION, access=Access.APPLICATION, tenants=tenants)
+    options = replace(OPTIONS, admission=admission, public_url=URL, deadline=1.0, workers=2)
+    app = create_app(options, two_tenants(stage, entra, let_go))
+    ours, theirs = of_tenant(entra, TENANT), of_tenant(entra, OTHER_TENANT)
+    try:
+        with TestClient(app, base_url=URL, client=("192.0.2.7", 50000)) as client:
+            for _ in range(4):  # more than there are workers
+                accepted = client.post(
+                    f"/opportunities/{stage.opportunity()}/close", json=WON | {"mode": "accept"}, headers=ours
+                )
+                assert accepted.status_code == 202
+            asked = [
+                threading.Thread(target=client.get, args=("/connection",), kwargs={"headers": ours})
+                for _ in range(TENANT_SHARE)
+            ]
+            for thread in asked:
+                thread.start()
+            for thread in asked:
+                thread.join()
+            refused = client.get("/connection", headers=ours)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "organization_slow")
+            assert "Retry-After" in refused.headers
+            assert client.get("/connection", headers=theirs).status_code == 200
+            done = client.post(
+                f"/opportunities/{stage.opportunity(1)}/close", json=WON, headers={**theirs, "prefer": "wait=60"}
+            )
+            assert done.status_code in (200, 202)
+            until(lambda: client.get(f"/operations/{done.json()['operationId']}", headers=theirs).status_code == 200)
+            assert client.get("/operations", headers=ours).status_code == 200
+            let_go.set()
+            until(lambda: client.get("/connection", headers=ours).status_code == 200)
+    finally:
+        let_go.set()
+
+
+def test_a_silent_organization_keeps_no_other_from_being_asked_what_has_changed(tmp_path: Path) -> None:
+    clock, let_go, asked = SystemClock(), threading.Event(), list[str]()
+
+    def changes(tenant: str, token: str | None) -> ChangedOpportunities:
+        asked.append(tenant)
+        if tenant == "silent":
+            let_go.wait(60)
+        return ChangedOpportunities([], token or "now")
+
+    with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
+        store = SubscriptionStore(ledger.database)
+        service = SubscriptionService(store, b"s" * 32, clock, Random(7).randbytes, PLATFORM_HOSTS)
+        body = SubscribeBody.model_validate({"callbackUrl": "https://prod-1.westeurope.logic.azure.com/1"})
+        for tenant in ("silent", "other"):
+            service.subscribe("owner", tenant, body)
+        notifier = Notifier(service, lambda _tenant: cast("Any", None), b"s" * 32, clock, Random(7).randbytes)
+        tracker = ChangeTracker(service, notifier, changes, clock)
+        round_ = threading.Thread(target=tracker.round)
+        round_.start()
+        until(lambda: store.change_token("other") == "now")
+        assert sorted(asked) == ["other", "silent"]
+        let_go.set()
+        round_.join()
+        assert store.change_token("silent") == "now"
+
+
+def test_for_ten_minutes_without_an_answer_of_the_key_server_known_callers_wait_for_nothing() -> None:
+    clock, entra = VirtualClock(), Entra(VirtualClock())
+    keys = SigningKeys(entra.http, "https://login.microsoftonline.com", clock)
+    keys.fetch(TENANT)
+    for since in (0.0, 86400.0 + 1000):  # while they are fresh, and when they should be renewed
+        clock.sleep(since)
+        entra.silent = threading.Event()
+        for _ in range(10):
+            began = time.monotonic()
+            assert keys.find(TENANT, "k1") is not None
+            with suppress(KeyNotCached):
+                keys.find(TENANT, "junk")
+            assert time.monotonic() - began < PROBE
+            threading.Thread(target=keys.fetch, args=(TENANT,), daemon=True).start()
+            clock.sleep(60)
+        entra.silent.set()
 
 
 class Callbacks:

@@ -75,7 +75,10 @@ class SigningKeys:
         age = now - cached.fetched if cached else LONGEST_KEPT
         key = cached.keys.get(key_id) if cached and age < LONGEST_KEPT else None
         asking = fetch is not None and not fetch.ended.is_set()
-        if key is not None and (age < KEPT or asking):
+        may_ask = fetch is None or now - fetch.began >= fetch.pause
+        if key is not None:
+            if age >= KEPT and may_ask:  # whose key is known waits for nobody, so it is renewed apart
+                threading.Thread(target=self.fetch, args=(tenant_id,), daemon=True).start()
             return key
         if fetch is None or asking or now - fetch.began >= fetch.pause:
             raise KeyNotCached(tenant_id)

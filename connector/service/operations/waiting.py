@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
@@ -37,7 +39,10 @@ class WaitKind(StrEnum):
     PROBE = "probe"
 
 
-_THREADS = {WaitKind.STORE: 32, WaitKind.SIGN_IN: 16, WaitKind.ORGANIZATION: 32, WaitKind.PROBE: 2}
+_THREADS = {WaitKind.STORE: 32, WaitKind.SIGN_IN: 16, WaitKind.ORGANIZATION: 64, WaitKind.PROBE: 2}
+TENANT_SHARE = 16
+"""Threads of one kind that one tenant may hold: if its organization is silent, the others still have theirs."""
+_SHARE_TAKEN = "So many requests wait for your organization already that this one is not begun. Send it again."
 
 
 class Draining(Exception):
@@ -57,8 +62,11 @@ class Waiter(Protocol):
     async def apart(self, call: Callable[[], T]) -> T:
         """Return what `call` returns, which asks the store; raises RequestRefused (503) when that takes too long."""
 
-    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T]) -> T:
-        """Return what `call` returns; raises TimeoutError when that takes longer."""
+    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
+        """Return what `call` returns; raises TimeoutError when that takes longer.
+
+        With a `tenant`, RequestRefused (503) when the tenant has its share of the threads already.
+        """
 
     def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
         """Return a listener for an operation; what ends after this is heard."""
@@ -91,6 +99,7 @@ class EventLoopWaiter:
 
     def __init__(self) -> None:
         self._limiters: dict[WaitKind, CapacityLimiter] = {}
+        self._held: Counter[tuple[WaitKind, str]] = Counter()
         self._listeners: dict[str, list[_EventLoopListener]] = {}
         self._lock = threading.Lock()
         self._draining = False
@@ -102,15 +111,27 @@ class EventLoopWaiter:
         except TimeoutError:
             raise RequestRefused(busy(503, "store_slow", _SLOW_STORE, RETRY_AFTER)) from None
 
-    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T]) -> T:
+    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
         """Run `call` in a thread of its kind, which it keeps to its end though nobody may wait for that any more."""
+        holder = kind, tenant
+        if tenant and self._held[holder] >= TENANT_SHARE:
+            raise RequestRefused(busy(503, "organization_slow", _SHARE_TAKEN, RETRY_AFTER))
+        self._held[holder] += 1
         limiter = self._limiters.get(kind) or self._limiters.setdefault(kind, CapacityLimiter(_THREADS[kind]))
         asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=limiter))
-        asking.add_done_callback(_looked_at)
+        asking.add_done_callback(functools.partial(self._ended, holder))
         done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
         if not done:
             raise TimeoutError
         return asking.result()
+
+    def _ended(self, holder: tuple[WaitKind, str], asking: asyncio.Future[T]) -> None:
+        """Give the thread back, and look at how it ended, so that a failure nobody waits for is no news."""
+        self._held[holder] -= 1
+        if not self._held[holder]:
+            del self._held[holder]
+        if not asking.cancelled():
+            asking.exception()
 
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[Listener]:
@@ -140,12 +161,6 @@ class EventLoopWaiter:
             for listener in listeners:
                 listener.draining = True
                 listener.wake()
-
-
-def _looked_at(asking: asyncio.Future[T]) -> None:
-    """Look at how it ended, so that a failure nobody waits for is no news."""
-    if not asking.cancelled():
-        asking.exception()
 
 
 class _EventLoopListener:

@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 import traceback
+from collections import Counter
 from concurrent.futures import Future, wait
 
 from connector.errors import LedgerError
@@ -18,6 +19,13 @@ from connector.service.operations.waiting import DaemonExecutor
 
 _log = logging.getLogger("connector.service")
 
+
+def tenant_of(job: Job) -> str:
+    """Return the tenant of whoever asked for an operation."""
+    caller = job.options.get("caller")
+    return str(caller.get("tenant", "")) if isinstance(caller, dict) else ""
+
+
 LOOK_AGAIN = 1.0
 """Seconds after which to look for work when nobody told of any: what waits has come due, another instance died."""
 RENEWAL = 5.0
@@ -29,9 +37,14 @@ UNFORESEEN_PAUSE = 60.0
 
 
 class OperationWorkerPool:
-    """The workers of this process; `size` operations are worked off side by side. `who` names the process."""
+    """The workers of this process; `size` operations are worked off side by side. `who` names the process.
 
-    def __init__(self, ledger: Ledger, work: OperationRunner, size: int, who: str, stopping: threading.Event) -> None:
+    One tenant has `share` of them at most, so that its silent organization does not hold up everybody's.
+    """
+
+    def __init__(
+        self, ledger: Ledger, work: OperationRunner, size: int, share: int, who: str, stopping: threading.Event
+    ) -> None:
         self._ledger = ledger
         self._operations = OperationStore(ledger)
         self._work = work
@@ -40,7 +53,8 @@ class OperationWorkerPool:
         self._stopping = stopping
         self._woken = threading.Condition()
         self._wanted = True
-        self._busy = 0
+        self._busy: Counter[str] = Counter()
+        self._share = share
         self._pool = DaemonExecutor(size, "operation")
         self._running: set[Future[None]] = set()
         self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
@@ -91,17 +105,20 @@ class OperationWorkerPool:
         with self._woken:
             self._woken.wait_for(lambda: self._wanted or self._stopping.is_set(), LOOK_AGAIN)
             self._wanted = False
-            free = self._size - self._busy
+            full = [tenant for tenant, busy in self._busy.items() if busy >= self._share]
+            spare = self._share - max((busy for busy in self._busy.values() if busy < self._share), default=0)
+            most = min(self._size - self._busy.total(), spare)
         if self._stopping.is_set():
             return
-        claimed = self._operations.claim(self._worker, free) if free and self._operations.unfinished() else []
+        claimed = self._operations.claim(self._worker, most, full) if most and self._operations.unfinished() else []
         now = self._work.clock.monotonic()
         if not claimed and now >= self._renew_at:
             self._worker.renew()
         self._renew_at = now + RENEWAL if claimed or now >= self._renew_at else self._renew_at
         for job, item in claimed:
             with self._woken:
-                self._busy += 1
+                self._busy[tenant_of(job)] += 1
+                self._wanted = True  # there may be work of other tenants
             future = self._pool.submit(functools.partial(self._work.do, self._worker, job, item))
             self._running.add(future)
             future.add_done_callback(functools.partial(self._back, job, item))
@@ -109,7 +126,7 @@ class OperationWorkerPool:
     def _back(self, job: Job, item: Item, future: Future[None]) -> None:
         """Take a thread back; what ended in a way that nobody foresaw is tried again later."""
         with self._woken:
-            self._busy -= 1
+            self._busy[tenant_of(job)] -= 1
             self._running.discard(future)
         self.wake()
         error = future.exception()

@@ -153,7 +153,7 @@ class ReadingRoutes:
         if stopped > left:
             raise RequestRefused(_late(stopped))
         try:
-            return await self._waiting.within(left, WaitKind.ORGANIZATION, call)
+            return await self._waiting.within(left, WaitKind.ORGANIZATION, call, caller.tenant_id)
         except TimeoutError:
             raise RequestRefused(_late(self._organizations.stopped(caller))) from None
 

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request, Response
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_specs import OPERATIONS, SubscriptionKey, register
-from connector.service.operations.waiting import Waiter
+from connector.service.operations.waiting import Waiter, WaitKind
+from connector.service.problems import RETRY_AFTER, RequestRefused, busy
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.schemas.response_models import SubscriptionView
 from connector.service.webhooks.closed_elsewhere import KEY_HEADER, read_message, tenant_of
@@ -19,6 +20,9 @@ from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.subscription_service import SubscriptionService
 
 WEBHOOK_PATH = "/webhooks/dataverse"
+WEBHOOK_SECONDS = 30.0
+"""Seconds for which a message of Dataverse waits for the organization that it is about; Dataverse gives up at 60."""
+_SLOW = "The organization has not answered in time. The message may be sent again; else its change is found later."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,17 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
         if message is None:
             return Response(status_code=204)
         named = message.opportunity_id
-        if named is None:
-            await parts.waiting.apart(lambda: parts.look(tenant))
-        else:
-            await parts.waiting.apart(lambda: parts.notifier.announce(tenant, [named], "dataverse_webhook"))
+
+        def announced() -> None:
+            if named is None:
+                parts.look(tenant)
+            else:
+                parts.notifier.announce(tenant, [named], "dataverse_webhook")
+
+        try:
+            await parts.waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
+        except TimeoutError:
+            raise RequestRefused(busy(503, "organization_slow", _SLOW, RETRY_AFTER)) from None
         return Response(status_code=200)
 
     register(routes, OPERATIONS["SubscribeOpportunityClosed"], subscribe)

@@ -8,12 +8,14 @@ the organization is asked what has changed. Source: *Use webhooks to create exte
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +23,7 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.service.operations.waiting import DaemonExecutor
 from connector.service.problems import declined
 from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.subscription_service import SubscriptionService
@@ -139,6 +142,8 @@ expired is the callable's to begin anew with."""
 NET = 900.0
 """Seconds between looks at an organization that has a webhook: it is tried twice at most, so one may be missed."""
 
+ROUND_SECONDS, SIDE_BY_SIDE = 20.0, 8
+"""Seconds for which a round waits for the organizations, and how many are asked side by side."""
 _PIECE = 500
 
 _log = logging.getLogger("connector.service")
@@ -165,23 +170,35 @@ class ChangeTracker:
         self._clock = clock
         self._told = told
         self._looked: dict[str, float] = {}
+        self._looks: dict[str, Future[int]] = {}
+        self._executor = DaemonExecutor(SIDE_BY_SIDE, "changes")
 
     def round(self) -> int:
-        """Ask once for every tenant whose turn it is, and return how many deliveries are new."""
+        """Ask once for every tenant whose turn it is, and return how many deliveries are new.
+
+        A tenant whose organization is silent is waited for no longer than `ROUND_SECONDS`, and not asked again before
+        it has answered.
+        """
         now = self._clock.monotonic()
-        due = [t for t in self._subscriptions.tenants() if t not in self._told or now >= self._looked.get(t, 0.0) + NET]
-        new = 0
-        for tenant in due:
-            try:
-                new += self.look(tenant)
-            except ConnectorError as error:  # the other tenants are told all the same; this one at its next turn
-                _log.warning(
-                    "What changed of the opportunities of tenant %s cannot be read (%s): who subscribed there is told "
-                    "of closes through this endpoint and by the webhook, if there is one.",
-                    tenant,
-                    type(error).__name__,
-                )
-        return new
+        for tenant in self._subscriptions.tenants():
+            due = tenant not in self._told or now >= self._looked.get(tenant, 0.0) + NET
+            if due and tenant not in self._looks:
+                self._looks[tenant] = self._executor.submit(functools.partial(self._look_or_say, tenant))
+        ended, _ = wait(self._looks.values(), ROUND_SECONDS)
+        self._looks = {tenant: look for tenant, look in self._looks.items() if look not in ended}
+        return sum(look.result() for look in ended)
+
+    def _look_or_say(self, tenant: str) -> int:
+        try:
+            return self.look(tenant)
+        except ConnectorError as error:  # the other tenants are told all the same; this one at its next turn
+            _log.warning(
+                "What changed of the opportunities of tenant %s cannot be read (%s): who subscribed there is told "
+                "of closes through this endpoint and by the webhook, if there is one.",
+                tenant,
+                type(error).__name__,
+            )
+            return 0
 
     def look(self, tenant: str) -> int:
         """Ask once for one tenant; the token moves on only after everything was announced. Raises ConnectorError."""
