@@ -16,10 +16,11 @@ from itertools import islice
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
-from connector.ledger.database import SqlRow, Transaction, Value
+from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
+from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import item_id
 from connector.ledger.tally import add_to_tally, note
 
@@ -31,13 +32,6 @@ _OPERATION = (
     " FROM job JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL"
 )
 _SEPARATOR = "\n"
-_DONE, _FAILED = ("closed", "already_closed", "reopened", "already_open", "undone"), ("failed", "refused")
-_STATUS = (
-    f"CASE WHEN item.status IN {_DONE} THEN 'done' WHEN item.status IN {_FAILED} THEN 'failed'"
-    " WHEN job.state = 'finished' THEN 'canceled' WHEN item.status = 'pending' THEN 'queued'"
-    " WHEN item.status = 'claimed' THEN 'running' ELSE 'waiting' END"
-)
-"""Where an operation is, in the words of those who look at it."""
 _ELSEWHERE = " AND COALESCE(job.tenant, '') <> ?"
 MOST_SEARCHED = 10_000
 """Operations that are looked through for a text, the newest first."""
@@ -84,49 +78,6 @@ class StoredOperation:
     content: str
     expires: datetime
     taken_up: int
-
-
-@dataclass(frozen=True, slots=True)
-class OperationFilter:
-    """Which operations to list: of one owner or of a whole tenant; whatever else is empty chooses nothing.
-
-    `status` is queued, running, waiting, done, failed or canceled; `cause` the reason code of a failure or refusal.
-    They were accepted from `since` until before `until` (seconds since 1970). `text` stands in one of their ids, or
-    in the name of the caller or of the opportunity, in any case.
-    """
-
-    owner: str = ""
-    tenant: str = ""
-    status: str = ""
-    cause: str = ""
-    since: float = 0.0
-    until: float = 0.0
-    text: str = ""
-
-    @property
-    def condition(self) -> tuple[str, list[Value]]:
-        """Return the filter as SQL with its values; `text` is looked for by `OperationStore`."""
-        chosen: dict[str, Value] = {
-            "job.owner = ?": self.owner,
-            "job.tenant = ?": self.tenant,
-            f"{_STATUS} = ?": self.status,
-            "item.reason = ?": self.cause,
-            "job.created >= ?": self.since,
-            "job.created < ?": self.until,
-        }
-        return "".join(f" AND {part}" for part, value in chosen.items() if value), [v for v in chosen.values() if v]
-
-
-EVERY_OPERATION = OperationFilter()
-
-
-@dataclass(frozen=True, slots=True)
-class OperationCount:
-    """How many operations are at a status, and why where they failed."""
-
-    status: str
-    cause: str
-    count: int
 
 
 class OperationStore:
@@ -189,7 +140,7 @@ class OperationStore:
             return [OperationCount(status, cause, number) for (status, cause), number in counted.most_common()]
         condition, values = chosen.condition
         rows = self._database.rows(
-            f"SELECT {_STATUS}, COALESCE(item.reason, ''), COUNT(*) FROM job"
+            f"SELECT {STATUS_SQL}, COALESCE(item.reason, ''), COUNT(*) FROM job"
             f" JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL{condition}"
             " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
             values,
@@ -304,7 +255,7 @@ def status_of(operation: StoredOperation) -> str:
     """Return where an operation is, as the filter has it."""
     status = operation.record.status
     if status.final:
-        return "failed" if status.value in _FAILED else "done"
+        return "failed" if status.value in FAILED else "done"
     if operation.job.state is JobState.FINISHED:
         return "canceled"
     return {ItemStatus.PENDING: "queued", ItemStatus.CLAIMED: "running"}.get(status, "waiting")

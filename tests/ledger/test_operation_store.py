@@ -16,7 +16,8 @@ from connector.errors import LedgerError
 from connector.ledger.audit import AuditSource
 from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
-from connector.ledger.operation_store import KeyReused, NewOperation, OperationFilter, OperationStore
+from connector.ledger.operation_filter import OperationFilter
+from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.user_slots import Slot, UserSlots
 from tests.ledger.rows import closed, opportunity, rows

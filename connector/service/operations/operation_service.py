@@ -15,14 +15,8 @@ from connector.closing.request import parse_request
 from connector.ledger.audit import AuditEntry, AuditSource, source_of
 from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
-from connector.ledger.operation_store import (
-    EVERY_OPERATION,
-    KeyReused,
-    NewOperation,
-    OperationFilter,
-    OperationStore,
-    StoredOperation,
-)
+from connector.ledger.operation_filter import EVERY_OPERATION, OperationFilter
+from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
 from connector.service.auth.caller import Caller, CallerKind, acts_as_user, may_see, may_see_job
 from connector.service.operations.operation_keys import KeyKind, key_of, run_of
 from connector.service.operations.operation_results import is_finished, stands

@@ -13,7 +13,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from connector.clock import Clock
-from connector.ledger.operation_store import OperationFilter, StoredOperation
+from connector.ledger.operation_filter import OperationFilter
+from connector.ledger.operation_store import StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import final_answer, is_finished, view
 from connector.service.operations.operation_service import OperationRequest, OperationService

@@ -12,7 +12,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from connector.ledger.jobs import Counts, ItemStatus, Job
-from connector.ledger.operation_store import OperationCount, OperationFilter
+from connector.ledger.operation_filter import OperationCount, OperationFilter
 from connector.service.schemas.response_models import OperationStatus, OperationView
 
 if TYPE_CHECKING:
