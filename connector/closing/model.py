@@ -101,7 +101,8 @@ class OrganizationMetadata:
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
     `bypass` is which of its own logic this connection leaves out.
 
-    `privileges` are those of `closing.privileges` that the acting user holds, None where they could not be read.
+    `users` are who signed in and who acts, by their ids in the organization. `privileges` are those of
+    `closing.privileges` that the acting user holds, None where they could not be read.
     `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set. `tables`
     has the definitions of close activities and `absent` the rows not to be seen, of those that were asked for by
     `MetadataRequest`. `unchecked` says what could not be read and so is not checked, a sentence each.
@@ -113,6 +114,7 @@ class OrganizationMetadata:
     utc_offset_minutes: int = 0
     close_action: str | None = None
     bypass: Bypass = NO_BYPASS
+    users: frozenset[UUID] = frozenset()
     privileges: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
     unwritable: frozenset[str] = frozenset()

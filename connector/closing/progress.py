@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from connector.closing.digest import in_words, make_plan, steps_digest
+from connector.closing.failure_context import in_context
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
@@ -53,8 +54,8 @@ class Progress:
     `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
     activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
     answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
-    `performed` counts the plans that were sent whole, `rebuffs` how often in a row there was no answer or a lasting
-    failure.
+    `users` are those of the metadata. `performed` counts the plans that were sent whole, `rebuffs` how often in a row
+    there was no answer or a lasting failure.
     """
 
     goal: Goal
@@ -78,6 +79,7 @@ class Progress:
     moved: bool = False
     performed: int = 0
     rebuffs: int = 0
+    users: frozenset[UUID] = frozenset()
     pieces: PlanParts = field(default_factory=PlanParts)
 
     @property
@@ -113,6 +115,7 @@ class Progress:
             self.now = None
             return self.fail(missing(self.goal.opportunity_id))
         self._see(snapshot)
+        self.users = metadata.users
         try:
             verdict = self.goal.plan(snapshot, metadata)
         except (InputError, Forbidden) as error:
@@ -161,6 +164,7 @@ class Progress:
 
     def take(self, plan: Plan, results: Sequence[StepResult]) -> None:
         """Take what came of performing the plan; a result is one step's, in the plan's order."""
+        results = in_context(results, self.users if plan.as_user is None else frozenset())
         for result in results:
             self._take_one(result)
         self.unseen = self.unseen or any(result.status is StepStatus.DONE for result in results)

@@ -133,6 +133,7 @@ class Metadata:
             utc_offset_minutes=_offset(of_user[0]) if of_user else 0,
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,
+            users=frozenset(user for user in users if user is not None),
             privileges=access.privileges,
             unreadable=access.unreadable,
             unwritable=access.unwritable,

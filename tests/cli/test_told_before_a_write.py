@@ -218,3 +218,18 @@ def test_who_may_not_read_definitions_is_told_what_was_not_checked(
     assert "prvReadEntity" in notes
     assert ("extra columns were not checked" in notes) is bool(given)
     assert close(desk, emulator, *given).code == (1 if given else 0)
+
+
+def test_a_doctor_names_the_secured_columns_and_what_cannot_be_checked(desk: Desk, emulator: ServedEmulator) -> None:
+    secured = Customization.from_json(json.dumps({"secured": [["opportunity", "actualvalue"]]}))
+    world_of(emulator).customize(secured)
+    change_user(world_of(emulator), {"user": emulator.client_id, "role": "Opportunity Closer"})
+    doctor = desk.run("doctor", **by_secret(emulator)).out
+    assert "not for this user to read: opportunity.actualvalue, opportunityclose.new_secret." in doctor
+    plan = desk.run("plan", OPPORTUNITY, "--won", "--actual-revenue", "5", **by_secret(emulator)).out
+    assert "The column opportunity.actualvalue is secured and the user may not read it" in " ".join(plan.split())
+    emulator.emulator.control.set_switches({"definitions_privilege": "prvReadEntity"})
+    change_user(world_of(emulator), {"user": emulator.client_id, "without": ["prvReadEntity"]})
+    assert "checks before a write: The user may not read definitions of tables" in " ".join(
+        desk.run("doctor", **by_secret(emulator)).out.split()
+    )

@@ -193,10 +193,9 @@ def examine_privileges(diagnosis: Diagnosis, *, impersonating: UUID | None) -> I
 def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_action: str) -> Iterator[Check]:
     """Yield what the organization has of what closing needs."""
     try:
-        yield from examine_status_reasons(organization.metadata())
-    except Forbidden as error:
-        remedy = "Give the user a role that may read definitions of tables (prvReadEntity), as Basic User may."
-        yield Check("status reasons", Verdict.FAILED, _with_ids(error), remedy)
+        metadata = organization.metadata()
+        yield from examine_knowledge(metadata)
+        yield from examine_status_reasons(metadata)
     except ConnectorError as error:
         yield Check("status reasons", Verdict.FAILED, _with_ids(error), _own_remedy(error))
     plug_in_names = frozenset().union(*OTHER_NAMES.values())
@@ -206,6 +205,18 @@ def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_actio
     except ConnectorError as error:
         yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", _own_remedy(error))
     yield _examine_batch(diagnosis)
+
+
+def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what a plan cannot check for this user, and the secured columns that it may not read or set."""
+    for sentence in metadata.unchecked:
+        remedy = "Give the user a role that may read definitions of tables (prvReadEntity), as Basic User may."
+        yield Check("checks before a write", Verdict.WARNING, sentence, remedy if "prvReadEntity" in sentence else "")
+    profile = "Add the user to a column security profile that allows it, if the column is to be used."
+    for what, columns in (("read", metadata.unreadable), ("set", metadata.unwritable)):
+        if columns:
+            sentence = f"Secured, and not for this user to {what}: {', '.join(sorted(columns))}."
+            yield Check("secured columns", Verdict.WARNING, sentence, profile)
 
 
 def _examine_batch(diagnosis: Diagnosis) -> Check:
