@@ -27,15 +27,7 @@ from connector.closing.model import (
 from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
 from connector.closing.verify import left_a_mark, shows, standing, unseen_quote
-from connector.errors import (
-    ConnectorError,
-    Effect,
-    Forbidden,
-    InputError,
-    NotConverged,
-    ServiceError,
-    Unanswered,
-)
+from connector.errors import ConnectorError, Effect, Forbidden, InputError, NotConverged, ServiceError, Unanswered
 
 SETTLED_AFTER = 120.0
 """Seconds of waiting after which a write without an answer can no longer happen: the service ends it by then."""
