@@ -75,7 +75,7 @@ BUDGETS = {
     ("service",): (7_100, 7_160),
     ("emulator",): (15_300, 16_560),
     ("organization",): (1_800, 1_800),
-    ("cli",): (4_200, 4_780),
+    ("cli",): (4_200, 4_900),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),
 }
 LONGEST_FUNCTION = 52

@@ -11,7 +11,8 @@ from connector.cli.change_view import ChangeContext, change_table, remarks, rest
 from connector.cli.failure_text import said_by_service, sentences
 from connector.cli.screen import TextTable, say, show
 from connector.closing.close import Preview
-from connector.closing.model import OrganizationMetadata, Refusal, Report, ReportStatus, Snapshot
+from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot
+from connector.closing.plan import CLOSE_PROJECT_QUOTE_AS_WON
 from connector.closing.report import error_data
 from connector.closing.step_words import COLUMNS, opportunity_words, step_rows
 
@@ -35,13 +36,27 @@ def show_preview(
     show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
     for remark in remarks(around) if around else ():
         say(f"Note: {remark}", stream)
+<<<<<<< HEAD
     for note in verdict.notes:
         say(f"Note: {note}", stream)
+=======
+    if siblings := _closed_by_the_service(verdict, preview.snapshot):
+        say(f"Note: Project Operations itself closes the other project quotes as lost: {', '.join(siblings)}.", stream)
+>>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
     if verdict.bypass:
         say(f"The organization's own logic: {verdict.bypass}.", stream)
     if verdict.as_user:
         say(f"It is done in the name of the user {verdict.as_user} (Entra object id).", stream)
     say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
+
+
+def _closed_by_the_service(plan: Plan, snapshot: Snapshot) -> list[str]:
+    """Return the open project quotes that winning one of them closes; the plan has no steps for these."""
+    if all(step.message != CLOSE_PROJECT_QUOTE_AS_WON for step in plan.steps):
+        return []
+    ours = {step.record_id for step in plan.steps}
+    others = [quote for quote in snapshot.quotes if quote.work_based and quote.is_open and quote.id not in ours]
+    return [f"{quote.number} {quote.name}".strip() for quote in others]
 
 
 def show_report(

@@ -10,7 +10,7 @@ import click
 
 from connector.assembly import connect
 from connector.cli.close_view import show_preview, show_report
-from connector.cli.demo.demo_steps import DemoStep, choose, is_verified, run_steps
+from connector.cli.demo.demo_steps import PROJECT_OPERATIONS, DemoStep, choose, is_verified, run_steps
 from connector.cli.demo.emulator_process import IndependentReader, running_emulator
 from connector.cli.failure_text import ExitCode
 from connector.cli.json_output import print_json
@@ -24,20 +24,26 @@ from connector.closing.report import preview_data, report_data
 from connector.settings.environment import load
 
 
-@click.command(epilog=examples("demo", "demo --json"))
+@click.command(epilog=examples("demo", "demo --scenario project-operations", "demo --json"))
+@click.option(
+    "--scenario",
+    type=click.Choice(("default", PROJECT_OPERATIONS)),
+    default="default",
+    help="What the emulator has: deals of Sales, or work-based opportunities of Project Operations too, shown here.",
+)
 @json_option
 @verbose_option
-def demo(*, as_json: bool) -> int:
+def demo(*, scenario: str, as_json: bool) -> int:
     """Close opportunities of a local emulator and check the result, in one go.
 
     Nothing is needed and nothing is left behind: the emulator serves made-up data from a temporary folder.
     """
     clock, steps = SystemClock(), dict[str, DemoStep]()
-    with _temporary_folder() as folder, running_emulator(Path(folder)) as ready:
+    with _temporary_folder() as folder, running_emulator(Path(folder), scenario) as ready:
         reader = IndependentReader(ready)
         with connect(load({}, ready.env_file)) as connection:
             _say(f"An emulated organization answers at {ready.url}, with data made up for it.", as_json=as_json)
-            for step in run_steps(connection.organization, reader, choose(reader), clock):
+            for step in run_steps(connection.organization, reader, choose(reader, scenario), clock):
                 steps[step.name] = step
                 if not as_json:
                     _show(step, connection.organization.metadata())

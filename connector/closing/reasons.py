@@ -7,6 +7,7 @@ a revision follows.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
@@ -28,7 +29,7 @@ Lost itself. Never Revised, although that is the platform's default of the state
 def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, state: IntEnum) -> int:
     """Return the value of the status reason `wanted`, by value or label, which must belong to `state`.
 
-    Labels are compared without regard to case, in all the organization's languages. Raises InputError, naming the
+    Labels are compared in all the organization's languages, without regard to case. Raises InputError, naming the
     valid reasons of the state, when the reason is unknown, belongs to another state, or its label is ambiguous.
     """
     found = _by_value(statuses, wanted) or _by_label(statuses, wanted)
@@ -43,7 +44,11 @@ def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, sta
         )
     if found:
         raise InputError(
+<<<<<<< HEAD
             f"The status reason {in_list(found)} of the {table} is not one for {table} {state.name.lower()}.",
+=======
+            f"The status reason {_said(found[0], wanted)} of the {table} is not one for {table} {state.name.lower()}.",
+>>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
             remedy=valid,
         )
     raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
@@ -97,8 +102,20 @@ def _by_value(statuses: Sequence[StatusReason], wanted: int | str) -> list[Statu
 
 
 def _by_label(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
-    text = str(wanted).strip().casefold()
-    return [status for status in statuses if text in (label.strip().casefold() for label in status.labels)]
+    text = _folded(str(wanted))
+    return [status for status in statuses if text in map(_folded, status.labels)]
+
+
+def _folded(text: str) -> str:
+    """Return a text for comparing: without regard to case, and to how a letter with an accent is composed."""
+    return unicodedata.normalize("NFC", text.strip()).casefold()
+
+
+def _said(status: StatusReason, wanted: int | str) -> str:
+    """Return a reason as the organization names it, with the label it was named by, where that is another."""
+    known = {str(status.value), *map(_folded, status.labels[:1])}
+    other = "" if _folded(str(wanted)) in known else f" ({str(wanted).strip()!r})"
+    return f"{_listed([status])}{other}"
 
 
 def in_list(statuses: Iterable[StatusReason]) -> str:

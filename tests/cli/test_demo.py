@@ -46,6 +46,26 @@ def test_the_demo_closes_checks_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demo_of_project_operations_uses_its_messages(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "connector", "demo", "--scenario", "project-operations", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verified"] is True
+    assert [step["kind"] for step in told["lost"]["steps"]] == ["close_all_quotes", "close_opportunity"]
+    assert [step["kind"] for step in told["won"]["steps"]] == ["close_project_quote", "close_opportunity"]
+    states = {fact["fact"]: fact["found"] for fact in told["facts"]}
+    assert set(states.values()) >= {"msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsWon"}
+    won = [state for fact, state in states.items() if fact.startswith("state of quote") and "won" in fact]
+    assert sorted(won) == ["Closed", "Won"], "the service closed the other quote itself"
+
+
 def scene(name: str, status: ReportStatus) -> DemoStep:
     return DemoStep(name, name, Report(UUID(int=1), status))
 

@@ -70,7 +70,7 @@ def test_each_missing_privilege_is_named_with_what_it_is_for(desk: Desk, missing
 
 
 def test_a_user_that_the_organization_does_not_know_is_found_among_several(desk: Desk, tmp_path: Path) -> None:
-    with running_emulator(tmp_path) as ready:
+    with running_emulator(tmp_path, "default") as ready:
         identities = tmp_path / "identities.toml"
         identities.write_text(
             f'[[identity]]\nname = "second"\nclient_id = "{uuid4()}"\nclient_secret = "{ready.client_secret}"\n',

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent
+from connector.emulator.world.customization import Customization, StatusReason
 from connector.handler import Handler, Request, Response
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job
@@ -520,6 +521,22 @@ def test_the_audit_trail_tells_who_did_what_from_which_run(stage: Stage) -> None
     ]  # fmt: skip
     assert "Secret" not in repr(stage.log())
     assert "QUO" not in repr(stage.log())
+
+
+@pytest.mark.parametrize(("label", "status"), [("Vunnen", 200), ("gewonnen", 200), ("Avbruten", 409)])
+def test_a_status_reason_may_be_named_in_any_language_of_the_organization(
+    stage: Stage, label: str, status: int
+) -> None:
+    labels = {3: {1033: "Won", 1053: "Vunnen", 1031: "Gewonnen"}, 4: {1033: "Canceled", 1053: "Avbruten"}}
+    reasons = tuple(
+        StatusReason("opportunity", value, texts[1033], {3: 1, 4: 2}[value], labels=texts)
+        for value, texts in labels.items()
+    )
+    with stage.embedded.emulator.lock:
+        stage.embedded.emulator.organization.world.customize(Customization(status_reasons=reasons))
+    with stage.client() as client:
+        answer = client.post(f"/opportunities/{stage.opportunity(2)}/close", json={"outcome": "won", "status": label})
+    assert answer.status_code == status, answer.text
 
 
 def test_no_log_holds_customer_text_or_an_address_that_proves_itself(

@@ -9,8 +9,14 @@ from uuid import UUID
 from connector.cli.demo.emulator_process import IndependentReader
 from connector.clock import Clock
 from connector.closing.close import Preview, close_opportunity, preview
+<<<<<<< HEAD
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus
 from connector.closing.organization import LookupOrganization
+=======
+from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus, StepKind
+from connector.closing.organization import Organization
+from connector.closing.step_words import PHRASES
+>>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
 from connector.errors import ConnectorError
 
 OPEN = 0
@@ -21,13 +27,17 @@ OPPORTUNITY_STATES = ("Open", "Won", "Lost")
 QUOTE_STATES = ("Draft", "Active", "Won", "Closed")
 """What the reader calls the states, by `statecode`."""
 NOBODY = UUID(int=0)
+PROJECT_OPERATIONS = "project-operations"
+"""The scenario in which opportunities are work-based."""
+WORK_BASED = 192350001
+"""`msdyn_ordertype` of those."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRecords:
     """Who takes part: an opportunity to win and one to lose, each with its open quotes, and the competitor.
 
-    `open_before` is how many opportunities are open at the start.
+    `open_before` is how many opportunities are open at the start. Work-based ones have a `winning_quote`.
     """
 
     to_win: UUID
@@ -35,25 +45,32 @@ class DemoRecords:
     open_quotes: Mapping[UUID, tuple[UUID, ...]]
     competitor: UUID
     open_before: int
+    winning_quote: UUID | None = None
 
 
-def choose(reader: IndependentReader) -> DemoRecords:
+def choose(reader: IndependentReader, scenario: str) -> DemoRecords:
     """Return an open opportunity with draft and active quotes, another with an open quote, and a competitor.
+
+    For Project Operations both have draft and active quotes and are work-based.
 
     Raises ConnectorError when the organization has none such.
     """
-    rows = reader.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
-    quotes: dict[UUID, dict[UUID, int]] = {UUID(row["opportunityid"]): {} for row in rows}
+    rows = reader.rows("opportunities", "opportunityid,msdyn_ordertype", f"statecode eq {OPEN}")
+    work_based = scenario == PROJECT_OPERATIONS
+    suitable = [row for row in rows if not work_based or row["msdyn_ordertype"] == WORK_BASED]
+    quotes: dict[UUID, dict[UUID, int]] = {UUID(row["opportunityid"]): {} for row in suitable}
     for row in reader.rows("quotes", "quoteid,statecode,_opportunityid_value", f"statecode le {ACTIVE}"):
         of_opportunity = quotes.get(UUID(row["_opportunityid_value"] or str(NOBODY)), {})
         of_opportunity[UUID(row["quoteid"])] = row["statecode"]
     both = [opportunity for opportunity, states in quotes.items() if {DRAFT, ACTIVE} <= set(states.values())]
-    some = [opportunity for opportunity, states in quotes.items() if states and opportunity not in both[:1]]
+    some = both[1:] if work_based else [one for one, states in quotes.items() if states and one not in both[:1]]
     competitors = reader.rows("competitors", "competitorid")
     if not (both and some and competitors):
         raise ConnectorError("The emulator's data lacks an opportunity with draft and active quotes, or a competitor.")
     open_quotes = {opportunity: tuple(quotes[opportunity]) for opportunity in (both[0], some[0])}
-    return DemoRecords(both[0], some[0], open_quotes, UUID(competitors[0]["competitorid"]), len(rows))
+    active = next(quote for quote, state in quotes[both[0]].items() if state == ACTIVE)
+    competitor = UUID(competitors[0]["competitorid"])
+    return DemoRecords(both[0], some[0], open_quotes, competitor, len(rows), active if work_based else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def read_back(reader: IndependentReader, records: DemoRecords) -> list[Expectati
     still_open = reader.rows("opportunities", "opportunityid", f"statecode eq {OPEN}")
     return [
         *_outcome(reader, "won opportunity", records.to_win, "Won"),
-        *_quotes(reader, "won opportunity", records.open_quotes[records.to_win]),
+        *_quotes(reader, "won opportunity", records.open_quotes[records.to_win], records.winning_quote),
         *_outcome(reader, "lost opportunity", records.to_lose, "Lost"),
         *_quotes(reader, "lost opportunity", records.open_quotes[records.to_lose]),
         Expectation(
@@ -94,13 +111,14 @@ def _outcome(reader: IndependentReader, name: str, opportunity: UUID, state: str
     yield Expectation(f"close activities of the {name}", 1, len(closes))
 
 
-def _quotes(reader: IndependentReader, name: str, quotes: tuple[UUID, ...]) -> Iterator[Expectation]:
-    """Yield what became of the quotes that were open: each closed, by one close activity."""
+def _quotes(
+    reader: IndependentReader, name: str, quotes: tuple[UUID, ...], winning: UUID | None = None
+) -> Iterator[Expectation]:
+    """Yield what became of the quotes that were open: each closed, but for the winning one, by one close activity."""
     for quote_id in quotes:
         (row,) = reader.rows("quotes", "quotenumber,statecode", f"quoteid eq {quote_id}")
-        yield Expectation(
-            f"state of quote {row['quotenumber']} of the {name}", "Closed", QUOTE_STATES[row["statecode"]]
-        )
+        state = "Won" if quote_id == winning else "Closed"
+        yield Expectation(f"state of quote {row['quotenumber']} of the {name}", state, QUOTE_STATES[row["statecode"]])
         activities = reader.rows("quotecloses", "activityid", f"_quoteid_value eq {quote_id}")
         yield Expectation(f"close activities of quote {row['quotenumber']}", 1, len(activities))
 
@@ -130,18 +148,27 @@ def run_steps(
     organization: LookupOrganization, reader: IndependentReader, records: DemoRecords, clock: Clock
 ) -> Iterator[DemoStep]:
     """Plan a close, do it, close another opportunity as lost, do the first again, and read everything back."""
-    won = Intent(records.to_win, Outcome.WON, closed_on=clock.now().date(), description="Closed by the demo")
+    day, winning = clock.now().date(), records.winning_quote
+    won = Intent(records.to_win, Outcome.WON, closed_on=day, winning_quote_id=winning, description="Closed by the demo")
     lost = Intent(records.to_lose, Outcome.LOST, competitor_id=records.competitor, description="Closed by the demo")
     planned = preview(organization, won)
     yield DemoStep("plan", "What closing the first opportunity as won would do", planned)
     digest = planned.verdict.digest if isinstance(planned.verdict, Plan) else None
     report = close_opportunity(organization, won, pause=clock.sleep, if_plan=digest)
     yield DemoStep("won", "The first opportunity, closed as won by exactly that plan", report)
+    facts = [_message(report, StepKind.CLOSE_PROJECT_QUOTE, "msdyn_CloseQuoteAsWon")] if winning else []
     report = close_opportunity(organization, lost, pause=clock.sleep)
     yield DemoStep("lost", "The second opportunity, closed as lost to a competitor", report)
+    facts += [_message(report, StepKind.CLOSE_ALL_QUOTES, "msdyn_CloseAllOpportunityQuotes")] if winning else []
     report = close_opportunity(organization, won, pause=clock.sleep)
     yield DemoStep("again", "The first opportunity once more: nothing is left to do", report)
-    yield DemoStep("facts", "What is read back", tuple(read_back(reader, records)))
+    yield DemoStep("facts", "What is read back", (*facts, *read_back(reader, records)))
+
+
+def _message(report: Report, kind: StepKind, expected: str) -> Expectation:
+    """Return which message of the service a step was done by."""
+    messages = [result.step.message for result in report.steps if result.step.kind is kind]
+    return Expectation(f"message that did '{PHRASES[kind]}'", expected, messages[0] if messages else "none")
 
 
 def is_verified(steps: Mapping[str, DemoStep]) -> bool:

@@ -34,13 +34,14 @@ class RunningEmulator:
 
 
 @contextmanager
-def running_emulator(folder: Path) -> Iterator[RunningEmulator]:
-    """Run an emulator with seeded data in a process of its own, all its files in `folder`; stopped at the end.
+def running_emulator(folder: Path, scenario: str) -> Iterator[RunningEmulator]:
+    """Run an emulator of a scenario in a process of its own, all its files in `folder`; stopped at the end.
 
     Raises ConnectorError when it does not start.
     """
     ready_file, env_file = folder / "ready.json", folder / "emulator.env"
     command = [sys.executable, "-m", "connector", "emulator", "--db", str(folder / "demo.db"), "--port", "0"]
+    command += ["--scenario", scenario]
     command += ["--ready-file", str(ready_file), "--env-file", str(env_file)]
     with (folder / "emulator.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -91,13 +91,17 @@ class ServeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A situation: `opportunities` to generate (0: none, no master data either) and what differs from the defaults."""
+    """A situation: `opportunities` to generate (0: none, no master data either) and what differs from the defaults.
+
+    One of `projects` opportunities is work-based.
+    """
 
     text: str
     opportunities: int
     switches: Mapping[str, str] = field(default_factory=dict)
     customization: Customization = field(default_factory=Customization)
     timezone_bias: int = 0
+    projects: int = 12
 
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
@@ -106,9 +110,11 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "empty": Scenario("Users, currencies and price lists only.", 0),
         "first-cases": Scenario("The ten known examples, one for each combination of quotes.", len(FIRST_CASES)),
         "project-operations": Scenario(
-            "Project Operations is installed: its messages exist, and only active quotes block a close.",
+            "Project Operations is installed: its messages exist, half of the opportunities are work-based, and only "
+            "active quotes block a close.",
             300,
             {"project_operations": "immediate", "open_quotes_block_close": "active"},
+            projects=2,
         ),
         "own-close-message": Scenario(
             "The organization has its own message CloseOpportunity.", 300, {"close_opportunity_message": "present"}
@@ -143,4 +149,4 @@ def start_scenario(world: World, scenario: Scenario, seed: int = 1) -> None:
             world.store.update("usersettings", str(key), {"timezonebias": scenario.timezone_bias})
     if scenario.opportunities:
         seed_parties(world)
-        seed_opportunities(world, scenario.opportunities, seed)
+        seed_opportunities(world, scenario.opportunities, seed, scenario.projects)

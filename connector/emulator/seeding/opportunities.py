@@ -99,11 +99,11 @@ def opportunity_id(number: int) -> str:
     return row_id(3, number)
 
 
-def seed_opportunities(world: World, count: int, seed: int = 1) -> int:
+def seed_opportunities(world: World, count: int, seed: int = 1, projects: int = 12) -> int:
     """Add `count` open opportunities with quotes and `count` // 50 closed ones; returns how many rows were added.
 
-    The same seed on the same organization gives the same rows. Numbers go on after the highest that is taken. The
-    organization has been set up, parties included.
+    One of `projects` opportunities is work-based. The same seed on the same organization gives the same rows. Numbers
+    go on after the highest that is taken. The organization has been set up, parties included.
     """
     first = 1 + _taken(world)
     chance = random.Random(f"{seed}:{first}:opportunities")
@@ -112,7 +112,7 @@ def seed_opportunities(world: World, count: int, seed: int = 1) -> int:
     total = 0
     with world.store.transaction():
         for low in range(first, last, 2000):
-            total += _add_block(world, chance, start, range(low, min(low + 2000, last)), first + count - 1)
+            total += _add_block(world, chance, start, range(low, min(low + 2000, last)), first + count - 1, projects)
     return total
 
 
@@ -123,11 +123,13 @@ def _taken(world: World) -> int:
     return int(str(highest[0][0])[-12:]) if highest[0][0] is not None else 0
 
 
-def _add_block(world: World, chance: random.Random, start: datetime, numbers: range, last_open: int) -> int:
+def _add_block(
+    world: World, chance: random.Random, start: datetime, numbers: range, last_open: int, projects: int
+) -> int:
     rows: dict[str, _Rows] = {"opportunity": [], "quote": [], "quoteclose": [], "opportunityclose": []}
     rivals: list[tuple[str, str]] = []
     for number in numbers:
-        deal = _deal(chance, start, number)
+        deal = _deal(chance, start, number, projects)
         if number <= last_open:
             rows["opportunity"].append(_open_row(chance, deal))
             _add_quotes(chance, deal, _quote_statuses(chance, number), rows)
@@ -154,7 +156,7 @@ def _quote_statuses(chance: random.Random, number: int) -> tuple[int, ...]:
     return tuple(chance.choices(_STATUSES, _WEIGHTS, k=how_many))
 
 
-def _deal(chance: random.Random, start: datetime, number: int) -> SeededOpportunity:
+def _deal(chance: random.Random, start: datetime, number: int, projects: int) -> SeededOpportunity:
     created = start - timedelta(minutes=chance.randrange(60, 400 * 1440))
     moment = created.strftime("%Y-%m-%dT%H:%M:%SZ")
     euro = number % 4 == 0
@@ -168,7 +170,7 @@ def _deal(chance: random.Random, start: datetime, number: int) -> SeededOpportun
     currency = (EURO_ID if euro else US_DOLLAR_ID, rate, row_id(1022, 2 if euro else 1))
     owner = SALES_USER_ID
     audit = (moment, moment, owner, owner, owner, "systemuser", owner, BUSINESS_UNIT_ID)
-    work = WORK_BASED if number % 12 == 11 else ITEM_BASED  # some projects among the deals
+    work = WORK_BASED if number % projects == projects - 1 else ITEM_BASED
     return SeededOpportunity(number, opportunity_id(number), customer, currency, work, audit, moment[:10], rate)
 
 

@@ -11,7 +11,12 @@ from connector.clock import VirtualClock
 from connector.emulator.rules.rule import Switches
 from connector.emulator.seeding.emulator_options import SCENARIOS, start_scenario
 from connector.emulator.seeding.files import SeedRefused, seed_csv, seed_file, seed_json
-from connector.emulator.seeding.opportunities import FIRST_CASES, open_opportunities, opportunity_id, seed_opportunities
+from connector.emulator.seeding.opportunities import (
+    FIRST_CASES,
+    open_opportunities,
+    opportunity_id,
+    seed_opportunities,
+)
 from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.world.callers import Caller
 from connector.emulator.world.customization import Customization, ImportRefused, StatusReason, read_metadata
@@ -74,6 +79,14 @@ def test_three_hundred_open_opportunities_have_none_to_four_quotes_in_every_stat
     both = "SELECT opportunityid FROM quote GROUP BY 1 HAVING sum(statecode = 0) > 0 AND sum(statecode = 1) > 0"
     assert len(world.store.rows(both)) >= 20
     assert world.store.rows("SELECT count(DISTINCT transactioncurrencyid) FROM opportunity") == [(2,)]
+
+
+def test_half_of_the_opportunities_of_project_operations_are_work_based(world: World) -> None:
+    seed_opportunities(world, 300, projects=SCENARIOS["project-operations"].projects)
+    query = "SELECT count(*), sum(msdyn_ordertype = 192350001) FROM opportunity WHERE statecode = 0"
+    assert world.store.rows(query) == [(300, 150)]
+    mixed = "SELECT count(*) FROM quote JOIN opportunity USING (opportunityid) WHERE quote.msdyn_ordertype <> opportunity.msdyn_ordertype"
+    assert world.store.rows(mixed) == [(0,)]
 
 
 def test_seeded_rows_obey_the_rules(world: World, admin: Caller) -> None:
