@@ -36,13 +36,10 @@ def show_preview(
     show(TextTable(f"Plan for {name}", ("#", *COLUMNS), numbered), stream)
     for remark in remarks(around) if around else ():
         say(f"Note: {remark}", stream)
-<<<<<<< HEAD
     for note in verdict.notes:
         say(f"Note: {note}", stream)
-=======
     if siblings := _closed_by_the_service(verdict, preview.snapshot):
         say(f"Note: Project Operations itself closes the other project quotes as lost: {', '.join(siblings)}.", stream)
->>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
     if verdict.bypass:
         say(f"The organization's own logic: {verdict.bypass}.", stream)
     if verdict.as_user:

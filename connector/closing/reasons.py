@@ -44,11 +44,7 @@ def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, sta
         )
     if found:
         raise InputError(
-<<<<<<< HEAD
-            f"The status reason {in_list(found)} of the {table} is not one for {table} {state.name.lower()}.",
-=======
             f"The status reason {_said(found[0], wanted)} of the {table} is not one for {table} {state.name.lower()}.",
->>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
             remedy=valid,
         )
     raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
@@ -115,7 +111,7 @@ def _said(status: StatusReason, wanted: int | str) -> str:
     """Return a reason as the organization names it, with the label it was named by, where that is another."""
     known = {str(status.value), *map(_folded, status.labels[:1])}
     other = "" if _folded(str(wanted)) in known else f" ({str(wanted).strip()!r})"
-    return f"{_listed([status])}{other}"
+    return f"{in_list([status])}{other}"
 
 
 def in_list(statuses: Iterable[StatusReason]) -> str:

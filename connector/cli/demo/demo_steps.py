@@ -9,14 +9,9 @@ from uuid import UUID
 from connector.cli.demo.emulator_process import IndependentReader
 from connector.clock import Clock
 from connector.closing.close import Preview, close_opportunity, preview
-<<<<<<< HEAD
-from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus
-from connector.closing.organization import LookupOrganization
-=======
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus, StepKind
-from connector.closing.organization import Organization
+from connector.closing.organization import LookupOrganization
 from connector.closing.step_words import PHRASES
->>>>>>> 6fbc2c9 (Give Project Operations a face of its own, and take status reasons in any language however they are composed)
 from connector.errors import ConnectorError
 
 OPEN = 0
