@@ -53,7 +53,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
     budgets = UserSlots(ledger)
     told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]
     last = budgets.recall(f"job {job.name}")
-    data["governor"] = together(told or ([last] if last else []))
+    data["governor"] = together(told or ([last] if last else []), ledger.now())
     return data
 
 
@@ -70,8 +70,10 @@ def limits_data(ledger: Ledger, job: Job, counts: Counts) -> dict[str, object]:
     }
 
 
-def together(told: Sequence[SavedState]) -> dict[str, object] | None:
+def together(told: Sequence[SavedState], now: float) -> dict[str, object] | None:
     """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
+
+    What was left when they told it is less at `now`, in seconds since 1970.
 
     The binding is that of the worker with the most requests; None when nobody has told anything.
     """
@@ -79,7 +81,9 @@ def together(told: Sequence[SavedState]) -> dict[str, object] | None:
         return None
     busiest = max(told, key=lambda one: sum(_number(lane, "requests") for lane in _lanes(one)))
     ceilings = [_number(one.data, "ceiling") for one in told if one.data["ceiling"] is not None]
-    ends = [_number(one.data, "left") for one in told if one.data["left"] is not None]
+    ends = [
+        max(0.0, _number(one.data, "left") - now + one.at.timestamp()) for one in told if one.data["left"] is not None
+    ]
     done_at_once = not all(ends)
     return {
         "binding": busiest.data["binding"],

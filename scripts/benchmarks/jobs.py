@@ -51,16 +51,21 @@ FORECASTS_FROM = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """So many rows on so many web servers; with `bad`, three rows in a thousand end in a timeout each time."""
+    """So many rows on so many web servers; with `bad`, three rows in a thousand end in a timeout each time.
+
+    A close takes so many `seconds` of work on average.
+    """
 
     rows: int
     servers: int
     bad: bool = False
+    seconds: float = WORK
 
     @property
     def name(self) -> str:
         """Return what it is called in tables."""
-        return f"{self.rows:,} rows, {self.servers} server{'s' * (self.servers > 1)}{', bad rows' * self.bad}"
+        servers = f"{self.servers} server{'s' * (self.servers > 1)}"
+        return f"{self.rows:,} rows, {servers}, {self.seconds} s{', bad rows' * self.bad}"
 
     @property
     def bad_rows(self) -> list[int]:
@@ -81,19 +86,27 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """What a client did in a cell. Seconds from the start of its process; None where it does not tell."""
+    """What a client did in a cell, in seconds; None where it does not tell.
+
+    `start` is from the start of its process to its first request, on the virtual clock from the first read of rows to
+    the first write; `took` is to the last row, start included, `ratio` the least time against that without. `early`
+    requests were sent before a Retry-After was over.
+    """
 
     cell: str
     client: str
     closed: int
     twice: int
     least: float
+    start: float
     took: float | None
     ratio: float | None
     requests: int
     refused: int
+    early: int | None = None
     behind: float | None = None
     forecast_error: float | None = None
+    clock: str = "real"
 
     def data(self) -> dict[str, object]:
         """Return the figures as plain data."""
@@ -106,6 +119,7 @@ class Watched:
 
     cell: Cell
     looks: list[tuple[float, int, int, float | None]] = field(default_factory=list)
+    start: float = 0.0
 
     def took(self) -> float | None:
         """Return when the last row was closed that can be."""
@@ -164,8 +178,9 @@ def play(cell: Cell, client: str, *, seed: int = 1) -> JobRun:
             closed=watched.looks[-1][1],
             twice=len(emulator.emulator.control.closes(more_than=1)),
             least=round(cell.least, 2),
+            start=round(watched.start, 2),
             took=None if took is None else round(took, 2),
-            ratio=None if took is None else round(cell.least / took, 3),
+            ratio=None if took is None else round(cell.least / (took - watched.start), 3),
             requests=sum(statuses.values()),
             refused=statuses.get(429, 0),
             behind=watched.behind() if client == OURS else None,
@@ -239,6 +254,8 @@ def _watch(
     ) as process:
         while (now := time.perf_counter() - began) < LONGEST:
             told, left = _told(ledger)
+            if not emulator.emulator.journal.number:
+                watched.start = now
             watched.looks.append((now, _closed(emulator), told, left))
             ended = process.poll() is not None
             if ended or (cell.bad and min(watched.looks[-1][1], told) >= cell.good_rows):

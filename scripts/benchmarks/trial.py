@@ -94,7 +94,7 @@ def _foreseen(load: Load, governors: list[Governor], rows: int) -> float:
     """Return when the rows would be done, as the connector foresees it."""
     done, at = len(load.outcome.answered), load.now
     paces = [governor.pace(at, "write") for governor in governors]
-    executed = sum(pace.executed for pace in paces) / sum(pace.requests - pace.in_flight for pace in paces)
+    executed = sum(pace.executed for pace in paces) / sum(pace.requests - pace.in_flight / 2 for pace in paces)
     share = (rows - done) / len(governors)
     free = all(pace.binding is not Binding.LATENCY for pace in paces)
     fastest = float("inf") if free else 1.1 * done / at / len(governors)

@@ -222,7 +222,7 @@ class _Client:
         self._told_until = max(self._told_until, load.now + throttle.retry_after)
         if self._outcome is load.outcome:
             load.take_back(rows)
-        self._settle(permit, _refusal(throttle, key))
+        self._settle(permit, refusal(throttle, key))
 
     def _leave(self, permit: Permit, admission: Admission, key: str) -> None:
         load = self._load
@@ -253,7 +253,8 @@ def _parts(rule: Rule, rows: float) -> int:
     return int(min(rows, rule.parts("write", rows)))
 
 
-def _refusal(throttle: Throttle, key: str) -> Feedback:
+def refusal(throttle: Throttle, key: str) -> Feedback:
+    """Return what a refusal tells, `key` being the server's affinity cookie."""
     found = _NUMBER.search(throttle.message)
     number = float(found[1].replace(",", "")) if found else None
     return Feedback(

@@ -52,11 +52,11 @@ def test_the_telling_is_behind_by_the_time_until_it_tells_what_was_so() -> None:
 
 
 def test_a_target_that_is_missed_is_named() -> None:
-    ours = JobRun("cell", OURS, 100, 0, 10.0, 12.0, 0.83, 120, 0, 0.5, 0.05)
-    naive = JobRun("cell", NAIVE, 100, 0, 10.0, 11.0, 0.91, 400, 0)
+    ours = JobRun("cell", OURS, 100, 0, 10.0, 0.5, 12.0, 0.83, 120, 0, None, 0.5, 0.05)
+    naive = JobRun("cell", NAIVE, 100, 0, 10.0, 0.2, 11.0, 0.91, 400, 0)
     assert misses([ours]) == []
     assert misses([ours, naive]) == ["cell: slower than naive, 40 threads"]
-    bad = JobRun("cell", OURS, 100, 1, 10.0, 20.0, 0.5, 120, 2, 3.0, 0.2)
+    bad = JobRun("cell", OURS, 100, 1, 10.0, 0.5, 20.0, 0.5, 120, 2, None, 3.0, 0.2)
     assert [line.partition(": ")[2] for line in misses([bad])] == [
         "closed twice", "least / took", "429", "behind", "forecast",
     ]  # fmt: skip

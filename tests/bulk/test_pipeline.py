@@ -77,6 +77,7 @@ class Client:
     organization: Organization
     gate: object
     name: str = "user"
+    user: str = "user"
 
 
 @dataclass
@@ -271,9 +272,14 @@ class Gate:
     requests: int = 0
     executed: float = 0.0
     refused: int = 0
+    spread: float = 0.0
+    since_sent: float = 0.0
 
     def pace(self) -> Gate:
         return self
+
+    def expect(self, parts: float) -> None:
+        pass
 
     def parts(self) -> int:
         return self.most_parts

@@ -55,12 +55,23 @@ class PacerStatus(Protocol):
     def refused(self) -> int:
         """Return how many requests were turned away with 429 so far."""
 
+    @property
+    def spread(self) -> float:
+        """Return by which share of their mean requests differ in length."""
+
+    @property
+    def since_sent(self) -> float:
+        """Return how long ago the last request was sent."""
+
 
 class Pacer(Protocol):
     """The governor of one user, as a run sees it."""
 
     def parts(self) -> int:
         """Return how many opportunities one batch should carry."""
+
+    def expect(self, parts: float) -> None:
+        """Take in how many opportunities are still to be sent."""
 
     def pace(self) -> PacerStatus:
         """Return what it is doing."""

@@ -23,7 +23,7 @@ from connector.closing.model import Plan, Report, StepResult
 from connector.errors import Broken, ConnectorError, Effect, Unanswered
 from connector.ledger.jobs import Item
 
-MOST_IN_FLIGHT = 256
+MOST_IN_FLIGHT = 512
 """Requests of one user under way at once, whatever the pacer allows."""
 AHEAD = 2
 """Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
@@ -109,8 +109,11 @@ class Pipeline:
         with self._lock:
             if self._stopping or self._quiet():
                 return 0
-            enough = max(ENOUGH_TO_LOOK, 2 * self._sending, self._width())
-            return max(0, enough - len(self._to_look) - len(self._to_send))
+            return max(0, self._enough() - len(self._to_look) - len(self._to_send))
+
+    def _enough(self) -> int:
+        """Return how many rows should wait: reading them takes as long as a few others are sent."""
+        return max(ENOUGH_TO_LOOK, 2 * self._sending, 2 * self._width())
 
     def go_on(self, to_come: float, most: float = math.inf) -> None:
         """Give out what is due by now; `to_come` is about how many rows of the job will still come.
@@ -120,6 +123,7 @@ class Pipeline:
         with self._lock:
             self._stopping = False
             self._to_come, self._most = to_come, most
+            self._client.gate.expect(to_come + len(self._to_look) + len(self._to_send))
             self._give_out()
 
     def stop(self) -> None:
@@ -241,7 +245,8 @@ class Pipeline:
                 self._give_out()
             except BaseException as error:  # noqa: BLE001 - the run raises it
                 self._defect = self._defect or error
-            wake = self._defect or self.idle or (self._to_come and not (self._to_look or self._to_send))
+            few = 2 * (len(self._to_look) + len(self._to_send)) < self._enough()
+            wake = self._defect or self.idle or (self._to_come and few)
         if wake:
             self._wake()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import groupby
 
 from connector.bulk.run.allowance import RunAllowance
@@ -46,7 +46,8 @@ TELL_EVERY = 1.0
 class Run:
     """One worker of a job, in this process. `watch` is told how it goes, some times a second.
 
-    `most_alike` rows in a row may fail alike while none is done; then it stops (see `Breaker`).
+    `most_alike` rows in a row may fail alike while none is done; then it stops (see `Breaker`). `threads` carries what
+    waits for the organization, `wake` is waited on while they do: a simulation has its own.
     """
 
     def __init__(
@@ -58,20 +59,21 @@ class Run:
         watch: Callable[[ProgressSnapshot], None],
         *,
         most_alike: float = ALIKE,
-        chance: Callable[[], float] = random.random,
+        threads: Executor | None = None,
+        wake: threading.Event | None = None,
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._clock = clock
         self._watch = watch
         self._stopping = threading.Event()
-        self._wake = threading.Event()
+        self._wake = wake or threading.Event()
         most = len(clients) * (MOST_IN_FLIGHT + AHEAD + MOST_LOOKS)
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._threads = threads or ThreadPoolExecutor(most, thread_name_prefix="request")
         order = SendOrder()
         self._allowance = RunAllowance(ledger, job, clock)
         self._pipelines = [
-            Pipeline(client, self._threads, clock, chance, self._wake.set, order, self._allowance.spend)
+            Pipeline(client, self._threads, clock, random.random, self._wake.set, order, self._allowance.spend)
             for client in clients
         ]
         self._breaker = Breaker(order, most_alike)

@@ -41,12 +41,13 @@ class ServiceTime:
     answers come first.
     """
 
-    __slots__ = ("_best", "_block", "_in_flight", "_recent", "_started", "_window", "mean")
+    __slots__ = ("_best", "_block", "_in_flight", "_recent", "_squares", "_started", "_window", "mean")
 
     def __init__(self, window: float) -> None:
         self.mean = RunningMean(0.01)
         self._window = window
         self._recent = RunningMean(0.04)
+        self._squares = RunningMean(0.04)
         self._block = RunningMean(0.0)
         self._in_flight = 0
         self._started = float("-inf")
@@ -56,6 +57,7 @@ class ServiceTime:
         """Take one measurement in, made while so many requests were in flight."""
         size = math.log(max(seconds, 1e-6))
         self._recent.add(size)
+        self._squares.add(size * size)
         self.mean.add(min(seconds, LONGEST * math.exp(self._recent.value)))
         if not self._block.count:
             self._in_flight = in_flight
@@ -72,6 +74,11 @@ class ServiceTime:
             self._best.append(block)
         else:
             self._best[-1] = min(self._best[-1], block)
+
+    @property
+    def spread(self) -> float:
+        """By which share of the mean the measurements differ from it: the standard deviation of their logarithms."""
+        return math.sqrt(max(0.0, self._squares.value - self._recent.value**2))
 
     @property
     def slowed(self) -> bool:

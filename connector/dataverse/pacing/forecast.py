@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 STEPS = 60
 """Steps in a window."""
+LONGER = 1 + 1 / 300
+"""By how much longer than a window what was used counts with us (`SlidingWindow`)."""
+ENDING = 4
+"""Windows: work that fits into so many is done as fast as what comes back allows, longer work evenly."""
 WINDOWS = 8
 """Windows run ahead; after them the rate has settled."""
 
@@ -46,19 +50,22 @@ def average(budgets: Sequence[RemainingBudget]) -> RemainingBudget:
 class _Spending:
     """A budget as it is spent, step after step, in its own unit."""
 
-    __slots__ = ("_fresh", "_lead", "_returning", "_room")
+    __slots__ = ("_at_once", "_fresh", "_lead", "_returning", "_room")
 
-    def __init__(self, budget: RemainingBudget, lead: float) -> None:
+    def __init__(self, budget: RemainingBudget, lead: float, *, ends: bool) -> None:
         self._room = max(0.0, budget.room)
         self._fresh = max(0.0, min(budget.fresh, budget.room))
         self._returning = list(budget.returning)
+        self._at_once = ENDING * (self._room + sum(self._returning)) if ends else 0.0
         self._lead = lead  # the steps over which what comes back is spent
 
-    def allows(self, step: int) -> float:
-        """Return how much of the budget may be spent in a step."""
+    def allows(self, step: int, left: float) -> float:
+        """Return how much of the budget may be spent in a step, when so much work is `left`."""
         whole = int(self._lead)
         ahead = sum(self._returning[step : step + whole])
         there = self._room + self._returning[step]
+        if left <= self._at_once:
+            return there
         return min(there, max(self._fresh, (self._room + ahead) / self._lead))
 
     def spend(self, step: int, amount: float) -> None:
@@ -73,25 +80,38 @@ class _Spending:
 
 
 def seconds_for(
-    work: Workload, count: RemainingBudget, time: RemainingBudget, *, window: float, spread: float
+    work: Workload,
+    budgets: Sequence[tuple[RemainingBudget, RemainingBudget]],
+    *,
+    window: float,
+    spread: float,
+    ends: bool = False,
 ) -> float:
-    """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds."""
+    """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds.
+
+    `budgets` has those of requests and of seconds of each server.
+
+    `ends` is whether the governor knows how much is left, and does the last of it at once.
+    """
     if work.requests <= 0:
         return 0.0
     cost = work.seconds / work.requests
-    length = window / STEPS
-    counts, times = (_Spending(budget, max(1.0, spread / length)) for budget in (count, time))
+    length = window * LONGER / STEPS
+    counts, times = (
+        _Spending(budget, max(1.0, spread / length), ends=ends) for budget in map(average, zip(*budgets, strict=True))
+    )
     done = 0.0
     for step in range(WINDOWS * STEPS):
-        by_time = times.allows(step) / cost if cost else float("inf")
-        sent = max(0.0, min(counts.allows(step), by_time, work.fastest * length))
+        left = work.requests - done
+        by_time = times.allows(step, left * cost) / cost if cost else float("inf")
+        sent = max(0.0, min(counts.allows(step, left), by_time, work.fastest * length))
         if sent and done + sent >= work.requests:
             return step * length + _within(sent, work, length) * (work.requests - done) / sent
         done += sent
         counts.spend(step, sent)
         times.spend(step, sent * cost)
-    settled = counts.settled() / window
-    return WINDOWS * window + (work.requests - done) / settled if settled else float("inf")
+    settled = counts.settled() / (STEPS * length)
+    return WINDOWS * STEPS * length + (work.requests - done) / settled if settled else float("inf")
 
 
 def _within(sent: float, work: Workload, length: float) -> float:

@@ -98,6 +98,11 @@ class Gate:
         with self._state:
             return self._governor.parts(WRITES, waiting)
 
+    def expect(self, parts: float) -> None:
+        """Take in how many opportunities are still to be closed: those that fit into what is left are sent at once."""
+        with self._state:
+            self._governor.expect(WRITES, parts, self._governor.parts(WRITES))
+
     def carried_over(self) -> dict[str, object]:
         """Return what is known of this user's limits, as plain data, for the next gate of the same user."""
         with self._state:

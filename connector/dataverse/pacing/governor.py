@@ -10,8 +10,7 @@ protection API limits"):
 What has lain unused for a whole window is spent at once, as fast as requests in flight allow: a small job pays for no
 learning. What comes back is spent over a sixth of the window, so a long job becomes even. A server is told by its
 affinity cookie; sending that cookie back chooses the server, so the budgets of all of them are used evenly, and a
-request without it now and then finds servers not seen before.
-A refusal stops everything until its Retry-After has passed.
+request without it now and then finds servers not seen before. A refusal stops everything until its Retry-After is over.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import random
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
 from connector.dataverse.pacing.concurrency import FEWEST, ConcurrencyLimiter, ServiceTime
-from connector.dataverse.pacing.forecast import Workload, average, seconds_for
+from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer
+from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer, fits
 
 BATCH_SECONDS = 4.0
 """How long one request with many parts should take: one that takes long hides what is done and ends late."""
@@ -70,13 +69,13 @@ class Governor:
         self._probe: Permit | None = None
         self._again = 0  # refusals in a row that came although we had waited as told
         self._in_flight = 0
-        self._since_explored = 0
-        self._nothing_new = 0
+        self._expecting = self._ending = False
+        self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
-        self._strayed = 0
         self._binding = Binding.LATENCY
         self._requests = 0
         self._executed = 0.0
+        self._last_at = now
         self._sent_at = 0.0  # the moments when what is in flight was sent, added up
         self._refused = 0
 
@@ -151,11 +150,19 @@ class Governor:
         """Return when `server` may take a request, and what it is waiting for."""
         if server.in_flight >= server.at_once:
             return NEVER, Binding.CONCURRENCY
-        count, time = server.intervals(now, cost, len(self._servers))
+        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending)
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
         if interval == NEVER:
             return now + self._budget.window / 300, why
         return server.last_at + interval / sharing, why
+
+    def expect(self, kind: str, parts: float, size: int) -> None:
+        """Take in how many `parts` of a kind are still to be sent, `size` in a request.
+
+        Where all of them fit into a few windows, what comes back is used at once: evenness gains nothing any more.
+        """
+        self._expecting = True
+        self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
 
     def _wait(self, until: float, why: Binding) -> Wait:
         self._binding = why
@@ -171,6 +178,7 @@ class Governor:
                 server.last_at = permit.sent_at
         self._in_flight += 1
         self._sent_at += permit.sent_at
+        self._last_at = permit.sent_at
         self._requests += 1
         return permit
 
@@ -308,22 +316,15 @@ class Governor:
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
-            executed=self._likely_executed(now),
+            executed=self._executed + self._in_flight * now - self._sent_at,
             refused=self._refused,
+            spread=self._costs[kind].spread if kind in self._costs else 0.0,
+            since_sent=now - self._last_at,
         )
 
     def _most_in_flight(self) -> int:
         slots = sum(server.at_once for server in self._servers.values())
         return int(min(self._concurrency.most, self._connections, slots))
-
-    def _likely_executed(self, now: float) -> float:
-        """Return the seconds that requests took, as many as have been answered.
-
-        Quick ones are answered first, so those in flight count with the time they have had, and as half a request each.
-        """
-        answered = self._requests - self._in_flight
-        elapsed = self._in_flight * now - self._sent_at
-        return (self._executed + elapsed) * answered / (answered + self._in_flight / 2) if answered else 0.0
 
     def carried_over(self, now: float) -> CarriedOverLimits:
         """Return what the next governor of this user should begin with."""
@@ -342,9 +343,8 @@ class Governor:
         """
         servers, budget = len(self._servers), self._budget
         left = [server.remaining(now, servers) for server in self._servers.values()]
-        count, time = (average([pair[which] for pair in left]) for which in (0, 1))
         if requests > 0 and seconds > 0:
             fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         waiting = max(0.0, self._held_until - now)
-        return waiting + seconds_for(work, count, time, window=budget.window, spread=budget.spread)
+        return waiting + seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting)

@@ -72,7 +72,8 @@ class PacingStatus:
     """What the governor is doing, for people: rates in requests per second, times in seconds.
 
     `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
-    `refused`, and the seconds `executed` by those answered count from the beginning.
+    `refused`, and the seconds `executed` by those answered and in flight count from the beginning. `spread` is the
+    share by which requests of this kind differ in length, `since_sent` how long ago the last of any kind was sent.
     """
 
     binding: Binding
@@ -85,3 +86,5 @@ class PacingStatus:
     requests: int
     executed: float
     refused: int
+    spread: float = 0.0
+    since_sent: float = 0.0

@@ -18,6 +18,8 @@ APART = 400
 ASSUMED = 5
 """Horizons for which a limit that a refusal named, or that was learnt elsewhere, is not doubted; twice as long after
 each search in vain, up to sixteen times."""
+LATELY = 0.02
+"""The weight of what was heard last in what a limit usually is."""
 NEWS = 0.05
 """A refusal this close to the estimate taught nothing new."""
 MOST_BIAS = 1.25
@@ -115,10 +117,10 @@ class SlidingWindow:
         self._move(now)
         return self._used
 
-    def spending(self, now: float) -> tuple[float, float]:
-        """Return what counts now, and how much of it will have left the window one horizon from now."""
+    def returning(self, now: float) -> float:
+        """Return how much of it will have left the window one horizon from now."""
         self._move(now)
-        return self._used, self._returning
+        return self._returning
 
     def leaving(self, now: float, steps: int) -> list[float]:
         """Return how much leaves in each of the steps of the window that begins now."""
@@ -154,13 +156,26 @@ class SlidingWindow:
 class LimitEstimate:
     """An estimate of one limit, in our own units (for execution time: seconds as we measure them, transport included).
 
+    `usual` is what the service has told of late on average: what leaves the window, it and we do not count off in the
+    same second.
+
     `horizon` is the time scale of growing, in seconds; nothing grows before `settle` seconds have passed, and with
     `settle` None nothing ever grows.
     """
 
     __slots__ = (
-        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_origin", "_probe_from",
-        "_since", "number", "value",
+        "_bias",
+        "_fruitless",
+        "_grown_at",
+        "_grows",
+        "_heard_at",
+        "_horizon",
+        "_origin",
+        "_probe_from",
+        "_since",
+        "number",
+        "usual",
+        "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
@@ -170,6 +185,7 @@ class LimitEstimate:
         self._horizon = horizon
         self._heard_at = float("-inf")
         self._origin = (0.0, value)
+        self.usual = value
         self._grows = settle is not None
         self._probe_from = now + (settle or 0.0)
         self._since = APART
@@ -190,6 +206,7 @@ class LimitEstimate:
         value = left + used
         if abs(value - self.value) > NEWS * self.value or not self.confirmed(now):
             self._origin = used, value
+        self.usual += (value - self.usual) * (LATELY if self.confirmed(now) else 1.0)
         self.value = value
         self._heard_at = now
 

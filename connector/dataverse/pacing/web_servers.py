@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from connector.dataverse.pacing.forecast import STEPS, RemainingBudget
+from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
 from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
@@ -15,6 +15,8 @@ TOLD_MARGIN = 0.995
 """The same where it does: requests in flight take longer than expected. What is fresh is used to the last."""
 NOT_OURS = 0.1
 """A window that is full although we have used so much less of it was filled by others under the same user too."""
+SPARE = 0.1
+"""The share of a limit that must be left for a crowd to go at once: one of them may take much longer than expected."""
 NEVER = float("inf")
 
 
@@ -136,24 +138,40 @@ class WebServer:
         """How many requests may be under way to it: one below what stops a user for minutes."""
         return int(self.concurrency.value) - 1
 
-    def intervals(self, now: float, cost: float, servers: int) -> tuple[float, float]:
+    def intervals(self, now: float, cost: float, servers: int, *, ending: bool = False) -> tuple[float, float]:
         """Return the seconds between two requests that spend each window's budget as it should be spent.
 
         First for the count, then for the execution time at `cost` seconds a request; infinite without room, zero for
-        what has lain unused for a whole window. Requests in flight, and the seconds expected of them, count as used:
-        those of the unaddressed are dealt out over all `servers`. The service lets in what crosses the limit, so the
-        last request may.
+        what has lain unused for a whole window, and where the work is `ending` and there is room to spare. The service
+        lets in what crosses the limit, so the last request may.
         """
-        spread = self.budget.spread
-        used, returning = self.sent.spending(now)
-        room = self._usable(now, self.count, self.sent) - used - self.in_flight
-        count = NEVER if room < 1 else 0.0 if self.sent.fresh else spread / (room + returning)
-        used, returning = self.executed.spending(now)
+        requests, seconds = self.room(now, servers)
+        return (
+            self._interval(now, 1.0, requests, self.sent, self.count.value, ending=ending) if requests >= 1 else NEVER,
+            self._interval(now, cost, seconds, self.executed, self.time.value, ending=ending) if seconds > 0 else NEVER,
+        )
+
+    def _interval(
+        self, now: float, cost: float, room: float, window: SlidingWindow, limit: float, *, ending: bool
+    ) -> float:
+        """Return the seconds between requests that spend what there is room for, and what comes back."""
+        if window.fresh or (ending and room > SPARE * limit):
+            return 0.0
+        if ending:
+            return cost * self.budget.spread / 10 / room
+        return cost * self.budget.spread / (room + window.returning(now))
+
+    def room(self, now: float, servers: int) -> tuple[float, float]:
+        """Return how many requests, and how many seconds of execution, may still be used now.
+
+        Requests in flight, and the seconds expected of them, count as used: those of the unaddressed are dealt out over
+        all `servers`.
+        """
         expected = self.addressed.seconds + self.unaddressed.seconds / servers
-        room = self._usable(now, self.time, self.executed) - used - expected
-        if room <= 0:
-            return count, NEVER
-        return count, 0.0 if self.executed.fresh else cost * spread / (room + returning)
+        return (
+            self._usable(now, self.count, self.sent) - self.sent.used(now) - self.in_flight,
+            self._usable(now, self.time, self.executed) - self.executed.used(now) - expected,
+        )
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
@@ -168,7 +186,10 @@ class WebServer:
         A service that tells what is left has taken off what is in flight, which is still to be done: it is added again.
         """
         used, executed = self.sent.used(now), self.executed.used(now)
-        count, time = self.count.foreseen(used) - used, self.time.foreseen(executed) - executed
+        if self.sent.fresh or not self.time.confirmed(now):
+            count, time = self.count.foreseen(used) - used, self.time.foreseen(executed) - executed
+        else:
+            count, time = TOLD_MARGIN * self.count.usual - used, TOLD_MARGIN * self.time.usual - executed
         if self.count.confirmed(now):
             count += self.addressed.requests + self.unaddressed.requests / servers
         if self.time.confirmed(now):
@@ -233,3 +254,11 @@ class WebServer:
         window = self.budget.window
         spend = max(cost, 1e-9)
         return MARGIN * min(self.count.value / window, self.time.value / window / spend, self.concurrency.value / spend)
+
+
+def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
+    """Return whether so much work fits into the last windows of a job, in which nothing is spread any more."""
+    limits = [(server.count.value, server.time.value) for server in servers]
+    return requests <= ENDING * sum(count for count, _ in limits) and seconds <= ENDING * sum(
+        time for _, time in limits
+    )

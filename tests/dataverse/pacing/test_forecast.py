@@ -11,7 +11,7 @@ ENDLESS = RemainingBudget(1e9, 1e9, NOTHING)
 
 
 def foreseen(work: Workload, count: RemainingBudget = ENDLESS, time: RemainingBudget = ENDLESS) -> float:
-    return seconds_for(work, count, time, window=300.0, spread=50.0)
+    return seconds_for(work, [(count, time)], window=300.0, spread=50.0)
 
 
 def test_an_average_server_has_the_mean_of_what_all_have() -> None:

@@ -182,14 +182,15 @@ def test_what_is_waiting_is_dealt_out_so_that_the_last_ones_end_together() -> No
     assert governor.parts("unknown") == 4
 
 
-def test_those_in_flight_count_as_half_a_request_with_the_time_they_have_had() -> None:
+def test_those_in_flight_count_with_the_time_they_have_had() -> None:
     governor = Governor(0.0)
     assert governor.pace(0.0).executed == 0.0
     governor.settle(2.0, allowed(governor, 0.0), Feedback())
     allowed(governor, 2.0)
     pace = governor.pace(3.0)
     assert (pace.requests, pace.in_flight) == (2, 1)
-    assert pace.executed == pytest.approx((2.0 + 1.0) * 1 / 1.5)
+    assert pace.executed == 2.0 + 1.0
+    assert pace.since_sent == 1.0
 
 
 def test_no_more_are_in_flight_than_there_are_connections() -> None:
@@ -206,3 +207,17 @@ def test_the_end_is_no_sooner_than_a_running_retry_after_and_what_may_be_in_flig
     assert governor.seconds_for(0.0, 510.0, 510.0, float("inf")) == pytest.approx(10.0)
     governor.settle(0.0, allowed(governor, 0.0), Feedback(ok=False, retry_after=40.0))
     assert governor.seconds_for(10.0, 0.0, 0.0, float("inf")) == pytest.approx(30.0)
+
+
+def test_what_is_left_of_a_job_that_fits_into_a_few_windows_is_not_spread() -> None:
+    governors = [Governor(0.0), Governor(0.0)]
+    governors[0].expect("", 1000, 1)
+    governors[1].expect("", 1_000_000, 1)
+    waits = []
+    for governor in governors:
+        for at in (0.0, 200.0):  # at 400 the first of them has left the window, the other has not
+            governor.settle(at + 1, allowed(governor, at), Feedback())
+        allowed(governor, 400.0)
+        waits.append(governor.ask(400.0))
+    assert isinstance(waits[0], Permit)
+    assert isinstance(waits[1], Wait)

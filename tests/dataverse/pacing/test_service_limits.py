@@ -38,10 +38,10 @@ def test_what_returns_is_told_one_horizon_ahead() -> None:
     used = window()
     used.add(0.0, 2.0)
     used.add(60.0, 5.0)
-    assert used.spending(250.9) == (7.0, 0.0)
-    assert used.spending(251.0) == (7.0, 2.0)
-    assert used.spending(EDGE) == (5.0, 0.0)
-    assert used.spending(311.0) == (5.0, 5.0)
+    assert (used.used(250.9), used.returning(250.9)) == (7.0, 0.0)
+    assert (used.used(251.0), used.returning(251.0)) == (7.0, 2.0)
+    assert (used.used(EDGE), used.returning(EDGE)) == (5.0, 0.0)
+    assert (used.used(311.0), used.returning(311.0)) == (5.0, 5.0)
 
 
 def test_a_window_is_fresh_until_something_that_was_used_comes_back_and_again_when_it_is_empty() -> None:
@@ -73,7 +73,7 @@ def test_use_of_unknown_age_comes_back_evenly() -> None:
     assert not used.fresh
     assert used.used(100.0) == pytest.approx(330.0)
     assert used.used(200.5) == pytest.approx(230.0, abs=1.5)
-    assert used.spending(200.5)[1] == pytest.approx(50.0, abs=1.5)
+    assert used.returning(200.5) == pytest.approx(50.0, abs=1.5)
     assert used.used(400.5) == pytest.approx(0.0, abs=1.5)
 
 

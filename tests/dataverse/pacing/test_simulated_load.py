@@ -164,7 +164,7 @@ def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
     fastest = float("inf") if pace.binding is not Binding.LATENCY else 1.1 * done / at
     left = requests - done
     foreseen = at + load.governor.seconds_for(
-        at, left, left * pace.executed / (pace.requests - pace.in_flight), fastest
+        at, left, left * pace.executed / (pace.requests - pace.in_flight / 2), fastest
     )
     while len(load.outcome.answered) < requests:
         load.step()
