@@ -30,7 +30,7 @@ MAY_IMPORT = {
         "closing.model",
         "closing.organization",
         "closing.record_keys",
-        "closing.privileges",
+        "closing.plan_checks",
         "handler",
         "clock",
         "errors",

@@ -127,7 +127,7 @@ class Source:
             )
 
     def _found(self, given: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
-        from connector.bulk.input.query import QueryRows
+        from connector.bulk.input.disk_tables import QueryRows
         from connector.closing.request import parse_request
 
         asked = names_user(parse_request({**given, "opportunityid": UUID(int=0)}))

@@ -13,14 +13,12 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import limits_words, moment_words
 from connector.bulk.words import rows as rows_of
-from connector.cli.bulk.job_views import show_counts, show_jobs
+from connector.cli.bulk.job_views import SECONDS_PER_STEP, say_moved, show_counts, show_job_plan, show_jobs
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
-from connector.cli.bulk.plan_view import SECONDS_PER_STEP, say_moved, show_job_plan
 from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
-from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (
     bypass_options,
@@ -30,6 +28,7 @@ from connector.cli.run_options import (
     run_options,
     yes_option,
 )
+from connector.cli.screen import print_json
 from connector.clock import SystemClock
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
@@ -305,7 +304,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
     Exit code 1 on any mismatch.
     """
-    from connector.cli.bulk.reconcile_view import show_reconciliation
+    from connector.cli.bulk.job_views import show_reconciliation
 
     settings = read_settings(env_file)
     with opened(settings) as ledger, connect(settings) as connection:

@@ -15,8 +15,7 @@ from connector.cli.action_log import written_down
 from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
-from connector.cli.json_output import print_json
-from connector.cli.screen import say
+from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report

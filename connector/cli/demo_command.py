@@ -13,10 +13,9 @@ from connector.cli.close_view import show_preview, show_report
 from connector.cli.demo.demo_steps import PROJECT_OPERATIONS, DemoStep, choose, is_verified, run_steps
 from connector.cli.demo.emulator_process import IndependentReader, running_emulator
 from connector.cli.failure_text import ExitCode
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.run_options import json_option, verbose_option
-from connector.cli.screen import TextTable, show
+from connector.cli.screen import TextTable, print_json, show
 from connector.clock import SystemClock
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Report

@@ -12,11 +12,10 @@ import click
 from connector.assembly import connect
 from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import read_settings, run_options, yes_option
-from connector.cli.screen import colored, legible, room
+from connector.cli.screen import colored, legible, print_json, room
 from connector.clock import SystemClock
 from connector.settings.settings import Settings
 

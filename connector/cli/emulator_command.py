@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from connector.cli.emulator_control import control
-from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import json_option, verbose_option
+from connector.cli.screen import print_json
 from connector.emulator.command import serve
 from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import InvalidFaultPlan

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import click
 
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
+from connector.cli.screen import print_json
 from connector.errors import SettingsError
 
 JSON = "application/json"

@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.run_options import read_settings, run_options
-from connector.cli.screen import TextTable, say, show
+from connector.cli.screen import TextTable, print_json, say, show
 from connector.closing.organization import Query
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.dataverse.webapi import Endpoint

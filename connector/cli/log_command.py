@@ -12,11 +12,10 @@ from uuid import UUID
 import click
 
 from connector.cli.bulk.process import opened
-from connector.cli.json_output import in_ascii
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
 from connector.cli.run_options import env_file_option, read_settings, verbose_option
-from connector.cli.screen import TextTable, say, show
+from connector.cli.screen import TextTable, in_ascii, say, show
 from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 
 SHOWN = 50

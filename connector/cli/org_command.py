@@ -11,10 +11,9 @@ import click
 from connector.assembly import connect
 from connector.assembly.asked_answers import fresh_answers
 from connector.cli.failure_text import ExitCode
-from connector.cli.json_output import print_json
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import json_option, read_settings, run_options
-from connector.cli.screen import TextTable, say, show
+from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -69,8 +68,7 @@ def diff(*, old: Path, new: Path, as_json: bool) -> int:
 
     Rows that one of the two could not see are told neither as added nor as removed.
     """
-    from connector.organization.capture_diff import differences
-    from connector.organization.capture_file import read_capture
+    from connector.organization.capture_file import differences, read_capture
 
     before, after = read_capture(old), read_capture(new)
     changes = list(differences(before, after))

@@ -14,11 +14,10 @@ from connector.cli.change_view import local_day, read_context
 from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
 from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import bypass_options, read_settings, run_options
-from connector.cli.screen import say
+from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus

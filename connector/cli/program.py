@@ -10,9 +10,8 @@ from types import MappingProxyType
 import click
 
 from connector.cli.failure_text import ExitCode, describe, said_by_service, sentences
-from connector.cli.json_output import print_json
 from connector.cli.lazy import LazyGroup
-from connector.cli.screen import say
+from connector.cli.screen import print_json, say
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {

@@ -1,8 +1,9 @@
-"""What people read: tables and text that every terminal can show, in colors where wanted, as wide as there is room."""
+"""What commands print: tables and text that every terminal can show, in colors where wanted, and JSON for programs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 
 import os
-import sys
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -184,3 +184,15 @@ def _rich_table(table: TextTable, widths: Sequence[int], whole: Sequence[int]) -
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in a customer's words are no markup
     return drawn
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Write `data` to stdout as the one JSON object of this run."""
+    import json
+
+    click.echo(json.dumps(data, ensure_ascii=in_ascii(sys.stdout), indent=2))
+
+
+def in_ascii(stream: TextIO) -> bool:
+    r"""Return whether JSON is written in ASCII there: \uXXXX says what an encoding of few characters cannot."""
+    return not (stream.encoding or "").lower().startswith("utf")

@@ -10,12 +10,11 @@ import click
 
 from connector.assembly import connect
 from connector.cli.bulk.process import opened
-from connector.cli.json_output import print_json
 from connector.cli.lazy import examples
 from connector.cli.log_command import log_table
 from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import read_settings, run_options
-from connector.cli.screen import TextTable, say
+from connector.cli.screen import TextTable, print_json, say
 from connector.cli.screen import show as show_table
 from connector.closing.record_keys import RecordKey
 from connector.dataverse.record_cards import read_cards

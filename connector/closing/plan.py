@@ -34,9 +34,8 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
+from connector.closing.plan_checks import forbidden_transition, refuse_lacking
 from connector.closing.plan_notes import notes_of
-from connector.closing.privileges import refuse_lacking
-from connector.closing.transitions import forbidden_transition
 from connector.closing.winning_quote import winner_refusal, winning_quotes
 from connector.errors import InputError
 

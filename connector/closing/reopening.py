@@ -21,8 +21,7 @@ from connector.closing.model import (
     StepKind,
 )
 from connector.closing.plan import OPEN_QUOTES, state_name, update_step
-from connector.closing.privileges import refuse_lacking
-from connector.closing.transitions import forbidden_transition
+from connector.closing.plan_checks import forbidden_transition, refuse_lacking
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 from uuid import UUID
 
-from connector.closing.privileges import STEP_PRIVILEGES
+from connector.closing.plan_checks import STEP_PRIVILEGES
 from connector.dataverse.answers import decoding, error_from, json_object
 from connector.dataverse.reading import rows_of
 from connector.dataverse.webapi import Operation

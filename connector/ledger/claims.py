@@ -13,10 +13,22 @@ from connector.ledger.audit import AuditEntry, AuditLog, source_of
 from connector.ledger.database import Database, SqlRow, Transaction, Value
 from connector.ledger.intents import intent_from, report_bytes
 from connector.ledger.job_limits import JobLimits, affordable, saved_up
-from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, JobKind, Receipt, WorkerLost
+from connector.ledger.jobs import (
+    TALLY,
+    DesiredState,
+    Item,
+    ItemResult,
+    ItemStatus,
+    Job,
+    JobKind,
+    Receipt,
+    WorkerLost,
+    add_to_tally,
+    counts_from,
+    note,
+)
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.schema import ROW_BITS, ROW_MASK, item_id
-from connector.ledger.tally import TALLY, add_to_tally, counts_from, note
 
 LONGEST_WAIT = 900.0
 """Seconds after which a failed item is tried again at the latest; what is due later than that was dated by a clock

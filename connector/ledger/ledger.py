@@ -27,6 +27,7 @@ from connector.ledger.database import Database, SqlRow
 from connector.ledger.intents import intent_from, report_from
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
+    TALLY,
     Counts,
     DesiredState,
     Event,
@@ -38,11 +39,13 @@ from connector.ledger.jobs import (
     Record,
     Row,
     WorkerInfo,
+    add_to_tally,
+    counts_from,
+    note,
 )
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.load import NewJob, being_loaded, digest_of, discard, load, sweep
 from connector.ledger.schema import ROW_MASK, item_id
-from connector.ledger.tally import TALLY, add_to_tally, counts_from, note
 
 LEASE = 30.0
 """Seconds without a sign of life after which a worker on another machine is taken for dead."""

@@ -14,9 +14,8 @@ from collections import Counter
 
 from connector.clock import Clock
 from connector.ledger.database import Database, Transaction
-from connector.ledger.jobs import ItemStatus
+from connector.ledger.jobs import ItemStatus, add_to_tally, note
 from connector.ledger.schema import ROW_BITS, ROW_MASK
-from connector.ledger.tally import add_to_tally, note
 
 _PIECE = 5_000
 

@@ -20,10 +20,9 @@ from connector.clock import Clock
 from connector.errors import InputError, LedgerError
 from connector.ledger.database import Database, Value
 from connector.ledger.intents import intent_text
-from connector.ledger.jobs import MOST_ROWS, ItemStatus, JobKind, JobState, Row
+from connector.ledger.jobs import MOST_ROWS, ItemStatus, JobKind, JobState, Row, add_to_tally, note
 from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.schema import ROW_MASK, item_id
-from connector.ledger.tally import add_to_tally, note
 
 _PIECE = 5_000
 _SPREAD_BITS = 20

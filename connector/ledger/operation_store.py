@@ -18,11 +18,10 @@ from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
-from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record
+from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, note
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import item_id
-from connector.ledger.tally import add_to_tally, note
 
 MOST_COUNTED = 100_000
 _ROW = 1

@@ -41,8 +41,7 @@ from connector.organization.capture_model import (
     sorted_section,
     unread,
 )
-from connector.organization.definition_reading import read_definitions, table_filter
-from connector.organization.logic_facts import flow_fact, process_fact, step_fact
+from connector.organization.definition_reading import flow_fact, process_fact, read_definitions, step_fact, table_filter
 from connector.organization.reading_only import ReadingOnly
 
 EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")

@@ -1,15 +1,16 @@
-"""Reads the definitions of a capture: tables, columns, choices, states, reasons, navigation names, alternate keys.
+"""Reads the definitions of a capture (tables, columns, choices, states, keys) and what runs there: steps, flows.
 
 Sources: learn.microsoft.com/power-apps/developer/data-platform/webapi/query-metadata-web-api; the references of
 EntityMetadata, AttributeMetadata and the types derived from it. A collection of one derived type is asked for each
-type that a table has columns of: an expansion casts to one type only.
+type that a table has columns of: an expansion casts to one type only. Of what runs there is read what it does and
+when, nothing of its insides.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, read_rows
@@ -19,12 +20,15 @@ from connector.organization.capture_model import (
     SLICE,
     ChoiceFact,
     ColumnFact,
+    FlowFact,
     KeyFact,
     Labels,
     NavigationFact,
+    ProcessFact,
     ReasonFact,
     Section,
     StateFact,
+    StepFact,
     TableFact,
     sorted_section,
 )
@@ -204,3 +208,62 @@ def _followers(data: str | None) -> tuple[int, ...] | None:
 def table_filter(column: str) -> Iterator[str]:
     """Yield a condition for each table of the slice."""
     yield from (f"{column}%20eq%20'{table}'" for table in SLICE)
+
+
+_MICROSOFT = ("Microsoft.", "MicrosoftDynamics", "Msdyn", "CrmPlugin")
+
+
+def _listed(names: object) -> tuple[str, ...]:
+    return tuple(sorted(name.strip() for name in str(names or "").split(",") if name.strip()))
+
+
+def step_fact(row: Row) -> StepFact:
+    """Return a plug-in step with its message, table and plug-in type."""
+    plug_in = str((row.get("plugintypeid") or {}).get("typename") or "")
+    managed = bool(row["ismanaged"])
+    vendor: Literal["microsoft", "managed"] = "microsoft" if plug_in.startswith(_MICROSOFT) else "managed"
+    return StepFact(
+        id=row["sdkmessageprocessingstepid"],
+        name=row["name"] or "",
+        message=row["sdkmessageid"]["name"],
+        table=str((row.get("sdkmessagefilterid") or {}).get("primaryobjecttypecode") or "").replace("none", ""),
+        plug_in=plug_in,
+        origin=vendor if managed else "own",
+        asynchronous=row["mode"] == 1,
+        stage=row["stage"],
+        rank=row["rank"] or 1,
+        columns=_listed(row["filteringattributes"]),
+        bypassable=row["canbebypassed"] is not False,
+    )
+
+
+def process_fact(row: Row) -> ProcessFact:
+    """Return a classic workflow or an action."""
+    return ProcessFact(
+        id=row["workflowid"],
+        name=row["name"] or "",
+        kind="action" if row["category"] == 3 else "workflow",
+        table=row["primaryentity"],
+        unique_name=row["uniquename"] or "",
+        real_time=row["mode"] == 1,
+        on_create=bool(row["triggeroncreate"]),
+        on_delete=bool(row["triggerondelete"]),
+        columns=_listed(row["triggeronupdateattributelist"]),
+        managed=bool(row["ismanaged"]),
+    )
+
+
+def flow_fact(row: Row, names: dict[str, str]) -> FlowFact:
+    """Return a flow's registration; `names` has the names of flows by their ids."""
+    name = str(row["name"] or "")
+    return FlowFact(
+        id=row["callbackregistrationid"],
+        name=names.get(name.rpartition(" ")[2], name),
+        table=row["entityname"] or "",
+        message=row["message"],
+        action=row["sdkmessagename"] or "",
+        scope=row["scope"] or 4,
+        run_as=row["runas"],
+        columns=_listed(row["filteringattributes"]),
+        filter=row["filterexpression"] or "",
+    )

@@ -11,8 +11,7 @@ from jsonschema import Draft202012Validator
 
 from connector.errors import InputError, Throttled
 from connector.handler import Request
-from connector.organization.capture_diff import differences
-from connector.organization.capture_file import capture_schema, capture_text, read_capture, write_capture
+from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import DEFINITIONS, SECTIONS, Capture, Coverage, section
 from connector.organization.reading_only import ReadingOnly
 from tests.organization.asked import OWN, SECRET, Asked

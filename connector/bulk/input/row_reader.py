@@ -13,9 +13,8 @@ from typing import Any, Self, TypeVar
 
 from connector.bulk.input.cell_values import CellRules, as_text
 from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, unknown
-from connector.bulk.input.duplicate_detector import DuplicateDetector, DuplicateRow
+from connector.bulk.input.disk_tables import TOGETHER, DuplicateDetector, DuplicateRow, KeyCache
 from connector.bulk.input.file_row import FileRow
-from connector.bulk.input.key_cache import TOGETHER, KeyCache
 from connector.bulk.input.table_file import FileFormat, open_table
 from connector.bulk.sheet_file import AtomicFile, as_written, harmless
 from connector.closing.field import FieldKind

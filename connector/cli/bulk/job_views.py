@@ -1,20 +1,37 @@
-"""Bulk jobs as people see them: a live picture on a terminal, plain lines elsewhere, a summary in the end."""
+"""Bulk jobs as people see them: their plan, a live picture or plain lines, the result, what was read back."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TextIO
+from uuid import UUID
 
 import click
 
+from connector.assembly import Connection, connect
+from connector.assembly.asked_answers import fresh_answers
+from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.bulk.reconcile import Reconciliation
 from connector.bulk.run.plain_view import PlainView, View
+from connector.bulk.source import Source
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
-from connector.cli.screen import TextTable, console, legible, show
-from connector.clock import Clock
-from connector.ledger.jobs import Counts, DesiredState, ItemStatus, JobState
+from connector.cli.failure_text import ExitCode
+from connector.cli.screen import TextTable, console, legible, print_json, say, show
+from connector.clock import Clock, SystemClock
+from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
+from connector.closing.step_words import opportunity_words
+from connector.dataverse.reading import read_rows
+from connector.dataverse.webapi import Endpoint, read_set
+from connector.errors import ConnectorError
+from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
+from connector.ledger.ledger import Ledger
+from connector.organization.capture_reading import read_metadata_stamp
+from connector.organization.kept_answers import basis_of, basis_text
+from connector.settings.settings import Settings
 
 
 def view_on(stream: TextIO, clock: Clock) -> View:
@@ -131,3 +148,117 @@ def _pace(data: Mapping[str, object]) -> str:
     left = governor["left"]
     end = f", about {duration(left)} left" if isinstance(left, float) else ""
     return f", {governor['rate']} rows/s{end}"
+
+
+def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_json: bool) -> int:
+    """Compare and show what does not match. Returns the exit code."""
+    compared = Reconciliation(ledger, job, connection.organization)
+    mismatches = [each.data() for each in compared.mismatches()]
+    checked, later, unread = compared.checked, compared.later, dict(compared.unread)
+    if as_json:
+        data = {"job": job.name, "checked": checked, "mismatches": mismatches, "open": ledger.counts(job.name).open}
+        print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
+    else:
+        for each in mismatches:
+            click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
+        result = f"{len(mismatches):,} do not match" if mismatches else "all match"
+        click.echo(f"{rows(checked)} checked: {result}.")
+        if later:
+            click.echo(f"{rows(later)} left by other jobs since: reconcile those.")
+        if unread:
+            names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
+            click.echo(f"Not compared, since it stands in close activities: {names}.")
+    return ExitCode.FAILED if mismatches else ExitCode.DONE
+
+
+_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+
+
+SECONDS_PER_STEP = 0.3
+"""Execution time of a write that a forecast assumes."""
+
+
+def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_step: float, *, as_json: bool) -> int:
+    """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
+    with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
+        for _ in rows():  # every problem is told before anything is written
+            pass
+        stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+        head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
+        summary = write_plan(path, head, rows(), connection.organization)
+        cost = forecast(summary, connection.clients, seconds_per_step)
+        kept = fresh_answers(settings, SystemClock().now())
+        if as_json:
+            basis = {"basis": [each.data() for each in basis_of(kept)]}
+            print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
+        else:
+            say(f"Taken for true here: {basis_text(kept)}.")
+            show_plan(path, summary, cost, connection, settings)
+    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+
+
+def say_moved(source: Source, connection: Connection, settings: Settings) -> None:
+    """Say so where the organization's metadata moved since the plan file was made."""
+    planned = source.planned_metadata()
+    if not planned:
+        return
+    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    if stamp and stamp != planned:
+        say(
+            "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "
+            "others. Plan again to be sure; rows of which something else is true by now are refused in any case.",
+            sys.stderr,
+        )
+
+
+def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
+    """Write what a plan comes to, and what to type next."""
+    by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary.by_status.items())
+    say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status or 'nothing to do'}.")
+    if summary.closes:
+        show(
+            _closes(summary, connection.organization.metadata(), _currencies(summary, connection, settings)), sys.stdout
+        )
+    if summary.problems:
+        _show_problems(summary, path)
+    say(
+        f"Cost: about {cost.requests:,} {'request' if cost.requests == 1 else 'requests'} sent, "
+        f"{cost.operations:,} Power Platform requests counted, and "
+        f"{duration(cost.seconds)} to run."
+    )
+    if summary.by_status["planned"]:
+        say("Nothing was changed. Read the plan, then carry it out with:")
+        click.echo(f"  {command_line('bulk', 'run', str(path))}")
+
+
+def _closes(summary: Summary, metadata: OrganizationMetadata, currencies: dict[UUID, str]) -> TextTable:
+    cells = []
+    for group, count in summary.closes.most_common():
+        words = opportunity_words(_STATES[group.outcome], group.status, metadata)
+        currency = currencies.get(group.currency_id, "") if group.currency_id else ""
+        cells.append((words, f"{count:,}", f"{summary.values[group]:,.2f} {currency}".rstrip()))
+    return TextTable("To be closed", ("as", "opportunities", "estimated value"), tuple(cells))
+
+
+def _show_problems(summary: Summary, path: Path) -> None:
+    bad = summary.by_status["refused"] + summary.by_status["failed"]
+    for problem in summary.problems:
+        name = f" '{problem['name']}'" if problem.get("name") else ""
+        say(f"Row {problem['row']}{name}, {problem['opportunity_id']}: {problem['status']}: {problem['reason']}")
+    more = f"These are the first {len(summary.problems)}. " if bad > PROBLEMS else ""
+    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.most_common())
+    say(f"{more}Reasons: {by_reason}. See {path} for the {rows(bad)} and why.")
+
+
+def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, str]:
+    """Return the names of the currencies; where they cannot be read, sums stand without."""
+    ids = {group.currency_id for group in summary.closes if group.currency_id}
+    if not ids:
+        return {}
+    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    operation = read_set("transactioncurrencies", "currencyname", "transactioncurrencyid", sorted(ids))
+    try:
+        found = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
+        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in found}
+    except ConnectorError:
+        return {}

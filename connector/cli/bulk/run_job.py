@@ -17,9 +17,8 @@ from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
-from connector.cli.json_output import print_json
 from connector.cli.run_options import read_settings
-from connector.cli.screen import say
+from connector.cli.screen import print_json, say
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState

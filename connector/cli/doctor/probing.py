@@ -12,8 +12,7 @@ import click
 from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import answers_path
 from connector.cli.failure_text import ExitCode
-from connector.cli.json_output import print_json
-from connector.cli.screen import TextTable, say, show
+from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.dataverse.diagnosis import Diagnosis

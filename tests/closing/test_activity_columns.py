@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.closing.moment import iso_moment, moment_of
+from connector.closing.activity_columns import iso_moment, moment_of
 
 OFFSETS = st.integers(-12 * 60, 14 * 60)
 
