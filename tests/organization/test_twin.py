@@ -20,8 +20,7 @@ from connector.emulator.seeding.twin_schema import twin_schema
 from connector.emulator.stand_ins import read_stand_ins, stand_ins_text, usual_stand_ins
 from connector.emulator.world.schema_file import load_schema
 from connector.handler import Response
-from connector.organization.capture_diff import differences
-from connector.organization.capture_file import capture_text, write_capture
+from connector.organization.capture_file import capture_text, differences, write_capture
 from connector.organization.capture_model import AnswerFact, Capture, Coverage, VolumeFact, sorted_section
 from connector.organization.probes import Probes
 from tests.organization.asked import OPPORTUNITY, Asked
