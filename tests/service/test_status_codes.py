@@ -83,7 +83,7 @@ def test_each_situation_has_the_status_that_the_engine_treats_rightly(stage: Sta
     assert (told["error"]["code"] if case.status >= 400 else told.get("result") or told["status"]) == case.code
     assert ("Retry-After" in answer.headers) == ("Location" in answer.headers) == (case.status == 202)
     if "not there" in case.name:
-        assert "the table has no column new_nothing." in told["error"]["message"]
+        assert "new_nothing: there is no such column." in told["error"]["message"]
     if case.status >= 400:
         assert answer.status_code not in RETRIED, "nothing will be better the next time"
         assert told["retryable"] is False
@@ -104,7 +104,7 @@ def test_what_the_organization_asks_to_wait_in_the_middle_is_told_to_those_who_a
     assert answer.status_code == 202
     assert 2 < int(answer.headers["Retry-After"]) <= 38
     assert listed[0]["waitingUntil"] == answer.json()["waitingUntil"]
-    assert f"Waits for the organization until <b><time>{answer.json()['waitingUntil'][:10]}" in page
+    assert f'Waits until <b><time datetime="{answer.json()["waitingUntil"][:10]}' in page
     assert stage.state(opportunity) == (0, [1], 0, 0)
 
 

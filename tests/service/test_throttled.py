@@ -43,4 +43,4 @@ def test_the_organizations_own_time_reaches_the_flow_the_reader_and_the_page(
             assert late.status == 202, "closes are accepted all the same"
             assert 20 < int(late.headers["retry-after"]) <= STOPPED + 1
             page = process.ask("GET", "/operations-page", None, signed).body.decode()
-            assert page.count("Waits for the organization until <b><time>") == 2
+            assert page.count("Waits until <b><time ") == 2
