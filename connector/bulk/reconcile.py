@@ -12,6 +12,7 @@ from uuid import UUID
 from connector.closing import reasons
 from connector.closing.intent import Intent, Outcome
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
+from connector.closing.orders import revenue_of
 from connector.closing.organization import Organization
 from connector.closing.winning_quote import winning_quotes
 from connector.errors import InputError
@@ -111,8 +112,9 @@ def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
                 yield f"Its status reason is {opportunity.status}, not {status} as was asked."
     if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
         yield f"Its close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
-    if intent.actual_revenue is not None and not same_amount(intent.actual_revenue, opportunity.actual_value):
-        yield f"Its actual revenue is {opportunity.actual_value}, not {intent.actual_revenue} as was asked."
+    revenue = revenue_of(snapshot, intent)
+    if revenue is not None and not same_amount(revenue, opportunity.actual_value):
+        yield f"Its actual revenue is {opportunity.actual_value}, not {revenue} as was asked."
     yield from _of_quotes(intent, snapshot, metadata)
 
 

@@ -142,7 +142,7 @@ def remarks(around: ChangeContext) -> list[str]:
     return [
         *([f"Names and amounts could not be read: {around.problem}"] if around.problem else []),
         *(_unusual_day(intent.closed_on, around) if intent.closed_on else []),
-        *(_unusual_amount(intent.actual_revenue, card) if card and intent.actual_revenue is not None else []),
+        *(_unusual_amount(intent.actual_revenue, card) if card and isinstance(intent.actual_revenue, Decimal) else []),
     ]
 
 

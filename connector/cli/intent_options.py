@@ -51,7 +51,7 @@ _METAVARS = {
     FieldKind.RECORD_NAME: "NAME",
     FieldKind.REASON: "REASON",
     FieldKind.DAY: "YYYY-MM-DD",
-    FieldKind.AMOUNT: "AMOUNT",
+    FieldKind.AMOUNT: "AMOUNT|quote|order",
     FieldKind.TEXT: "TEXT",
 }
 
@@ -82,6 +82,10 @@ def _option(field: CloseField) -> Function:
             expose_value=False,
             callback=_keep_columns,
             help=f"{field.sentence} May be repeated. Text, unless the column ends in :int, :decimal or :bool.",
+        )
+    if field.kind is FieldKind.FLAG:
+        return click.option(
+            field.option, field.name, is_flag=True, default=None, expose_value=False, callback=_keep, help=field.text
         )
     if field.kind is FieldKind.DRAFTS:
         kind: Any = click.Choice([policy.value for policy in DraftPolicy])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from uuid import UUID
@@ -23,7 +23,9 @@ from connector.closing.model import (
     Snapshot,
     StepKind,
     StepResult,
+    StepStatus,
 )
+from connector.closing.orders import needs_orders
 from connector.closing.organization import ONLY_REASONS, LookupOrganization, MetadataRequest, Organization, all_needs
 from connector.closing.plan import plan_close
 from connector.closing.progress import Progress
@@ -162,7 +164,8 @@ def preview_many(
     known = [goal for goal in goals if not isinstance(goal, InputError)]
     metadata = organization.metadata(all_needs(goal.needs for goal in known))
     ids = tuple(dict.fromkeys(intent.opportunity_id for intent in intents))
-    seen = organization.observe(ids, activities=any(goal.needs_activities for goal in known))
+    activities, orders = any(goal.needs_activities for goal in known), any(goal.needs_orders for goal in known)
+    seen = organization.observe(ids, activities=activities, orders=orders)
     return [_preview(goal, seen.get(one.opportunity_id), metadata) for one, goal in zip(intents, goals, strict=True)]
 
 
@@ -211,14 +214,25 @@ class _CloseGoal:
         columns = bool(self.intent.opportunity_columns or self.intent.quote_columns)
         return MetadataRequest(columns, rows) if columns or rows else ONLY_REASONS
 
+    @property
+    def needs_orders(self) -> bool:
+        return needs_orders(self.intent)
+
     def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
         return plan_close(snapshot, self.intent, metadata)
 
     def warnings(
         self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
     ) -> tuple[str, ...]:
-        found = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata))
+        found = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata), *_late(results))
         return tuple(dict.fromkeys(found))
+
+
+def _late(results: Sequence[StepResult]) -> Iterator[str]:
+    """Yield a sentence where nothing was done but to make the order of an opportunity that was closed before."""
+    done = [result.step for result in results if result.status is StepStatus.DONE]
+    if [step.kind for step in done] == [StepKind.CREATE_ORDER]:
+        yield f"The opportunity was closed before; the order of quote {done[0].label} was made now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +242,7 @@ class _ReopenGoal:
     intent: ReopenIntent
     needs: MetadataRequest = ONLY_REASONS
     needs_activities: bool = True
+    needs_orders: bool = False
     deciding: frozenset[StepKind] = frozenset({StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE})
     done: ReportStatus = ReportStatus.REOPENED
     already: ReportStatus = ReportStatus.ALREADY_OPEN

@@ -39,6 +39,11 @@ def steps_digest(plan: Plan) -> str:
     return f"{_STEPS}{_hashed((str(plan.opportunity_id), steps, *_around(plan.bypass, plan.as_user)))}"
 
 
+def digests(plan: Plan) -> tuple[str, str]:
+    """Return the names by which a plan may be approved: with the versions of its rows, and without."""
+    return plan.digest, steps_digest(plan)
+
+
 def _hashed(approved: tuple[object, ...]) -> str:
     text = ascii(approved)  # not repr: it varies with the Python
     return hashlib.sha256(text.encode()).hexdigest()[:_HEX_DIGITS]

@@ -18,6 +18,7 @@ class FieldKind(Enum):
     AMOUNT = "amount"
     TEXT = "text"
     DRAFTS = "policy for drafts"
+    FLAG = "yes or no"
     COLUMNS = "columns"
     """The organization's own columns of a close activity: in a file a column each, `TABLE.NAME`."""
     RECORD_IDS = "record ids"

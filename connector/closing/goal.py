@@ -27,6 +27,10 @@ class Goal(Protocol):
         """Whether planning needs the close activities."""
 
     @property
+    def needs_orders(self) -> bool:
+        """Whether planning needs the orders of the quotes."""
+
+    @property
     def deciding(self) -> frozenset[StepKind]:
         """The steps of which one must be this call's own for it to say that it did it."""
 

@@ -56,6 +56,19 @@ class DraftPolicy(StrEnum):
     """Do not touch it: the close is refused while a draft stands."""
 
 
+class RevenueSource(StrEnum):
+    """Where the actual revenue is taken from.
+
+    >>> [source.value for source in RevenueSource]
+    ['quote', 'order']
+    """
+
+    QUOTE = "quote"
+    """The total of the winning quote."""
+    ORDER = "order"
+    """The total of the quote's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What the caller wants done to one opportunity; see `CLOSE_FIELDS` for what each attribute means.
@@ -74,7 +87,7 @@ class Intent:
     status: int | str | None = None
     quote_status: int | str | None = None
     closed_on: date | None = None
-    actual_revenue: Decimal | None = None
+    actual_revenue: Decimal | RevenueSource | None = None
     subject: str | None = None
     description: str | None = None
     competitor_id: UUID | str | None = None
@@ -82,6 +95,7 @@ class Intent:
     drafts: DraftPolicy = DraftPolicy.ACTIVATE
     opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
     quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    order: bool = False
     as_user: UUID | str | None = None
 
     def __post_init__(self) -> None:
@@ -229,6 +243,13 @@ CLOSE_FIELDS = (
         "refuses the close.",
         prominence=Prominence.ADVANCED,
         for_agents="What becomes of draft quotes; activate and close them if absent.",
+    ),
+    CloseField(
+        "order",
+        FieldKind.FLAG,
+        "Order",
+        "Makes the sales order of the winning quote, unless it has one.",
+        hosted=False,
     ),
     CloseField(
         "as_user",

@@ -152,6 +152,8 @@ class Quote:
     version: str
     work_based: bool = False
     revision: int = 0
+    total: Decimal | None = None
+    currency_id: UUID | None = None
 
     @property
     def is_open(self) -> bool:
@@ -173,16 +175,27 @@ class CloseActivity:
 
 
 @dataclass(frozen=True, slots=True)
+class QuoteOrder:
+    """A sales order that was made of a quote."""
+
+    id: UUID
+    quote_id: UUID
+    number: str = ""
+    total: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What was seen at one moment: the opportunity and all its quotes, ordered by id.
 
     `activities` holds the close activities of the opportunity and its quotes, where they
-    were asked for (reopening and verifying need them), else it is empty.
+    were asked for (reopening and verifying need them), else it is empty. So does `orders` with the quotes' orders.
     """
 
     opportunity: Opportunity
     quotes: tuple[Quote, ...]
     activities: tuple[CloseActivity, ...] = ()
+    orders: tuple[QuoteOrder, ...] = ()
 
 
 class StepKind(StrEnum):
@@ -195,6 +208,7 @@ class StepKind(StrEnum):
     CLOSE_PROJECT_QUOTE = "close_project_quote"
     CLOSE_ALL_QUOTES = "close_all_quotes"
     CLOSE_OPPORTUNITY = "close_opportunity"
+    CREATE_ORDER = "create_order"
     REOPEN_OPPORTUNITY = "reopen_opportunity"
     REOPEN_QUOTE = "reopen_quote"
 

@@ -37,10 +37,13 @@ class Organization(Protocol):
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         """Return the status reasons and messages it has, and what `needs` asks for; cached with an expiry."""
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         """Return a snapshot of each opportunity that exists; those that do not are absent.
 
-        With `activities` the close activities are read too. Raises ConnectorError when nothing could be read.
+        With `activities` the close activities are read too, with `orders` the quotes' sales orders. Raises
+        ConnectorError when nothing could be read.
         """
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:

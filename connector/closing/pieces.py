@@ -47,6 +47,8 @@ class PlanParts:
 
     def part(self, plan: Plan) -> Plan:
         """Return the plan, or its next piece: the opportunity is closed only after a look at all else."""
+        if len(plan.steps) > 1 and plan.steps[-1].kind is StepKind.CREATE_ORDER:
+            plan = replace(plan, steps=plan.steps[:-1])  # it comes after the close, by itself
         if not self.size or len(plan.steps) == 1:
             return plan
         last = plan.steps[-1].kind is StepKind.CLOSE_OPPORTUNITY

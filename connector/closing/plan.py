@@ -34,6 +34,7 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
+from connector.closing.orders import order_refusal, order_step, with_revenue
 from connector.closing.plan_checks import forbidden_transition, refuse_lacking
 from connector.closing.plan_notes import notes_of
 from connector.closing.winning_quote import winner_refusal, winning_quotes
@@ -88,21 +89,22 @@ MESSAGES_OF_INTEREST = (
 def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadata) -> Plan | Refusal:
     """Return the writes that close this opportunity with its quotes, or why that must not be done.
 
-    The order is: the winning quote, the other quotes by id, the opportunity last. Raises InputError when the intent
-    names a status reason which the organization does not have for that state, a column that is not free or not there,
-    a value that does not fit or a row that is not to be seen; Forbidden when the user lacks a privilege for a step.
+    They come so: the winning quote, the other quotes by id, the opportunity, its order. Raises InputError when it names
+    a status reason which the organization does not have for that state, a column that is not free or not there, a value
+    that does not fit or a row that is not to be seen; Forbidden when the user lacks a privilege for a step.
     """
     statuses = _resolve(intent, metadata)
     refusal = _refusal(snapshot, intent)
     if refusal is not None:
         return refusal
-    opportunity = snapshot.opportunity
+    opportunity, user = snapshot.opportunity, _id(intent.as_user, "as_user")
+    order = list(order_step(snapshot, intent))
     if opportunity.state is not OpportunityState.OPEN:
-        return make_plan(opportunity.id, ())
-    intent = resolve_columns(intent, metadata)
+        return make_plan(opportunity.id, order, metadata.bypass.text, user)
+    intent = with_revenue(snapshot, resolve_columns(intent, metadata))
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
     closing = _ResolvedIntent(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
-    steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity)]
+    steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity), *order]
     if intent.quote_columns and any(step.kind in PROJECT_STEPS for step in steps):
         raise InputError(
             "Project quotes are closed by Project Operations, which takes no columns for the close activity.",
@@ -110,9 +112,8 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
         )
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return _refuse(snapshot, "transition_forbidden", forbidden)
-    as_user = _id(intent.as_user, "as_user")
-    refuse_lacking(steps, metadata.privileges if as_user is None else None)
-    return make_plan(opportunity.id, steps, metadata.bypass.text, as_user, notes_of(intent, metadata))
+    refuse_lacking(steps, metadata.privileges if user is None else None)
+    return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes_of(intent, metadata))
 
 
 class _Statuses(NamedTuple):
@@ -163,7 +164,7 @@ def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     if intent.winning_quote_id is not None and intent.outcome is not Outcome.WON:
         return _refuse(snapshot, "winning_quote_needs_won", "A winning quote was named for a lost opportunity.")
     if opportunity.state is CLOSED_STATE[intent.outcome]:
-        return None
+        return order_refusal(snapshot, intent) if intent.order else None
     if opportunity.state is not OpportunityState.OPEN:
         return _refuse(
             snapshot,
@@ -171,7 +172,7 @@ def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
             f"The opportunity is already closed as {state_name(opportunity.state)} and is not turned into "
             f"{intent.outcome}. Reopen it first if that is wanted.",
         )
-    return winner_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
+    return winner_refusal(snapshot, intent) or order_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
 
 
 def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:

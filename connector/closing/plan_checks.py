@@ -25,6 +25,7 @@ _BY_STEP: Mapping[StepKind, tuple[str, ...]] = {
     StepKind.CLOSE_PROJECT_QUOTE: ("prvWriteQuote",),
     StepKind.CLOSE_ALL_QUOTES: ("prvWriteQuote",),
     StepKind.CLOSE_OPPORTUNITY: ("prvWriteOpportunity", "prvAppendToOpportunity", *_ACTIVITY),
+    StepKind.CREATE_ORDER: (),  # no document names what the conversion needs
     StepKind.REOPEN_OPPORTUNITY: ("prvWriteOpportunity",),
     StepKind.REOPEN_QUOTE: ("prvWriteQuote",),
 }

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from connector.closing.digest import in_words, make_plan, steps_digest
+from connector.closing.digest import digests, in_words, make_plan
 from connector.closing.failure_context import in_context
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
@@ -21,12 +21,13 @@ from connector.closing.model import (
     ReportStatus,
     Snapshot,
     Step,
+    StepKind,
     StepResult,
     StepStatus,
 )
 from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
-from connector.closing.verify import left_a_mark, shows, standing, unseen_quote
+from connector.closing.verify import left_marks, shows, where_it_stands
 from connector.errors import ConnectorError, Effect, Forbidden, InputError, NotConverged, ServiceError, Unanswered
 
 SETTLED_AFTER = 120.0
@@ -115,10 +116,22 @@ class Progress:
         if isinstance(verdict, Plan):
             if not verdict.steps:
                 return self._finish(self.goal.warnings(tuple(self.results.values()), snapshot, metadata))
+            if self._order_may_come(verdict):
+                return None
             verdict = self._approve(verdict)
         if isinstance(verdict, Refusal):
             return None if self._may_still_change() else self._refuse(verdict)
         return self._next(verdict)
+
+    def _order_may_come(self, plan: Plan) -> bool:
+        """Tell whether an order that was asked for may still come: asked again, it would be a second one.
+
+        So it is where an answer was lost, and where whoever did this before was cut off.
+        """
+        step, key = plan.steps[0], key_of(plan.steps[0])
+        if self.unsure and self.rounds == 1 and step.kind is StepKind.CREATE_ORDER:
+            self.results[key], self.doubts[key] = StepResult(step, StepStatus.UNKNOWN), step
+        return step.kind is StepKind.CREATE_ORDER and key in self.doubts and self.in_doubt
 
     def _next(self, plan: Plan) -> Plan | Report:
         """Return what to send now, all of the plan or a piece, or the end where it would be turned down again."""
@@ -134,11 +147,9 @@ class Progress:
 
     def _is_too_much(self, part: Plan) -> bool:
         """Tell whether less at once may do: it has no answer, or takes too long, and nothing of it was done."""
-        if self.failure is None or not is_slow(self.failure):
+        if self.failure is None or len(part.steps) == 1 or self.rebuffs < TOO_MUCH_TRIES:
             return False
-        if len(part.steps) == 1 or self.rebuffs < TOO_MUCH_TRIES:
-            return False
-        return same_steps(part.steps, self.tried, self.failure)
+        return is_slow(self.failure) and same_steps(part.steps, self.tried, self.failure)
 
     def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
         statuses = [self.results[key_of(step)].status for step in self.tried]
@@ -209,7 +220,7 @@ class Progress:
             error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
             error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
         when = "Before the steps that are done" if self.unseen else "When last seen"
-        stands = f"{when}, {standing(self.now)}{unseen_quote(error, self.left, self.now)}" if self.now else ""
+        stands = where_it_stands(self.now, error, self.left, when) if self.now else ""
         return replace(self._report(ReportStatus.FAILED), error=error, stands=stands, partial=self._left_something())
 
     def _refuse(self, refusal: Refusal) -> Report:
@@ -280,11 +291,8 @@ class Progress:
         approved, self.first = self.first, self.first or plan
         if self.if_plan is None:
             return plan
-        if approved is None:
-            same = self.if_plan in {plan.digest, steps_digest(plan)}
-        else:
-            same = {key_of(step) for step in plan.steps} <= {key_of(step) for step in approved.steps}
-        if same:
+        left = {key_of(step) for step in plan.steps}
+        if left <= {key_of(step) for step in approved.steps} if approved else self.if_plan in digests(plan):
             return plan
         self.first = plan
         return Refusal(
@@ -309,17 +317,15 @@ class Progress:
         if self.in_doubt or self.moved:
             return False
         if failure.transient:
-            lasting = isinstance(failure, ServiceError) and failure.lasting
-            return lasting and self.rebuffs >= _LASTING_TRIES
+            return isinstance(failure, ServiceError) and failure.lasting and self.rebuffs >= _LASTING_TRIES
         again = sum(same_steps(plan.steps, tried, failure) for tried in self.turned_down)
         return same_steps(plan.steps, self.left, failure) or again >= _TRIES
 
     def _take_one(self, result: StepResult) -> None:
         key, step = key_of(result.step), result.step
         self.results[key] = result
-        unknown = result.status is StepStatus.UNKNOWN or (
-            result.error is not None and result.error.effect is Effect.UNKNOWN
-        )
+        effect = result.error.effect if result.error else Effect.NONE
+        unknown = result.status is StepStatus.UNKNOWN or effect is Effect.UNKNOWN
         if unknown:
             self.doubts[key], self.waited = step, 0.0
         elif result.status is StepStatus.DONE:
@@ -330,17 +336,11 @@ class Progress:
 
     def _doubt_background_jobs(self, results: Sequence[StepResult]) -> None:
         """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
-        for result in results:
-            if result.step.kind in PROJECT_STEPS and result.status is StepStatus.DONE:
-                self.doubts[key_of(result.step)], self.waited = result.step, 0.0
+        for step in [one.step for one in results if one.step.kind in PROJECT_STEPS and one.status is StepStatus.DONE]:
+            self.doubts[key_of(step)], self.waited = step, 0.0
 
     def _left_something(self) -> bool:
-        if self.unseen:
-            return True
-        before, after = self.before, self.now
-        if before is None or after is None:
-            return False
-        return any(left_a_mark(result, before, after) for result in self.results.values())
+        return self.unseen or left_marks(self.results.values(), self.before, self.now)
 
 
 def _doubted(result: StepResult) -> StepResult:

@@ -55,7 +55,7 @@ def request_values(intent: Intent) -> dict[str, ColumnValue]:
     values: dict[str, ColumnValue] = {}
     for field in FILE_COLUMNS:
         value = getattr(intent, field.key)
-        if value is not None:
+        if value is not None and value is not False:
             values[field.name] = value if isinstance(value, Decimal) else plain_value(value)
     for field in COLUMN_FIELDS:
         columns: Mapping[str, ColumnValue] = getattr(intent, field.key)

@@ -25,6 +25,7 @@ PHRASES: Mapping[StepKind, str] = MappingProxyType(
         StepKind.CLOSE_PROJECT_QUOTE: "close project quote",
         StepKind.CLOSE_ALL_QUOTES: "close all quotes",
         StepKind.CLOSE_OPPORTUNITY: "close opportunity",
+        StepKind.CREATE_ORDER: "make the order of quote",
         StepKind.REOPEN_OPPORTUNITY: "reopen opportunity",
         StepKind.REOPEN_QUOTE: "reopen quote",
     }

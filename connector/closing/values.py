@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import ColumnValue, DraftPolicy, Outcome
+from connector.closing.intent import ColumnValue, DraftPolicy, Outcome, RevenueSource
 from connector.closing.record_address import address_in, is_of
 
 LARGEST_AMOUNT = Decimal(10) ** 12
@@ -141,6 +141,19 @@ def _not_a_day(value: object) -> date:
     raise ValueError(f"{str(value)!r} is not a date; write year-month-day, as 2026-01-31")
 
 
+def _revenue(value: object) -> Decimal | RevenueSource:
+    """Take an amount, or where it comes from."""
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return RevenueSource(word) if word in list(RevenueSource) else _amount(value)
+
+
+def _flag(value: object) -> bool:
+    word = str(value).strip().lower()
+    if word not in _TRUTH:
+        raise ValueError(f"{value!r} is neither yes nor no")
+    return _TRUTH[word]
+
+
 def _amount(value: object) -> Decimal:
     """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
     try:
@@ -195,7 +208,8 @@ _READ: Mapping[FieldKind, Callable[[object], object]] = {
     FieldKind.OUTCOME: _outcome,
     FieldKind.REASON: _reason,
     FieldKind.DAY: _day,
-    FieldKind.AMOUNT: _amount,
+    FieldKind.AMOUNT: _revenue,
+    FieldKind.FLAG: _flag,
     FieldKind.TEXT: _text,
     FieldKind.DRAFTS: _drafts,
 }

@@ -18,6 +18,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
+from connector.closing.orders import missing_order, revenue_of
 from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
 from connector.closing.reopening import has_newer
 from connector.closing.winning_quote import winning_quotes
@@ -38,6 +39,8 @@ _FINAL = frozenset(
 
 def shows(step: Step, snapshot: Snapshot) -> bool:
     """Tell whether the snapshot is as this step leaves it, whoever did it."""
+    if step.kind is StepKind.CREATE_ORDER:
+        return any(order.quote_id == step.record_id for order in snapshot.orders)
     if step.kind is StepKind.CLOSE_ALL_QUOTES:
         return not any(quote.state in OPEN_QUOTES for quote in snapshot.quotes)
     state = _state(step, snapshot)
@@ -59,6 +62,16 @@ def left_a_mark(result: StepResult, before: Snapshot, after: Snapshot) -> bool:
     if result.status is StepStatus.FAILED and result.step.table == "quote":
         return _state(result.step, after) == QuoteState.DRAFT != _state(result.step, before)
     return False
+
+
+def left_marks(results: Iterable[StepResult], before: Snapshot | None, after: Snapshot | None) -> bool:
+    """Tell whether one of the attempted steps left its record otherwise than it was, as far as that was seen."""
+    return before is not None and after is not None and any(left_a_mark(result, before, after) for result in results)
+
+
+def where_it_stands(snapshot: Snapshot, error: ConnectorError, left: Sequence[Step], when: str) -> str:
+    """Return where a failure leaves the records, and what the steps that are left mean."""
+    return f"{when}, {standing(snapshot)}{unseen_quote(error, left, snapshot)}{missing_order(left, snapshot)}"
 
 
 def standing(snapshot: Snapshot) -> str:
@@ -109,8 +122,9 @@ def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMeta
             yield f"The opportunity has the status reason {opportunity.status}, not {status} as was asked."
     if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
         yield f"The opportunity's close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
-    if intent.actual_revenue is not None and not is_amount(opportunity.actual_value, intent.actual_revenue):
-        yield _about_revenue(opportunity.actual_value, intent.actual_revenue)
+    revenue = revenue_of(after, intent)
+    if revenue is not None and not is_amount(opportunity.actual_value, revenue):
+        yield _about_revenue(opportunity.actual_value, revenue)
     yield from _quote_warnings(intent, after)
 
 
@@ -158,6 +172,8 @@ def _status(step: Step, snapshot: Snapshot) -> int | None:
 
 
 def _trace(step: Step, snapshot: Snapshot) -> object:
+    if step.kind is StepKind.CREATE_ORDER:
+        return [order.id for order in snapshot.orders]
     if step.kind is StepKind.CLOSE_ALL_QUOTES:
         return [quote.state for quote in snapshot.quotes]
     return _state(step, snapshot)

@@ -74,14 +74,18 @@ class DataverseOrganization:
         """Read the metadata ahead, in several requests at the same time. Raises ConnectorError."""
         self._metadata.prepare()
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
-        """Return a snapshot of each opportunity that exists, with its close activities if asked for.
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
+        """Return a snapshot of each opportunity that exists, with its close activities and orders if asked for.
 
         One request for one opportunity, two for every `ids_per_read`; the activities take two more. Raises
         ConnectorError when anything could not be read: a snapshot is whole or not there.
         """
         work_based = any(name.startswith("msdyn_") for name in self.metadata().messages)
-        return self._observation.snapshots(list(dict.fromkeys(ids)), work_based=work_based, activities=activities)
+        return self._observation.snapshots(
+            list(dict.fromkeys(ids)), work_based=work_based, activities=activities, orders=orders
+        )
 
     def find(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means, page by page; raises InputError, ConnectorError."""

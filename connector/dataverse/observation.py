@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from uuid import UUID
 
-from connector.closing.model import CloseActivity, Opportunity, Quote, Snapshot
+from connector.closing.model import CloseActivity, Opportunity, Quote, QuoteOrder, Snapshot
 from connector.dataverse import webapi
 from connector.dataverse.answers import decoding, error_from, json_object
 from connector.dataverse.reading import (
     Row,
     activity_of,
     opportunity_of,
+    order_of,
     quote_of,
     read_on,
     read_rows,
@@ -37,7 +38,9 @@ class Observation:
         self._endpoint = endpoint
         self._ids_per_read = ids_per_read
 
-    def snapshots(self, ids: Sequence[UUID], *, work_based: bool, activities: bool) -> Mapping[UUID, Snapshot]:
+    def snapshots(
+        self, ids: Sequence[UUID], *, work_based: bool, activities: bool, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         """Return the snapshots of those of the opportunities that exist; raises ConnectorError for a failed read."""
         if len(ids) == 1:
             seen = self._one(ids[0], work_based=work_based)
@@ -46,7 +49,8 @@ class Observation:
         closes: dict[UUID, list[CloseActivity]] = {}
         if activities and seen:
             closes = self._closes(seen)
-        return {opportunity.id: _snapshot(opportunity, quotes, closes) for opportunity, quotes in seen}
+        made = self._orders(seen) if orders else {}
+        return {opportunity.id: _snapshot(opportunity, quotes, closes, made) for opportunity, quotes in seen}
 
     def _one(self, opportunity_id: UUID, *, work_based: bool) -> list[tuple[Opportunity, list[Quote]]]:
         subject = f"Reading opportunity {opportunity_id}"
@@ -94,6 +98,16 @@ class Observation:
             closes.setdefault(activity.record_id, []).append(activity)
         return closes
 
+    def _orders(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[QuoteOrder]]:
+        """Return the sales orders by their quotes."""
+        made: dict[UUID, list[QuoteOrder]] = {}
+        for chunk in self._chunks([quote.id for _, quotes in seen for quote in quotes]):
+            rows = self._rows(webapi.read_orders(chunk), "Reading orders")
+            with decoding("Reading orders"):
+                for order in map(order_of, rows):
+                    made.setdefault(order.quote_id, []).append(order)
+        return made
+
     def _activities(
         self, ids: Sequence[UUID], read: Callable[[Iterable[UUID]], Operation], column: str
     ) -> Iterator[CloseActivity]:
@@ -113,11 +127,15 @@ class Observation:
 
 
 def _snapshot(
-    opportunity: Opportunity, quotes: list[Quote], closes: Mapping[UUID, Sequence[CloseActivity]]
+    opportunity: Opportunity,
+    quotes: list[Quote],
+    closes: Mapping[UUID, Sequence[CloseActivity]],
+    made: Mapping[UUID, Sequence[QuoteOrder]],
 ) -> Snapshot:
     by_id = {quote.id: quote for quote in quotes}  # a row that moves while pages are read may come twice
     ordered = tuple([by_id[quote_id] for quote_id in sorted(by_id)])
+    orders = tuple(order for quote in ordered for order in sorted(made.get(quote.id, ()), key=lambda order: order.id))
     if not closes:
-        return Snapshot(opportunity, ordered)
+        return Snapshot(opportunity, ordered, (), orders)
     activities = [activity for record in (opportunity.id, *by_id) for activity in closes.get(record, ())]
-    return Snapshot(opportunity, ordered, tuple(sorted(activities, key=lambda activity: activity.id)))
+    return Snapshot(opportunity, ordered, tuple(sorted(activities, key=lambda activity: activity.id)), orders)

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
-from connector.closing.model import CloseActivity, Opportunity, OpportunityState, Quote, QuoteState
+from connector.closing.model import CloseActivity, Opportunity, OpportunityState, Quote, QuoteOrder, QuoteState
 from connector.dataverse.answers import decoding, expect, json_object, unreadable
 from connector.dataverse.batch import Part, read_batch, write_batch
 from connector.dataverse.webapi import Endpoint, Operation
@@ -58,7 +58,23 @@ def quote_of(row: Row) -> Quote:
         version=_version(row),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
         revision=_integer(row.get("revisionnumber") or 0),
+        total=money_of(row.get("totalamount")),
+        currency_id=_id(row.get("_transactioncurrencyid_value")),
     )
+
+
+def order_of(row: Row) -> QuoteOrder:
+    """Return the sales order in `row`."""
+    return QuoteOrder(
+        UUID(row["salesorderid"]),
+        UUID(row["_quoteid_value"]),
+        _text(row.get("ordernumber")),
+        money_of(row.get("totalamount")),
+    )
+
+
+def _id(value: str | None) -> UUID | None:
+    return None if value is None else UUID(value)
 
 
 def activity_of(row: Row, column: str) -> CloseActivity | None:

@@ -21,7 +21,7 @@ from connector.handler import Handler
 _NAME = "OData.Community.Display.V1.FormattedValue"
 _SETS = (
     ("opportunities", f"{OPPORTUNITY_COLUMNS},estimatedclosedate,_ownerid_value"),
-    ("quotes", f"{QUOTE_COLUMNS},totalamount"),
+    ("quotes", QUOTE_COLUMNS),
 )
 _SUBJECT = "Reading names and amounts of opportunities"
 _MOST_IDS = 300

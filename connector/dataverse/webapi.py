@@ -42,7 +42,10 @@ OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
     "_transactioncurrencyid_value"
 )
-QUOTE_COLUMNS = "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,_opportunityid_value"
+QUOTE_COLUMNS = (
+    "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,totalamount,_opportunityid_value,"
+    "_transactioncurrencyid_value"
+)
 _WORK_BASED = ",msdyn_ordertype"
 _BYPASSED = {"sync": "CustomSync", "async": "CustomAsync"}
 _JSON = json.JSONEncoder()
@@ -182,6 +185,11 @@ def read_quote_closes(quote_ids: Iterable[UUID]) -> Operation:
     return read_set("quotecloses", "activityid,statecode,createdon,_quoteid_value", "quoteid", quote_ids)
 
 
+def read_orders(quote_ids: Iterable[UUID]) -> Operation:
+    """Return the read of the sales orders of many quotes."""
+    return read_set("salesorders", "salesorderid,ordernumber,totalamount,_quoteid_value", "quoteid", quote_ids)
+
+
 def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) -> Operation:
     """Return the read of the rows of a set whose `column` is among `ids`."""
     values = ",".join([f"'{id_}'" for id_ in ids])
@@ -205,15 +213,18 @@ def operation_of(step: Step) -> Operation:
         case StepKind.DELETE_QUOTE:
             return Operation("DELETE", _row(step), "", step.version or "*")
         case StepKind.CLOSE_QUOTE | StepKind.WIN_QUOTE:
-            return Operation("POST", step.message, _close_body(step, "QuoteClose", ""))
+            body = _close_body(step, "QuoteClose", "")
         case StepKind.CLOSE_OPPORTUNITY:
-            kind = "" if step.message in _CLOSES else _TYPED
-            return Operation("POST", step.message, _close_body(step, "OpportunityClose", kind))
+            body = _close_body(step, "OpportunityClose", "" if step.message in _CLOSES else _TYPED)
+        case StepKind.CREATE_ORDER:
+            columns = '"ColumnSet":{"AllColumns":false,"Columns":["salesorderid"]}'
+            body = f'{{"QuoteId":"{step.record_id}",{columns}}}'
         case StepKind.CLOSE_PROJECT_QUOTE:
             return Operation("POST", f"{_row(step)}/Microsoft.Dynamics.CRM.{step.message}", "{}")
         case StepKind.CLOSE_ALL_QUOTES:
             body = f'{{"quoteStatus":{_required(step, step.status)}}}'
             return Operation("POST", f"{_row(step)}/Microsoft.Dynamics.CRM.{step.message}", body)
+    return Operation("POST", step.message, body)
 
 
 def subject_of(step: Step) -> str:

@@ -24,7 +24,7 @@ def intent_text(intent: AnyIntent) -> str:
     data: dict[str, object] = {}
     for field in _FIELDS[type(intent)]:
         value = getattr(intent, field.key)
-        if value is None or value is DraftPolicy.ACTIVATE:
+        if value is None or value is False or value is DraftPolicy.ACTIVATE:
             continue
         if field.kind is not FieldKind.COLUMNS:
             data[field.name] = plain_value(value)

@@ -137,7 +137,9 @@ class SimulatedOrganization:
         del needs
         return _REASONS
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         """Return what stands; nobody asks for the activities of an open opportunity in vain."""
         del activities
         return {key: _snapshot(key, closed=_number(key) in self.closed) for key in ids}

@@ -53,7 +53,9 @@ class Trouble:
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return self.organization.metadata(needs)
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         return self.organization.observe(ids, activities=activities)
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
@@ -233,7 +235,9 @@ class Recorder:
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return METADATA
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         del activities
         self.looks += 1
         return {id_: Snapshot(self._opportunity(id_), ()) for id_ in ids}

@@ -197,7 +197,9 @@ class _Closed:
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return self.organization.metadata(needs)
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         return self.organization.observe(ids, activities=activities)
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
@@ -216,7 +218,9 @@ class _Trouble:
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return self.organization.metadata(needs)
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         self.times -= 1
         if self.times >= 0:
             raise self.error

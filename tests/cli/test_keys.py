@@ -182,3 +182,22 @@ def test_a_plan_file_with_a_bypass_is_not_run_without_it(keyed: Desk) -> None:
     write(f"opportunityid,outcome\n{opportunities(keyed)[0]},won\n")
     assert keyed.run("bulk", "plan", "rows.csv", "--tag", "june").code == 0
     assert keyed.run("bulk", "run", "rows.plan.jsonl", "--yes").code == 3
+
+
+def test_a_job_makes_orders_and_takes_the_revenue_from_them(keyed: Desk) -> None:
+    (number, id_, total), (other, other_id, _) = keyed.sql(
+        "SELECT q.quotenumber, o.opportunityid, q.totalamount FROM quote q JOIN opportunity o USING (opportunityid)"
+        " WHERE q.statecode = 1 AND o.statecode = 0 AND q.transactioncurrencyid = o.transactioncurrencyid"
+        " GROUP BY o.opportunityid ORDER BY 1 LIMIT 2"
+    )
+    write(
+        f"opportunityid,outcome,winning_quote,order,actual_revenue\n{id_},won,{number},yes,order\n{other_id},won,{other},,\n"
+    )
+    planned = keyed.run("bulk", "plan", "rows.csv", "--json").data
+    assert (planned["planned"], planned["refused"]) == (2, 0)
+    assert keyed.run("bulk", "run", "rows.plan.jsonl", "--yes", "--job", "orders").code == 0
+    assert keyed.sql("SELECT opportunityid, totalamount FROM salesorder") == [(id_, total)]
+    assert keyed.sql("SELECT actualvalue FROM opportunity WHERE opportunityid = ?", id_) == [(total,)]
+    assert keyed.run("bulk", "reconcile", "orders").code == 0
+    assert keyed.run("bulk", "run", "rows.csv", "--yes", "--job", "again").code == 0
+    assert keyed.sql("SELECT count(*) FROM salesorder") == [(1,)]

@@ -22,6 +22,7 @@ from connector.closing.model import (
     OrganizationMetadata,
     Plan,
     Quote,
+    QuoteOrder,
     QuoteState,
     Snapshot,
     StatusReason,
@@ -113,6 +114,7 @@ class Rows:
     opportunity: Opportunity
     quotes: dict[UUID, Quote]
     activities: list[CloseActivity] = field(default_factory=list)
+    orders: list[QuoteOrder] = field(default_factory=list)
 
 
 @dataclass
@@ -145,7 +147,9 @@ class SmallOrganization:
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         return self.known
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         self._begin()
         if self.calls in self.unreadable:
             raise Broken("The service failed.", status=503)
@@ -153,7 +157,8 @@ class SmallOrganization:
             return {}
         quotes = tuple(sorted(self.rows.quotes.values(), key=lambda quote: quote.id))
         seen = tuple(self.rows.activities) if activities else ()
-        return {self.rows.opportunity.id: Snapshot(self.rows.opportunity, quotes, seen)}
+        made = tuple(self.rows.orders) if orders else ()
+        return {self.rows.opportunity.id: Snapshot(self.rows.opportunity, quotes, seen, made)}
 
     def look_up(self, keys: Sequence[RecordKey]) -> Mapping[RecordKey, Sequence[RecordMatch]]:
         """Find the records that were named; there are no others."""
@@ -281,6 +286,11 @@ class SmallOrganization:
     def _apply_rules(self, step: Step) -> None:
         if step.table == "opportunity" and step.kind is not StepKind.CLOSE_ALL_QUOTES:
             self._apply_to_opportunity(step)
+        elif step.kind is StepKind.CREATE_ORDER:
+            quote = self.rows.quotes[step.record_id]
+            if quote.state not in {QuoteState.ACTIVE, QuoteState.WON}:
+                raise StateConflict("The quote is neither active nor won.", status=400)
+            self.rows.orders.append(QuoteOrder(UUID(int=self._serial()), quote.id, total=quote.total))
         elif step.kind is StepKind.CLOSE_ALL_QUOTES:
             self._in_background(lambda: self._close_all(step.status))
         else:

@@ -422,7 +422,9 @@ def test_done_but_unreadable_afterwards_is_closed_with_a_warning() -> None:
 
 def test_what_cannot_be_read_at_all_fails_with_the_reason() -> None:
     class Closed(SmallOrganization):
-        def observe(self, ids: Iterable[UUID], *, activities: bool = False) -> dict[UUID, Snapshot]:
+        def observe(
+            self, ids: Iterable[UUID], *, activities: bool = False, orders: bool = False
+        ) -> dict[UUID, Snapshot]:
             raise Forbidden(f"No privilege for {ids} {activities}.", status=403)
 
     small = Closed(organization().rows)

@@ -47,6 +47,7 @@ SAMPLES: dict[FieldKind, Any] = {
     FieldKind.AMOUNT: Decimal("12.50"),
     FieldKind.TEXT: "A text",
     FieldKind.DRAFTS: DraftPolicy.DELETE,
+    FieldKind.FLAG: True,
     FieldKind.COLUMNS: {"new_score": 5, "new_name": "x", "new_sum": Decimal("1.5"), "new_flag": True},
 }
 """A value of each kind that is no default."""

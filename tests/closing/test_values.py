@@ -163,7 +163,7 @@ def test_one_sentence_names_every_field_that_is_wrong() -> None:
         "opportunityid is missing; outcome: 'draw' is not an outcome; say won or lost; "
         "opportunityclose.new x is not the name of a column; opportunityclose.new_y:int: 'z' is not of type int; "
         "unknown: wat, huh; the fields are opportunityid, outcome, status, closed_on, actual_revenue, description, "
-        "subject, competitor, winning_quote, quote_status, drafts, as_user, and extra columns begin with "
+        "subject, competitor, winning_quote, quote_status, drafts, order, as_user, and extra columns begin with "
         "opportunityclose. or quoteclose.."
     )
 

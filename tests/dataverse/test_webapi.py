@@ -131,7 +131,12 @@ def test_the_other_steps_are_said_in_the_web_apis_words(step: Step, operation: O
 
 @pytest.mark.parametrize("status", [None, -1])
 @pytest.mark.parametrize(
-    "kind", [kind for kind in StepKind if kind not in (StepKind.DELETE_QUOTE, StepKind.CLOSE_PROJECT_QUOTE)]
+    "kind",
+    [
+        kind
+        for kind in StepKind
+        if kind not in (StepKind.DELETE_QUOTE, StepKind.CLOSE_PROJECT_QUOTE, StepKind.CREATE_ORDER)
+    ],
 )
 def test_the_platform_is_never_left_to_choose_a_status_reason(kind: StepKind, status: int | None) -> None:
     step = Step(kind, "quote", QUOTE, "", "", "CloseQuote", 3, status, ACTIVITY)
@@ -250,7 +255,7 @@ def test_one_opportunity_is_read_with_its_quotes_in_one_request() -> None:
     assert webapi.read_opportunity(OPPORTUNITY, work_based=False).path == (
         f"opportunities({OPPORTUNITY})?$select=opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,"
         "actualclosedate,_customerid_value,_transactioncurrencyid_value&$expand=opportunity_quotes($select=quoteid,name,"
-        "quotenumber,statecode,statuscode,versionnumber,revisionnumber,_opportunityid_value)"
+        "quotenumber,statecode,statuscode,versionnumber,revisionnumber,totalamount,_opportunityid_value,_transactioncurrencyid_value)"
     )
 
 

@@ -69,7 +69,9 @@ class Sales:
     inner: SmallOrganization = field(default_factory=lambda: organization([1, 2]))
     fails: bool = False
 
-    def observe(self, ids: Sequence[UUID], *, activities: bool = False) -> Mapping[UUID, Snapshot]:
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
         if self.fails:
             raise Broken("The organization failed.", status=500)
         return self.inner.observe(ids, activities=activities)
