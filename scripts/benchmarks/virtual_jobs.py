@@ -141,7 +141,7 @@ class SimulatedOrganization:
         self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
     ) -> Mapping[UUID, Snapshot]:
         """Return what stands; nobody asks for the activities of an open opportunity in vain."""
-        del activities
+        del activities, orders
         return {key: _snapshot(key, closed=_number(key) in self.closed) for key in ids}
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
