@@ -18,6 +18,12 @@ def answers_path(settings: Settings) -> Path:
     return answers_file(settings.state / "answers", organization, f"{caller} {settings.impersonate or ''}")
 
 
+def kept_capture_path(settings: Settings) -> Path:
+    """Return where the last capture by the caller of these settings is kept."""
+    path = answers_path(settings)
+    return path.parent.with_name("captures") / path.name
+
+
 def fresh_answers(settings: Settings, now: datetime) -> KeptAnswers | None:
     """Return the answers for the caller of these settings, unless they are too old. Raises InputError."""
     kept = read_answers(answers_path(settings))

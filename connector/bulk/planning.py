@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 from uuid import UUID
 
 from connector.bulk.results import request_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
-from connector.closing.model import Intent, Outcome, Plan, StepKind
+from connector.closing.model import Intent, Outcome, Plan, Snapshot, StepKind
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import error_data
 from connector.closing.request import parse_request
@@ -67,6 +67,8 @@ class Summary:
     closes: Counter[CloseGroup] = field(default_factory=Counter)
     values: dict[CloseGroup, Decimal] = field(default_factory=dict)
     problems: list[dict[str, object]] = field(default_factory=list)
+    side_effects: Mapping[str, object] | None = None
+    """What the plans set off in the organization, where a capture tells."""
 
     def add_close(self, group: CloseGroup, value: Decimal | None) -> None:
         """Count an opportunity that would be closed."""
@@ -84,6 +86,7 @@ class Summary:
                 group.data() | {"rows": n, "value": str(self.values[group])} for group, n in self.closes.items()
             ],
             "problems": self.problems,
+            **({"side_effects": self.side_effects} if self.side_effects is not None else {}),
         }
 
 
@@ -120,8 +123,22 @@ def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: f
     return Forecast(requests, reads + summary.steps, seconds)
 
 
+class EffectCounter(Protocol):
+    """Counts what plans set off in an organization."""
+
+    def add(self, plan: Plan, snapshot: Snapshot) -> None:
+        """Count what one plan sets off."""
+
+    def data(self) -> Mapping[str, object]:
+        """Return all that was counted as plain data."""
+
+
 def write_plan(
-    path: Path, head: Mapping[str, object], rows: Iterable[Row], organization: LookupOrganization
+    path: Path,
+    head: Mapping[str, object],
+    rows: Iterable[Row],
+    organization: LookupOrganization,
+    effects: EffectCounter | None = None,
 ) -> Summary:
     """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
     summary = Summary()
@@ -133,6 +150,9 @@ def write_plan(
                 intents = [row.intent for row in chunk]
                 for row, found in zip(chunk, preview_many(organization, intents), strict=True):
                     _line(file, _planned(row, found, summary))
+                    if effects is not None and isinstance(found, Preview) and isinstance(found.verdict, Plan):
+                        effects.add(found.verdict, found.snapshot)
+            summary.side_effects = effects.data() if effects is not None else None
             _line(file, {"summary": summary.data()})
         aside.replace(path)
     except OSError as error:

@@ -13,7 +13,14 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import limits_words, moment_words
 from connector.bulk.words import rows as rows_of
-from connector.cli.bulk.job_views import SECONDS_PER_STEP, say_moved, show_counts, show_job_plan, show_jobs
+from connector.cli.bulk.job_views import (
+    SECONDS_PER_STEP,
+    plan_options,
+    say_moved,
+    show_counts,
+    show_job_plan,
+    show_jobs,
+)
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import job_argument, opened, started_by, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
@@ -45,14 +52,7 @@ def bulk() -> None:
 
 @bulk.command(epilog=examples("bulk plan june.csv", "bulk plan --older-than 180 --lost --out stale.plan.jsonl"))
 @source_options
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The plan file; else FILE with .plan.jsonl. A query needs one.",
-)
-@click.option(
-    "--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help="Execution time assumed for the forecast."
-)
+@plan_options
 @bypass_options
 @run_options
 @click.pass_context
@@ -61,6 +61,7 @@ def plan(
     *,
     out: Path | None,
     seconds_per_step: float,
+    capture_file: Path | None,
     as_json: bool,
     env_file: Path | None,
 ) -> int:
@@ -71,7 +72,7 @@ def plan(
     """
     source = source_of(context)
     settings = read_settings(env_file)
-    return show_job_plan(source, settings, out or source.plan_file(), seconds_per_step, as_json=as_json)
+    return show_job_plan(source, settings, out or source.plan_file(), seconds_per_step, capture_file, as_json=as_json)
 
 
 @bulk.command(

@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from connector.assembly import connect
-from connector.assembly.asked_answers import fresh_answers
+from connector.assembly.asked_answers import fresh_answers, kept_capture_path
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import json_option, read_settings, run_options
@@ -48,6 +48,8 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
         of: Literal["organization", "emulator"] = "organization" if connection.real else "emulator"
         taken = reading.take(of, old=old, volumes=volumes, answers=answers)
     write_capture(out, taken)
+    kept_capture_path(settings).parent.mkdir(parents=True, exist_ok=True)
+    write_capture(kept_capture_path(settings), taken)
     parts = [(name, section(taken, name)) for name in SECTIONS]
     if as_json:
         counts = {name: {"read": part.read.value, "why": part.why, "rows": len(part.rows)} for name, part in parts}

@@ -10,6 +10,7 @@ import click
 
 from connector.assembly import connect
 from connector.assembly.asked_answers import fresh_answers
+from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.change_view import local_day, read_context
 from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
@@ -32,11 +33,19 @@ from connector.settings.settings import Settings
 @key_option
 @intent_options
 @click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
+@capture_option
 @bypass_options
 @run_options
 @click.pass_context
 def plan(
-    context: click.Context, /, *, opportunity: UUID | RecordKey, reopens: bool, as_json: bool, env_file: Path | None
+    context: click.Context,
+    /,
+    *,
+    opportunity: UUID | RecordKey,
+    reopens: bool,
+    capture_file: Path | None,
+    as_json: bool,
+    env_file: Path | None,
 ) -> int:
     """Show what closing an opportunity would do, and a digest that names it.
 
@@ -45,23 +54,31 @@ def plan(
     if reopens:
         refuse_given(context, "--reopen")
         settings = read_settings(env_file)
-        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), as_json=as_json)
+        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file, as_json=as_json)
     closing = requested(context, opportunity)
     settings = read_settings(env_file)
-    return show_only(settings, with_defaults(context, closing, settings, opportunity), as_json=as_json)
+    return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file, as_json=as_json)
 
 
-def show_only(settings: Settings, intent: Intent | ReopenIntent, *, as_json: bool) -> int:
+def show_only(
+    settings: Settings, intent: Intent | ReopenIntent, capture_file: Path | None = None, *, as_json: bool
+) -> int:
     """Show what would be done, do nothing, and return the exit code."""
     already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
     with connect(settings) as connection:
         seen = preview(connection.organization, intent)
         around = read_context(connection, settings, intent, local_day(SystemClock()))
         kept = fresh_answers(settings, SystemClock().now())
+        effects = side_effects(settings, connection, capture_file)
+        if effects is not None and isinstance(seen.verdict, Plan):
+            effects.add(seen.verdict, seen.snapshot)
         if as_json:
-            basis = [each.data() for each in basis_of(kept)]
-            print_json(preview_data(seen, already) | around.data() | {"basis": basis})
+            more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            more |= {"side_effects": effects.data()} if effects is not None else {}
+            print_json(preview_data(seen, already) | around.data() | more)
         else:
             say(f"Taken for true here: {basis_text(kept)}.\n")
+            for line in effects.lines() if effects is not None else ():
+                say(f"Sets off: {line}")
             show_preview(seen, connection.organization.metadata(), sys.stdout, around)
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +19,7 @@ from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.source import Source
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
+from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, console, legible, print_json, say, show
 from connector.clock import Clock, SystemClock
@@ -178,14 +179,32 @@ SECONDS_PER_STEP = 0.3
 """Execution time of a write that a forecast assumes."""
 
 
-def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_step: float, *, as_json: bool) -> int:
+def plan_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Give a command `--out`, `--seconds-per-step` and `--capture`."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    out = click.option("--out", type=file, help="The plan file; else FILE with .plan.jsonl. A query needs one.")
+    text = "Execution time assumed for the forecast."
+    seconds = click.option("--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help=text)
+    return out(seconds(capture_option(command)))
+
+
+def show_job_plan(
+    source: Source,
+    settings: Settings,
+    path: Path,
+    seconds_per_step: float,
+    capture_file: Path | None = None,
+    *,
+    as_json: bool,
+) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
         stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
         head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
-        summary = write_plan(path, head, rows(), connection.organization)
+        effects = side_effects(settings, connection, capture_file)
+        summary = write_plan(path, head, rows(), connection.organization, effects)
         cost = forecast(summary, connection.clients, seconds_per_step)
         kept = fresh_answers(settings, SystemClock().now())
         if as_json:
@@ -193,6 +212,8 @@ def show_job_plan(source: Source, settings: Settings, path: Path, seconds_per_st
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
             say(f"Taken for true here: {basis_text(kept)}.")
+            for line in effects.lines() if effects is not None else ():
+                say(f"Sets off: {line}")
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

@@ -1,0 +1,200 @@
+"""What plans set off in an organization, as far as a capture tells: flows, real-time workflows, plug-in steps. Pure.
+
+A flow's filter is evaluated on where each row ends by the plan. What a plan neither reads nor sets is not known, so a
+flow's runs are a least and a most. A section that was not wholly read is named: it may hold more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from connector.closing.model import Opportunity, Plan, Quote, Snapshot, Step, StepKind
+from connector.organization.capture_model import Capture, Coverage, FlowFact, ProcessFact, StepFact, section
+from connector.organization.filter_expression import holds
+
+STATE_COLUMNS = frozenset({"statecode", "statuscode"})
+_REGISTERED = {"WinOpportunity": "Win", "LoseOpportunity": "Lose", "CloseQuote": "Close", "WinQuote": "Win"}
+_LISTENS = {"Create": (1, 4, 5, 7), "Delete": (2, 5, 6, 7), "Update": (3, 4, 6, 7)}
+"""The codes of a flow's registration by what they listen for (table reference of callbackregistration)."""
+_LOGIC = ("steps", "times", "processes", "flows")
+
+
+@dataclass(frozen=True, slots=True)
+class LogicEvent:
+    """Something that logic listens for: a message of a table, the columns of an update, and the row as it is then."""
+
+    message: str
+    table: str
+    row: Mapping[str, object]
+    columns: frozenset[str] = frozenset()
+
+    def concerns(self, table: str, columns: tuple[str, ...]) -> bool:
+        """Return whether logic of this table (empty: all) and these columns (empty: all) is set off."""
+        if table not in ("", self.table):
+            return False
+        return self.message != "Update" or not columns or bool(self.columns & set(columns))
+
+
+class SideEffects:
+    """Counts what plans set off; `bypass` are the kinds of the own logic that they leave out."""
+
+    def __init__(self, capture: Capture, bypass: tuple[str, ...] = ()) -> None:
+        self._capture = capture
+        self._bypass = bypass
+        self._times = {row.plug_in: row.average_ms for row in capture.times.rows}
+        self.flow_runs: Counter[str] = Counter()
+        self.flow_runs_maybe: Counter[str] = Counter()
+        self.workflows: Counter[str] = Counter()
+        self.step_runs: Counter[str] = Counter()
+        self._names = {flow.id: flow.name for flow in capture.flows.rows}
+        self._names |= {process.id: process.name for process in capture.processes.rows}
+
+    def add(self, plan: Plan, snapshot: Snapshot) -> None:
+        """Count what one plan sets off."""
+        for step in plan.steps:
+            for event in _events(step, snapshot):
+                self._count(event)
+
+    def _count(self, event: LogicEvent) -> None:
+        for flow in self._capture.flows.rows if "flows" not in self._bypass else ():
+            if _listens(flow, event):
+                runs = holds(flow.filter, event.row)
+                self.flow_runs[flow.id] += runs is True
+                self.flow_runs_maybe[flow.id] += runs is None
+        for process in self._capture.processes.rows if "sync" not in self._bypass else ():
+            self.workflows[process.id] += _refuses(process, event)
+        for step in self._capture.steps.rows:
+            left_out = step.bypassable and ("async" if step.asynchronous else "sync") in self._bypass
+            runs_here = step.message == event.message and event.concerns(step.table, step.columns)
+            self.step_runs[step.id] += runs_here and not left_out
+
+    # --- telling ---
+
+    @property
+    def unseen(self) -> list[str]:
+        """Sentences about what the capture could not see of the organization's logic."""
+        parts = ((name, section(self._capture, name)) for name in _LOGIC)
+        return [
+            f"{name.capitalize()} were not all seen ({part.read.value.replace('_', ' ')}): {part.why}"
+            for name, part in parts
+            if part.read is not Coverage.ALL
+        ]
+
+    def own_steps(self) -> Iterator[tuple[StepFact, int, float]]:
+        """Yield each own or vendor's step that runs, how often, and the mean seconds of its plug-in (0: not known)."""
+        for step in self._capture.steps.rows:
+            if step.origin != "microsoft" and self.step_runs[step.id]:
+                yield step, self.step_runs[step.id], self._times.get(step.plug_in, 0.0) / 1000
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data, with a digest: other side effects have another."""
+        data: dict[str, object] = {
+            "flows": [
+                {"id": key, "name": self._names[key], "runs": runs, "maybe": self.flow_runs_maybe[key]}
+                for key, runs in sorted(self.flow_runs.items())
+                if runs or self.flow_runs_maybe[key]
+            ],
+            "workflows_that_may_refuse": [
+                {"id": key, "name": self._names[key], "runs": runs}
+                for key, runs in sorted(self.workflows.items())
+                if runs
+            ],
+            "steps": [
+                {"id": step.id, "name": step.name, "runs": runs, "mean_seconds": mean, "bypassable": step.bypassable}
+                for step, runs, mean in self.own_steps()
+            ],
+            "not_seen": self.unseen,
+        }
+        return data | {"digest": hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]}
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is set off, for people."""
+        for key, runs in self.flow_runs.most_common():
+            maybe = self.flow_runs_maybe[key]
+            if runs or maybe:
+                more = f", and up to {maybe:,} more that cannot be told from here" if maybe else ""
+                yield f"{runs:,} runs of the flow '{self._names[key]}'{more}."
+        for key, runs in self.workflows.most_common():
+            if runs:
+                yield f"{runs:,} times the real-time workflow '{self._names[key]}' runs, which may refuse."
+        steps = list(self.own_steps())
+        for step, runs, mean in steps:
+            time = f", {mean:.2f} s each on average" if mean else ", its time is not known"
+            yield f"{runs:,} times '{step.name}' runs ({step.origin}{', later' if step.asynchronous else ''}{time})."
+        out = sum(runs for step, runs, _ in steps if step.bypassable)
+        if out and not self._bypass:
+            saved = sum(runs * mean for step, runs, mean in steps if step.bypassable and not step.asynchronous)
+            yield f"--bypass sync,async would leave out {out:,} of these runs, about {saved:,.0f} s of their time."
+        yield from self.unseen
+
+
+def _listens(flow: FlowFact, event: LogicEvent) -> bool:
+    if flow.action:
+        return flow.action == event.message
+    codes = _LISTENS.get(event.message, ())
+    return flow.message in codes and bool(flow.table) and event.concerns(flow.table, flow.columns)
+
+
+def _refuses(process: ProcessFact, event: LogicEvent) -> bool:
+    if process.kind != "workflow" or not process.real_time or process.table != event.table:
+        return False
+    if event.message == "Update":
+        return bool(process.columns) and event.concerns(process.table, process.columns)
+    return (event.message == "Create" and process.on_create) or (event.message == "Delete" and process.on_delete)
+
+
+def _events(step: Step, snapshot: Snapshot) -> Iterator[LogicEvent]:
+    """Yield what a step is to those who listen: its message, and what the platform does for it."""
+    if step.kind is StepKind.DELETE_QUOTE:
+        yield LogicEvent("Delete", "quote", {"quoteid": str(step.record_id)})
+        return
+    row = _row_after(step, snapshot)
+    yield LogicEvent("Update", step.table, row, STATE_COLUMNS)
+    yield LogicEvent("SetState", step.table, row)
+    if step.message not in ("Update", ""):
+        yield LogicEvent(_REGISTERED.get(step.message, step.message), step.table, row)
+    if step.activity_id is not None:
+        close = {"activityid": str(step.activity_id), f"_{step.table}id_value": str(step.record_id), "statecode": 1}
+        yield LogicEvent("Create", f"{step.table}close", close)
+
+
+def _row_after(step: Step, snapshot: Snapshot) -> dict[str, object]:
+    """Return what is known of a row once the step is done."""
+    row: dict[str, object] = {f"{step.table}id": str(step.record_id)}
+    quote = next((quote for quote in snapshot.quotes if quote.id == step.record_id), None)
+    row |= _of_quote(quote, snapshot) if quote else _of_opportunity(snapshot.opportunity)
+    if step.state is not None:
+        row["statecode"] = step.state
+    if step.status is not None:
+        row["statuscode"] = step.status
+    if "actualrevenue" in step.activity:
+        row["actualvalue"] = step.activity["actualrevenue"]
+    return row
+
+
+def _of_quote(quote: Quote, snapshot: Snapshot) -> dict[str, object]:
+    parent = str(snapshot.opportunity.id)
+    return {
+        "name": quote.name,
+        "quotenumber": quote.number,
+        "revisionnumber": quote.revision,
+        "_opportunityid_value": parent,
+    }
+
+
+def _of_opportunity(opportunity: Opportunity) -> dict[str, object]:
+    return {
+        "name": opportunity.name,
+        "estimatedvalue": opportunity.estimated_value,
+        "_customerid_value": _text(opportunity.customer_id),
+        "_transactioncurrencyid_value": _text(opportunity.currency_id),
+    }
+
+
+def _text(key: UUID | None) -> str | None:
+    return None if key is None else str(key)
