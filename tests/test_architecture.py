@@ -76,7 +76,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_560),
     ("organization",): (2_100, 2_100),
     ("cli",): (4_200, 5_000),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_180),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_190),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390
