@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from connector.closing.bypass import Bypass, read_bypass
 from connector.errors import SettingsError
 from connector.settings.identities import identities, no_identities
-from connector.settings.service_settings import COLLECTORS, PLATFORMS, ServiceSettings
+from connector.settings.service_settings import COLLECTORS, CONTAINER_APP, SIGNED_IN_BY_PLATFORM, ServiceSettings
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME, Variables, sentences
 
@@ -154,9 +154,15 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
 
 
 def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
-    if service.sign_in == "easy_auth" and not _first(environ, *PLATFORMS):
+    vouched = environ.get(SIGNED_IN_BY_PLATFORM, "").lower() == "true"
+    if service.sign_in == "easy_auth" and not vouched and not _first(environ, CONTAINER_APP):
         problems.append(
             "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but no platform stands in front that signs callers in. Use entra."
+        )
+    elif service.sign_in == "easy_auth" and not vouched and not service.audiences:
+        problems.append(
+            "CONNECTOR_SERVICE_AUDIENCES is missing: Container Apps does not tell whether its sign-in is on, so the "
+            "endpoint checks the tokens as well."
         )
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)

@@ -219,8 +219,8 @@ class ServiceSettings(BaseModel):
     )
 
 
-PLATFORMS = ("WEBSITE_AUTH_ENABLED", "CONTAINER_APP_NAME")
-"""What App Service and Functions set where they sign callers in, and what Container Apps set."""
+SIGNED_IN_BY_PLATFORM, CONTAINER_APP = "WEBSITE_AUTH_ENABLED", "CONTAINER_APP_NAME"
+"""What App Service and Functions set to True where they sign callers in, and what Container Apps set in any case."""
 COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
 """The variables by which OpenTelemetry is told where its collector is."""
 

@@ -66,13 +66,28 @@ def principal(**changed: str) -> str:
     return base64.b64encode(json.dumps({"auth_typ": "aad", "claims": listed}).encode()).decode()
 
 
-PLATFORM = replace(ADMISSION, sign_in=CallerSignIn.EASY_AUTH)
+CHECKED_PLATFORM = replace(ADMISSION, sign_in=CallerSignIn.EASY_AUTH)
+PLATFORM = replace(CHECKED_PLATFORM, audiences=frozenset())
 
 
 def test_whom_the_platform_has_signed_in_is_believed_where_that_is_set() -> None:
     headers = {"x-ms-client-principal": principal(), "x-ms-token-aad-access-token": "t"}
     caller = Authenticator(PLATFORM, no_token).identify(headers, "192.0.2.7")
     assert (caller.kind, caller.tenant_id, caller.object_id, caller.assertion) == (CallerKind.USER, TENANT, USER, "t")
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-ms-token-aad-access-token"])
+def test_a_token_that_the_platform_passes_on_is_checked_whatever_its_header_says(name: str) -> None:
+    presented: list[str] = []
+
+    def by_token(token: str) -> Caller:
+        presented.append(token)
+        return Caller(CallerKind.USER, TENANT, USER, CONNECTOR)
+
+    headers = {"x-ms-client-principal": principal(), name: "Bearer t" if name == "authorization" else "t"}
+    assert Authenticator(CHECKED_PLATFORM, by_token).identify(headers, "192.0.2.7").object_id == USER
+    assert presented == ["t"]
+    assert refused(CHECKED_PLATFORM, {"x-ms-client-principal": principal()}) == "not_signed_in"
 
 
 def test_the_platforms_header_means_nothing_where_it_is_not_set() -> None:

@@ -55,12 +55,27 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("platform", [{}, {"WEBSITE_AUTH_ENABLED": "True"}, {"CONTAINER_APP_NAME": "close"}])
-def test_the_platforms_header_is_believed_only_where_a_platform_is(tmp_path: Path, platform: dict[str, str]) -> None:
+AUDIENCES = {"CONNECTOR_SERVICE_AUDIENCES": "api://close.contoso.com"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "problem"),
+    [
+        ({}, "no platform stands in front"),
+        (AUDIENCES, "no platform stands in front"),
+        ({"WEBSITE_AUTH_ENABLED": "False"}, "no platform stands in front"),
+        ({"CONTAINER_APP_NAME": "close"}, "does not tell whether its sign-in is on"),
+        ({"CONTAINER_APP_NAME": "close", **AUDIENCES}, ""),
+        ({"WEBSITE_AUTH_ENABLED": "True"}, ""),
+    ],
+)
+def test_the_platforms_word_is_taken_only_where_there_is_proof(
+    tmp_path: Path, platform: dict[str, str], problem: str
+) -> None:
     given = {"HOME": str(tmp_path), "DATAVERSE_URL": f"emulator:{tmp_path / 'o.db'}"}
     given |= {"CONNECTOR_SERVICE_SIGN_IN": "easy_auth", **platform}
-    if platform:
+    if not problem:
         assert load(given).service.sign_in == "easy_auth"
     else:
-        with pytest.raises(SettingsError, match="no platform stands in front"):
+        with pytest.raises(SettingsError, match=problem):
             load(given)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.testclient import TestClient
 
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
+from connector.ledger.audit import AuditFilter
 from connector.ledger.jobs import Row
 from connector.service.app import create_app
+from connector.service.auth.caller import Caller
+from connector.service.dependencies import OrganizationAccess
 from connector.service.service_options import Access
 from tests.service.entra import ADMISSION, CONNECTOR, OTHER_TENANT, TENANT, Entra
-from tests.service.stage import OPTIONS, Stage
+from tests.service.stage import OPTIONS, Stage, StageAccess
 from tests.service.test_authenticator import digest
 
 URL = "https://close.contoso.com"
@@ -26,11 +30,14 @@ OPERATOR = {"roles": ["Operations.Manage", "Opportunities.Close"]}
 
 
 @contextmanager
-def served(stage: Stage, entra: Entra) -> Iterator[TestClient]:
+def served(
+    stage: Stage, entra: Entra, access: OrganizationAccess | None = None, workers: int = 0
+) -> Iterator[TestClient]:
     organizations = {TENANT: "https://org.crm4.dynamics.com", OTHER_TENANT: "https://other.crm4.dynamics.com"}
     admission = replace(ADMISSION, access=Access.APPLICATION, tenants=organizations, api_keys=KEYS)
-    options = replace(OPTIONS, admission=admission, public_url=URL, workers=0)
-    app = create_app(options, replace(stage.dependencies(), keys_http=entra.http))
+    options = replace(OPTIONS, admission=admission, public_url=URL, workers=workers)
+    dependencies = replace(stage.dependencies(), keys_http=entra.http)
+    app = create_app(options, replace(dependencies, organizations=access or dependencies.organizations))
     with TestClient(app, base_url=URL, client=("192.0.2.7", 50000)) as client:
         yield client
 
@@ -84,6 +91,67 @@ def test_no_stranger_sees_repeats_cancels_or_retries_an_operation(stage: Stage, 
         same = {name for name, answer in repeated.items() if answer.json().get("operationId") == made}
         assert same == {owner}
         assert client.get(f"/operations/{made}", headers=known[owner]).status_code == 202, "it still waits"
+
+
+def noted(stage: Stage, reached: list[str]) -> StageAccess:
+    """Return the organizations of a stage, which note the tenant of everybody who reaches for one."""
+    access = cast("StageAccess", stage.dependencies().organizations)
+
+    def noting(call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(caller: Caller, *arguments: object) -> Any:
+            reached.append(caller.tenant_id)
+            return call(caller, *arguments)
+
+        return called
+
+    return replace(
+        access,
+        organization=noting(access.organization),
+        address=noting(access.address),
+        columns=noting(access.columns),
+    )
+
+
+def test_every_operation_of_every_caller_reaches_the_organization_of_their_own_tenant_alone(stage: Stage) -> None:
+    entra, reached = Entra(SystemClock()), list[str]()
+    with served(stage, entra, noted(stage, reached), workers=2) as client:
+        for name, headers in callers(entra).items():
+            opportunity = stage.opportunity(1)
+            path = f"/opportunities/{opportunity}"
+            asked = [
+                client.post(f"{path}/plan", json={"outcome": "won"}, headers=headers),
+                client.get(path, headers=headers),
+                client.get("/status-reasons?outcome=won", headers=headers),
+                client.get("/close-columns", headers=headers),
+                client.get("/connection", headers=headers),
+                client.post(f"{path}/close", json={"outcome": "won"}, headers=headers),
+                client.post(f"{path}/reopen", json={}, headers=headers),
+                client.get("/operations-page", headers=headers),
+            ]
+            assert [answer.status_code for answer in asked] == [200] * 8, name
+            assert set(reached) == {OTHER_TENANT if name.startswith("their") else TENANT}, name
+            reached.clear()
+        for tenant in (TENANT, OTHER_TENANT):
+            entries = [entry.data() for entry in stage.ledger.audit.entries(AuditFilter(tenant=tenant))]
+            accepted = [entry for entry in entries if entry["event"] == "accepted"]
+            assert len(accepted) == len(callers(entra)), "two of each of its four callers"
+            assert all(tenant in str(entry) for entry in entries)
+
+
+def test_nobody_repeats_many_of_another_tenant(stage: Stage) -> None:
+    entra = Entra(SystemClock())
+    with served(stage, entra, workers=2) as client:
+        known = callers(entra)
+        leave = {"outcome": "won", "drafts": "leave"}
+        made = client.post(f"/opportunities/{stage.opportunity(1)}/close", json=leave, headers=known["our user"])
+        failed = made.headers["Operation-Id"]
+        for name in STRANGERS["our user"] | {"our operator"}:
+            page = client.get("/operations-page", headers=known[name]).text
+            assert (failed in page) is (name == "our operator"), name
+            form = {"token": re.findall(r'name="token" value="([0-9a-f]{64})"', page)[0]}
+            for chosen in ({"operation": failed}, {"all": "1"}):
+                answer = client.post("/operations-page/retry", data={**form, **chosen}, headers=known[name])
+                assert answer.status_code == (200 if name == "our operator" else 409), name
 
 
 def test_bulk_jobs_are_shown_to_operators_of_their_organizations_tenant_alone(stage: Stage) -> None:
