@@ -155,14 +155,11 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
 
 def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
     vouched = environ.get(SIGNED_IN_BY_PLATFORM, "").lower() == "true"
-    if service.sign_in == "easy_auth" and not vouched and not _first(environ, CONTAINER_APP):
+    checked = bool(service.audiences and _first(environ, CONTAINER_APP))
+    if service.sign_in == "easy_auth" and not vouched and not checked:
         problems.append(
-            "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but no platform stands in front that signs callers in. Use entra."
-        )
-    elif service.sign_in == "easy_auth" and not vouched and not service.audiences:
-        problems.append(
-            "CONNECTOR_SERVICE_AUDIENCES is missing: Container Apps does not tell whether its sign-in is on, so the "
-            "endpoint checks the tokens as well."
+            "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but nothing proves that a platform in front signs callers in. Use "
+            "entra; on Container Apps set CONNECTOR_SERVICE_AUDIENCES, so that the token itself is checked."
         )
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)

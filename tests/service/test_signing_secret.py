@@ -61,10 +61,10 @@ AUDIENCES = {"CONNECTOR_SERVICE_AUDIENCES": "api://close.contoso.com"}
 @pytest.mark.parametrize(
     ("platform", "problem"),
     [
-        ({}, "no platform stands in front"),
-        (AUDIENCES, "no platform stands in front"),
-        ({"WEBSITE_AUTH_ENABLED": "False"}, "no platform stands in front"),
-        ({"CONTAINER_APP_NAME": "close"}, "does not tell whether its sign-in is on"),
+        ({}, "nothing proves"),
+        (AUDIENCES, "nothing proves"),
+        ({"WEBSITE_AUTH_ENABLED": "False"}, "nothing proves"),
+        ({"CONTAINER_APP_NAME": "close"}, "set CONNECTOR_SERVICE_AUDIENCES"),
         ({"CONTAINER_APP_NAME": "close", **AUDIENCES}, ""),
         ({"WEBSITE_AUTH_ENABLED": "True"}, ""),
     ],
