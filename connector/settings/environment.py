@@ -153,10 +153,13 @@ def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]
     return problems
 
 
-def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
+def _is_proven(service: ServiceSettings, environ: Mapping[str, str]) -> bool:
     vouched = environ.get(SIGNED_IN_BY_PLATFORM, "").lower() == "true"
-    checked = bool(service.audiences and _first(environ, CONTAINER_APP))
-    if service.sign_in == "easy_auth" and not vouched and not checked:
+    return vouched or bool(service.audiences and _first(environ, CONTAINER_APP))
+
+
+def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
+    if service.sign_in == "easy_auth" and not _is_proven(service, environ):
         problems.append(
             "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but nothing proves that a platform in front signs callers in. Use "
             "entra; on Container Apps set CONNECTOR_SERVICE_AUDIENCES, so that the token itself is checked."
