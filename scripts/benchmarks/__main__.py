@@ -46,6 +46,7 @@ def main() -> int:
     parser.add_argument("--jobs", action="store_true", help="governor: jobs of a number of rows instead")
     parser.add_argument("--cells", action="store_true", help="governor: services that are otherwise, and neighbours")
     parser.add_argument("--ablate", action="store_true", help="governor: what each rule is worth")
+    parser.add_argument("--clock", choices=["real", "virtual", "both"], default="both", help="jobs: which cells")
     parser.add_argument("--forever", action="store_true", help="truth: seeded random plans until stopped")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
     options = parser.parse_args()

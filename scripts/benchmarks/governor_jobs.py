@@ -85,12 +85,13 @@ def play(job: Job, *, seed: int = 1) -> JobFigures:
     return JobFigures(job.name, least, took, least / took, outcome.share_refused, outcome.early)
 
 
-def least_seconds(limits: Limits, times: list[float]) -> float:
+def least_seconds(limits: Limits, times: list[float], beside: float = 0.0) -> float:
     """Return the least time in which the limits allow the work: window after window is used up at once.
 
-    Requests do not bind, since one may carry many rows; no work is done faster than its longest row.
+    Requests do not bind, since one may carry many rows; no work is done faster than its longest row. `beside` are
+    seconds of work that count although nobody waits for their end.
     """
-    work = sum(times) / limits.servers
+    work = (sum(times) + beside) / limits.servers
     windows = max(0, math.ceil(work / limits.execution_seconds - 1e-9) - 1)
     last = (work - windows * limits.execution_seconds) / limits.concurrency
     return max(windows * limits.window_seconds + last, *times)

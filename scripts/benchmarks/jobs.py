@@ -25,7 +25,7 @@ from connector.bulk.status import status_data
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.limits.calls import LatencyModel
-from connector.emulator.limits.faults import Fault, FaultPlan
+from connector.emulator.limits.faults import PLUGIN_LIMIT, Fault, FaultPlan
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import LedgerError
@@ -41,6 +41,10 @@ QUOTES = 2
 WORK = 1.2
 """Seconds of work for a close with two quotes, on average, by the emulator's model."""
 BAD_SHARE = 0.003
+MOST_FOR_NODE = 1000
+"""Rows: it closes about twelve a second, whatever the servers."""
+BYTECODE = Path(tempfile.gettempdir()) / "bench-bytecode"
+"""Where Python clients find their bytecode, as installed programs do."""
 JOB = "bench"
 LOOK_EVERY = 0.1
 LONGEST = 1800.0
@@ -80,8 +84,13 @@ class Cell:
 
     @property
     def least(self) -> float:
-        """Return the least time in seconds in which the documented limits allow the work."""
-        return least_seconds(Limits(servers=self.servers), [WORK] * self.good_rows)
+        """Return the least time in seconds in which the documented limits allow the work, each bad row tried once."""
+        return least_seconds(Limits(servers=self.servers), [self.seconds] * self.good_rows, self.bad_seconds)
+
+    @property
+    def bad_seconds(self) -> float:
+        """Return how long the service works on the bad rows, each tried once."""
+        return PLUGIN_LIMIT * len(self.bad_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +155,10 @@ class Watched:
         return round(max(foreseen), 3) if foreseen else None
 
 
-def clients() -> list[str]:
-    """Return those that can be measured here."""
-    return [OURS, NAIVE, *([NODE] if isinstance(node_modules(), Path) else [])]
+def clients(cell: Cell) -> list[str]:
+    """Return those that can be measured here; the slowest is left out of the largest cells."""
+    node = isinstance(node_modules(), Path) and cell.rows <= MOST_FOR_NODE
+    return [OURS, NAIVE, *([NODE] if node else [])]
 
 
 def play(cell: Cell, client: str, *, seed: int = 1) -> JobRun:
@@ -211,7 +221,9 @@ def _command(
         "CONNECTOR_STORE": str(folder / "jobs.db"),
     }
     ours = ("DATAVERSE_", "CONNECTOR_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | settings
+    dropped = (*ours, "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)} | settings
+    environment["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
     rows, file = str(folder / "rows.csv"), folder / "job"
     if client == OURS:
         command = [sys.executable, "-m", "connector", "bulk", "run", rows, "--job", JOB, "--yes", "--json"]
@@ -285,8 +297,12 @@ def _told(ledger: Ledger) -> tuple[int, float | None]:
 
 
 def cells(*, quick: bool) -> Iterator[Cell]:
-    """Yield the cells, those without bad rows first."""
+    """Yield the cells of the command itself, those without bad rows first.
+
+    3,000 rows on one server have to wait for two windows: they are played on the virtual clock.
+    """
     for bad in (False, True):
         for rows in (100, 300) if quick else (100, 300, 1000, 3000):
             for servers in (1, 4) if quick else (1, 4, 8):
-                yield Cell(rows, servers, bad)
+                if (rows, servers) != (3000, 1):
+                    yield Cell(rows, servers, bad)

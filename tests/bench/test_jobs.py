@@ -6,6 +6,7 @@ import pytest
 
 from scripts.benchmarks.jobs import NAIVE, OURS, Cell, JobRun, Watched, cells, play
 from scripts.benchmarks.jobs_command import misses
+from scripts.benchmarks.virtual_jobs import play_virtually
 
 
 @pytest.mark.parametrize("bad", [False, True], ids=["good", "bad rows"])
@@ -28,7 +29,7 @@ def test_the_bad_rows_are_three_in_a_thousand_and_not_at_the_ends() -> None:
     assert Cell(1000, 1, bad=True).bad_rows == [250, 500, 750]
     assert Cell(100, 1, bad=True).bad_rows == [50]
     assert Cell(100, 1).bad_rows == []
-    assert len(list(cells(quick=False))) == 24
+    assert len(list(cells(quick=False))) == 22
 
 
 def test_the_least_time_is_what_the_documented_limits_allow() -> None:
@@ -60,3 +61,20 @@ def test_a_target_that_is_missed_is_named() -> None:
     assert [line.partition(": ")[2] for line in misses([bad])] == [
         "closed twice", "least / took", "429", "behind", "forecast",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "servers", "seconds", "bad"),
+    [(300, 1, 1.2, False), (1000, 4, 1.2, True), (3000, 1, 1.2, False), (1000, 1, 0.2, False)],
+)
+def test_a_job_is_done_in_less_than_twice_the_least_time_and_its_end_is_told_truly(
+    rows: int, servers: int, seconds: float, bad: bool
+) -> None:
+    run = play_virtually(Cell(rows, servers, bad, seconds))
+    assert run.ratio is not None
+    assert run.ratio >= 0.6
+    assert (run.closed, run.twice, run.refused, run.early) == (rows - 3 * bad, 0, 0, 0)
+    assert run.behind is not None
+    assert run.behind <= 2.0
+    assert run.forecast_error is None or run.forecast_error <= 0.1
+    assert run.requests < 1.05 * rows

@@ -24,6 +24,8 @@ ENOUGH, ENOUGH_SHARE = 20, 0.05
 SLOW = 0.41
 """The last of `n` requests that are in flight together ends after `n ** (SLOW * spread)` times their mean: played with
 log-normal times of spreads from 0.2 to 0.7, it is within a tenth for 8 to 400."""
+UNUSUAL = 1.15
+"""A row costs at most so many times what answered ones usually do: a few that hang say nothing of those that are left."""
 SETTLED = 3.0
 """Seconds of a run before it can tell anything of its end."""
 DOUBT, FAR_APART = 1.5, 0.15
@@ -160,7 +162,7 @@ class ProgressMeter:
         """Return the requests and the seconds of execution that a row has cost on average; zero until that is known.
 
         The quick ones are answered first: it is known when as many were answered as may be in flight, and half of what
-        those in flight will take counts as theirs.
+        those in flight will take counts as theirs, unless a few of them take much longer than usual.
         """
         answered = sum(state.answered for state in states)
         width = sum(pace.most_in_flight for _, pace in paces)
@@ -171,7 +173,8 @@ class ProgressMeter:
         pairs = list(zip(paces, self._before, strict=True))
         requests = [pace.requests - pace.in_flight / 2 - first for (_, pace), (first, _) in pairs]
         seconds = [pace.executed - first for (_, pace), (_, first) in pairs]
-        return sum(requests) / (answered + half), sum(seconds) / (answered + half)
+        usual = max(pace.seconds_per_part for _, pace in paces)
+        return sum(requests) / (answered + half), min(sum(seconds) / (answered + half), UNUSUAL * usual)
 
     def _left(self, counts: Counts, states: Sequence[PipelineState], requests: float, seconds: float) -> float | None:
         """Return how long the rows that are not to be tried later will take; None where that is not known.
