@@ -25,7 +25,7 @@ SLOW = 0.41
 """The last of `n` requests that are in flight together ends after `n ** (SLOW * spread)` times their mean: played with
 log-normal times of spreads from 0.2 to 0.7, it is within a tenth for 8 to 400."""
 UNUSUAL = 1.15
-"""A row costs at most so many times what answered ones usually do: a few that hang say nothing of those that are left."""
+"""A row costs at most so many times what answered ones usually do: a few that hang say nothing of the others."""
 SETTLED = 3.0
 """Seconds of a run before it can tell anything of its end."""
 DOUBT, FAR_APART = 1.5, 0.15
