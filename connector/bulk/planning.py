@@ -23,7 +23,7 @@ from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
 from connector.closing.model import Intent, Outcome, Plan, Snapshot, StepKind
 from connector.closing.organization import LookupOrganization
-from connector.closing.report import error_data
+from connector.closing.report import error_data, record_data
 from connector.closing.request import parse_request
 from connector.errors import ConnectorError, InputError
 from connector.ledger.jobs import Row
@@ -233,6 +233,8 @@ def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dic
     else:
         data |= {"name": found.snapshot.opportunity.name, "status": "refused"}
         data |= {"reason_code": found.verdict.code, "reason": found.verdict.reason}
+    if isinstance(found, Preview):
+        data["record"] = record_data(found.snapshot.opportunity)
     summary.rows += 1
     summary.by_status[str(data["status"])] += 1
     if "reason_code" in data:

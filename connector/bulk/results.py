@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.input.column_map import FIELDS, RESULT_PREFIX
+from connector.bulk.reports.job_report import saved_names, write_job_report
+from connector.bulk.reports.report_row import UNNAMED, OrganizationNames, report_row
 from connector.bulk.sheet_file import AtomicFile, harmless
 from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import request_values
@@ -17,14 +19,18 @@ from connector.ledger.jobs import ItemStatus, Record
 from connector.ledger.ledger import Ledger
 
 _ERROR = ("detail", "plug_in", "step_id", "solution")
+_RECORD = ("name", "by", "when", "value", "currency", "activity_id", "link")
 RESULTS = tuple(
-    RESULT_PREFIX + name for name in ("row", "status", "reason", "message", *_ERROR, "stands", "remedy", "request_id")
+    RESULT_PREFIX + name
+    for name in ("row", "status", "reason", "message", *_ERROR, "stands", "remedy", "request_id", *_RECORD)
 )
 """What is told of each row, in columns that a reader of input passes over."""
 
 
-def write_dead_letters(path: Path, records: Callable[[], Iterable[Record]]) -> int:
-    """Write the records to `path` as CSV and return how many there were.
+def write_dead_letters(
+    path: Path, records: Callable[[], Iterable[Record]], organization: str = "", names: OrganizationNames = UNNAMED
+) -> int:
+    """Write the records of a job to `path` as CSV and return how many there were.
 
     `records` is called for each time they are gone through. Columns of the input that were kept stand before ours. The
     file appears whole or not at all, opens rightly in a spreadsheet, and reads back the same. Raises InputError.
@@ -42,7 +48,7 @@ def write_dead_letters(path: Path, records: Callable[[], Iterable[Record]]) -> i
             request = _request(record)
             cells: list[ColumnValue] = [record.kept.get(name) for name in kept]
             cells += [request.get(name) for name in (*FIELDS, *sorted(extra))]
-            writer.writerow([_text(cell) for cell in (*cells, *_results(record))])
+            writer.writerow([_text(cell) for cell in (*cells, *_results(record, organization, names))])
             count += 1
     return count
 
@@ -53,8 +59,8 @@ def _request(record: Record) -> Mapping[str, ColumnValue]:
     return {"opportunityid": str(record.intent.opportunity_id)}
 
 
-def _results(record: Record) -> Iterator[ColumnValue]:
-    report = record.report or {}
+def _results(record: Record, organization: str, names: OrganizationNames) -> Iterator[ColumnValue]:
+    report, row = record.report or {}, report_row(record, organization, names)
     error = report.get("error")
     error = error if isinstance(error, Mapping) else {}
     yield record.row
@@ -65,6 +71,8 @@ def _results(record: Record) -> Iterator[ColumnValue]:
     yield str(report.get("stands", ""))
     yield str(error.get("remedy", ""))
     yield str(error.get("request_id", ""))
+    yield from (row.name, row.by, row.ended.isoformat() if row.ended else "", row.value, row.currency)
+    yield from (row.activity_id, row.link)
 
 
 def _text(value: ColumnValue) -> str:
@@ -90,6 +98,7 @@ def plain_amount(amount: Decimal) -> str:
 BAD = (ItemStatus.REFUSED, ItemStatus.FAILED)
 """What a dead-letter file holds."""
 _JSON_LINES = {".jsonl", ".ndjson"}
+PAGES = {".xlsx", ".html"}
 _ENDINGS = _JSON_LINES | {".csv", ""}
 
 
@@ -97,16 +106,20 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
     """Write the rows of a job, or those with these statuses, and return how many. Raises InputError.
 
     A name that ends in `.jsonl` gets a JSON object for each row, with every step and id; `.csv`, or no ending, commas
-    that can be used as input: what came of a row stands in columns that are not read.
+    that can be used as input: what came of a row stands in columns that are not read. All rows can also become a
+    workbook (`.xlsx`) or a page (`.html`).
     """
-    ending = path.suffix.lower()
+    ending, job = path.suffix.lower(), ledger.whole(name)
+    if ending in PAGES and not statuses:
+        return write_job_report(path, ledger, job)
     if ending not in _ENDINGS:
         raise InputError(
             f"The results cannot be written to {path}: it would not be a {ending} file. Nothing was written.",
-            remedy="End its name in .csv or .jsonl.",
+            remedy="End its name in .csv or .jsonl." if statuses else "End its name in .csv, .xlsx, .html or .jsonl.",
         )
     if ending not in _JSON_LINES:
-        return write_dead_letters(path, lambda: ledger.records(name, statuses))
+        names = saved_names(ledger, job)
+        return write_dead_letters(path, lambda: ledger.records(name, statuses), job.organization, names)
     with AtomicFile(path, mark=False) as file:
         return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -30,6 +32,26 @@ def _is_number(text: str) -> bool:
     return text.isascii()
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to; the file appears at `path` afterwards, whole or not at all. Raises InputError."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        yield aside
+        aside.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """Return what to tell who wants a file that cannot be written."""
+    said = error.strerror or error
+    return InputError(f"The file {path} cannot be written: {said}.", remedy="Name another place.")
+
+
 class AtomicFile:
     """A text file that appears at `path` when it is closed without an exception; raises InputError."""
 
@@ -44,7 +66,7 @@ class AtomicFile:
         try:
             self._file = self._aside.open("w", encoding=self._encoding, newline="")
         except OSError as error:
-            raise self._failure(error) from error
+            raise cannot_write(self._path, error) from error
         return self._file
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -55,12 +77,8 @@ class AtomicFile:
             if error is None:
                 self._aside.replace(self._path)
         except OSError as failure:
-            raise self._failure(failure) from failure
+            raise cannot_write(self._path, failure) from failure
         finally:
             self._aside.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> InputError:
-        said = error.strerror or error
-        return InputError(f"The file {self._path} cannot be written: {said}.", remedy="Name another place.")
+            raise cannot_write(self._path, error) from error

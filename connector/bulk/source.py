@@ -72,8 +72,10 @@ class Source:
             raise InputError(problem, remedy=remedy)
         return Path(self.file.name.removesuffix(".gz")).stem.removesuffix(".plan")
 
-    def plan_file(self) -> Path:
-        """Return the plan file of a plan that was given none. Raises InputError."""
+    def plan_file(self, review: Path | None = None) -> Path:
+        """Return the plan file of a plan that was given none, or only a file for its `review`. Raises InputError."""
+        if review is not None and (self.file is None or self.file == Path("-")):
+            return review.with_suffix(".plan.jsonl")
         if self.file is None:
             raise InputError("The plan of a query needs a file.", remedy="Name one with --out.")
         stem = self._stem("The plan of rows from standard input needs a file.", "Name one with --out.")

@@ -16,6 +16,7 @@ BINDS = {
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
     "rows": "nothing: no rows wait to be sent",
+    "window": "the hours that were set (--window)",
     "at_most": "the rate that was set (--at-most)",
     "in_flight": "the requests at once that were set (--in-flight)",
     "waiting": "the wait that the service asked for (Retry-After)",

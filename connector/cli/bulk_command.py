@@ -11,7 +11,6 @@ from connector.bulk.job_rules import checked_name, finished_before, may_begin, m
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
-from connector.bulk.words import limits_words, moment_words
 from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import (
     SECONDS_PER_STEP,
@@ -20,6 +19,7 @@ from connector.cli.bulk.job_views import (
     show_counts,
     show_job_plan,
     show_jobs,
+    show_limits,
 )
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import job_argument, opened, started_by, who
@@ -183,11 +183,7 @@ def resume(
 @run_options
 @click.pass_context
 def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Change the limits of a job, also while it runs.
-
-    Hours, rate, requests at once, rows and operations; `none` takes a limit away. Who works on the job, on whatever
-    machine, obeys within seconds.
-    """
+    """Change the limits of a job, also while it runs: all who work on it obey within seconds; `none` takes one away."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         job = ledger.whole(name)
@@ -199,9 +195,7 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
     if as_json:
         print_json(data)
     else:
-        click.echo(f"Job {name}: {limits_words(data['limits']) or 'no limits'}.")
-        if data["sleeps_until"]:
-            click.echo(f"It sleeps until {moment_words(data['sleeps_until'])}.")
+        show_limits(name, data)
     return ExitCode.DONE
 
 
@@ -271,7 +265,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 
 
-@bulk.command(epilog=examples("bulk report june --out june.result.csv --dead-letters again.csv"))
+@bulk.command(epilog=examples("bulk report june --out june.html", "bulk report june --dead-letters again.csv"))
 @job_argument()
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Every row with what came of it.")
 @click.option(
@@ -281,7 +275,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
 )
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
-    """Write what came of the rows to files (.csv or .jsonl). The exit code says whether all is well."""
+    """Write what came of the rows to files: .csv, .xlsx, .html, .jsonl. The exit code says whether all is well."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         asked = ((out, ()), (dead_letters, BAD))

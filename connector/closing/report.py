@@ -64,6 +64,12 @@ def report_data(report: Report) -> dict[str, object]:
     return data
 
 
+def record_data(opportunity: Opportunity) -> dict[str, str]:
+    """Return what people know an opportunity by: its name, its estimated value, the id of the currency of that."""
+    data = {"name": opportunity.name, "value": opportunity.estimated_value, "currency": opportunity.currency_id}
+    return {name: str(value) for name, value in data.items() if value not in (None, "")}
+
+
 def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_CLOSED) -> dict[str, object]:
     """Return a preview in the shape of a report: `planned`, `already` when nothing is to do, or `refused`."""
     data: dict[str, object] = {"opportunity_id": str(preview.snapshot.opportunity.id)}

@@ -197,6 +197,11 @@ def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) ->
     return Operation("GET", f"{entity_set}?$select={columns}&$filter={condition}")
 
 
+def read_currencies() -> Operation:
+    """Return the read of the currencies by their ISO codes."""
+    return Operation("GET", "transactioncurrencies?$select=isocurrencycode")
+
+
 # --- writing ---
 
 

@@ -107,7 +107,7 @@ def saved_up(rate: float, allowance: float | None, since: float, now: float) -> 
     A clock that was set back adds nothing.
     """
     if allowance is None:
-        return max(1.0, rate)
+        return 1.0
     return min(max(1.0, BURST * rate), allowance + max(0.0, now - since) * rate)
 
 

@@ -21,6 +21,10 @@ MOST_ROWS = 2**32 - 1
 """A job's rows have numbers from 1 to this."""
 
 
+PACE = "pace"
+"""The kind of event with which a run notes now and then what holds it."""
+
+
 class InputChanged(LedgerError):
     """The job was made of other rows than those given now; nothing was touched."""
 

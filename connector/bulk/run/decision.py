@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
-from connector.closing.model import Report, ReportStatus
-from connector.closing.report import alike, audit_data, report_data
+from connector.closing.model import Intent, Report, ReportStatus
+from connector.closing.report import alike, audit_data, record_data, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -124,8 +124,13 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
     reason = ""
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         reason = report.reason_code or reason_of(cause_of(report.error))
+    data = report_data(report)
+    if report.before is not None:
+        intent = row.item.intent
+        by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
+        data["record"] = record_data(report.before.opportunity) | {"by": str(by)}
     kept = audit_data(report, row.item.intent)
-    return ItemResult(row.item.row, row.item.epoch, status, reason, report_data(report), user, kept)
+    return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, kept)
 
 
 def reason_of(cause: ConnectorError | None) -> str:

@@ -123,7 +123,7 @@ class ProgressMeter:
             in_hand=sum(state.in_flight for state in states),
             in_doubt=sum(state.in_doubt for state in states),
             rate=self._rate(),
-            ceiling=min(sum(ceilings), rate) if any(state.answered for state in states) else None,
+            ceiling=min(sum(ceilings), rate) if any(state.answered for state in states) else allowance.limits.rate,
             left=None if left is None else max(left, counts.open / rate),
             binding=_held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
             or _binding(paces, states, counts),

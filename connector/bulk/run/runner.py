@@ -22,7 +22,7 @@ from connector.bulk.status import governor_data
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.claims import Worker
-from connector.ledger.jobs import DesiredState, ItemStatus, Job
+from connector.ledger.jobs import PACE, DesiredState, ItemStatus, Job
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
 from connector.ledger.user_slots import UserSlots
@@ -41,6 +41,9 @@ RENEWAL = 5.0
 """Seconds between signs of life to the ledger."""
 TELL_EVERY = 1.0
 """Seconds between the times at which it writes down how it goes, for whoever asks for the status of the job."""
+
+NOTE_EVERY, NOTES = 5.0, 100
+"""Seconds between the times at which it notes what holds it, at least, and about how many of them there are."""
 
 
 class Run:
@@ -81,7 +84,8 @@ class Run:
         self._short = False
         self._counts = ledger.counts(job.name)
         self._meter = ProgressMeter(job, clients, self._counts, clock)
-        self._claim_at = self._renew_at = self._tell_at = clock.monotonic()
+        self._claim_at = self._renew_at = self._tell_at = self._began = self._note_at = clock.monotonic()
+        self._noted, self._noted_at = "", self._began
 
     def stop(self) -> None:
         """Finish what is in flight and end. May be called from any thread and from a signal handler."""
@@ -220,7 +224,18 @@ class Run:
         """Let whoever asks for the status of the job, and who watches, know how it goes, or went in the end."""
         snapshot = self._snapshot(desired_state)
         UserSlots(self._ledger).remember(key, governor_data(snapshot))
+        self._note(key, snapshot)
         self._watch(snapshot)
+
+    def _note(self, key: str, snapshot: ProgressSnapshot) -> None:
+        """Note now and then, and when it changes, what holds the rate, for the report."""
+        now, binding = self._clock.monotonic(), "window" if snapshot.opens_at else str(snapshot.binding)
+        if now < self._note_at and (binding == self._noted or now < self._noted_at + NOTE_EVERY):
+            return
+        self._noted, self._noted_at = binding, now
+        self._note_at = now + max(NOTE_EVERY, (now - self._began) / NOTES)
+        ceiling = 0.0 if snapshot.opens_at else snapshot.ceiling
+        self._ledger.note(self._job.name, PACE, {"worker": key, "binding": binding, "ceiling": ceiling})
 
     def _rest(self) -> None:
         """Wait until there may be something to do."""

@@ -15,10 +15,13 @@ from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import fresh_answers
 from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
 from connector.bulk.reconcile import Reconciliation
+from connector.bulk.reports.plan_review import ENDINGS as REVIEWS
+from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.source import Source
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
+from connector.cli.bulk.process import read_names
 from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, console, legible, print_json, say, show
@@ -75,6 +78,13 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     if counts.open and data["state"] == JobState.READY and not data.get("workers"):
         lines.append(f"{rows(counts.open)} to do. Go on with: {command_line('bulk', 'resume', name)}")
     click.echo("\n".join(lines))
+
+
+def show_limits(name: str, data: Mapping[str, object]) -> None:
+    """Write what a job may do."""
+    click.echo(f"Job {legible(name)}: {limits_words(data['limits']) or 'no limits'}.")
+    if data["sleeps_until"]:
+        click.echo(f"It sleeps until {moment_words(data['sleeps_until'])}.")
 
 
 def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
@@ -182,7 +192,9 @@ SECONDS_PER_STEP = 0.3
 def plan_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give a command `--out`, `--seconds-per-step` and `--capture`."""
     file = click.Path(dir_okay=False, path_type=Path)
-    out = click.option("--out", type=file, help="The plan file; else FILE with .plan.jsonl. A query needs one.")
+    out = click.option(
+        "--out", type=file, help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that."
+    )
     text = "Execution time assumed for the forecast."
     seconds = click.option("--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help=text)
     return out(seconds(capture_option(command)))
@@ -197,7 +209,12 @@ def show_job_plan(
     *,
     as_json: bool,
 ) -> int:
-    """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed."""
+    """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
+
+    A `path` that ends in .xlsx or .html is for whoever approves the plan, which stands beside it.
+    """
+    review = path if path.suffix.lower() in REVIEWS else None
+    path = source.plan_file(review) if review else path
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
@@ -206,14 +223,19 @@ def show_job_plan(
         effects = side_effects(settings, connection, capture_file)
         summary = write_plan(path, head, rows(), connection.organization, effects)
         cost = forecast(summary, connection.clients, seconds_per_step)
+        if review is not None:
+            write_plan_review(review, path, read_names(settings, connection))
         kept = fresh_answers(settings, SystemClock().now())
         if as_json:
-            basis = {"basis": [each.data() for each in basis_of(kept)]}
+            basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            basis |= {"review": str(review)} if review else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
             say(f"Taken for true here: {basis_text(kept)}.")
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
+            if review is not None:
+                say(f"For whoever approves it: {review}.")
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

@@ -16,9 +16,12 @@ from typing import Any
 import click
 
 from connector.assembly import Connection, user_id
+from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
+from connector.dataverse.reading import read_rows
+from connector.dataverse.webapi import Endpoint, read_currencies
 from connector.errors import ConnectorError
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
@@ -36,6 +39,18 @@ def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
 def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
     """Return the lanes by what names their user, of this organization, in every process and on every machine."""
     return {f"{user_id(settings, lane.name)}@{connection.base_url}": lane for lane in connection.clients}
+
+
+def read_names(settings: Settings, connection: Connection) -> OrganizationNames:
+    """Return what currencies and status reasons are called, for reports; without that they show numbers."""
+    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    try:
+        rows = read_rows(connection.handler, endpoint, read_currencies(), "Reading the currencies")
+        reasons = connection.organization.metadata().opportunity_statuses
+    except ConnectorError:
+        return OrganizationNames()
+    labels = {str(reason.value): reason.labels[0] for reason in reasons if reason.labels}
+    return OrganizationNames({str(row["transactioncurrencyid"]): str(row["isocurrencycode"]) for row in rows}, labels)
 
 
 def _tell_stopping() -> None:

@@ -10,12 +10,13 @@ import click
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import same_organization
 from connector.bulk.many_machines.watch import JobProgress
+from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, view_on
-from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
+from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import read_settings
 from connector.cli.screen import print_json, say
@@ -37,6 +38,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
         connection.prepare()
+        save_names(ledger, job.organization, read_names(settings, connection))
         ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
         lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}

@@ -1,0 +1,1 @@
+"""What is handed on about a job: workbooks and pages of what came of it, and of what is planned."""

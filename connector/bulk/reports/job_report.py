@@ -1,0 +1,196 @@
+"""A job for whoever asks how it went: a workbook, or one page with sums, a plot of the throughput, and the failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from connector.bulk.reports.page import write_page
+from connector.bulk.reports.report_row import OrganizationNames, ReportRow, report_row
+from connector.bulk.reports.throughput import Throughput
+from connector.bulk.reports.workbook import Cell, Link, WorkbookWriter, new_workbook
+from connector.bulk.words import BINDS, limits_words
+from connector.ledger.job_limits import JobLimits
+from connector.ledger.jobs import ItemStatus, Job
+from connector.ledger.ledger import Ledger
+from connector.ledger.user_slots import UserSlots
+
+SHOWN = 100
+"""Records of one cause that the page lists; the workbook has them all."""
+_COLUMNS = (
+    ("Row", 8), ("Name", 34), ("Record", 9), ("Opportunity", 38), ("Outcome", 10), ("Status reason", 18),
+    ("Result", 15), ("Code", 24), ("What happened", 60), ("What to do", 50), ("By", 16), ("When (UTC)", 20),
+    ("Value", 16), ("Currency", 10), ("Close activity", 38), ("Request", 38),
+)  # fmt: skip
+Rows = Sequence[Sequence[Cell]]
+
+
+@dataclass(slots=True)
+class Cause:
+    """Rows that were refused or failed alike; `rows` are the first of them."""
+
+    status: str
+    code: str
+    message: str
+    remedy: str
+    count: int = 0
+    rows: list[ReportRow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ReportSummary:
+    """What the rows of a job come to. Sums are by currency, since there is no rate between two."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    values: dict[tuple[str, str], Decimal] = field(default_factory=dict)
+    closed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    closed_values: dict[tuple[str, str, str], Decimal] = field(default_factory=dict)
+    causes: dict[tuple[str, str], Cause] = field(default_factory=dict)
+    users: Counter[str] = field(default_factory=Counter)
+    ended: Counter[int] = field(default_factory=Counter)
+
+    def add(self, row: ReportRow) -> None:
+        """Count a row."""
+        self.counts[row.status] += 1
+        value, of = row.value or Decimal(), (row.status, row.currency)
+        if row.value is not None:
+            self.values[of] = self.values.get(of, Decimal()) + value
+        if row.by:
+            self.users[row.by] += 1
+        if row.ended is not None:
+            self.ended[int(row.ended.timestamp())] += 1
+        if row.status == ItemStatus.CLOSED:
+            group = row.outcome, row.reason, row.currency
+            self.closed[group] += 1
+            self.closed_values[group] = self.closed_values.get(group, Decimal()) + value
+        elif row.status in {ItemStatus.REFUSED, ItemStatus.FAILED}:
+            first = Cause(row.status, row.cause, row.message, row.remedy)
+            cause = self.causes.setdefault((row.status, row.cause), first)
+            cause.count += 1
+            if len(cause.rows) < SHOWN:
+                cause.rows.append(row)
+
+    def results(self) -> Rows:
+        """Return a row for each result and currency: what, how many, value, currency."""
+        found: list[Sequence[Cell]] = []
+        for status in (each.value for each in ItemStatus if self.counts[each.value]):
+            sums: list[tuple[str, Decimal | None]] = sorted(
+                (currency, value) for (of, currency), value in self.values.items() if of == status
+            )
+            for number, (currency, value) in enumerate(sums or [("", None)]):
+                found.append((status.replace("_", " "), None if number else self.counts[status], value, currency))
+        return found
+
+    def outcomes(self) -> Rows:
+        """Return a row for each way in which opportunities were closed: outcome, reason, how many, value, currency."""
+        return [
+            (outcome, reason, count, self.closed_values[outcome, reason, currency], currency)
+            for (outcome, reason, currency), count in sorted(self.closed.items())
+        ]
+
+
+def write_job_report(path: Path, ledger: Ledger, job: Job) -> int:
+    """Write the report of a job as a workbook (.xlsx) or a page (.html) and return the number of its rows.
+
+    Raises InputError.
+    """
+    names = saved_names(ledger, job)
+    rows = (report_row(record, job.organization, names) for record in ledger.records(job.name))
+    summary = ReportSummary()
+    if path.suffix.lower() == ".xlsx":
+        with new_workbook(path) as book:
+            _write_workbook(book, job, rows, _own_columns(ledger, job), summary)
+    else:
+        for row in rows:
+            summary.add(row)
+        write_page(path, "report.html", _page_values(job, ledger, summary))
+    return summary.counts.total()
+
+
+def _write_workbook(
+    book: WorkbookWriter, job: Job, rows: Iterable[ReportRow], own: Sequence[str], summary: ReportSummary
+) -> None:
+    first = book.sheet("Summary", (("", 28), ("", 24), ("Rows", 12), ("Value", 18), ("Currency", 12)))
+    sheets = {title: book.sheet(title, [*_COLUMNS, *((name, 20) for name in own)]) for title in _SHEETS}
+    for row in rows:
+        summary.add(row)
+        cells = [*_cells(row), *(row.kept.get(name) for name in own)]
+        sheets["Rows"].add(cells)
+        if row.status in _BAD:
+            sheets[row.status.capitalize()].add(cells)
+    for line in _summary_cells(job, summary):
+        first.add(line)
+
+
+def save_names(ledger: Ledger, organization: str, names: OrganizationNames) -> None:
+    """Keep the names of an organization for reports, which are made without asking it."""
+    UserSlots(ledger).remember(_key(organization), names.data())
+
+
+def saved_names(ledger: Ledger, job: Job) -> OrganizationNames:
+    """Return the names of a job's organization, as far as they are kept."""
+    saved = UserSlots(ledger).recall(_key(job.organization))
+    return OrganizationNames.of(saved.data) if saved else OrganizationNames()
+
+
+def _key(organization: str) -> str:
+    return f"names of {organization}"
+
+
+_BAD = frozenset({ItemStatus.REFUSED.value, ItemStatus.FAILED.value})
+_SHEETS = ("Rows", "Failed", "Refused")
+
+
+def _own_columns(ledger: Ledger, job: Job) -> list[str]:
+    """Return the columns of the input that were kept, as the first row has them."""
+    return list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
+
+
+def _cells(row: ReportRow) -> list[Cell | Link]:
+    return [
+        row.number, row.name, Link(row.link), str(row.opportunity_id), row.outcome, row.reason, row.status, row.cause,
+        row.message, row.remedy, row.by, row.ended, row.value, row.currency, row.activity_id, row.request_id,
+    ]  # fmt: skip
+
+
+def _summary_cells(job: Job, summary: ReportSummary) -> Rows:
+    about = [(name, value, None, None, None) for name, value in _about(job)]
+    results = [(what, "", count, value, currency) for what, count, value, currency in summary.results()]
+    outcomes = [(f"closed as {row[0]}", *row[1:]) for row in summary.outcomes()]
+    causes = [(cause.status, cause.code, cause.count, None, None) for cause in summary.causes.values()]
+    return [*about, (), *results, (), *outcomes, (), *causes]
+
+
+def _about(job: Job) -> list[tuple[str, str]]:
+    limits = limits_words(JobLimits.of(job.options).data())
+    about = {
+        "Job": job.name,
+        "Organization": job.organization,
+        "Started": f"{job.created:%Y-%m-%d %H:%M} UTC",
+        "Ended": f"{job.finished:%Y-%m-%d %H:%M} UTC" if job.finished else "not yet",
+        "Started by": str(job.options.get("started_by", "")),
+        "Rows from": str(job.options.get("source") or job.options.get("query") or ""),
+        "Limits": limits,
+        "Power Platform requests": f"{job.operations:,}",
+    }
+    return [(name, text) for name, text in about.items() if text]
+
+
+def _page_values(job: Job, ledger: Ledger, summary: ReportSummary) -> dict[str, object]:
+    throughput = Throughput(job, ledger.events(job.name), summary.ended)
+    return {
+        "job": job,
+        "about": _about(job)[2:],
+        "results": summary.results(),
+        "outcomes": summary.outcomes(),
+        "users": summary.users.most_common(),
+        "causes": sorted(summary.causes.values(), key=lambda cause: -cause.count),
+        "shown": SHOWN,
+        "plot": throughput.plot(),
+        "binds": [(name, BINDS.get(name, name)) for name in throughput.bindings()],
+        "made": datetime.now(UTC),
+    }

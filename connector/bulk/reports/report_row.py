@@ -1,0 +1,135 @@
+"""A row of a job for people: which record, who closed it and when, what it is worth, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from uuid import UUID
+
+from connector.closing.model import Intent, Outcome
+from connector.ledger.jobs import ItemStatus, Record
+
+LINK = "{organization}/main.aspx?etn=opportunity&pagetype=entityrecord&id={id}"
+"""The address of a record in the app. Source: Microsoft Learn, "Open apps, forms, views, dialogs, and reports with a
+URL"."""
+_CLOSE = "close_opportunity"
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationNames:
+    """What numbers and ids of an organization stand for: currencies by id, status reasons of opportunities by value."""
+
+    currencies: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Mapping[str, object]) -> OrganizationNames:
+        """Return what `data` had kept."""
+        return cls(*(_texts(data.get(name)) for name in ("currencies", "reasons")))
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {"currencies": dict(self.currencies), "reasons": dict(self.reasons)}
+
+
+UNNAMED = OrganizationNames()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One row. `value` is the actual revenue of a won opportunity that says one, else the estimated value.
+
+    `status` is what came of it, `reason` the status reason it was closed with, `cause` the stable code of a refusal or
+    failure, `message` and `remedy` say it to a person. `by` is the user of the settings who wrote.
+    """
+
+    number: int
+    opportunity_id: UUID
+    link: str
+    name: str
+    outcome: str
+    reason: str
+    status: str
+    cause: str = ""
+    message: str = ""
+    remedy: str = ""
+    by: str = ""
+    ended: datetime | None = None
+    value: Decimal | None = None
+    currency: str = ""
+    activity_id: str = ""
+    request_id: str = ""
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+def report_row(record: Record, organization: str, names: OrganizationNames) -> ReportRow:
+    """Return what is told of a record of a job of the organization at this `https://` address."""
+    report: Mapping[str, object] = record.report or {}
+    seen, error, step = _part(report, "record"), _part(report, "error"), _close_step(report)
+    intent = record.intent if isinstance(record.intent, Intent) else None
+    status = step.get("status_reason")
+    message = error.get("message") or report.get("reason") or record.status.sentence
+    revenue = _revenue(intent, step)
+    return ReportRow(
+        number=record.row,
+        opportunity_id=record.opportunity_id,
+        link=LINK.format(organization=organization, id=record.opportunity_id),
+        name=str(seen.get("name", "")),
+        outcome=intent.outcome.value if intent else "open",
+        reason=names.reasons.get(str(status), str(status))
+        if status is not None
+        else str(intent.status or "")
+        if intent
+        else "",
+        status=record.status.value,
+        cause=record.reason,
+        message=str(message),
+        remedy=str(error.get("remedy", "")),
+        by=str(seen.get("by", ""))
+        if record.status in {ItemStatus.CLOSED, ItemStatus.REOPENED, ItemStatus.UNDONE}
+        else "",
+        ended=record.ended,
+        value=revenue if revenue is not None else amount_of(seen.get("value")),
+        currency=names.currencies.get(str(seen.get("currency")), ""),
+        activity_id=str(step.get("activity_id", "")),
+        request_id=str(error.get("request_id") or step.get("request_id") or ""),
+        kept=record.kept,
+    )
+
+
+def _revenue(intent: Intent | None, step: Mapping[str, object]) -> Decimal | None:
+    """Return the actual revenue of a won opportunity: what the close said, which may come from a quote or an order."""
+    if intent is None or intent.outcome is not Outcome.WON:
+        return None
+    asked = intent.actual_revenue if isinstance(intent.actual_revenue, Decimal) else None
+    said = amount_of(_part(step, "activity").get("actualrevenue"))
+    return said if said is not None else asked
+
+
+def amount_of(text: object) -> Decimal | None:
+    """Return an amount as plain data has it."""
+    try:
+        return None if text in (None, "") else Decimal(str(text))
+    except InvalidOperation:
+        return None
+
+
+def _close_step(report: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the step that closed the opportunity, if there is one."""
+    return next((step for step in _steps(report) if step.get("kind") == _CLOSE), {})
+
+
+def _steps(report: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    steps = report.get("steps")
+    yield from (step for step in (steps if isinstance(steps, list) else ()) if isinstance(step, Mapping))
+
+
+def _part(data: Mapping[str, object], name: str) -> Mapping[str, object]:
+    part = data.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _texts(data: object) -> dict[str, str]:
+    return {str(name): str(text) for name, text in data.items()} if isinstance(data, Mapping) else {}

@@ -1,0 +1,133 @@
+"""Workbooks of Excel, written row by row: typed cells, a frozen header, links to records, nothing in them runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from connector.bulk.sheet_file import whole_file
+from connector.errors import InputError
+
+MOST_ROWS = 1_048_575
+"""Rows of a sheet beneath its header; what is more goes on in another sheet."""
+LONGEST_TEXT = 32_767
+"""Characters in a cell. Source of both: Microsoft, "Excel specifications and limits"."""
+LONGEST_LINK = 255
+"""Characters of a text inside a formula."""
+
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_FORMATS = {datetime: "yyyy-mm-dd hh:mm:ss", Decimal: "#,##0.00"}
+
+Cell = str | int | float | Decimal | datetime | None
+
+
+class Link:
+    """An address that a cell opens."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+
+@contextmanager
+def new_workbook(path: Path) -> Iterator[WorkbookWriter]:
+    """Give a workbook to write into; it appears at `path` afterwards, whole or not at all. Raises InputError."""
+    try:
+        from openpyxl import Workbook
+    except ImportError as error:
+        raise InputError(
+            "Workbooks need a library that is not installed.",
+            remedy="Install it: pip install 'dataverse-close-connector[report]'.",
+        ) from error
+    with whole_file(path) as aside:
+        book = Workbook(write_only=True)
+        try:
+            yield WorkbookWriter(book)
+            book.save(aside)
+        except OSError:
+            for sheet in book.worksheets:  # each has a file of its own until then, which has no room either
+                with suppress(OSError):
+                    sheet.close()
+            raise
+
+
+class WorkbookWriter:
+    """A workbook with sheets that rows are added to; memory stays flat."""
+
+    def __init__(self, book: Any) -> None:
+        self._book = book
+
+    def sheet(self, title: str, columns: Sequence[tuple[str, int]]) -> SheetWriter:
+        """Return a new sheet with these columns: names and widths in characters."""
+        return SheetWriter(self._book, title, columns)
+
+
+class SheetWriter:
+    """A sheet of a workbook, which goes on in another one where it is full."""
+
+    def __init__(self, book: Any, title: str, columns: Sequence[tuple[str, int]]) -> None:
+        self._book = book
+        self._title = title
+        self._columns = columns
+        self._parts = 0
+        self._rows = 0
+        self._begin()
+
+    def add(self, cells: Sequence[Cell | Link]) -> None:
+        """Add a row."""
+        if self._rows == MOST_ROWS:
+            self._begin()
+        self._rows += 1
+        self._sheet.append([self._cell(cell) for cell in cells])
+
+    def _begin(self) -> None:
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.styles import Font
+        from openpyxl.utils import get_column_letter
+
+        self._parts, self._rows = self._parts + 1, 0
+        title = self._title if self._parts == 1 else f"{self._title} {self._parts}"
+        self._sheet = self._book.create_sheet(title)
+        self._sheet.freeze_panes = "A2"
+        header = []
+        for number, (name, width) in enumerate(self._columns, 1):
+            self._sheet.column_dimensions[get_column_letter(number)].width = width
+            header.append(self._text(name))
+            header[-1].font = Font(bold=True)
+        self._new = WriteOnlyCell
+        self._sheet.append(header)
+
+    def _cell(self, value: Cell | Link) -> object:
+        if isinstance(value, Link):
+            address = value.address.replace('"', "%22")
+            if len(address) > LONGEST_LINK:
+                return self._text(address)
+            cell = self._new(self._sheet, value=f'=HYPERLINK("{address}","open")')
+            cell.style = "Hyperlink"
+            return cell
+        if isinstance(value, str):
+            return (
+                self._text(value)
+                if value[:1] in "=#"
+                else _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", value)[:LONGEST_TEXT]
+            )
+        if isinstance(value, datetime):
+            value = value.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+        style = _FORMATS.get(type(value))
+        if style is None:
+            return value
+        cell = self._new(self._sheet, value=value)
+        cell.number_format = style
+        return cell
+
+    def _text(self, text: str) -> Any:
+        """Return a cell that is a text, whatever it begins with."""
+        from openpyxl.cell import WriteOnlyCell
+
+        cell = WriteOnlyCell(self._sheet, value=_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT])
+        cell.data_type = "s"
+        return cell
