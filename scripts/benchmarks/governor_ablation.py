@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from connector.dataverse.pacing import concurrency, governor, service_limits, web_servers
+from connector.dataverse.pacing import governor, service_limits, web_servers
 from scripts.benchmarks import governor_cells, governor_jobs, scenarios
 from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.trial import ours
@@ -40,13 +40,9 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "further back": (governor.Governor, "_further_back", lambda _: 0.0),
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "margin where left is told": (web_servers, "TOLD_MARGIN", 1.0),
-    "margin where it is not": (web_servers, "MARGIN", 1.0),
-    "fewer while answers are slow": (concurrency, "SLOW", 1e9),
-    "one long request counts as ten": (concurrency, "LONGEST", 1e9),
     "measuring more than is counted": (service_limits, "MOST_BIAS", 0.0),
     "looking for higher limits": (service_limits, "GROWTH", 0.0),
     "what one server learnt holds for all": (service_limits.LimitEstimate, "told_elsewhere", _never),
-    "what one server let pass holds for all": (service_limits.LimitEstimate, "proven", _never),
 }
 
 

@@ -62,7 +62,7 @@ class Governor:
         self._connections = connections
         self._unaddressed = InFlight()
         self._servers: dict[str, WebServer] = {"": WebServer("", budget, now, self._unaddressed)}
-        self._concurrency = ConcurrencyLimiter(budget.window)
+        self._concurrency = ConcurrencyLimiter()
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
         self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
@@ -200,8 +200,6 @@ class Governor:
         elif feedback.executed:
             self._execution(now, server, permit, feedback)
         server.grow(now)
-        if not feedback.facet and feedback.requests_left is None:
-            server.share(now, self._servers.values())
 
     def _release(self, permit: Permit) -> None:
         if not permit.server:
@@ -216,13 +214,11 @@ class Governor:
         server.ran(now, seconds)
         self._executed += seconds
         server.hear(now, feedback.requests_left, feedback.seconds_left)
-        least = float(FEWEST * len(self._servers))
         if feedback.ok:
-            cost = self._costs.setdefault(permit.kind, ServiceTime(self._budget.window))
-            cost.add(now, seconds / permit.parts, self._in_flight)
-            self._concurrency.answered(now, least, self._in_flight + 1, slowed=cost.slowed)
+            self._costs.setdefault(permit.kind, ServiceTime()).add(seconds / permit.parts)
+            self._concurrency.answered()
             return
-        self._concurrency.failed(least, self._in_flight + 1)
+        self._concurrency.failed(float(FEWEST * len(self._servers)), self._in_flight + 1)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 

@@ -255,11 +255,6 @@ class LimitEstimate:
             self.value = min(self.value, number * self._bias)
             self._look_again(now + stopped, ASSUMED * self._horizon)
 
-    def proven(self, now: float, used: float) -> None:
-        """Take in that another server let `used` pass, which is more than this one is thought to."""
-        if used > self.value and now >= self._probe_from and not self.confirmed(now):
-            self.value = used
-
     def grow(self, now: float, used: float) -> None:
         """Raise the estimate if it is what holds us back, nobody confirms it, and it is time to look for more.
 

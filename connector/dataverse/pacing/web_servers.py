@@ -9,10 +9,9 @@ from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
 from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
-MARGIN = 0.985
-"""The share of a limit that is used where the service does not say what is left: clocks and counting differ."""
 TOLD_MARGIN = 0.995
-"""The same where it does: requests in flight take longer than expected. What is fresh is used to the last."""
+"""The share of a limit that is used where the service says what is left: requests in flight take longer than expected.
+What is fresh is used to the last, and so is a limit of which nothing is told: our windows count longer than its own."""
 NOT_OURS = 0.1
 """A window that is full although we have used so much less of it was filled by others under the same user too."""
 SPARE = 0.1
@@ -176,9 +175,7 @@ class WebServer:
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
         usable = limit.value - self.for_others.share(now) * limit.number
-        if not limit.confirmed(now):
-            return MARGIN * usable
-        return usable if window.fresh else TOLD_MARGIN * usable
+        return usable if window.fresh or not limit.confirmed(now) else TOLD_MARGIN * usable
 
     def remaining(self, now: float, servers: int) -> tuple[RemainingBudget, RemainingBudget]:
         """Return what is left of both windows and what comes back, the count first.
@@ -241,19 +238,11 @@ class WebServer:
         self.time.grow(now, self.executed.used(now) + self.addressed.seconds)
         self.concurrency.grow(now, self.in_flight + 1)
 
-    def share(self, now: float, others: Iterable[WebServer]) -> None:
-        """Let the other servers know how much this one has let pass: servers of an organization are alike."""
-        used, executed = self.sent.used(now), self.executed.used(now)
-        for server in others:
-            if server is not self:
-                server.count.proven(now, used)
-                server.time.proven(now, executed)
-
     def ceiling(self, cost: float) -> float:
         """Return the requests per second that can go on for hours, at `cost` seconds each."""
         window = self.budget.window
         spend = max(cost, 1e-9)
-        return MARGIN * min(self.count.value / window, self.time.value / window / spend, self.concurrency.value / spend)
+        return min(self.count.value / window, self.time.value / window / spend, self.concurrency.value / spend)
 
 
 def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:

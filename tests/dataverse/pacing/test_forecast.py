@@ -56,3 +56,25 @@ def test_what_is_to_come_back_is_counted_on() -> None:
 def test_without_any_budget_the_work_never_ends() -> None:
     assert foreseen(Workload(10.0, 0.0, 1e6), count=RemainingBudget(0.0, 0.0, NOTHING)) == math.inf
     assert foreseen(Workload(10.0, 0.0, 0.0)) == math.inf
+
+
+def test_the_last_of_a_job_is_done_at_once() -> None:
+    room = RemainingBudget(6000.0, 0.0, NOTHING)
+    evenly = seconds_for(Workload(3500.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=50.0)
+    at_once = seconds_for(Workload(3500.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=50.0, ends=True)
+    assert at_once < 6.0 < evenly
+
+
+def test_one_request_takes_time_too() -> None:
+    assert foreseen(Workload(1.0, 0.0, 2.0)) == pytest.approx(0.5)
+
+
+def test_quick_requests_take_less_of_the_time() -> None:
+    time = RemainingBudget(1200.0, 1200.0, NOTHING)
+    assert foreseen(Workload(2000.0, 1000.0, 1e6), time=time) <= 5.0
+    assert foreseen(Workload(2000.0, 1300.0, 1e6), time=time) > 250.0
+
+
+def test_what_is_spent_over_less_than_a_step_is_spent_in_one() -> None:
+    room = RemainingBudget(100.0, 0.0, NOTHING)
+    assert seconds_for(Workload(100.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=2.5) < 5.1

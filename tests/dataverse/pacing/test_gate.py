@@ -149,8 +149,10 @@ def test_a_closed_gate_turns_away_what_was_not_sent() -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(gate, get())
         gate.close()
-        with pytest.raises(NotSent):
+        with pytest.raises(NotSent) as turned_away:
             waiting.result(timeout=20)
+    assert turned_away.value.message == "The run is stopping; this request was not sent."
+    assert turned_away.value.remedy == "Resume the job."
 
 
 @pytest.mark.parametrize("code", ["0x80072322", "0x80072321", "0x80072326"], ids=["count", "time", "concurrency"])
@@ -294,3 +296,49 @@ def test_the_cookie_that_chooses_a_server_is_sent_with_it() -> None:
     for _ in range(4):
         gate(get())
     assert sent == [None, None, "ARRAffinity=s2; ARRAffinitySameSite=s2", None]
+
+
+def test_a_gate_is_told_how_much_is_left_to_do() -> None:
+    clock = VirtualClock()
+    gate = Gate(get_through, clock)
+    gate(get())
+    clock.advance(305)
+    gate(get())  # what was used has come back: from now on it is spent evenly
+    gate.expect(1000)
+    sent = clock.monotonic()
+    for _ in range(10):
+        gate(get())
+    assert clock.monotonic() == sent, "all of it fits into what is left"
+
+
+def test_a_batch_of_writes_costs_by_its_parts_and_is_told_of_as_such() -> None:
+    clock = VirtualClock()
+
+    def service(_request: Request) -> Response:
+        clock.advance(8.0)
+        return Response(200, (("Set-Cookie", "ARRAffinity=a;"),))
+
+    gate = Gate(service, clock)
+    body = b"--b\r\nPOST /a\r\n" * 4 + b"--b--\r\n"
+    for _ in range(8):
+        gate(Request("POST", URL + "$batch", {"content-type": "multipart/mixed; boundary=b"}, body))
+    assert gate.pace().seconds_per_part == pytest.approx(2.0)
+    assert gate.parts() == 2
+    assert gate.pace().ceiling == pytest.approx(1200 / 300 / (2 * 2.0))
+
+
+def test_answers_that_are_lost_are_failures_of_the_service() -> None:
+    def silent(_request: Request) -> Response:
+        raise Unanswered("Nothing came back.")
+
+    gate = Gate(silent, VirtualClock())
+    for _ in range(3):
+        with pytest.raises(Unanswered):
+            gate(get())
+    assert gate.pace().most_in_flight == 8
+
+
+@pytest.mark.parametrize(("code", "number"), [("0x80072322", 6000.0), ("0x80072321", 6.0), ("0x80072326", 6000.0)])
+def test_the_number_of_a_refusal_is_in_requests_or_in_milliseconds(code: str, number: float) -> None:
+    body = b'{"error":{"code":"%s","message":"It exceeded the limit of 6,000."}}' % code.encode()
+    assert feedback_of(Response(429, (), body)).number == number

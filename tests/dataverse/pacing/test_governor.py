@@ -221,3 +221,22 @@ def test_what_is_left_of_a_job_that_fits_into_a_few_windows_is_not_spread() -> N
         waits.append(governor.ask(400.0))
     assert isinstance(waits[0], Permit)
     assert isinstance(waits[1], Wait)
+
+
+def test_three_measurements_say_how_much_a_request_carries() -> None:
+    governor = Governor(0.0, connections=1)
+    for number in range(3):
+        assert governor.parts("write") in (1, 4)
+        governor.settle(number + 0.5, allowed(governor, float(number), "write"), Feedback())
+    governor.settle(9.5, allowed(governor, 9.0, "read"), Feedback())
+    assert governor.parts("write") == 8
+    assert governor.parts("write", waiting=4) == 2, "half of what is waiting for the only one in flight"
+
+
+def test_the_end_is_foreseen_for_all_servers_together() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    assert governor.seconds_for(0.0, 600.0, 0.0, 2.0) == pytest.approx(300.0)
+    assert governor.seconds_for(0.0, 100.0, 2000.0, float("inf")) == pytest.approx(2000 / 102, rel=0.05)
+    assert governor.seconds_for(0.0, 1.0, 100.0, float("inf")) == pytest.approx(100 / 102, rel=0.05)
+    assert 0 < governor.seconds_for(0.0, 100.0, 0.5, float("inf")) < 0.1

@@ -206,22 +206,19 @@ def test_each_search_in_vain_makes_the_next_one_wait_twice_as_long_up_to_sixteen
         limit.value = 5000.0
 
 
-def test_what_another_server_let_pass_is_believed_when_it_is_time_to_look_for_more() -> None:
-    limit = counted()
-    limit.proven(299.0, 7000.0)
-    assert limit.value == 6000.0
-    limit.proven(300.0, 5000.0)
-    assert limit.value == 6000.0
-    limit.proven(300.0, 7000.0)
-    assert limit.value == 7000.0
-    limit.hear(301.0, left=0.0, used=6500.0)
-    limit.proven(302.0, 8000.0)
-    assert limit.value == 6500.0, "the service's own word counts more"
-
-
 def test_what_was_learnt_elsewhere_is_not_doubted_for_five_horizons() -> None:
     limit = counted()
     limit.assume(1000.0, 3000.0)
     assert limit.value == 3000.0
     assert grown(limit, 1000.0, 2990) == 3000.0
     assert grown(limit, 1300.0, 1) > 3000.0
+
+
+def test_what_is_heard_is_compared_with_what_was_heard_first_until_the_limit_itself_changes() -> None:
+    limit = counted()
+    limit.hear(10.0, left=5000.0, used=1000.0)
+    limit.hear(11.0, left=4600.0, used=1500.0)
+    assert limit.foreseen(1200.0) == limit.value == 6100.0
+    assert limit.foreseen(1500.0) == pytest.approx((6100 - 0.2 * 1500) / 0.8)
+    limit.hear(12.0, left=7000.0, used=1600.0)
+    assert limit.foreseen(1700.0) == 8600.0
