@@ -77,6 +77,8 @@ def read_window(text: str) -> TimeWindow:
 
 def read_zone(name: str) -> tzinfo:
     """Return a time zone by its name in the IANA database. Raises InputError."""
+    if name.upper() in {"UTC", "Z"}:  # known everywhere, also where there is no database
+        return UTC
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError

@@ -17,6 +17,7 @@ from scripts.benchmarks import (
     jobs_command,
     scale_command,
     truth_command,
+    weekend_command,
 )
 from scripts.benchmarks.records import FOLDER
 
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "beside": beside_command.main,
     "endpoint": endpoint_command.main,
     "flows": flows_command.main,
+    "weekend": weekend_command.main,
 }
 
 
@@ -49,6 +51,7 @@ def main() -> int:
     parser.add_argument("--clock", choices=["real", "virtual", "both"], default="both", help="jobs: which cells")
     parser.add_argument("--forever", action="store_true", help="truth: seeded random plans until stopped")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=0, help="weekend: how many rows")
     options = parser.parse_args()
     if options.what == "plots":
         from scripts.benchmarks.plots import draw

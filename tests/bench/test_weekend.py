@@ -1,0 +1,19 @@
+"""A cutover weekend in reduced form, on the virtual clock: `scripts/bench weekend` is the same with more rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.benchmarks.weekend import rehearse
+
+
+def test_a_weekend_with_outages_a_kill_and_an_operator_ends_with_every_row_accounted_for(tmp_path: Path) -> None:
+    found = rehearse(tmp_path, 800)
+    holds = found["holds"]
+    assert isinstance(holds, dict)
+    assert [name for name, well in holds.items() if not well] == [], found
+    assert found["shifts"] == [-9, 0], "one process was killed, and the next one finished the job"
+    hours = found["hours"]
+    assert isinstance(hours, dict)
+    assert hours["Fri"] > 100, "it slept between two windows"
+    assert hours["Sat"] > 100
