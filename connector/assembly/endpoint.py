@@ -75,11 +75,11 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
         return HostedEndpoint(options, dependencies, opening.pop_all().close)
 
 
-def telemetry_of(wanted: ServiceSettings, version: str) -> Telemetry:
+def telemetry_of(settings: ServiceSettings, version: str) -> Telemetry:
     """Return where spans and measures go. Raises SettingsError when what sends them is not installed."""
     from connector.service.telemetry import Telemetry
 
-    if not wanted.telemetry:
+    if not settings.telemetry:
         return Telemetry(version=version)
     try:
         from connector.service.telemetry_sdk import to_collector
@@ -98,43 +98,43 @@ def service_options(settings: Settings) -> ServiceOptions:
 
     from connector.service.service_options import Access, Admission, CallerSignIn, ServiceOptions
 
-    wanted = settings.service
+    service = settings.service
     automatic = CallerSignIn.DEVELOPMENT if settings.emulator is not None else CallerSignIn.ENTRA
-    sign_in = automatic if wanted.sign_in == "auto" else CallerSignIn(wanted.sign_in)
+    sign_in = automatic if service.sign_in == "auto" else CallerSignIn(service.sign_in)
     development = sign_in is CallerSignIn.DEVELOPMENT
-    keys = wanted.api_keys
+    keys = service.api_keys
     admission = Admission(
         sign_in=sign_in,
-        access=Access.APPLICATION if development else Access(wanted.access),
-        tenants={tenant: address or settings.url for tenant, address in wanted.tenants.items()},
-        audiences=wanted.audiences,
-        clients=wanted.clients,
-        scope=wanted.scope,
-        role=wanted.role,
-        operator_role=wanted.operator_role,
-        authority=wanted.authority,
-        v1_issuer=_V1_ISSUERS.get(wanted.authority, "https://sts.windows.net"),
-        api_keys={digest: name if "/" in name else f"{key_tenant(wanted)}/{name}" for digest, name in keys.items()},
+        access=Access.APPLICATION if development else Access(service.access),
+        tenants={tenant: address or settings.url for tenant, address in service.tenants.items()},
+        audiences=service.audiences,
+        clients=service.clients,
+        scope=service.scope,
+        role=service.role,
+        operator_role=service.operator_role,
+        authority=service.authority,
+        v1_issuer=_V1_ISSUERS.get(service.authority, "https://sts.windows.net"),
+        api_keys={digest: name if "/" in name else f"{key_tenant(service)}/{name}" for digest, name in keys.items()},
     )
     return ServiceOptions(
-        secret=_service_secret(wanted, settings.store),
+        secret=_service_secret(service, settings.store),
         admission=admission,
-        public_url=wanted.public_url,
-        gateway_hosts=wanted.gateway_hosts,
-        deadline=wanted.deadline,
-        keep=wanted.keep,
-        workers=wanted.workers,
-        requests_per_minute=wanted.requests_per_minute,
-        webhook_keys=wanted.webhook_keys,
-        callback_hosts=wanted.callback_hosts,
+        public_url=service.public_url,
+        gateway_hosts=service.gateway_hosts,
+        deadline=service.deadline,
+        keep=service.keep,
+        workers=service.workers,
+        requests_per_minute=service.requests_per_minute,
+        webhook_keys=service.webhook_keys,
+        callback_hosts=service.callback_hosts,
         log_days=settings.log_days,
         version=metadata.version("dataverse-close-connector"),
     )
 
 
-def _service_secret(wanted: ServiceSettings, store: str) -> bytes:
+def _service_secret(settings: ServiceSettings, store: str) -> bytes:
     """Return the endpoint's secret: the one that is set, else the one kept beside the store, made if need be."""
-    if secret := wanted.secret.get_secret_value():
+    if secret := settings.secret.get_secret_value():
         return secret.encode()
     from connector.ledger.store import POSTGRES
 

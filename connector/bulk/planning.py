@@ -148,16 +148,16 @@ def write_plan(
             _line(file, {"plan": PLAN_VERSION, **head})
             for chunk in _chunks(rows):
                 intents = [row.intent for row in chunk]
-                for row, found in zip(chunk, preview_many(organization, intents), strict=True):
-                    _line(file, _planned(row, found, summary))
-                    if effects is not None and isinstance(found, Preview) and isinstance(found.verdict, Plan):
-                        effects.add(found.verdict, found.snapshot)
+                for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
+                    _line(file, _planned(row, preview, summary))
+                    if effects is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
+                        effects.add(preview.verdict, preview.snapshot)
             summary.side_effects = effects.data() if effects is not None else None
             _line(file, {"summary": summary.data()})
         aside.replace(path)
     except OSError as error:
-        said = error.strerror or error
-        raise InputError(f"The plan {path} cannot be written: {said}.", remedy="Name another place.") from error
+        reason = error.strerror or error
+        raise InputError(f"The plan {path} cannot be written: {reason}.", remedy="Name another place.") from error
     finally:
         aside.unlink(missing_ok=True)
     return summary
@@ -210,31 +210,31 @@ def _row(path: Path, number: int, data: Mapping[str, object], *, strict: bool) -
     return Row(place, parse_request(request), plan=str(digest or NOT_APPROVED), kept=columns)
 
 
-def _planned(row: Row, found: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
+def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> dict[str, object]:
     """Return the line of a row and count it."""
     assert isinstance(row.intent, Intent)
     data: dict[str, object] = {"row": row.number, "request": request_data(row.intent)}
     if row.kept:
         data["kept"] = dict(row.kept)
-    if isinstance(found, ConnectorError):
-        data |= {"status": "failed", "reason_code": type(found).__name__, "reason": found.message}
-        data["error"] = error_data(found)
-    elif isinstance(found.verdict, Plan):
-        steps = [f"{step.kind} {step.label}" for step in found.verdict.steps]
-        data |= {"name": found.snapshot.opportunity.name, "steps": steps, "digest": found.verdict.digest}
-        data["steps_digest"] = steps_digest(found.verdict)
+    if isinstance(preview, ConnectorError):
+        data |= {"status": "failed", "reason_code": type(preview).__name__, "reason": preview.message}
+        data["error"] = error_data(preview)
+    elif isinstance(preview.verdict, Plan):
+        steps = [f"{step.kind} {step.label}" for step in preview.verdict.steps]
+        data |= {"name": preview.snapshot.opportunity.name, "steps": steps, "digest": preview.verdict.digest}
+        data["steps_digest"] = steps_digest(preview.verdict)
         data["status"] = "planned" if steps else "already_closed"
         summary.steps += len(steps)
-        opportunity = found.snapshot.opportunity
-        for step in found.verdict.steps:
+        opportunity = preview.snapshot.opportunity
+        for step in preview.verdict.steps:
             if step.kind is StepKind.CLOSE_OPPORTUNITY:
                 group = CloseGroup(row.intent.outcome, step.status or 0, opportunity.currency_id)
                 summary.add_close(group, opportunity.estimated_value)
     else:
-        data |= {"name": found.snapshot.opportunity.name, "status": "refused"}
-        data |= {"reason_code": found.verdict.code, "reason": found.verdict.reason}
-    if isinstance(found, Preview):
-        data["record"] = record_data(found.snapshot.opportunity)
+        data |= {"name": preview.snapshot.opportunity.name, "status": "refused"}
+        data |= {"reason_code": preview.verdict.code, "reason": preview.verdict.reason}
+    if isinstance(preview, Preview):
+        data["record"] = record_data(preview.snapshot.opportunity)
     summary.rows += 1
     summary.by_status[str(data["status"])] += 1
     if "reason_code" in data:

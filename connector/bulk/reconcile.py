@@ -92,9 +92,9 @@ class Reconciliation:
 
 
 def _unread(intent: Intent) -> list[str]:
-    asked = {"subject": intent.subject, "description": intent.description, "competitor": intent.competitor_id}
+    values = {"subject": intent.subject, "description": intent.description, "competitor": intent.competitor_id}
     columns: Mapping[str, object] = {**intent.opportunity_columns, **intent.quote_columns}
-    return [name for name, value in (asked | dict(columns)).items() if value is not None]
+    return [name for name, value in (values | dict(columns)).items() if value is not None]
 
 
 def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
@@ -138,9 +138,9 @@ def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
             yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
 
 
-def same_amount(asked: Decimal, read: Decimal | None) -> bool:
+def same_amount(amount: Decimal, read: Decimal | None) -> bool:
     """Return whether an amount is the one asked for, at the precision that came back."""
     if read is None:
         return False
     unit = Decimal(1).scaleb(min(0, int(read.as_tuple().exponent)))
-    return any(asked.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
+    return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))

@@ -48,8 +48,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return what to tell who wants a file that cannot be written."""
-    said = error.strerror or error
-    return InputError(f"The file {path} cannot be written: {said}.", remedy="Name another place.")
+    reason = error.strerror or error
+    return InputError(f"The file {path} cannot be written: {reason}.", remedy="Name another place.")
 
 
 class AtomicFile:

@@ -56,11 +56,11 @@ def close(
     ID is the opportunity's GUID, or the address of its record, copied from the browser. Running it again is safe: it
     looks first and does only what is left.
     """
-    asked = requested(context, opportunity)
+    request = requested(context, opportunity)
     agreed = yes or if_plan is not None
     require_a_way_to_agree(agreed or dry_run)
     settings = read_settings(env_file)
-    intent = with_defaults(context, asked, settings, opportunity)
+    intent = with_defaults(context, request, settings, opportunity)
     if dry_run:
         return show_only(settings, intent, as_json=as_json)
 

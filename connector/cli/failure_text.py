@@ -63,16 +63,16 @@ _FOR_SUPPORT = (
 )
 
 
-def sentences(error: Mapping[str, object], said: str = "") -> str:
-    """Return a failure for people: the sentence, what the service `said`, the remedy, the ids that support asks for.
+def sentences(error: Mapping[str, object], detail: str = "") -> str:
+    """Return a failure for people: the sentence, what the service `detail`, the remedy, the ids that support asks for.
 
     What the service said is on one line; the error's own `detail` where nothing else is given.
     """
-    said = said or " ".join(str(error.get("detail", "")).split())
+    detail = detail or " ".join(str(error.get("detail", "")).split())
     ids = [f"{word} {error[name]}" for word, name in _FOR_SUPPORT if error.get(name)]
     lines = (
         f"Error: {error['message']}",
-        f"The organization said: {said}" if said else "",
+        f"The organization said: {detail}" if detail else "",
         error.get("remedy"),
         f"For support: {', '.join(ids)}." if error.get("code") or error.get("request_id") else "",
     )

@@ -43,8 +43,8 @@ def _keep_columns(context: click.Context, option: click.Parameter, value: tuple[
 
 
 def _given(context: click.Context) -> dict[str, Any]:
-    given: dict[str, Any] = context.meta.setdefault(_GIVEN, {})
-    return given
+    options: dict[str, Any] = context.meta.setdefault(_GIVEN, {})
+    return options
 
 
 _METAVARS = {
@@ -115,11 +115,11 @@ def requested(context: click.Context, opportunity: UUID | RecordKey) -> Intent:
     For a key there is no id yet: `with_defaults` gives it one.
     """
     opportunity_id = UUID(int=0) if isinstance(opportunity, RecordKey) else opportunity
-    given = _given(context)
-    if "outcome" not in given:
+    options = _given(context)
+    if "outcome" not in options:
         raise click.UsageError("Say how it ends: --won or --lost.")
     try:
-        return names_user(parse_request({**given, OPPORTUNITY_ID.name: opportunity_id}))
+        return names_user(parse_request({**options, OPPORTUNITY_ID.name: opportunity_id}))
     except InputError as error:
         raise InputError(_FIELD.sub(_as_option, error.message), remedy=error.remedy) from None
 

@@ -85,10 +85,10 @@ def close_many(
     goals = [_CloseGoal(intent) for intent in resolved if isinstance(intent, Intent)]
     reports = iter(converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans))
     return [
-        Report(intent.opportunity_id, ReportStatus.FAILED, error=found)
-        if isinstance(found, InputError)
+        Report(intent.opportunity_id, ReportStatus.FAILED, error=goal)
+        if isinstance(goal, InputError)
         else next(reports)
-        for intent, found in zip(intents, resolved, strict=True)
+        for intent, goal in zip(intents, resolved, strict=True)
     ]
 
 
@@ -147,10 +147,10 @@ def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> 
     >>> seen.snapshot.opportunity.state.name, seen.verdict.steps[-1].kind.value
     ('OPEN', 'close_opportunity')
     """
-    found = preview_many(organization, [intent])[0]
-    if isinstance(found, ConnectorError):
-        raise found
-    return found
+    looked_at = preview_many(organization, [intent])[0]
+    if isinstance(looked_at, ConnectorError):
+        raise looked_at
+    return looked_at
 
 
 def preview_many(
@@ -160,13 +160,19 @@ def preview_many(
 
     Raises what reading raises.
     """
-    goals = [one if isinstance(one, InputError) else _goal(one) for one in look_up_all(organization, intents)]
+    goals = [
+        resolved if isinstance(resolved, InputError) else _goal(resolved)
+        for resolved in look_up_all(organization, intents)
+    ]
     known = [goal for goal in goals if not isinstance(goal, InputError)]
     metadata = organization.metadata(all_needs(goal.needs for goal in known))
     ids = tuple(dict.fromkeys(intent.opportunity_id for intent in intents))
     activities, orders = any(goal.needs_activities for goal in known), any(goal.needs_orders for goal in known)
     seen = organization.observe(ids, activities=activities, orders=orders)
-    return [_preview(goal, seen.get(one.opportunity_id), metadata) for one, goal in zip(intents, goals, strict=True)]
+    return [
+        _preview(goal, seen.get(resolved.opportunity_id), metadata)
+        for resolved, goal in zip(intents, goals, strict=True)
+    ]
 
 
 def _preview(
@@ -224,8 +230,8 @@ class _CloseGoal:
     def warnings(
         self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
     ) -> tuple[str, ...]:
-        found = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata), *_late(results))
-        return tuple(dict.fromkeys(found))
+        sentences = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata), *_late(results))
+        return tuple(dict.fromkeys(sentences))
 
 
 def _late(results: Sequence[StepResult]) -> Iterator[str]:

@@ -63,11 +63,11 @@ def converge(
         ends = list(zip(working, look(organization, working), strict=True))
         reports |= {progress.opportunity_id: end for progress, end in ends if isinstance(end, Report)}
         working = [progress for progress, end in ends if not isinstance(end, Report)]
-        reports |= {one.opportunity_id: one.give_up() for one in working if one.tries >= rounds}
+        reports |= {each.opportunity_id: each.give_up() for each in working if each.tries >= rounds}
         working = [progress for progress in working if progress.tries < rounds]
         if not working:
             break
-        _act(organization, [(one, end) for one, end in ends if isinstance(end, Plan) and one in working])
+        _act(organization, [(each, end) for each, end in ends if isinstance(end, Plan) and each in working])
         if any(progress.is_doubtful for progress in working):
             failures = [failure for progress in working for failure in (progress.failure, progress.unread)]
             length = pause_length(doubtful_rounds, chance(), failures)
@@ -101,8 +101,8 @@ def pause_length(doubtful_rounds: int, chance: float, failures: Iterable[Connect
 
     Without such word they double from one to sixty, spread by half in both directions by `chance`, from 0 to 1.
     """
-    told = [failure.retry_after for failure in failures if isinstance(failure, Throttled)]
-    return max([min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**doubtful_rounds) * (0.5 + chance), *told])
+    pauses = [failure.retry_after for failure in failures if isinstance(failure, Throttled)]
+    return max([min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**doubtful_rounds) * (0.5 + chance), *pauses])
 
 
 def _act(organization: Organization, planned: Sequence[tuple[Progress, Plan]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Protocol
 from uuid import UUID
 
@@ -55,6 +56,6 @@ def missing(opportunity_id: UUID) -> NotFound:
     """Return the failure of an opportunity that was asked for and is not there."""
     return NotFound(
         f"There is no opportunity {opportunity_id} that the application user can see.",
-        status=404,
+        status=HTTPStatus.NOT_FOUND,
         remedy="Check the id, and that the application user may read the opportunity.",
     )

@@ -79,8 +79,8 @@ class Query:
 
     def data(self) -> dict[str, object]:
         """Return what was given, as plain data."""
-        given = {"where": self.where, "older_than": self.older_than, "view": self.view, "fetchxml": self.fetchxml}
-        return {name: value for name, value in given.items() if value not in ("", None)}
+        values = {"where": self.where, "older_than": self.older_than, "view": self.view, "fetchxml": self.fetchxml}
+        return {name: value for name, value in values.items() if value not in ("", None)}
 
 
 class Finder(Protocol):

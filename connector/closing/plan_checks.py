@@ -8,6 +8,7 @@ custom-state-model-transitions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 
 from connector.closing.model import OrganizationMetadata, Snapshot, StatusReason, Step, StepKind
 from connector.closing.reasons import in_list, may_follow
@@ -48,7 +49,7 @@ def refuse_lacking(steps: Sequence[Step], held: frozenset[str] | None) -> None:
     named = ", ".join(f"{name} (to {' and '.join(dict.fromkeys(uses))})" for name, uses in lacking.items())
     raise Forbidden(
         f"The user lacks {named}. This was found before anything was written.",
-        status=403,
+        status=HTTPStatus.FORBIDDEN,
         remedy="Add it to a security role of the application user (Power Platform admin center), or run "
         "`connector doctor`, which lists all that closing needs.",
     )

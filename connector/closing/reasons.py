@@ -26,28 +26,29 @@ Lost itself. Never Revised, although that is the platform's default of the state
 """
 
 
-def resolve(table: str, statuses: Sequence[StatusReason], wanted: int | str, state: IntEnum) -> int:
-    """Return the value of the status reason `wanted`, by value or label, which must belong to `state`.
+def resolve(table: str, statuses: Sequence[StatusReason], reason: int | str, state: IntEnum) -> int:
+    """Return the value of the status reason `reason`, by value or label, which must belong to `state`.
 
     Labels are compared in all the organization's languages, without regard to case. Raises InputError, naming the
     valid reasons of the state, when the reason is unknown, belongs to another state, or its label is ambiguous.
     """
-    found = _by_value(statuses, wanted) or _by_label(statuses, wanted)
-    fitting = [status for status in found if status.state == state]
+    matches = _by_value(statuses, reason) or _by_label(statuses, reason)
+    fitting = [status for status in matches if status.state == state]
     if len(fitting) == 1:
         return fitting[0].value
     valid = f"Valid for {table} {state.name.lower()}: {in_list(s for s in statuses if s.state == state) or 'none'}."
-    if len(found) > 1:
-        candidates = in_list(fitting or found)
+    if len(matches) > 1:
+        candidates = in_list(fitting or matches)
         raise InputError(
-            f"The label {wanted!r} is ambiguous: the {table} has {candidates}.", remedy=f"Give the number. {valid}"
+            f"The label {reason!r} is ambiguous: the {table} has {candidates}.", remedy=f"Give the number. {valid}"
         )
-    if found:
+    if matches:
         raise InputError(
-            f"The status reason {_said(found[0], wanted)} of the {table} is not one for {table} {state.name.lower()}.",
+            f"The status reason {_said(matches[0], reason)} of the {table} is not one for {table}"
+            f" {state.name.lower()}.",
             remedy=valid,
         )
-    raise InputError(f"The {table} has no status reason {wanted!r}.", remedy=valid)
+    raise InputError(f"The {table} has no status reason {reason!r}.", remedy=valid)
 
 
 def default_of(table: str, statuses: Sequence[StatusReason], state: IntEnum) -> int:
@@ -67,9 +68,9 @@ def closed_quote_default(statuses: Sequence[StatusReason], outcome: Outcome) -> 
     Where the organization has removed that one it is the lowest other reason of the state which is not Revised.
     """
     candidates = [s.value for s in statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
-    wanted = CLOSED_QUOTE_DEFAULT[outcome]
-    if wanted in candidates:
-        return wanted
+    usual = CLOSED_QUOTE_DEFAULT[outcome]
+    if usual in candidates:
+        return usual
     if not candidates:
         raise InputError(
             "The organization has no status reason for closed quotes other than Revised.",
@@ -92,13 +93,13 @@ def between(statuses: Sequence[StatusReason], was: int, state: IntEnum, then: in
     return next(ways, default)
 
 
-def _by_value(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
-    text = str(wanted).strip()
+def _by_value(statuses: Sequence[StatusReason], reason: int | str) -> list[StatusReason]:
+    text = str(reason).strip()
     return [status for status in statuses if str(status.value) == text]
 
 
-def _by_label(statuses: Sequence[StatusReason], wanted: int | str) -> list[StatusReason]:
-    text = _folded(str(wanted))
+def _by_label(statuses: Sequence[StatusReason], reason: int | str) -> list[StatusReason]:
+    text = _folded(str(reason))
     return [status for status in statuses if text in map(_folded, status.labels)]
 
 
@@ -107,10 +108,10 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip()).casefold()
 
 
-def _said(status: StatusReason, wanted: int | str) -> str:
+def _said(status: StatusReason, reason: int | str) -> str:
     """Return a reason as the organization names it, with the label it was named by, where that is another."""
     known = {str(status.value), *map(_folded, status.labels[:1])}
-    other = "" if _folded(str(wanted)) in known else f" ({str(wanted).strip()!r})"
+    other = "" if _folded(str(reason)) in known else f" ({str(reason).strip()!r})"
     return f"{in_list([status])}{other}"
 
 

@@ -45,8 +45,8 @@ class RecordKey:
 
     def __str__(self) -> str:
         """Return it for people."""
-        said = repr(self.value) if self.table != OPPORTUNITY else f"with {self.column} {self.value!r}"
-        return f"the {_WHAT[self.table]} {said}"
+        value = repr(self.value) if self.table != OPPORTUNITY else f"with {self.column} {self.value!r}"
+        return f"the {_WHAT[self.table]} {value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,11 @@ def names_user(intent: Intent) -> Intent:
 def look_up_all(organization: KeyLookup, intents: Sequence[AnyIntent]) -> list[AnyIntent | InputError]:
     """Return the intents with ids in the place of text, or why one has none; raises what looking up raises."""
     open_ = [intent for intent in intents if isinstance(intent, Intent) and _has_text(intent)]
-    matches = organization.look_up(tuple(dict.fromkeys(key for one in open_ for key in keys_in(one)))) if open_ else {}
+    matches = (
+        organization.look_up(tuple(dict.fromkeys(key for open_intent in open_ for key in keys_in(open_intent))))
+        if open_
+        else {}
+    )
 
     def resolved(intent: AnyIntent) -> AnyIntent | InputError:
         if not isinstance(intent, Intent) or not _has_text(intent):

@@ -45,7 +45,7 @@ def read_value(field: CloseField, value: object) -> Any:
 def plain_value(value: object) -> Any:
     """Return a field's value as JSON has it, amounts as text; `read_value` reads it again."""
     if isinstance(value, frozenset):
-        return sorted(str(one) for one in value)
+        return sorted(str(part) for part in value)
     return str(value) if isinstance(value, UUID | date | Decimal) else value
 
 
@@ -198,7 +198,7 @@ def _text(value: object) -> str:
 def _record_ids(value: object) -> frozenset[UUID]:
     if not isinstance(value, list | tuple | frozenset):
         raise ValueError(f"{value!r} is not a list of ids")  # noqa: TRY004 - the same
-    return frozenset(_record_id(one) for one in value)
+    return frozenset(_record_id(part) for part in value)
 
 
 _READ: Mapping[FieldKind, Callable[[object], object]] = {

@@ -128,24 +128,24 @@ def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMeta
     yield from _quote_warnings(intent, after)
 
 
-def is_amount(seen: Decimal | None, asked: Decimal) -> bool:
+def is_amount(seen: Decimal | None, amount: Decimal) -> bool:
     """Tell whether an amount was kept, at the precision that came back: the column and the currency round it."""
     if seen is None:
         return False
     exponent = seen.as_tuple().exponent
-    if seen == asked or not isinstance(exponent, int) or exponent >= 0:
-        return seen == asked
+    if seen == amount or not isinstance(exponent, int) or exponent >= 0:
+        return seen == amount
     unit = Decimal(1).scaleb(exponent)
-    return any(asked.quantize(unit, rounding) == seen for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
+    return any(amount.quantize(unit, rounding) == seen for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
 
 
-def _about_revenue(seen: Decimal | None, asked: Decimal) -> str:
+def _about_revenue(seen: Decimal | None, amount: Decimal) -> str:
     if seen is None:
         return (
-            f"The actual revenue that was asked ({asked}) cannot be read back: the column is empty, or secured so that "
-            "the application user may not read it."
+            f"The actual revenue that was asked ({amount}) cannot be read back: the column is empty, or secured so "
+            "that the application user may not read it."
         )
-    return f"The opportunity's revenue is {seen}, not {asked} as was asked."
+    return f"The opportunity's revenue is {seen}, not {amount} as was asked."
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -238,7 +239,7 @@ def named_messages(names: tuple[str, ...]) -> Operation:
 
 def _is_hidden(answer: Response) -> bool:
     """Tell whether this user may not read the list of messages: then none of them is used, which is the Sales way."""
-    return answer.status == 403
+    return answer.status == HTTPStatus.FORBIDDEN
 
 
 def _names(body: Mapping[str, Any]) -> frozenset[str]:
@@ -253,7 +254,10 @@ def _options(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _offset(response: Response) -> int:
     """Return the user's offset in minutes east of UTC; 0 where it has no settings or may not read them."""
-    if 400 <= response.status < 500 and response.status not in (401, 429):  # not there, or not for this user
+    if HTTPStatus.BAD_REQUEST <= response.status < HTTPStatus.INTERNAL_SERVER_ERROR and response.status not in (
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    ):  # not there, or not for this user
         return 0
     with decoding(_SUBJECT):
         bias = json_object(expect(response, _SUBJECT), _SUBJECT).get("timezonebias")

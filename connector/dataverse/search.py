@@ -76,10 +76,10 @@ def _query(text: str) -> ET.Element:
     return fetch
 
 
-def _cookie(told: object) -> str:
+def _cookie(written: object) -> str:
     """Return the cookie inside the element that an answer has; empty where there is none."""
     try:
-        element = ET.fromstring(told) if isinstance(told, str) else None  # noqa: S314 - the organization's answer
+        element = ET.fromstring(written) if isinstance(written, str) else None  # noqa: S314 - the organization's answer
     except ET.ParseError:
         element = None
     return "" if element is None else unquote(unquote(element.get("pagingcookie", "")))

@@ -112,7 +112,7 @@ def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> 
         if row["kind"] != "workflow":
             continue
         triggers = (("Create", row.get("on_create")), ("Delete", row.get("on_delete")), ("Update", row.get("columns")))
-        messages = frozenset(message for message, wanted in triggers if wanted)
+        messages = frozenset(message for message, needed in triggers if needed)
         watched = LogicTrigger(messages, row["table"], frozenset(row.get("columns", ())))
         does = chosen.get(row["id"], usual[row["id"]][1])
         function = _logic(world, watched, does, row, "post", chance)

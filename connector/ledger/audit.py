@@ -134,17 +134,17 @@ class AuditLog:
             )
         self.told([replace(entry, at=self._clock.now())])
 
-    def entries(self, wanted: AuditFilter, most: int | None = None) -> Iterator[AuditEntry]:
+    def entries(self, chosen: AuditFilter, most: int | None = None) -> Iterator[AuditEntry]:
         """Return the entries that are wanted, or the `most` last ones of them, the oldest first; they stream."""
         rows = self._database.rows("SELECT id, facts FROM audit_source ORDER BY id")
-        sources = [id_ for id_, facts in rows if wanted.fits(_source(facts))]
+        sources = [id_ for id_, facts in rows if chosen.fits(_source(facts))]
         conditions, values = ["1 = 1"], list[str | float | bytes]()
         if len(sources) < len(rows):
             conditions.append(f"audit.source IN ({', '.join(map(str, sources)) or 'NULL'})")
         for column, value in (
-            ("opportunity =", wanted.opportunity_id.bytes if wanted.opportunity_id else None),
-            ("job =", wanted.job or None),
-            ("at >=", wanted.since.timestamp() if wanted.since else None),
+            ("opportunity =", chosen.opportunity_id.bytes if chosen.opportunity_id else None),
+            ("job =", chosen.job or None),
+            ("at >=", chosen.since.timestamp() if chosen.since else None),
         ):
             if value is not None:
                 conditions.append(f"audit.{column} ?")

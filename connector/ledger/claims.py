@@ -178,14 +178,14 @@ class Worker:
 
     def _allowed(self, transaction: Transaction, job: Job, most: int, now: float) -> tuple[int, int, float | None]:
         """Return how many items of a job may be claimed, how many of them untried ones, and what its rate allows."""
-        found = transaction.rows(
+        rows = transaction.rows(
             "SELECT options, operations, allowance, allowed_at FROM job"
             " WHERE id = ? AND state = 'ready' AND desired_state = 'run'",
             (job.id,),
         )
-        if not found:
+        if not rows:
             return 0, 0, None
-        options, operations, allowance, allowed_at = found[0]
+        options, operations, allowance, allowed_at = rows[0]
         limits = JobLimits.of(json.loads(options))
         if limits.rate is None:
             allowance = None

@@ -224,8 +224,8 @@ _FAILURES = {
 
 def _failure(path: Path, error: sqlite3.Error) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    said, remedy = _FAILURES.get(code, (f"failed: {error}", "If it happens again, report it."))
-    return LedgerError(f"The job store {path} {said}.", remedy=remedy)
+    sentence, remedy = _FAILURES.get(code, (f"failed: {error}", "If it happens again, report it."))
+    return LedgerError(f"The job store {path} {sentence}.", remedy=remedy)
 
 
 def _refuse_network_drive(path: Path) -> None:
@@ -250,10 +250,10 @@ def network_filesystem(path: Path, mounts: str) -> str:
     if sys.platform == "win32" and str(path.absolute()).startswith("\\\\"):
         return "a share"
     place = path.absolute()
-    best, found = -1, ""
+    best, system = -1, ""
     for line in mounts.splitlines():
         fields = line.split(" ")
         mount = Path(fields[1].replace("\\040", " "))
         if place.is_relative_to(mount) and len(mount.parts) >= best:
-            best, found = len(mount.parts), fields[2]
-    return found if found in _REMOTE else ""
+            best, system = len(mount.parts), fields[2]
+    return system if system in _REMOTE else ""

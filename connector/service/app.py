@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -48,8 +49,14 @@ from connector.service.webhooks.trigger import ClosedTrigger
 FORGETTING = 600.0
 """Seconds between looks for operations that have expired."""
 FORGOTTEN_AT_ONCE = 200
-_CODES = {404: "no_such_path", 405: "no_such_method", 415: "not_json"}
-_CHECKS = {400: "the body cannot be read; send JSON in UTF-8, nested no deeper than the fields ask for"}
+_CODES: Mapping[int, str] = {
+    HTTPStatus.NOT_FOUND: "no_such_path",
+    HTTPStatus.METHOD_NOT_ALLOWED: "no_such_method",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "not_json",
+}
+_CHECKS: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "the body cannot be read; send JSON in UTF-8, nested no deeper than the fields ask for"
+}
 _UNPROCESSABLE = 422
 _NO_OBJECT = "Send a JSON object, with Content-Type: application/json"
 _BODY_SENTENCES = {
@@ -292,7 +299,7 @@ def _answer_failures(app: FastAPI) -> None:
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        status = 400 if error.status_code == _UNPROCESSABLE else error.status_code
+        status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
         sentence = f"{TITLES.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
         return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
@@ -312,7 +319,7 @@ def _malformed(error: RequestValidationError) -> Problem:
     """Return every field that is wrong, by name; never what was sent."""
     details = [_detail(str(problem["type"]), problem["loc"], str(problem["msg"])) for problem in error.errors()]
     named = "; ".join(f"{detail.target}: {detail.message}" for detail in details)
-    return Problem(400, "invalid_request", f"The request is malformed. {named}.", tuple(details))
+    return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"The request is malformed. {named}.", tuple(details))
 
 
 def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:

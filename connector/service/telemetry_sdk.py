@@ -51,8 +51,8 @@ def to_collector(version: str) -> Telemetry:
 
 def _resource(version: str) -> Resource:
     """Return what is said of this process: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, else our own name."""
-    given = Resource.create()
+    resource = Resource.create()
     own = {SERVICE_VERSION: version}
-    if str(given.attributes[SERVICE_NAME]).startswith("unknown_service"):
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         own[SERVICE_NAME] = NAME
-    return given.merge(Resource(own))
+    return resource.merge(Resource(own))

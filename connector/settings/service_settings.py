@@ -249,8 +249,8 @@ def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:
         }
         problems += [
             f"{name} is missing; an endpoint that others reach needs it."
-            for name, given in required.items()
-            if not given
+            for name, value in required.items()
+            if not value
         ]
     strangers = set() if development else set(settings.webhook_keys.values()) - set(settings.tenants)
     problems += [

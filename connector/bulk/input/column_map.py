@@ -130,8 +130,8 @@ class ColumnMapping:
         lower = {theirs.strip().lower() for theirs in columns}
         problems += [
             f"there is no column {theirs!r}, which {option} names"
-            for option, asked in (("--map", self.renames), ("--keep", self.keep))
-            for theirs in asked
+            for option, theirs_named in (("--map", self.renames), ("--keep", self.keep))
+            for theirs in theirs_named
             if theirs.strip().lower() not in lower
         ]
         if problems:

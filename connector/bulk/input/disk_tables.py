@@ -115,11 +115,11 @@ class KeyCache:
         self._database.close()
 
     def _known(self, key: RecordKey) -> tuple[bytes | None, str, str] | None:
-        found: tuple[bytes | None, str, str] | None = self._database.execute(
+        row: tuple[bytes | None, str, str] | None = self._database.execute(
             'SELECT id, message, remedy FROM known WHERE "table" = ? AND "column" = ? AND value = ?',
             (key.table, key.column, key.value),
         ).fetchone()
-        return found
+        return row
 
 
 _IDS_AT_ONCE = 5_000

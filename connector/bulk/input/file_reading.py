@@ -43,7 +43,7 @@ class Reading:
     def opened(
         self,
         file: Path,
-        given: Mapping[str, object],
+        defaults: Mapping[str, object],
         check: Callable[[Intent], None],
         organization: KeyLookup,
         host: str = "",
@@ -52,7 +52,7 @@ class Reading:
 
         Keys are looked up in `organization`, whose host is `host`.
         """
-        columns = ColumnMapping(parse_renames(self.renames), given, self.keep, self.ignore_others, self.key)
+        columns = ColumnMapping(parse_renames(self.renames), defaults, self.keep, self.ignore_others, self.key)
         cells = CellRules(self.decimal, self.date_format, self.nulls, read_values(self.values))
         form = FileFormat(self.kind, self.encoding)
         with (
@@ -61,14 +61,14 @@ class Reading:
                 RowFile(path, form, columns, cells, self.rejects, _name(file), host), organization, check
             ) as reader,
         ):
-            told = 0
+            notes_told = 0
 
             def rows() -> Iterator[Row]:
-                nonlocal told
+                nonlocal notes_told
                 for row in reader.rows():
-                    for note in reader.notes[told:]:
+                    for note in reader.notes[notes_told:]:
                         self.tell(f"{_name(file)}: {note}")
-                    told = len(reader.notes)
+                    notes_told = len(reader.notes)
                     yield row
 
             yield rows

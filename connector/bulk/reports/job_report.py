@@ -76,14 +76,14 @@ class ReportSummary:
 
     def results(self) -> Rows:
         """Return a row for each result and currency: what, how many, value, currency."""
-        found: list[Sequence[Cell]] = []
+        lines: list[Sequence[Cell]] = []
         for status in (each.value for each in ItemStatus if self.counts[each.value]):
             sums: list[tuple[str, Decimal | None]] = sorted(
                 (currency, value) for (of, currency), value in self.values.items() if of == status
             )
             for number, (currency, value) in enumerate(sums or [("", None)]):
-                found.append((status.replace("_", " "), None if number else self.counts[status], value, currency))
-        return found
+                lines.append((status.replace("_", " "), None if number else self.counts[status], value, currency))
+        return lines
 
     def outcomes(self) -> Rows:
         """Return a row for each way in which opportunities were closed: outcome, reason, how many, value, currency."""

@@ -103,9 +103,9 @@ def _revenue(intent: Intent | None, step: Mapping[str, object]) -> Decimal | Non
     """Return the actual revenue of a won opportunity: what the close said, which may come from a quote or an order."""
     if intent is None or intent.outcome is not Outcome.WON:
         return None
-    asked = intent.actual_revenue if isinstance(intent.actual_revenue, Decimal) else None
-    said = amount_of(_part(step, "activity").get("actualrevenue"))
-    return said if said is not None else asked
+    requested = intent.actual_revenue if isinstance(intent.actual_revenue, Decimal) else None
+    written = amount_of(_part(step, "activity").get("actualrevenue"))
+    return written if written is not None else requested
 
 
 def amount_of(text: object) -> Decimal | None:

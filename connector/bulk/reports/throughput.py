@@ -67,13 +67,13 @@ class Throughput:
 
     def _allowed(self) -> list[tuple[float, float]]:
         """Return from when on how many rows a second were allowed, by all workers together."""
-        told: dict[object, tuple[float, float]] = {}
+        ceilings: dict[object, tuple[float, float]] = {}
         line = []
         for event in self._paces:
             at, ceiling = event.at.timestamp(), event.data.get("ceiling")
             if isinstance(ceiling, int | float):
-                told[event.data.get("worker")] = at, float(ceiling)
-                line.append((at, sum(rate for since, rate in told.values() if at - since < STALE)))
+                ceilings[event.data.get("worker")] = at, float(ceiling)
+                line.append((at, sum(rate for since, rate in ceilings.values() if at - since < STALE)))
         return line
 
     def _path(self, allowed: Sequence[tuple[float, float]], scale: float) -> str:
@@ -101,7 +101,7 @@ class Throughput:
 
 def _lines(best: float, scale: float) -> list[tuple[float, str]]:
     step = 10 ** math.floor(math.log10(best)) if best > 0 else 1
-    step = next(one for one in (step / 5, step / 2, step, 2 * step, 5 * step) if best / one <= 5)
+    step = next(candidate for candidate in (step / 5, step / 2, step, 2 * step, 5 * step) if best / candidate <= 5)
     return [
         (round(HEIGHT - number * step * scale, 1), f"{number * step:g}/s") for number in range(1, int(best / step) + 1)
     ]

@@ -120,10 +120,10 @@ def free_users(
     """
     holder = ledger.enter(f"{name} for its users")
     try:
-        told = False
+        announced = False
         while not (taken := {user: lanes[user] for user in lanes if UserSlots(ledger).take(holder, [user])}):
-            if not told:
-                told = True
+            if not announced:
+                announced = True
                 tell(
                     "Waiting: every user of the settings is at work in another process already. More of them"
                     " (DATAVERSE_IDENTITIES) could work side by side. Ctrl-C gives up; nothing is lost."

@@ -63,13 +63,13 @@ def stopped_by_keyboard(stop: Callable[[], None], tell: Callable[[], None] = _te
 
     `tell` says what is waited for; it runs in a signal handler.
     """
-    asked = False
+    stopping = False
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal stopping
+        if stopping:
             os._exit(ExitCode.INTERRUPTED)  # the ledger has what was done; resuming finds out the rest
-        asked = True
+        stopping = True
         tell()
         stop()
 

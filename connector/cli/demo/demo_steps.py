@@ -58,7 +58,11 @@ def choose(reader: IndependentReader, scenario: str) -> DemoRecords:
         of_opportunity = quotes.get(UUID(row["_opportunityid_value"] or str(NOBODY)), {})
         of_opportunity[UUID(row["quoteid"])] = row["statecode"]
     both = [opportunity for opportunity, states in quotes.items() if {DRAFT, ACTIVE} <= set(states.values())]
-    some = both[1:] if work_based else [one for one, states in quotes.items() if states and one not in both[:1]]
+    some = (
+        both[1:]
+        if work_based
+        else [candidate for candidate, states in quotes.items() if states and candidate not in both[:1]]
+    )
     competitors = reader.rows("competitors", "competitorid")
     if not (both and some and competitors):
         raise ConnectorError("The emulator's data lacks an opportunity with draft and active quotes, or a competitor.")
@@ -126,8 +130,8 @@ def _name(reader: IndependentReader, competitor: object) -> str:
 def _competitor(reader: IndependentReader, opportunity: UUID) -> str | None:
     """Return the name of the competitor in the opportunity's close activity."""
     closes = reader.rows("opportunitycloses", "_competitorid_value", f"_opportunityid_value eq {opportunity}")
-    found = [row["_competitorid_value"] for row in closes if row["_competitorid_value"]]
-    return _name(reader, found[0]) if found else None
+    competitors = [row["_competitorid_value"] for row in closes if row["_competitorid_value"]]
+    return _name(reader, competitors[0]) if competitors else None
 
 
 @dataclass(frozen=True, slots=True)

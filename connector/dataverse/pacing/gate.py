@@ -161,7 +161,7 @@ def feedback_of(response: Response) -> Feedback:
     facet = Facet(FACETS.get(body.code, Facet.OTHER)) if body else None
     return Feedback(
         server=_affinity(response),
-        ok=response.status < 500,
+        ok=response.status < HTTPStatus.INTERNAL_SERVER_ERROR,
         facet=facet,
         retry_after=retry_after(response),
         number=_limit(body.detail, facet) if body and facet else None,
@@ -172,8 +172,8 @@ def feedback_of(response: Response) -> Feedback:
 
 def _limit(detail: str, facet: Facet) -> float | None:
     """Return the number a refusal names, in requests or seconds (its text has milliseconds)."""
-    found = _NUMBER.search(detail)
-    number = _number(found[1].rstrip(".")) if found else None
+    match = _NUMBER.search(detail)
+    number = _number(match[1].rstrip(".")) if match else None
     return number / 1000 if number is not None and facet is Facet.TIME else number
 
 
@@ -191,8 +191,8 @@ def _number(text: str) -> float | None:
 
 def _affinity(response: Response) -> str:
     for name, value in response.headers:
-        if name.lower() == "set-cookie" and (found := _AFFINITY.match(value)) and found[1].lower() == "arraffinity":
-            return found[2]
+        if name.lower() == "set-cookie" and (match := _AFFINITY.match(value)) and match[1].lower() == "arraffinity":
+            return match[2]
     return ""
 
 

@@ -255,9 +255,9 @@ class Governor:
         """Return the server that answered, known from now on."""
         if not key or key in self._servers:
             self._nothing_new += not permit.server
-            found = self._servers.get(key or permit.server)
+            known = self._servers.get(key or permit.server)
             self._check_steering(permit, key)
-            return found or max(self._servers.values(), key=lambda server: server.sent.used(now))
+            return known or max(self._servers.values(), key=lambda server: server.sent.used(now))
         self._nothing_new = 0
         anonymous = self._servers.pop("", None)
         if anonymous is not None:

@@ -125,10 +125,10 @@ class Twin:
         if not self.whole("privileges"):
             return everything, {}
         every, read, others = _ASKED
-        asked = {f"prv{verb}{name}" for verb in VERBS for name in every} | {f"prvRead{name}" for name in read}
+        needed = {f"prv{verb}{name}" for verb in VERBS for name in every} | {f"prvRead{name}" for name in read}
         held = {row["name"]: row["depth"] for row in self.rows("privileges")}
         depths = {name: "Local" if depth == "Deep" else depth for name, depth in held.items() if depth != "Global"}
-        return frozenset(everything - asked - set(others)) | frozenset(held), depths
+        return frozenset(everything - needed - set(others)) | frozenset(held), depths
 
     @property
     def language(self) -> str:

@@ -90,8 +90,8 @@ async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request:
     if problem:
         return _told({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
     if tool.asks and arguments.get(CONFIRMED) is not True:
-        asked = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
-        return _told({"message": asked, "result": "unconfirmed", "changed": False}, failed=False)
+        sentence = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
+        return _told({"message": sentence, "result": "unconfirmed", "changed": False}, failed=False)
     path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
     query = urlencode({name: str(arguments[name]) for name in (OPPORTUNITY_KEY,) if arguments.get(name)})
     body = {name: value for name, value in arguments.items() if name not in (tool.place, OPPORTUNITY_KEY, CONFIRMED)}
@@ -122,16 +122,18 @@ def _reading(answer: ToolResponse) -> dict[str, Any]:
     error = answer.body.get("error")
     if answer.status >= _FAILED:
         facts = error if isinstance(error, dict) else {}
-        told = {"message": str(facts.get("message") or "The request failed."), "result": "failed"}
+        answer_data = {"message": str(facts.get("message") or "The request failed."), "result": "failed"}
         again = {"retryAfter": answer.retry_after} if answer.retry_after else {}
-        return told | {"code": str(facts.get("code") or answer.status), "details": facts.get("details", [])} | again
-    told = dict(answer.body)
-    told.pop("location", None)  # it opens without signing in: not for a conversation
+        return (
+            answer_data | {"code": str(facts.get("code") or answer.status), "details": facts.get("details", [])} | again
+        )
+    answer_data = dict(answer.body)
+    answer_data.pop("location", None)  # it opens without signing in: not for a conversation
     if answer.status == _ACCEPTED:
-        told["result"] = "running"
-        told["message"] = told.get("message") or "It is still running: ask get_operation for its result."
-    told.setdefault("message", f"{told.get('name', 'It')} is {told.get('state', 'as told')}.")
-    return told
+        answer_data["result"] = "running"
+        answer_data["message"] = answer_data.get("message") or "It is still running: ask get_operation for its result."
+    answer_data.setdefault("message", f"{answer_data.get('name', 'It')} is {answer_data.get('state', 'as told')}.")
+    return answer_data
 
 
 def _told(content: dict[str, Any], *, failed: bool) -> mcp_types.CallToolResult:

@@ -97,12 +97,12 @@ class OperationRunner:
         user = self._user(caller)
         worker.record(job, [ItemResult(item.row, item.epoch, status, reason, _kept(report), user, entry)])
         self.tell(job.name)
-        told: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
-        span.set_attributes(told)
+        result_facts: dict[str, Fact] = {"connector.result": report.status.value, "connector.reason": reason}
+        span.set_attributes(result_facts)
         if report.status is ReportStatus.FAILED:
             mark_failed(span, reason)
         seconds = (self.clock.now() - job.created).total_seconds()
-        self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **told})
+        self.telemetry.measure(OPERATION_SECONDS, seconds, {"connector.kind": job.kind.value, **result_facts})
 
     def _user(self, caller: Caller) -> str:
         """Return as whom it was done, for the audit log; nobody where that caller could not be let in."""
@@ -112,24 +112,24 @@ class OperationRunner:
             return ""
 
     def _report(self, caller: Caller, job: Job, item: Item) -> Report:
-        wanted = item.intent
+        intent = item.intent
         try:
             organization = self.organization_for(caller)
-            report = self._act(organization, job, wanted)
-            return _ours(organization, report, wanted) if item.epoch > 1 else report  # it was in other hands before
+            report = self._act(organization, job, intent)
+            return _ours(organization, report, intent) if item.epoch > 1 else report  # it was in other hands before
         except ConnectorError as error:  # what keeps this caller out altogether
-            return Report(wanted.opportunity_id, ReportStatus.FAILED, error=error)
+            return Report(intent.opportunity_id, ReportStatus.FAILED, error=error)
 
-    def _act(self, organization: LookupOrganization, job: Job, wanted: AnyIntent) -> Report:
+    def _act(self, organization: LookupOrganization, job: Job, intent: AnyIntent) -> Report:
         def pause(seconds: float) -> None:
             if seconds >= TOLD_PAUSE:
                 self.service.note_waiting(job.name, self.clock.now() + timedelta(seconds=seconds), "pause")
             self.pause(seconds)
 
         plan = str(job.options.get("plan", "")) or None
-        if isinstance(wanted, Intent):
-            return close_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
-        return reopen_opportunity(organization, wanted, pause=pause, chance=self.chance, if_plan=plan)
+        if isinstance(intent, Intent):
+            return close_opportunity(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
+        return reopen_opportunity(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
 
     def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))
@@ -159,13 +159,13 @@ def _reason(report: Report, cause: ConnectorError | None) -> str:
     return report.reason_code or (type(cause).__name__ if cause else "")
 
 
-def _ours(organization: LookupOrganization, report: Report, wanted: AnyIntent) -> Report:
+def _ours(organization: LookupOrganization, report: Report, intent: AnyIntent) -> Report:
     """Say closed, not closed before, when an earlier attempt of this operation did it and was cut off."""
     if report.status is not ReportStatus.ALREADY_CLOSED:
         return report
     try:
-        seen = organization.observe([wanted.opportunity_id], activities=True).get(wanted.opportunity_id)
+        seen = organization.observe([intent.opportunity_id], activities=True).get(intent.opportunity_id)
     except ConnectorError:
         return report  # it is closed as asked in any case
-    made = [a for a in seen.activities if is_made_under(a.id, wanted.opportunity_id, wanted.key)] if seen else []
+    made = [a for a in seen.activities if is_made_under(a.id, intent.opportunity_id, intent.key)] if seen else []
     return replace(report, status=ReportStatus.CLOSED, after=seen) if any(a.completed for a in made) else report

@@ -80,7 +80,7 @@ class OperationService:
     def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
-        wanted = _wanted(ask, key.intent)
+        intent = _wanted(ask, key.intent)
         if self.operations.unfinished() >= self._options.queue:
             raise RequestRefused(busy(503, "queue_full", "Too many operations are waiting. Send it again later.", 30))
         name = self._entropy(_ID).hex()
@@ -89,19 +89,19 @@ class OperationService:
         ledger_key = key.ledger
         for _ in range(_MOST_TURNS):
             caller = ask.caller
-            asked = NewOperation(
+            new_operation = NewOperation(
                 caller.owner,
                 caller.tenant_id,
                 ledger_key,
                 key.content,
-                wanted,
-                _kind(wanted),
+                intent,
+                _kind(intent),
                 options,
                 expires,
                 self._address(caller),
             )
             try:
-                operation, new = self.operations.accept(name, asked)
+                operation, new = self.operations.accept(name, new_operation)
             except KeyReused:
                 raise declined(
                     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -238,8 +238,8 @@ def _wanted(ask: OperationRequest, key: str) -> AnyIntent:
     return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
 
 
-def _kind(wanted: AnyIntent) -> JobKind:
-    return JobKind.REOPEN if isinstance(wanted, ReopenIntent) else JobKind.CLOSE
+def _kind(intent: AnyIntent) -> JobKind:
+    return JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE
 
 
 def _source(operation: StoredOperation, caller: Caller) -> AuditSource:

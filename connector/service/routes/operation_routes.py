@@ -106,8 +106,8 @@ class OperationRoutes:
         """Answer a poll: by an address that proves itself, or by a caller who asked for it."""
         operation_id, proven = self._links.operation_of(operation, self._clock.now().timestamp())
         asked_by = None if proven else caller_of(request)
-        found = await self._waiting.apart(lambda: self._service.find(operation_id, asked_by))
-        return await self._answer(request, found)
+        stored = await self._waiting.apart(lambda: self._service.find(operation_id, asked_by))
+        return await self._answer(request, stored)
 
     async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
         """List the caller's operations, the latest first."""
@@ -115,7 +115,8 @@ class OperationRoutes:
         chosen = self._service.visible(caller, OperationFilter(status=status.value if status else ""))
         views = await self._waiting.apart(
             lambda: [
-                view(one, self._service.waiting_until(one)) for one in self._service.operations.newest(top, chosen)
+                view(operation, self._service.waiting_until(operation))
+                for operation in self._service.operations.newest(top, chosen)
             ]
         )
         return json_response(OperationList(value=views))

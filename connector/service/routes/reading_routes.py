@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TypeVar
 from uuid import UUID
 
@@ -108,12 +109,16 @@ class ReadingRoutes:
         if isinstance(named, UUID):
             return named
         caller = caller_of(request)
-        found = await self._asked(request, lambda: self._organizations.organization(caller).look_up([named]))
-        matches = found.get(named, ())
+        by_key = await self._asked(request, lambda: self._organizations.organization(caller).look_up([named]))
+        matches = by_key.get(named, ())
         try:
             return one_of(named, matches)
         except InputError as error:
-            status, code = (409, "opportunity_ambiguous") if matches else (404, "opportunity_unknown")
+            status, code = (
+                (HTTPStatus.CONFLICT, "opportunity_ambiguous")
+                if matches
+                else (HTTPStatus.NOT_FOUND, "opportunity_unknown")
+            )
             raise declined(status, code, str(error)) from None
 
     async def reasons(
@@ -197,17 +202,17 @@ def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome | None, tab
     """
     listed: dict[int, StatusReasonView] = {}
     outcomes = tuple(Outcome) if outcome is None else (outcome,)
-    for one in outcomes:
+    for each in outcomes:
         if table == "quote":
             reasons = [s for s in metadata.quote_statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
-            default = closed_quote_default(metadata.quote_statuses, one) if reasons else None
+            default = closed_quote_default(metadata.quote_statuses, each) if reasons else None
         else:
-            reasons = [s for s in metadata.opportunity_statuses if s.state == _STATES[one]]
+            reasons = [s for s in metadata.opportunity_statuses if s.state == _STATES[each]]
             default = next((s.value for s in reasons if s.default), None)
-        told = f"{one.value.capitalize()}: " if outcome is None and table == "opportunity" else ""
+        prefix = f"{each.value.capitalize()}: " if outcome is None and table == "opportunity" else ""
         for reason in sorted(reasons, key=lambda s: (s.value != default, s.value)):
             view = StatusReasonView(
-                value=str(reason.value), label=f"{told}{_label(reason)}", default=reason.value == default
+                value=str(reason.value), label=f"{prefix}{_label(reason)}", default=reason.value == default
             )
             listed.setdefault(reason.value, view)
     return StatusReasons(value=list(listed.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
@@ -62,7 +63,7 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
         tenant = tenant_of(parts.keys, request.headers.get(KEY_HEADER) or request.query_params.get("code", ""))
         message = read_message(request.headers, await request.body())
         if message is None:
-            return Response(status_code=204)
+            return Response(status_code=HTTPStatus.NO_CONTENT)
         named = message.opportunity_id
 
         def announced() -> None:
@@ -75,7 +76,7 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
             await parts.waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
         except TimeoutError:
             raise RequestRefused(busy(503, "organization_slow", _SLOW, RETRY_AFTER)) from None
-        return Response(status_code=200)
+        return Response(status_code=HTTPStatus.OK)
 
     register(routes, OPERATIONS["SubscribeOpportunityClosed"], subscribe)
     register(routes, OPERATIONS["UnsubscribeOpportunityClosed"], unsubscribe)

@@ -174,14 +174,14 @@ def _property(field: CloseField) -> tuple[Any, Any]:
     shown: JsonDict = {"x-ms-visibility": field.prominence.value} if field.prominence.value else {}
     extra = shown | (_EXTRAS[field.kind](field) if field.kind in _EXTRAS else {})
     limit = field.limit if field.kind is FieldKind.TEXT else None
-    said: dict[str, Any] = {"title": field.label, "description": field.text, "json_schema_extra": extra or None}
+    texts: dict[str, Any] = {"title": field.label, "description": field.text, "json_schema_extra": extra or None}
     kind: Any = _TYPES[field.kind]
     if field.kind is not FieldKind.COLUMNS:
         kind = Annotated[kind, BeforeValidator(functools.partial(read_field, field))]
     if field.required:
-        return kind, Field(**said)
+        return kind, Field(**texts)
     default = DraftPolicy.ACTIVATE if field.kind is FieldKind.DRAFTS else None
-    return (kind if default else kind | None), Field(default, max_length=limit, **said)
+    return (kind if default else kind | None), Field(default, max_length=limit, **texts)
 
 
 _DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_declared(HOSTED_FIELDS))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -52,16 +53,20 @@ class WebhookMessage:
     occurred_at: datetime | None
 
 
-def tenant_of(keys: Mapping[str, str], given: str) -> str:
-    """Return the tenant whose webhook key is `given`; `keys` maps the SHA-256 of each key to its tenant.
+def tenant_of(keys: Mapping[str, str], key: str) -> str:
+    """Return the tenant whose webhook key is `key`; `keys` maps the SHA-256 of each key to its tenant.
 
     Every key is compared, in constant time. Raises RequestRefused (401).
     """
-    digest = hashlib.sha256(given.encode()).hexdigest()
-    found = [tenant for known, tenant in keys.items() if hmac.compare_digest(known.encode(), digest.encode())]
-    if not given or not found:
-        raise declined(401, "webhook_key_wrong", "The key of the webhook is missing or wrong. Check its registration.")
-    return found[0]
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    tenants = [tenant for known, tenant in keys.items() if hmac.compare_digest(known.encode(), digest.encode())]
+    if not key or not tenants:
+        raise declined(
+            HTTPStatus.UNAUTHORIZED,
+            "webhook_key_wrong",
+            "The key of the webhook is missing or wrong. Check its registration.",
+        )
+    return tenants[0]
 
 
 def read_message(headers: Mapping[str, str], body: bytes) -> WebhookMessage | None:
@@ -70,13 +75,15 @@ def read_message(headers: Mapping[str, str], body: bytes) -> WebhookMessage | No
     `headers` have lower-case names.
     """
     if len(body) > LARGEST_BODY:
-        raise declined(413, "message_too_large", "The message is larger than Dataverse sends.")
+        raise declined(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "message_too_large", "The message is larger than Dataverse sends."
+        )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or "MessageName" not in content:
-        raise declined(400, "not_a_message", "This is not a message of a Dataverse webhook.")
+        raise declined(HTTPStatus.BAD_REQUEST, "not_a_message", "This is not a message of a Dataverse webhook.")
     about = str(content.get("PrimaryEntityName") or headers.get("x-ms-dynamics-entity-name", "")).lower()
     if str(content["MessageName"]).lower() not in _MESSAGES or about not in (
         "opportunity",
@@ -112,10 +119,10 @@ def _pairs(value: object) -> list[Mapping[str, Any]]:
 
 def _id(value: object) -> UUID | None:
     try:
-        found = UUID(str(value))
+        id_ = UUID(str(value))
     except ValueError:
         return None
-    return None if found == _NO_ID else found
+    return None if id_ == _NO_ID else id_
 
 
 def _moment(value: object) -> datetime | None:
@@ -162,13 +169,13 @@ class ChangeTracker:
         notifier: Notifier,
         changes: Changes,
         clock: Clock,
-        told: frozenset[str] = frozenset(),
+        with_webhook: frozenset[str] = frozenset(),
     ) -> None:
         self._subscriptions = subscriptions
         self._notifier = notifier
         self._changes = changes
         self._clock = clock
-        self._told = told
+        self._told = with_webhook
         self._looked: dict[str, float] = {}
         self._looks: dict[str, Future[int]] = {}
         self._executor = DaemonExecutor(SIDE_BY_SIDE, "changes")
@@ -204,9 +211,9 @@ class ChangeTracker:
         """Ask once for one tenant; the token moves on only after everything was announced. Raises ConnectorError."""
         token = self._subscriptions.store.change_token(tenant)
         changed = self._changes(tenant, token)
-        told = 0
+        announced = 0
         for start in range(0, len(changed.ids) if token is not None else 0, _PIECE):
-            told += self._notifier.announce(tenant, changed.ids[start : start + _PIECE], "change_tracking")
+            announced += self._notifier.announce(tenant, changed.ids[start : start + _PIECE], "change_tracking")
         self._subscriptions.store.keep_change_token(tenant, changed.token)
         self._looked[tenant] = self._clock.monotonic()
-        return told
+        return announced

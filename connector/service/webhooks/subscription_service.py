@@ -3,9 +3,9 @@
 Flows have been seen to unsubscribe without a key (PowerPlatformConnectors 3678), so the address of a subscription is
 itself the right to end it. Subscribing again with the same callback and filter renews what stands.
 
-A callback is chosen by the caller and called by us: without a check an endpoint could be made to call into its own
-network. So it is https, at an allowed host, in a form that every reader of addresses reads alike. The hosts are name
-endings of the platform's own domains, so names that resolve elsewhere are not ours to fear. The store has it sealed.
+A callback is chosen by the caller and called by us, so it is https, at an allowed host, in a form that every reader
+of addresses reads alike: else an endpoint could be made to call into its own network. The hosts are endings of the
+platform's own domains. The store has callbacks sealed.
 """
 
 from __future__ import annotations
