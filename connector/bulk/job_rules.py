@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from connector.bulk.words import command_line, rows
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError, LedgerError
-from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobKind, Row, WorkerInfo
+from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobKind, Row, WorkerInfo
 from connector.ledger.ledger import Ledger
 
 OPEN = 0
@@ -97,11 +97,17 @@ def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
         )
 
 
-def finished_before(job: Job) -> str:
-    """Say that a job was finished when it was asked for again, and how to do its rows once more."""
+def finished_before(job: Job, counts: Counts) -> str:
+    """Say when a job was finished that is asked for again, what came of its rows, and what may be done now."""
+    results = [(counts.of(status), status) for status in ItemStatus if status.final]
+    listed = ", ".join(f"{count:,} {status.value.replace('_', ' ')}" for count, status in results if count)
+    refused = ("--refused",) if not counts.of(ItemStatus.FAILED) else ()
+    bad = counts.of(ItemStatus.FAILED) + counts.of(ItemStatus.REFUSED)
+    again = f" To try the {rows(bad)} again: {command_line('bulk', 'retry', job.name, *refused)}." if bad else ""
     return (
-        f"The job {job.name} was finished at {job.finished:%Y-%m-%d %H:%M} UTC, and nothing is done again. To do its"
-        " rows once more, where they were opened again since, give them a job name of their own with --job."
+        f"The job {job.name} was finished at {job.finished:%Y-%m-%d %H:%M} UTC ({listed or 'no rows'}), and nothing is"
+        f" done again.{again} To do all its rows once more, where they were opened again since, give them a job name of"
+        " their own with --job."
     )
 
 

@@ -105,6 +105,10 @@ class Source:
             with self.reading.opened(self.file, given, _checked(organization), organization, host) as rows:
                 yield rows
 
+    def plan_head(self) -> Mapping[str, object]:
+        """Return what a plan file says about itself; nothing for any other source."""
+        return read_head(self.file) if self.file is not None and is_plan(self.file) else {}
+
     def must_belong(self, base_url: str) -> None:
         """Raise InputError for a plan that was made for another organization."""
         if self.file is None or not is_plan(self.file):

@@ -13,6 +13,7 @@ from connector.bulk.results import result_data
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.clock import SystemClock
+from connector.closing.bypass import NO_BYPASS, bypass_of
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
@@ -34,6 +35,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
         "kind": job.kind.value,
         "organization": job.organization,
         "started_by": str(job.options.get("started_by", "")),
+        "bypass": bypass_of(job.options, NO_BYPASS).text,
         "state": job.state.value,
         "desired_state": job.desired_state.value,
         **counts.data(),

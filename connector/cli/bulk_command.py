@@ -22,12 +22,13 @@ from connector.cli.bulk.job_views import (
     show_limits,
 )
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
-from connector.cli.bulk.process import job_argument, opened, started_by, who
+from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (
+    as_begun,
     bypass_options,
     dry_run_option,
     keep_going_option,
@@ -37,7 +38,7 @@ from connector.cli.run_options import (
 )
 from connector.cli.screen import print_json
 from connector.clock import SystemClock
-from connector.ledger.job_limits import KEPT_AS, JobLimits
+from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
@@ -109,7 +110,7 @@ def run(
     job begins.
     """
     source = source_of(context)
-    settings = read_settings(env_file)
+    settings = as_begun(read_settings(env_file), source.plan_head())
     job_name = checked_name(name or source.job_name())
     if dry_run:
         return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
@@ -122,7 +123,7 @@ def run(
             if job is not None:
                 source.must_be_of(job, ledger, rows)
                 if job.finished is not None:
-                    click.echo(finished_before(job), err=True)
+                    click.echo(finished_before(job, ledger.counts(job_name)), err=True)
                 may_go_on(ledger, job, ledger.counts(job_name).open)
                 take_up(context, ledger, job, settings, rows=source.pilot)
             else:
@@ -133,7 +134,7 @@ def run(
                 ledger.create(
                     job_name,
                     rows(),
-                    options={**source.data(), **started_by(), KEPT_AS: limits.data()},
+                    options={**source.data(), **begun_with(settings, limits)},
                     organization=connection.base_url,
                     who=who(),
                 )
@@ -334,7 +335,7 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 undoing,
                 rows,
                 kind=JobKind.REOPEN,
-                options={**job.options, **started_by(), KEPT_AS: {}},
+                options={**job.options, **begun_with(settings, JobLimits())},
                 organization=job.organization,
                 undoes=name,
                 who=who(),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from connector.cli.record_id import check_addresses
+from connector.closing.bypass import bypass_of
 from connector.settings.environment import load
 from connector.settings.settings import Settings
 
@@ -98,6 +100,18 @@ _OPTIONS = {
 def _options() -> dict[str, str]:
     context = click.get_current_context(silent=True)
     return {setting: context.meta[key] for key, setting in _OPTIONS.items() if key in context.meta} if context else {}
+
+
+def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
+    """Return the settings for a job, or for a plan, that was begun with these options: what it leaves out stays so.
+
+    What is given on this command line goes before it.
+    """
+    context = click.get_current_context(silent=True)
+    given = context is not None and any(
+        f"connector.{name}" in context.meta for name in ("bypass", "bypass_steps", "tag")
+    )
+    return settings if given else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
 def read_settings(env_file: Path | None) -> Settings:

@@ -119,9 +119,11 @@ def _machine(
     from connector.bulk.many_machines.time_slices import Heartbeat
 
     lanes, pulse = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
-    return Machine(
+    machine = Machine(
         settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse, most_alike=most_alike
     )
+    machine.bypass = settings.bypass
+    return machine
 
 
 def _tell(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -44,9 +45,25 @@ class Bypass:
             parts.append(f"tag {self.tag}")
         return "; ".join(parts)
 
+    def data(self) -> dict[str, str]:
+        """Return it as plain data, to keep with a job or a plan: `bypass_of` reads it again."""
+        return {"kinds": ",".join(self.kinds), "steps": ",".join(str(step) for step in self.steps), "tag": self.tag}
+
 
 NO_BYPASS = Bypass()
 """Everything of the organization's own logic runs."""
+
+
+KEPT_BYPASS = "bypass"
+"""The name under which a job and a plan keep it."""
+
+
+def bypass_of(options: Mapping[str, object], otherwise: Bypass) -> Bypass:
+    """Return what is kept in the options of a job or the head of a plan; `otherwise` where they keep nothing of it."""
+    kept = options.get(KEPT_BYPASS)
+    if not isinstance(kept, Mapping):
+        return otherwise
+    return read_bypass(*(str(kept.get(name, "")) for name in ("kinds", "steps", "tag")))
 
 
 def read_bypass(kinds: str, steps: str, tag: str) -> Bypass:

@@ -98,3 +98,37 @@ def test_without_the_privilege_nothing_is_written(organization: Organization) ->
 def test_what_cannot_be_left_out_is_named(organization: Organization, option: str, value: str, told: str) -> None:
     said = organization.run("plan", organization.desk.opportunity(actives=1), "--won", option, value)
     assert (said.code, told in said.err) == (2, True)
+
+
+def test_a_plan_file_keeps_what_is_left_out_and_is_refused_with_anything_else(
+    organization: Organization, tmp_path: Path
+) -> None:
+    rows = tmp_path / "june.csv"
+    rows.write_text(f"opportunityid,outcome\n{organization.desk.opportunity(actives=1)},won\n", encoding="utf-8")
+    assert organization.run("bulk", "plan", str(rows), "--bypass", "sync,flows").code == 0
+    other = organization.run("bulk", "run", "june.plan.jsonl", "--yes", "--job", "other", "--bypass", "sync", "--json")
+    assert (other.code, other.data["refused"]) == (3, 1)
+    assert organization.run("bulk", "run", "june.plan.jsonl", "--yes").code == 0
+    assert organization.flows() == 0
+
+
+def test_a_job_is_taken_up_again_with_what_it_left_out(organization: Organization, tmp_path: Path) -> None:
+    rows = tmp_path / "june.csv"
+    rows.write_text(f"opportunityid,outcome\n{organization.desk.opportunity(actives=1)},won\n", encoding="utf-8")
+    assert organization.run("bulk", "run", str(rows), "--yes", "--bypass", "flows", "--tag", "june").code == 1
+    status = organization.run("bulk", "status", "june", "--json").data
+    assert (status["failed"], status["bypass"]) == (1, "leaves out flows; tag june")
+    organization.logic.write_text(LOGIC.replace('context.abort("Approval is missing.")', "pass"), encoding="utf-8")
+    assert organization.run("bulk", "retry", "june", "--yes").code == 0
+    assert organization.flows() == 0
+
+
+def test_the_same_file_again_says_what_came_of_it_and_offers_the_next_step(
+    organization: Organization, tmp_path: Path
+) -> None:
+    rows = tmp_path / "june.csv"
+    rows.write_text(f"opportunityid,outcome\n{organization.desk.opportunity(actives=1)},won\n", encoding="utf-8")
+    organization.run("bulk", "run", str(rows), "--yes")
+    again = organization.run("bulk", "run", str(rows), "--yes")
+    assert "UTC (1 failed), and nothing is done again." in again.err
+    assert "To try the 1 row again: connector bulk retry june." in again.err

@@ -178,12 +178,6 @@ def test_a_user_nobody_can_act_as_is_told_before_anything_is_written(keyed: Desk
     assert keyed.rows() == before
 
 
-def test_a_plan_file_with_a_bypass_is_not_run_without_it(keyed: Desk) -> None:
-    write(f"opportunityid,outcome\n{opportunities(keyed)[0]},won\n")
-    assert keyed.run("bulk", "plan", "rows.csv", "--tag", "june").code == 0
-    assert keyed.run("bulk", "run", "rows.plan.jsonl", "--yes").code == 3
-
-
 def test_a_job_makes_orders_and_takes_the_revenue_from_them(keyed: Desk) -> None:
     (number, id_, total), (other, other_id, _) = keyed.sql(
         "SELECT q.quotenumber, o.opportunityid, q.totalamount FROM quote q JOIN opportunity o USING (opportunityid)"

@@ -23,6 +23,7 @@ from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
+from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.claims import Worker
 from connector.ledger.job_limits import JobLimits
@@ -71,7 +72,8 @@ class Machine:
 
     `store` is the `postgresql://` address of `ledger`, which belongs to this machine alone until `work` has returned.
     `lanes` has a lane of `organization` (`https://host`) for each user, by what names that user of that organization on
-    every machine, without blanks or commas. `tell` is told what a person may want to know.
+    every machine, without blanks or commas. `tell` is told what a person may want to know. Jobs that leave out other
+    logic than the lanes do (`bypass`) are left to others.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Machine:
         pulse: Heartbeat | None = None,
         most_alike: float = ALIKE,
     ) -> None:
+        self.bypass: Bypass = NO_BYPASS
         self.blocked: ConnectorError | None = None
         self._ledger = ledger
         self._organization = organization
@@ -190,6 +193,8 @@ class Machine:
 
     def _may_work_on(self, job: Job) -> bool:
         ours = job.organization in {"", self._organization}
+        if bypass_of(job.options, self.bypass) != self.bypass:
+            return False
         if not ours or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN:
             return False
         return JobLimits.of(job.options).opens_at(self._clock.now()) is None

@@ -26,6 +26,7 @@ from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, console, legible, print_json, say, show
 from connector.clock import Clock, SystemClock
+from connector.closing.bypass import KEPT_BYPASS
 from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
@@ -69,6 +70,8 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         lines.append(f"Limits: {limits_words(data['limits'])}.{_LIMIT_REACHED.get(str(data['limit_reached']), '')}")
     if data.get("sleeps_until"):
         lines.append(f"It sleeps until {moment_words(data['sleeps_until'])}.")
+    if data.get("bypass"):
+        lines.append(f"The organization's own logic: {data['bypass']}.")
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
@@ -220,6 +223,7 @@ def show_job_plan(
             pass
         stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
         head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
+        head |= {KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {}
         effects = side_effects(settings, connection, capture_file)
         summary = write_plan(path, head, rows(), connection.organization, effects)
         cost = forecast(summary, connection.clients, seconds_per_step)

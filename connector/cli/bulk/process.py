@@ -20,9 +20,11 @@ from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
+from connector.closing.bypass import KEPT_BYPASS
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_currencies
 from connector.errors import ConnectorError
+from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import open_ledger
 from connector.settings.environment import load
@@ -95,6 +97,11 @@ def started_by() -> dict[str, object]:
     if program.stem in _OWN:
         return {"started_by": person}
     return {"started_by": f"{person} ({program.name})", "door": "script"}
+
+
+def begun_with(settings: Settings, limits: JobLimits) -> dict[str, object]:
+    """Return what is kept with a new job: who starts it, its limits, and which of the organization's logic it skips."""
+    return {**started_by(), KEPT_AS: limits.data(), KEPT_BYPASS: settings.bypass.data()}
 
 
 def job_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

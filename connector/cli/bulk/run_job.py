@@ -18,7 +18,7 @@ from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
-from connector.cli.run_options import read_settings
+from connector.cli.run_options import as_begun, read_settings
 from connector.cli.screen import print_json, say
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
@@ -35,6 +35,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
 
     With `keep_going` it does not stop where many rows fail alike.
     """
+    settings = as_begun(settings, job.options)
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
         connection.prepare()
