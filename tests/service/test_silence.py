@@ -290,7 +290,7 @@ class Callbacks:
 
 
 def test_subscribers_are_told_though_others_hang(tmp_path: Path) -> None:
-    clock, count, hanging = SystemClock(), 300, 50
+    clock, count, hanging = SystemClock(), 1_000, 50
     callbacks = [f"https://prod-{number}.westeurope.logic.azure.com/{number}" for number in range(count)]
     network = Callbacks(set(callbacks[:hanging]))
     with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
