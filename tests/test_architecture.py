@@ -69,14 +69,14 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 4_250),
-    ("ledger",): (3_350, 3_380),
+    ("ledger",): (3_350, 3_400),
     ("dataverse",): (5_000, 6_500),
     ("bulk",): (5_000, 6_020),
     ("service",): (7_100, 7_165),
     ("emulator",): (15_300, 16_560),
     ("organization",): (2_100, 2_100),
     ("cli",): (4_200, 5_000),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_190),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_215),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from connector.assembly.connection import (
@@ -34,6 +35,7 @@ from connector.dataverse.transport import Transport
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
 from connector.settings.settings import Settings
+from connector.settings.variables import SignInMethod
 
 if TYPE_CHECKING:
     from connector.service.auth.caller import Caller, LatestAssertion
@@ -44,6 +46,13 @@ MOST_USERS = 1000
 """Users whose way to the organization is kept; the one that was quiet longest is forgotten first."""
 
 
+STORE_RESOURCES = {
+    ".postgres.database.azure.com": "https://ossrdbms-aad.database.windows.net",
+    ".postgres.database.usgovcloudapi.net": "https://ossrdbms-aad.database.usgovcloudapi.net",
+    ".postgres.database.chinacloudapi.cn": "https://ossrdbms-aad.database.chinacloudapi.cn",
+}
+"""What a token for Azure Database for PostgreSQL is for, by the end of the server's name. Source: "Microsoft Entra
+authentication" of that product."""
 SMALL_ANSWER = 1 << 20
 """Bytes of an answer of the sign-in service or of a callback; what is larger is not read to its end."""
 TOLD_DAYS = 8
@@ -137,6 +146,15 @@ class AccessProvider:
         tenants = list(self._admission.tenants)
         authority = f"{self._admission.authority}/{tenants[0] if len(tenants) == 1 else 'organizations'}"
         return code_flow(self._settings.identities[0], authority, self.outward(), self._clock)
+
+    def store_password(self) -> Callable[[], str] | None:
+        """Return what gives the password of the store: a token of the managed identity, where its address has none."""
+        parts = urlsplit(self._settings.store)
+        resource = next((r for end, r in STORE_RESOURCES.items() if (parts.hostname or "").endswith(end)), "")
+        managed = [one for one in self._settings.identities if one.sign_in is SignInMethod.MANAGED_IDENTITY]
+        if not resource or parts.password or not managed:
+            return None
+        return auth.managed_identity_tokens(managed[0].managed_identity, resource, self.outward(), self._clock).token
 
     def outward(self) -> Handler:
         """Return the way to the sign-in service's keys, or to the callbacks of subscribers; nothing is sent again."""

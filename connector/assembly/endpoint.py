@@ -58,7 +58,8 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
 
         provider = AccessProvider(settings, options.admission, clock, chance, watched, opening)
         provider.open()
-        ledger = open_ledger(settings.store, clock, cache=SMALL_CACHE, patience=STORE_PATIENCE)
+        store, password = settings.store, provider.store_password()
+        ledger = open_ledger(store, clock, cache=SMALL_CACHE, patience=STORE_PATIENCE, password=password)
         opening.callback(ledger.close)
         dependencies = Dependencies(
             organizations=provider,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -132,14 +132,16 @@ class PostgresDatabase:
     """The `Database` at a `postgresql://` address; its tables are made if need be.
 
     A connection that was lost is made anew by the next call; the call during which it is lost fails, and may be
-    repeated: nothing the ledger writes counts twice.
+    repeated: nothing the ledger writes counts twice. `password` is asked for every new connection, since it may be a
+    token that ends.
     """
 
     skip_locked = " FOR UPDATE OF item SKIP LOCKED"
     lock = " FOR UPDATE OF item"
 
-    def __init__(self, address: str, patience: float = PATIENCE) -> None:
+    def __init__(self, address: str, patience: float = PATIENCE, password: Callable[[], str] | None = None) -> None:
         self._patience = patience
+        self._password = password
         self._address = make_conninfo("", **{**_DEADLINES, **conninfo_to_dict(address)})
         self._lock = threading.RLock()
         self._connection: Connection | None = None
@@ -193,7 +195,8 @@ class PostgresDatabase:
         return self._connection
 
     def _connect(self) -> Connection:
-        connection = _WaitLimitConnection.connect(self._address, autocommit=True, application_name="connector")
+        address = make_conninfo(self._address, password=self._password()) if self._password else self._address
+        connection = _WaitLimitConnection.connect(address, autocommit=True, application_name="connector")
         connection.patience = self._patience
         connection.execute("SET search_path TO connector")
         return connection
@@ -236,7 +239,9 @@ class PostgresDatabase:
         except psycopg.OperationalError as error:
             failure = LedgerError(
                 f"The job store's PostgreSQL server cannot be reached or broke off: {_first_line(error)}.",
-                remedy="Check that it runs and that CONNECTOR_STORE is right, then resume the job.",
+                remedy="Run fewer instances, or a larger server: its connections are all taken."
+                if "connection slots" in str(error) or "too many clients" in str(error)
+                else "Check that it runs and that CONNECTOR_STORE is right, then resume the job.",
             )
             failure.transient = True
             raise failure from error

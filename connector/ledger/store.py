@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from connector.clock import Clock
@@ -12,16 +13,24 @@ CACHE, SMALL_CACHE = 16_000, 1_000
 """Kilobytes that SQLite keeps of its file in memory: for jobs of millions of rows, and for one row at a time."""
 
 
-def open_ledger(store: str, clock: Clock, *, lease: float = LEASE, cache: int = CACHE, patience: float = 0.0) -> Ledger:
+def open_ledger(
+    store: str,
+    clock: Clock,
+    *,
+    lease: float = LEASE,
+    cache: int = CACHE,
+    patience: float = 0.0,
+    password: Callable[[], str] | None = None,
+) -> Ledger:
     """Return the ledger in the SQLite file or the PostgreSQL database that `store` names; raises LedgerError.
 
     `cache` is how many kilobytes of the file are kept in memory; PostgreSQL keeps its own. `patience` is for how many
-    seconds one answer of PostgreSQL is waited for, 0 for its default.
+    seconds one answer of PostgreSQL is waited for, 0 for its default; `password` is asked for each of its connections.
     """
     if store.startswith(POSTGRES):
         from connector.ledger.postgres import PATIENCE, PostgresDatabase
 
-        return Ledger(PostgresDatabase(store, patience or PATIENCE), clock, lease=lease)
+        return Ledger(PostgresDatabase(store, patience or PATIENCE, password), clock, lease=lease)
     from connector.ledger.sqlite import SqliteDatabase
 
     return Ledger(SqliteDatabase(Path(store).expanduser(), cache), clock, lease=lease)

@@ -295,8 +295,24 @@ def test_a_secret_is_secured_on_its_way_and_never_an_output() -> None:
             assert re.search(rf"@secure\(\)\n(@.*\n)*param {parameter} string", text), (name, parameter)
         for _, value in re.findall(r"^output (\w+) string = (.*)$", text, re.MULTILINE):
             assert not re.search(r"Password|serviceSecret\b|listKeys|ConnectionString", value)
-    assert "secretRef: 'store'" in BICEP["container_app.bicep"]
-    assert "@Microsoft.KeyVault(SecretUri=${storeSecretUri})" in BICEP["function_app.bicep"]
+    assert "secretRef: 'service'" in BICEP["container_app.bicep"]
+    assert "@Microsoft.KeyVault(SecretUri=${serviceSecretUri})" in BICEP["function_app.bicep"]
+
+
+def test_the_store_knows_the_managed_identity_alone_and_has_connections_for_all_instances() -> None:
+    store = BICEP["store.bicep"]
+    assert "passwordAuth: 'Disabled'" in store
+    assert "name: identityPrincipalId" in store.partition("flexibleServers/administrators@")[2]
+    assert "assword" not in store.replace("passwordAuth", "").partition("param ")[2]
+    assert re.search(r"'postgresql://\$\{uriComponent\(identityName\)\}@", store)
+    default = re.search(r"param maxInstances int = hosting == 'containerApp' \? (\d+) : (\d+)", BICEP["main.bicep"])
+    most = re.search(r"@maxValue\((\d+)\)", BICEP["main.bicep"])
+    assert default is not None
+    assert most is not None
+    assert 4 * int(default[1]) <= 35, "a container app has room in the smallest store"
+    assert 4 * max(int(default[2]), int(most[1])) <= 414
+    assert "maxReplicas: maxInstances" in BICEP["container_app.bicep"]
+    assert "maximumInstanceCount: maxInstances" in BICEP["function_app.bicep"]
 
 
 def test_the_platform_answers_401_and_never_redirects() -> None:

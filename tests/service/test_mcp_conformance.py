@@ -32,7 +32,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_the_suite_finds_nothing_wrong(endpoint: Process, scenario: str, tmp_path: Path) -> None:
-    command = [
+    command: list[str | Path] = [
         PROGRAMS / "node",
         SUITE,
         "server",

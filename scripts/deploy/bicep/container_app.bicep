@@ -7,7 +7,8 @@ param image string
 param registry string
 param host string
 param settings object
-param storeSecretUri string
+param storeAddress string
+param maxInstances int
 param serviceSecretUri string
 param actionGroupId string
 param apiClientId string
@@ -63,11 +64,6 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
       ]
       secrets: [
         {
-          name: 'store'
-          keyVaultUrl: storeSecretUri
-          identity: identityId
-        }
-        {
           name: 'service'
           keyVaultUrl: serviceSecretUri
           identity: identityId
@@ -88,7 +84,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             map(items(settings), setting => { name: setting.key, value: setting.value }),
             [
               { name: 'CONNECTOR_SERVICE_PUBLIC_URL', value: 'https://${host}' }
-              { name: 'CONNECTOR_STORE', secretRef: 'store' }
+              { name: 'CONNECTOR_STORE', value: storeAddress }
               { name: 'CONNECTOR_SERVICE_SECRET', secretRef: 'service' }
             ]
           )
@@ -115,7 +111,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
       ]
       scale: {
         minReplicas: 1 // accepted operations go on while nobody calls
-        maxReplicas: 4
+        maxReplicas: maxInstances
         rules: [
           {
             name: 'requests'

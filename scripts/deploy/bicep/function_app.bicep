@@ -7,7 +7,8 @@ param identityPrincipalId string
 param site string
 param host string
 param settings object
-param storeSecretUri string
+param storeAddress string
+param maxInstances int
 param serviceSecretUri string
 param insightsName string
 param actionGroupId string
@@ -108,7 +109,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       }
       scaleAndConcurrency: {
         instanceMemoryMB: 2048
-        maximumInstanceCount: 40
+        maximumInstanceCount: maxInstances
         alwaysReady: [
           {
             name: 'http'
@@ -134,7 +135,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
       PYTHON_ENABLE_OPENTELEMETRY: 'true'
       CONNECTOR_SERVICE_PUBLIC_URL: 'https://${host}'
-      CONNECTOR_STORE: '@Microsoft.KeyVault(SecretUri=${storeSecretUri})'
+      CONNECTOR_STORE: storeAddress
       CONNECTOR_SERVICE_SECRET: '@Microsoft.KeyVault(SecretUri=${serviceSecretUri})'
       OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
       WEBSITE_AUTH_AAD_ALLOWED_TENANTS: tenant().tenantId

@@ -51,9 +51,10 @@ param platformSignIn bool = false
 @description('Signs status addresses and seals what callers entrust. Only at the first deployment; later it is kept.')
 param serviceSecret string = ''
 
-@secure()
-@description('The password of the store, kept in the key vault only. Only at the first deployment; later it is kept.')
-param storePassword string = ''
+@minValue(1)
+@maxValue(100)
+@description('Instances at the most. The store has connections for four times as many; a function app has 40 at the least.')
+param maxInstances int = hosting == 'containerApp' ? 4 : 40
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: '${name}-identity'
@@ -107,8 +108,9 @@ module store 'store.bicep' = {
     name: name
     location: location
     identityPrincipalId: identity.properties.principalId
+    identityName: identity.name
+    maxInstances: maxInstances
     serviceSecret: serviceSecret
-    storePassword: storePassword
   }
 }
 
@@ -147,7 +149,8 @@ module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
     registry: registry
     host: host
     settings: settings
-    storeSecretUri: store.outputs.storeSecretUri
+    storeAddress: store.outputs.storeAddress
+    maxInstances: maxInstances
     serviceSecretUri: store.outputs.serviceSecretUri
     actionGroupId: watch.outputs.actionGroupId
     apiClientId: entra.outputs.apiClientId
@@ -168,7 +171,8 @@ module functionApp 'function_app.bicep' = if (hosting == 'functions') {
     site: site
     host: host
     settings: settings
-    storeSecretUri: store.outputs.storeSecretUri
+    storeAddress: store.outputs.storeAddress
+    maxInstances: maxInstances
     serviceSecretUri: store.outputs.serviceSecretUri
     insightsName: watch.outputs.insightsName
     actionGroupId: watch.outputs.actionGroupId

@@ -1,16 +1,17 @@
-// The store (PostgreSQL) and the key vault with the two secrets that the endpoint itself has.
+// The store (PostgreSQL), which knows the managed identity alone and no password, and the key vault with the endpoint's secret.
 param name string
 param location string
 param identityPrincipalId string
+param identityName string
+param maxInstances int
 
 @secure()
 param serviceSecret string
 
-@secure()
-param storePassword string
-
 var readSecrets = '4633458b-17de-408a-b874-0445c86b69e6' // Key Vault Secrets User
-var administrator = 'connector'
+// An instance holds one connection and opens another to read what is long; while a deployment goes on there are twice as many.
+var connections = 4 * maxInstances
+var size = connections <= 35 ? 'Standard_B1ms' : 'Standard_B2s' // of these 35 and 414 connections are for users
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: take('${name}-${uniqueString(resourceGroup().id)}', 24)
@@ -41,13 +42,16 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   name: '${name}-${uniqueString(resourceGroup().id)}'
   location: location
   sku: {
-    name: 'Standard_B1ms'
+    name: size
     tier: 'Burstable'
   }
   properties: {
     version: '16'
-    administratorLogin: administrator
-    administratorLoginPassword: empty(storePassword) ? null : storePassword // null keeps what is set
+    authConfig: {
+      activeDirectoryAuth: 'Enabled'
+      passwordAuth: 'Disabled'
+      tenantId: tenant().tenantId
+    }
     storage: {
       storageSizeGB: 32
     }
@@ -72,16 +76,18 @@ resource fromAzure 'Microsoft.DBforPostgreSQL/flexibleServers/firewallRules@2024
   }
 }
 
-// A deployment without the two parameters keeps both secrets as they are.
-resource storeAddress 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(storePassword)) {
-  parent: vault
-  name: 'store'
+resource identityAsAdministrator 'Microsoft.DBforPostgreSQL/flexibleServers/administrators@2024-08-01' = {
+  parent: server
+  name: identityPrincipalId
   properties: {
-    value: 'postgresql://${administrator}:${uriComponent(storePassword)}@${server.properties.fullyQualifiedDomainName}/connector?sslmode=require'
+    principalType: 'ServicePrincipal'
+    principalName: identityName
+    tenantId: tenant().tenantId
   }
   dependsOn: [database]
 }
 
+// A deployment without the parameter keeps the secret as it is.
 resource sealing 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(serviceSecret)) {
   parent: vault
   name: 'service'
@@ -90,5 +96,5 @@ resource sealing 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = if (!empty(ser
   }
 }
 
-output storeSecretUri string = '${vault.properties.vaultUri}secrets/store'
+output storeAddress string = 'postgresql://${uriComponent(identityName)}@${server.properties.fullyQualifiedDomainName}/connector?sslmode=require'
 output serviceSecretUri string = '${vault.properties.vaultUri}secrets/service'
