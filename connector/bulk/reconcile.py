@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from itertools import islice
+from typing import Protocol
 from uuid import UUID
 
+from connector.bulk.activity_comparison import ActivityComparison, ActivityReader, same_amount
 from connector.closing import reasons
-from connector.closing.intent import Intent, Outcome
+from connector.closing.intent import Intent, Outcome, RevenueSource
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.orders import revenue_of
 from connector.closing.organization import Organization
@@ -43,17 +44,22 @@ class Mismatch:
         return {"row": self.row, "opportunity_id": str(self.opportunity_id), "problem": self.problem}
 
 
+class ActivityOrganization(Organization, ActivityReader, Protocol):
+    """An organization in which everything that was asked can be read back."""
+
+
 @dataclass(slots=True)
 class Reconciliation:
     """The comparison of a job with the organization; `checked`, `later` and `unread` count while it goes on.
 
     Rows that a later job left otherwise are counted as `later`: they are compared with that job. `unread` counts what
-    was asked of rows but stands in close activities, which are not read, by the name of its column.
+    was asked of rows and could not be compared, by the name of its column: it cannot be read, or the opportunity was
+    closed before the job came.
     """
 
     ledger: Ledger
     job: Job
-    organization: Organization
+    organization: ActivityOrganization
     checked: int = 0
     later: int = 0
     unread: Counter[str] = field(default_factory=Counter)
@@ -63,10 +69,14 @@ class Reconciliation:
         metadata = self.organization.metadata()
         records = self._last_words(self.ledger.records(self.job.name, DONE))
         while chunk := list(islice(records, CHUNK)):
-            seen = self.organization.observe([record.opportunity_id for record in chunk])
+            orders = any(isinstance(record.intent, Intent) and _needs_orders(record.intent) for record in chunk)
+            seen = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
+            activities = ActivityComparison(self.organization, self.unread)
+            said = activities.problems([record for record in chunk if _stands_closed(record, seen)])
             for record in chunk:
                 self.checked += 1
-                for problem in self._problems(record, seen.get(record.opportunity_id), metadata):
+                problems = self._problems(record, seen.get(record.opportunity_id), metadata)
+                for problem in (*problems, *said.get(record.row, ())):
                     yield Mismatch(record.row, record.opportunity_id, problem)
 
     def _last_words(self, records: Iterable[Record]) -> Iterator[Record]:
@@ -85,16 +95,21 @@ class Reconciliation:
         if snapshot is None:
             yield "The opportunity is not there any more."
         elif record.status in _CLOSED and isinstance(record.intent, Intent):
-            self.unread.update(_unread(record.intent))
             yield from _of_closed(record.intent, snapshot, metadata)
         elif snapshot.opportunity.state is not OpportunityState.OPEN:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
 
-def _unread(intent: Intent) -> list[str]:
-    values = {"subject": intent.subject, "description": intent.description, "competitor": intent.competitor_id}
-    columns: Mapping[str, object] = {**intent.opportunity_columns, **intent.quote_columns}
-    return [name for name, value in (values | dict(columns)).items() if value is not None]
+def _needs_orders(intent: Intent) -> bool:
+    return intent.order or intent.actual_revenue is RevenueSource.ORDER
+
+
+def _stands_closed(record: Record, seen: Mapping[UUID, Snapshot]) -> bool:
+    """Return whether a row stands as its job left it: else its activities say nothing."""
+    snapshot = seen.get(record.opportunity_id)
+    if snapshot is None or record.status not in _CLOSED or not isinstance(record.intent, Intent):
+        return False
+    return snapshot.opportunity.state is _STATES[record.intent.outcome]
 
 
 def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
@@ -136,11 +151,3 @@ def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
         other = sum(quote.state is QuoteState.CLOSED and quote.status != status for quote in quotes)
         if other:
             yield f"{other} of its {len(quotes)} quotes are closed with another status reason than {status}."
-
-
-def same_amount(amount: Decimal, read: Decimal | None) -> bool:
-    """Return whether an amount is the one asked for, at the precision that came back."""
-    if read is None:
-        return False
-    unit = Decimal(1).scaleb(min(0, int(read.as_tuple().exponent)))
-    return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))

@@ -11,6 +11,7 @@ from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Query
 from connector.closing.record_keys import RecordKey, RecordMatch
+from connector.dataverse.activity_values import read_activity_values, read_user_ids
 from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.observation import Observation
@@ -60,6 +61,8 @@ class DataverseOrganization:
         self._search = Search(handler, endpoint, clock)
         self._lookup = RecordLookup(handler, endpoint)
         self._batch_size = batch_size
+        self._handler = handler
+        self._endpoint = endpoint
 
     @property
     def atomic(self) -> bool:
@@ -86,6 +89,16 @@ class DataverseOrganization:
         return self._observation.snapshots(
             list(dict.fromkeys(ids)), work_based=work_based, activities=activities, orders=orders
         )
+
+    def activity_values(
+        self, table: str, ids: Sequence[UUID], columns: Sequence[str]
+    ) -> Mapping[UUID, Mapping[str, object]]:
+        """Return columns of close activities, by id; those that are not there are absent. Raises ConnectorError."""
+        return read_activity_values(self._handler, self._endpoint, table, ids, columns)
+
+    def user_ids(self, object_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """Return the users who have these Entra object ids. Raises ConnectorError."""
+        return read_user_ids(self._handler, self._endpoint, object_ids)
 
     def find(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means, page by page; raises InputError, ConnectorError."""

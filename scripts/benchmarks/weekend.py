@@ -2,7 +2,7 @@
 
 Everything is the connector's own and the emulator's; only the network is left out, and the time, which passes when
 somebody waits. Each shift is a process of its own (`python -m scripts.benchmarks.weekend FOLDER`), so that the kill is
-one. What runs side by side takes no time here: the rate is the operator's and the limits', never the machine's.
+one. Threads that wait at the same time each move the clock, so nothing is said about speed.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 
 JOB = "weekend"
+GRACE = timedelta(seconds=30)
+"""What is in flight when its hours end is finished."""
 _ROW = re.compile(r"<tr><td>(\w+)</td><td>[^<]*</td><td[^>]*>([\d,]+)</td><td[^>]*>([\d,.]+)</td>")
 
 
@@ -68,7 +71,8 @@ def _hours(ledger: Ledger) -> Mapping[str, object]:
     for record in ledger.records(JOB):
         if record.ended is not None:
             days[f"{record.ended:%a}"] = days.get(f"{record.ended:%a}", 0) + 1
-            outside += not any(window.is_open(record.ended) for window in windows)
+            moments = (record.ended, record.ended - GRACE)
+            outside += not any(window.is_open(moment) for window in windows for moment in moments)
     return {**days, "outside": outside}
 
 

@@ -181,7 +181,7 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
             click.echo(f"{rows(later)} left by other jobs since: reconcile those.")
         if unread:
             names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
-            click.echo(f"Not compared, since it stands in close activities: {names}.")
+            click.echo(f"Not compared, since it cannot be read or was closed before: {names}.")
     return ExitCode.FAILED if mismatches else ExitCode.DONE
 
 
