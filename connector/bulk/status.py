@@ -140,6 +140,7 @@ def pace_data(name: str, pace: PacerStatus) -> dict[str, object]:
         "in_flight": pace.in_flight,
         "most_in_flight": pace.most_in_flight,
         "servers": pace.servers,
+        "seconds_per_row": round(pace.seconds_per_part, 3),
         "requests": pace.requests,
         "refused": pace.refused,
     }

@@ -23,6 +23,7 @@ from connector.cli.bulk.job_views import (
 )
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
+from connector.cli.bulk.rehearse import rehearse
 from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
@@ -42,7 +43,7 @@ from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
-@click.group(cls=CommandGroup)
+@click.group(cls=CommandGroup, commands=[rehearse])
 def bulk() -> None:
     """Close many opportunities, of a file or a query: durable, paced, resumable.
 

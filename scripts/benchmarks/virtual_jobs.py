@@ -6,15 +6,12 @@ governor in order, the limits, workers and refusals are the emulator's own. Clie
 
 from __future__ import annotations
 
-import heapq
 import random
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,15 +36,16 @@ from connector.closing.model import (
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.dataverse.answers import error_from
-from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.permits import Feedback, PacingStatus, Permit, Wait
+from connector.dataverse.pacing.permits import Feedback, Permit, Wait
 from connector.emulator.limits.faults import PLUGIN_LIMIT
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
 from connector.handler import Response
 from connector.ledger.jobs import ItemStatus, Row
 from connector.ledger.store import open_ledger
+from connector.rehearsal.virtual_lane import VirtualGate
+from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 from scripts.benchmarks.governor_jobs import least_seconds
 from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
 from scripts.benchmarks.scenarios import drawn
@@ -65,61 +63,12 @@ LOOKS = 4000
 """Looks at what is told in the least time of a job, but not more than fifty a second."""
 SHORTEST_LOOK = 0.02
 MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made there
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 _TIMED_OUT = Response(400, (), b'{"error": {"code": "0x80044172", "message": "The operation has timed-out."}}')
 """What the emulator answers for a plug-in that is cut off."""
 _REASONS = OrganizationMetadata(
     tuple(StatusReason(value, state, default=True, labels=()) for value, state in ((1, 0), (3, 1), (4, 2))),
     tuple(StatusReason(value, state, default=True, labels=()) for value, state in ((1, 0), (2, 1), (4, 2), (5, 3))),
 )
-
-
-class VirtualTime:
-    """A clock on which what is to happen later happens while somebody waits. For one thread."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._order = 0
-        self._events: list[tuple[float, int, Callable[[], object]]] = []
-
-    def now(self) -> datetime:
-        """Return the time of day."""
-        return _START + timedelta(seconds=self._now)
-
-    def monotonic(self) -> float:
-        """Return the seconds since the start."""
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass, with all that happens in them."""
-        self.pass_until(self._now + seconds, threading.Event())
-
-    def at(self, when: float, event: Callable[[], object]) -> None:
-        """Let something happen later."""
-        self._order += 1
-        heapq.heappush(self._events, (when, self._order, event))
-
-    def pass_until(self, end: float, stop: threading.Event) -> None:
-        """Let time pass until `end`, or until `stop` is set by what happens."""
-        while not stop.is_set() and self._events and self._events[0][0] <= end:
-            self._now, _, event = heapq.heappop(self._events)
-            event()
-        if not stop.is_set():
-            self._now = max(self._now, end)
-
-
-class Wake(threading.Event):
-    """An event whose waiting lets virtual time pass."""
-
-    def __init__(self, time: VirtualTime) -> None:
-        super().__init__()
-        self._time = time
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it, `timeout` seconds at most."""
-        assert timeout is not None
-        self._time.pass_until(self._time.monotonic() + timeout, self)
-        return self.is_set()
 
 
 class SimulatedOrganization:
@@ -170,40 +119,6 @@ def _snapshot(key: UUID, *, closed: bool) -> Snapshot:
         for which in (1, 2)
     ]
     return Snapshot(Opportunity(key, "Opportunity", state, status, f"W/{closed:d}"), tuple(quotes))
-
-
-class VirtualGate:
-    """The governor of the one user, as a run sees it."""
-
-    def __init__(self, time: VirtualTime, governor: Governor) -> None:
-        self._time = time
-        self._governor = governor
-
-    def parts(self) -> int:
-        """Return how many opportunities one batch should carry."""
-        return self._governor.parts(WRITES)
-
-    def pace(self) -> PacingStatus:
-        """Return what it is doing."""
-        return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))
-
-    def expect(self, parts: float) -> None:
-        """Take in how many opportunities are still to be sent."""
-        self._governor.expect(WRITES, parts, self._governor.parts(WRITES))
-
-    def carried_over(self) -> Mapping[str, object]:
-        """Return what is known of the limits."""
-        return self._governor.carried_over(self._time.monotonic()).data()
-
-    def begin_with(self, carried_over: Mapping[str, object], age: float) -> None:
-        """Begin with what another has left."""
-        limits = CarriedOverLimits.read(carried_over)
-        assert limits is not None
-        self._governor.begin_with(self._time.monotonic(), limits, age)
-
-    def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
-        """Return how long so much work takes."""
-        return self._governor.seconds_for(self._time.monotonic(), requests, seconds, fastest)
 
 
 @dataclass(slots=True)
@@ -362,7 +277,7 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
         client = _Client(organization, VirtualGate(time, network.governor))
         run = Run(
             ledger, ledger.job(JOB), [client], time, watch,
-            threads=network, wake=Wake(time),
+            threads=network, wake=VirtualWake(time),
         )  # fmt: skip
         look()
         run.work("here")

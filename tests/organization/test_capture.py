@@ -139,7 +139,7 @@ def test_a_lesser_caller_is_shown_no_flow_and_the_empty_answer_is_not_none() -> 
 def test_definitions_that_may_not_be_read_are_refused_not_empty() -> None:
     lesser = Asked()
     lesser.embedded.emulator.control.set_switches({"definitions_privilege": "prvReadEntity"})
-    lesser.limit_user(role="Opportunity Closer")
+    lesser.limit_user(role="Opportunity Closer", without=["prvReadEntity"])
     capture = lesser.capture()
     assert {section(capture, name).read for name in DEFINITIONS} == {Coverage.REFUSED}
     assert "prvReadEntity" in capture.columns.why

@@ -249,7 +249,7 @@ def test_a_twin_of_a_capture_that_saw_little_says_what_it_does_not_know() -> Non
     lesser = Asked()
     lesser.has_logic()
     lesser.embedded.emulator.control.set_switches({"definitions_privilege": "prvReadEntity"})
-    lesser.limit_user(role="Opportunity Closer")
+    lesser.limit_user(role="Opportunity Closer", without=["prvReadEntity"])
     capture = lesser.capture()
     twin = twin_of(capture)
     assert [each.line() for each in differences(capture, twin.capture())] == []

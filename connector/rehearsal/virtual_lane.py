@@ -1,0 +1,167 @@
+"""The way of one user to a modelled organization: the governor of a real run, the emulator's limits, no network."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from connector.closing.model import Plan
+from connector.dataverse.pacing.carried_over import CarriedOverLimits
+from connector.dataverse.pacing.gate import WRITES
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.pacing.permits import Facet, Feedback, PacingStatus, Permit, Wait
+from connector.emulator.limits.protection import Admission, Protection, Throttle
+from connector.rehearsal.virtual_time import VirtualTime
+
+TRANSPORT = 0.04
+"""Seconds there and back."""
+READ_SECONDS = 0.15
+"""Seconds of work of a batch of reads."""
+_NUMBER = re.compile(r"limit of ([\d,]+)")
+
+
+class VirtualGate:
+    """The governor of one user, as a run sees it."""
+
+    def __init__(self, time: VirtualTime, governor: Governor) -> None:
+        self._time = time
+        self._governor = governor
+
+    def parts(self) -> int:
+        """Return how many opportunities one batch should carry."""
+        return self._governor.parts(WRITES)
+
+    def pace(self) -> PacingStatus:
+        """Return what it is doing."""
+        return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))
+
+    def expect(self, parts: float) -> None:
+        """Take in how many opportunities are still to be sent."""
+        self._governor.expect(WRITES, parts, self._governor.parts(WRITES))
+
+    def carried_over(self) -> Mapping[str, object]:
+        """Return what is known of the limits."""
+        return self._governor.carried_over(self._time.monotonic()).data()
+
+    def begin_with(self, carried_over: Mapping[str, object], age: float) -> None:
+        """Begin with what another has left."""
+        limits = CarriedOverLimits.read(carried_over)
+        assert limits is not None
+        self._governor.begin_with(self._time.monotonic(), limits, age)
+
+    def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
+        """Return how long so much work takes."""
+        return self._governor.seconds_for(self._time.monotonic(), requests, seconds, fastest)
+
+
+@dataclass(slots=True)
+class _Request:
+    """Work of the pipeline on its way: what it does in the end, and the seconds of work it takes there."""
+
+    work: Callable[[], object]
+    kind: str
+    parts: int
+    seconds: float
+    future: Future[Any] = field(default_factory=Future)
+
+
+class VirtualLane:
+    """Carries one user's requests to the organization and back, each when the governor lets it go."""
+
+    def __init__(self, user: str, time: VirtualTime, protection: Protection, seed: int) -> None:
+        self.user = user
+        self.governor = Governor(time.monotonic(), connections=float("inf"), chance=random.Random(f"{seed}:{user}"))
+        self.requests = self.refused = 0
+        self._time = time
+        self._protection = protection
+        self._waiting: deque[_Request] = deque()
+        self._asking_at = float("inf")
+
+    def send(self, work: Callable[[], object], kind: str, parts: int, seconds: float) -> Future[Any]:
+        """Take work that the organization does in so many seconds."""
+        request = _Request(work, kind, parts, seconds)
+        self._waiting.append(request)
+        self._time.at(self._time.monotonic(), self._ask)
+        return request.future
+
+    def _ask(self) -> None:
+        """Send as many requests as the governor lets through, and ask again when it says."""
+        now = self._time.monotonic()
+        while self._waiting:
+            leave = self.governor.ask(now, self._waiting[0].kind, self._waiting[0].parts)
+            if isinstance(leave, Wait):
+                if leave.until < self._asking_at or self._asking_at <= now:
+                    self._asking_at = leave.until
+                    if leave.until < float("inf"):
+                        self._time.at(leave.until, self._ask)
+                return
+            self.requests += 1
+            self._time.at(now + TRANSPORT / 2, partial(self._arrive, self._waiting.popleft(), leave))
+
+    def _arrive(self, request: _Request, permit: Permit) -> None:
+        now = self._time.monotonic()
+        server = self._protection.route(permit.server or None)
+        verdict = self._protection.arrive(self.user, server, now, seconds=request.seconds)
+        if isinstance(verdict, Throttle):
+            self._time.at(now + TRANSPORT / 2, partial(self._throttled, request, permit, verdict))
+        else:
+            self._time.at(verdict.ends, partial(self._leave, request, permit, verdict))
+
+    def _throttled(self, request: _Request, permit: Permit, throttle: Throttle) -> None:
+        self.refused += 1
+        self._waiting.appendleft(request)
+        match = _NUMBER.search(throttle.message)
+        number = float(match[1].replace(",", "")) if match else None
+        thousandths = number is not None and throttle.facet == "time"
+        feedback = Feedback(
+            server=self._protection.cookie(throttle.server),
+            facet=Facet(throttle.facet),
+            retry_after=throttle.retry_after,
+            number=number / 1000 if number is not None and thousandths else number,
+        )
+        self._settle(permit, feedback)
+
+    def _leave(self, request: _Request, permit: Permit, admission: Admission) -> None:
+        now = self._time.monotonic()
+        self._protection.leave(admission, now)
+        left = self._protection.remaining(self.user, admission.server, now)
+        cookie = self._protection.cookie(admission.server)
+        feedback = Feedback(server=cookie, requests_left=left.requests, seconds_left=left.seconds)
+        self._time.at(now + TRANSPORT / 2, partial(self._answered, request, permit, feedback, request.work()))
+
+    def _answered(self, request: _Request, permit: Permit, feedback: Feedback, result: object) -> None:
+        self._settle(permit, feedback)
+        request.future.set_result(result)
+        self._ask()
+
+    def _settle(self, permit: Permit, feedback: Feedback) -> None:
+        self.governor.settle(self._time.monotonic(), permit, feedback)
+        self._ask()
+
+
+class VirtualNetwork(Executor):
+    """Gives the pipeline's work to the lane of the user that it is done as: `lanes` by their organizations' ids."""
+
+    def __init__(self, lanes: Mapping[int, VirtualLane], seconds_of: Callable[[Plan], float]) -> None:
+        self._lanes = lanes
+        self._seconds_of = seconds_of
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Take work of the pipeline: a look at a group of rows, or the plans of a batch."""
+        assert isinstance(work, partial)
+        assert not arguments
+        assert not named
+        performer = getattr(work.func, "__self__", None)
+        if getattr(work.func, "__name__", "") == "perform" and id(performer) in self._lanes:
+            (plans,) = work.args
+            seconds = sum(self._seconds_of(plan) for plan in plans)
+            return self._lanes[id(performer)].send(work, WRITES, len(plans), seconds)
+        organization = next((value for value in work.args if id(value) in self._lanes), None)
+        lane = self._lanes[id(organization)] if organization is not None else next(iter(self._lanes.values()))
+        return lane.send(work, "batch of reads", 2, READ_SECONDS)

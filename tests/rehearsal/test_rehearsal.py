@@ -1,0 +1,163 @@
+"""Rehearsals: every row done in the model, as long as the limits demand, and a pilot makes them right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from connector.clock import SystemClock
+from connector.closing.model import Intent, Outcome
+from connector.emulator.embedded import open_embedded
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.errors import InputError
+from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
+from connector.rehearsal import rehearsal
+from connector.rehearsal.rehearsal import CASES, Learned, rehearse
+from connector.rehearsal.rehearsal_model import RowShape, plan_summary, planned_shapes
+from scripts.benchmarks.jobs import Cell
+from scripts.benchmarks.virtual_jobs import play_virtually
+from tests.cli.desk import Desk
+from tests.organization.asked import KEYS
+from tests.organization.captures import capture_of, plain
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    return capture_of("flows_on_close", plain())
+
+
+def rows(count: int, outcome: Outcome = Outcome.LOST) -> list[RowShape]:
+    return [RowShape(Intent(UUID(int=10**30 + number), outcome), number % 2, 1) for number in range(count)]
+
+
+def test_the_whole_job_is_done_and_takes_as_long_as_the_limits_demand(capture: Capture) -> None:
+    (case,) = rehearse(rows(260), capture, learned=Learned(10.0, 1))
+    assert case.curve[-1][1] == 260
+    least = (260 * 10.0 - 1200) / 1200 * 300  # 1,200 seconds of execution at once, then as many each five minutes
+    assert least * 0.9 <= case.seconds <= least + 360  # the last five minutes are begun and not filled
+    assert case.binding == "time"
+    assert (case.servers, case.throttled) == (1, 0)
+
+
+def test_more_users_and_more_servers_take_less(capture: Capture) -> None:
+    alone, together, wide = (
+        rehearse(rows(180), capture, users=users, learned=Learned(10.0, servers))[0].seconds
+        for users, servers in ((1, 1), (2, 1), (1, 3))
+    )
+    assert together < alone
+    assert wide < alone
+
+
+def test_what_a_pilot_showed_makes_the_rehearsal_right(capture: Capture) -> None:
+    job = play_virtually(Cell(190, 1, seconds=10.0), seed=3)
+    (case,) = rehearse(rows(190), capture, learned=Learned(10.0, 1))
+    assert case.seconds == pytest.approx(job.took, rel=0.05)
+
+
+def test_without_a_pilot_it_tells_a_range(capture: Capture) -> None:
+    cases = rehearse(rows(100), capture)
+    assert [case.name for case in cases] == list(CASES)
+    assert cases[0].seconds < cases[1].seconds < cases[2].seconds
+    assert cases[1].seconds_per_row == pytest.approx(0.5 * (0.35 + 0.40) + 0.5 * (2 * 0.35 + 0.15 + 0.40), rel=0.01)
+
+
+def test_own_steps_take_their_mean_time_unless_they_are_left_out(capture: Capture) -> None:
+    steps = [row.model_copy(update={"message": "Lose", "stage": 40}) for row in capture.steps.rows]
+    times = [TimeFact(plug_in=steps[0].plug_in, average_ms=1500.0, executions=1, failure_percent=0)]
+    slow = capture.model_copy(update={"steps": sorted_section(steps), "times": sorted_section(times)})
+    usual = rehearse(rows(50), capture)[1].seconds_per_row
+    assert rehearse(rows(50), slow)[1].seconds_per_row == pytest.approx(usual + 1.5, rel=0.01)
+    assert rehearse(rows(50), slow, bypass=("sync",))[1].seconds_per_row == pytest.approx(usual, rel=0.01)
+
+
+def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rehearse(rows(450), capture, learned=Learned(20.0, 1))[0]
+    monkeypatch.setattr(rehearsal, "MOST_PLAYED", 225)
+    part = rehearse(rows(450), capture, learned=Learned(20.0, 1))[0]
+    assert part.seconds == pytest.approx(whole.seconds, rel=0.2)
+    assert part.curve[-1][1] == whole.curve[-1][1] == 450
+
+
+def test_a_plan_with_nothing_to_close_and_a_capture_without_reasons_are_refused(capture: Capture) -> None:
+    with pytest.raises(InputError, match="nothing to rehearse"):
+        rehearse([], capture)
+    blind = capture.model_copy(
+        update={
+            "reasons": capture.reasons.model_copy(update={"rows": (), "read": Coverage.REFUSED, "why": "Not allowed."})
+        }
+    )
+    with pytest.raises(InputError, match="no status reasons of opportunity: Not allowed"):
+        rehearse(rows(1), blind)
+
+
+def test_a_plan_that_breaks_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.plan.jsonl"
+    path.write_text('{"plan": 1}\n{"row"', encoding="utf-8")
+    with pytest.raises(InputError, match="line 2"):
+        list(planned_shapes(path))
+    with pytest.raises(InputError, match="breaks off"):
+        plan_summary(path)
+
+
+# --- at a terminal ---
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    file = tmp_path / "organization.db"
+    open_embedded(file, SystemClock(), EmulatorOptions(seeded=40), KEYS).close()
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("CONNECTOR_STORE", str(tmp_path / "jobs.db"))
+    return Desk(file, capsys, monkeypatch)
+
+
+def test_a_plan_is_rehearsed_and_what_is_not_known_comes_first(desk: Desk) -> None:
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    plan = ("bulk", "plan", "--where", "statecode eq 0", "--lost", "--out", "all.plan.jsonl")
+    planned = desk.run(*plan, "--json").data["planned"]
+    before = desk.rows()
+    said = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json")
+    assert said.code == 0
+    assert said.out.startswith("Rehearsed against a model, not in the organization.")
+    assert said.out.index("How many web servers") < said.out.index("likely")
+    data = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json", "--users", "2", "--json").data
+    assert (data["rehearsed"], data["rows"], data["users"]) == ("against a model", planned, 2)
+    assert all(case["curve"][-1][1] == planned for case in data["cases"])
+    assert desk.rows() == before
+
+
+def test_a_pilot_teaches_work_per_row(desk: Desk) -> None:
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    key = desk.opportunity(drafts=0, actives=1)
+    Path("rows.csv").write_text(f"opportunityid,outcome\n{key},lost\n", encoding="utf-8")
+    plan = desk.run("bulk", "plan", "--where", "statecode eq 0", "--lost", "--out", "all.plan.jsonl", "--json")
+    assert plan.data["planned"] > 1
+    rehearsal_command = ("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json", "--learn", "rows")
+    said = desk.run(*rehearsal_command)
+    assert said.code != 0
+    assert "rows" in said.err
+    assert desk.run("bulk", "run", "rows.csv", "--yes").code == 0
+    said = desk.run(*rehearsal_command, "--json")
+    assert said.code == 0, said.err
+    (case,) = said.data["cases"]
+    assert case["seconds_per_row"] > 0
+    assert not any("web servers" in sentence for sentence in said.data["not_known"])
+
+
+def test_bad_files_are_a_sentence(desk: Desk) -> None:
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    Path("no.plan.jsonl").write_text("{}\n", encoding="utf-8")
+    said = desk.run("bulk", "rehearse", "no.plan.jsonl", "--like", "capture.json")
+    assert (said.code, "another version" in said.err) == (2, True)
+    shutil.copy("capture.json", "cut.json")
+    Path("cut.json").write_text(Path("cut.json").read_text(encoding="utf-8")[:900], encoding="utf-8")
+    assert json.loads(Path("capture.json").read_text(encoding="utf-8"))["capture"] == 1
+    assert "cut off" in desk.run("bulk", "rehearse", "no.plan.jsonl", "--like", "cut.json").err or said.err
