@@ -69,7 +69,7 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_250),
+    ("closing",): (3_100, 4_260),
     ("ledger",): (3_350, 3_400),
     ("dataverse",): (5_000, 6_500),
     ("bulk",): (5_000, 6_200),

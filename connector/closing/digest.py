@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC
 from decimal import Decimal
 from uuid import UUID
 
-from connector.closing.model import ColumnValue, Plan, Step
+from connector.closing.model import ColumnValue, Plan, Snapshot, Step
 
 _HEX_DIGITS = 16
 _STEPS = "steps:"
@@ -57,6 +58,21 @@ def _around(bypass: str, as_user: UUID | None) -> tuple[str, ...]:
 def in_words(plan: Plan) -> str:
     """Return the steps of a plan for people, in brackets."""
     return f" ({', '.join(step.label for step in plan.steps)})" if plan.steps else " (nothing is left to do)"
+
+
+def last_change(snapshot: Snapshot | None) -> str:
+    """Say which of the records was changed last, when and by which user; empty where that is not known."""
+    if snapshot is None:
+        return ""
+    quotes = [(quote.modified_on, f"quote {quote.number}", quote.modified_by) for quote in snapshot.quotes]
+    opportunity = snapshot.opportunity
+    changes = [(opportunity.modified_on, "the opportunity", opportunity.modified_by), *quotes]
+    known = [(moment, what, user) for moment, what, user in changes if moment is not None]
+    if not known:
+        return ""
+    moment, what, user = max(known, key=lambda change: change[0])
+    by = f" by user {user}" if user else ""
+    return f" Changed last: {what}, at {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{by}."
 
 
 def plan_data(plan: Plan) -> dict[str, object]:

@@ -138,6 +138,8 @@ class Opportunity:
     customer_id: UUID | None = None
     currency_id: UUID | None = None
     work_based: bool = False
+    modified_on: datetime | None = None
+    modified_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,8 @@ class Quote:
     revision: int = 0
     total: Decimal | None = None
     currency_id: UUID | None = None
+    modified_on: datetime | None = None
+    modified_by: UUID | None = None
 
     @property
     def is_open(self) -> bool:

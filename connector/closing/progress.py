@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from connector.closing.digest import digests, in_words, make_plan
+from connector.closing.digest import digests, in_words, last_change, make_plan
 from connector.closing.failure_context import in_context
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
@@ -298,7 +298,8 @@ class Progress:
         return Refusal(
             plan.opportunity_id,
             "plan_changed",
-            f"What must be done is no longer plan {self.if_plan}: it is {plan.digest}{in_words(plan)}. Review it.",
+            f"What must be done is no longer plan {self.if_plan}: it is {plan.digest}{in_words(plan)}."
+            f"{last_change(self.now)} Review it.",
         )
 
     def _may_still_change(self) -> bool:

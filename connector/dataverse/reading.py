@@ -44,6 +44,8 @@ def opportunity_of(row: Row) -> Opportunity:
         customer_id=None if customer is None else UUID(customer),
         currency_id=None if currency is None else UUID(currency),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
+        modified_on=_moment(row.get("modifiedon")),
+        modified_by=_id(row.get("_modifiedby_value")),
     )
 
 
@@ -60,7 +62,13 @@ def quote_of(row: Row) -> Quote:
         revision=_integer(row.get("revisionnumber") or 0),
         total=money_of(row.get("totalamount")),
         currency_id=_id(row.get("_transactioncurrencyid_value")),
+        modified_on=_moment(row.get("modifiedon")),
+        modified_by=_id(row.get("_modifiedby_value")),
     )
+
+
+def _moment(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def order_of(row: Row) -> QuoteOrder:

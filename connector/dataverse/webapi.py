@@ -40,11 +40,11 @@ _BASE = {
 }
 OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
-    "_transactioncurrencyid_value"
+    "_transactioncurrencyid_value,modifiedon,_modifiedby_value"
 )
 QUOTE_COLUMNS = (
     "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,totalamount,_opportunityid_value,"
-    "_transactioncurrencyid_value"
+    "_transactioncurrencyid_value,modifiedon,_modifiedby_value"
 )
 _WORK_BASED = ",msdyn_ordertype"
 _BYPASSED = {"sync": "CustomSync", "async": "CustomAsync"}

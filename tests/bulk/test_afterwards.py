@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -247,6 +248,9 @@ def test_a_row_that_was_touched_goes_on_while_its_steps_are_the_same(office: Off
     assert strict.counts.reasons == {(ItemStatus.REFUSED, "plan_changed"): 1}
     (record,) = office.ledger.records("strict")
     assert "it is " in str(record.report)
+    assert re.search(
+        r"Changed last: .*, at 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC by user [0-9a-f-]{36}\.", str(record.report)
+    )
     assert office.run(office.ledger.create("planned", read_plan(file))).counts.of(ItemStatus.CLOSED) == 4
 
 
