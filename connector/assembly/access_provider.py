@@ -181,9 +181,7 @@ class AccessProvider:
         if not acts_as_user(caller, self._admission.access):
             return self._connection(caller).clients[0]
         if not caller.assertion:
-            raise SignInAgain(
-                "The user's sign-in is no longer at hand.", remedy="Send the same request again, signed in."
-            )
+            raise SignInAgain("The user's sign-in has expired.", remedy="Send the same request again, signed in.")
         with self._lock:
             who = (caller.tenant_id, caller.object_id)
             latest, client = self._users.get(who) or self._new_lane(caller)

@@ -79,7 +79,7 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> None:
     if there and not join:
         raise LedgerError(
             f"The job {name} is being worked on by {', '.join(there)}.",
-            remedy="Watch it with bulk status, or work beside it with --join.",
+            remedy="Watch it with bulk status, or work on it too with --join.",
         )
 
 
@@ -105,9 +105,8 @@ def finished_before(job: Job, counts: Counts) -> str:
     bad = counts.of(ItemStatus.FAILED) + counts.of(ItemStatus.REFUSED)
     again = f" To try the {rows(bad)} again: {command_line('bulk', 'retry', job.name, *refused)}." if bad else ""
     return (
-        f"The job {job.name} was finished at {job.finished:%Y-%m-%d %H:%M} UTC ({listed or 'no rows'}), and nothing is"
-        f" done again.{again} To do all its rows once more, where they were opened again since, give them a job name of"
-        " their own with --job."
+        f"The job {job.name} was finished at {job.finished:%Y-%m-%d %H:%M} UTC ({listed or 'no rows'}), so nothing is"
+        f" done.{again} To close its rows again, after they were reopened, give the job another name with --job."
     )
 
 

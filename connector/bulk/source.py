@@ -129,7 +129,7 @@ class Source:
         elif {name: job.options.get(name) for name in self.data()} != self.data():
             raise InputChanged(
                 f"The job {job.name!r} was made of another query than this; nothing was touched.",
-                remedy=f"Resume it without a query, or give this one a job name of its own (not {job.name!r}).",
+                remedy=f"Resume it without a query, or give this query another job name (not {job.name!r}).",
             )
 
     def _found(self, given: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:

@@ -45,7 +45,7 @@ from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 @click.group(cls=CommandGroup, commands=[rehearse])
 def bulk() -> None:
-    """Close many opportunities, of a file or a query: durable, paced, resumable.
+    """Close many opportunities, from a file or a query, as a job.
 
     A job has a name and a list of rows in the store (CONNECTOR_STORE). It can be stopped and killed at any moment:
     `resume` goes on where it was, and nothing is done twice.
@@ -86,7 +86,7 @@ def plan(
 )
 @source_options
 @click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
-@click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@click.option("--join", is_flag=True, help="Work on the job although other processes work on it.")
 @keep_going_option
 @yes_option
 @dry_run_option
@@ -144,7 +144,7 @@ def run(
 
 @bulk.command(epilog=examples("bulk resume june"))
 @job_argument()
-@click.option("--join", is_flag=True, help="Work beside others that are at this job already.")
+@click.option("--join", is_flag=True, help="Work on the job although other processes work on it.")
 @keep_going_option
 @yes_option
 @all_limit_options
@@ -185,7 +185,7 @@ def resume(
 @run_options
 @click.pass_context
 def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Change the limits of a job, also while it runs: all who work on it obey within seconds; `none` takes one away."""
+    """Change the limits of a job, also while it runs; all machines follow within seconds. `none` takes a limit away."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         job = ledger.whole(name)
@@ -222,7 +222,7 @@ def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
 @bulk.command(epilog=examples("bulk status", "bulk status june --json"))
 @job_argument(required=False)
-@click.option("--watch", is_flag=True, help="Go on showing it until it needs nobody any more, or Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep showing it until it ends, or until Ctrl-C.")
 @run_options
 def status(*, name: str | None, watch: bool, as_json: bool, env_file: Path | None) -> int:
     """Show where a job stands, or list the jobs."""
@@ -318,7 +318,7 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
 def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
     """Open again what a job closed, and only that.
 
-    It is done as a job of its own, NAME.undo, once the other is finished or cancelled.
+    It runs as a new job, NAME.undo. The job must be finished or cancelled.
     """
     from connector.bulk.job_rules import undo_name, undo_rows
 

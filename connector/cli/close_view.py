@@ -18,7 +18,11 @@ from connector.closing.step_words import COLUMNS, opportunity_words, step_rows
 
 
 def show_preview(
-    preview: Preview, metadata: OrganizationMetadata, stream: TextIO, around: ChangeContext | None = None
+    preview: Preview,
+    metadata: OrganizationMetadata,
+    stream: TextIO,
+    around: ChangeContext | None = None,
+    basis: str = "",
 ) -> None:
     """Write what would happen: what changes, a table of the steps and the plan's digest, or why nothing would."""
     name, verdict = _name(preview.snapshot), preview.verdict
@@ -44,6 +48,8 @@ def show_preview(
         say(f"The organization's own logic: {verdict.bypass}.", stream)
     if verdict.as_user:
         say(f"It is done in the name of the user {verdict.as_user} (Entra object id).", stream)
+    if basis:
+        say(f"The plan relies on this. {basis}.", stream)
     say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 

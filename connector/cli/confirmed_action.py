@@ -59,7 +59,10 @@ def require_a_way_to_agree(agreed: bool) -> None:
 def wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
-        say(f"Something is in the way; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.", sys.stderr)
+        say(
+            f"The organization is not ready; trying again in {seconds:.0f} s. Ctrl-C stops; run it again later.",
+            sys.stderr,
+        )
     SystemClock().sleep(seconds)
 
 
@@ -136,5 +139,5 @@ def _standing(organization: LookupOrganization, opportunity_id: UUID) -> str:
     try:
         snapshot = organization.observe([opportunity_id]).get(opportunity_id)
     except (ConnectorError, KeyboardInterrupt):
-        return "What stands could not be read."
+        return "The present state could not be read."
     return f"Now {standing(snapshot)}" if snapshot else "The opportunity is not there."

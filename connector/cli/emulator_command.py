@@ -38,16 +38,26 @@ _OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
     ("--opportunities", "N", click.IntRange(0), "How many open opportunities to make up."),
     ("--scenario", "NAME", None, "A situation to start from instead, such as project-operations or west-of-utc."),
     ("--customizations", "FILE", _READ, "Columns, keys and status reasons in JSON; see `connector docs emulator`."),
-    ("--like", "FILE", _READ, "Look like the organization of a capture; see `connector docs organization`."),
-    ("--stand-ins", "FILE", _WRITTEN, "What stands for each step of --like; written when it is not there."),
+    ("--like", "FILE", _READ, "Imitate the organization of a capture; see `connector docs organization`."),
+    (
+        "--stand-ins",
+        "FILE",
+        _WRITTEN,
+        "Which plug-in stands in for each step of --like; the file is made if it is missing.",
+    ),
     ("--volumes", None, None, "With --like: as many opportunities and quotes as the capture counted."),
-    ("--applications", "N", click.IntRange(1, 99), "How many can sign in; --env-file names the further identities."),
+    ("--applications", "N", click.IntRange(1, 99), "How many applications can sign in; --env-file lists them."),
     ("--servers", "N", click.IntRange(1), "How many web servers to act as; each has limits of its own."),
-    ("--fault-plan", "FILE", _READ, "A JSON file that says what goes wrong when."),
+    ("--fault-plan", "FILE", _READ, "A JSON file with the faults to play."),
     ("--plugins", "FILE.py", _READ, "Python file with the organization's logic: plugin(context), flow(context)."),
-    ("--clock", None, click.Choice(["real", "virtual"]), "Whether time passes or only skips."),
-    ("--latency", None, click.Choice(["none", "model"]), "Answer at once, or as fast as Dataverse does."),
-    ("--seed", "N", click.INT, "Decides everything that is left to chance."),
+    (
+        "--clock",
+        None,
+        click.Choice(["real", "virtual"]),
+        "real: time passes. virtual: time moves only when it is moved.",
+    ),
+    ("--latency", None, click.Choice(["none", "model"]), "none: answer at once. model: take as long as Dataverse."),
+    ("--seed", "N", click.INT, "The seed of all random choices."),
     ("--journal", "N", click.IntRange(1), "How many of the latest requests the journal keeps."),
     ("--folder", "FOLDER", _FOLDER, "Where certificates and keys are kept; default: beside the database."),
 )
@@ -110,7 +120,7 @@ def _serve(options: ServeOptions, *, as_json: bool) -> None:
     except OrganizationError as error:
         raise SettingsError(str(error), remedy="Name another with --scenario.") from error
     except TwinRefused as error:
-        remedy = "Take the capture anew, or correct the file that --like or --stand-ins names."
+        remedy = "Make a new capture, or correct the file that --like or --stand-ins names."
         raise SettingsError(str(error), remedy=remedy) from error
     except LogicError as error:
         raise SettingsError(str(error), remedy="Correct the file that --plugins names.") from error

@@ -17,7 +17,7 @@ def help(context: click.Context, /, words: tuple[str, ...]) -> None:  # noqa: A0
     command, shown = parent.command, parent
     for word in words:
         if not isinstance(command, click.Group):
-            raise click.UsageError(f"'{shown.command_path}' has no commands of its own.")
+            raise click.UsageError(f"'{shown.command_path}' has no subcommands.")
         _, subcommand, _ = command.resolve_command(shown, [word])
         assert subcommand is not None
         command, shown = subcommand, click.Context(subcommand, info_name=word, parent=shown)

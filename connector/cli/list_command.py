@@ -26,7 +26,7 @@ _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "est
 @click.option("--owner", metavar="NAME", default="", help="The full name of the user that owns them.")
 @click.option("--where", metavar="FILTER", default="", help="An OData filter, as 'estimatedvalue lt 1000'.")
 @click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=30, help="At most so many; else 30.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=30, help="Show at most N. Default: 30.")
 @run_options
 def list(  # noqa: A001 - the command's name
     *, older_than: int | None, owner: str, where: str, view: str, limit: int, as_json: bool, env_file: Path | None
@@ -37,7 +37,7 @@ def list(  # noqa: A001 - the command's name
     options.
     """
     if view and (owner or where or older_than is not None):
-        raise click.UsageError("A view goes without --where, --owner and --older-than: it has conditions of its own.")
+        raise click.UsageError("A view has its own conditions: give it without --where, --owner and --older-than.")
     settings = read_settings(env_file)
     conditions = [f"({where})"] if where else []
     if owner:

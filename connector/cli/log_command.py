@@ -21,6 +21,7 @@ from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 SHOWN = 50
 """Entries of the table, unless somebody asks for more."""
 _COLUMNS = ("when", "what", "opportunity", "through", "by", "as")
+NOBODY = UUID(int=0)
 _PERIODS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -42,11 +43,15 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     )
 )
 @click.argument("opportunity", metavar="[ID]", required=False, type=opportunity_id)
-@click.option("--since", metavar="TIME", callback=_moment, help="From this day or time on, or for a period: 7d, 12h.")
-@click.option("--job", metavar="NAME", default="", help="Of this job, or this operation of the endpoint.")
-@click.option("--by", metavar="TEXT", default="", help="Who asked for it, or as whom it was done: any part of it.")
-@click.option("--organization", metavar="HOST", default="", help="In this organization only.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 100_000), help="The last so many; else 50 (--json: all).")
+@click.option(
+    "--since", metavar="TIME", callback=_moment, help="Entries since this day or time, or of the last 7d, 12h, 30m."
+)
+@click.option("--job", metavar="NAME", default="", help="Entries of this job, or of this operation of the endpoint.")
+@click.option("--by", metavar="TEXT", default="", help="Part of the name of who asked, or of the user it was done as.")
+@click.option("--organization", metavar="HOST", default="", help="Entries of this organization.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1, 100_000), help="Show the last N. Default: 50, with --json all."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: all entries, the oldest first.")
 @env_file_option
 @verbose_option
@@ -61,7 +66,7 @@ def log(
     as_json: bool,
     env_file: Path | None,
 ) -> None:
-    """Show who closed or reopened what, when, from where and as whom.
+    """Show who closed or reopened what, when, from which machine and as which user.
 
     Every close and reopen that this connector did is in the log: those of single commands, scripts, jobs and the
     endpoint. CONNECTOR_STORE says where it is kept, CONNECTOR_LOG_DAYS for how long.
@@ -85,7 +90,7 @@ def log(
 
 
 def log_table(entries: list[AuditEntry]) -> TextTable:
-    """Return entries as a table for people, in the time zone of this machine."""
+    """Return entries as a table for people, in the time zone of this machine; of ids of users the beginning."""
     organizations = sorted({entry.source.organization for entry in entries})
     several = len(organizations) > 1
     rows = tuple(_cells(entry) + ((entry.source.organization,) if several else ()) for entry in entries)
@@ -95,9 +100,10 @@ def log_table(entries: list[AuditEntry]) -> TextTable:
 
 def _cells(entry: AuditEntry) -> tuple[str, ...]:
     source = entry.source
-    when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S") if entry.at else ""
+    when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M") if entry.at else ""
     through = f"{source.door} {entry.job}".strip()
-    return (when, _event(entry), str(entry.opportunity_id or ""), through, source.by, source.user)
+    user = source.user[:8] if len(source.user) == len(str(NOBODY)) else source.user
+    return (when, _event(entry), str(entry.opportunity_id or ""), through, source.by, user)
 
 
 def _event(entry: AuditEntry) -> str:

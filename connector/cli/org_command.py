@@ -21,7 +21,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group(cls=CommandGroup, epilog=examples("org capture --out contoso.json", "org diff before.json contoso.json"))
 def org() -> None:
-    """Ask the organization what shapes a close there, and keep the answer as a file."""
+    """Read into a file what a close depends on in an organization."""
 
 
 @org.command(epilog=examples("org capture --out contoso.json", "org capture --out contoso.json --volumes"))
@@ -68,7 +68,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
 def diff(*, old: Path, new: Path, as_json: bool) -> int:
     """Show what changed between two captures, a line each.
 
-    Rows that one of the two could not see are told neither as added nor as removed.
+    Rows that only one of the two could see count neither as added nor as removed.
     """
     from connector.organization.capture_file import differences, read_capture
 

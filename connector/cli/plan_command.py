@@ -77,8 +77,7 @@ def show_only(
             more |= {"side_effects": effects.data()} if effects is not None else {}
             print_json(preview_data(seen, already) | around.data() | more)
         else:
-            say(f"Taken for true here: {basis_text(kept)}.\n")
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
-            show_preview(seen, connection.organization.metadata(), sys.stdout, around)
+            show_preview(seen, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

@@ -49,20 +49,20 @@ verbose_option = click.option(
 )
 
 
-yes_option = click.option("-y", "--yes", is_flag=True, help="Do it without asking.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask before it is done.")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 keep_going_option = click.option(
     "--keep-going",
     is_flag=True,
-    help="Go on although many rows fail alike and none is done; without it the job stops and leaves them to be done.",
+    help="Do not stop when many rows fail for the same reason and none succeeds.",
 )
 
 if_plan_option = click.option(
     "--if-plan",
     metavar="DIGEST",
-    help="Do exactly the plan that `connector plan` named so, without asking; refuse if it is another by now.",
+    help="Do it only if the plan still has this digest (see `connector plan`); do not ask.",
 )
 
 

@@ -45,12 +45,12 @@ def shared(settings: Settings) -> bool:
     type=click.FloatRange(min=SHORTEST_LEASE),
     default=LEASE,
     show_default=True,
-    help="A machine not heard of for so long is taken for dead and its rows are done by others.",
+    help="After so long without a sign of life, others do a machine's rows.",
 )
 @env_file_option
 @verbose_option
 def worker(*, dead_after: float, env_file: Path | None) -> int:
-    """Work on the bulk jobs of a shared store, beside other machines.
+    """Work on the bulk jobs of a shared store, together with other machines.
 
     Run it on as many machines as you like, with the same settings: CONNECTOR_STORE is a PostgreSQL database, and the
     application users (DATAVERSE_IDENTITIES) are shared out; where there are more machines than users, some stand by,

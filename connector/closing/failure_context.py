@@ -11,8 +11,8 @@ from connector.closing.model import StepKind, StepResult
 from connector.errors import Broken, ConnectorError, Forbidden, Rejected, ServiceError, StateConflict
 
 _WAYS_OUT = (
-    "A draft that cannot be activated can be deleted instead (--drafts delete), or settled by hand first (--drafts "
-    "leave refuses the close while it stands)."
+    "A draft that cannot be activated can be deleted instead (--drafts delete), or closed by hand first (--drafts "
+    "leave refuses the close until then)."
 )
 _ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _SUBJECTS = (

@@ -180,8 +180,8 @@ def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     if not standing:
         return None
     reason = (
-        "Draft quotes are to be left alone, but while they stand the opportunity cannot be closed: "
-        f"{', '.join(label_of(quote) for quote in standing)}. Settle them, or choose another policy for drafts."
+        "Draft quotes are left alone (--drafts leave), and an opportunity with open quotes cannot be closed: "
+        f"{', '.join(label_of(quote) for quote in standing)}. Close them first, or choose another value of --drafts."
     )
     return _refuse(snapshot, "drafts_stand", reason)
 

@@ -218,7 +218,9 @@ class Progress:
     def _fail_with(self, error: ConnectorError) -> Report:
         if isinstance(error, NotConverged):
             error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
-            error.remedy = error.remedy or "Run the same again in a few minutes: it goes on from what stands."
+            error.remedy = (
+                error.remedy or "Run the same command again in a few minutes: it looks first and does what is left."
+            )
         when = "Before the steps that are done" if self.unseen else "When last seen"
         stands = where_it_stands(self.now, error, self.left, when) if self.now else ""
         return replace(self._report(ReportStatus.FAILED), error=error, stands=stands, partial=self._left_something())

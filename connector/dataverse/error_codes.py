@@ -34,7 +34,7 @@ class Case:
 
 
 _USERS = "Power Platform admin center > Environments > Settings > Users + permissions > Application users"
-_LOOK_AT_RULE = "Ask whoever looks after that rule what it wants; the request id leads to its trace."
+_LOOK_AT_RULE = "Ask who maintains that rule what it needs; the request id leads to its trace."
 _TRY_LATER = "Try again later."
 _UNCHANGED = Effect.NONE
 
@@ -126,7 +126,7 @@ _STATE = {
     "0x80043b12": Case(
         "a price list is missing on the quote or the opportunity.",
         "Set it there. A draft quote that cannot be activated can be deleted (--drafts delete), or closed by hand "
-        "first (--drafts leave refuses the close while it stands).",
+        "first (--drafts leave refuses the close until then).",
     ),
     "0x80100003": _conflict("the quote is no longer a draft, so it cannot be activated."),
     "0x80100005": Case("this organization does not let an update close an opportunity."),

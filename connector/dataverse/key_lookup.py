@@ -91,7 +91,7 @@ class RecordLookup:
             if row["isdisabled"]:
                 problem = "is disabled, so nothing can be done in that name"
             elif not object_id:
-                problem = "has no Entra object id, so nobody can act as that user"
+                problem = "has no Entra object id, so no application can act as that user"
             elif not self._impersonates():
                 problem = f"cannot be acted as: the user who signs in lacks {IMPERSONATION}"
             return RecordMatch(UUID(object_id or row["systemuserid"]), name, problem)

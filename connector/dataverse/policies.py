@@ -100,7 +100,7 @@ def _bearing(request: Request, token: str) -> Request:
 def _unauthorized(response: Response, challenge: Challenge) -> Unauthorized:
     why = f" ({challenge.error})" if challenge.error else ""
     return Unauthorized(
-        f"The organization turned down two tokens, one of them fresh{why}.",
+        f"The organization refused two tokens, one of them new{why}.",
         status=response.status,
         detail=error_body(response).detail,
         request_id=service_request_id(response),

@@ -177,7 +177,8 @@ def _body_of(answer: requests.Response, host: str, most: int) -> bytes:
         if size > most:
             raise Unanswered(
                 f"The answer of {host} is larger than {most >> 20} MiB and was not read to its end.",
-                remedy="It may have been carried out: look again. Check what stands between here and the organization.",
+                remedy="It may have been carried out: look again. Check the network and proxies between this machine "
+                "and the organization.",
             )
     return b"".join(pieces)
 
@@ -294,7 +295,7 @@ def _distrusted(error: ssl.SSLCertVerificationError, host: str) -> NotSent:
         "is the proxy's authority."
     )
     if error.verify_code in _OUT_OF_DATE:
-        remedy = "Check this machine's clock; if it is right, whoever runs the host must renew the certificate."
+        remedy = "Check this machine's clock; if it is right, the owner of the host must renew the certificate."
     elif error.verify_code in _OTHER_NAME:
         remedy = "Check that DATAVERSE_URL has the host's own name, and that no proxy stands in for it."
     why = f"Nothing was sent: the certificate of {host} is not trusted ({error.verify_message.rstrip('.')})."
@@ -313,7 +314,7 @@ def _no_way(causes: list[BaseException], host: str) -> NotSent:
             "Put them into DATAVERSE_PROXY, as in http://user:password@proxy.example.com:8080, or have the proxy let "
             "this machine through without."
         )
-        return _lasting(NotSent("Nothing was sent: the proxy wants a user name and a password.", remedy=remedy))
+        return _lasting(NotSent("Nothing was sent: the proxy needs a user name and a password.", remedy=remedy))
     if status:
         failure = NotSent(
             f"Nothing was sent: the proxy gave no way to {host} (it answered {status}).",

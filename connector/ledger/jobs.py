@@ -59,7 +59,7 @@ class JobState(StrEnum):
 
 
 _JOB_SENTENCES = {
-    JobState.LOADING: "Its rows are being read in; if that broke off, the next run starts it anew.",
+    JobState.LOADING: "Its rows are being read in; if that was interrupted, the next run starts again.",
     JobState.READY: "It has rows that are still to be done.",
     JobState.FINISHED: "Every row has its result.",
 }

@@ -151,7 +151,7 @@ class Ledger:
         if digest_of(rows) != job.digest:
             raise InputChanged(
                 f"The job {name!r} was made of other rows than these; nothing was touched.",
-                remedy=f"Resume it without a file, or give these rows a job name of their own (not {name!r}).",
+                remedy=f"Resume it without a file, or give these rows another job name (not {name!r}).",
             )
         return job
 

@@ -102,7 +102,7 @@ class OperationStore:
                 if rows[0][2] != asked.content:
                     raise KeyReused(
                         f"The idempotency key {asked.key!r} was used before for another request.",
-                        remedy="Use a key of its own for every request that differs.",
+                        remedy="Use another key for every different request.",
                     )
                 name = rows[0][0]
             else:

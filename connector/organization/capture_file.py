@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from connector.errors import InputError
 from connector.organization.capture_model import SECTIONS, VERSION, Capture, Coverage, key_of, section
 
-_AGAIN = "Take it anew, to another file: `connector org capture --out FILE`."
+_AGAIN = "Make a new one, in another file: `connector org capture --out FILE`."
 LARGEST = 64 * 1024 * 1024
 """Bytes of the largest file that is read."""
 

@@ -79,10 +79,17 @@ def basis_of(kept: KeptAnswers | None) -> list[Basis]:
     return basis
 
 
+_KNOWN = {
+    "asked": "Asked of this organization",
+    "documented": "Documented by Microsoft",
+    "assumed": "Not documented, assumed",
+}
+
+
 def basis_text(kept: KeptAnswers | None) -> str:
-    """Return what plans rest on with these answers, in words: asked, documented, assumed."""
+    """Return what plans rest on with these answers, in words: what was asked, what is documented, what is assumed."""
     basis, parts = basis_of(kept), []
-    for known in ("asked", "documented", "assumed"):
+    for known, title in _KNOWN.items():
         facts = [
             each.fact if each.value == ASSUMED[question][0] else f"not so: {each.fact} ({each.value})"
             for question, each in zip(ASSUMED, basis, strict=True)
@@ -90,7 +97,7 @@ def basis_text(kept: KeptAnswers | None) -> str:
         ]
         if facts:
             day = f" ({kept.asked:%Y-%m-%d})" if kept and known == "asked" else ""
-            parts.append(f"{known}{day}: {'; '.join(facts)}")
+            parts.append(f"{title}{day}: {'; '.join(facts)}")
     return ". ".join(parts)
 
 

@@ -302,7 +302,7 @@ def test_a_further_check_speaks_for_its_row(write: Write) -> None:
         list(RowReader(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), Directory(), check).rows())
     assert str(caught.value) == (
         "rows.csv, row 2 (line 3): The opportunity has no status reason 'Nope'. Valid: Won. Nothing was touched."
-        " Correct it and try again. The other rows go on with --rejects FILE.csv."
+        " Correct it and try again, or close only the other rows with --rejects FILE.csv."
     )
 
 
@@ -330,7 +330,7 @@ def test_a_file_of_one_endless_line_is_refused_at_once(write: Write) -> None:
             "rows.dat",
             "",
             (
-                "rows.dat: what kind of file this is cannot be told from its name. Say it with --format: csv, json, jsonl,"
+                "rows.dat: the name does not show what kind of file it is. Say it with --format: csv, json, jsonl,"
                 " excel, parquet."
             ),
         ),

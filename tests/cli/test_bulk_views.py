@@ -89,7 +89,7 @@ def test_before_the_end_is_known_it_says_so() -> None:
 
 def test_nothing_binds_a_job_that_is_finished() -> None:
     finished = status(pending=0, claimed=0)
-    assert "Bound by" not in picture(finished)
+    assert "Limited by" not in picture(finished)
     assert "bound by" not in line_of(finished)
     assert "bound by the limit of execution time" in line_of(status())
 

@@ -17,7 +17,7 @@ def test_a_plan_shows_each_record_by_name_and_ends_with_a_digest(desk: Desk) -> 
     assert said.code == 0
     lines = said.out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("Plan for '"))
-    assert [line.split("  ")[0] for line in lines[start + 2 : -2]] == ["1", "2", "3", "4"]
+    assert [line.split("  ")[0] for line in lines[start + 2 : -3]] == ["1", "2", "3", "4"]
     assert lines[-1].startswith("Digest: ")
 
 

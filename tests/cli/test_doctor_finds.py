@@ -55,7 +55,7 @@ def test_a_token_that_is_turned_down_is_a_matter_of_signing_in(desk: Desk, emula
     said = desk.run("doctor", **by_secret(emulator))
     assert said.code == 1
     line = not_well(said, "sign-in")
-    assert "turned down two tokens" in line
+    assert "refused two tokens" in line
     assert "this machine's clock" in line
 
 

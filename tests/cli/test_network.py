@@ -87,7 +87,7 @@ def test_a_proxy_gets_the_name_and_password_of_its_address(
     proxy = Proxy(password=base64.b64encode(b"jo:pass word").decode())
     given = settings(far.url, authority, tmp_path)
     without = close(desk, **given, DATAVERSE_PROXY=f"http://127.0.0.1:{proxy.port}")
-    assert "the proxy wants a user name and a password" in told(without)
+    assert "the proxy needs a user name and a password" in told(without)
     assert "http://user:password@proxy" in without.err
     wrong = close(desk, **given, DATAVERSE_PROXY=f"http://jo:guess@127.0.0.1:{proxy.port}")
     assert "guess" not in told(wrong)

@@ -244,8 +244,8 @@ def test_a_way_back_that_is_not_ours_is_refused_in_a_sentence() -> None:
 
 
 DRAFTS = (
-    "Draft quotes are to be left alone, but while they stand the opportunity cannot be closed: QUO-1, QUO-2. "
-    "Settle them, or choose another policy for drafts."
+    "Draft quotes are left alone (--drafts leave), and an opportunity with open quotes cannot be closed: QUO-1, QUO-2. "
+    "Close them first, or choose another value of --drafts."
 )
 
 

@@ -27,7 +27,7 @@ from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, SmallOrga
 from tests.closing.test_plan import PROJECT, seen
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
-LATER = "Run the same again in a few minutes: it goes on from what stands."
+LATER = "Run the same command again in a few minutes: it looks first and does what is left."
 
 
 def planned(progress: Progress, small: SmallOrganization) -> Plan:

@@ -526,7 +526,7 @@ def test_a_person_who_does_not_come_back_from_the_browser_is_told_so() -> None:
             raise BrowserInteractionTimeoutError("User did not complete the flow in time")
 
     said: list[str] = []
-    with pytest.raises(SignInError, match="Nobody signed in with the browser in time") as failure:
+    with pytest.raises(SignInError, match="No one signed in with the browser in time") as failure:
         auth.by_browser(Waiting(), [f"{ORG}/user_impersonation"], "", said.append)
     assert "device_code" in failure.value.remedy
     assert "at most 5 minutes" in said[0]

@@ -78,7 +78,7 @@ def test_answers_are_asked_for_kept_and_named_by_plans(desk: Desk) -> None:
     assert (said.code, said.data["status"], said.data["changed"]) == (0, "asked", [])
     assert everything(desk) == before
     assert kept(desk) == read_answers(Path("answers.json"))
-    assert "ok       answers: Plans rest on what is asked" in desk.run("doctor").out
+    assert "ok       answers: Plans rely on this. Asked of this organization" in desk.run("doctor").out
     assert {each["known"] for each in desk.run("plan", key, "--won", "--json").data["basis"]} == {"asked"}
     said = desk.run("org", "capture", "--out", "capture.json", "--json")
     assert said.data["sections"]["answers"] == {"read": "all", "why": "", "rows": 8}
@@ -147,8 +147,10 @@ def test_answers_age_by_time_by_version_and_by_caller() -> None:
 
 def test_a_plan_tells_the_asked_from_the_documented_and_the_assumed() -> None:
     text = basis_text(answers(draft_close="accepted", activity_id="unknown"))
-    assert text.startswith("asked (2026-05-01): not so: CloseQuote does not take a draft (accepted). documented: ")
-    assert text.endswith("assumed: a close activity gets the id chosen for it")
+    assert text.startswith(
+        "Asked of this organization (2026-05-01): not so: CloseQuote does not take a draft (accepted). Documented by "
+    )
+    assert text.endswith("Not documented, assumed: a close activity gets the id chosen for it")
     assert used(None) == {}
 
 

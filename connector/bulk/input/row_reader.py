@@ -156,7 +156,7 @@ class RowReader:
         if not good:
             raise InputError(
                 f"{self._name}: none of its {count:,} rows can be used; nothing was touched.",
-                remedy=f"Why stands beside each in {self._file.rejects}.",
+                remedy=f"The reason for each is in {self._file.rejects}.",
             )
 
     def _drop_duplicates(self, problems: _Problems) -> int:
@@ -310,7 +310,7 @@ class _Problems:
 
     def error(self, name: str) -> InputError:
         """Return the problems as one sentence, or as a list."""
-        remedy = "Correct them and try again. The other rows go on with --rejects FILE.csv."
+        remedy = "Correct them and try again, or close only the other rows with --rejects FILE.csv."
         if self.count == 1:
             return InputError(f"{name}, {self._told[0]}. Nothing was touched.", remedy=remedy.replace("them", "it"))
         listed = "\n".join(f"  {problem}." for problem in self._told)

@@ -50,7 +50,7 @@ def open_table(path: Path, form: FileFormat, known: Known) -> TableFile:
     except PermissionError:
         raise InputError(f"{path} may not be read by this user.", remedy="Change its permissions.") from None
     raise InputError(
-        f"{path}: what kind of file this is cannot be told from its name.",
+        f"{path}: the name does not show what kind of file it is.",
         remedy=f"Say it with --format: {', '.join(FORMATS)}.",
     )
 

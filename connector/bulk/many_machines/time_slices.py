@@ -159,5 +159,5 @@ def _prepare(address: str) -> None:
             raise LedgerError(
                 f"The queue in the job store is of {row[0]}, and this machine has procrastinate {version}.",
                 remedy="Install the same version on every machine. To change it, stop all workers and drop the schema "
-                f"{SCHEMA}: it is made anew, and nothing of the jobs is in it.",
+                f"{SCHEMA}: it is made again, and holds nothing of the jobs.",
             )

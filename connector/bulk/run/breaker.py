@@ -91,5 +91,5 @@ def _why(held: Sequence[RowVerdict]) -> ConnectorError:
     return Stopped(
         f"The job stopped: {count.lower()} failed alike and none was closed meanwhile. {reason}{words} These rows are"
         " still to be done.",
-        remedy=f"{repair}Then go on with bulk resume; with --keep-going it goes on whatever fails.",
+        remedy=f"{repair}Then go on with bulk resume; --keep-going does not stop for failures.",
     )

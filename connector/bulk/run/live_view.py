@@ -116,7 +116,7 @@ def _flow(data: Mapping[str, object], pace: Mapping[str, float], now: datetime) 
     flight = f"{sum(int(str(user['in_flight'])) for user in users)} of {most} requests"
     flight += f", {len(users)} users" if len(users) > 1 else ""
     flight += f"; {pace['in_doubt']:,.0f} rows in doubt, looked at again" if pace["in_doubt"] else ""
-    lines = [("Bound by", BINDS.get(str(governor["binding"]), str(governor["binding"]))), ("In flight", flight)]
+    lines = [("Limited by", BINDS.get(str(governor["binding"]), str(governor["binding"]))), ("In flight", flight)]
     if pace["waiting"]:
         lines.append(("Waiting", f"until {_when(now, pace['waiting'])} ({duration(pace['waiting'])})"))
     end = f"about {_when(now, pace['left'])} (in {duration(pace['left'])})" if "left" in pace else "not known yet"

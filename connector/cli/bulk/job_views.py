@@ -143,7 +143,7 @@ def _stands(data: Mapping[str, object]) -> str:
         return str(data["state"])
     if data.get("workers"):
         return "being worked on"
-    return _LEFT_TO_LIE.get(str(data.get("desired_state")), "not finished, and nobody works on it")
+    return _LEFT_TO_LIE.get(str(data.get("desired_state")), "not finished, and no process works on it")
 
 
 _LIMIT_REACHED = {
@@ -235,7 +235,7 @@ def show_job_plan(
             basis |= {"review": str(review)} if review else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
-            say(f"Taken for true here: {basis_text(kept)}.")
+            say(f"The plan relies on this. {basis_text(kept)}.")
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
             if review is not None:

@@ -38,9 +38,9 @@ _OTHERS = (
         help="Run only in these hours: 22:00-08:00, 'fri 22:00-mon 06:00 Europe/Paris'; may be repeated.",
     ),
     _option("--until", metavar="TIME", help="Stop at this time: 06:00, or '2026-01-31 06:00 Europe/Paris'."),
-    _option("--at-most", metavar="RATE", help="So many rows at most: 10/s, 300/min or 5000/h."),
-    _option("--in-flight", metavar="N", help="So many requests under way at once, at most."),
-    _option("--max-operations", metavar="N", help="Stop when the job has used N requests of the entitlement in all."),
+    _option("--at-most", metavar="RATE", help="At most this many rows: 10/s, 300/min or 5000/h."),
+    _option("--in-flight", metavar="N", help="At most N requests at the same time."),
+    _option("--max-operations", metavar="N", help="Stop when the job has used N Power Platform requests in all."),
 )
 
 

@@ -32,20 +32,27 @@ def reading_options(keep: Callable[[click.Context, click.Parameter, Any], None])
             "--key",
             default="",
             metavar="COLUMN",
-            help="The column of opportunities, an alternate key say, whose values FILE has instead of ids.",
+            help="The column of opportunities, such as an alternate key, whose values FILE has instead of ids.",
         ),
-        option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read a column under our name."),
-        option("--values", type=click.Path(path_type=Path), metavar="FILE.toml", help="Other words for our values."),
-        option("--keep", multiple=True, metavar="COLUMN", help="Carry a column into plan, report and dead letters."),
-        option("--ignore-other-columns", "ignore_others", is_flag=True, help="Leave unread what is not known."),
+        option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read the column THEIRS as OURS."),
+        option(
+            "--values",
+            type=click.Path(path_type=Path),
+            metavar="FILE.toml",
+            help="A TOML file that translates words of FILE.",
+        ),
+        option(
+            "--keep", multiple=True, metavar="COLUMN", help="Copy a column of FILE into plan, report and dead letters."
+        ),
+        option("--ignore-other-columns", "ignore_others", is_flag=True, help="Ignore columns that are not known."),
         option("--decimal", type=click.Choice(["point", "comma"]), help="How amounts are written."),
-        option("--date-format", default="", metavar="DD.MM.YYYY", help="How days are written, beside 2026-01-31."),
+        option("--date-format", default="", metavar="DD.MM.YYYY", help="How dates are written. Default: 2026-01-31."),
         option("--null", "nulls", multiple=True, metavar="WORD", help="A word for an empty cell; may be repeated."),
         option(
             "--rejects",
             type=click.Path(dir_okay=False, path_type=Path),
             metavar="FILE.csv",
-            help="Write the rows that cannot be used there, with the reason, and go on with the others.",
+            help="Write the rows that cannot be used to this file, with the reasons; use the others.",
         ),
     )
 
@@ -93,7 +100,7 @@ _OPTIONS = (
         type=click.IntRange(1),
         expose_value=False,
         callback=_keep,
-        help="Of what a query finds, take at most so many; of a file, do so many and stop.",
+        help="Do at most N rows.",
     ),
     click.option(
         "--view",

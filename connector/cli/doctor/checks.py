@@ -307,7 +307,7 @@ def examine_limits(signed_in: SignedInUser) -> Check:
         if number is not None
     ]
     if not facts:
-        return Check("limits", Verdict.SKIPPED, "The organization said nothing about its limits.")
+        return Check("limits", Verdict.SKIPPED, "The organization did not report its limits.")
     sentence = f"{', '.join(facts)}."
     if limits.requests is not None and limits.requests < LOW_ON_REQUESTS:
         remedy = "Something else uses this application user: wait five minutes, or give each program a user of its own."
@@ -324,10 +324,10 @@ def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> 
     except ConnectorError as error:
         return Check("answers", Verdict.WARNING, error.message, error.remedy)
     if kept is None:
-        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rest on what is {basis_text(None)}.", again)
+        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rely on this. {basis_text(None)}.", again)
     if why := kept.stale(clock.now(), version, caller):
         return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", again)
-    return Check("answers", Verdict.OK, f"Plans rest on what is {basis_text(kept)}.")
+    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(kept)}.")
 
 
 def _listed(reasons: list[StatusReason]) -> str:

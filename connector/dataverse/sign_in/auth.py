@@ -222,7 +222,7 @@ def by_browser(app: Any, scopes: list[str], claims: str, tell: Callable[[str], N
     try:
         return dict(app.acquire_token_interactive(scopes, claims_challenge=claims or None, timeout=BROWSER_WAIT))
     except RuntimeError as error:  # MSAL's word for time that is over
-        raise SignInError("Nobody signed in with the browser in time.", remedy=f"Start again. {remedy}") from error
+        raise SignInError("No one signed in with the browser in time.", remedy=f"Start again. {remedy}") from error
 
 
 class OnBehalfOf:

@@ -156,8 +156,8 @@ def discover(handler: Handler, base_url: str, tenant_id: str = "") -> str:
         busy = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS
         sender = sender_of(response)
         raise SignInError(
-            f"{base_url} does not say where to sign in (status {response.status}): it is no Dataverse organization, or "
-            f"something stands before it{f' ({sender})' if sender else ''}.",
+            f"{base_url} does not say where to sign in (status {response.status}): it is no Dataverse organization, "
+            f"or a proxy answers for it{f' ({sender})' if sender else ''}.",
             remedy="Check DATAVERSE_URL; the address of an organization is in the Power Platform admin center.",
             transient=busy,
         )
