@@ -28,7 +28,7 @@ from rich.text import Text
 
 from connector.bulk.run.live_view import drawn
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "connector" / "docs" / "pictures"
 CURVE = ROOT / "scripts" / "benchmarks" / "results" / "governor-dropping.svg"
 PROGRAM = (sys.executable, "-m", "connector")
