@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from scripts.benchmarks import (
     beside_command,
     clients_command,
-    clock_command,
     emulator_command,
     endpoint_command,
     flows_command,
@@ -24,7 +23,6 @@ from scripts.benchmarks.records import FOLDER
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "governor": governor_command.main,
     "jobs": jobs_command.main,
-    "clock": clock_command.main,
     "emulator": emulator_command.main,
     "clients": clients_command.main,
     "scale": scale_command.main,
