@@ -101,7 +101,7 @@ class AccessProvider:
 
     def columns(self, caller: Caller, table: str) -> dict[str, Any]:
         """Return the custom columns of a table; raises ConnectorError."""
-        from connector.dataverse.custom_columns import custom_columns
+        from connector.dataverse.metadata import custom_columns
 
         return custom_columns(self._lane(caller).handler, self.address(caller), table)
 

@@ -15,7 +15,7 @@ from connector.closing.intent import Intent, Outcome, RevenueSource
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.orders import revenue_of
 from connector.closing.organization import Organization
-from connector.closing.winning_quote import winning_quotes
+from connector.closing.plan_checks import winning_quotes
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, Record
 from connector.ledger.ledger import Ledger

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from connector.closing.intent import Intent, Outcome, RevenueSource
 from connector.closing.model import Quote, QuoteState, Refusal, Snapshot, Step, StepKind
-from connector.closing.winning_quote import winning_quotes
+from connector.closing.plan_checks import winning_quotes
 
 CREATE_ORDER = "ConvertQuoteToSalesOrder"
 

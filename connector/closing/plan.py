@@ -35,9 +35,8 @@ from connector.closing.model import (
     StepKind,
 )
 from connector.closing.orders import order_refusal, order_step, with_revenue
-from connector.closing.plan_checks import forbidden_transition, refuse_lacking
+from connector.closing.plan_checks import forbidden_transition, refuse_lacking, winner_refusal, winning_quotes
 from connector.closing.plan_notes import notes_of
-from connector.closing.winning_quote import winner_refusal, winning_quotes
 from connector.errors import InputError
 
 _ACTIVATE, _DELETE, _CLOSE = StepKind.ACTIVATE_QUOTE, StepKind.DELETE_QUOTE, StepKind.CLOSE_QUOTE

@@ -20,8 +20,8 @@ from connector.closing.model import (
 )
 from connector.closing.orders import missing_order, revenue_of
 from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
+from connector.closing.plan_checks import winning_quotes
 from connector.closing.reopening import has_newer
-from connector.closing.winning_quote import winning_quotes
 from connector.errors import ConnectorError, StateConflict
 
 _FINAL = frozenset(

@@ -1,8 +1,8 @@
-"""What an organization has: its status reasons, the messages that matter here, the acting user's place in time.
+"""What an organization has: status reasons, messages, columns of its own for a close, the acting user's place in time.
 
-Read once and kept for a while; one thread reads while the others wait. Sources: learn.microsoft.com
-/power-apps/developer/data-platform/webapi/query-metadata-web-api (status and state columns),
-.../bulk-operations (messages by `sdkmessages`), .../specify-time-zone-settings-user (`timezonebias`).
+Read once and kept for a while; one thread reads while the others wait. Sources: learn.microsoft.com /power-
+apps/developer/data-platform/webapi/query-metadata-web-api (status and state columns), .../bulk-operations (messages
+by `sdkmessages`), .../specify-time-zone-settings-user (`timezonebias`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from connector.closing.model import OrganizationMetadata, StatusReason
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.dataverse.answers import decoding, expect, json_object
 from connector.dataverse.close_definitions import CloseDefinitions, labels_of
-from connector.dataverse.reading import read_each, read_object, rows_of
+from connector.dataverse.reading import read_each, read_object, read_rows, rows_of
 from connector.dataverse.user_access import TABLE_RULES, TableRules, access_questions, read_access, table_rules
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import SettingsError
@@ -262,3 +262,58 @@ def _offset(response: Response) -> int:
     with decoding(_SUBJECT):
         bias = json_object(expect(response, _SUBJECT), _SUBJECT).get("timezonebias")
         return 0 if bias is None else -int(bias)
+
+
+_COLUMNS = "Reading the custom columns"
+
+_KINDS: Mapping[str, Mapping[str, str]] = {
+    "String": {"type": "string"},
+    "Memo": {"type": "string"},
+    "Integer": {"type": "integer", "format": "int32"},
+    "Picklist": {"type": "integer", "format": "int32"},
+    "Decimal": {"type": "number", "format": "double"},
+    "Double": {"type": "number", "format": "double"},
+    "Money": {"type": "number", "format": "double"},
+    "Boolean": {"type": "boolean"},
+    "DateTime": {"type": "string", "format": "date-time"},
+}
+"""What a value of each type is in JSON; lookups and other types cannot be given as a plain value."""
+
+
+_DATE: Mapping[str, str] = {"type": "string", "format": "date"}
+"""What a column of dates alone takes; a time of day is refused there (the type Edm.Date)."""
+
+
+def custom_columns(handler: Handler, base_url: str, table: str) -> dict[str, Any]:
+    """Return the schema of the custom columns of `table` which may be set on creation; raises ConnectorError."""
+    attributes = f"EntityDefinitions(LogicalName='{table}')/Attributes"
+    query = "?$select=LogicalName,AttributeType,IsCustomAttribute,IsValidForCreate,DisplayName,Description"
+    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _COLUMNS)
+    with decoding(_COLUMNS):
+        own = [
+            row
+            for row in sorted(rows, key=lambda row: str(row["LogicalName"]))
+            if row["IsCustomAttribute"] and row["IsValidForCreate"] and row["AttributeType"] in _KINDS
+        ]
+        timed = any(row["AttributeType"] == "DateTime" for row in own)
+        dates = _dates(handler, base_url, attributes) if timed else frozenset()
+        return {"type": "object", "properties": {str(row["LogicalName"]): _property(row, dates) for row in own}}
+
+
+def _dates(handler: Handler, base_url: str, attributes: str) -> frozenset[str]:
+    """Return the names of the columns whose behavior is a date alone: only their own type of definition tells."""
+    query = "/Microsoft.Dynamics.CRM.DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior"
+    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _COLUMNS)
+    return frozenset(str(row["LogicalName"]) for row in rows if row["DateTimeBehavior"]["Value"] == "DateOnly")
+
+
+def _property(row: Mapping[str, Any], dates: frozenset[str]) -> dict[str, str]:
+    label = _label(row.get("DisplayName")) or str(row["LogicalName"])
+    described = _label(row.get("Description")) or f"The column {row['LogicalName']}."
+    kind = _DATE if row["LogicalName"] in dates else _KINDS[row["AttributeType"]]
+    return {**kind, "title": label, "x-ms-summary": label, "description": described}
+
+
+def _label(label: Mapping[str, Any] | None) -> str:
+    own = (label or {}).get("UserLocalizedLabel")
+    return str(own["Label"]) if own else ""

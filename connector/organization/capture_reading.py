@@ -42,7 +42,7 @@ from connector.organization.capture_model import (
     unread,
 )
 from connector.organization.definition_reading import flow_fact, process_fact, read_definitions, step_fact, table_filter
-from connector.organization.reading_only import ReadingOnly
+from connector.organization.safe_requests import ReadingOnly
 
 EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
 """Under these names plug-ins register for what a close sends or sets off (nishantrana.me; table reference of steps)."""

@@ -31,7 +31,7 @@ from connector.dataverse.webapi import Endpoint, Operation, operation_of
 from connector.errors import InputError, ServiceError
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
-from connector.organization.must_fail import FailedSet, ask_set, impossible
+from connector.organization.safe_requests import FailedSet, ask_set, impossible
 
 QUESTIONS = {
     "actions_in_set": "Does a change set take all that a close sends?",

@@ -13,7 +13,7 @@ from connector.errors import InputError, Throttled
 from connector.handler import Request
 from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import DEFINITIONS, SECTIONS, Capture, Coverage, section
-from connector.organization.reading_only import ReadingOnly
+from connector.organization.safe_requests import ReadingOnly
 from tests.organization.asked import OWN, SECRET, Asked
 
 SCHEMA = Path(__file__).resolve().parents[2] / "connector" / "docs" / "capture.schema.json"

@@ -14,8 +14,8 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Forbidden, InputError
 from connector.handler import Request, Response
-from connector.organization.must_fail import NotFailed
 from connector.organization.probes import QUESTIONS, Probes, changes
+from connector.organization.safe_requests import NotFailed
 from tests.organization.asked import OPPORTUNITY, Asked
 
 EURO = "00009105-0000-4000-8000-000000000002"

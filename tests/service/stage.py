@@ -18,8 +18,8 @@ from uuid import UUID
 from starlette.testclient import TestClient
 
 from connector.clock import Clock, SystemClock, VirtualClock
-from connector.dataverse.custom_columns import custom_columns
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.metadata import custom_columns
 from connector.dataverse.policies import RetryPolicy, retry
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys

@@ -1,4 +1,4 @@
-"""Asks by a change set that must fail: the question first, a write that cannot succeed last.
+"""Asks and changes nothing: a handler for reads alone, and change sets that must fail, the question first.
 
 A change set is rolled back whole when one part fails, and the Content-ID of the one error part says how far it came
 (execute-batch-operations-using-web-api). The last part changes a row that does not exist, with `If-Match: *`, which
@@ -14,9 +14,10 @@ from uuid import UUID
 
 from connector.dataverse.answers import error_from
 from connector.dataverse.batch import Applied, ChangeSet, Missing, match_change_sets, read_batch, write_batch
+from connector.dataverse.diagnosis import remaining_limits
 from connector.dataverse.webapi import Endpoint, Operation
-from connector.errors import Effect, Forbidden, ServiceError, Throttled, Unanswered, Unauthorized
-from connector.handler import Handler
+from connector.errors import Effect, Forbidden, InputError, ServiceError, Throttled, Unanswered, Unauthorized
+from connector.handler import Handler, Request, Response
 
 _SUBJECT = "Asking by a change set that must fail"
 
@@ -75,3 +76,24 @@ def ask_set(
     if isinstance(error, Forbidden | Unauthorized | Throttled) or error.effect is not Effect.NONE:
         raise error
     return FailedSet(len(operations), fate.index, error)
+
+
+class ReadingOnly:
+    """Stands before a handler: whatever is no GET is refused before it is sent. `seen` has the highest limits told."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self.seen: dict[str, float] = {}
+
+    def __call__(self, request: Request) -> Response:
+        """Send a read. Raises InputError for anything else, and what the handler raises."""
+        if request.method != "GET" or request.body:
+            raise InputError(f"A capture only reads: a {request.method} was not sent.")
+        response = self._handler(request)
+        remaining = remaining_limits(response)
+        for name, value in (
+            ("parallelism", remaining.parallelism), ("requests", remaining.requests), ("seconds", remaining.seconds)
+        ):  # fmt: skip
+            if value is not None:
+                self.seen[name] = max(float(value), self.seen.get(name, 0.0))
+        return response
