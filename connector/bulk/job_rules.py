@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from connector.bulk.run.last_run import check_again
 from connector.bulk.words import command_line, rows
 from connector.closing.model import Intent, ReopenIntent
 from connector.errors import InputError, LedgerError
@@ -81,6 +82,8 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> None:
             f"The job {name} is being worked on by {', '.join(there)}.",
             remedy="Watch it with bulk status, or work on it too with --join.",
         )
+    if not there and (unchecked := check_again(ledger, name)):
+        tell(f"The last run was broken off; {rows(unchecked)} that it had just closed are checked again.")
 
 
 def _at_work(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> list[WorkerInfo]:

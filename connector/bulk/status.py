@@ -10,6 +10,7 @@ from typing import Self
 
 from connector.bulk.job_rules import undo_name
 from connector.bulk.results import result_data
+from connector.bulk.run.last_run import last_run_data
 from connector.bulk.run.paced_client import PacedClient, PacerStatus
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.clock import SystemClock
@@ -52,6 +53,7 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
             worker.name: round(max(0.0, ledger.now() - worker.last_heard.timestamp()), 1) for worker in present
         },
     }
+    data["last_run"] = last_run_data(ledger, job, at_work=bool(present))
     budgets = UserSlots(ledger)
     told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]
     last = budgets.recall(f"job {job.name}")

@@ -194,29 +194,34 @@ class Ledger:
         rows = self.database.rows(last, (job.id, DesiredState.PAUSE.value))
         return str(json.loads(rows[0][0]).get("limit", "")) if rows and rows[0][0] else ""
 
-    def retry(self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,)) -> int:
-        """Put the items with these results back to be done, their attempts forgotten; return how many."""
+    def retry(
+        self, name: str, statuses: Sequence[ItemStatus] = (ItemStatus.FAILED,), *, since: float | None = None
+    ) -> int:
+        """Put the items with these results back, their attempts forgotten; return how many.
+
+        With `since` (seconds since 1970) only those that ended since then, whose attempts count.
+        """
         if not statuses or not all(status.final for status in statuses):
             raise ValueError("only items that have a result can be tried again")
         job = self.job(name)
         changed, last = 0, item_id(job.id, 0)
-        while piece := self._retry_piece(job.id, statuses, last):
+        while piece := self._retry_piece(job.id, statuses, last, since):
             changed, last = changed + len(piece), piece[-1][0]
         with self.database.transaction() as transaction:
             note(transaction, job.id, self.now(), "retry", {"items": changed})
         return changed
 
-    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int) -> list[SqlRow]:
+    def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int, since: float | None) -> list[SqlRow]:
         with self.database.transaction() as transaction:
             piece = transaction.rows(
                 f"SELECT id, status, reason FROM item WHERE id > ? AND id <= ? AND status IN ({_quoted(statuses)})"
-                f" ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
-                (after, item_id(job, ROW_MASK)),
+                f" AND ended >= ? ORDER BY id LIMIT {_PIECE}{self.database.skip_locked}",
+                (after, item_id(job, ROW_MASK), since or 0.0),
             )
             if piece:
-                marks = ", ".join("?" * len(piece))
                 transaction.run(
-                    f"UPDATE item SET status = 'pending', attempts = 0, reason = NULL WHERE id IN ({marks})",
+                    f"UPDATE item SET status = 'pending', attempts = attempts * {since is not None:d}, reason = NULL"
+                    f" WHERE id IN ({', '.join('?' * len(piece))})",
                     [row[0] for row in piece],
                 )
                 changes = Counter((ItemStatus(status), reason or "") for _, status, reason in piece)

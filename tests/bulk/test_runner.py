@@ -8,9 +8,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from connector.bulk.job_rules import may_begin
+from connector.bulk.run.last_run import check_again, is_running
 from connector.bulk.run.paced_client import Pacer
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
+from connector.bulk.status import status_data
 from connector.clock import VirtualClock
 from connector.closing.close import close_many
 from connector.closing.model import Intent, OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
@@ -83,6 +86,21 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     assert set(office.closes().values()) == {1}
 
 
+def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(office: Office) -> None:
+    ids = office.open_ids()[:20]
+    office.run(office.job("june", ids))
+    is_running(office.ledger, "june", office.ledger.now() - 3600)  # as if it had been killed a moment ago
+    told: list[str] = []
+    may_begin(office.ledger, "june", told.append, join=False)
+    assert told == ["The last run was broken off; 20 rows that it had just closed are checked again."]
+    assert office.ledger.counts("june").of(ItemStatus.PENDING) == 20
+    requests = office.requests()
+    ending = office.run(office.ledger.job("june"))
+    assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
+    assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
+    assert check_again(office.ledger, "june") == 0
+
+
 def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:
     job = office.job("june", office.open_ids())
     door = threading.Event()
@@ -132,6 +150,9 @@ def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Of
     assert isinstance(ending.blocked, SignInError)
     assert ending.counts.data()["pending"] == 40
     assert ending.counts.of(ItemStatus.FAILED) == 0
+    last = status_data(office.ledger, office.ledger.job("june"))["last_run"]
+    assert isinstance(last, dict)
+    assert (last["why"], last["message"]) == ("blocked", "The secret has expired.")
 
 
 def test_two_runs_of_one_job_share_its_rows(office: Office) -> None:

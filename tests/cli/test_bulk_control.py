@@ -156,6 +156,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_nothing_is_done_twice(shop: Shop)
     assert data["claimed"] == 0
     assert data["pending"] > 0
     assert data["closed"] == sum(shop.closes()) > 0
+    assert data["last_run"]["why"] == "stopped"
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
     assert all_closed_once(shop, data)
@@ -178,6 +179,8 @@ def test_a_killed_run_goes_on_with_the_same_file_and_refuses_another(shop: Shop)
         shop.dam.wait()
         process.kill()
         process.wait(PATIENCE)
+    _, data = shop.say("status", "june")
+    assert data["last_run"]["why"] == "killed"
     rows = shop.folder / "rows.csv"
     text = rows.read_text(encoding="utf-8")
     rows.write_text(text.replace(",won", ",lost", 1), encoding="utf-8")

@@ -12,17 +12,20 @@ from connector.closing.report import alike, audit_data, record_data, report_data
 from connector.errors import (
     Broken,
     ConnectorError,
+    Effect,
     NotConverged,
     NotSent,
     ServiceError,
     SignInError,
     Throttled,
+    Unanswered,
     Unauthorized,
 )
 from connector.ledger.jobs import Item, ItemResult, ItemStatus
 
 MOST_ATTEMPTS = 4
 """Claims of a row that keeps failing before it counts as failed."""
+_GATEWAY = frozenset({502, 503, 504})
 FIRST_PAUSE, GROWTH = 15.0, 4.0
 """Seconds before such a row is tried again at the end of the job, and by how much they grow each time."""
 
@@ -98,6 +101,10 @@ class Decisions:
             self.verdicts.append(RowVerdict(result_of(row, report, self.user), cause, sent=row.sent))
         return None
 
+    def amend(self, row: RowInHand, report: Report) -> None:
+        """Add to the result of a row that was recorded before what its check has shown."""
+        self.verdicts.append(RowVerdict(result_of(row, report, self.user), amends=True))
+
     def hand_on(self, row: RowInHand) -> None:
         """Let the next run see what became of a row: it may have been done."""
         self.postponed.append(Postponed(row.item, 0.0, "stopped"))
@@ -156,3 +163,10 @@ def _is_ours(row: RowInHand, report: Report) -> bool:
 def _may_pass(cause: ConnectorError) -> bool:
     """Return whether trying again can help: a failure of the service may pass even where it does not look temporary."""
     return cause.transient or isinstance(cause, Broken)
+
+
+def looks_temporary(failure: ConnectorError | None) -> bool:
+    """Return whether the very next try may well succeed: a lock, a deadlock, a lost connection, a busy gateway."""
+    if isinstance(failure, Broken) and failure.status in _GATEWAY:
+        return True
+    return isinstance(failure, Unanswered) or (failure is not None and failure.effect is Effect.NONE)

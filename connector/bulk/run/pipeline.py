@@ -14,13 +14,13 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TypeVar
 
-from connector.bulk.run.decision import Decisions, RowVerdict, SendOrder, cause_of, is_outage, result_of
+from connector.bulk.run.decision import Decisions, SendOrder, cause_of, is_outage, looks_temporary
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
-from connector.errors import Broken, ConnectorError, Effect, Unanswered
+from connector.errors import ConnectorError
 from connector.ledger.jobs import Item
 
 MOST_IN_FLIGHT = 512
@@ -47,7 +47,6 @@ MOST_WAITS = 9
 """How often a row in doubt is looked at in vain before it is left to the end: about three minutes."""
 LONGEST_OUTAGE_PAUSE = 60.0
 """Seconds between attempts while the organization or the sign-in cannot be reached."""
-_GATEWAY = frozenset({502, 503, 504})
 
 T = TypeVar("T")
 Results = tuple[StepResult, ...]
@@ -84,6 +83,7 @@ class Pipeline:
         self._later = WaitingRoom()
         self._decisions = Decisions(client.user)
         self._looks = 0
+        self._checking: set[RowInHand] = set()
         self._batches = 0
         self._sending = 0
         self._answered = 0
@@ -162,6 +162,12 @@ class Pipeline:
             queued = len(self._to_look) + len(self._to_check) + len(self._to_send) + len(self._later)
             return not (queued or self.busy)
 
+    def unchecked(self) -> float:
+        """Return how long ago the oldest of the rows was recorded that are not checked yet; 0 where all are."""
+        now = self._clock.monotonic()
+        with self._lock:
+            return max([self._to_check.waiting(now), *[now - row.since for row in self._checking]])
+
     def due_in(self) -> float:
         """Return in how many seconds something is to be done that nothing else brings about."""
         with self._lock:
@@ -189,6 +195,7 @@ class Pipeline:
             return False
         if self._looks < MOST_LOOKS and (group := self._group(now)):
             self._looks += 1
+            self._checking.update(row for row in group if row.recorded)
             self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
             return True
@@ -265,6 +272,7 @@ class Pipeline:
 
     def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
         self._looks -= 1
+        self._checking.difference_update(group)
         for row, end in zip(group, ends, strict=True):
             row.sent = row.sent or self._order.latest + 1
             if isinstance(end, Report):
@@ -280,14 +288,14 @@ class Pipeline:
         """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
         if row.recorded:
             if report.warnings and report.error is None:
-                self._decisions.verdicts.append(RowVerdict(result_of(row, report, self._client.user), amends=True))
+                self._decisions.amend(row, report)
         elif self._decisions.take(row, report) is not None:
             self._be_quiet()
 
     def _plan(self, row: RowInHand, plan: Plan) -> None:
         row.plan, row.recorded = plan, False
         failure = row.progress.failure
-        tries = TRIES if _looks_temporary(failure) else 1
+        tries = TRIES if looks_temporary(failure) else 1
         if row.sends and failure is not None and failure.transient and row.sends >= tries:
             self._give_up(row)
         else:
@@ -339,12 +347,4 @@ class Pipeline:
         """Send nothing for a while, longer and longer while nothing gets through."""
         if not self._quiet():
             self._outages += 1
-            pause = min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))
-            self._quiet_until = self._clock.monotonic() + pause
-
-
-def _looks_temporary(failure: ConnectorError | None) -> bool:
-    """Return whether the very next try may well succeed: a lock, a deadlock, a lost connection, a busy gateway."""
-    if isinstance(failure, Broken) and failure.status in _GATEWAY:
-        return True
-    return isinstance(failure, Unanswered) or (failure is not None and failure.effect is Effect.NONE)
+            self._quiet_until = self._clock.monotonic() + min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))

@@ -89,6 +89,10 @@ class LookQueue:
             row.since = now
             self._rows.append(row)
 
+    def waiting(self, now: float) -> float:
+        """Return how long the oldest has waited; 0 for none."""
+        return now - self._rows[0].since if self._rows else 0.0
+
     def is_due(self, now: float) -> bool:
         """Return whether it is time to look."""
         return len(self._rows) >= self._enough or bool(self._rows and now - self._rows[0].since >= self._patience)

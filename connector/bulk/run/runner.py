@@ -15,6 +15,7 @@ from itertools import groupby
 from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
 from connector.bulk.run.decision import Decisions, SendOrder
+from connector.bulk.run.last_run import has_ended, is_running
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
@@ -105,6 +106,7 @@ class Run:
             self._threads.shutdown(cancel_futures=True)
             self._allowance.keep(worker)
             worker.leave()
+        has_ended(self._ledger, self._job.name, self._blocked)
         self._tell(f"job {self._job.name}", desired_state)
         return RunResult(self._counts, desired_state, stopped=self._counts.open > 0, blocked=self._blocked)
 
@@ -209,6 +211,8 @@ class Run:
         if now >= self._renew_at:
             self._renew_at = now + RENEWAL
             worker.renew()
+            unchecked = max(pipeline.unchecked() for pipeline in self._pipelines)
+            is_running(self._ledger, self._job.name, self._ledger.now() - unchecked)
         if now >= self._tell_at:
             self._tell_at = now + TELL_EVERY
             self._counts = self._ledger.counts(self._job.name)  # others may work on it too

@@ -75,6 +75,7 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     workers = data.get("workers")
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
+    lines += _last_run(data)
     if counts.reasons and not data.get("files"):
         command = command_line("bulk", "report", name, "--dead-letters", "FILE.csv")
         lines.append(f"Which rows were not done, why, and what to do about each: {command}")
@@ -135,6 +136,15 @@ def _heard(worker: str, data: Mapping[str, object]) -> str:
     heard = data.get("heard_seconds_ago")
     seconds = heard.get(worker) if isinstance(heard, Mapping) else None
     return worker if seconds is None else f"{worker} (last heard of {duration(seconds)} ago)"
+
+
+def _last_run(data: Mapping[str, object]) -> list[str]:
+    """Return why nobody works on a job, and what to do about it."""
+    last = data.get("last_run")
+    if not isinstance(last, Mapping):
+        return []
+    remedy = f" {last['remedy']}" if last["why"] == "blocked" else ""
+    return [legible(f"{last['message']}{remedy} ({_moment(last['at']):%Y-%m-%d %H:%M})")]
 
 
 def _stands(data: Mapping[str, object]) -> str:

@@ -49,7 +49,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     if as_json:
         print_json(data)
     else:
-        show_counts(job.name, ending.counts, data)
+        show_counts(job.name, ending.counts, data | {"last_run": None})
     return code(ending)
 
 
