@@ -156,8 +156,11 @@ def _flag(value: object) -> bool:
 
 def _amount(value: object) -> Decimal:
     """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
+    text = "" if isinstance(value, bool) else str(value).strip()
     try:
-        amount = Decimal(str(value).strip()) if not isinstance(value, bool) else Decimal("NaN")
+        amount = Decimal(
+            text if text.isascii() and "_" not in text else "NaN"
+        )  # Python reads more
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():

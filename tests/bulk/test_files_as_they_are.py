@@ -507,3 +507,45 @@ def test_what_is_kept_travels_from_the_file(desk: Desk) -> None:
         path, columns=ColumnMapping(keep=("nope", "legacy_id", "region"))
     )
     assert replace(rows[0], kept={}) == Row(1, Intent(A, Outcome.WON))
+
+
+# -- relatives of the above, as they come in the evening of a migration ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", "\uff11\uff12", "12 500", "12'500", "1\u202f250", "\u20ac 12500", "(1250.00)", "12500-"]
+)
+def test_an_amount_is_not_read_as_python_would(desk: Desk, text: str) -> None:
+    assert "actual_revenue: " in desk.refused(desk.write(f"opportunityid;outcome;actual_revenue\n{A};won;{text}\n"))
+
+
+@pytest.mark.parametrize("text", ["31-Jan-2026", "2026/01/31", "2026-1-5", "/Date(1769817600000)/", "2026-W05-6"])
+def test_a_day_in_another_form_is_refused_with_the_option_that_reads_it(desk: Desk, text: str) -> None:
+    assert "say --date-format" in desk.refused(desk.write(f"{HEAD},closed_on\n{A},won,{text}\n"))
+
+
+@pytest.mark.parametrize(("name", "content"), [("rows.csv", b"PK\x03\x04"), ("rows.jsonl", b"PAR1")])
+def test_a_file_of_another_kind_under_a_name_of_text_is_named(desk: Desk, name: str, content: bytes) -> None:
+    assert "and not as text" in desk.refused(desk.write(content + b"0" * 50, name))
+
+
+@pytest.mark.parametrize("text", ['{\n "value": []\n}', '{"@odata.context": "x", "value": []}', '{"value": []}'])
+def test_an_answer_of_the_web_api_is_no_row(desk: Desk, text: str) -> None:
+    assert "this is one object, and no row" in desk.refused(desk.write(text, "rows.json"))
+
+
+def test_a_table_may_begin_below_blank_rows_and_its_lines_are_those_of_the_sheet(desk: Desk) -> None:
+    path = desk.workbook([], [None, " "], ["opportunityid", "outcome"], [str(A), "won"], [str(B), "maybe"])
+    assert "row 2 (line 5)" in desk.refused(path)
+
+
+def test_hidden_columns_of_a_workbook_are_told(desk: Desk) -> None:
+    def hide(book: openpyxl.Workbook) -> None:
+        for letter in "AC":
+            book.active.column_dimensions[letter].hidden = True
+
+    head = ["(Do Not Modify) Opportunity", "outcome", "actual_revenue"]
+    (row,) = desk.read(desk.workbook(head, [str(A), "won", 99], change=hide))
+    assert isinstance(row.intent, Intent)
+    assert row.intent.actual_revenue == 99
+    assert desk.notes == ["Columns that are hidden in Excel are there all the same: actual_revenue."]

@@ -31,6 +31,8 @@ _FIRST_SERIAL = date(1899, 12, 30)  # Excel counts days from here
 _WHOLE = re.compile(r"\d+\.0+")
 _TOKENS = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d"}
 _TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D")
+_SEPARATED = re.compile("\\d[ \u00a0\u202f'\u2019]\\d")
+_ISO_LIKE = re.compile(r"\d{4,}-\d{2}-\d{2}")
 _SPACES = str.maketrans("", "", " \u00a0\u202f'\u2019")
 
 _NO_WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
@@ -105,6 +107,8 @@ class CellRules:
                 )
             if "," in text:
                 raise ValueError(f"{name}: {text!r} has a comma; say --decimal comma or point")
+            if _SEPARATED.search(text):
+                raise ValueError(f"{name}: {text!r} has separators of thousands; say --decimal comma or point")
             return cell
         point, thousands = (".", ",") if self.decimal == "point" else (",", ".")
         plain = text.translate(_SPACES)
@@ -131,7 +135,10 @@ class CellRules:
                 f"{name}: {text!r} is a date of which the order is not known; say --date-format DD.MM.YYYY or another"
             )
         moment = _MOMENT.fullmatch(text)
-        return moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
+        plain = moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
+        if plain and not _ISO_LIKE.fullmatch(plain):
+            raise ValueError(f"{name}: {text!r} is not a date; say --date-format, as YYYY/MM/DD or '%d %b %Y'")
+        return plain
 
 
 _OUTCOMES = {"closed won": "won", "closed lost": "lost", "closed as won": "won", "closed as lost": "lost"}

@@ -164,7 +164,7 @@ def parse_renames(options: Sequence[str]) -> dict[str, str]:
 
 def unknown(name: str) -> str:
     """Say that a column is not known, with the name it is nearest to."""
-    near = difflib.get_close_matches(name.strip().lower(), FIELDS, n=1)
+    near = difflib.get_close_matches(name.strip().lower(), FIELDS, n=1, cutoff=0.75)
     return f"the column {name!r} is not known{f' (did you mean {near[0]}?)' if near else ''}"
 
 

@@ -22,9 +22,12 @@ _STRICT = b"purl.oclc.org/ooxml"
 _ERRORS = frozenset({"#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"})
 _BROKEN = (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, SyntaxError, EOFError)
 """What reading a damaged workbook may end with: the library checks little of what it reads."""
+_MOST_COLUMNS = 16_384
 _ROW_TAG = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
 _HIDDEN = re.compile(rb"""\bhidden=["'](?:1|true)["']""")
 _NUMBER = re.compile(rb"""\br=["'](\d+)["']""")
+_COLUMN_TAG = re.compile(rb"<(?:\w+:)?col\b[^>]*>")
+_FROM_TO = re.compile(rb"""\bm(?:in|ax)=["'](\d+)["']""")
 
 
 def open_workbook(path: Path) -> TableFile:
@@ -41,16 +44,20 @@ def open_workbook(path: Path) -> TableFile:
             formulas = openpyxl.load_workbook(again, read_only=True)  # with formulas beside what they came to
             place = _first_seen(path, book.worksheets)
             notes = _notes(book.worksheets, place)
-            hidden = _hidden_rows(path, book.worksheets[place])
+            hidden, columns_hidden = _hidden(path, book.worksheets[place])
             values, written = (each.worksheets[place].iter_rows(values_only=True) for each in (book, formulas))
-            header, _ = next(values, ()), next(written, ())
+            header, line = _header(zip(values, written, strict=False))
         except (*_BROKEN, BadZipFile, ParseError, zlib.error) as error:
             raise _unreadable(path, error) from None
         files = unless_open.pop_all()
     columns = tuple("" if name is None else str(name).strip() for name in header)
     if hidden:
         notes.append(f"{len(hidden):,} hidden rows are not read; show them in Excel to have them read.")
-    rows = _rows(path, files, zip(values, written, strict=False), columns, hidden)
+    unseen = [columns[place - 1] for place in sorted(columns_hidden) if place <= len(columns)]
+    unseen = [name for name in unseen if name and not name.lower().startswith("(do not modify)")]
+    if unseen:
+        notes.append(f"Columns that are hidden in Excel are there all the same: {', '.join(unseen)}.")
+    rows = _rows(path, files, zip(values, written, strict=False), columns, hidden, line)
     return TableFile(tuple(name for name in columns if name), rows, notes)
 
 
@@ -95,20 +102,31 @@ def _notes(sheets: Sequence[Any], place: int) -> list[str]:
     return [f"The sheet {sheets[place].title!r} is read; not read: {', '.join(others)}."]
 
 
-def _hidden_rows(path: Path, sheet: Any) -> frozenset[int]:
-    """Return the numbers of the hidden rows, which the library leaves out when it reads as a stream."""
-    numbers, place, rest = set[int](), 0, b""
+def _header(rows: Iterator[tuple[tuple[object, ...], tuple[object, ...]]]) -> tuple[tuple[object, ...], int]:
+    """Return the first row that has anything in it, and its number."""
+    for line, (values, _) in enumerate(rows, 1):
+        if any(cell is not None and str(cell).strip() for cell in values):
+            return values, line
+    return (), 1
+
+
+def _hidden(path: Path, sheet: Any) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the numbers of the hidden rows and columns, which the library leaves out when it reads as a stream."""
+    numbers, columns, place, rest = set[int](), set[int](), 0, b""
     with ZipFile(path) as parts, parts.open(sheet._worksheet_path) as part:  # noqa: SLF001 - it has no other name
         while block := part.read(2**20):
             text = rest + block
             cut = text.rfind(b"<")
             text, rest = text[:cut], text[cut:]
+            for tag in filter(_HIDDEN.search, _COLUMN_TAG.findall(text)):
+                ends = [int(number) for number in _FROM_TO.findall(tag)]
+                columns |= set(range(min(ends, default=1), min(max(ends, default=0), _MOST_COLUMNS) + 1))
             for tag in _ROW_TAG.findall(text):
                 number = _NUMBER.search(tag)
                 place = int(number[1]) if number else place + 1
                 if _HIDDEN.search(tag):
                     numbers.add(place)
-    return frozenset(numbers)
+    return frozenset(numbers), frozenset(columns)
 
 
 def _rows(
@@ -117,9 +135,10 @@ def _rows(
     rows: Iterator[tuple[tuple[object, ...], tuple[object, ...]]],
     columns: Sequence[str],
     hidden: frozenset[int],
+    line: int,
 ) -> Iterator[FileRow]:
     with files:
-        number, line = 0, 1
+        number = 0
         while True:
             try:
                 with warnings.catch_warnings():

@@ -24,6 +24,11 @@ def _rows(path: Path, lines: Iterator[str]) -> Iterator[FileRow]:
         if not number and text.lstrip().startswith("["):
             yield from _list(path, lines, line, text.lstrip()[1:])
             return
+        if (not number and text.strip() == "{") or text.lstrip().startswith(('{"@odata', '{"value"')):
+            raise InputError(
+                f"{path}, line {line}: this is one object, and no row.",
+                remedy="Write a list of rows, or a row in every line; of an answer of the Web API, what is in value.",
+            )
         if text.strip():
             number += 1
             yield _row(number, line, text)

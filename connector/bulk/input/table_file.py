@@ -38,7 +38,9 @@ class FileFormat:
 def open_table(path: Path, form: FileFormat, known: Known) -> TableFile:
     """Open a file as `form` says; raises InputError."""
     try:
-        match form.kind or _kind(path):
+        kind = form.kind or _kind(path)
+        _refuse_disguised(path, kind)
+        match kind:
             case "csv":
                 return open_csv(path, form.encoding, known)
             case "json" | "jsonl":
@@ -73,6 +75,17 @@ _BEGINNINGS = ((b"PK\x03\x04", ".xlsx"), (b"PAR1", ".parquet"), (b"[", ".json"),
 def _kind(path: Path) -> str:
     """Return the format by the end of the name, or, where it has none, by the first bytes; empty when it is unknown."""
     return _ENDINGS.get((path.suffix or _ending(path)).lower(), "")
+
+
+def _refuse_disguised(path: Path, kind: str) -> None:
+    """Raise InputError for a workbook or Parquet file under the name of a text file."""
+    found = _ending(path)
+    if kind in ("csv", "json", "jsonl") and found in (".xlsx", ".parquet"):
+        what = "a workbook or a ZIP file" if found == ".xlsx" else "a Parquet file"
+        raise InputError(
+            f"{path} begins as {what} does, and not as text.",
+            remedy=f"Say --format {_ENDINGS[found]}, or unpack it.",
+        )
 
 
 def _ending(path: Path) -> str:
