@@ -158,9 +158,7 @@ def _amount(value: object) -> Decimal:
     """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
     text = "" if isinstance(value, bool) else str(value).strip()
     try:
-        amount = Decimal(
-            text if text.isascii() and "_" not in text else "NaN"
-        )  # Python reads more
+        amount = Decimal(text if text.isascii() and "_" not in text else "NaN")  # Python reads more
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite():
