@@ -136,6 +136,12 @@ def checked_name(name: str) -> str:
     return name
 
 
+def jobs_of(ledger: Ledger, organization: str) -> list[Job]:
+    """Return the jobs of the organization at an address, the newest first; all for `all` and an emulator's file."""
+    every = organization == "all" or organization.startswith("emulator:")
+    return [job for job in ledger.jobs() if every or job.organization in {"", organization.rstrip("/")}]
+
+
 def same_organization(job: Job, base_url: str) -> None:
     """Raise LedgerError when the job belongs to another organization than the settings name."""
     if job.organization not in {"", base_url}:

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.bulk.job_rules import checked_name, finished_before, may_begin, may_go_on, may_undo, same_organization
+from connector.bulk.job_rules import (
+    checked_name,
+    finished_before,
+    may_begin,
+    may_go_on,
+    may_undo,
+    same_organization,
+)
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
@@ -18,13 +25,12 @@ from connector.cli.bulk.job_views import (
     say_moved,
     show_counts,
     show_job_plan,
-    show_jobs,
     show_limits,
 )
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.rehearse import rehearse
-from connector.cli.bulk.run_job import agree, code, say_desired_state, tell, watch_job, work
+from connector.cli.bulk.run_job import agree, code, say_desired_state, show_status, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
@@ -38,12 +44,11 @@ from connector.cli.run_options import (
     yes_option,
 )
 from connector.cli.screen import print_json
-from connector.clock import SystemClock
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
-@click.group(cls=CommandGroup, commands=[rehearse])
+@click.group(cls=CommandGroup)
 def bulk() -> None:
     """Close many opportunities, from a file or a query, as a job.
 
@@ -185,7 +190,10 @@ def resume(
 @run_options
 @click.pass_context
 def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Change the limits of a job, also while it runs; all machines follow within seconds. `none` takes a limit away."""
+    """Change the limits of a job, also while it runs.
+
+    All who work on it obey within seconds; `none` takes a limit away.
+    """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         job = ledger.whole(name)
@@ -222,9 +230,15 @@ def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
 
 @bulk.command(epilog=examples("bulk status", "bulk status june --json"))
 @job_argument(required=False)
+@click.option(
+    "--organization",
+    metavar="ADDRESS",
+    default="",
+    help="List the jobs of this organization; `all` for those of every one. Default: that of the settings.",
+)
 @click.option("--watch", is_flag=True, help="Keep showing it until it ends, or until Ctrl-C.")
 @run_options
-def status(*, name: str | None, watch: bool, as_json: bool, env_file: Path | None) -> int:
+def status(*, name: str | None, watch: bool, organization: str, as_json: bool, env_file: Path | None) -> int:
     """Show where a job stands, or list the jobs."""
     settings = read_settings(env_file)
     if watch and (as_json or not name):
@@ -232,18 +246,7 @@ def status(*, name: str | None, watch: bool, as_json: bool, env_file: Path | Non
     with opened(settings) as ledger:
         if watch and name:
             watch_job(ledger, ledger.job(name))
-        names = [name] if name else [job.name for job in ledger.jobs()]
-        found = [status_data(ledger, ledger.job(each)) for each in names]
-        if as_json:
-            print_json(found[0] if name else {"jobs": found})
-            return ExitCode.DONE
-        if name:
-            show_counts(name, ledger.counts(name), found[0])
-        elif found:
-            show_jobs(found, SystemClock().now())
-        else:
-            click.echo("There are no jobs in this store.")
-    return ExitCode.DONE
+        return show_status(ledger, name, organization or settings.url, as_json=as_json)
 
 
 @bulk.command(epilog=examples("bulk retry june", "bulk retry june --refused"))
@@ -277,7 +280,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
 )
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
-    """Write what came of the rows to files: .csv, .xlsx, .html, .jsonl. The exit code says whether all is well."""
+    """Write what came of the rows to files. The exit code says whether all is well (.csv, .xlsx, .html, .jsonl)."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         asked = ((out, ()), (dead_letters, BAD))
@@ -342,3 +345,6 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 who=who(),
             )
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)
+
+
+bulk.add_command(rehearse)

@@ -93,7 +93,7 @@ def test_exit_codes_say_whether_all_is_well(desk: Desk) -> None:
     said = bulk(desk, "report", "rows", "--dead-letters", "dead.csv", "--json")
     assert said.code == 3
     assert said.data["files"] == {"dead.csv": 2}
-    assert Path("dead.csv").read_text(encoding="utf-8").count(ids[0]) == 1
+    assert sum(ids[0] in line for line in Path("dead.csv").read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_mismatch_ends_reconciliation_with_a_failure(desk: Desk) -> None:
@@ -243,10 +243,10 @@ def test_a_job_gets_no_name_that_cannot_be_shown_and_typed(desk: Desk, name: str
 def test_results_are_not_written_under_the_name_of_another_kind_of_file(desk: Desk) -> None:
     write(desk, count=1)
     bulk(desk, "run", "rows.csv", "--yes")
-    said = bulk(desk, "report", "rows", "--out", "june.xlsx")
+    said = bulk(desk, "report", "rows", "--out", "june.pdf")
     assert said.code == 2
-    assert "it would not be a .xlsx file. Nothing was written." in said.err
-    assert not Path("june.xlsx").exists()
+    assert "it would not be a .pdf file. Nothing was written." in said.err
+    assert not Path("june.pdf").exists()
 
 
 def test_what_begins_as_a_plan_but_is_for_no_organization_is_refused(desk: Desk) -> None:

@@ -109,3 +109,22 @@ def test_on_a_shared_store_a_window_names_its_zone(desk: Desk, postgres_store: s
     said = desk.run("bulk", "run", "rows.csv", "--yes", "--window", f"00:00-24:00{zone}", "--limit", "3", **settings)
     assert said.code == (4 if zone else 2)
     assert zone or "time zone" in said.err
+
+
+def test_the_list_has_the_jobs_of_this_organization_unless_others_are_asked_for(desk: Desk) -> None:
+    store = str(desk.file.parent / "jobs.db")
+    with open_ledger(store, SystemClock()) as ledger:
+        for name in ("one", "two"):
+            ledger.create(name, [], organization=f"https://{name}.crm.dynamics.com")
+    settings = {
+        "DATAVERSE_URL": "https://one.crm.dynamics.com", "DATAVERSE_CLIENT_ID": "00000000-0000-4000-8000-000000000001",
+        "DATAVERSE_CLIENT_SECRET": "s", "DATAVERSE_TENANT_ID": "00000000-0000-4000-8000-000000000002",
+        "CONNECTOR_STORE": store,
+    }  # fmt: skip
+    said = desk.run("bulk", "status", "--json", **settings)
+    assert [job["job"] for job in said.data["jobs"]] == ["one"]
+    assert "--organization all" in desk.run("bulk", "status", **settings).out
+    every = desk.run("bulk", "status", "--organization", "all", "--json", **settings)
+    assert [job["job"] for job in every.data["jobs"]] == ["two", "one"]
+    other = desk.run("bulk", "status", "--organization", "https://two.crm.dynamics.com/", "--json", **settings)
+    assert [job["job"] for job in other.data["jobs"]] == ["two"]

@@ -41,7 +41,7 @@ _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 @bypass_options
 @run_options
 def rehearse(*, plan: Path, like: Path, users: int, learn: str | None, as_json: bool, env_file: Path | None) -> int:
-    """Work a plan off on a virtual clock, against a model of the organization, and say how long it takes.
+    """Say how long a plan takes, worked off on a virtual clock.
 
     The pipeline, the pacing and the ledger are those of a real run; the organization is a model. Nothing is sent.
     """

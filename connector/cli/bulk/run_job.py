@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from connector.assembly import Connection, connect
-from connector.bulk.job_rules import same_organization
+from connector.bulk.job_rules import jobs_of, same_organization
 from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.status import lanes_data, status_data
-from connector.cli.bulk.job_views import show_counts, view_on
+from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import as_begun, read_settings
@@ -91,6 +91,24 @@ def watch_job(ledger: Ledger, job: Job) -> None:
                 clock.sleep(WATCH_EVERY)
     finally:
         view.end()
+
+
+def show_status(ledger: Ledger, name: str | None, organization: str, *, as_json: bool) -> int:
+    """Show where a job stands, or without a name list the jobs of an organization. Returns the exit code."""
+    jobs = [ledger.job(name)] if name else jobs_of(ledger, organization)
+    statuses = [status_data(ledger, job) for job in jobs]
+    if as_json:
+        print_json(statuses[0] if name else {"jobs": statuses})
+    elif name:
+        show_counts(name, ledger.counts(name), statuses[0])
+    else:
+        if statuses:
+            show_jobs(statuses, ledger.clock.now())
+        if len(statuses) < len(ledger.jobs()):
+            click.echo("Other organizations have jobs in this store too: bulk status --organization all")
+        elif not statuses:
+            click.echo("There are no jobs in this store.")
+    return ExitCode.DONE
 
 
 def code(ending: RunResult) -> int:
