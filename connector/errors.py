@@ -68,7 +68,14 @@ class SettingsError(ConnectorError):
 
 
 class InputError(ConnectorError):
-    """The request is malformed or names something the organization does not have; nothing was changed."""
+    """The request is malformed or names something the organization does not have; nothing was changed.
+
+    `fields` are those of the request that it is about, by their names in `closing.intent.CLOSE_FIELDS`.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", fields: tuple[str, ...] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.fields = fields
 
 
 class SignInError(ConnectorError):

@@ -69,11 +69,11 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_260),
+    ("closing",): (3_100, 4_270),
     ("ledger",): (3_350, 3_400),
     ("dataverse",): (5_000, 6_500),
     ("bulk",): (5_000, 6_330),
-    ("service",): (7_100, 7_165),
+    ("service",): (7_100, 7_200),
     ("emulator",): (15_300, 16_560),
     ("organization",): (2_100, 2_100),
     ("rehearsal",): (620, 620),

@@ -51,6 +51,7 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     read stay as they are.
     """
     problems: list[str] = []
+    wrong: dict[str, None] = {}
     changed: dict[str, Mapping[str, ColumnValue]] = {}
     for field in COLUMN_FIELDS:
         columns: Mapping[str, ColumnValue] = getattr(intent, field.key)
@@ -62,6 +63,7 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
                 _check_access(field.table, definition, right, metadata)
             except _Problem as problem:
                 problems.append(f"{field.table}.{name}: {problem}")
+                wrong[field.name] = None
             else:
                 resolved[right.name] = right.value
         changed[field.key] = resolved
@@ -69,8 +71,11 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
         problems.append(f"competitor: {_unseen('competitors', intent.competitor_id)}")
     if intent.competitor_id is not None and "opportunityclose.competitorid" in metadata.unwritable:
         problems.append("competitor: it is secured, and the user may not set it")
+    if any(problem.startswith("competitor:") for problem in problems):
+        wrong["competitor"] = None
     if problems:
-        raise InputError(f"{'; '.join(problems)}. Nothing was changed.", remedy="Correct that, or leave it out.")
+        told, remedy = f"{'; '.join(problems)}. Nothing was changed.", "Correct that, or leave it out."
+        raise InputError(told, remedy=remedy, fields=tuple(wrong))
     if not (intent.opportunity_columns or intent.quote_columns):
         return intent
     opportunity, quote = (changed[field.key] for field in COLUMN_FIELDS)

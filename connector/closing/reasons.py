@@ -36,19 +36,23 @@ def resolve(table: str, statuses: Sequence[StatusReason], reason: int | str, sta
     fitting = [status for status in matches if status.state == state]
     if len(fitting) == 1:
         return fitting[0].value
+    field = ("status" if table == "opportunity" else "quote_status",)
     valid = f"Valid for {table} {state.name.lower()}: {in_list(s for s in statuses if s.state == state) or 'none'}."
     if len(matches) > 1:
         candidates = in_list(fitting or matches)
         raise InputError(
-            f"The label {reason!r} is ambiguous: the {table} has {candidates}.", remedy=f"Give the number. {valid}"
+            f"The label {reason!r} is ambiguous: the {table} has {candidates}.",
+            remedy=f"Give the number. {valid}",
+            fields=field,
         )
     if matches:
         raise InputError(
             f"The status reason {_said(matches[0], reason)} of the {table} is not one for {table}"
             f" {state.name.lower()}.",
             remedy=valid,
+            fields=field,
         )
-    raise InputError(f"The {table} has no status reason {reason!r}.", remedy=valid)
+    raise InputError(f"The {table} has no status reason {reason!r}.", remedy=valid, fields=field)
 
 
 def default_of(table: str, statuses: Sequence[StatusReason], state: IntEnum) -> int:

@@ -119,6 +119,8 @@ def error_data(error: ConnectorError) -> dict[str, object]:
         data |= {"code": service.code, "request_id": service.request_id, "http_status": service.status}
         data |= {"detail": service.detail, "plug_in": origin.plug_in, "step_id": origin.step_id}
         data |= {"solution": origin.solution, "trace": origin.trace}
+    if isinstance(error, InputError) and error.fields:
+        data["fields"] = list(error.fields)
     if isinstance(error, SignInAgain):
         data["claims"] = error.claims
     return {name: value for name, value in data.items() if value != ""}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
 
+from connector.closing.intent import HOSTED_FIELDS
 from connector.errors import (
     Broken,
     ConnectorError,
@@ -148,7 +149,21 @@ def of_error(error: ConnectorError) -> Problem:
         if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
         else {}
     )
-    return Problem(status, code, str(error), _ids(error), wait)
+    fields = error.fields if isinstance(error, InputError) else ()
+    return Problem(status, code, labelled(str(error), fields), (*about(fields), *_ids(error)), wait)
+
+
+def about(fields: Sequence[str]) -> tuple[ErrorDetail, ...]:
+    """Return a detail for each field of the request that a refusal is about, by its name there."""
+    known = {field.name: field for field in HOSTED_FIELDS}
+    named = [known[name] for name in fields if name in known]
+    return tuple(ErrorDetail(code="field", message=field.label, target=field.wire_name) for field in named)
+
+
+def labelled(message: str, fields: Sequence[str]) -> str:
+    """Return a sentence behind the labels that a maker sees of the fields that it is about."""
+    labels = ", ".join(detail.message for detail in about(fields))
+    return f"{labels}: {message}" if labels else message
 
 
 def _sign_in(error: SignInError) -> Problem:

@@ -72,7 +72,9 @@ def test_a_plan_sends_no_write_to_the_organization(stage: Stage) -> None:
         for outcome in ("won", "lost"):
             client.post(f"/opportunities/{opportunity}/plan", json={"outcome": outcome, "drafts": "delete"})
     done = {note.message for entry in journal.entries(limit=1000) for note in entry.operations}
-    assert done <= {"Retrieve", "RetrieveMultiple", "RetrieveEntity", "WhoAmI"}
+    assert done <= {"Retrieve", "RetrieveMultiple", "RetrieveEntity", "RetrieveAllEntities", "WhoAmI"} | {
+        "RetrieveUserSetOfPrivilegesByNames"
+    }
 
 
 def test_a_repetition_gets_the_first_answer_and_says_so(stage: Stage) -> None:
@@ -551,3 +553,27 @@ def test_no_log_holds_customer_text_or_an_address_that_proves_itself(
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith(("connector", "uvicorn")))
     assert "/operations/{id}" in ours
     assert not [word for word in (signature, "Secret", "very.secret", "hidden", "QUO-") if word in ours]
+
+
+@pytest.mark.parametrize(
+    ("body", "label", "target"),
+    [
+        ({"outcome": "won", "status": "Nonsense"}, "Status Reason", "status"),
+        ({"outcome": "won", "quoteStatus": "Nonsense"}, "Quote Status Reason", "quoteStatus"),
+        ({"outcome": "lost", "competitor": str(UUID(int=5))}, "Competitor", "competitor"),
+        ({"outcome": "won", "columns": {"new_unknown": 1}}, "Close Columns", "columns"),
+        ({"outcome": "won", "quoteColumns": {"new_unknown": 1}}, "Quote Close Columns", "quoteColumns"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["plan", "close"])
+def test_what_the_organization_does_not_have_is_told_by_the_label_of_its_field(
+    stage: Stage, operation: str, body: dict[str, object], label: str, target: str
+) -> None:
+    opportunity = stage.opportunity(1)
+    with stage.client() as client:
+        answer = client.post(f"/opportunities/{opportunity}/{operation}", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "invalid_request")
+    assert error["message"].startswith(f"{label}: ")
+    assert {"code": "field", "message": label, "target": target} in error["details"]
+    assert stage.state(opportunity)[0] == 0

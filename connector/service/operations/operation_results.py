@@ -16,7 +16,7 @@ from uuid import UUID
 from connector.closing.model import Outcome
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
 from connector.ledger.operation_store import StoredOperation
-from connector.service.problems import SIGN_IN_AGAIN, Problem, challenge
+from connector.service.problems import SIGN_IN_AGAIN, Problem, about, challenge, labelled
 from connector.service.schemas.response_models import (
     CloseResult,
     ErrorDetail,
@@ -192,7 +192,10 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     if error:
         status, code = _FINAL.get(str(error.get("kind")), (HTTPStatus.CONFLICT, "not_finished"))
         ids = {name: error.get(key) for name, key in _IDS.items()} | {"organization_said": _said(operation, report)}
-        details += tuple(ErrorDetail(code=name, message=str(text), target=None) for name, text in ids.items() if text)
+        details += (
+            *about(_fields(error)),
+            *(ErrorDetail(code=n, message=str(t), target=None) for n, t in ids.items() if t),
+        )
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
         status = HTTPStatus.PRECONDITION_FAILED if code == "plan_changed" else HTTPStatus.CONFLICT
@@ -224,7 +227,12 @@ def _message(operation: StoredOperation) -> str:
 
 def failure_sentence(report: Mapping[str, Any]) -> str:
     """Return why it was refused or failed and what to do, as the report has it; empty when it was neither."""
-    return " ".join(part for part in (_text(report, "reason"), _sentence(report.get("error"))) if part)
+    error = report.get("error") or {}
+    return " ".join(part for part in (_text(report, "reason"), labelled(_sentence(error), _fields(error))) if part)
+
+
+def _fields(error: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in error.get("fields") or ()]
 
 
 _IDS = {
