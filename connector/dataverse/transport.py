@@ -58,7 +58,7 @@ class Network:
     no_proxy: str = ""
     connect_timeout: float = 10.0
     read_timeout: float = 150.0
-    connections: int = 64
+    connections: int = 416
     user_agent: str = "dataverse-close-connector"
 
 

@@ -231,8 +231,8 @@ class Variables(BaseModel):
     connections: Annotated[int, Field(ge=1, le=1024)] = Field(
         416,
         alias="DATAVERSE_CONNECTIONS",
-        description="How many connections to the organization are open at most; 52 at once are documented for each of "
-        "its web servers.",
+        description="How many requests to the organization are under way at most, each on its own connection; several "
+        "identities share them evenly. The default is 52 at once, as documented, for eight web servers.",
     )
     token_cache: Path | None = Field(
         None,
