@@ -25,7 +25,8 @@ from pathlib import Path
 try:
     from connector import run_command
 except ImportError as missing:
-    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
+    python = "Run it with .venv/bin/python, on Windows with .venv\\Scripts\\python."
+    sys.exit(f"The connector is not installed for this Python ({missing}). {python}")
 
 
 def main() -> int:

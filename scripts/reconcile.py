@@ -23,7 +23,8 @@ from datetime import UTC, datetime, timedelta
 try:
     from connector import ConnectorError, Jobs, load_settings, report_failure, run_command
 except ImportError as missing:
-    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
+    python = "Run it with .venv/bin/python, on Windows with .venv\\Scripts\\python."
+    sys.exit(f"The connector is not installed for this Python ({missing}). {python}")
 
 
 def main() -> int:

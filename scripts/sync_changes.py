@@ -29,7 +29,8 @@ from pathlib import Path
 try:
     from connector import Changes, ConnectorError, connect, exclusive, load_settings
 except ImportError as missing:
-    sys.exit(f"The connector is not installed for this Python ({missing}). Run it with that of .venv.")
+    python = "Run it with .venv/bin/python, on Windows with .venv\\Scripts\\python."
+    sys.exit(f"The connector is not installed for this Python ({missing}). {python}")
 
 
 def main() -> int:

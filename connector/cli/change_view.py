@@ -127,7 +127,7 @@ def _others(intent: Intent | ReopenIntent) -> Iterator[tuple[str, str, str]]:
     """Yield what else was asked for, as it was given."""
     for field in PLAIN_FIELDS:
         value = getattr(intent, field.key, None)
-        if field.name not in _SHOWN_APART and value is not None:
+        if field.name not in _SHOWN_APART and value not in (None, False, ""):
             yield field.label, "", str(value)
     for field in COLUMN_FIELDS:
         for name, value in getattr(intent, field.key, {}).items():

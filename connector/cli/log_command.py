@@ -20,7 +20,7 @@ from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 
 SHOWN = 50
 """Entries of the table, unless somebody asks for more."""
-_COLUMNS = ("when", "what", "opportunity", "through", "by", "as")
+_COLUMNS = ("when", "what", "opportunity", "through", "by")
 NOBODY = UUID(int=0)
 _PERIODS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -103,7 +103,8 @@ def _cells(entry: AuditEntry) -> tuple[str, ...]:
     when = entry.at.astimezone().strftime("%Y-%m-%d %H:%M") if entry.at else ""
     through = f"{source.door} {entry.job}".strip()
     user = source.user[:8] if len(source.user) == len(str(NOBODY)) else source.user
-    return (when, _event(entry), str(entry.opportunity_id or ""), through, source.by, user)
+    by = f"{source.by}, as {user}" if user else source.by
+    return (when, _event(entry), str(entry.opportunity_id or ""), through, by)
 
 
 def _event(entry: AuditEntry) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -55,18 +57,26 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
         print_json({"organization": connection.base_url, **data, "close_activities": closes, "log": entries})
         return
     closed = {"actual close date": snapshot.opportunity.actual_close_date, "actual revenue": card.record.actual_value}
+    closed |= {"estimated value": card.record.estimated_value}
     shown = {name.replace("_", " "): value for name, value in data.items() if name != "quotes"} | closed
-    rows = tuple((name, str(value)) for name, value in shown.items() if value not in (None, ""))
+    rows = tuple((name, _cell(value)) for name, value in shown.items() if value not in (None, ""))
     show_table(TextTable(f"Opportunity in {connection.base_url}", ("", ""), rows), sys.stdout)
     columns = ("number", "name", "state", "status", "total")
-    quotes = tuple(tuple(str(quote.data()[name] or "") for name in columns) for quote in card.quotes)
+    quotes = tuple((*(_cell(quote.data()[name]) for name in columns[:-1]), _cell(quote.total)) for quote in card.quotes)
     show_table(TextTable("Quotes", columns, quotes), sys.stdout)
     names = {quote.record.id: quote.record.number for quote in card.quotes}
     for activity in snapshot.activities:
         what = names.get(activity.record_id, "the opportunity")
-        say(f"Close activity {activity.id} of {what}, created {activity.created_on or 'at an unknown time'}")
+        say(f"Close activity {activity.id} of {what}, created {_cell(activity.created_on)}")
     if history:
         show_table(log_table(history), sys.stdout)
+
+
+def _cell(value: object) -> str:
+    """Return a value for people: amounts with two decimals, times in the zone of this machine."""
+    if isinstance(value, float | Decimal):
+        return f"{value:,.2f}"
+    return f"{value.astimezone():%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
 
 
 def _history(settings: Settings, opportunity: UUID, organization: str) -> list[AuditEntry]:

@@ -50,7 +50,7 @@ def read(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> li
 def told(path: Path, kind: str = "", columns: ColumnMapping | None = None) -> str:
     with pytest.raises(InputError) as caught:
         read(path, kind, columns)
-    return str(caught.value).removesuffix(" The other rows go on with --rejects FILE.csv.")
+    return str(caught.value).removesuffix(" To close only the other rows, add --rejects FILE.csv.")
 
 
 def plain(*wanted: tuple[int, Outcome]) -> list[Row]:
@@ -302,7 +302,7 @@ def test_a_further_check_speaks_for_its_row(write: Write) -> None:
         list(RowReader(RowFile(write(f"{HEAD}{A},won\n{B},won\n")), Directory(), check).rows())
     assert str(caught.value) == (
         "rows.csv, row 2 (line 3): The opportunity has no status reason 'Nope'. Valid: Won. Nothing was touched."
-        " Correct it and try again, or close only the other rows with --rejects FILE.csv."
+        " Correct it and try again. To close only the other rows, add --rejects FILE.csv."
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +96,22 @@ def test_a_close_stands_where_the_log_cannot_be_written_and_says_so(desk: Desk, 
     assert "Warning: The audit log does not have this. The job store" in said.err
     assert desk.sql("SELECT statecode FROM opportunity WHERE opportunityid = ?", opportunity) == [(1,)]
     assert desk.run("show", opportunity).code == 0
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp1252"])
+def test_a_console_that_lacks_a_character_shows_something_else_and_goes_on(desk: Desk, encoding: str) -> None:
+    opportunity = desk.opportunity(drafts=1)
+    desk.sql("UPDATE opportunity SET name = ? WHERE opportunityid = ?", "Łódź 東京 \u0130 €", opportunity)
+    environment = {
+        **os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "DATAVERSE_URL": f"emulator:{desk.file}",
+    }  # fmt: skip
+    for arguments in (
+        ["close", opportunity, "--won", "--yes"],
+        ["show", opportunity],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "connector", *arguments], capture_output=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        done.stdout.decode(encoding)

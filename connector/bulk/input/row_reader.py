@@ -310,7 +310,7 @@ class _Problems:
 
     def error(self, name: str) -> InputError:
         """Return the problems as one sentence, or as a list."""
-        remedy = "Correct them and try again, or close only the other rows with --rejects FILE.csv."
+        remedy = "Correct them and try again. To close only the other rows, add --rejects FILE.csv."
         if self.count == 1:
             return InputError(f"{name}, {self._told[0]}. Nothing was touched.", remedy=remedy.replace("them", "it"))
         listed = "\n".join(f"  {problem}." for problem in self._told)

@@ -167,7 +167,7 @@ class OperationsPage:
             raise declined(
                 HTTPStatus.FORBIDDEN,
                 "page_outdated",
-                "The page was outdated, and is loaded anew. Press the button again.",
+                "The page is out of date and is loaded again. Press the button again.",
             )
 
     def _token(self, caller: Caller) -> str:
