@@ -14,7 +14,7 @@ from scripts.benchmarks.weekend import rehearse
 
 ROWS, FEW = 100_000, 800
 """Rows in full and in the reduced form. A row takes some milliseconds of one processor, the emulator's share included:
-100,000 take about a quarter of an hour, 800,000 two hours; `--rows` says another number."""
+30,000 take three minutes, 800,000 about an hour and a half; `--rows` says another number."""
 
 
 def main(options: argparse.Namespace) -> int:
