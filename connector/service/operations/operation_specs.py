@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from fastapi import APIRouter, FastAPI, Header, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
@@ -35,9 +36,11 @@ from connector.service.schemas.response_models import (
 )
 
 _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
+_ENCODED_TWICE: JsonDict = {"x-ms-url-encoding": "double"}
 
-OpportunityPath = Annotated[str, Path(alias="id", title="Opportunity",
-    description="The id of the opportunity, or its key.", json_schema_extra=_ENCODED | IMPORTANT)]  # fmt: skip
+# A key may have a slash: it travels encoded twice, since a server decodes the path once before it looks for the route.
+OpportunityPath = Annotated[str, BeforeValidator(unquote), Path(alias="id", title="Opportunity",
+    description="The id of the opportunity, or its key.", json_schema_extra=_ENCODED_TWICE | IMPORTANT)]  # fmt: skip
 OpportunityKey = Annotated[Annotated[str, Field(max_length=128)] | None,
     BeforeValidator(lambda value: None if is_empty(value) else value),
     Query(alias="opportunityKey", title="Opportunity Key", description="The column of opportunities, an alternate key "

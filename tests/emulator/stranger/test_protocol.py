@@ -338,7 +338,7 @@ def test_who_where_and_which_version(anywhere: Stranger) -> None:
     alias = "@p1=Microsoft.Dynamics.CRM.EndpointAccessType'Default'"
     detail = anywhere.read(f"RetrieveCurrentOrganization(AccessType=@p1)?{alias}")["Detail"]
     assert {"OrganizationId", "FriendlyName", "OrganizationVersion", "EnvironmentId", "DatacenterId", "Geo", "TenantId",
-            "UrlName", "UniqueName", "Endpoints", "State"} == set(detail)  # fmt: skip
+            "UrlName", "UniqueName", "Endpoints", "State", "OrganizationType"} == set(detail)  # fmt: skip
     assert detail["TenantId"] in anywhere.authority
     assert detail["OrganizationId"] == who["OrganizationId"]
 
