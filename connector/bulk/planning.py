@@ -129,8 +129,8 @@ class EffectCounter(Protocol):
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
         """Count what one plan sets off."""
 
-    def data(self) -> Mapping[str, object]:
-        """Return all that was counted as plain data."""
+    def data(self) -> Mapping[str, object] | None:
+        """Return all that was counted as plain data; None where nothing is known of it."""
 
 
 def write_plan(

@@ -69,6 +69,8 @@ def plan(
     out: Path | None,
     seconds_per_step: float,
     capture_file: Path | None,
+    ask: int,
+    yes: bool,
     as_json: bool,
     env_file: Path | None,
 ) -> int:
@@ -79,7 +81,8 @@ def plan(
     """
     source = source_of(context)
     settings = read_settings(env_file)
-    return show_job_plan(source, settings, out or source.plan_file(), seconds_per_step, capture_file, as_json=as_json)
+    path = out or source.plan_file()
+    return show_job_plan(source, settings, path, seconds_per_step, capture_file, ask, yes=yes, as_json=as_json)
 
 
 @bulk.command(

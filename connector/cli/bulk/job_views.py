@@ -22,8 +22,10 @@ from connector.bulk.source import Source
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
 from connector.cli.bulk.process import read_names
+from connector.cli.bulk.row_asking import PlanCounter, ask_rows, show_answers
 from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.failure_text import ExitCode
+from connector.cli.run_options import yes_option
 from connector.cli.screen import TextTable, console, legible, print_json, say, show
 from connector.clock import Clock, SystemClock
 from connector.closing.bypass import KEPT_BYPASS
@@ -36,6 +38,7 @@ from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobStat
 from connector.ledger.ledger import Ledger
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_of, basis_text
+from connector.organization.row_questions import RowSample
 from connector.settings.settings import Settings
 
 
@@ -203,14 +206,16 @@ SECONDS_PER_STEP = 0.3
 
 
 def plan_options(command: Callable[..., object]) -> Callable[..., object]:
-    """Give a command `--out`, `--seconds-per-step` and `--capture`."""
+    """Give a command `--out`, `--seconds-per-step`, `--capture`, `--ask` and `--yes`."""
     file = click.Path(dir_okay=False, path_type=Path)
     out = click.option(
         "--out", type=file, help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that."
     )
     text = "Execution time assumed for the forecast."
     seconds = click.option("--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help=text)
-    return out(seconds(capture_option(command)))
+    text = "Ask the organization for so many of the rows, by writes that must fail: would they be refused?"
+    ask = click.option("--ask", metavar="N", type=click.IntRange(0, 1000), default=0, help=text)
+    return out(seconds(capture_option(ask(yes_option(command)))))
 
 
 def show_job_plan(
@@ -219,7 +224,9 @@ def show_job_plan(
     path: Path,
     seconds_per_step: float,
     capture_file: Path | None = None,
+    ask: int = 0,
     *,
+    yes: bool = False,
     as_json: bool,
 ) -> int:
     """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
@@ -235,7 +242,9 @@ def show_job_plan(
         head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
         head |= {KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {}
         effects = side_effects(settings, connection, capture_file)
-        summary = write_plan(path, head, rows(), connection.organization, effects)
+        sample = RowSample(ask)
+        summary = write_plan(path, head, rows(), connection.organization, PlanCounter(effects, sample))
+        answers = ask_rows(sample, connection, settings, agreed=yes)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:
             write_plan_review(review, path, read_names(settings, connection))
@@ -243,6 +252,7 @@ def show_job_plan(
         if as_json:
             basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             basis |= {"review": str(review)} if review else {}
+            basis |= {"asked": [answer.data() for answer in answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
             say(f"The plan relies on this. {basis_text(kept)}.")
@@ -250,6 +260,8 @@ def show_job_plan(
                 say(f"Sets off: {line}")
             if review is not None:
                 say(f"For whoever approves it: {review}.")
+            if answers:
+                show_answers(answers)
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

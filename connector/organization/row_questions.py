@@ -1,0 +1,84 @@
+"""Asks for a sample of planned rows whether they would be refused, by whom, and how long they take; nothing is kept.
+
+Each is the whole plan of a row as a change set that must fail (see `must_fail`), the organization's own logic included.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from connector.closing.model import Plan, Snapshot
+from connector.closing.organization import Organization
+from connector.dataverse.webapi import Endpoint, operation_of
+from connector.errors import ConnectorError
+from connector.handler import Handler
+from connector.organization.must_fail import ask_set
+
+
+@dataclass(frozen=True, slots=True)
+class RowAnswer:
+    """What the organization answered for one row: refused or not, why and by which plug-in, in how many seconds.
+
+    `changed` is true when the row is not as it was, which no answer should bring about.
+    """
+
+    opportunity_id: UUID
+    refused: bool
+    seconds: float
+    reason: str = ""
+    plug_in: str = ""
+    changed: bool = False
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "opportunity_id": str(self.opportunity_id),
+            "refused": self.refused,
+            "seconds": round(self.seconds, 3),
+            "reason": self.reason,
+            "plug_in": self.plug_in,
+            "changed": self.changed,
+        }
+
+
+class RowSample:
+    """Keeps a fair sample of `most` plans out of any number, and asks for them."""
+
+    def __init__(self, most: int, seed: int = 1) -> None:
+        self._most = most
+        self._seen = 0
+        self._chance = random.Random(seed)
+        self.plans: list[Plan] = []
+
+    def add(self, plan: Plan, snapshot: Snapshot) -> None:
+        """Take a plan in; one that does nothing is not asked for."""
+        del snapshot
+        if not plan.steps or not self._most:
+            return
+        self._seen += 1
+        if len(self.plans) < self._most:
+            self.plans.append(plan)
+        elif (place := self._chance.randrange(self._seen)) < self._most:
+            self.plans[place] = plan
+
+    def ask(
+        self, handler: Handler, endpoint: Endpoint, organization: Organization, monotonic: Callable[[], float]
+    ) -> Iterator[RowAnswer]:
+        """Yield the answer for each; a failure of one is its answer. Each row is looked at before and after."""
+        for plan in self.plans:
+            key = plan.opportunity_id
+            before = organization.observe([key], activities=True)
+            began = monotonic()
+            try:
+                reply = ask_set(handler, endpoint, [operation_of(step) for step in plan.steps], key)
+            except ConnectorError as error:
+                took, failure, refused = monotonic() - began, error, True
+            else:
+                took, failure, refused = monotonic() - began, reply.error, not reply.reached_end
+            changed = organization.observe([key], activities=True) != before
+            origin = getattr(failure, "origin", None)
+            plug_in = origin.plug_in if refused and origin is not None else ""
+            yield RowAnswer(key, refused, took, failure.message if refused else "", plug_in, changed)

@@ -1,0 +1,81 @@
+"""A sample of planned rows is asked: who would refuse them, how long they take, and nothing is left of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from connector.clock import SystemClock
+from connector.closing.close import preview
+from connector.closing.model import Intent, Outcome, Plan
+from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.webapi import Endpoint
+from connector.emulator.embedded import open_embedded
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.world.custom_logic import LogicContext
+from connector.organization.row_questions import RowSample
+from tests.cli.desk import Desk
+from tests.organization.asked import KEYS, OPPORTUNITY, Asked
+
+
+def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    keys = [UUID(int=OPPORTUNITY.int + number) for number in range(4)]
+    for key in keys:
+        asked.has_opportunity(0, 1, key=key)
+
+    def plugin(context: LogicContext) -> None:
+        if context.message == "LoseOpportunity" and context.stage == "post":
+            context.sleep(2)
+            if context.record_id == str(keys[1]):
+                context.abort("Ask your manager first.")
+
+    asked.embedded.emulator.organization.world.logic.add(plugin)
+    organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
+    sample = RowSample(10)
+    for key in keys:
+        seen = preview(organization, Intent(key, Outcome.LOST))
+        assert isinstance(seen.verdict, Plan)
+        sample.add(seen.verdict, seen.snapshot)
+    before = asked.everything()
+    answers = list(sample.ask(asked.handler, Endpoint(asked.base_url), organization, asked.clock.monotonic))
+    assert asked.everything() == before
+    assert [answer.opportunity_id for answer in answers if answer.refused] == [keys[1]]
+    assert "plugin" in answers[1].plug_in
+    assert not any(answer.changed for answer in answers)
+    assert all(answer.seconds >= 2 for answer in answers)
+
+
+def test_a_sample_is_of_the_size_that_was_asked_for_and_of_all_rows() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    asked.has_opportunity(1)
+    organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
+    seen = preview(organization, Intent(OPPORTUNITY, Outcome.WON))
+    assert isinstance(seen.verdict, Plan)
+    sample, none = RowSample(5), RowSample(0)
+    for number in range(200):
+        plan = Plan(UUID(int=number), seen.verdict.steps, "")
+        sample.add(plan, seen.snapshot)
+        none.add(plan, seen.snapshot)
+    places = sorted(plan.opportunity_id.int for plan in sample.plans)
+    assert (len(places), none.plans) == (5, [])
+    assert places[-1] > 20
+
+
+def test_a_plan_asks_for_some_of_its_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    file = tmp_path / "organization.db"
+    open_embedded(file, SystemClock(), EmulatorOptions(seeded=12), KEYS).close()
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    desk = Desk(file, capsys, monkeypatch)
+    before = desk.rows()
+    plan = ("bulk", "plan", "--where", "statecode eq 0", "--lost", "--out", "all.plan.jsonl", "--ask", "3")
+    said = desk.run(*plan)
+    assert (said.code, "Agree with --yes" in said.err) == (2, True)
+    said = desk.run(*plan, "--yes", "--json")
+    assert [answer["refused"] for answer in said.data["asked"]] == [False] * 3
+    assert "Of 3 rows that were asked 0 would be refused" in desk.run(*plan, "--yes").out
+    assert desk.rows() == before
