@@ -15,7 +15,7 @@ from connector.closing.organization import Organization
 from connector.dataverse.webapi import Endpoint, operation_of
 from connector.errors import ConnectorError
 from connector.handler import Handler
-from connector.organization.must_fail import ask_set
+from connector.organization.safe_requests import ask_set
 
 
 @dataclass(frozen=True, slots=True)
