@@ -22,7 +22,7 @@ from connector.bulk.source import Source
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
 from connector.cli.bulk.process import read_names
-from connector.cli.bulk.row_asking import PlanCounter, ask_rows, show_answers
+from connector.cli.bulk.row_asking import PlanCounter, ask_rows, show_asked
 from connector.cli.capture_option import capture_option, side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.run_options import yes_option
@@ -218,6 +218,13 @@ def plan_options(command: Callable[..., object]) -> Callable[..., object]:
     return out(seconds(capture_option(ask(yes_option(command)))))
 
 
+def _head(source: Source, connection: Connection, settings: Settings) -> dict[str, object]:
+    """Return what a plan file says of itself first."""
+    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
+    return head | ({KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {})
+
+
 def show_job_plan(
     source: Source,
     settings: Settings,
@@ -238,9 +245,7 @@ def show_job_plan(
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
-        stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
-        head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
-        head |= {KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {}
+        head = _head(source, connection, settings)
         effects = side_effects(settings, connection, capture_file)
         sample = RowSample(ask)
         summary = write_plan(path, head, rows(), connection.organization, PlanCounter(effects, sample))
@@ -256,12 +261,9 @@ def show_job_plan(
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
             say(f"The plan relies on this. {basis_text(kept)}.")
-            for line in effects.lines() if effects is not None else ():
-                say(f"Sets off: {line}")
             if review is not None:
                 say(f"For whoever approves it: {review}.")
-            if answers:
-                show_answers(answers)
+            show_asked(effects, answers)
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

@@ -58,8 +58,12 @@ def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, a
     return answers
 
 
-def show_answers(answers: list[RowAnswer]) -> None:
-    """Write what was answered, the refused rows by name."""
+def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
+    """Write what the plans set off, where a capture tells, and what was answered, the refused rows by name."""
+    for line in effects.lines() if effects is not None else ():
+        say(f"Sets off: {line}")
+    if not answers:
+        return
     refused = [answer for answer in answers if answer.refused]
     mean = sum(answer.seconds for answer in answers) / len(answers)
     say(f"Of {len(answers)} rows that were asked {len(refused)} would be refused; {mean:.2f} s each on average.")
