@@ -245,10 +245,9 @@ def show_job_plan(
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
         for _ in rows():  # every problem is told before anything is written
             pass
-        head = _head(source, connection, settings)
         effects = side_effects(settings, connection, capture_file)
-        sample = RowSample(ask)
-        summary = write_plan(path, head, rows(), connection.organization, PlanCounter(effects, sample))
+        counter = PlanCounter(effects, sample := RowSample(ask))
+        summary = write_plan(path, _head(source, connection, settings), rows(), connection.organization, counter)
         answers = ask_rows(sample, connection, settings, agreed=yes)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:

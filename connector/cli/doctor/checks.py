@@ -10,14 +10,12 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.assembly.asked_answers import answers_path
+from connector.cli.doctor.probing import ASK_AGAIN, state_of_answers
 from connector.clock import Clock
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
 from connector.closing.organization import Organization
 from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
-from connector.organization.capture_reading import caller_mark
-from connector.organization.kept_answers import basis_text, read_answers
 from connector.settings.settings import Settings
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
@@ -317,17 +315,12 @@ def examine_limits(signed_in: SignedInUser) -> Check:
 
 def _examine_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> Check:
     """Say what plans rest on here, and whether it should be asked again."""
-    again = "`connector doctor --probe OPPORTUNITY` asks, and changes nothing."
     try:
-        kept = read_answers(answers_path(settings))
-        version, caller = diagnosis.version(), caller_mark(diagnosis.acting_user())
+        good, sentence = state_of_answers(settings, diagnosis, clock)
     except ConnectorError as error:
         return Check("answers", Verdict.WARNING, error.message, error.remedy)
-    if kept is None:
-        return Check("answers", Verdict.SKIPPED, f"Never asked. Plans rely on this. {basis_text(None)}.", again)
-    if why := kept.stale(clock.now(), version, caller):
-        return Check("answers", Verdict.WARNING, f"They should be asked again: {why}.", again)
-    return Check("answers", Verdict.OK, f"Plans rely on this. {basis_text(kept)}.")
+    verdict = {None: Verdict.SKIPPED, False: Verdict.WARNING, True: Verdict.OK}[good]
+    return Check("answers", verdict, sentence, "" if good else ASK_AGAIN)
 
 
 def _listed(reasons: list[StatusReason]) -> str:

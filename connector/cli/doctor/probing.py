@@ -13,7 +13,7 @@ from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import answers_path
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, print_json, say, show
-from connector.clock import SystemClock
+from connector.clock import Clock, SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.metadata import BYPASS_PRIVILEGE
@@ -21,11 +21,13 @@ from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError
 from connector.organization.capture_model import AnswerFact
 from connector.organization.capture_reading import caller_mark
-from connector.organization.kept_answers import KeptAnswers, write_answers
+from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, write_answers
 from connector.organization.probes import QUESTIONS, Probes, changes
 from connector.organization.sample_records import SampleRecords
 from connector.settings.settings import Settings
 
+ASK_AGAIN = "`connector doctor --probe OPPORTUNITY` asks, and changes nothing."
+"""What to do about answers that are missing or old."""
 _WARNING = (
     "About ten change sets are sent to {base_url} that cannot succeed: each asks something and ends in a write that is "
     "impossible, so the organization undoes all of it. {logic}Locks are held for a moment and numbers of a "
@@ -46,6 +48,17 @@ class ProbeRequest:
     out: Path | None
     agreed: bool
     as_json: bool
+
+
+def state_of_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> tuple[bool | None, str]:
+    """Return whether the kept answers are good (None: never asked), and what plans rely on. Raises ConnectorError."""
+    kept = read_answers(answers_path(settings))
+    version, caller = diagnosis.version(), caller_mark(diagnosis.acting_user())
+    if kept is None:
+        return None, f"Never asked. Plans rely on this. {basis_text(None)}."
+    if why := kept.stale(clock.now(), version, caller):
+        return False, f"They should be asked again: {why}."
+    return True, f"Plans rely on this. {basis_text(kept)}."
 
 
 def probe(settings: Settings, request: ProbeRequest) -> int:
