@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import mcp_types
 from mcp.server.context import ServerRequestContext
@@ -157,7 +157,7 @@ async def ask(
     scope = kept | {
         "state": {**request.scope.get("state", {}), "door": "mcp"},
         "method": method,
-        "path": path,
+        "path": unquote(path) if path.startswith("/opportunities/") else path,  # a key may hold anything, as over HTTP
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
