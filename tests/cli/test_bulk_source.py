@@ -195,3 +195,12 @@ def test_fetchxml_that_finds_no_opportunities_is_told_and_nothing_is_written(
     Path("q.xml").write_text(text, encoding="utf-8")
     said = desk.run("bulk", "plan", "--fetchxml", "q.xml", "--lost", "--out", "p.jsonl")
     assert (said.code in {1, 2}, sentence in said.err, Path("p.jsonl").exists()) == (True, True, False), said.err
+
+
+def test_a_query_that_finds_nothing_says_so_and_makes_no_job(desk: Desk) -> None:
+    nothing = ("--where", "name eq 'There is none'", "--lost")
+    planned = desk.run("bulk", "plan", *nothing, "--out", "p.jsonl")
+    assert (planned.code, "The query finds no opportunities in " in planned.out) == (0, True)
+    done = desk.run("bulk", "run", *nothing, "--job", "none", "--yes")
+    assert (done.code, "nothing was done." in done.out) == (0, True)
+    assert desk.run("bulk", "status", "none").code != 0

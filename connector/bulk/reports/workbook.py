@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
 from typing import Any
 
 from connector.bulk.sheet_file import whole_file
@@ -43,16 +45,19 @@ def new_workbook(path: Path) -> Iterator[WorkbookWriter]:
             "Workbooks need a library that is not installed.",
             remedy="Install it: pip install 'dataverse-close-connector[report]'.",
         ) from error
-    with whole_file(path) as aside:
+    with whole_file(path) as aside, TemporaryFile() as made:
         book = Workbook(write_only=True)
         try:
             yield WorkbookWriter(book)
-            book.save(aside)
+            book.save(made)
         except OSError:
             for sheet in book.worksheets:  # each has a file of its own until then, which has no room either
                 with suppress(OSError):
                     sheet.close()
             raise
+        made.seek(0)
+        with aside.open("wb") as file:  # by a plain write, which says once that a disk is full
+            copyfileobj(made, file)
 
 
 class WorkbookWriter:

@@ -284,7 +284,10 @@ def say_moved(source: Source, connection: Connection, settings: Settings) -> Non
 def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
     """Write what a plan comes to, and what to type next."""
     by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary.by_status.items())
-    say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status or 'nothing to do'}.")
+    if not summary.rows:
+        say(f"The query finds no opportunities in {connection.base_url} that this user can see: nothing is to be done.")
+        return
+    say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status}.")
     if summary.closes:
         show(
             _closes(summary, connection.organization.metadata(), _currencies(summary, connection, settings)), sys.stdout

@@ -138,6 +138,16 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
     return ExitCode.DONE
 
 
+def say_nothing_found(base_url: str, *, as_json: bool) -> int:
+    """Say that a query finds nothing, so that no job is made. Returns the exit code."""
+    sentence = f"The query finds no opportunities in {base_url} that this user can see: nothing was done."
+    if as_json:
+        print_json({"job": None, "total": 0, "message": sentence})
+    else:
+        click.echo(sentence)
+    return ExitCode.DONE
+
+
 def tell(sentence: str) -> None:
     """Say a sentence to the person who waits, beside the results."""
     say(sentence, sys.stderr)
