@@ -30,16 +30,7 @@ from connector.cli.bulk.job_views import (
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.rehearse import rehearse
-from connector.cli.bulk.run_job import (
-    agree,
-    code,
-    say_desired_state,
-    say_nothing_found,
-    show_status,
-    tell,
-    watch_job,
-    work,
-)
+from connector.cli.bulk.run_job import agree, code, nothing_found, say_desired_state, show_status, tell, watch_job, work
 from connector.cli.bulk.source_options import source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
@@ -147,7 +138,7 @@ def run(
             else:
                 count = sum(1 for _ in rows())
                 if not count:
-                    return say_nothing_found(connection.base_url, as_json=as_json)
+                    return nothing_found(connection.base_url, as_json=as_json)
                 limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
                 question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
                 agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)

@@ -138,7 +138,7 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
     return ExitCode.DONE
 
 
-def say_nothing_found(base_url: str, *, as_json: bool) -> int:
+def nothing_found(base_url: str, *, as_json: bool) -> int:
     """Say that a query finds nothing, so that no job is made. Returns the exit code."""
     sentence = f"The query finds no opportunities in {base_url} that this user can see: nothing was done."
     if as_json:
