@@ -77,7 +77,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_560),
     ("organization",): (2_100, 2_100),
     ("rehearsal",): (620, 620),
-    ("cli",): (4_200, 5_170),
+    ("cli",): (4_200, 5_240),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_215),
 }
 LONGEST_FUNCTION = 52
