@@ -69,7 +69,7 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_270),
+    ("closing",): (3_100, 4_500),
     ("ledger",): (3_350, 3_400),
     ("dataverse",): (5_000, 6_500),
     ("bulk",): (5_000, 6_400),
@@ -77,8 +77,8 @@ BUDGETS = {
     ("emulator",): (15_300, 16_560),
     ("organization",): (2_100, 2_100),
     ("rehearsal",): (620, 620),
-    ("cli",): (4_200, 5_240),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_215),
+    ("cli",): (4_200, 5_340),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_290),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

@@ -72,7 +72,7 @@ class AccessProvider:
         watched: Callable[[Handler], Handler],
         opening: ExitStack,
     ) -> None:
-        self._settings = settings
+        self._settings = replace(settings, time_zone=settings.time_zone or "UTC")  # its machine is nobody's place
         self._admission = admission
         self._clock = clock
         self._chance = chance

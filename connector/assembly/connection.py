@@ -9,9 +9,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
@@ -170,6 +172,7 @@ def identity_client(
     )
     retried = retry(gate, clock=clock, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
+    zone, day_of = zone_of(settings, clock)
     organization = DataverseOrganization(
         handler,
         upstream.base_url,
@@ -177,6 +180,9 @@ def identity_client(
         atomic=settings.atomic,
         close_action=settings.close_action,
         bypass=settings.bypass,
+        zone=zone,
+        day_of=day_of,
+        lost_revenue=settings.lost_revenue,
         impersonate=settings.impersonate,
         cache_seconds=settings.metadata_seconds,
         batch_size=min(MOST_PARTS, max(1, settings.parts // USUAL_STEPS)),  # who asks for fewer gives fewer at once
@@ -189,6 +195,18 @@ def user_id(settings: Settings, name: str) -> str:
     """Return what names the user of an identity on every machine: an id, or its name where it has none."""
     identity = next((one for one in settings.identities if one.name == name), None)
     return (identity.client_id or identity.managed_identity or name) if identity else name
+
+
+def zone_of(settings: Settings, clock: Clock) -> tuple[tzinfo | None, str]:
+    """Return the zone of a close without a date (None: this machine's), and its name for people.
+
+    It is the one of the settings; else UTC where several machines share the jobs, and so must agree.
+    """
+    if settings.time_zone:
+        return ZoneInfo(settings.time_zone), f"{settings.time_zone} (DATAVERSE_TIME_ZONE)"
+    if settings.store.startswith(("postgresql://", "postgres://")):
+        return UTC, "UTC (several machines share these jobs; DATAVERSE_TIME_ZONE names another zone)"
+    return None, f"this machine's time zone ({clock.now().astimezone().tzname()})"
 
 
 def network_of(settings: Settings) -> Network:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
 
 from connector.bulk.run.last_run import check_again
 from connector.bulk.words import command_line, rows
-from connector.closing.model import Intent, ReopenIntent
+from connector.closing.model import ColumnValue, Intent, ReopenIntent
 from connector.errors import InputError, LedgerError
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobKind, Row, WorkerInfo
 from connector.ledger.ledger import Ledger
@@ -32,8 +34,23 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
         assert isinstance(record.intent, Intent)
         before = (record.report or {}).get("before")
         status = before.get("status") if isinstance(before, Mapping) and before.get("state") == OPEN else None
-        intent = ReopenIntent(record.opportunity_id, closed_under=record.intent.key, open_status=status)
+        intent = ReopenIntent(
+            record.opportunity_id,
+            closed_under=record.intent.key,
+            open_status=status,
+            open_values=_values_before(before) if isinstance(before, Mapping) else {},
+        )
         yield Row(record.row, intent, record.account)
+
+
+def _values_before(before: Mapping[str, Any]) -> dict[str, ColumnValue]:
+    """Return the columns that a close changes, as a report keeps them."""
+    values: dict[str, ColumnValue] = {
+        name: before[name] for name in ("actualvalue", "actualclosedate", "closeprobability") if name in before
+    }
+    if isinstance(values.get("actualvalue"), str):
+        values["actualvalue"] = Decimal(before["actualvalue"])
+    return values
 
 
 LOOK = 0.5

@@ -12,7 +12,16 @@ from connector.assembly import Connection
 from connector.cli.screen import TextTable
 from connector.clock import Clock
 from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS
-from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Snapshot, Step, StepKind
+from connector.closing.model import (
+    Intent,
+    Opportunity,
+    OrganizationMetadata,
+    Plan,
+    ReopenIntent,
+    Snapshot,
+    Step,
+    StepKind,
+)
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.dataverse.webapi import Endpoint
@@ -110,10 +119,12 @@ def _changes(
     now = opportunity_words(opportunity.state, opportunity.status, metadata)
     yield "Status", now, opportunity_words(step.state or 0, step.status or 0, metadata)
     if step.kind is StepKind.REOPEN_OPPORTUNITY:
+        yield from _brought_back(step, opportunity)
         return
     due = f"expected {card.estimated_close_date}" if card and card.estimated_close_date else ""
     closed_on = str(step.activity.get("actualend") or "")[:10]
     when = closed_on or f"today, as the organization counts ({around.today} here)"
+    when += f" (today by {metadata.day_of})" if "actualend" in step.assumed else ""
     yield "Close date", _beside(str(opportunity.actual_close_date or "none"), due), when
     revenue = step.activity.get("actualrevenue")
     estimated = _money(opportunity.estimated_value, around) if opportunity.estimated_value is not None else ""
@@ -121,6 +132,18 @@ def _changes(
     amount = _money(Decimal(str(revenue)), around) if revenue is not None else "as the organization sets it"
     yield "Actual revenue", _beside(stands, f"estimated {estimated}" if estimated else ""), amount
     yield from _others(around.intent)
+
+
+def _brought_back(step: Step, opportunity: Opportunity) -> Iterator[tuple[str, str, str]]:
+    """Yield the columns that the way back sets to what they were."""
+    now = {
+        "actualclosedate": ("Close date", opportunity.actual_close_date),
+        "actualvalue": ("Actual revenue", opportunity.actual_value),
+        "closeprobability": ("Probability", opportunity.close_probability),
+    }
+    for name, value in step.columns.items():
+        words, stands = now[name]
+        yield words, "none" if stands is None else str(stands), "none" if value is None else str(value)
 
 
 def _others(intent: Intent | ReopenIntent) -> Iterator[tuple[str, str, str]]:

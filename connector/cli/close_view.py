@@ -75,6 +75,8 @@ def show_report(
         name = _name(seen) if seen else str(report.opportunity_id)
         show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
     say(_ending(report, metadata, around), stream)
+    for note in report.notes if report.steps else ():
+        say(f"Note: {note}", stream)
     for warning in report.warnings:
         say(f"Warning: {warning}", sys.stderr)
     show_failure(report)

@@ -76,7 +76,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         if not action.agreed:
             plan = _shown(action, organization, metadata, around)
             try:
-                question = f"{action.question} in {urlsplit(connection.base_url).hostname}?"
+                dated = _dated(plan)
+                question = f"{action.question}{dated} in {urlsplit(connection.base_url).hostname}?"
                 if plan is not None and not click.confirm(question, default=False, err=True):
                     return _say_declined(action, ExitCode.REFUSED)
             except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
@@ -107,6 +108,12 @@ def _shown(
         return None
     show_preview(seen, metadata, sys.stderr if action.as_json else sys.stdout, around)
     return seen.verdict
+
+
+def _dated(plan: Plan | None) -> str:
+    """Return the day that a close writes, for a question."""
+    day = str(plan.steps[-1].activity.get("actualend") or "")[:10] if plan and plan.steps else ""
+    return f" on {day}" if day else ""
 
 
 def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:

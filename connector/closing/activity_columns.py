@@ -12,11 +12,12 @@ the one on the date.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 from connector.closing.field import FieldKind
-from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, Intent
+from connector.closing.intent import OPPORTUNITY_ID, PLAIN_FIELDS, ColumnValue, Intent, Outcome
 from connector.closing.model import OrganizationMetadata
 from connector.errors import InputError
 
@@ -60,6 +61,27 @@ The subject and description of a quote's activity may be given as columns: the f
 """
 
 _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "statuscode"})
+
+
+def assumed_columns(intent: Intent, metadata: OrganizationMetadata) -> frozenset[str]:
+    """Return the columns whose values `with_assumptions` adds, as nobody gave them: a date, where it may be set."""
+    settable = (
+        "opportunityclose.actualend" not in metadata.unwritable and "quoteclose.actualend" not in metadata.unwritable
+    )
+    dated = intent.closed_on is None and metadata.today is not None and settable
+    return frozenset({"actualend"}) if dated else frozenset()
+
+
+def with_assumptions(intent: Intent, metadata: OrganizationMetadata) -> Intent:
+    """Return the intent with the day of today, and with the revenue of a lost opportunity where the settings say one.
+
+    Without a day the service would take its own: that of UTC, or of the user's settings.
+    """
+    if assumed_columns(intent, metadata):
+        intent = replace(intent, closed_on=metadata.today)
+    if intent.outcome is Outcome.LOST and intent.actual_revenue is None and metadata.lost_revenue is not None:
+        intent = replace(intent, actual_revenue=metadata.lost_revenue)
+    return intent
 
 
 def opportunity_close(

@@ -101,6 +101,8 @@ def step_data(step: Step) -> dict[str, object]:
         data["status_reason"] = step.status
     if step.activity:
         data["activity"] = {name: _plain(value) for name, value in step.activity.items()}
+    if step.columns:
+        data["columns"] = {name: _plain(value) for name, value in step.columns.items()}
     if step.competitor_id is not None:
         data["competitor_id"] = str(step.competitor_id)
     data["label"] = step.label
@@ -113,8 +115,10 @@ def _approved(step: Step) -> tuple[object, ...]:
     """Return what a person approves of a step, in values whose written form is the same everywhere."""
     state = None if step.state is None else int(step.state)
     competitor = None if step.competitor_id is None else str(step.competitor_id)
-    columns, kind, record = sorted(step.activity.items()), step.kind.value, str(step.record_id)
-    return kind, record, step.version, step.table, step.message, state, step.status, columns, competitor
+    columns = sorted((name, value) for name, value in step.activity.items() if name not in step.assumed)
+    further, kind, record = sorted(step.columns.items()), step.kind.value, str(step.record_id)
+    approved = (kind, record, step.version, step.table, step.message, state, step.status, columns, competitor)
+    return (*approved, further) if further else approved
 
 
 def _plain(value: ColumnValue) -> str | int | float | bool | None:

@@ -9,6 +9,10 @@ An id is a UUID of version 8 (RFC 9562, section 5.8: custom content) made of thr
     32 bits   the same and the caller's key            closed under this key?
     42 bits   the same and the record, its version     unique for each close of each record
 
+Of the opportunity's own activity the last 21 bits say instead what the close changes, so that the way back needs no
+other memory: 12 bits of a hash of the status reason it had, 7 bits of its probability, one bit each for an actual
+revenue and a close date that were empty.
+
 The row version keeps a later, legitimate close of a reopened record from colliding with the first, and gives a run that
 starts again on the unchanged row the same id. A random id of another client is of version 4 and never taken for ours.
 """
@@ -17,12 +21,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
-from connector.closing.model import Outcome
+from connector.closing.model import Opportunity, Outcome
 
 _NAMESPACE = "dataverse-close-connector/close-activity"
 _MAKER_BITS, _KEY_BITS, _RECORD_BITS = 48, 32, 42
+_BEFORE_BITS, _STATUS_BITS, _NO_PROBABILITY = 21, 12, 127
 _VERSION, _VARIANT = 8, 0b10
 
 
@@ -31,17 +37,57 @@ def natural_key(opportunity_id: UUID, outcome: Outcome) -> str:
     return f"{opportunity_id}:{outcome}"
 
 
-def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str], UUID]:
+@dataclass(frozen=True, slots=True)
+class StateBefore:
+    """What an activity's id says of its opportunity before the close: see the top of this module.
+
+    `probability` is None where it had none, `no_revenue` and `no_date` say that these were known to be empty.
+    """
+
+    status_hash: int
+    probability: int | None
+    no_revenue: bool
+    no_date: bool
+
+    def had(self, status: int) -> bool:
+        """Tell whether the status reason was this one, or one of the same hash, which one in 4,096 has."""
+        return _hash(_STATUS_BITS, str(status)) == self.status_hash
+
+
+def state_before(opportunity: Opportunity, unreadable: frozenset[str]) -> StateBefore:
+    """Return what is to be kept of an opportunity; a column that may not be read is not known to be empty."""
+    probability = opportunity.close_probability
+    return StateBefore(
+        _hash(_STATUS_BITS, str(opportunity.status)),
+        probability if probability is not None and 0 <= probability < _NO_PROBABILITY else None,
+        opportunity.actual_value is None and "opportunity.actualvalue" not in unreadable,
+        opportunity.actual_close_date is None and "opportunity.actualclosedate" not in unreadable,
+    )
+
+
+def kept_before(candidate: UUID) -> StateBefore:
+    """Return what the id of an opportunity's close activity says; it must be one of ours (`is_ours`)."""
+    bits = _content(candidate) & ((1 << _BEFORE_BITS) - 1)
+    probability = (bits >> 2) & 0x7F
+    known = None if probability == _NO_PROBABILITY else probability
+    return StateBefore(bits >> 9, known, bool(bits & 2), bool(bits & 1))
+
+
+def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, StateBefore | None], UUID]:
     """Return what names the activities that close an opportunity and its quotes under the caller's idempotency key.
 
     It takes the record to close, a quote of the opportunity or the opportunity itself, and the ETag of the row as it
-    was read. The hashes that do not depend on them are made once, as a job asks for many.
+    was read; for the opportunity also what it was before. The hashes that do not depend on them are made once, as a
+    job asks for many.
     """
     opportunity = str(opportunity_id)
     made_under = _made_under(opportunity, key)
 
-    def activity_id(record_id: UUID, version: str) -> UUID:
-        made = (made_under << _RECORD_BITS) | _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
+    def activity_id(record_id: UUID, version: str, before: StateBefore | None = None) -> UUID:
+        record = _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
+        if before is not None:
+            record = (record >> _BEFORE_BITS << _BEFORE_BITS) | _bits(before)
+        made = (made_under << _RECORD_BITS) | record
         high, middle, low = made >> 74, (made >> 62) & 0xFFF, made & ((1 << 62) - 1)
         return UUID(int=(high << 80) | (_VERSION << 76) | (middle << 64) | (_VARIANT << 62) | low)
 
@@ -60,6 +106,11 @@ def is_made_under(candidate: UUID, opportunity_id: UUID, key: str) -> bool:
     return candidate.version == _VERSION and _content(candidate) >> _RECORD_BITS == _made_under(
         str(opportunity_id), key
     )
+
+
+def _bits(before: StateBefore) -> int:
+    probability = _NO_PROBABILITY if before.probability is None else before.probability
+    return before.status_hash << 9 | probability << 2 | before.no_revenue << 1 | before.no_date
 
 
 def _maker(opportunity: str) -> int:

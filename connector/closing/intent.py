@@ -111,7 +111,8 @@ class ReopenIntent:
 
     `activity_ids`, when given, narrows that to what those close activities closed (a bulk job's own, say);
     `closed_under` narrows it to what was closed under that key. An opportunity closed by anything else is then refused.
-    `open_status` is the status reason it had while it was open; where that is gone, or not known, it gets the default.
+    `open_status` is the status reason it had while it was open, `open_values` the columns that a close changes, by
+    name; without these the id of the close activity tells what it can, and the rest stays.
 
     >>> ReopenIntent(UUID("6f2c0000-0000-4000-8000-00000000abcd"), closed_under="order 4711").closed_under
     'order 4711'
@@ -122,6 +123,7 @@ class ReopenIntent:
     activity_ids: frozenset[UUID] | None = None
     closed_under: str | None = None
     open_status: int | None = None
+    open_values: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
 
     def __post_init__(self) -> None:
         """Raise InputError for text in the place of an id, which would fit no record."""
@@ -288,6 +290,7 @@ REOPEN_FIELDS = (
         "activities", FieldKind.RECORD_IDS, "Activities", "The close activities to undo.", attribute="activity_ids"
     ),
     CloseField("open_status", FieldKind.REASON, "Open Status Reason", "The status reason it had before the close."),
+    CloseField("open_values", FieldKind.COLUMNS, "Values Before", "What it had in the columns that the close changed."),
     CloseField(
         "closed_under",
         FieldKind.TEXT,

@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.intent import NO_COLUMNS, ColumnValue, DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import ConnectorError
-
-NO_OPTIONS: Mapping[int, tuple[str, ...]] = MappingProxyType({})
 
 __all__ = ["ColumnValue", "DraftPolicy", "Intent", "Outcome", "ReopenIntent"]
 
@@ -66,7 +63,7 @@ class ColumnDefinition:
     kind: str
     creatable: bool = True
     length: int | None = None
-    options: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: NO_OPTIONS)
+    options: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     date_only: bool = False
 
 
@@ -101,6 +98,9 @@ class OrganizationMetadata:
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
     `bypass` is which of its own logic this connection leaves out.
 
+    `today` is the day that a close without a date gets, `day_of` says whose: `this machine (CET)`. `lost_revenue` is
+    the actual revenue of a lost opportunity for which none is given; None: none is written.
+
     `users` are who signed in and who acts, by their ids in the organization. `privileges` are those of
     `closing.privileges` that the acting user holds, None where they could not be read.
     `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set. `tables`
@@ -114,6 +114,9 @@ class OrganizationMetadata:
     utc_offset_minutes: int = 0
     close_action: str | None = None
     bypass: Bypass = NO_BYPASS
+    today: date | None = None
+    day_of: str = ""
+    lost_revenue: Decimal | None = None
     users: frozenset[UUID] = frozenset()
     privileges: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
@@ -135,6 +138,7 @@ class Opportunity:
     estimated_value: Decimal | None = None
     actual_value: Decimal | None = None
     actual_close_date: date | None = None
+    close_probability: int | None = None
     customer_id: UUID | None = None
     currency_id: UUID | None = None
     work_based: bool = False
@@ -225,7 +229,8 @@ class Step:
     `message` is the Dataverse message to call (`WinOpportunity`, `CloseQuote`, ...), or `Update` / `Delete`.
     `state` and `status` are what the row shall have. `activity_id` and `activity` describe the close activity that
     the message creates: its chosen id and its columns, with logical names (`actualend` as an ISO moment).
-    `competitor_id` is bound to the activity. `label` is for people.
+    `competitor_id` is bound to the activity. `columns` are further columns of the row that an update sets. `assumed`
+    names columns of the activity that nobody asked for: they are no part of what is approved. `label` is for people.
     """
 
     kind: StepKind
@@ -239,6 +244,8 @@ class Step:
     activity_id: UUID | None = None
     activity: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
     competitor_id: UUID | None = None
+    columns: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
+    assumed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +326,7 @@ class Report:
 
     A refusal has a `reason` with its code, a failure an `error`; `stands` says where the record of a failure stands.
     `digest` is that of the first plan; `rounds` counts observe-plan-perform turns; `partial` is true when it
-    failed after some of its steps took effect; `warnings` are sentences about what was done but not quite as asked.
+    failed after some of its steps took effect; `warnings` say what was not quite as asked, `notes` are its plan's.
 
     >>> with connect(load_settings()) as connection:
     ...     report = close_opportunity(connection.organization, Intent(opportunity_id, Outcome.WON))
@@ -338,5 +345,6 @@ class Report:
     rounds: int = 0
     partial: bool = False
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     before: Snapshot | None = None
     after: Snapshot | None = None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing import identity, reasons
-from connector.closing.activity_columns import opportunity_close, quote_close
+from connector.closing.activity_columns import assumed_columns, opportunity_close, quote_close, with_assumptions
 from connector.closing.close_columns import resolve_columns
 from connector.closing.digest import make_plan
 from connector.closing.model import (
@@ -100,9 +100,10 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     order = list(order_step(snapshot, intent))
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, order, metadata.bypass.text, user)
-    intent = with_revenue(snapshot, resolve_columns(intent, metadata))
+    assumed = assumed_columns(intent, metadata)
+    intent = with_assumptions(with_revenue(snapshot, resolve_columns(intent, metadata)), metadata)
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
-    closing = _ResolvedIntent(intent, metadata, statuses, identity.activity_ids(opportunity.id, key))
+    closing = _ResolvedIntent(intent, metadata, statuses, assumed, identity.activity_ids(opportunity.id, key))
     steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity), *order]
     if intent.quote_columns and any(step.kind in PROJECT_STEPS for step in steps):
         raise InputError(
@@ -112,7 +113,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return _refuse(snapshot, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges if user is None else None)
-    return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes_of(intent, metadata))
+    return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes_of(intent, metadata, assumed))
 
 
 class _Statuses(NamedTuple):
@@ -130,7 +131,8 @@ class _ResolvedIntent:
     intent: Intent
     metadata: OrganizationMetadata
     statuses: _Statuses
-    activity_id: Callable[[UUID, str], UUID]
+    assumed: frozenset[str]
+    activity_id: Callable[[UUID, str, identity.StateBefore | None], UUID]
 
     def has(self, message: str) -> bool:
         return message in self.metadata.messages
@@ -278,8 +280,9 @@ def _quote_step(closing: _ResolvedIntent, quote: Quote, kind: StepKind, status: 
         message="WinQuote" if wins else "CloseQuote",
         state=QuoteState.WON if wins else QuoteState.CLOSED,
         status=status,
-        activity_id=closing.activity_id(quote.id, quote.version),
+        activity_id=closing.activity_id(quote.id, quote.version, None),
         activity=quote_close(closing.intent, subject, closing.metadata),
+        assumed=closing.assumed,
     )
 
 
@@ -300,9 +303,12 @@ def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> St
         message=closing.metadata.close_action or CLOSE_ACTION[state],
         state=state,
         status=closing.statuses.opportunity,
-        activity_id=closing.activity_id(opportunity.id, opportunity.version),
+        activity_id=closing.activity_id(
+            opportunity.id, opportunity.version, identity.state_before(opportunity, closing.metadata.unreadable)
+        ),
         activity=opportunity_close(closing.intent, closing.metadata, opportunity.currency_id),
         competitor_id=_id(closing.intent.competitor_id, "competitor"),
+        assumed=closing.assumed,
     )
 
 

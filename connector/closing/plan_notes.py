@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from connector.closing.model import Intent, OrganizationMetadata
+from connector.closing.model import Intent, OrganizationMetadata, Outcome
 
 
-def notes_of(intent: Intent, metadata: OrganizationMetadata) -> tuple[str, ...]:
-    """Return the sentences, in the order in which a person reads them."""
-    return tuple(_notes(intent, metadata))
+def notes_of(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str]) -> tuple[str, ...]:
+    """Return the sentences on a close, in the order in which a person reads them; `assumed` columns nobody gave."""
+    return tuple(_notes(intent, metadata, assumed))
 
 
-def _notes(intent: Intent, metadata: OrganizationMetadata) -> Iterator[str]:
+def _notes(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str]) -> Iterator[str]:
+    if "actualend" in assumed:
+        yield f"The close date is {metadata.today}, the day it is now by {metadata.day_of}."
+    if intent.outcome is Outcome.LOST and intent.actual_revenue is None:
+        yield "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)"
     for column, value in (("actualvalue", intent.actual_revenue), ("actualclosedate", intent.closed_on)):
         if value is not None and f"opportunity.{column}" in metadata.unreadable:
             yield (

@@ -47,8 +47,7 @@ class Progress:
     `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
     activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
     answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
-    `users` are those of the metadata. `performed` counts the plans that were sent whole, `rebuffs` how often in a row
-    there was no answer or a lasting failure.
+    `performed` counts the plans sent whole, `rebuffs` how often in a row there was no answer or a lasting failure.
     """
 
     goal: Goal
@@ -252,6 +251,7 @@ class Progress:
             digest=(self.first or make_plan(self.goal.opportunity_id, ())).digest,
             rounds=self.rounds,
             warnings=warnings,
+            notes=self.first.notes if self.first else (),
             before=self.before,
             after=self.now,
         )

@@ -51,8 +51,10 @@ def report_data(report: Report) -> dict[str, object]:
         "warnings": list(report.warnings),
         "rounds": report.rounds,
     }
+    if report.notes:
+        data["notes"] = list(report.notes)
     if report.before is not None:
-        data["before"] = {"state": int(report.before.opportunity.state), "status": report.before.opportunity.status}
+        data["before"] = _before(report.before.opportunity)
     if report.reason:
         data["reason"] = report.reason
     if report.reason_code:
@@ -68,6 +70,18 @@ def record_data(opportunity: Opportunity) -> dict[str, str]:
     """Return what people know an opportunity by: its name, its estimated value, the id of the currency of that."""
     data = {"name": opportunity.name, "value": opportunity.estimated_value, "currency": opportunity.currency_id}
     return {name: str(value) for name, value in data.items() if value not in (None, "")}
+
+
+def _before(opportunity: Opportunity) -> dict[str, object]:
+    """Return what an opportunity was, so that the way back can restore it; what was empty is null."""
+    value, day = opportunity.actual_value, opportunity.actual_close_date
+    return {
+        "state": int(opportunity.state),
+        "status": opportunity.status,
+        "actualvalue": None if value is None else str(value),
+        "actualclosedate": None if day is None else day.isoformat(),
+        "closeprobability": opportunity.close_probability,
+    }
 
 
 def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_CLOSED) -> dict[str, object]:

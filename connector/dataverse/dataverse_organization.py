@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, tzinfo
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 from connector.clock import Clock
@@ -30,9 +33,10 @@ class DataverseOrganization:
     `base_url` is `https://host`, without a path. `atomic` performs each plan as one transaction; where the organization
     has no such thing the steps go one by one, as they do without it. `close_action` names an action of the
     organization's own that closes opportunities (empty: WinOpportunity and LoseOpportunity), `impersonate` the Entra
-    object id of the user to act as, `bypass` the logic of the organization's own that writes leave out. Metadata is
-    kept for `cache_seconds`. A batch holds the change sets of at most `batch_size` plans, a read asks for at most
-    `ids_per_read` opportunities.
+    object id of the user to act as, `bypass` the logic of the organization's own that writes leave out. A close without
+    a date is dated today in `zone` (None: this machine's), which `day_of` names for people; a lost one without a
+    revenue gets `lost_revenue`, if there is one. Metadata is kept for `cache_seconds`. A batch holds the change sets of
+    at most `batch_size` plans, a read asks for at most `ids_per_read` opportunities.
     """
 
     def __init__(  # noqa: PLR0913 - each is a choice of the settings, by name
@@ -45,6 +49,9 @@ class DataverseOrganization:
         close_action: str = "",
         impersonate: UUID | None = None,
         bypass: Bypass = NO_BYPASS,
+        zone: tzinfo | None = UTC,
+        day_of: str = "UTC",
+        lost_revenue: Decimal | None = None,
         cache_seconds: float = 3600.0,
         batch_size: int = 10,
         ids_per_read: int = 400,
@@ -63,6 +70,10 @@ class DataverseOrganization:
         self._batch_size = batch_size
         self._handler = handler
         self._endpoint = endpoint
+        self._clock = clock
+        self._zone = zone
+        self._day_of = day_of
+        self._lost_revenue = lost_revenue
 
     @property
     def atomic(self) -> bool:
@@ -71,7 +82,9 @@ class DataverseOrganization:
 
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         """Return the status reasons and messages, and what `needs` asks for, from the cache while it is fresh."""
-        return self._metadata.get(needs)
+        metadata = self._metadata.get(needs)
+        today = self._clock.now().astimezone(self._zone).date()
+        return replace(metadata, today=today, day_of=self._day_of, lost_revenue=self._lost_revenue)
 
     def prepare(self) -> None:
         """Read the metadata ahead, in several requests at the same time. Raises ConnectorError."""

@@ -41,6 +41,7 @@ def opportunity_of(row: Row) -> Opportunity:
         estimated_value=money_of(row.get("estimatedvalue")),
         actual_value=money_of(row.get("actualvalue")),
         actual_close_date=day_of(row.get("actualclosedate")),
+        close_probability=row.get("closeprobability"),
         customer_id=None if customer is None else UUID(customer),
         currency_id=None if currency is None else UUID(currency),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,

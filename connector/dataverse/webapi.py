@@ -40,7 +40,7 @@ _BASE = {
 }
 OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
-    "_transactioncurrencyid_value,modifiedon,_modifiedby_value"
+    "closeprobability,_transactioncurrencyid_value,modifiedon,_modifiedby_value"
 )
 QUOTE_COLUMNS = (
     "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,totalamount,_opportunityid_value,"
@@ -213,7 +213,10 @@ def operation_of(step: Step) -> Operation:
     """
     match step.kind:
         case StepKind.ACTIVATE_QUOTE | StepKind.REOPEN_OPPORTUNITY | StepKind.REOPEN_QUOTE:
-            state = f'{{"statecode":{_required(step, step.state)},"statuscode":{_required(step, step.status)}}}'
+            columns = "".join([f",{_JSON.encode(name)}:{_json(step, value)}" for name, value in step.columns.items()])
+            state = (
+                f'{{"statecode":{_required(step, step.state)},"statuscode":{_required(step, step.status)}{columns}}}'
+            )
             return Operation("PATCH", _row(step), state, step.version or "*")
         case StepKind.DELETE_QUOTE:
             return Operation("DELETE", _row(step), "", step.version or "*")

@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping
+from decimal import Decimal
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -178,6 +179,8 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
         no_proxy=_first(environ, "NO_PROXY", "no_proxy"),
         impersonate=names.caller_object_id,
         close_action=names.close_action,
+        time_zone=names.time_zone,
+        lost_revenue=Decimal(0) if names.lost_revenue == "zero" else None,
         bypass=_bypass(names, problems),
         drafts=names.drafts,
         atomic=names.atomic == "auto",
@@ -191,11 +194,7 @@ def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, 
         store=names.store or str(state / "jobs.db"),
         log_days=names.log_days,
         log_level=names.log_level,
-        service=service.model_copy(
-            update={
-                "telemetry": service.telemetry and bool(_first(environ, *COLLECTORS)),
-            }
-        ),
+        service=service.model_copy(update={"telemetry": service.telemetry and bool(_first(environ, *COLLECTORS))}),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -47,6 +48,8 @@ class Settings:
     no_proxy: str
     impersonate: UUID | None
     close_action: str
+    time_zone: str
+    lost_revenue: Decimal | None
     bypass: Bypass
     drafts: DraftPolicy
     atomic: bool

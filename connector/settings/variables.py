@@ -51,6 +51,18 @@ def _store(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(value or "UTC")
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError(
+            f"is {value!r}, no time zone that is known here; write one as Europe/Berlin, and on Windows install tzdata"
+        ) from None
+    return value
+
+
 def _file(value: Path) -> Path:
     if not value.is_file():
         raise ValueError(f"names the file {value}, which does not exist or is not a file")
@@ -169,6 +181,18 @@ class Variables(BaseModel):
         alias="DATAVERSE_CLOSE_ACTION",
         description="The unique name of an action of the organization's own that closes opportunities, called instead "
         "of WinOpportunity and LoseOpportunity with OpportunityClose and Status.",
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "",
+        alias="DATAVERSE_TIME_ZONE",
+        description="Whose day a close without a date gets, as Europe/Berlin. When absent, that of this machine; for "
+        "the endpoint, and where jobs are kept in PostgreSQL for several machines, that of UTC.",
+    )
+    lost_revenue: Literal["none", "zero"] = Field(
+        "none",
+        alias="DATAVERSE_LOST_REVENUE",
+        description="The actual revenue of a lost opportunity for which none is given: none, or zero, as Microsoft's "
+        "own form writes it.",
     )
     bypass: str = Field(
         "",

@@ -56,9 +56,12 @@ CLOSE_LOST = Step(
     "LoseOpportunity",
     OpportunityState.LOST,
     4,
-    UUID("3d2743ab-3cc5-8311-a3c5-575c0a2c39d8"),
+    UUID("3d2743ab-3cc5-8311-a3c5-575c0a2d65ff"),
     {"subject": "Opportunity closed as lost"},
 )
+
+
+NO_REVENUE = "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)"
 
 
 def projects(statuses: tuple[int, ...]) -> SmallOrganization:
@@ -130,7 +133,7 @@ def test_a_plan_says_every_step_in_full() -> None:
                 },
                 "competitor_id": "00000000-0000-0000-0000-000000000009",
                 "label": "Fleet",
-                "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2c39d8",
+                "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
             },
         ],
     }
@@ -229,6 +232,7 @@ def test_the_way_back_puts_each_record_to_its_first_state_by_its_version() -> No
             "Update",
             OpportunityState.OPEN,
             1,
+            columns={"actualvalue": None, "actualclosedate": None},
         ),
         Step(StepKind.REOPEN_QUOTE, "quote", quote_id(1), "QUO-1", versions[1], "Update", QuoteState.DRAFT, 1),
     )
@@ -297,6 +301,7 @@ def test_a_preview_is_a_report_of_what_would_be() -> None:
         "opportunity_id": OPPORTUNITY,
         "status": "planned",
         "digest": plan.digest,
+        "notes": [NO_REVENUE],
         "steps": [result_data(StepResult(CLOSE_LOST, StepStatus.PLANNED))],
     }
     done = preview_data(preview(closed(Outcome.LOST), intent))
@@ -323,7 +328,7 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "status_reason": 4,
         "activity": {"subject": "Opportunity closed as lost"},
         "label": "Fleet",
-        "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2c39d8",
+        "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
     }
     small = organization()
     report = close_opportunity(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="k"), pause=small.pause)
@@ -335,7 +340,14 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "partial": False,
         "warnings": [],
         "rounds": 2,
-        "before": {"state": 0, "status": 1},
+        "notes": [NO_REVENUE],
+        "before": {
+            "state": 0,
+            "status": 1,
+            "actualvalue": None,
+            "actualclosedate": None,
+            "closeprobability": None,
+        },
     }
     failed = StepResult(CLOSE_LOST, StepStatus.FAILED, NotSent("No connection."), "r-1", "Later.")
     assert result_data(failed) == step | {

@@ -345,7 +345,7 @@ class TestReopening:
 
 
 def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:
-    ours = activity_ids(OPPORTUNITY_ID, "job")(quote_id(1), 'W/"1"')
+    ours = activity_ids(OPPORTUNITY_ID, "job")(quote_id(1), 'W/"1"', None)
     assert is_ours(ours, OPPORTUNITY_ID)
     assert is_made_under(ours, OPPORTUNITY_ID, "job")
     assert not is_made_under(ours, OPPORTUNITY_ID, "another")

@@ -177,7 +177,7 @@ def test_a_closed_quote_with_a_newer_revision_is_told_on_the_way_back() -> None:
     snapshot = closed(quotes=(LOST, DRAFT))
     old, new = snapshot.quotes
     quotes = (replace(old, number="QUO-7"), replace(new, number="QUO-7", revision=1))
-    ours = activity_ids(snapshot.opportunity.id, "key")(old.id, old.version)
+    ours = activity_ids(snapshot.opportunity.id, "key")(old.id, old.version, None)
     activity = CloseActivity(ours, old.id, completed=True)
     told = list(left_closed(replace(snapshot, quotes=quotes, activities=(activity,))))
     assert len(told) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.closing.identity import is_made_under
@@ -131,7 +131,7 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
     reason = ""
     if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         reason = report.reason_code or reason_of(cause_of(report.error))
-    data = report_data(report)
+    data = report_data(replace(report, notes=()))
     if report.before is not None:
         intent = row.item.intent
         by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
