@@ -38,7 +38,7 @@ def natural_key(opportunity_id: UUID, outcome: Outcome) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StateBefore:
+class OriginalState:
     """What an activity's id says of its opportunity before the close: see the top of this module.
 
     `probability` is None where it had none, `no_revenue` and `no_date` say that these were known to be empty.
@@ -54,10 +54,10 @@ class StateBefore:
         return _hash(_STATUS_BITS, str(status)) == self.status_hash
 
 
-def state_before(opportunity: Opportunity, unreadable: frozenset[str]) -> StateBefore:
+def state_before(opportunity: Opportunity, unreadable: frozenset[str]) -> OriginalState:
     """Return what is to be kept of an opportunity; a column that may not be read is not known to be empty."""
     probability = opportunity.close_probability
-    return StateBefore(
+    return OriginalState(
         _hash(_STATUS_BITS, str(opportunity.status)),
         probability if probability is not None and 0 <= probability < _NO_PROBABILITY else None,
         opportunity.actual_value is None and "opportunity.actualvalue" not in unreadable,
@@ -65,15 +65,15 @@ def state_before(opportunity: Opportunity, unreadable: frozenset[str]) -> StateB
     )
 
 
-def kept_before(candidate: UUID) -> StateBefore:
+def kept_before(candidate: UUID) -> OriginalState:
     """Return what the id of an opportunity's close activity says; it must be one of ours (`is_ours`)."""
     bits = _content(candidate) & ((1 << _BEFORE_BITS) - 1)
     probability = (bits >> 2) & 0x7F
     known = None if probability == _NO_PROBABILITY else probability
-    return StateBefore(bits >> 9, known, bool(bits & 2), bool(bits & 1))
+    return OriginalState(bits >> 9, known, bool(bits & 2), bool(bits & 1))
 
 
-def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, StateBefore | None], UUID]:
+def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, OriginalState | None], UUID]:
     """Return what names the activities that close an opportunity and its quotes under the caller's idempotency key.
 
     It takes the record to close, a quote of the opportunity or the opportunity itself, and the ETag of the row as it
@@ -83,7 +83,7 @@ def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, StateBe
     opportunity = str(opportunity_id)
     made_under = _made_under(opportunity, key)
 
-    def activity_id(record_id: UUID, version: str, before: StateBefore | None = None) -> UUID:
+    def activity_id(record_id: UUID, version: str, before: OriginalState | None = None) -> UUID:
         record = _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
         if before is not None:
             record = (record >> _BEFORE_BITS << _BEFORE_BITS) | _bits(before)
@@ -108,7 +108,7 @@ def is_made_under(candidate: UUID, opportunity_id: UUID, key: str) -> bool:
     )
 
 
-def _bits(before: StateBefore) -> int:
+def _bits(before: OriginalState) -> int:
     probability = _NO_PROBABILITY if before.probability is None else before.probability
     return before.status_hash << 9 | probability << 2 | before.no_revenue << 1 | before.no_date
 

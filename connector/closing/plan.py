@@ -132,7 +132,7 @@ class _ResolvedIntent:
     metadata: OrganizationMetadata
     statuses: _Statuses
     assumed: frozenset[str]
-    activity_id: Callable[[UUID, str, identity.StateBefore | None], UUID]
+    activity_id: Callable[[UUID, str, identity.OriginalState | None], UUID]
 
     def has(self, message: str) -> bool:
         return message in self.metadata.messages

@@ -77,7 +77,7 @@ def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownBefore:
+class _OriginalFacts:
     """What is known of an opportunity before its close; `values` has the columns that are, by name."""
 
     status: int | None
@@ -86,19 +86,19 @@ class _KnownBefore:
 
 def _known(
     opportunity: Opportunity, intent: ReopenIntent, activity: UUID | None, metadata: OrganizationMetadata
-) -> _KnownBefore:
+) -> _OriginalFacts:
     """Return what the intent says, from the ledger of a job, or else what the id of the close activity keeps."""
     open_ones = [status.value for status in metadata.opportunity_statuses if status.state == OpportunityState.OPEN]
     if intent.open_status is not None or activity is None or not identity.is_ours(activity, opportunity.id):
         status = intent.open_status if intent.open_status in open_ones else None
-        return _KnownBefore(status, intent.open_values)
+        return _OriginalFacts(status, intent.open_values)
     before = identity.kept_before(activity)
     fitting = [status for status in open_ones if before.had(status)]
     values: dict[str, ColumnValue] = {}
     if before.probability is not None:
         values[_PROBABILITY] = before.probability
     values |= {name: None for name, empty in ((_VALUE, before.no_revenue), (_DATE, before.no_date)) if empty}
-    return _KnownBefore(fitting[0] if len(fitting) == 1 else None, values)
+    return _OriginalFacts(fitting[0] if len(fitting) == 1 else None, values)
 
 
 def _now(opportunity: Opportunity) -> dict[str, ColumnValue]:
@@ -110,7 +110,7 @@ def _now(opportunity: Opportunity) -> dict[str, ColumnValue]:
     }
 
 
-def _reopen_opportunity(opportunity: Opportunity, known: _KnownBefore, metadata: OrganizationMetadata) -> Step:
+def _reopen_opportunity(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Step:
     """Return the step that opens it, with what it had before as far as that is known and was changed."""
     state, statuses = OpportunityState.OPEN, metadata.opportunity_statuses
     status = known.status
@@ -122,7 +122,7 @@ def _reopen_opportunity(opportunity: Opportunity, known: _KnownBefore, metadata:
     return replace(update_step(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, state, status), columns=back)
 
 
-def _notes(opportunity: Opportunity, known: _KnownBefore, metadata: OrganizationMetadata) -> Iterator[str]:
+def _notes(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Iterator[str]:
     """Yield what cannot be brought back."""
     if known.status is None:
         label = reasons.default_of("opportunity", metadata.opportunity_statuses, OpportunityState.OPEN)
