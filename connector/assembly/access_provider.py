@@ -134,10 +134,10 @@ class AccessProvider:
         keep = functools.partial(_closed_since, since) if token else _nothing
         read = functools.partial(read_changes, connection.handler, connection.base_url, columns=_CHANGED, keep=keep)
         try:
-            found = read(token or "")
+            changes_read = read(token or "")
         except InputError:  # the tenant has another organization now
-            found = read("")
-        return ChangedOpportunities([UUID(str(row["opportunityid"])) for row in found.rows], found.link)
+            changes_read = read("")
+        return ChangedOpportunities([UUID(str(row["opportunityid"])) for row in changes_read.rows], changes_read.link)
 
     def operator_sign_in(self, public_url: str) -> CodeFlow | None:
         """Return how people sign in at a page by browser: to the registration of the settings, whose roles count."""
@@ -151,7 +151,9 @@ class AccessProvider:
         """Return what gives the password of the store: a token of the managed identity, where its address has none."""
         parts = urlsplit(self._settings.store)
         resource = next((r for end, r in STORE_RESOURCES.items() if (parts.hostname or "").endswith(end)), "")
-        managed = [one for one in self._settings.identities if one.sign_in is SignInMethod.MANAGED_IDENTITY]
+        managed = [
+            identity for identity in self._settings.identities if identity.sign_in is SignInMethod.MANAGED_IDENTITY
+        ]
         if not resource or parts.password or not managed:
             return None
         return auth.managed_identity_tokens(managed[0].managed_identity, resource, self.outward(), self._clock).token

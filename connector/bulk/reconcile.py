@@ -72,11 +72,11 @@ class Reconciliation:
             orders = any(isinstance(record.intent, Intent) and _needs_orders(record.intent) for record in chunk)
             seen = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
             activities = ActivityComparison(self.organization, self.unread)
-            said = activities.problems([record for record in chunk if _stands_closed(record, seen)])
+            problems_by_row = activities.problems([record for record in chunk if _stands_closed(record, seen)])
             for record in chunk:
                 self.checked += 1
                 problems = self._problems(record, seen.get(record.opportunity_id), metadata)
-                for problem in (*problems, *said.get(record.row, ())):
+                for problem in (*problems, *problems_by_row.get(record.row, ())):
                     yield Mismatch(record.row, record.opportunity_id, problem)
 
     def _last_words(self, records: Iterable[Record]) -> Iterator[Record]:

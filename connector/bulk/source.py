@@ -95,14 +95,14 @@ class Source:
         Reading raises InputError.
         """
         organization = connection.organization
-        given = {"drafts": drafts.value, **self.given}
+        values = {"drafts": drafts.value, **self.given}
         if self.file is None:
-            yield from self._found(given, organization)
+            yield from self._found(values, organization)
         elif is_plan(self.file):
             yield lambda: read_plan(self.file or Path(), strict=self.strict)
         else:
             host = urlsplit(connection.base_url).hostname or ""
-            with self.reading.opened(self.file, given, _checked(organization), organization, host) as rows:
+            with self.reading.opened(self.file, values, _checked(organization), organization, host) as rows:
                 yield rows
 
     def plan_head(self) -> Mapping[str, object]:
@@ -132,17 +132,17 @@ class Source:
                 remedy=f"Resume it without a query, or give this query another job name (not {job.name!r}).",
             )
 
-    def _found(self, given: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
+    def _found(self, values: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
         from connector.bulk.input.disk_tables import QueryRows
         from connector.closing.request import parse_request
 
-        asked = names_user(parse_request({**given, "opportunityid": UUID(int=0)}))
-        (wanted,) = look_up_all(organization, [asked])
-        if not isinstance(wanted, Intent):
-            raise wanted if isinstance(wanted, InputError) else TypeError(type(wanted))
-        _checked(organization)(wanted)
-        with closing(QueryRows(organization, self.query)) as found:
-            yield lambda: islice(found.rows(wanted), self.limit)
+        named = names_user(parse_request({**values, "opportunityid": UUID(int=0)}))
+        (intent,) = look_up_all(organization, [named])
+        if not isinstance(intent, Intent):
+            raise intent if isinstance(intent, InputError) else TypeError(type(intent))
+        _checked(organization)(intent)
+        with closing(QueryRows(organization, self.query)) as ids:
+            yield lambda: islice(ids.rows(intent), self.limit)
 
 
 def _checked(organization: SearchOrganization) -> Callable[[Intent], None]:

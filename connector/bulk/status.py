@@ -74,36 +74,38 @@ def limits_data(ledger: Ledger, job: Job, counts: Counts) -> dict[str, object]:
     }
 
 
-def together(told: Sequence[SavedState], now: float) -> dict[str, object] | None:
+def together(states: Sequence[SavedState], now: float) -> dict[str, object] | None:
     """Return as one what the governors of several workers do: rates add up, and so does what is done per second.
 
     What was left when they told it is less at `now`, in seconds since 1970.
 
     The binding is that of the worker with the most requests; None when nobody has told anything.
     """
-    if not told:
+    if not states:
         return None
-    busiest = max(told, key=lambda one: sum(_number(lane, "requests") for lane in _lanes(one)))
-    ceilings = [_number(one.data, "ceiling") for one in told if one.data["ceiling"] is not None]
+    busiest = max(states, key=lambda state: sum(_number(lane, "requests") for lane in _lanes(state)))
+    ceilings = [_number(state.data, "ceiling") for state in states if state.data["ceiling"] is not None]
     ends = [
-        max(0.0, _number(one.data, "left") - now + one.at.timestamp()) for one in told if one.data["left"] is not None
+        max(0.0, _number(state.data, "left") - now + state.at.timestamp())
+        for state in states
+        if state.data["left"] is not None
     ]
     done_at_once = not all(ends)
     return {
         "binding": busiest.data["binding"],
-        "waiting": min(_number(one.data, "waiting") for one in told),
-        "rate": round(sum(_number(one.data, "rate") for one in told), 2),
+        "waiting": min(_number(state.data, "waiting") for state in states),
+        "rate": round(sum(_number(state.data, "rate") for state in states), 2),
         "ceiling": round(sum(ceilings), 2) if ceilings else None,
-        "in_hand": sum(int(_number(one.data, "in_hand")) for one in told),
-        "in_doubt": sum(int(_number(one.data, "in_doubt")) for one in told),
+        "in_hand": sum(int(_number(state.data, "in_hand")) for state in states),
+        "in_doubt": sum(int(_number(state.data, "in_doubt")) for state in states),
         "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
-        "lanes": [lane for one in told for lane in _lanes(one)],
-        "at": max(one.at for one in told).isoformat(),
+        "lanes": [lane for state in states for lane in _lanes(state)],
+        "at": max(state.at for state in states).isoformat(),
     }
 
 
-def _lanes(told: SavedState) -> Sequence[Mapping[str, object]]:
-    lanes = told.data["lanes"]
+def _lanes(state: SavedState) -> Sequence[Mapping[str, object]]:
+    lanes = state.data["lanes"]
     assert isinstance(lanes, list)
     return lanes
 
@@ -165,15 +167,15 @@ def done_of(data: Mapping[str, object]) -> int:
 def numbers(data: Mapping[str, object]) -> dict[str, float]:
     """Return what those who work on a job say of their pace, as far as it is known; empty when nobody said anything."""
     governor = data["governor"]
-    found = governor if isinstance(governor, Mapping) else {}
-    return {str(name): float(value) for name, value in found.items() if isinstance(value, int | float)}
+    values = governor if isinstance(governor, Mapping) else {}
+    return {str(name): float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
 def parts_of(data: Mapping[str, object], name: str) -> Sequence[Mapping[str, object]]:
     """Return a list of parts in the data of a job."""
-    found = data[name]
-    assert isinstance(found, list)
-    return found
+    parts = data[name]
+    assert isinstance(parts, list)
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,15 +72,15 @@ def log(
     endpoint. CONNECTOR_STORE says where it is kept, CONNECTOR_LOG_DAYS for how long.
     """
     settings = read_settings(env_file)
-    wanted = AuditFilter(opportunity, since, job, by, organization)
+    chosen = AuditFilter(opportunity, since, job, by, organization)
     with opened(settings) as ledger:
         ledger.audit.forget(settings.log_days)
         if as_json:
-            for entry in ledger.audit.entries(wanted, limit):
+            for entry in ledger.audit.entries(chosen, limit):
                 click.echo(json.dumps(entry.data(), ensure_ascii=in_ascii(sys.stdout)))
             return
         most = limit or SHOWN
-        rows = list(ledger.audit.entries(wanted, most + 1))
+        rows = list(ledger.audit.entries(chosen, most + 1))
     if not rows:
         click.echo("The log has no entry of this kind.")
         return

@@ -108,10 +108,10 @@ def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
     What is given on this command line goes before it.
     """
     context = click.get_current_context(silent=True)
-    given = context is not None and any(
+    on_command_line = context is not None and any(
         f"connector.{name}" in context.meta for name in ("bypass", "bypass_steps", "tag")
     )
-    return settings if given else replace(settings, bypass=bypass_of(options, settings.bypass))
+    return settings if on_command_line else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
 def read_settings(env_file: Path | None) -> Settings:

@@ -302,16 +302,16 @@ REOPEN_FIELDS = (
 )
 """What narrows the way back."""
 
-OFFERED_REOPEN_FIELDS = tuple(one for one in REOPEN_FIELDS if one.kind is FieldKind.TEXT)
+OFFERED_REOPEN_FIELDS = tuple(field for field in REOPEN_FIELDS if field.kind is FieldKind.TEXT)
 """Those that a caller may give; the others come from the ledger of a job."""
 
-HOSTED_FIELDS = tuple(one for one in CLOSE_FIELDS if one.hosted)
+HOSTED_FIELDS = tuple(field for field in CLOSE_FIELDS if field.hosted)
 """Those that callers of the endpoint are offered."""
 
-PLAIN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is not FieldKind.COLUMNS)
+PLAIN_FIELDS = tuple(field for field in CLOSE_FIELDS if field.kind is not FieldKind.COLUMNS)
 """The fields that are one value, and one column of a file."""
 
-COLUMN_FIELDS = tuple(one for one in CLOSE_FIELDS if one.kind is FieldKind.COLUMNS)
+COLUMN_FIELDS = tuple(field for field in CLOSE_FIELDS if field.kind is FieldKind.COLUMNS)
 """The fields that are as many columns as the caller gives."""
 
 FILE_COLUMNS = (OPPORTUNITY_ID, *PLAIN_FIELDS)

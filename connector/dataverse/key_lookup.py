@@ -48,12 +48,12 @@ class RecordLookup:
         """Return the records that have each key, without regard to case; raises InputError, ConnectorError."""
         matches: dict[RecordKey, list[RecordMatch]] = {key: [] for key in keys}
         for table, column in dict.fromkeys((key.table, key.column) for key in keys):
-            asked = [key for key in keys if (key.table, key.column) == (table, column)]
+            chosen = [key for key in keys if (key.table, key.column) == (table, column)]
             if table == USER:
-                self._match(asked, _USER_IDS, _id_in, matches)
-                self._match([key for key in asked if not _id_in(key.value)], _USER_NAMES, _text_in, matches)
+                self._match(chosen, _USER_IDS, _id_in, matches)
+                self._match([key for key in chosen if not _id_in(key.value)], _USER_NAMES, _text_in, matches)
             else:
-                self._match(asked, (column,), _text_in if self._is_text(table, column) else _number_in, matches)
+                self._match(chosen, (column,), _text_in if self._is_text(table, column) else _number_in, matches)
         return matches
 
     def _match(

@@ -259,14 +259,14 @@ class Ledger:
 
     def followed(self, job: Job, statuses: Sequence[ItemStatus]) -> Iterator[int]:
         """Return the rows whose opportunity another job left later with these statuses, but for one that undoes it."""
-        found = self.database.stream(
+        rows = self.database.stream(
             "SELECT DISTINCT item.id FROM item JOIN item AS later ON later.opportunity = item.opportunity"
             f" AND later.ended > item.ended AND later.job <> item.job AND later.status IN ({_quoted(statuses)})"
             " JOIN job ON job.id = later.job AND (job.undoes IS NULL OR job.undoes <> item.job)"
             " WHERE item.id > ? AND item.id <= ? ORDER BY item.id",
             (item_id(job.id, 0), item_id(job.id, ROW_MASK)),
         )
-        return (id_ & ROW_MASK for (id_,) in found)
+        return (id_ & ROW_MASK for (id_,) in rows)
 
     def events(self, name: str) -> list[Event]:
         """Return what happened to a job, in order."""
@@ -295,8 +295,8 @@ class Ledger:
 
         Leave by `Worker.leave`. Others are not refused: ask `present` first where only one shall work.
         """
-        found = self.job(job) if job else None
-        return Worker.enter(self.database, self.clock, self.liveness, self.audit, who, found)
+        followed_job = self.job(job) if job else None
+        return Worker.enter(self.database, self.clock, self.liveness, self.audit, who, followed_job)
 
     def now(self) -> float:
         """Return the wall-clock time as the tables have it: seconds since 1970 in UTC."""

@@ -86,12 +86,12 @@ class OperationStore:
         self._ledger = ledger
         self._database = ledger.database
 
-    def accept(self, name: str, asked: NewOperation) -> tuple[StoredOperation, bool]:
+    def accept(self, name: str, new_operation: NewOperation) -> tuple[StoredOperation, bool]:
         """Write down what is asked under `name`, or find what was asked before under this key; say whether it is new.
 
         When this returns it is durable. A finished one that has expired is replaced. Raises KeyReused.
         """
-        key = _key(asked.owner, asked.key)
+        key = _key(new_operation.owner, new_operation.key)
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
             rows = transaction.rows("SELECT name, id, content, expires, state FROM job WHERE key = ?", (key,))
@@ -99,16 +99,16 @@ class OperationStore:
             if expired:
                 _remove(transaction, rows[0][1])
             if rows and not expired:
-                if rows[0][2] != asked.content:
+                if rows[0][2] != new_operation.content:
                     raise KeyReused(
-                        f"The idempotency key {asked.key!r} was used before for another request.",
+                        f"The idempotency key {new_operation.key!r} was used before for another request.",
                         remedy="Use another key for every different request.",
                     )
                 name = rows[0][0]
             else:
-                made = self._insert(transaction, name, key, asked)
+                made = self._insert(transaction, name, key, new_operation)
             event = "accepted" if expired or not rows else "repeated"
-            written = self._ledger.audit.add(transaction, [asked.entry(event, name)])
+            written = self._ledger.audit.add(transaction, [new_operation.entry(event, name)])
         self._ledger.audit.told(written)
         return (made, True) if expired or not rows else (self.get(name), False)
 
@@ -135,7 +135,7 @@ class OperationStore:
     def count(self, chosen: OperationFilter) -> list[OperationCount]:
         """Return how many of the chosen operations are at which status, and why they failed; the most come first."""
         if chosen.text:
-            counted = Counter((status_of(one), one.record.reason) for one in self._searched(chosen))
+            counted = Counter((status_of(operation), operation.record.reason) for operation in self._searched(chosen))
             return [OperationCount(status, cause, number) for (status, cause), number in counted.most_common()]
         condition, values = chosen.condition
         rows = self._database.rows(
@@ -230,18 +230,26 @@ class OperationStore:
             worker.heartbeat(transaction)
         return [(job, claimed(item, job.kind, job.name)) for job, item in chosen]
 
-    def _insert(self, transaction: Transaction, name: str, key: str, asked: NewOperation) -> StoredOperation:
+    def _insert(self, transaction: Transaction, name: str, key: str, new_operation: NewOperation) -> StoredOperation:
         """Write the operation down and return it."""
         now = self._ledger.now()
-        values = (asked.content, json.dumps(dict(asked.options)), now, asked.owner, asked.tenant, key, asked.content)
+        values = (
+            new_operation.content,
+            json.dumps(dict(new_operation.options)),
+            now,
+            new_operation.owner,
+            new_operation.tenant,
+            key,
+            new_operation.content,
+        )
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires,"
             " organization) VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, asked.kind.value, *values, asked.expires.timestamp(), asked.organization),
+            (name, new_operation.kind.value, *values, new_operation.expires.timestamp(), new_operation.organization),
         )
-        intent = intent_text(asked.intent)
-        opportunity = asked.intent.opportunity_id.bytes
+        intent = intent_text(new_operation.intent)
+        opportunity = new_operation.intent.opportunity_id.bytes
         transaction.append_items(
             [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent, None)]
         )

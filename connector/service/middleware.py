@@ -265,7 +265,7 @@ UNFORESEEN = Problem(
 
 
 _LATE = busy(
-    503, "too_slow", "The endpoint could not answer in time. Send the same request again: nothing is done twice.", 10
+    "too_slow", "The endpoint could not answer in time. Send the same request again: nothing is done twice.", 10
 )
 _HANG_UP = {"Connection": "close"}
 """What is left of a body that was not read to its end is no next request."""

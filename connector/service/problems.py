@@ -109,7 +109,7 @@ def declined(status: int, code: str, message: str, details: Sequence[ErrorDetail
     return RequestRefused(Problem(status, code, message, tuple(details)))
 
 
-def busy(status: int, code: str, message: str, seconds: float) -> Problem:
+def busy(code: str, message: str, seconds: float, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> Problem:
     """Return a failure that passes: send it again after `seconds`."""
     return Problem(status, code, message, headers={"Retry-After": str(max(1, round(seconds + 0.499)))})
 
@@ -168,7 +168,7 @@ def labelled(message: str, fields: Sequence[str]) -> str:
 
 def _sign_in(error: SignInError) -> Problem:
     if error.transient:
-        return busy(503, "sign_in_unavailable", str(error), RETRY_AFTER)
+        return busy("sign_in_unavailable", str(error), RETRY_AFTER)
     if isinstance(error, SignInAgain):
         return Problem(
             HTTPStatus.UNAUTHORIZED,

@@ -40,10 +40,10 @@ def _assignment(line: str) -> tuple[str, str] | None:
     name = _NAME.match(line)
     if name is None:
         return None
-    found = next(filter(None, (form.fullmatch(line, name.end()) for form in _VALUES)), None)
-    if found is None:
+    match = next(filter(None, (form.fullmatch(line, name.end()) for form in _VALUES)), None)
+    if match is None:
         return None
-    parts = found.groupdict()
+    parts = match.groupdict()
     if "escaped" in parts:
         return name[1], re.sub(r"\\(.)", lambda code: "\n" if code[1] == "n" else code[1], parts["escaped"])
     return name[1], parts["bare"].strip() if "bare" in parts else parts["literal"]
@@ -62,11 +62,11 @@ def parse_env(text: str) -> tuple[dict[str, str], list[int]]:
     for number, line in enumerate(re.split(r"\r\n|\n|\r", text.removeprefix("\ufeff")), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        found = _assignment(line)
-        if found is None:
+        assignment = _assignment(line)
+        if assignment is None:
             wrong.append(number)
         else:
-            values[found[0]] = found[1]
+            values[assignment[0]] = assignment[1]
     return values, wrong
 
 
@@ -92,17 +92,17 @@ def load(
     """
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    given = {name: value for name, value in _file_values(env_file, problems).items() if value}
-    given |= {name: value.strip() for name, value in environ.items() if name.startswith(_OURS) and value.strip()}
-    problems += _misspelt(given, environ)
-    given |= options
-    variables = _parsed(Variables, given, problems, {"DATAVERSE_URL": "https://unknown.invalid"})
-    service = _parsed(ServiceSettings, given, problems, {})
-    found: list[str] = []
-    settings = _settings(variables, service, environ, found)
+    values = {name: value for name, value in _file_values(env_file, problems).items() if value}
+    values |= {name: value.strip() for name, value in environ.items() if name.startswith(_OURS) and value.strip()}
+    problems += _misspelt(values, environ)
+    values |= options
+    variables = _parsed(Variables, values, problems, {"DATAVERSE_URL": "https://unknown.invalid"})
+    service = _parsed(ServiceSettings, values, problems, {})
+    more_problems: list[str] = []
+    settings = _settings(variables, service, environ, more_problems)
     # What is already known to be wrong is not said to be missing as well.
     wrong = [problem.partition(" ")[0] for problem in problems]
-    problems += [problem for problem in found if not any(name in problem for name in wrong)]
+    problems += [problem for problem in more_problems if not any(name in problem for name in wrong)]
     if problems:
         remedy = "`connector init` writes settings that work; `connector init --example` explains each."
         raise SettingsError("\n".join(problems), remedy=remedy)
@@ -130,9 +130,11 @@ def wants_colors(environ: Mapping[str, str] | None = None) -> bool:
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def _parsed(model: type[Model], given: Mapping[str, str], problems: list[str], instead: Mapping[str, str]) -> Model:
-    """Return what is right of `given` (else `instead`, else the default), and add a sentence for each that is not."""
-    named = {str(field.alias): given[str(field.alias)] for field in model.model_fields.values() if field.alias in given}
+def _parsed(model: type[Model], values: Mapping[str, str], problems: list[str], instead: Mapping[str, str]) -> Model:
+    """Return what is right of `values` (else `instead`, else the default), and add a sentence for each that is not."""
+    named = {
+        str(field.alias): values[str(field.alias)] for field in model.model_fields.values() if field.alias in values
+    }
     try:
         return model.model_validate(named)
     except ValidationError as error:
@@ -141,10 +143,10 @@ def _parsed(model: type[Model], given: Mapping[str, str], problems: list[str], i
         return model.model_validate({**instead, **{name: value for name, value in named.items() if name not in wrong}})
 
 
-def _misspelt(given: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
+def _misspelt(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str]:
     """Return a sentence for each name that is none of ours; other programs may own a CONNECTOR_ in the environment."""
     problems = []
-    for name in sorted(given):
+    for name in sorted(values):
         if name in SETTINGS or (name in environ and not name.startswith("DATAVERSE_")):
             continue
         import difflib

@@ -282,16 +282,16 @@ class Variables(BaseModel):
 
 def sentences(error: ValidationError, where: str = "") -> list[str]:
     """Return one sentence per problem that pydantic found; never the value, which may be a secret."""
-    found = []
+    lines = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = where + ".".join(str(part) for part in problem["loc"][:1])
-        said = problem["msg"].removeprefix("Value error, ")
+        problem_text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
-            said = "is missing; set it in the environment or in .env"
+            problem_text = "is missing; set it in the environment or in .env"
         elif problem["type"] == "extra_forbidden":
-            said = "is not known here"
-        elif said.startswith("badly formed"):
-            said = "must be an id such as 00000000-0000-0000-0000-000000000000"
-        said = re.sub(r"^Input ", "", said)
-        found.append(f"{name} {said[0].lower()}{said[1:]}.")
-    return found
+            problem_text = "is not known here"
+        elif problem_text.startswith("badly formed"):
+            problem_text = "must be an id such as 00000000-0000-0000-0000-000000000000"
+        problem_text = re.sub(r"^Input ", "", problem_text)
+        lines.append(f"{name} {problem_text[0].lower()}{problem_text[1:]}.")
+    return lines

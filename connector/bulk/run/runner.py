@@ -145,12 +145,12 @@ class Run:
     def _claim(self, worker: Worker) -> bool:
         """Give rows to the users that have room for some; return whether there were any."""
         now = self._clock.monotonic()
-        hungry = [(pipeline, wanted) for pipeline in self._pipelines if (wanted := pipeline.wants()) >= FEWEST]
+        hungry = [(pipeline, most) for pipeline in self._pipelines if (most := pipeline.wants()) >= FEWEST]
         if self._resting or not hungry or now < self._claim_at:
             return False
-        wanted = min(MOST_CLAIMED, sum(wanted for _, wanted in hungry))
-        items = worker.claim(self._job, wanted)
-        self._short = len(items) < wanted
+        most = min(MOST_CLAIMED, sum(most for _, most in hungry))
+        items = worker.claim(self._job, most)
+        self._short = len(items) < most
         if not items:
             self._claim_at = now + (worker.idle(self._job) or 0.0)
         share = -(-len(items) // len(hungry))
@@ -181,9 +181,9 @@ class Run:
         self._meter.recorded(sum(not verdict.amends for verdict in decisions.verdicts))
         if decisions.untouched:
             worker.release(self._job, decisions.untouched)
-        ordered = sorted(decisions.postponed, key=lambda one: (one.seconds, one.reason))
-        for (seconds, reason), rows in groupby(ordered, key=lambda one: (one.seconds, one.reason)):
-            worker.requeue(self._job, [one.item for one in rows], seconds, reason)
+        ordered = sorted(decisions.postponed, key=lambda postponed: (postponed.seconds, postponed.reason))
+        for (seconds, reason), rows in groupby(ordered, key=lambda postponed: (postponed.seconds, postponed.reason)):
+            worker.requeue(self._job, [postponed.item for postponed in rows], seconds, reason)
         if decisions.untouched or decisions.postponed:
             self._counts = self._ledger.counts(self._job.name)
         self._block(decisions.blocked)

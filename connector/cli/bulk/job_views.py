@@ -331,7 +331,7 @@ def _currencies(summary: Summary, connection: Connection, settings: Settings) ->
     endpoint = Endpoint(connection.base_url, settings.impersonate)
     operation = read_set("transactioncurrencies", "currencyname", "transactioncurrencyid", sorted(ids))
     try:
-        found = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
-        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in found}
+        rows = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
+        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in rows}
     except ConnectorError:
         return {}

@@ -127,4 +127,4 @@ class SigningKeys:
 
 def keys_unavailable() -> Problem:
     """Return the 503 for a token whose key cannot be known at the moment."""
-    return busy(503, "keys_unavailable", "The sign-in service's keys cannot be read at the moment.", 10)
+    return busy("keys_unavailable", "The sign-in service's keys cannot be read at the moment.", 10)

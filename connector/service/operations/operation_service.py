@@ -82,7 +82,7 @@ class OperationService:
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
         intent = _wanted(ask, key.intent)
         if self.operations.unfinished() >= self._options.queue:
-            raise RequestRefused(busy(503, "queue_full", "Too many operations are waiting. Send it again later.", 30))
+            raise RequestRefused(busy("queue_full", "Too many operations are waiting. Send it again later.", 30))
         name = self._entropy(_ID).hex()
         options = self._facts(ask, name, key.kind)
         expires = self._clock.now() + timedelta(seconds=self._options.keep)

@@ -109,13 +109,13 @@ class EventLoopWaiter:
         try:
             return await self.within(STORE_SECONDS, WaitKind.STORE, call)
         except TimeoutError:
-            raise RequestRefused(busy(503, "store_slow", _SLOW_STORE, RETRY_AFTER)) from None
+            raise RequestRefused(busy("store_slow", _SLOW_STORE, RETRY_AFTER)) from None
 
     async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
         """Run `call` in a thread of its kind, which it keeps to its end though nobody may wait for that any more."""
         holder = kind, tenant
         if tenant and self._held[holder] >= TENANT_SHARE:
-            raise RequestRefused(busy(503, "organization_slow", _SHARE_TAKEN, RETRY_AFTER))
+            raise RequestRefused(busy("organization_slow", _SHARE_TAKEN, RETRY_AFTER))
         self._held[holder] += 1
         limiter = self._limiters.get(kind) or self._limiters.setdefault(kind, CapacityLimiter(_THREADS[kind]))
         asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=limiter))

@@ -189,9 +189,9 @@ class ReadingRoutes:
 def _late(stopped: float) -> Problem:
     if stopped:
         sentence = "The organization limits requests; nothing was changed. Send it again."
-        return busy(429, "organization_busy", sentence, stopped)
+        return busy("organization_busy", sentence, stopped, HTTPStatus.TOO_MANY_REQUESTS)
     slow = "The organization has not answered in time; nothing was changed. Send it again."
-    return busy(503, "organization_slow", slow, RETRY_AFTER)
+    return busy("organization_slow", slow, RETRY_AFTER)
 
 
 def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome | None, table: str) -> StatusReasons:

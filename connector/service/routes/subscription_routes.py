@@ -75,7 +75,7 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
         try:
             await parts.waiting.within(WEBHOOK_SECONDS, WaitKind.ORGANIZATION, announced, tenant)
         except TimeoutError:
-            raise RequestRefused(busy(503, "organization_slow", _SLOW, RETRY_AFTER)) from None
+            raise RequestRefused(busy("organization_slow", _SLOW, RETRY_AFTER)) from None
         return Response(status_code=HTTPStatus.OK)
 
     register(routes, OPERATIONS["SubscribeOpportunityClosed"], subscribe)
