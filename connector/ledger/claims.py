@@ -125,7 +125,7 @@ class Worker:
         now = self._clock.now().timestamp()
         with self._database.transaction() as transaction:
             mine = self._mine(transaction, job, results, _RECORDABLE)
-            taken = [result for result in results if result.row in mine]
+            taken = list({result.row: result for result in results if result.row in mine}.values())  # a row's last one
             transaction.update_items([_update(result, item_id(job.id, result.row), now) for result in taken])
             changes = Counter((result.status, result.reason) for result in taken)
             changes.subtract((status, reason) for status, reason, _ in mine.values())

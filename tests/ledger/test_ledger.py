@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -180,6 +181,16 @@ def test_a_result_recorded_twice_counts_once(ledger: Ledger) -> None:
     for _ in range(2):
         assert worker.record(job, results).lost == ()
     assert (ledger.counts("j").of(ItemStatus.CLOSED), ledger.counts("j").total) == (2, 3)
+
+
+def test_two_results_of_a_row_recorded_together_count_once_and_the_last_one_stays(ledger: Ledger) -> None:
+    job = ledger.create("j", rows(1))
+    worker = ledger.enter("w")
+    (first,) = closed(worker.claim(job, 1))
+    worker.record(job, [first, replace(first, status=ItemStatus.FAILED, reason="late")])
+    counts = ledger.counts("j")
+    assert (counts.of(ItemStatus.CLOSED), counts.of(ItemStatus.FAILED), counts.total) == (0, 1, 1)
+    assert [record.status for record in ledger.records("j")] == [ItemStatus.FAILED]
 
 
 def test_what_waits_is_claimed_when_it_is_due_and_first(ledger: Ledger, clock: VirtualClock) -> None:
