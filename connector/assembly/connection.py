@@ -193,7 +193,7 @@ def identity_client(
 
 def user_id(settings: Settings, name: str) -> str:
     """Return what names the user of an identity on every machine: an id, or its name where it has none."""
-    identity = next((one for one in settings.identities if one.name == name), None)
+    identity = next((candidate for candidate in settings.identities if candidate.name == name), None)
     return (identity.client_id or identity.managed_identity or name) if identity else name
 
 

@@ -55,9 +55,9 @@ def status_data(ledger: Ledger, job: Job) -> dict[str, object]:
     }
     data["last_run"] = last_run_data(ledger, job, at_work=bool(present))
     budgets = UserSlots(ledger)
-    told = [one for worker in present if (one := budgets.recall(worker_key(worker.id)))]
+    budgets_told = [budget for worker in present if (budget := budgets.recall(worker_key(worker.id)))]
     last = budgets.recall(f"job {job.name}")
-    data["governor"] = together(told or ([last] if last else []), ledger.now())
+    data["governor"] = together(budgets_told or ([last] if last else []), ledger.now())
     return data
 
 

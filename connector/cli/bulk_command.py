@@ -288,8 +288,8 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
     """Write what came of the rows to files. The exit code says whether all is well (.csv, .xlsx, .html, .jsonl)."""
     settings = read_settings(env_file)
     with opened(settings) as ledger:
-        asked = ((out, ()), (dead_letters, BAD))
-        files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in asked if path}
+        outputs = ((out, ()), (dead_letters, BAD))
+        files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}
         data = status_data(ledger, ledger.job(name)) | {"files": files}
         counts = ledger.counts(name)
         if as_json:

@@ -74,8 +74,8 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     if any(problem.startswith("competitor:") for problem in problems):
         wrong["competitor"] = None
     if problems:
-        told, remedy = f"{'; '.join(problems)}. Nothing was changed.", "Correct that, or leave it out."
-        raise InputError(told, remedy=remedy, fields=tuple(wrong))
+        message, remedy = f"{'; '.join(problems)}. Nothing was changed.", "Correct that, or leave it out."
+        raise InputError(message, remedy=remedy, fields=tuple(wrong))
     if not (intent.opportunity_columns or intent.quote_columns):
         return intent
     opportunity, quote = (changed[field.key] for field in COLUMN_FIELDS)

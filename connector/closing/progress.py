@@ -339,7 +339,7 @@ class Progress:
 
     def _doubt_background_jobs(self, results: Sequence[StepResult]) -> None:
         """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
-        for step in [one.step for one in results if one.step.kind in PROJECT_STEPS and one.status is StepStatus.DONE]:
+        for step in [r.step for r in results if r.step.kind in PROJECT_STEPS and r.status is StepStatus.DONE]:
             self.doubts[key_of(step)], self.waited = step, 0.0
 
     def _left_something(self) -> bool:

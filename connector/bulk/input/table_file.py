@@ -79,12 +79,12 @@ def _kind(path: Path) -> str:
 
 def _refuse_disguised(path: Path, kind: str) -> None:
     """Raise InputError for a workbook or Parquet file under the name of a text file."""
-    found = _ending(path)
-    if kind in ("csv", "json", "jsonl") and found in (".xlsx", ".parquet"):
-        what = "a workbook or a ZIP file" if found == ".xlsx" else "a Parquet file"
+    ending = _ending(path)
+    if kind in ("csv", "json", "jsonl") and ending in (".xlsx", ".parquet"):
+        what = "a workbook or a ZIP file" if ending == ".xlsx" else "a Parquet file"
         raise InputError(
             f"{path} begins as {what} does, and not as text.",
-            remedy=f"Say --format {_ENDINGS[found]}, or unpack it.",
+            remedy=f"Say --format {_ENDINGS[ending]}, or unpack it.",
         )
 
 

@@ -39,8 +39,8 @@ def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] 
     left = UserSlots(ledger).recall(_key(job.name))
     if left is None or at_work or job.state is JobState.FINISHED or job.desired_state is not DesiredState.RUN:
         return None
-    told = {name: str(left.data.get(name) or "") for name in ("why", "message", "remedy")}
-    return told | {"remedy": told["remedy"] or _GO_ON, "at": left.at.isoformat()}
+    reasons = {name: str(left.data.get(name) or "") for name in ("why", "message", "remedy")}
+    return reasons | {"remedy": reasons["remedy"] or _GO_ON, "at": left.at.isoformat()}
 
 
 def check_again(ledger: Ledger, job: str) -> int:
