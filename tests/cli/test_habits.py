@@ -70,7 +70,7 @@ def test_a_shell_is_given_its_script(shell: str, capsys: pytest.CaptureFixture[s
 
 def test_the_names_of_jobs_are_completed(desk: Desk, tmp_path: Path) -> None:
     store = str(tmp_path / "jobs.db")
-    query = ("--where", "estimatedvalue lt 0", "--lost", "--job", "june", "--yes")
+    query = ("--where", "estimatedvalue gt 0", "--limit", "1", "--lost", "--job", "june", "--yes")
     desk.run("bulk", "run", *query, DATAVERSE_URL=f"emulator:{desk.file}", CONNECTOR_STORE=store)
     asked = {"COMP_WORDS": "connector bulk resume j", "COMP_CWORD": "3", "_CONNECTOR_COMPLETE": "zsh_complete"}
     done = subprocess.run(

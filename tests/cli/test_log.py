@@ -21,6 +21,12 @@ def entries(said: Said) -> list[dict[str, object]]:
     return [json.loads(line) for line in said.out.splitlines()]
 
 
+@pytest.fixture(autouse=True)
+def called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line runs within the tests, whose own program may have any name."""
+    monkeypatch.setattr(sys, "argv", ["connector"])
+
+
 def test_a_close_and_its_way_back_are_entries_with_who_and_where(desk: Desk) -> None:
     opportunity = desk.opportunity(drafts=1)
     desk.run("close", opportunity, "--won", "--yes", "--description", "Secret remark")

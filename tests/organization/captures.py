@@ -99,6 +99,10 @@ def _live_columns(source: Data, known: dict[tuple[str, str], Row]) -> Iterator[R
             if made["type"] == "LookupType":
                 made["targets"] = told.get(name, made.get("targets", []))
             yield made
+        listed = {each["name"] for each in source[table]["columns"]}
+        # The source leaves out moments; these each table, or each activity, of each organization has.
+        moments = [known.get((table, name)) for name in ("createdon", "modifiedon", "actualend")]
+        yield from (row for row in moments if row and row["name"] not in listed)
 
 
 def six_languages(data: Data) -> None:

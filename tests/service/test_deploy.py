@@ -496,9 +496,9 @@ def test_the_readme_says_what_comes_first_and_what_travels() -> None:
 
 def test_every_error_code_that_is_raised_is_explained() -> None:
     raised = set()
-    for path in (ROOT / "connector" / "service").glob("*.py"):
+    for path in (ROOT / "connector" / "service").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        raised |= set(re.findall(r"(?:declined|busy|Failure)\(\s*\d{3},\s*\"(\w+)\"", text))
+        raised |= set(re.findall(r"(?:declined|busy|Failure)\(\s*HTTPStatus\.\w+,\s*\"(\w+)\"", text))
     assert raised
     assert sorted(code for code in raised if f"| `{code}` |" not in README) == []
 

@@ -264,7 +264,7 @@ def test_a_button_of_an_outdated_page_says_so_and_the_page_goes_on(stage: Stage,
             browser.open(f"{url}{PAGE}")
             browser.value("document.querySelector('tr.failed input[name=token]').value = 'of yesterday'")
             browser.press("tr.failed button")
-            return "was outdated" in str(browser.value("document.querySelector('.notice')?.innerText"))
+            return "is out of date" in str(browser.value("document.querySelector('.notice')?.innerText"))
 
         until(declined)
         assert browser.value("document.querySelector('tr.failed button') !== null")
