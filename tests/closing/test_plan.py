@@ -357,3 +357,15 @@ def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:
     assert plan_reopen(both, ReopenIntent(OPPORTUNITY_ID), METADATA) == plan_reopen(
         snapshot, ReopenIntent(OPPORTUNITY_ID), METADATA
     )
+
+
+def test_a_number_that_two_standing_quotes_have_names_none_of_them() -> None:
+    snapshot = seen(organization((2, 2)))
+    twins = tuple(replace(quote, number="QUO-7") for quote in snapshot.quotes)
+    verdict = plan_close(
+        replace(snapshot, quotes=twins), Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id="quo-7"), METADATA
+    )
+    assert isinstance(verdict, Refusal)
+    assert verdict.code == "winning_quote_ambiguous"
+    assert all(str(quote.number) in verdict.reason for quote in twins)
+    assert "Give the id of one." in verdict.reason
