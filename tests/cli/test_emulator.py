@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from connector.cli.emulator_command import emulator
+from connector.cli.program import program
 from connector.emulator.http.tls import certificates, write_private
 from connector.emulator.identity.jwt import SigningKey
 from connector.emulator.world.schema_file import load_schema
@@ -22,7 +22,7 @@ from connector.errors import SettingsError
 def refused(*arguments: str | Path) -> str:
     """Run the command, which must refuse; return the sentence and the remedy."""
     with pytest.raises(SettingsError) as caught:
-        CliRunner().invoke(emulator, [str(one) for one in arguments], catch_exceptions=False)
+        CliRunner().invoke(program, ["emulator", *map(str, arguments)], catch_exceptions=False)
     assert caught.value.remedy
     return str(caught.value)
 

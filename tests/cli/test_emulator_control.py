@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from connector.cli.emulator_control import ACTS, control
+from connector.cli.emulator_control import ACTS
+from connector.cli.program import program
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -31,7 +32,9 @@ def ready(emulator: ServedEmulator, tmp_path: Path) -> Path:
 
 def asked(ready: Path, *arguments: str) -> object:
     """Run the command; return what it prints, raise what it raises."""
-    done = CliRunner().invoke(control, ["--ready-file", str(ready), "--", *arguments], catch_exceptions=False)
+    done = CliRunner().invoke(
+        program, ["emulator", "control", "--ready-file", str(ready), "--", *arguments], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 
@@ -172,5 +175,5 @@ def test_an_emulator_that_has_gone_is_told(ready: Path, emulator: ServedEmulator
 
 
 def test_the_help_names_everything_that_can_be_asked() -> None:
-    shown = CliRunner().invoke(control, ["--help"]).output
+    shown = CliRunner().invoke(program, ["emulator", "control", "--help"]).output
     assert [action for action in ACTS if action not in shown] == []
