@@ -45,7 +45,9 @@ from connector.cli.run_options import (
 )
 from connector.cli.screen import print_json
 from connector.ledger.job_limits import JobLimits
-from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
+from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobKind
+from connector.ledger.ledger import Ledger
+from connector.settings.settings import Settings
 
 
 @click.group(cls=CommandGroup)
@@ -131,25 +133,25 @@ def run(
             job = ledger.find(job_name)
             if job is not None:
                 source.must_be_of(job, ledger, rows)
-                if job.finished is not None:
-                    click.echo(finished_before(job, ledger.counts(job_name)), err=True)
-                may_go_on(ledger, job, ledger.counts(job_name).open)
-                take_up(context, ledger, job, settings, rows=source.pilot)
-            else:
-                count = sum(1 for _ in rows())
-                if not count:
-                    return nothing_found(connection.base_url, as_json=as_json)
+                _go_on(context, ledger, job, settings, source.pilot)
+            elif count := sum(1 for _ in rows()):
                 limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
                 question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
                 agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
-                ledger.create(
-                    job_name,
-                    rows(),
-                    options={**source.data(), **begun_with(settings, limits)},
-                    organization=connection.base_url,
-                    who=who(),
-                )
+                options = {**source.data(), **begun_with(settings, limits)}
+                ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
+            else:
+                return nothing_found(connection.base_url, as_json=as_json)
         return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
+
+
+def _go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
+    """Let a job go on that the same command began earlier."""
+    counts = ledger.counts(job.name)
+    if job.finished is not None:
+        click.echo(finished_before(job, counts), err=True)
+    may_go_on(ledger, job, counts.open)
+    take_up(context, ledger, job, settings, rows=pilot)
 
 
 @bulk.command(epilog=examples("bulk resume june"))

@@ -24,6 +24,7 @@ from connector.closing.model import (
     Plan,
 )
 from connector.closing.plan import plan_close
+from connector.dataverse.pacing.governor import Governor
 from connector.emulator.limits.protection import Limits, Protection
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Row
@@ -137,7 +138,8 @@ def _played(
     clients, lanes = [], {}
     for number in range(1, users + 1):
         organization = RehearsalOrganization(shapes, closed, metadata)
-        lane = lanes[id(organization)] = VirtualLane(f"user {number}", time, protection, seed)
+        governor = Governor(time.monotonic(), chance=random.Random(f"{seed}:user {number}"))
+        lane = lanes[id(organization)] = VirtualLane(f"user {number}", time, protection, governor)
         clients.append(_Client(organization, VirtualGate(time, lane.governor), lane.user, lane.user))
 
     def seconds_of(plan: Plan) -> float:

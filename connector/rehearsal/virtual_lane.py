@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -74,12 +73,15 @@ class _Request:
 class VirtualLane:
     """Carries one user's requests to the organization and back, each when the governor lets it go."""
 
-    def __init__(self, user: str, time: VirtualTime, protection: Protection, seed: int) -> None:
+    def __init__(
+        self, user: str, time: VirtualTime, protection: Protection, governor: Governor, transport: float = TRANSPORT
+    ) -> None:
         self.user = user
-        self.governor = Governor(time.monotonic(), connections=float("inf"), chance=random.Random(f"{seed}:{user}"))
+        self.governor = governor
         self.requests = self.refused = 0
         self._time = time
         self._protection = protection
+        self._half_way = transport / 2
         self._waiting: deque[_Request] = deque()
         self._asking_at = float("inf")
 
@@ -102,30 +104,21 @@ class VirtualLane:
                         self._time.at(leave.until, self._ask)
                 return
             self.requests += 1
-            self._time.at(now + TRANSPORT / 2, partial(self._arrive, self._waiting.popleft(), leave))
+            self._time.at(now + self._half_way, partial(self._arrive, self._waiting.popleft(), leave))
 
     def _arrive(self, request: _Request, permit: Permit) -> None:
         now = self._time.monotonic()
         server = self._protection.route(permit.server or None)
         verdict = self._protection.arrive(self.user, server, now, seconds=request.seconds)
         if isinstance(verdict, Throttle):
-            self._time.at(now + TRANSPORT / 2, partial(self._throttled, request, permit, verdict))
+            self._time.at(now + self._half_way, partial(self._throttled, request, permit, verdict))
         else:
             self._time.at(verdict.ends, partial(self._leave, request, permit, verdict))
 
     def _throttled(self, request: _Request, permit: Permit, throttle: Throttle) -> None:
         self.refused += 1
         self._waiting.appendleft(request)
-        match = _NUMBER.search(throttle.message)
-        number = float(match[1].replace(",", "")) if match else None
-        thousandths = number is not None and throttle.facet == "time"
-        feedback = Feedback(
-            server=self._protection.cookie(throttle.server),
-            facet=Facet(throttle.facet),
-            retry_after=throttle.retry_after,
-            number=number / 1000 if number is not None and thousandths else number,
-        )
-        self._settle(permit, feedback)
+        self._settle(permit, refusal(throttle, self._protection.cookie(throttle.server)))
 
     def _leave(self, request: _Request, permit: Permit, admission: Admission) -> None:
         now = self._time.monotonic()
@@ -133,7 +126,7 @@ class VirtualLane:
         left = self._protection.remaining(self.user, admission.server, now)
         cookie = self._protection.cookie(admission.server)
         feedback = Feedback(server=cookie, requests_left=left.requests, seconds_left=left.seconds)
-        self._time.at(now + TRANSPORT / 2, partial(self._answered, request, permit, feedback, request.work()))
+        self._time.at(now + self._half_way, partial(self._answered, request, permit, feedback, request.work()))
 
     def _answered(self, request: _Request, permit: Permit, feedback: Feedback, result: object) -> None:
         self._settle(permit, feedback)
@@ -145,12 +138,30 @@ class VirtualLane:
         self._ask()
 
 
-class VirtualNetwork(Executor):
-    """Gives the pipeline's work to the lane of the user that it is done as: `lanes` by their organizations' ids."""
+def refusal(throttle: Throttle, server: str) -> Feedback:
+    """Return what a refusal tells the governor, `server` being the affinity cookie of who refused."""
+    match = _NUMBER.search(throttle.message)
+    number = float(match[1].replace(",", "")) if match else None
+    if number is not None and throttle.facet == "time":
+        number /= 1000
+    return Feedback(server=server, facet=Facet(throttle.facet), retry_after=throttle.retry_after, number=number)
 
-    def __init__(self, lanes: Mapping[int, VirtualLane], seconds_of: Callable[[Plan], float]) -> None:
+
+class VirtualNetwork(Executor):
+    """Gives the pipeline's work to the lane of the user that it is done as: `lanes` by their organizations' ids.
+
+    `seconds_of` is the work that a plan takes, `read_seconds` that of a batch of reads.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[int, VirtualLane],
+        seconds_of: Callable[[Plan], float],
+        read_seconds: Callable[[], float] = lambda: READ_SECONDS,
+    ) -> None:
         self._lanes = lanes
         self._seconds_of = seconds_of
+        self._read_seconds = read_seconds
 
     def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """Take work of the pipeline: a look at a group of rows, or the plans of a batch."""
@@ -164,4 +175,4 @@ class VirtualNetwork(Executor):
             return self._lanes[id(performer)].send(work, WRITES, len(plans), seconds)
         organization = next((value for value in work.args if id(value) in self._lanes), None)
         lane = self._lanes[id(organization)] if organization is not None else next(iter(self._lanes.values()))
-        return lane.send(work, "batch of reads", 2, READ_SECONDS)
+        return lane.send(work, "batch of reads", 2, self._read_seconds())

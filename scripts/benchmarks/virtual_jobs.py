@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -40,17 +37,16 @@ from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Feedback, Permit, Wait
 from connector.emulator.limits.faults import PLUGIN_LIMIT
-from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
+from connector.emulator.limits.protection import Limits, Protection
 from connector.handler import Response
 from connector.ledger.jobs import ItemStatus, Row
 from connector.ledger.store import open_ledger
-from connector.rehearsal.virtual_lane import VirtualGate
+from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 from scripts.benchmarks.governor_jobs import least_seconds
 from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
 from scripts.benchmarks.scenarios import drawn
 from scripts.benchmarks.served import opportunity_key, quote_key
-from scripts.benchmarks.virtual_service import refusal
 
 USER = "user"
 TRANSPORT = 0.02
@@ -121,115 +117,54 @@ def _snapshot(key: UUID, *, closed: bool) -> Snapshot:
     return Snapshot(Opportunity(key, "Opportunity", state, status, f"W/{closed:d}"), tuple(quotes))
 
 
-@dataclass(slots=True)
-class _Request:
-    """Work of the pipeline on its way: what it does in the end, and the seconds of work drawn for it."""
+class WatchedGovernor(Governor):
+    """The governor of a run, which also notes the first write, and what is sent before a Retry-After is over."""
 
-    work: Callable[[], object]
-    kind: str
-    parts: int
-    seconds: float
-    future: Future[Any] = field(default_factory=Future)
+    early = 0
+    first_write = float("inf")
+    _told_until = float("-inf")
+
+    def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
+        """Return leave to send a request, or until when to wait."""
+        leave = super().ask(now, kind, parts)
+        if isinstance(leave, Permit):
+            self.early += now < self._told_until
+            self.first_write = min(self.first_write, now) if kind == WRITES else self.first_write
+        return leave
+
+    def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
+        """Take in an answer."""
+        if feedback.facet is not None:
+            self._told_until = max(self._told_until, now + (feedback.retry_after or 0.0))
+        super().settle(now, permit, feedback)
 
 
-class VirtualNetwork(Executor):
-    """Carries the pipeline's requests to the organization and back, each when the governor lets it go."""
+class DrawnWork:
+    """The seconds of work of a job's plans and reads, drawn at random; `times` are those of its good rows."""
 
-    def __init__(self, cell: Cell, time: VirtualTime, organization: SimulatedOrganization, seed: int) -> None:
-        self.governor = Governor(0.0, connections=float("inf"), chance=random.Random(seed))
-        self.protection = Protection(Limits(servers=cell.servers), seed=seed)
-        self.requests = self.refused = self.early = 0
-        self.first_write = float("inf")
-        self._time = time
-        self._organization = organization
-        self._seconds = drawn((cell.seconds,), SPREAD)
-        self._reads = drawn((READ,), SPREAD)
+    def __init__(self, cell: Cell, bad: set[UUID], seed: int) -> None:
+        self._bad = bad
+        self._seconds, self._reads = drawn((cell.seconds,), SPREAD), drawn((READ,), SPREAD)
         self._chance = random.Random(seed)
         self.times = [self._seconds(self._chance, 0.0) for _ in range(cell.good_rows)]
-        self._drawn = iter(self.times)
-        self._waiting: deque[_Request] = deque()
-        self._asking_at = float("inf")
-        self._told_until = float("-inf")
+        self._left = iter(self.times)
 
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Take work of the pipeline: a look at a group of rows, or the plans of a batch."""
-        assert isinstance(work, partial)
-        assert not arguments
-        assert not named
-        if work.func == self._organization.perform:
-            (plans,) = work.args
-            seconds = sum(self._work_of(plan) for plan in plans)
-            request = _Request(work, WRITES, len(plans), seconds)
-        else:
-            request = _Request(work, "batch of reads", 2, self._reads(self._chance, 0.0))
-        return self._send(request)
-
-    def start(self) -> None:
-        """Let the reads before the first row be answered."""
-        reads = [self._send(_Request(bool, "read", 1, STARTING_READ)) for _ in range(STARTING_READS)]
-        while not all(read.done() for read in reads):
-            self._time.sleep(TRANSPORT)
-
-    def _send(self, request: _Request) -> Future[Any]:
-        self._waiting.append(request)
-        self._time.at(self._time.monotonic(), self._ask)
-        return request.future
-
-    def _work_of(self, plan: Plan) -> float:
-        if plan.opportunity_id in self._organization.bad:
+    def of_plan(self, plan: Plan) -> float:
+        """Return the seconds of a plan; a bad row's last until its plug-in is cut off."""
+        if plan.opportunity_id in self._bad:
             return PLUGIN_LIMIT
-        return next(self._drawn, self._seconds(self._chance, 0.0))
+        return next(self._left, self._seconds(self._chance, 0.0))
 
-    def _ask(self) -> None:
-        """Send as many requests as the governor lets through, and ask again when it says."""
-        now = self._time.monotonic()
-        while self._waiting:
-            leave = self.governor.ask(now, self._waiting[0].kind, self._waiting[0].parts)
-            if isinstance(leave, Wait):
-                if leave.until < self._asking_at or self._asking_at <= now:
-                    self._asking_at = leave.until
-                    if leave.until < float("inf"):
-                        self._time.at(leave.until, self._ask)
-                return
-            request = self._waiting.popleft()
-            self.requests += 1
-            if request.kind == WRITES:
-                self.first_write = min(self.first_write, now)
-            self.early += now < self._told_until
-            self._time.at(now + TRANSPORT / 2, partial(self._arrive, request, leave))
+    def of_read(self) -> float:
+        """Return the seconds of a batch of reads."""
+        return self._reads(self._chance, 0.0)
 
-    def _arrive(self, request: _Request, permit: Permit) -> None:
-        now, protection = self._time.monotonic(), self.protection
-        server = protection.route(permit.server or None)
-        verdict = protection.arrive(USER, server, now, seconds=request.seconds)
-        if isinstance(verdict, Throttle):
-            self._time.at(now, partial(self._refused, request, permit, verdict))
-        else:
-            self._time.at(verdict.ends, partial(self._leave, request, permit, verdict))
 
-    def _refused(self, request: _Request, permit: Permit, throttle: Throttle) -> None:
-        self.refused += 1
-        self._told_until = max(self._told_until, self._time.monotonic() + throttle.retry_after)
-        self._waiting.appendleft(request)
-        self._settle(permit, refusal(throttle, self.protection.cookie(throttle.server)))
-
-    def _leave(self, request: _Request, permit: Permit, admission: Admission) -> None:
-        now = self._time.monotonic()
-        self.protection.leave(admission, now)
-        left = self.protection.remaining(USER, admission.server, now)
-        cookie = self.protection.cookie(admission.server)
-        feedback = Feedback(server=cookie, requests_left=left.requests, seconds_left=left.seconds)
-        result = request.work()
-        self._time.at(now + TRANSPORT / 2, partial(self._answered, request, permit, feedback, result))
-
-    def _answered(self, request: _Request, permit: Permit, feedback: Feedback, result: object) -> None:
-        self._settle(permit, feedback)
-        request.future.set_result(result)
-        self._ask()
-
-    def _settle(self, permit: Permit, feedback: Feedback) -> None:
-        self.governor.settle(self._time.monotonic(), permit, feedback)
-        self._ask()
+def _start(lane: VirtualLane, time: VirtualTime) -> None:
+    """Let the reads before the first row be answered."""
+    reads = [lane.send(bool, "read", 1, STARTING_READ) for _ in range(STARTING_READS)]
+    while not all(read.done() for read in reads):
+        time.sleep(TRANSPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +182,11 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
     random.seed(seed)  # of the pauses of rows in doubt
     time = VirtualTime()
     organization = SimulatedOrganization(cell.bad_rows, time)
-    network = VirtualNetwork(cell, time, organization, seed)
-    network.start()
+    governor = WatchedGovernor(0.0, chance=random.Random(seed))
+    protection = Protection(Limits(servers=cell.servers), seed=seed)
+    lane = VirtualLane(USER, time, protection, governor, TRANSPORT)
+    work = DrawnWork(cell, organization.bad, seed)
+    _start(lane, time)
     began = time.monotonic()
     watched = Watched(cell)
     told: list[tuple[int, float | None]] = [(0, None)]
@@ -274,30 +212,30 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
             end = None if left is None else time.monotonic() + left
             told[-1] = (snapshot.counts.of(ItemStatus.CLOSED), end)
 
-        client = _Client(organization, VirtualGate(time, network.governor))
+        client = _Client(organization, VirtualGate(time, governor))
         run = Run(
             ledger, ledger.job(JOB), [client], time, watch,
-            threads=network, wake=VirtualWake(time),
+            threads=VirtualNetwork({id(organization): lane}, work.of_plan, work.of_read), wake=VirtualWake(time),
         )  # fmt: skip
         look()
         run.work("here")
         look()
     took = organization.last_at - began
-    least = least_seconds(network.protection.limits, network.times, cell.bad_seconds)
+    least = least_seconds(protection.limits, work.times, cell.bad_seconds)
     return JobRun(
         cell=cell.name,
         client=OURS,
         closed=len(organization.closed),
         twice=organization.twice,
         least=round(least, 2),
-        start=round(network.first_write - began, 2),
+        start=round(governor.first_write - began, 2),
         took=round(took, 2),
-        ratio=round(least / (took - network.first_write + began), 3),
-        requests=network.requests,
-        refused=network.refused,
+        ratio=round(least / (took - governor.first_write + began), 3),
+        requests=lane.requests,
+        refused=lane.refused,
         behind=watched.behind(),
         forecast_error=watched.forecast_error(),
-        early=network.early,
+        early=governor.early,
         clock="virtual",
     )
 

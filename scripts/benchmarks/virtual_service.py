@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import math
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +16,11 @@ from itertools import pairwise
 from typing import Protocol
 
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
+from connector.dataverse.pacing.permits import Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
+from connector.rehearsal.virtual_lane import refusal
 
 Seconds = Callable[[random.Random, float], float]
-_NUMBER = re.compile(r"limit of ([\d,]+)")
 _OWN_PROCESSES = 400  # workers of the client: never what holds it back
 
 
@@ -251,15 +250,3 @@ def _parts(rule: Rule, rows: float) -> int:
     if math.isinf(rows) or not isinstance(rule, Governor):
         return 1
     return int(min(rows, rule.parts("write", rows)))
-
-
-def refusal(throttle: Throttle, key: str) -> Feedback:
-    """Return what a refusal tells, `key` being the server's affinity cookie."""
-    found = _NUMBER.search(throttle.message)
-    number = float(found[1].replace(",", "")) if found else None
-    return Feedback(
-        server=key,
-        facet=Facet(throttle.facet),
-        retry_after=throttle.retry_after,
-        number=number / 1000 if number is not None and throttle.facet == "time" else number,
-    )
