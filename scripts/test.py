@@ -16,10 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-CHECKS = (
-    ("ruff", "check", "--quiet", "connector", "scripts", "tests"),
-    ("mypy", "--no-error-summary"),
-)
+CHECKS = (("ruff", "check", "--quiet", "connector", "scripts", "tests"), ("mypy", "--no-error-summary"))
 
 
 def main() -> int:

@@ -15,12 +15,7 @@ from connector.handler import Handler
 from connector.settings.settings import Identity, Settings
 from connector.settings.variables import SignInMethod
 
-CREDENTIALS = (
-    SignInMethod.SECRET,
-    SignInMethod.CERTIFICATE,
-    SignInMethod.FEDERATED,
-    SignInMethod.MANAGED_IDENTITY,
-)
+CREDENTIALS = (SignInMethod.SECRET, SignInMethod.CERTIFICATE, SignInMethod.FEDERATED, SignInMethod.MANAGED_IDENTITY)
 """The ways to sign in by which a registration proves that it is itself."""
 
 

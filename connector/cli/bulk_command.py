@@ -7,14 +7,7 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.bulk.job_rules import (
-    checked_name,
-    finished_before,
-    may_begin,
-    may_go_on,
-    may_undo,
-    same_organization,
-)
+from connector.bulk.job_rules import checked_name, finished_before, may_begin, may_go_on, may_undo, same_organization
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
@@ -164,14 +157,7 @@ def _go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings,
 @run_options
 @click.pass_context
 def resume(
-    context: click.Context,
-    *,
-    name: str,
-    join: bool,
-    keep_going: bool,
-    yes: bool,
-    as_json: bool,
-    env_file: Path | None,
+    context: click.Context, *, name: str, join: bool, keep_going: bool, yes: bool, as_json: bool, env_file: Path | None
 ) -> int:
     """Go on with a job that was paused, stopped or broken off.
 

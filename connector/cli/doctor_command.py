@@ -80,9 +80,4 @@ def _show(check: Check) -> None:
 
 
 def _data(check: Check) -> dict[str, str]:
-    return {
-        "name": check.name,
-        "verdict": check.verdict.value,
-        "sentence": check.sentence,
-        "remedy": check.remedy,
-    }
+    return {"name": check.name, "verdict": check.verdict.value, "sentence": check.sentence, "remedy": check.remedy}

@@ -54,9 +54,7 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask before i
 dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 
 keep_going_option = click.option(
-    "--keep-going",
-    is_flag=True,
-    help="Do not stop when many rows fail for the same reason and none succeeds.",
+    "--keep-going", is_flag=True, help="Do not stop when many rows fail for the same reason and none succeeds."
 )
 
 if_plan_option = click.option(

@@ -247,11 +247,7 @@ CLOSE_FIELDS = (
         for_agents="What becomes of draft quotes; activate and close them if absent.",
     ),
     CloseField(
-        "order",
-        FieldKind.FLAG,
-        "Order",
-        "Makes the sales order of the winning quote, unless it has one.",
-        hosted=False,
+        "order", FieldKind.FLAG, "Order", "Makes the sales order of the winning quote, unless it has one.", hosted=False
     ),
     CloseField(
         "as_user",

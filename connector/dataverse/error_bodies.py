@@ -54,7 +54,7 @@ def error_body(response: Response) -> ErrorBody:
     )
     message = next((text for text in texts if text), "")
     name = error.get(f"{_CDS}ErrorDetails.ApiExceptionMessageName") or error.get(
-        f"{_CDS}ErrorDetails.ApiExceptionMesageName",  # as older builds spell it
+        f"{_CDS}ErrorDetails.ApiExceptionMesageName"  # as older builds spell it
     )
     body = _named(response.status, _code(error.get("code")), str(name or ""), str(message))
     return replace(body, origin=_origin(error))

@@ -134,10 +134,7 @@ class PooledAdapter(HTTPAdapter):
         super().__init__(pool_connections=8, pool_maxsize=connections, pool_block=True)
 
     def build_connection_pool_key_attributes(
-        self,
-        request: requests.PreparedRequest,
-        verify: bool | str,
-        cert: tuple[str, str] | str | None = None,
+        self, request: requests.PreparedRequest, verify: bool | str, cert: tuple[str, str] | str | None = None
     ) -> tuple[Any, Any]:
         """Return what tells pools apart, with the one TLS context among it."""
         host, pool = super().build_connection_pool_key_attributes(request, verify, cert)

@@ -215,12 +215,7 @@ def everything(_row: Row) -> bool:
 
 
 def read_changes(
-    handler: Handler,
-    base_url: str,
-    link: str = "",
-    *,
-    columns: str = COLUMNS,
-    keep: Callable[[Row], bool] = everything,
+    handler: Handler, base_url: str, link: str = "", *, columns: str = COLUMNS, keep: Callable[[Row], bool] = everything
 ) -> Changes:
     """Return what changed since `link` was given out, or every row when there is none or it has expired.
 

@@ -230,8 +230,7 @@ def _failure(error: BaseException, host: str) -> TransportError:
             remedy="It may have been carried out: look again; DATAVERSE_READ_TIMEOUT sets how long to wait.",
         )
     return Unanswered(
-        f"The connection to {host} was lost before an answer came.",
-        remedy="It may have been carried out: look again.",
+        f"The connection to {host} was lost before an answer came.", remedy="It may have been carried out: look again."
     )
 
 

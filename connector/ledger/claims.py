@@ -218,8 +218,7 @@ class Worker:
             return pending
         now = self._clock.now().timestamp()
         return pending + transaction.rows(
-            WAITING + self._database.skip_locked,
-            (job, now, now + LONGEST_WAIT, most - len(pending)),
+            WAITING + self._database.skip_locked, (job, now, now + LONGEST_WAIT, most - len(pending))
         )
 
     def _mine(

@@ -18,11 +18,7 @@ from uuid import UUID
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
-from connector.closing.model import (
-    OrganizationMetadata,
-    Outcome,
-    Plan,
-)
+from connector.closing.model import OrganizationMetadata, Outcome, Plan
 from connector.closing.plan import plan_close
 from connector.dataverse.pacing.governor import Governor
 from connector.emulator.limits.protection import Limits, Protection

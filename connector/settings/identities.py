@@ -82,11 +82,7 @@ def _rows(path: Path, problems: list[str]) -> list[_IdentityRow]:
 
 
 def _identity(
-    row: Variables | _IdentityRow,
-    name: str,
-    method: SignInMethod | Literal["auto"],
-    prefix: str,
-    problems: list[str],
+    row: Variables | _IdentityRow, name: str, method: SignInMethod | Literal["auto"], prefix: str, problems: list[str]
 ) -> Identity | None:
     """Return the identity that `row` describes, or None and say what is missing or too much."""
     present = [way for way, name in _NEEDS.items() if _is_set(getattr(row, name))]

@@ -15,14 +15,7 @@ from scripts.benchmarks.records import Spread, keep, markdown
 from scripts.benchmarks.served import Served
 
 Rounds = dict[str, list[Mapping[str, float]]]
-PACKAGES = (
-    "requests",
-    "urllib3",
-    "msal",
-    "pydantic",
-    "PowerPlatform-Dataverse-Client",
-    "azure-identity",
-)
+PACKAGES = ("requests", "urllib3", "msal", "pydantic", "PowerPlatform-Dataverse-Client", "azure-identity")
 """Of this environment; dynamics-web-api and dataverse-api have environments of their own, of a fixed version."""
 
 

@@ -31,10 +31,7 @@ def table(figures: Iterable[Figures], others: Sequence[Figures]) -> str:
     """Return the figures as a Markdown table: the share of the ceiling used, and of requests answered 429."""
     by_peer = {(one.name, one.rule): one for one in others}
     peers = [peer for peer in PEERS if any(one.rule == peer for one in others)]
-    lines = [
-        "| scenario | this connector | " + " | ".join(peers) + " |",
-        "|---|---|" + "---|" * len(peers),
-    ]
+    lines = ["| scenario | this connector | " + " | ".join(peers) + " |", "|---|---|" + "---|" * len(peers)]
     for one in figures:
         cells = [_cell(one)] + [_cell(by_peer.get((one.name, peer))) for peer in peers]
         lines.append(f"| {one.name} | " + " | ".join(cells) + " |")

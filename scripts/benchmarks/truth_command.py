@@ -35,10 +35,7 @@ def main(options: argparse.Namespace) -> int:
         "rows taken up again",
         "requests",
     )
-    table = markdown(
-        head,
-        [(one.plan, *(f"{number:,}" for number in one.numbers())) for one in counts],
-    )
+    table = markdown(head, [(one.plan, *(f"{number:,}" for number in one.numbers())) for one in counts])
     well = all(one.well for one in counts)
     data = {"benchmark": "truth", "conditions": before, "plans": [one.data() for one in counts], "well": well}
     if options.keep:

@@ -228,9 +228,7 @@ class _Client:
         load.protection.leave(admission, load.now)
         left = load.protection.remaining(self._user, admission.server, load.now) if load.service.headers else None
         feedback = Feedback(
-            server=key,
-            requests_left=left.requests if left else None,
-            seconds_left=left.seconds if left else None,
+            server=key, requests_left=left.requests if left else None, seconds_left=left.seconds if left else None
         )
         load.at(load.now + load.service.transport / 2, lambda: self._answered(permit, feedback))
 

@@ -91,10 +91,7 @@ async def _play(origin: str, ca_file: Path | None, work: deque[bytes], connectio
         while work:
             end = loop.create_future()
             await loop.create_connection(
-                functools.partial(_Connection, work, statuses, end),
-                parts.hostname or "",
-                parts.port or 0,
-                ssl=context,
+                functools.partial(_Connection, work, statuses, end), parts.hostname or "", parts.port or 0, ssl=context
             )
             await end
 

@@ -162,8 +162,7 @@ def test_the_status_of_a_job_is_that_of_all_who_work_on_it(ledger: Ledger) -> No
     }  # fmt: skip
     UserSlots(ledger).remember(worker_key(workers[0].id), told)
     UserSlots(ledger).remember(
-        worker_key(workers[1].id),
-        {**told, "binding": "count", "waiting": 0.0, "lanes": [{"name": "b", "requests": 9}]},
+        worker_key(workers[1].id), {**told, "binding": "count", "waiting": 0.0, "lanes": [{"name": "b", "requests": 9}]}
     )
     governor = status_data(ledger, job)["governor"]
     assert isinstance(governor, dict)

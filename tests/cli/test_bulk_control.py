@@ -113,10 +113,7 @@ def keys() -> Keys:
 @pytest.fixture
 def shop(tmp_path: Path, keys: Keys) -> Iterator[Shop]:
     options = EmulatorOptions(seeded=ROWS)
-    with (
-        served(options, SystemClock(), tmp_path / "certificates", keys) as emulator,
-        Dam(emulator.emulator) as dam,
-    ):
+    with served(options, SystemClock(), tmp_path / "certificates", keys) as emulator, Dam(emulator.emulator) as dam:
         found = emulator.emulator.organization.store.rows("SELECT opportunityid FROM opportunity WHERE statecode = 0")
         text = "opportunityid,outcome\n" + "".join(f"{id_},won\n" for (id_,) in found)
         (tmp_path / "rows.csv").write_text(text, encoding="utf-8")

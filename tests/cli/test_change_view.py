@@ -58,9 +58,7 @@ def test_what_will_be_written_stands_beside_what_is_there() -> None:
 
 
 def test_everything_else_that_was_asked_for_is_shown_as_it_was_given() -> None:
-    rows = table(
-        Intent(ID, Outcome.LOST, description="Too dear", opportunity_columns={"new_reason": "price"}),
-    )
+    rows = table(Intent(ID, Outcome.LOST, description="Too dear", opportunity_columns={"new_reason": "price"}))
     assert rows["Description"] == ("~", "", "Too dear")
     assert rows["opportunityclose.new_reason"] == ("~", "", "price")
 

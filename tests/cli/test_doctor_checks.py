@@ -79,10 +79,7 @@ def test_a_state_without_a_status_reason_fails() -> None:
 
 def test_standard_messages_are_known_by_either_name() -> None:
     for names in (frozenset(STANDARD_MESSAGES), frozenset({"Win", "Lose", "Close"})):
-        assert verdicts(list(examine_messages(names, ""))) == {
-            "messages": Verdict.OK,
-            "Project Operations": Verdict.OK,
-        }
+        assert verdicts(list(examine_messages(names, ""))) == {"messages": Verdict.OK, "Project Operations": Verdict.OK}
 
 
 def test_missing_messages_are_named() -> None:

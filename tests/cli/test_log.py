@@ -111,10 +111,7 @@ def test_a_console_that_lacks_a_character_shows_something_else_and_goes_on(desk:
     environment = {
         **os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "DATAVERSE_URL": f"emulator:{desk.file}",
     }  # fmt: skip
-    for arguments in (
-        ["close", opportunity, "--won", "--yes"],
-        ["show", opportunity],
-    ):
+    for arguments in (["close", opportunity, "--won", "--yes"], ["show", opportunity]):
         done = subprocess.run(
             [sys.executable, "-m", "connector", *arguments], capture_output=True, env=environment, check=False
         )

@@ -19,11 +19,7 @@ DRAFT = "00001084-0000-4000-8000-000000000011"
 def client(server: ServedEmulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataverseClient]:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca_file))
     credential = ClientSecretCredential(
-        server.tenant_id,
-        server.client_id,
-        server.client_secret,
-        authority=server.url,
-        disable_instance_discovery=True,
+        server.tenant_id, server.client_id, server.client_secret, authority=server.url, disable_instance_discovery=True
     )
     with credential, DataverseClient(server.url, credential) as one:
         yield one

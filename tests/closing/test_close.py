@@ -115,11 +115,7 @@ def test_a_second_run_changes_nothing_and_says_so() -> None:
 @settings(deadline=None, max_examples=300)
 @given(Statuses, st.sampled_from([WON, LOST]), st.booleans(), Faults, st.sets(st.integers(1, 6), max_size=2))
 def test_whatever_answers_are_lost_or_late_it_ends_as_undisturbed(
-    statuses: list[int],
-    intent: Intent,
-    atomic: bool,
-    faults: list[Fault],
-    unreadable: set[int],
+    statuses: list[int], intent: Intent, atomic: bool, faults: list[Fault], unreadable: set[int]
 ) -> None:
     small = organization(statuses)
     small.atomic, small.faults, small.unreadable = atomic, list(faults), unreadable
@@ -140,10 +136,7 @@ def test_whatever_answers_are_lost_or_late_it_ends_as_undisturbed(
     st.lists(st.tuples(Faults, st.sampled_from([Fault.DIES_BEFORE, Fault.DIES_AFTER])), min_size=1, max_size=3),
 )
 def test_however_often_the_process_is_killed_a_fresh_run_ends_as_undisturbed(
-    statuses: list[int],
-    intent: Intent,
-    atomic: bool,
-    lives: list[tuple[list[Fault], Fault]],
+    statuses: list[int], intent: Intent, atomic: bool, lives: list[tuple[list[Fault], Fault]]
 ) -> None:
     small = organization(statuses)
     small.atomic = atomic
@@ -200,11 +193,7 @@ def meddling_by_others() -> st.SearchStrategy[Meddling]:
     st.dictionaries(st.integers(1, 8), st.lists(meddling_by_others(), max_size=2), max_size=3),
 )
 def test_with_others_at_work_the_report_is_true_and_there_is_never_a_mixture(
-    statuses: list[int],
-    intent: Intent,
-    atomic: bool,
-    faults: list[Fault],
-    meddling: dict[int, list[Meddling]],
+    statuses: list[int], intent: Intent, atomic: bool, faults: list[Fault], meddling: dict[int, list[Meddling]]
 ) -> None:
     small = organization(statuses)
     small.atomic, small.faults, small.meddling = atomic, list(faults), meddling
@@ -382,9 +371,7 @@ def test_step_by_step_a_lasting_refusal_leaves_it_partly_done_and_says_so() -> N
 @pytest.mark.parametrize("atomic", [True, False])
 @pytest.mark.parametrize(("status", "partial"), [(2, True), (1, False)])
 def test_a_plug_in_that_pushes_a_quote_back_to_draft_does_not_turn_the_loop_for_ever(
-    atomic: bool,
-    status: int,
-    partial: bool,
+    atomic: bool, status: int, partial: bool
 ) -> None:
     small = organization((status,))
     small.atomic, small.plug_in = atomic, pushed_back
@@ -541,10 +528,7 @@ class TestReopening:
     @settings(deadline=None, max_examples=150)
     @given(Statuses, st.booleans(), Faults)
     def test_it_undoes_a_close_whatever_is_lost_and_can_be_closed_again(
-        self,
-        statuses: list[int],
-        atomic: bool,
-        faults: list[Fault],
+        self, statuses: list[int], atomic: bool, faults: list[Fault]
     ) -> None:
         small = undisturbed(statuses, LOST)
         small.atomic, small.faults = atomic, list(faults)

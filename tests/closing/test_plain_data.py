@@ -280,12 +280,7 @@ DRAFTS = (
             "winning_quote_closed",
             "The winning quote QUO-1 is closed and can no longer be won. Revise it, or name another.",
         ),
-        (
-            organization((1, 1)),
-            Intent(OPPORTUNITY_ID, Outcome.WON, drafts=DraftPolicy.LEAVE),
-            "drafts_stand",
-            DRAFTS,
-        ),
+        (organization((1, 1)), Intent(OPPORTUNITY_ID, Outcome.WON, drafts=DraftPolicy.LEAVE), "drafts_stand", DRAFTS),
     ],
 )
 def test_a_refusal_says_what_stands_in_the_way(
@@ -341,13 +336,7 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "warnings": [],
         "rounds": 2,
         "notes": [NO_REVENUE],
-        "before": {
-            "state": 0,
-            "status": 1,
-            "actualvalue": None,
-            "actualclosedate": None,
-            "closeprobability": None,
-        },
+        "before": {"state": 0, "status": 1, "actualvalue": None, "actualclosedate": None, "closeprobability": None},
     }
     failed = StepResult(CLOSE_LOST, StepStatus.FAILED, NotSent("No connection."), "r-1", "Later.")
     assert result_data(failed) == step | {

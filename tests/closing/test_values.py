@@ -75,11 +75,7 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
         (FieldKind.AMOUNT, "Infinity", f"'Infinity' {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, 10**12 + 1, f"{10**12 + 1} is larger than the 1,000,000,000,000 that the column holds"),
         (FieldKind.TEXT, 5, "5 is not text"),
-        (
-            FieldKind.DRAFTS,
-            "burn",
-            "'burn' is not a policy for drafts; say one of activate, delete, direct, leave",
-        ),
+        (FieldKind.DRAFTS, "burn", "'burn' is not a policy for drafts; say one of activate, delete, direct, leave"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence(kind: FieldKind, value: object, sentence: str) -> None:

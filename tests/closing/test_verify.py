@@ -105,11 +105,7 @@ def test_a_failed_step_of_the_opportunity_leaves_none() -> None:
 
 
 def test_what_stands_is_told_by_number_by_name_or_by_id() -> None:
-    quotes = (
-        quote(1, DRAFT),
-        replace(quote(2, LOST), number=""),
-        replace(quote(3, WON), number="", name=""),
-    )
+    quotes = (quote(1, DRAFT), replace(quote(2, LOST), number=""), replace(quote(3, WON), number="", name=""))
     assert standing(replace(closed(), quotes=quotes)) == (
         f"the opportunity is won, quote QUO-1 is draft, quote Offer 2 is closed, quote {quote_id(3)} is won."
     )

@@ -10,14 +10,7 @@ import pytest
 
 from connector.closing.bypass import NO_BYPASS, Bypass, read_bypass
 from connector.closing.digest import step_data
-from connector.closing.model import (
-    DraftPolicy,
-    Intent,
-    OpportunityState,
-    Outcome,
-    Step,
-    StepKind,
-)
+from connector.closing.model import DraftPolicy, Intent, OpportunityState, Outcome, Step, StepKind
 from connector.closing.reasons import default_of
 from connector.closing.report import alike
 from connector.closing.step_words import opportunity_words, quote_words, step_rows

@@ -26,10 +26,7 @@ plugin.step_id = "a29da1cf-b9a5-ea11-a812-000d3a000001"
 """
 SAID = "Approval 4711 of 'Contoso' is missing."
 ABORT = f"abort({SAID!r}, trace='at Contoso.Approval.Execute')"
-CATALOGUE = {
-    "abort": (ABORT, "0x80040265", SAID, "Rejected"),
-    "crash": ("crash()", "0x8004418d", "", "Broken"),
-}
+CATALOGUE = {"abort": (ABORT, "0x80040265", SAID, "Rejected"), "crash": ("crash()", "0x8004418d", "", "Broken")}
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 

@@ -67,11 +67,7 @@ def test_a_lost_answer_is_never_reported_as_a_failure(stage: Stage, case: Case) 
 
 @pytest.mark.parametrize("quotes", [(), (1,), (2,), (1, 2, 2)], ids=str)
 @pytest.mark.parametrize("atomic", [True, False])
-def test_two_writers_with_opposite_outcomes_never_make_a_mixture(
-    stage: Stage,
-    quotes: Statuses,
-    atomic: bool,
-) -> None:
+def test_two_writers_with_opposite_outcomes_never_make_a_mixture(stage: Stage, quotes: Statuses, atomic: bool) -> None:
     """The second writer acts, from beginning to end, before each of the requests of the first in turn."""
     won, lost = Case(quotes, Outcome.WON, atomic), Case(quotes, Outcome.LOST, atomic)
     _, _, requests = undisturbed(stage, won)

@@ -12,14 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.closing.model import (
-    CloseActivity,
-    Opportunity,
-    OpportunityState,
-    Quote,
-    QuoteState,
-    Snapshot,
-)
+from connector.closing.model import CloseActivity, Opportunity, OpportunityState, Quote, QuoteState, Snapshot
 from connector.dataverse.observation import Observation
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, NotFound, Unanswered

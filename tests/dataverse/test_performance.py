@@ -7,13 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.model import (
-    Plan,
-    Step,
-    StepKind,
-    StepResult,
-    StepStatus,
-)
+from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
 from connector.dataverse.performance import Performance
 from connector.dataverse.webapi import Endpoint
 from connector.errors import Broken, ConnectorError, Effect, NotSent, Stale, Unanswered
@@ -129,8 +123,7 @@ def test_a_stale_row_fails_the_step_that_named_its_version() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "status"),
-    [(NotSent("no connection"), FAILED), (Unanswered("no answer"), UNKNOWN)],
+    ("failure", "status"), [(NotSent("no connection"), FAILED), (Unanswered("no answer"), UNKNOWN)]
 )
 def test_a_batch_that_got_no_answer_is_unknown_unless_it_was_not_sent(failure: Exception, status: StepStatus) -> None:
     wire = Wire()

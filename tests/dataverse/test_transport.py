@@ -251,10 +251,7 @@ def test_an_unknown_certificate_stops_before_anything_is_sent(serve: Callable[[C
 
 
 def test_an_environment_variable_does_not_change_whom_to_trust(
-    serve: Callable[[Conversation], TlsServer],
-    transport: Transport,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[[Conversation], TlsServer], transport: Transport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import certifi
 

@@ -105,10 +105,7 @@ def test_an_action_of_the_organizations_own_is_told_the_type_of_its_parameter() 
             Step(StepKind.REOPEN_OPPORTUNITY, "opportunity", OPPORTUNITY, "", "", "Update", 0, 1),
             Operation("PATCH", f"opportunities({OPPORTUNITY})", '{"statecode":0,"statuscode":1}', "*"),
         ),
-        (
-            quote_step(StepKind.DELETE_QUOTE, "Delete"),
-            Operation("DELETE", f"quotes({QUOTE})", "", 'W/"42"'),
-        ),
+        (quote_step(StepKind.DELETE_QUOTE, "Delete"), Operation("DELETE", f"quotes({QUOTE})", "", 'W/"42"')),
         (
             quote_step(StepKind.CLOSE_PROJECT_QUOTE, "msdyn_CloseQuoteAsLost", status=5),
             Operation("POST", f"quotes({QUOTE})/Microsoft.Dynamics.CRM.msdyn_CloseQuoteAsLost", "{}"),

@@ -125,9 +125,7 @@ class Load:
         left = self.protection.remaining(USER, admission.server, self.now)
         told = self.service.headers
         feedback = Feedback(
-            server=key,
-            requests_left=left.requests if told else None,
-            seconds_left=left.seconds if told else None,
+            server=key, requests_left=left.requests if told else None, seconds_left=left.seconds if told else None
         )
         self.outcome.answered.append(self.now + self.service.transport / 2)
         self._at(self.now + self.service.transport / 2, lambda: self._settle(permit, feedback))

@@ -60,11 +60,7 @@ def start(store: str, script: str, said: str) -> subprocess.Popen[str]:
     """Run `script` in a process of its own until it has said so."""
     code = PRELUDE.format(root=str(ROOT), store=store) + script
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout
     assert process.stdout.readline().strip() == said, process.communicate()[1]

@@ -13,16 +13,7 @@ from connector.clock import VirtualClock
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent
 from connector.errors import InputError, LedgerError
 from connector.ledger.claims import LONGEST_WAIT, Worker
-from connector.ledger.jobs import (
-    DesiredState,
-    InputChanged,
-    ItemStatus,
-    Job,
-    JobKind,
-    JobState,
-    Row,
-    WorkerLost,
-)
+from connector.ledger.jobs import DesiredState, InputChanged, ItemStatus, Job, JobKind, JobState, Row, WorkerLost
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from tests.ledger.rows import closed, opportunity, rows

@@ -272,18 +272,11 @@ def projected(schema: Json) -> Json:
         ({"anyOf": [{"type": "array", "items": {}}, {"type": "string"}]}, {"type": "object"}),
         ({"const": "a", "type": "string"}, {"enum": ["a"], "type": "string"}),
         ({"type": "string", "examples": ["a", "b"]}, {"type": "string", "example": "a"}),
-        (
-            {"type": "integer", "exclusiveMinimum": 0},
-            {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
-        ),
+        ({"type": "integer", "exclusiveMinimum": 0}, {"type": "integer", "minimum": 0, "exclusiveMinimum": True}),
         ({"$ref": "#/components/schemas/Part"}, {"$ref": "#/definitions/Part"}),
         (
             {"$ref": "#/components/schemas/Part", "title": "A Part"},
-            {
-                "type": "object",
-                "properties": {"y": {"type": "integer", "x-ms-summary": "Y"}},
-                "x-ms-summary": "A Part",
-            },
+            {"type": "object", "properties": {"y": {"type": "integer", "x-ms-summary": "Y"}}, "x-ms-summary": "A Part"},
         ),
         (
             {"$ref": "#/components/schemas/Choice", "description": "Which."},

@@ -38,11 +38,7 @@ from connector.settings.environment import load
 FLOWS = Application("66666666-6666-4666-8666-666666666666", "66666666-0000-4666-8666-666666666666", "Flows")
 ANN = Person("aaaaaaaa-0000-4000-8000-000000000001", "ann@emulator.invalid", "Ann")
 BOB = Person("bbbbbbbb-0000-4000-8000-000000000001", "bob@emulator.invalid", "Bob")
-TENANT = replace(
-    local_tenant(client_secret="the endpoint's emulator secret"),
-    people=(ANN, BOB),
-    token_version="2.0",
-)
+TENANT = replace(local_tenant(client_secret="the endpoint's emulator secret"), people=(ANN, BOB), token_version="2.0")
 TENANT = replace(TENANT, applications=(*TENANT.applications, replace(FLOWS, secrets=(Secret("flow-emulator"),))))
 OTHER_TENANT = replace(TENANT, tenant_id="cccccccc-6a52-4c07-9d7f-2c5f0e6a1d10")
 

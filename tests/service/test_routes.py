@@ -249,10 +249,7 @@ def test_an_opportunity_that_is_not_there_is_404(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("trouble", "status", "wait"), [(busy(37), 429, 37), (unavailable, 503, 10)])
 def test_reading_while_the_organization_is_busy_or_down_says_when_to_come_back(
-    stage: Stage,
-    trouble: Trouble,
-    status: int,
-    wait: int,
+    stage: Stage, trouble: Trouble, status: int, wait: int
 ) -> None:
     opportunity = stage.opportunity()
     with stage.client() as client:

@@ -70,10 +70,7 @@ def seconds(call: Any) -> tuple[Any, float]:
 
 
 def test_a_store_that_swallows_everything_fails_a_call_and_serves_the_next_when_it_is_back(postgres_store: str) -> None:
-    with (
-        relayed_store(postgres_store) as (relay, address),
-        open_ledger(address, SystemClock(), patience=1.0) as ledger,
-    ):
+    with relayed_store(postgres_store) as (relay, address), open_ledger(address, SystemClock(), patience=1.0) as ledger:
         operations = OperationStore(ledger)
         assert operations.unfinished() == 0
         relay.silent = True

@@ -105,10 +105,7 @@ def noted(stage: Stage, reached: list[str]) -> StageAccess:
         return called
 
     return replace(
-        access,
-        organization=noting(access.organization),
-        address=noting(access.address),
-        columns=noting(access.columns),
+        access, organization=noting(access.organization), address=noting(access.address), columns=noting(access.columns)
     )
 
 

@@ -83,8 +83,7 @@ def _refuse_disguised(path: Path, kind: str) -> None:
     if kind in ("csv", "json", "jsonl") and ending in (".xlsx", ".parquet"):
         what = "a workbook or a ZIP file" if ending == ".xlsx" else "a Parquet file"
         raise InputError(
-            f"{path} begins as {what} does, and not as text.",
-            remedy=f"Say --format {_ENDINGS[ending]}, or unpack it.",
+            f"{path} begins as {what} does, and not as text.", remedy=f"Say --format {_ENDINGS[ending]}, or unpack it."
         )
 
 

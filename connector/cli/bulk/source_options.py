@@ -95,12 +95,7 @@ _OPTIONS = (
         'as "estimatedvalue lt 1000".',
     ),
     click.option(
-        "--limit",
-        metavar="N",
-        type=click.IntRange(1),
-        expose_value=False,
-        callback=_keep,
-        help="Do at most N rows.",
+        "--limit", metavar="N", type=click.IntRange(1), expose_value=False, callback=_keep, help="Do at most N rows."
     ),
     click.option(
         "--view",

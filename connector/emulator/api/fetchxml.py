@@ -17,12 +17,7 @@ from connector.emulator.api.operation import ApiRequest
 from connector.emulator.api.plans import ReadPlan, make_plan
 from connector.emulator.api.preferences import LARGEST_PAGE
 from connector.emulator.api.rows import Annotations, FetchedRow, Json, wanted_columns, wire_name
-from connector.emulator.odata.expressions import (
-    Expression,
-    Logical,
-    Order,
-    Query,
-)
+from connector.emulator.odata.expressions import Expression, Logical, Order, Query
 from connector.emulator.odata.functions import QueryContext
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.sql import SqlCondition, compile_filter

@@ -16,9 +16,7 @@ from typing import Any
 from connector.emulator.limits.protection import Limits
 from connector.emulator.world.callers import VERBS
 from connector.emulator.world.customization import Customization
-from connector.emulator.world.schema import (
-    names,
-)
+from connector.emulator.world.schema import names
 
 Json = Mapping[str, Any]
 VERSION = 1

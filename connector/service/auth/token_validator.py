@@ -71,10 +71,7 @@ class TokenValidator:
 
     def _check(self, claims: Mapping[str, Any], tenant: str) -> None:
         """Check issuer, audience and times; raises RequestRefused (401)."""
-        issuers = {
-            "1.0": f"{self._admission.v1_issuer}/{tenant}/",
-            "2.0": f"{self._admission.authority}/{tenant}/v2.0",
-        }
+        issuers = {"1.0": f"{self._admission.v1_issuer}/{tenant}/", "2.0": f"{self._admission.authority}/{tenant}/v2.0"}
         if _text(claims, "iss") != issuers.get(_text(claims, "ver")):
             raise unauthorized("token_issuer", "The issuer of the token does not belong to its tenant and version.")
         if _text(claims, "aud") not in self._admission.audiences:

@@ -36,10 +36,7 @@ def project(openapi: Mapping[str, Any], host: str, triggers: Mapping[str, str] |
     paths = {path: _path_item(item, schemas) for path, item in openapi["paths"].items()}
     for operation, webhook in (triggers or {}).items():
         event = openapi["webhooks"][webhook]["post"]
-        content = {
-            "description": event["description"],
-            "schema": _schema(_body_schema(event), schemas, labelled=False),
-        }
+        content = {"description": event["description"], "schema": _schema(_body_schema(event), schemas, labelled=False)}
         _path_of(paths, operation)["x-ms-notification-content"] = content
     security = openapi.get("components", {}).get("securitySchemes", {})
     return {

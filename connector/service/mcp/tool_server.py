@@ -51,8 +51,7 @@ def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
     """Return the protocol's server for the tools, each asked of `app`."""
 
     async def listed(
-        context: ServerRequestContext[dict[str, Any]],
-        params: mcp_types.PaginatedRequestParams | None,
+        context: ServerRequestContext[dict[str, Any]], params: mcp_types.PaginatedRequestParams | None
     ) -> mcp_types.ListToolsResult:
         return mcp_types.ListToolsResult(tools=[_described(tool) for tool in TOOLS])
 

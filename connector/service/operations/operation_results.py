@@ -62,10 +62,7 @@ _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.REOPENED: "The opportunity was opened again.",
     ItemStatus.ALREADY_OPEN: "The opportunity was open before; nothing was left to do.",
 }
-_QUOTE_SENTENCES = {
-    "not_run": "Nothing was done to this quote.",
-    "unknown": "What became of this quote is not known.",
-}
+_QUOTE_SENTENCES = {"not_run": "Nothing was done to this quote.", "unknown": "What became of this quote is not known."}
 _CHANGED = frozenset({"closed", "won", "deleted", "reopened"})
 _VIEW = {
     ItemStatus.PENDING: OperationStatus.QUEUED,

@@ -101,7 +101,7 @@ _SUBSCRIBED_HEADERS: JsonDict = {
     "Location": {
         "description": "The address at which the subscription is ended.",
         "schema": {"type": "string", "title": "Location", "x-ms-visibility": "internal"},
-    },
+    }
 }
 
 

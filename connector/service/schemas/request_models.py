@@ -185,11 +185,7 @@ def _property(field: CloseField) -> tuple[Any, Any]:
 
 
 _DeclaredFields = create_model("_DeclaredFields", __base__=RequestModel, **_declared(HOSTED_FIELDS))
-_ReopenFields = create_model(
-    "_ReopenFields",
-    __base__=RequestModel,
-    **_declared(OFFERED_REOPEN_FIELDS),
-)
+_ReopenFields = create_model("_ReopenFields", __base__=RequestModel, **_declared(OFFERED_REOPEN_FIELDS))
 
 
 class CloseFields(_DeclaredFields):  # type: ignore[misc, valid-type]  # made from the table

@@ -161,11 +161,7 @@ def test_a_window_forgets_exactly_what_is_older_than_it(steps: list[tuple[float,
     assert window.seconds == pytest.approx(sum(kept), abs=1e-6)
 
 
-@given(
-    st.lists(st.floats(0, 20), min_size=1, max_size=60),
-    st.integers(1, 12),
-    st.integers(0, 3),
-)
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=60), st.integers(1, 12), st.integers(0, 3))
 @settings(deadline=None)
 def test_never_more_than_the_limit_is_admitted_within_a_window(gaps: list[float], limit: int, seed: int) -> None:
     protection = Protection(Limits(requests=limit, window_seconds=60.0), seed)

@@ -106,11 +106,7 @@ def test_navigation_references_properties_and_counts(
     ],
 )
 def test_filters_find_and_leave_out(
-    client: Client,
-    opportunity: str,
-    quotes: list[str],
-    filter_text: str,
-    expected: bool,
+    client: Client, opportunity: str, quotes: list[str], filter_text: str, expected: bool
 ) -> None:
     found = client.get(f"opportunities?$select=name&$filter=opportunityid eq {opportunity} and {filter_text}")["value"]
     assert bool(found) == expected

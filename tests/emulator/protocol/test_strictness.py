@@ -192,13 +192,7 @@ def test_the_base_path_is_exact(client: Client, path: str) -> None:
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD"]),
-    path=st.one_of(
-        st.text(max_size=40),
-        st.lists(
-            st.sampled_from(PIECES),
-            max_size=8,
-        ).map("".join),
-    ),
+    path=st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=8).map("".join)),
     body=st.one_of(
         st.binary(max_size=30),
         st.sampled_from([b"", b'{"name":"x"}', b'{"Targets":[1]}', b'{"a@odata.bind":5}', b'{"value":null}']),

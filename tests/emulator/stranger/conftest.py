@@ -62,8 +62,5 @@ def anywhere(request: pytest.FixtureRequest, organized: Organized, keys: Keys, t
         yield organized(EmulatorOptions(seeded=12))
         return
     options = EmulatorOptions(seeded=12)
-    with (
-        served(options, VirtualClock(), tmp_path / "emulator", keys) as one,
-        _session(str(one.ca_file)) as session,
-    ):
+    with served(options, VirtualClock(), tmp_path / "emulator", keys) as one, _session(str(one.ca_file)) as session:
         yield Stranger(session, one.url, one.authority, one.client_id, one.client_secret).sign_in()

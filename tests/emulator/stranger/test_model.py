@@ -73,10 +73,7 @@ class Model:
     def update(self, kind: str, number: int, state: int, status: int) -> bool:
         """Set state and status reason (0: leave it out); return whether it is done."""
         row = (self.deals if kind == "deal" else self.offers)[number]
-        moves: dict[str, dict[int, tuple[int, ...]]] = {
-            "deal": {0: (0, 1, 2)},
-            "offer": {0: (0, 1, 2, 3), 1: (0,)},
-        }
+        moves: dict[str, dict[int, tuple[int, ...]]] = {"deal": {0: (0, 1, 2)}, "offer": {0: (0, 1, 2, 3), 1: (0,)}}
         allowed = moves[kind].get(state, ())
         if row.gone or row.state not in allowed or (status and status not in REASONS[kind][state]):
             return False

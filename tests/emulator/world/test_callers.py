@@ -17,11 +17,7 @@ ROLELESS = "11111111-aaaa-4000-8000-000000000005"
 
 @pytest.mark.parametrize(
     ("application", "code"),
-    [
-        ("33333333-aaaa-4000-8000-000000000009", "0x80072560"),
-        (DISABLED, "0x80040225"),
-        (ROLELESS, "0x80042f09"),
-    ],
+    [("33333333-aaaa-4000-8000-000000000009", "0x80072560"), (DISABLED, "0x80040225"), (ROLELESS, "0x80042f09")],
 )
 def test_who_may_not_enter_is_told_why(world: World, application: str, code: str) -> None:
     with pytest.raises(Refused) as refused:

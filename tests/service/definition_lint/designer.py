@@ -27,10 +27,7 @@ _TWINS = {
 }
 _COLLECTION = {"x-ms-dynamic-values": "value-collection", "x-ms-dynamic-list": "itemsPath"}
 _SCHEMA = {"x-ms-dynamic-schema": "value-path", "x-ms-dynamic-properties": "itemValuePath"}
-_ITEM = {
-    "x-ms-dynamic-values": ("value-path", "value-title"),
-    "x-ms-dynamic-list": ("itemValuePath", "itemTitlePath"),
-}
+_ITEM = {"x-ms-dynamic-values": ("value-path", "value-title"), "x-ms-dynamic-list": ("itemValuePath", "itemTitlePath")}
 
 
 @rule(39, "What feeds a drop-down or a form exists, gets what it requires, and answers with it.", "OperationIdNotFound")
