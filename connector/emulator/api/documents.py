@@ -43,6 +43,8 @@ _RESPONSES = {
     "RetrieveUserPrivilegesResponse": (("RolePrivileges", "Collection(mscrm.RolePrivilege)"),),
     "RetrieveUserSetOfPrivilegesByNamesResponse": (("RolePrivileges", "Collection(mscrm.RolePrivilege)"),),
     "RetrievePrincipalAttributePrivilegesResponse": (("AttributePrivileges", "Collection(mscrm.AttributePrivilege)"),),
+    "RetrievePrincipalAccessResponse": (("AccessRights", "mscrm.AccessRights"),),
+    "PrincipalAccess": (("AccessMask", "mscrm.AccessRights"), ("Principal", "mscrm.principal")),
     "AttributePrivilege": (
         ("AttributeId", "Edm.Guid"),
         ("CanCreate", "Edm.Int32"),

@@ -176,7 +176,7 @@ class _Reader:
         self._tables.add(name)
         where = self._linked_columns(node, table, alias, attributes.get("alias") or f"{name}{at + 1}")
         if where is not None:
-            compiled = compile_filter(self._schema, table, where, alias)
+            compiled = compile_filter(self._schema, table, where, alias, self._annotations.closed)
             tests.append(compiled.sql)
             self._conditions.append(compiled)
         self._joins[at] = f'{"" if kind == "inner" else "LEFT "}JOIN "{name}" {alias} ON {" AND ".join(tests)}'

@@ -9,7 +9,7 @@ from typing import Any
 from connector.emulator.api.definition_values import definition_id
 from connector.emulator.api.operation import ApiRequest, no_content, ok
 from connector.emulator.api.payload import PayloadReader, moment, read_json
-from connector.emulator.api.reading import MOST_COUNTED, ReadOperations, no_options
+from connector.emulator.api.reading import ReadOperations, no_options
 from connector.emulator.api.rows import wire_name
 from connector.emulator.api.writing import no_conditions
 from connector.emulator.odata.expressions import TYPE_PREFIX
@@ -26,7 +26,8 @@ from connector.handler import Response
 Function = Callable[[ApiRequest, Mapping[str, str]], Response]
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 ATTRIBUTE_PRIVILEGES = "RetrievePrincipalAttributePrivileges"
-USER_FUNCTIONS = ("RetrieveUserPrivileges", "RetrieveUserSetOfPrivilegesByNames", ATTRIBUTE_PRIVILEGES)
+ROW_ACCESS = "RetrievePrincipalAccess"
+USER_FUNCTIONS = ("RetrieveUserPrivileges", "RetrieveUserSetOfPrivilegesByNames", ATTRIBUTE_PRIVILEGES, ROW_ACCESS)
 """The functions bound to a user."""
 _ALLOWED = 4
 _ACCESS_TYPE = "Microsoft.Dynamics.CRM.EndpointAccessType"
@@ -129,7 +130,7 @@ class MessageOperations:
                 and set(value) <= {"AllColumns", "Columns", "AttributeExpressions", "@odata.type"}
             ),
         }
-        if kind == "mscrm.crmbaseentity" and isinstance(value, dict):
+        if kind in ("mscrm.crmbaseentity", "mscrm.PrincipalAccess") and isinstance(value, dict):
             return value
         if kind == "Edm.DateTimeOffset" and isinstance(value, str) and (instant := moment(value)) is not None:
             return instant
@@ -187,8 +188,8 @@ class MessageOperations:
         answer = self._world.call(request.caller, message.name, arguments)
         return no_content() if answer is None else self._answer(request, message, answer)
 
-    def of_user(self, request: ApiRequest, user_id: str, segment: Segment) -> Response:
-        """Answer a function bound to a user: the privileges of its roles, all or by name, or its secured columns."""
+    def of_user(self, request: ApiRequest, user_id: str, segment: Segment, reader: PayloadReader) -> Response:
+        """Answer a function bound to a user: its privileges (all or some), secured columns, rights to a row."""
         name = segment.name.removeprefix(TYPE_PREFIX)
         request.about(name, "systemuser", user_id)
         message = self._world.messages[name]
@@ -203,9 +204,11 @@ class MessageOperations:
         context = {"@odata.context": request.context(TYPE_PREFIX + message.returns)}
         if name == ATTRIBUTE_PRIVILEGES:
             return ok(context | {"AttributePrivileges": self._attribute_privileges(user)})
-        names = user.privileges
-        if arguments:
-            names &= set(_texts(arguments["PrivilegeNames"]))
+        if name == ROW_ACCESS:
+            target = _reference(arguments["Target"], reader)
+            rights = ",".join(self._world.access.rights(user, self._schema.tables[target.table], target.id))
+            return ok(context | {"AccessRights": rights or "None"})
+        names = user.privileges & set(_texts(arguments["PrivilegeNames"])) if arguments else user.privileges
         reach = dict(user.reach)
         privileges = [
             {
@@ -262,6 +265,7 @@ class MessageOperations:
         if kind != _ACCESS_TYPE or value.rstrip("'") not in ("Default", "Internet", "Intranet"):
             raise ODataError(f"'{arguments['AccessType']}' is no value of the enumeration {_ACCESS_TYPE}.")
         key, name = self._organization()
+        unique_name = name.lower().replace(" ", "")
         service, web = f"{request.origin}/XRMServices/2011/Organization.svc", f"{request.origin}/"
         endpoints = {
             "WebApplication": web,
@@ -277,8 +281,8 @@ class MessageOperations:
             "DatacenterId": _NO_ID,
             "Geo": "NA",
             "TenantId": self._tenant_id,
-            "UrlName": name.lower().replace(" ", ""),
-            "UniqueName": name.lower().replace(" ", ""),
+            "UrlName": unique_name,
+            "UniqueName": unique_name,
             "State": "Enabled",
             "Endpoints": {
                 "Count": len(endpoints),
@@ -342,6 +346,3 @@ def bound_message(world: World, table: Table, name: str) -> Message | None:
     """Return the message `name` bound to a row of `table`, or None."""
     message = world.messages.get(name.removeprefix(TYPE_PREFIX))
     return message if message is not None and message.bound_to == table.logical_name else None
-
-
-__all__ = ["MOST_COUNTED", "Function", "MessageOperations", "bound_message"]

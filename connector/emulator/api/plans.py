@@ -11,7 +11,15 @@ from connector.emulator.odata.expressions import Expand, Order, Query
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.parse import parse_expand, parse_filter, parse_orderby, parse_select, whole_number
 from connector.emulator.odata.path import Options
-from connector.emulator.odata.sql import AliasedTable, SqlCondition, compile_filter, compile_order, no_property, related
+from connector.emulator.odata.sql import (
+    AliasedTable,
+    Closed,
+    SqlCondition,
+    compile_filter,
+    compile_order,
+    no_property,
+    related,
+)
 from connector.emulator.odata.values import EDM
 from connector.emulator.world.schema import Collection, Kind, Lookup, Schema, Table
 
@@ -99,8 +107,9 @@ def _true_or_false(text: str) -> bool:
 def make_plan(schema: Schema, table: Table, query: Query, annotations: Annotations, alias: str = "t") -> ReadPlan:
     """Return the plan of a parsed query over `table`. Raises ODataError for what the table does not have."""
     projection = Projection(schema, table, query.select, annotations, alias)
-    condition = compile_filter(schema, table, query.filter, alias) if query.filter is not None else None
-    order = _order(schema, table, query.orderby, alias)
+    closed = annotations.closed
+    condition = compile_filter(schema, table, query.filter, alias, closed) if query.filter is not None else None
+    order = _order(schema, table, query.orderby, alias, closed)
     sort_at = tuple(projection.fetch_also(key.sql) for key in order)
     if _expands(query) > MOST_EXPANDS:
         raise ODataError(f"The number of $expand options exceeds the limit of {MOST_EXPANDS}.")
@@ -127,9 +136,9 @@ def _expands(query: Query) -> int:
     return sum(1 + _expands(expand.query) for expand in query.expand)
 
 
-def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str) -> tuple[SortKey, ...]:
+def _order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str, closed: Closed) -> tuple[SortKey, ...]:
     keys: list[SortKey] = []
-    for term, (sql, descending) in zip(terms, compile_order(schema, table, terms, alias), strict=True):
+    for term, (sql, descending) in zip(terms, compile_order(schema, table, terms, alias, closed), strict=True):
         text = sql.startswith("fold(") or _is_text(schema, table, term.path.segments)
         keys.append(SortKey(".".join(term.path.segments), sql, descending, text))
     key = f'{alias}."{table.primary_id}"'

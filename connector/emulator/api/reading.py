@@ -131,7 +131,8 @@ class ReadOperations:
         if row is None:
             raise refuse("row.missing", table.schema_name, key)
         value: object = row[column.name]
-        if value is None:
+        closed = (table.logical_name, column.name) in self._world.closed_columns(request.caller, "read")
+        if value is None or closed:
             return Response(HTTPStatus.NO_CONTENT, (VERSION,))
         if column.kind is Kind.BOOLEAN:
             value = bool(value)

@@ -31,10 +31,7 @@ NOT_HERE = {
     "serviceendpoints": "webhooks and service endpoints",
     "BulkDelete": "BulkDelete",
     "Merge": "Merge",
-    "GrantAccess": "sharing",
-    "RetrievePrincipalAccess": "sharing",
     "InitializeFrom": "InitializeFrom",
-    "Grant": "sharing",
 }
 """First segments that exist in every organization and are refused by name here, and what they stand for."""
 
@@ -217,7 +214,7 @@ class Router:
             return self._wrong_verb(request)
         if not self._world.store.exists(table.logical_name, key):
             raise refuse("row.missing", table.schema_name, key)
-        return self.invoking.of_user(request, key, function)
+        return self.invoking.of_user(request, key, function, self.writing.reader(request))
 
     def _navigation(
         self, request: ApiRequest, table: Table, key: str, second: Segment, rest: tuple[Segment, ...]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from connector.emulator.seeding.organization import ADMINISTRATOR, define_role, role_id
+from connector.emulator.seeding.organization import ADMINISTRATOR, BUSINESS_UNIT_ID, define_role, role_id
 from connector.emulator.world.callers import DEPTHS
+from connector.emulator.world.store import Row, Value
 from connector.emulator.world.world import World
 
 Json = Mapping[str, Any]
-_FIELDS = ("user", "role", "without", "depths", "disabled", "known")
+_FIELDS = ("user", "role", "without", "depths", "unit", "disabled", "known")
 _REDUCED = "ffffffff-0000-4000-8000-"
 """Begins the id of the role that holds what is left to one user; the user's own last digits end it."""
 
@@ -34,8 +35,10 @@ def change_user(world: World, change: Json) -> Json:
     """Change one user, named by user id, client id or object id, and return it as it is now.
 
     `role` names its only role, None leaves it none; `without` is a list of privileges taken out of that role (of the
-    administrator's when none is named); `depths` is an object of privileges with `Basic` (own rows) or `Local` (its
-    business unit's) instead of the whole organization; `disabled` is true or false; `known: false` takes its ids away.
+    administrator's when none is named); `depths` is an object of privileges with `Basic` (own rows), `Local` (its
+    business unit's) or `Deep` (of the units below too) instead of the whole organization; `unit` is its business unit,
+    by the names below the first one (`North/Oslo`, made where it is missing), and its rows go with it; `disabled` is
+    true or false; `known: false` takes its ids away.
     An unknown user or change raises InvalidUserChange.
     """
     unknown = sorted(set(change) - set(_FIELDS))
@@ -46,6 +49,8 @@ def change_user(world: World, change: Json) -> Json:
         if not {"role", "without", "depths"}.isdisjoint(change):
             role, without, depths = change.get("role", ADMINISTRATOR), change.get("without"), change.get("depths")
             _give_role(world, key, role, without if without is not None else [], {} if depths is None else depths)
+        if "unit" in change:
+            _move(world, key, str(change["unit"]))
         if "disabled" in change:
             world.store.update("systemuser", key, {"isdisabled": int(_truth(change, "disabled"))})
         if "known" in change and not _truth(change, "known"):
@@ -61,6 +66,24 @@ def _key(world: World, name: str) -> str:
     if not rows:
         raise InvalidUserChange(f"There is no user {name!r}; a user is named by its user id, client id or object id.")
     return str(rows[0][0])
+
+
+def _move(world: World, key: str, path: str) -> None:
+    """Put a user, and the rows it owns, into the business unit at the end of a path of names."""
+    unit: Value = BUSINESS_UNIT_ID
+    for name in filter(None, path.split("/")):
+        below = "SELECT businessunitid FROM businessunit WHERE parentbusinessunitid = ? AND name = ?"
+        rows = world.store.rows(below, (unit, name))
+        made = str(rows[0][0]) if rows else world.records.new_id()
+        if not rows:
+            row: Row = {"businessunitid": made, "name": name, "isdisabled": 0, "parentbusinessunitid": unit}
+            world.store.insert("businessunit", row)
+        unit = made
+    world.store.update("systemuser", key, {"businessunitid": unit})
+    for table in world.schema.tables.values():
+        if table.ownership == "user" and not table.derived_from:
+            owned = f'UPDATE "{table.logical_name}" SET owningbusinessunit = ? WHERE ownerid = ?'
+            world.store.execute(owned, (unit, key))
 
 
 def _truth(change: Json, name: str) -> bool:

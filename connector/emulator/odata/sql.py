@@ -25,8 +25,11 @@ from connector.emulator.odata.expressions import (
 from connector.emulator.odata.functions import LateValue, QueryContext, Value, query_function
 from connector.emulator.odata.lexer import ODataError
 from connector.emulator.odata.values import EDM, ID_KINDS, TEXT, fold, incompatible, moment_text, stored, wildcard
+from connector.emulator.rules.rule import refuse
 from connector.emulator.world.schema import Collection, Column, Kind, Lookup, Schema, Table
 
+Closed = frozenset[tuple[str, str]]
+"""Columns, as (table, column), that the caller may not read, and therefore not ask about either."""
 _SQL = {"eq": "=", "ne": "<>", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _OPPOSITE = {"eq": "ne", "ne": "eq", "gt": "le", "ge": "lt", "lt": "ge", "le": "gt"}
 _FLAT = 8
@@ -103,10 +106,11 @@ def related(schema: Schema, place: AliasedTable, collection: Collection, alias: 
 class FilterCompiler:
     """Compiles expressions over one table; parameters gather in the order in which they stand in the text."""
 
-    __slots__ = ("_count", "_schema", "parameters")
+    __slots__ = ("_closed", "_count", "_schema", "parameters")
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, closed: Closed = frozenset()) -> None:
         self._schema = schema
+        self._closed = closed
         self._count = 0
         self.parameters: list[Value | LateValue] = []
 
@@ -142,7 +146,7 @@ class FilterCompiler:
         if column is None:
             named = f"'{place.table.schema_name}' entity doesn't contain attribute with Name = '{path.segments[0]}'"
             raise ODataError(f"{named}.")
-        return f'{place.alias}."{column.name}"', column
+        return self._readable(place, column)
 
     def column(self, path: Path, place: AliasedTable, variables: Mapping[str, AliasedTable]) -> tuple[str, Column]:
         """Return the SQL of the value at the end of `path`, and its column. Raises ODataError."""
@@ -150,14 +154,18 @@ class FilterCompiler:
         if segments[0] in variables and len(segments) > 1:
             place, segments = variables[segments[0]], segments[1:]
         if len(segments) == 1:
-            column = column_of(place.table, segments[0])
-            return f'{place.alias}."{column.name}"', column
+            return self._readable(place, column_of(place.table, segments[0]))
         lookup = place.table.lookups.get(segments[0])
         if lookup is None or lookup.target not in self._schema.tables:
             raise no_property(segments[0], place.table)
         inner = AliasedTable(self._alias(), self._schema.tables[lookup.target])
         sql, column = self.column(Path(segments[1:]), inner, {})
         return f"(SELECT {sql} {joined(self._schema, place, lookup, inner.alias)})", column
+
+    def _readable(self, place: AliasedTable, column: Column) -> tuple[str, Column]:
+        if (place.table.logical_name, column.name) in self._closed:
+            raise refuse("column.secured_query")
+        return f'{place.alias}."{column.name}"', column
 
     def _alias(self) -> str:
         self._count += 1
@@ -272,16 +280,20 @@ def _columns(sql: str, column: Column, other: str, second: Column, operator: str
     return f"NOT {test}" if negated else test
 
 
-def compile_filter(schema: Schema, table: Table, node: Expression, alias: str = "t") -> SqlCondition:
-    """Return the SQL condition that `node` puts on the rows of `table`. Raises ODataError."""
-    compiler = FilterCompiler(schema)
+def compile_filter(
+    schema: Schema, table: Table, node: Expression, alias: str = "t", closed: Closed = frozenset()
+) -> SqlCondition:
+    """Return the SQL condition that `node` puts on rows of `table`. Raises ODataError, Refused for `closed` columns."""
+    compiler = FilterCompiler(schema, closed)
     place = AliasedTable(alias, table)
     sql = compiler.expression(node, place, {}, negated=False)
     return SqlCondition(sql, tuple(compiler.parameters))
 
 
-def compile_order(schema: Schema, table: Table, terms: tuple[Order, ...], alias: str = "t") -> list[tuple[str, bool]]:
-    """Return what to sort by, each with whether it descends. Raises ODataError."""
-    compiler = FilterCompiler(schema)
+def compile_order(
+    schema: Schema, table: Table, terms: tuple[Order, ...], alias: str = "t", closed: Closed = frozenset()
+) -> list[tuple[str, bool]]:
+    """Return what to sort by, each with whether it descends. Raises ODataError, Refused for a `closed` column."""
+    compiler = FilterCompiler(schema, closed)
     place = AliasedTable(alias, table)
     return [(compiler.order(term, place), term.descending) for term in terms]

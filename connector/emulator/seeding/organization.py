@@ -167,6 +167,7 @@ def _add_user(world: World, key: str, member: SeededUser) -> None:
         "systemuser",
         {
             "systemuserid": key,
+            "ownerid": key,
             "fullname": member.name,
             "firstname": first,
             "lastname": last or first,

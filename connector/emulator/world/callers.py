@@ -20,7 +20,18 @@ KNOWN_PRIVILEGE_IDS = {
     BYPASS_PLUGINS_PRIVILEGE: "148a9eaf-d0c4-4196-9852-c3a38e35f6a1",
 }
 """Ids that are the same in every organization (bypass-custom-business-logic)."""
-VERBS = ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
+VERBS = ("Create", "Read", "Write", "Delete", "Append", "AppendTo", "Assign", "Share")
+ACCESS_RIGHTS = {
+    "ReadAccess": 1,
+    "WriteAccess": 2,
+    "AppendAccess": 4,
+    "AppendToAccess": 16,
+    "CreateAccess": 32,
+    "DeleteAccess": 65536,
+    "ShareAccess": 262144,
+    "AssignAccess": 524288,
+}
+"""What may be shared, with its place in an AccessMask (Web API: AccessRights)."""
 
 CLOSING_PRIVILEGES = frozenset(
     {
@@ -36,8 +47,12 @@ CLOSING_PRIVILEGES = frozenset(
 )  # fmt: skip
 """What closing needs, from the SDK's privilege tables of WinOpportunity, LoseOpportunity, CloseQuote and WinQuote."""
 
-DEPTHS = ("Basic", "Local", "Global")
-_GLOBAL = 2
+DEPTHS = ("Basic", "Local", "Deep", "Global")
+_GLOBAL = DEPTHS.index("Global")
+_UNITS_BELOW = (
+    "(WITH RECURSIVE below(id) AS (SELECT '{}' UNION SELECT u.businessunitid FROM businessunit u JOIN below "
+    "ON u.parentbusinessunitid = below.id) SELECT id FROM below)"
+)
 _SECURITY_TABLES = ("systemuser", "systemuserroles", "role", "usersettings")
 _PRIVILEGE_IDS = UUID("6e0a1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a11")
 _USER = "systemuserid, azureactivedirectoryobjectid, applicationid, isdisabled, accessmode, businessunitid"
@@ -60,9 +75,9 @@ class Caller:
 
     `user_id` is the user whose name is on the rows; under impersonation `impersonating_user_id` is the user who really
     calls, and `privileges` are those that both have. `utc_offset_minutes` is what to add to UTC for the user's clock.
-    `reach` has the depth (`Basic`: own rows, `Local`: those of the business unit) of the privileges that do not reach
-    the whole organization. `depth` is 1 for a request, and one more for each plug-in in between; `bypass` is what the
-    request leaves out.
+    `reach` has the depth (`Basic`: own rows, `Local`: those of the business unit, `Deep`: of those below it too) of the
+    privileges that do not reach the whole organization. `depth` is 1 for a request, and one more for each plug-in in
+    between; `bypass` is what the request leaves out.
     """
 
     user_id: str
@@ -132,13 +147,41 @@ class Access:
             self.require_named(caller, table, f"prv{verb}{table.privilege_name}")
 
     def sees(self, caller: Caller, table: Table, verb: str, alias: str) -> str:
-        """Return the SQL condition, `1` for every row, of the rows of `table` that the caller's privilege reaches."""
+        """Return the SQL condition, `1` for every row, of the rows of `table` that the caller's privilege reaches.
+
+        Of the rows that it does not reach by its depth the caller has those that are shared with it.
+        """
         depth = dict(caller.reach).get(f"prv{verb}{table.privilege_name}")
-        if depth is None or "ownerid" not in table.columns:
+        if depth is None or table.ownership != "user":
             return "1"
-        if depth == DEPTHS[0]:
-            return f"{alias}.ownerid = '{caller.user_id}'"
-        return f"{alias}.owningbusinessunit = '{caller.business_unit_id}'"
+        own = {
+            "Basic": f"{alias}.ownerid = '{caller.user_id}'",
+            "Local": f"{alias}.owningbusinessunit = '{caller.business_unit_id}'",
+            "Deep": f"{alias}.owningbusinessunit IN {_UNITS_BELOW.format(caller.business_unit_id)}",
+        }[depth]
+        shared = (
+            f"SELECT 1 FROM _shares s WHERE s.tablename = '{table.logical_name}' AND s.principal = '{caller.user_id}' "
+            f'AND s.record = {alias}."{table.primary_id}" AND s.rights & {ACCESS_RIGHTS[f"{verb}Access"]}'
+        )
+        return f"({own} OR EXISTS ({shared}))"
+
+    def shared(self, user_id: str, table: str, key: str) -> int:
+        """Return the rights, as a mask, that a user has to a row by sharing."""
+        rows = self._store.rows(
+            "SELECT rights FROM _shares WHERE tablename = ? AND record = ? AND principal = ?", (table, key, user_id)
+        )
+        return int(rows[0][0] or 0) if rows else 0
+
+    def rights(self, user: Caller, table: Table, key: str) -> list[str]:
+        """Return the names of what a user may do to a row, by its roles and by sharing."""
+        held = []
+        for name in ACCESS_RIGHTS:
+            verb = name.removesuffix("Access")
+            if f"prv{verb}{table.privilege_name}" in user.privileges:
+                condition = self.sees(user, table, verb, "t")
+                sql = f'SELECT 1 FROM "{table.logical_name}" t WHERE t."{table.primary_id}" = ? AND {condition}'
+                held += [name] if self._store.rows(sql, (key,)) else []
+        return held
 
     def require_row(self, caller: Caller, table: Table, verb: str, key: str) -> None:
         """Raise Refused (0x80048306) when the row exists and the caller's privilege for `verb` does not reach it."""
@@ -208,7 +251,8 @@ class Access:
         if not roles:
             raise refuse("user.no_roles")
         privileges = self._store.rows(
-            "SELECT p.privilege, max(CASE d.depth WHEN 'Basic' THEN 0 WHEN 'Local' THEN 1 ELSE 2 END) "
+            "SELECT p.privilege, "
+            "max(CASE d.depth WHEN 'Basic' THEN 0 WHEN 'Local' THEN 1 WHEN 'Deep' THEN 2 ELSE 3 END) "
             "FROM _roleprivileges p JOIN systemuserroles r ON r.roleid = p.roleid "
             "LEFT JOIN _depths d ON d.roleid = p.roleid AND d.privilege = p.privilege "
             "WHERE r.systemuserid = ? GROUP BY p.privilege",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from connector.emulator.rules.rule import refuse
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import LOST, OPEN, WON, close_opportunity, reopen
+from connector.emulator.world.pricing import LINES, add_up, reprice
 from connector.emulator.world.quote import ACTIVE, CLOSED, DRAFT, new_quote
 from connector.emulator.world.quote import WON as QUOTE_WON
 from connector.emulator.world.records import Records, Ref, TypedValue, Values
@@ -32,6 +33,12 @@ _NEW_OPPORTUNITY: Row = {
 
 def create_row(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
     """Create a row as the Create message does and return its id. Raises Refused."""
+    key = _create(records, access, caller, table, values)
+    reprice(records, caller, table.logical_name, key, frozenset(values))
+    return key
+
+
+def _create(records: Records, access: Access, caller: Caller, table: Table, values: Values) -> str:
     name = table.logical_name
     if name in SYSTEM_TABLES or table.derived_from:
         raise refuse("message.unsupported", "Create", name)
@@ -134,6 +141,7 @@ def update_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name == "quotedetail":
         _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
     records.update(caller, table, key, _without_state(values), extra)
+    reprice(records, caller, name, key, frozenset(values))
 
 
 def _without_state(values: Values) -> Values:
@@ -228,9 +236,10 @@ def delete_row(records: Records, access: Access, caller: Caller, table: Table, k
         raise refuse("message.unsupported", "Delete", name)
     access.require(caller, table, ("Delete",))
     access.require_row(caller, table, "Delete", key)
-    records.get(name, key, (table.primary_id,))
+    whole = LINES.get(name)
+    row = records.get(name, key, (table.primary_id, *whole[1:]) if whole else (table.primary_id,))
     if name == "quotedetail":
-        _check_quote_is_draft(records, Ref("quote", str(records.get(name, key, ("quoteid",))["quoteid"])))
+        _check_quote_is_draft(records, Ref("quote", str(row["quoteid"])))
     for child, column, child_key in _CASCADES.get(name, ()):
         for (child_id,) in records.store.rows(f"SELECT {child_key} FROM {child} WHERE {column} = ?", (key,)):
             records.store.delete(child, str(child_id), records.now())
@@ -239,6 +248,8 @@ def delete_row(records: Records, access: Access, caller: Caller, table: Table, k
     if name in ("opportunity", "competitor"):
         records.store.execute(f"DELETE FROM opportunitycompetitors WHERE {table.primary_id} = ?", (key,))
     records.store.delete(name, key, records.now())
+    if whole is not None:
+        add_up(records, caller, whole[0], str(row[whole[1]]))
 
 
 _CASCADES = {

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from uuid import UUID, uuid5
 
 from connector.emulator.rules.rule import Refused, Switches, refuse
-from connector.emulator.world import opportunity, project, quote
+from connector.emulator.world import opportunity, project, quote, sharing
 from connector.emulator.world.callers import Access, Caller
 from connector.emulator.world.opportunity import Arguments
 from connector.emulator.world.records import Records, Ref
@@ -127,6 +127,9 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "ReviseQuote": _row(quote.revise),
         "GenerateQuoteFromOpportunity": _row(quote.generate),
         "ConvertQuoteToSalesOrder": _row(quote.to_order),
+        "GrantAccess": _nothing(sharing.grant),
+        "ModifyAccess": _nothing(sharing.modify),
+        "RevokeAccess": _nothing(sharing.revoke),
         "IsValidStateTransition": is_valid_state_transition,
         "RetrieveDefaultStatusForState": default_status,
         "CanCloseOpportunity": can_close,

@@ -93,6 +93,11 @@ class Records:
         rows = self.store.rows("SELECT basecurrencyid FROM organization")
         return rows[0][0] if rows else None
 
+    def unit_of(self, owner: Value) -> Value:
+        """Return the business unit of a user, which is that of the rows it owns; None for whom there is not."""
+        row = self.store.get("systemuser", str(owner), ("businessunitid",))
+        return None if row is None else row["businessunitid"]
+
     def get(self, table: str, key: str, columns: Sequence[str]) -> Row:
         """Return these columns of a row; raises Refused (404) when it does not exist."""
         row = self.store.get(table, key, columns)
@@ -263,7 +268,7 @@ class Records:
             if row.get("ownerid") is None:
                 row["ownerid"], row["ownerid_type"] = caller.user_id, "systemuser"
             row["owninguser"] = row["ownerid"] if row["ownerid_type"] == "systemuser" else None
-            row["owningbusinessunit"] = caller.business_unit_id or None
+            row["owningbusinessunit"] = self.unit_of(row["ownerid"]) or caller.business_unit_id or None
         if "createdon" not in columns:
             del row["createdon"], row["modifiedon"]
 
@@ -284,6 +289,7 @@ class Records:
                 row["modifiedonbehalfby"] = caller.impersonating_user_id
         if "ownerid" in row:
             row["owninguser"] = row["ownerid"] if row.get("ownerid_type") == "systemuser" else None
+            row["owningbusinessunit"] = self.unit_of(row["ownerid"])
         if "transactioncurrencyid" in row:
             self._amounts(table, row, self.get(table.logical_name, key, self._money_columns(table)) | row)
         elif any(f"{name}_base" in table.columns for name in row):

@@ -76,8 +76,13 @@ def sql_columns(column: Column) -> Iterator[tuple[str, str]]:
 def additions(schema: Schema, db: sqlite3.Connection) -> Iterator[str]:
     """Yield the statements that add the tables and columns of a schema that a file lacks.
 
-    `_depths` holds the depth of the privileges of a role that are less than the whole organization.
+    `_depths` holds the depth of the privileges of a role that are less than the whole organization, `_shares` what is
+    shared with a user, as a mask of rights.
     """
+    yield (
+        "CREATE TABLE IF NOT EXISTS _shares (tablename TEXT, record TEXT, principal TEXT, rights INTEGER, "
+        "PRIMARY KEY (principal, tablename, record)) WITHOUT ROWID"
+    )
     yield (
         "CREATE TABLE IF NOT EXISTS _depths (roleid TEXT, privilege TEXT, depth TEXT, PRIMARY KEY (roleid, privilege)) "
         "WITHOUT ROWID"

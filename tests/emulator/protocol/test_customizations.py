@@ -108,6 +108,22 @@ def test_a_secured_column_is_null_for_whom_no_profile_names(own: Client, world: 
     closer = Client(Api(world), world.caller_for(application_id=CLOSER), world)
     assert closer.get(f"opportunities({opportunity})?$select=actualvalue,name")["actualvalue"] is None
     assert closer.error("PATCH", f"opportunities({opportunity})", {"actualvalue": 1})[:2] == (403, "0x8004f507")
+    closed = (403, "0x8004f506", "The Query contained a secured attribute to which the caller does not have access")
+    fetch = (
+        "<fetch><entity name='opportunity'><attribute name='name'/>"
+        "<filter><condition attribute='actualvalue' operator='gt' value='1'/></filter></entity></fetch>"
+    )
+    for query in (
+        "$filter=actualvalue eq 12.5",
+        "$filter=name ne 'x' and not (actualvalue gt 1)",
+        "$filter=Microsoft.Dynamics.CRM.In(PropertyName='actualvalue',PropertyValues=['12.5'])",
+        "$orderby=actualvalue desc",
+        f"fetchXml={fetch}",
+    ):
+        assert closer.error("GET", f"opportunities?{query}") == closed, query
+        assert own.send("GET", f"opportunities?{query}").status == 200, query
+    assert closer.error("GET", "quotes?$filter=opportunityid/actualvalue gt 1") == closed
+    assert closer.send("GET", f"opportunities({opportunity})/actualvalue").status == 204
     profile = {
         "profiles": [{"name": "Managers", "users": [closer.caller.user_id], "read": ["opportunity.actualvalue"]}]
     }

@@ -177,8 +177,9 @@ def test_an_owner_is_a_principal_of_which_only_the_id_is_known(client: Client, a
     status, _, message = client.error("GET", f"accounts({account})?$expand=ownerid($select=fullname)")
     assert status == 400
     assert message == "Could not find a property named 'fullname' on type 'Microsoft.Dynamics.CRM.principal'."
-    user = client.get(f"accounts({account})?$select=name&$expand=owninguser($select=fullname)")["owninguser"]
+    user = client.get(f"accounts({account})?$select=name&$expand=owninguser($select=fullname,ownerid)")["owninguser"]
     assert user["fullname"]
+    assert user["ownerid"] == user["systemuserid"] == row["_ownerid_value"]
 
 
 def test_an_administrator_may_edit_an_active_quote_and_others_may_not(client: Client, quotes: list[str]) -> None:
@@ -189,3 +190,44 @@ def test_an_administrator_may_edit_an_active_quote_and_others_may_not(client: Cl
     client.world.use(client.world.switches.with_values({"active_quote_edit": "administrators"}))
     client.caller = client.world.caller_for(application_id=CLOSER)
     assert client.error("PATCH", f"quotes({quotes[1]})", {"description": "x"})[:2] == (400, "0x8004022e")
+
+
+def test_lines_make_the_totals_of_a_quote_and_the_revenue_of_an_opportunity(client: Client, opportunity: str) -> None:
+    # table references: quotedetail, quote, opportunity ("calculated as the sum of the products, discounts, freight ...")
+    quote = client.create("quotes", {"name": "Q", "opportunityid@odata.bind": f"/opportunities({opportunity})"})
+    bind = {"quoteid@odata.bind": f"/quotes({quote})"}
+    line = client.create("quotedetails", {**bind, "quantity": 2, "priceperunit": 50, "tax": 5})
+    client.create("quotedetails", {**bind, "quantity": 1, "priceperunit": 40, "manualdiscountamount": 10})
+    names = ("baseamount", "extendedamount")
+    assert [client.get(f"quotedetails({line})?$select=baseamount,extendedamount")[name] for name in names] == [100, 105]
+    totals = f"quotes({quote})?$select=totallineitemamount,totalamountlessfreight,totaltax,totalamount"
+    client.send("PATCH", f"quotes({quote})", {"discountpercentage": 10, "freightamount": 7})
+    row = client.get(totals)
+    assert (row["totallineitemamount"], row["totalamountlessfreight"], row["totaltax"]) == (130, 117, 5)
+    assert row["totalamount"] == 129
+    client.send("PATCH", f"quotedetails({line})", {"quantity": 1})
+    assert client.get(totals)["totallineitemamount"] == 80
+    client.send("DELETE", f"quotedetails({line})")
+    assert client.get(totals)["totallineitemamount"] == 30
+
+
+def test_a_revenue_that_the_system_calculates_follows_the_products_and_is_what_a_win_is_worth(
+    client: Client, account: str
+) -> None:
+    deal = client.create(
+        "opportunities",
+        {"name": "D", "parentaccountid@odata.bind": f"/accounts({account})", "isrevenuesystemcalculated": True},
+    )
+    product = {"quantity": 2, "priceperunit": 50, "opportunityid@odata.bind": f"/opportunities({deal})"}
+    client.create("opportunityproducts", product)
+    assert client.get(f"opportunities({deal})?$select=estimatedvalue")["estimatedvalue"] == 100
+    close = {"subject": "w", "opportunityid@odata.bind": f"/opportunities({deal})"}
+    assert client.send("POST", "WinOpportunity", {"Status": 3, "OpportunityClose": close}).status == 204
+    assert client.get(f"opportunities({deal})?$select=actualvalue")["actualvalue"] == 100
+
+
+def test_an_organization_that_calculates_no_prices_leaves_them(client: Client, opportunity: str) -> None:
+    client.world.store.execute("UPDATE organization SET oobpricecalculationenabled = 0")
+    quote = client.create("quotes", {"name": "Q", "opportunityid@odata.bind": f"/opportunities({opportunity})"})
+    client.create("quotedetails", {"quoteid@odata.bind": f"/quotes({quote})", "quantity": 2, "priceperunit": 50})
+    assert client.get(f"quotes({quote})?$select=totalamount")["totalamount"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from connector.emulator.api.api import Api
@@ -42,11 +44,60 @@ def test_a_close_is_refused_because_of_a_quote_that_the_caller_does_not_see(
     assert own.error("POST", "WinOpportunity", {"Status": 3, "OpportunityClose": close})[1] == "0x80040516"
 
 
-@pytest.mark.parametrize("depth", ["Basic", "Local"])
-def test_writing_reaches_as_far_as_the_privilege(world: World, opportunity: str, depth: str) -> None:
-    own = closer(world, prvWriteOpportunity=depth)
-    response = own.send("PATCH", f"opportunities({opportunity})", {"name": "Renamed"})
-    assert response.status == {"Basic": 403, "Local": 204}[depth], "one business unit holds everything"
+@pytest.mark.parametrize(
+    ("depth", "reached"),
+    [("Basic", []), ("Local", ["North"]), ("Deep", ["North", "North/Oslo"]), ("Global", ["", "North", "North/Oslo"])],
+)
+def test_a_privilege_reaches_own_rows_those_of_the_unit_or_of_the_units_below(
+    world: World, client: Client, opportunity: str, depth: str, reached: list[str]
+) -> None:
+    own = closer(world, prvReadOpportunity=depth, prvWriteOpportunity=depth)
+    change_user(world, {"user": CLOSER, "unit": "North"})
+    own.caller = world.caller_for(application_id=CLOSER)
+    for unit in ("", "North", "North/Oslo"):
+        change_user(world, {"user": client.caller.user_id, "unit": unit})
+        answers = [
+            own.send("PATCH", f"opportunities({opportunity})", {"name": unit}).status,
+            len(own.get("opportunities?$select=name")["value"]),
+        ]
+        assert answers == ([204, 1] if unit in reached else [403, 0]), unit
+    client.send("PATCH", f"opportunities({opportunity})", {"ownerid@odata.bind": f"/systemusers({own.caller.user_id})"})
+    assert len(own.get("opportunities?$select=name")["value"]) == 1
+    units = client.get("businessunits?$select=name&$expand=parentbusinessunitid($select=name)&$orderby=name")["value"]
+    assert [(u["name"], (u["parentbusinessunitid"] or {}).get("name")) for u in units] == [
+        ("Contoso", None), ("North", "Contoso"), ("Oslo", "North")]  # fmt: skip
+
+
+def test_a_shared_row_is_within_reach_as_far_as_it_is_shared(world: World, client: Client, opportunity: str) -> None:
+    own = closer(world, prvReadOpportunity="Basic", prvWriteOpportunity="Basic")
+    user = {"systemuserid": own.caller.user_id, "@odata.type": "Microsoft.Dynamics.CRM.systemuser"}
+    target = {"opportunityid": opportunity, "@odata.type": "#Microsoft.Dynamics.CRM.opportunity"}
+    share: dict[str, Any] = {"Target": target, "PrincipalAccess": {"Principal": user, "AccessMask": "ReadAccess"}}
+    access = (
+        f"systemusers({own.caller.user_id})/Microsoft.Dynamics.CRM.RetrievePrincipalAccess(Target=@t)"
+        f"?@t={{'@odata.id':'opportunities({opportunity})'}}"
+    )
+    assert "ReadAccess" not in client.get(access)["AccessRights"]
+    assert own.error("POST", "GrantAccess", share)[:2] == (403, "0x80040220")
+    rename = ("PATCH", f"opportunities({opportunity})", {"name": "Renamed"})
+
+    def statuses() -> list[int]:
+        return [own.send("GET", f"opportunities({opportunity})?$select=name").status, own.send(*rename).status]
+
+    assert statuses() == [403, 403]
+    assert client.send("POST", "GrantAccess", share).status == 204
+    assert statuses() == [200, 403]
+    assert len(own.get("opportunities?$select=name")["value"]) == 1
+    assert client.get(access)["AccessRights"].split(",")[0] == "ReadAccess"
+    share["PrincipalAccess"]["AccessMask"] = "ReadAccess, WriteAccess"
+    assert client.send("POST", "ModifyAccess", share).status == 204
+    assert statuses() == [200, 204]
+    assert client.send("POST", "RevokeAccess", {"Target": target, "Revokee": user}).status == 204
+    assert statuses() == [403, 403]
+    refused: tuple[dict[str, Any], ...] = ({"AccessMask": "Everything"}, {"Principal": target}, {"Principal": {}})
+    for wrong in refused:
+        body = {**share, "PrincipalAccess": {**share["PrincipalAccess"], **wrong}}
+        assert client.send("POST", "GrantAccess", body).status in (400, 501), wrong
 
 
 def test_the_depth_is_told(world: World) -> None:
