@@ -71,7 +71,7 @@ def typed_text(kind: str, text: str) -> ColumnValue:
         case "int":
             return int(text)
         case "decimal":
-            return _amount(text)
+            return _number(text)
         case "bool":
             truth = _TRUTH.get(text.strip().lower())
             if truth is None:
@@ -155,6 +155,13 @@ def _flag(value: object) -> bool:
 
 
 def _amount(value: object) -> Decimal:
+    amount = _number(value)
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"{value!r} is larger than the 1,000,000,000,000 that the column holds")
+    return amount
+
+
+def _number(value: object) -> Decimal:
     """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
     text = "" if isinstance(value, bool) else str(value).strip()
     try:
@@ -163,8 +170,6 @@ def _amount(value: object) -> Decimal:
         amount = Decimal("NaN")
     if not amount.is_finite():
         raise ValueError(f"{value!r} is not an amount; write it with a point and no separators, as 12500.00")
-    if abs(amount) > LARGEST_AMOUNT:
-        raise ValueError(f"{value!r} is larger than the 1,000,000,000,000 that the column holds")
     return amount
 
 

@@ -3,39 +3,96 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
 from connector.closing.close_columns import resolve_columns
-from connector.closing.model import ColumnDefinition, ColumnValue, Intent, Outcome, TableDefinition
+from connector.closing.model import (
+    ColumnDefinition,
+    ColumnValue,
+    Intent,
+    LookupDefinition,
+    OrganizationMetadata,
+    Outcome,
+    TableDefinition,
+)
 from connector.errors import InputError
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID
 
 ID = "0c000000-0000-4000-8000-00000000000a"
+NAME = ColumnDefinition("new_name", "String", length=5)
+COUNT = ColumnDefinition("new_count", "Integer")
+BIG = ColumnDefinition("new_big", "BigInt")
+PRICE = ColumnDefinition("new_price", "Money")
+SHARE = ColumnDefinition("new_share", "Decimal")
+WON_BACK = ColumnDefinition("new_wonback", "Boolean")
+WHY = ColumnDefinition("new_why", "Picklist", options={1: ("Price", "Preis"), 2: ("Other",), 3: ("other",), 4: ()})
+WAYS = TableDefinition(
+    {
+        "new_partner": ColumnDefinition("new_partner", "Customer"),
+        "new_owner": ColumnDefinition("new_owner", "Lookup", creatable=False),
+        "new_fixed": ColumnDefinition("new_fixed", "String", creatable=False),
+        "new_partnernote": ColumnDefinition("new_partnernote", "String"),
+    },
+    (
+        LookupDefinition("new_Partner_account", "new_partner", "account", "accounts"),
+        LookupDefinition("new_Partner_contact", "new_partner", "contact", "contacts"),
+        LookupDefinition("new_Owner", "new_owner", "systemuser", "systemusers"),
+        LookupDefinition("new_Any", "new_any", "thing"),
+    ),
+)
+"""A lookup to two tables, one that cannot be set, one whose table's set is not known."""
 
 
 def resolved(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     """Return what is written to the column of the close activity."""
-    metadata = replace(METADATA, tables={"opportunityclose": TableDefinition({column.name: column})})
-    intent = Intent(OPPORTUNITY_ID, Outcome.LOST, opportunity_columns={column.name: value})
-    return resolve_columns(intent, metadata).opportunity_columns[column.name]
+    return written(TableDefinition({column.name: column}), column.name, value)[column.name]
+
+
+def written(
+    table: TableDefinition, name: str, value: ColumnValue, metadata: OrganizationMetadata = METADATA
+) -> dict[str, ColumnValue]:
+    """Return the columns of the close activity as the service takes them."""
+    metadata = replace(metadata, tables={"opportunityclose": table})
+    intent = Intent(OPPORTUNITY_ID, Outcome.LOST, opportunity_columns={name: value})
+    return dict(resolve_columns(intent, metadata).opportunity_columns)
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "written"),
+    ("column", "value", "form"),
     [
         (ColumnDefinition("new_day", "DateTime", date_only=True), " 2026-01-31 ", "2026-01-31"),
         (ColumnDefinition("new_at", "DateTime"), "2026-01-31", "2026-01-31"),
         (ColumnDefinition("new_at", "DateTime"), "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
         (ColumnDefinition("new_id", "Uniqueidentifier"), ID.upper(), ID),
         (ColumnDefinition("new_other", "Virtual"), "as it is", "as it is"),
+        (NAME, "Anna!", "Anna!"),
+        (replace(NAME, length=None), "Anna and Otto", "Anna and Otto"),
+        (NAME, None, None),
+        (COUNT, "12", 12),
+        (COUNT, 3.0, 3),
+        (COUNT, -(2**31) + 1, -(2**31) + 1),
+        (BIG, 2**63 - 1, 2**63 - 1),
+        (PRICE, "12.50", Decimal("12.50")),
+        (PRICE, Decimal(922337203685477), Decimal(922337203685477)),
+        (SHARE, 0.5, 0.5),
+        (SHARE, -(10**11), -(10**11)),
+        (WON_BACK, "yes", True),
+        (WON_BACK, False, False),
+        (WHY, 1, 1),
+        (WHY, " 1 ", 1),
+        (WHY, 4.0, 4),
+        (WHY, "preis", 1),
+        (WHY, "PRICE ", 1),
     ],
 )
 def test_a_value_is_written_in_the_form_of_its_column(
-    column: ColumnDefinition, value: ColumnValue, written: ColumnValue
+    column: ColumnDefinition, value: ColumnValue, form: ColumnValue
 ) -> None:
-    assert resolved(column, value) == written
+    assert resolved(column, value) == form
+    assert type(resolved(column, value)) is type(form)
 
 
 @pytest.mark.parametrize(
@@ -46,15 +103,80 @@ def test_a_value_is_written_in_the_form_of_its_column(
         (ColumnDefinition("new_at", "DateTime"), "noon", "is not a date or a moment"),
         (ColumnDefinition("new_at", "DateTime"), 5, "is not a date or a moment"),
         (ColumnDefinition("new_id", "Uniqueidentifier"), "seven", "is not an id"),
+        (NAME, 5, "5 is not a text"),
+        (NAME, "Thomas", "it has 6 characters; at most 5 fit"),
+        (COUNT, "a few", "'a few' is not a whole number"),
+        (COUNT, 1.5, "1.5 is not a whole number"),
+        (COUNT, True, "True is not a whole number"),
+        (COUNT, 2**31, "2147483648 is too large for it"),
+        (BIG, -(2**63), "-9223372036854775808 is too large for it"),
+        (PRICE, "cheap", "'cheap' is not a number"),
+        (PRICE, False, "False is not a number"),
+        (PRICE, "922337203685478", "922337203685478 is too large for it"),
+        (SHARE, 10**11 + 1, "100000000001 is too large for it"),
+        (WON_BACK, "maybe", "'maybe' is neither true nor false"),
+        (WON_BACK, 1, "1 is neither true nor false"),
+        (WHY, "Colour", "'Colour' is not one of its choices: 1 Price, 2 Other, 3 other, 4"),
+        (WHY, "other", "'other' is ambiguous of its choices: 1 Price, 2 Other, 3 other, 4"),
+        (WHY, True, "True is not one of its choices"),
+        (replace(WHY, options={}), "Price", "'Price' is not one of its choices: it has none"),
+        (replace(NAME, creatable=False), "Anna", "it cannot be set"),
     ],
 )  # fmt: skip
 def test_a_value_that_its_column_cannot_hold_is_refused_with_what_it_can(
     column: ColumnDefinition, value: ColumnValue, reason: str
 ) -> None:
-    with pytest.raises(InputError, match=reason) as refused:
-        resolved(column, value)
-    assert column.name in refused.value.message
-    assert "Nothing was changed" in refused.value.message
+    assert f"opportunityclose.{column.name}: " in refusal(TableDefinition({column.name: column}), column.name, value)
+    assert reason in refusal(TableDefinition({column.name: column}), column.name, value)
+
+
+def refusal(table: TableDefinition, name: str, value: ColumnValue, metadata: OrganizationMetadata = METADATA) -> str:
+    """Return why the value is not taken."""
+    with pytest.raises(InputError, match=r"\. Nothing was changed\.") as refused:
+        written(table, name, value, metadata)
+    assert refused.value.fields == ("opportunity_columns",)
+    assert refused.value.remedy == "Correct that, or leave it out."
+    return refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "navigation"),
+    [
+        ("new_partner", f"accounts({ID})", "new_Partner_account"),
+        ("new_partner", f"contacts({ID})", "new_Partner_contact"),
+        ("new_Partner_contact@odata.bind", f"/contacts({ID})", "new_Partner_contact"),
+        ("new_partner_CONTACT", f"contacts({ID})", "new_Partner_contact"),
+        ("new_Partner_account", f"contacts({ID})", "new_Partner_contact"),
+        ("new_any", f"things({ID})", "new_Any"),
+    ],
+)
+def test_a_lookup_is_written_by_the_way_that_leads_to_the_rows_table(name: str, row: str, navigation: str) -> None:
+    assert written(WAYS, name, row) == {f"{navigation}@odata.bind": f"/{row.removeprefix('/')}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("new_partner", "Contoso", "'Contoso' is not a row; write table(id), as accounts(0f3c…)"),
+        ("new_any", 7, "7 is not a row; write table(id), as accounts(0f3c…)"),
+        ("new_partner", f"leads({ID})", "it points at accounts, contacts, not at leads"),
+        ("new_owner", f"systemusers({ID})", "it cannot be set"),
+        ("new_fixed", "text", "it cannot be set"),
+        ("new_partnernoet", "text", "there is no such column; like it are new_partnernote, new_partner"),
+        ("colour", "red", "there is no such column"),
+    ],
+)
+def test_a_lookup_that_leads_nowhere_is_refused_with_where_it_could(name: str, value: ColumnValue, reason: str) -> None:
+    assert f"opportunityclose.{name}: {reason}" in refusal(WAYS, name, value)
+
+
+def test_a_lookup_to_a_row_that_is_not_seen_and_a_secured_one_are_refused() -> None:
+    unseen = replace(METADATA, absent=frozenset({("accounts", UUID(ID))}))
+    told = refusal(WAYS, "new_partner", f"accounts({ID})", unseen)
+    assert f"there is no accounts({ID}) that the application user can see" in told
+    secured = replace(METADATA, unwritable=frozenset({"opportunityclose.new_partner"}))
+    told = refusal(WAYS, "new_Partner_account", f"accounts({ID})", secured)
+    assert "it is secured, and the user may not set it" in told
 
 
 def test_a_competitor_that_the_user_may_not_set_is_refused() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations_with_replacement
 from uuid import UUID, uuid4
@@ -20,12 +20,14 @@ from connector.closing.model import (
     Refusal,
     ReopenIntent,
     Snapshot,
+    StatusReason,
     StepKind,
     StepStatus,
 )
 from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close
+from connector.closing.plan_checks import STEP_PRIVILEGES
 from connector.closing.reopening import plan_reopen
-from connector.errors import InputError
+from connector.errors import Forbidden, InputError
 from tests.closing.small_organization import (
     METADATA,
     OPPORTUNITY_ID,
@@ -369,3 +371,72 @@ def test_a_number_that_two_standing_quotes_have_names_none_of_them() -> None:
     assert verdict.code == "winning_quote_ambiguous"
     assert all(str(quote.number) in verdict.reason for quote in twins)
     assert "Give the id of one." in verdict.reason
+
+
+def following(table: str, was: int, *followers: int) -> OrganizationMetadata:
+    """Return the metadata of an organization in which only these status reasons may follow one of a table."""
+
+    def after(statuses: Sequence[StatusReason]) -> tuple[StatusReason, ...]:
+        return tuple(replace(each, followers=frozenset(followers)) if each.value == was else each for each in statuses)
+
+    if table == "quote":
+        return replace(METADATA, quote_statuses=after(METADATA.quote_statuses))
+    return replace(METADATA, opportunity_statuses=after(METADATA.opportunity_statuses))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "then", "was", "which", "options"),
+    [
+        (
+            following("opportunity", 1, 2, 5, 100000001),
+            "3 Won",
+            "1 In Progress",
+            "opportunity",
+            "Of that state only these may: 100000001 Won by Referral.",
+        ),
+        (
+            following("quote", 2, 4, 5),
+            "6 Canceled",
+            "2 In Progress",
+            "quote QUO-1",
+            "Of that state only these may: 5 Lost.",
+        ),
+        (following("quote", 2), "6 Canceled", "2 In Progress", "quote QUO-1", "No reason of that state may."),
+    ],
+)
+def test_a_transition_that_the_organization_forbids_is_refused_with_what_may_follow(
+    metadata: OrganizationMetadata, then: str, was: str, which: str, options: str
+) -> None:
+    refusal = plan_close(seen(organization((2,))), Intent(OPPORTUNITY_ID, Outcome.WON), metadata)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "transition_forbidden"
+    assert refusal.reason == (
+        f"The organization does not let the status reason {then} follow {was}, which the {which} has. {options} "
+        "Nothing was changed."
+    )
+
+
+def test_a_draft_is_activated_under_a_reason_that_leads_on() -> None:
+    small = organization((1,))
+    small.known = following("quote", 2, 4)
+    plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON))
+    assert [(step.kind, step.status) for step in plan.steps] == [
+        (StepKind.ACTIVATE_QUOTE, 3),
+        (StepKind.CLOSE_QUOTE, 6),
+        (StepKind.CLOSE_OPPORTUNITY, 3),
+    ]
+
+
+def test_privileges_that_the_user_lacks_are_told_with_what_they_are_for() -> None:
+    held = frozenset(STEP_PRIVILEGES) - {"prvWriteQuote", "prvAppendToCompetitor"}
+    metadata = replace(METADATA, privileges=held)
+    intent = Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id=UUID(int=9))
+    with pytest.raises(Forbidden) as lacking:
+        plan_close(seen(organization((1, 2))), intent, metadata)
+    assert lacking.value.message == (
+        "The user lacks prvWriteQuote (to activate quote and close quote), prvAppendToCompetitor (to close "
+        "opportunity). This was found before anything was written."
+    )
+    assert lacking.value.status == 403
+    assert "connector doctor" in lacking.value.remedy
+    assert isinstance(plan_close(seen(organization((1, 2))), intent, replace(METADATA, privileges=None)), Plan)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.bypass import NO_BYPASS, Bypass, read_bypass
+from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of, read_bypass
 from connector.closing.digest import step_data
 from connector.closing.model import DraftPolicy, Intent, OpportunityState, Outcome, Step, StepKind
 from connector.closing.reasons import default_of
@@ -93,6 +93,16 @@ def test_what_is_left_out_is_read_and_told() -> None:
 def test_what_cannot_be_left_out_is_told_in_a_sentence(kinds: str, steps: str, tag: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         read_bypass(kinds, steps, tag)
+
+
+def test_what_is_left_out_is_kept_with_a_job_and_read_again() -> None:
+    bypass = Bypass(("sync", "flows"), (STEP,), "weekend")
+    assert bypass.data() == {"kinds": "sync,flows", "steps": str(STEP), "tag": "weekend"}
+    assert bypass_of({"bypass": bypass.data()}, NO_BYPASS) == bypass
+    assert bypass_of({"bypass": {"tag": "weekend"}}, NO_BYPASS) == Bypass(tag="weekend")
+    assert bypass_of({"bypass": {}}, bypass) == NO_BYPASS
+    assert bypass_of({}, bypass) is bypass
+    assert bypass_of({"bypass": None}, bypass) is bypass
 
 
 def test_refusals_that_differ_in_ids_names_and_numbers_alone_are_alike() -> None:

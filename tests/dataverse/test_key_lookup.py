@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 from uuid import UUID
 
-import pytest
-
-from connector.closing.record_keys import COMPETITOR, RecordKey, RecordMatch, one_of
+from connector.closing.record_keys import COMPETITOR, RecordKey, RecordMatch
 from connector.dataverse.key_lookup import FILTERS, VALUES, RecordLookup
 from connector.dataverse.webapi import Endpoint
-from connector.errors import InputError
 from connector.handler import Request, Response
 from tests.dataverse.wire import BASE, JSON, ok, part
 
@@ -65,9 +62,3 @@ def test_a_value_with_a_quote_is_compared_by_itself() -> None:
     assert filters == [
         "Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=['plain']) or name eq 'o''brien & co'"
     ]
-
-
-def test_of_many_candidates_the_first_are_told_and_the_others_counted() -> None:
-    key = RecordKey(COMPETITOR, "name", "Twin")
-    with pytest.raises(InputError, match=r"8 records can be the competitor 'Twin': .* and 3 more\."):
-        one_of(key, [RecordMatch(UUID(int=number), "Twin") for number in range(8)])
