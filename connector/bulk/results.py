@@ -11,7 +11,7 @@ from pathlib import Path
 from connector.bulk.input.column_map import FIELDS, RESULT_PREFIX
 from connector.bulk.reports.job_report import saved_names, write_job_report
 from connector.bulk.reports.report_row import UNNAMED, OrganizationNames, report_row
-from connector.bulk.sheet_file import AtomicFile, harmless
+from connector.bulk.sheet_file import harmless, whole_text
 from connector.closing.model import ColumnValue, Intent
 from connector.closing.request import request_values
 from connector.errors import InputError
@@ -41,7 +41,7 @@ def write_dead_letters(
         kept |= dict.fromkeys(record.kept)
         extra |= dict.fromkeys(name for name in _request(record) if name not in FIELDS)
     count = 0
-    with AtomicFile(path) as file:
+    with whole_text(path) as file:
         writer = csv.writer(file)
         writer.writerow([*kept, *FIELDS, *sorted(extra), *RESULTS])
         for record in records():
@@ -120,7 +120,7 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
     if ending not in _JSON_LINES:
         names = saved_names(ledger, job)
         return write_dead_letters(path, lambda: ledger.records(name, statuses), job.organization, names)
-    with AtomicFile(path, mark=False) as file:
+    with whole_text(path, "utf-8") as file:
         return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 from connector.errors import InputError
@@ -52,33 +51,8 @@ def cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"The file {path} cannot be written: {reason}.", remedy="Name another place.")
 
 
-class AtomicFile:
-    """A text file that appears at `path` when it is closed without an exception; raises InputError."""
-
-    def __init__(self, path: Path, *, mark: bool = True) -> None:
-        self._path = path
-        self._aside = path.with_name(f".{path.name}.part")
-        self._encoding = "utf-8-sig" if mark else "utf-8"
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> TextIO:
-        """Return the file to write into."""
-        try:
-            self._file = self._aside.open("w", encoding=self._encoding, newline="")
-        except OSError as error:
-            raise cannot_write(self._path, error) from error
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the file in its place, or throw it away."""
-        assert self._file is not None
-        try:
-            self._file.close()
-            if error is None:
-                self._aside.replace(self._path)
-        except OSError as failure:
-            raise cannot_write(self._path, failure) from failure
-        finally:
-            self._aside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise cannot_write(self._path, error) from error
+@contextmanager
+def whole_text(path: Path, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
+    """Give a text file to write into, which appears at `path` afterwards as `whole_file` does. Raises InputError."""
+    with whole_file(path) as aside, aside.open("w", encoding=encoding, newline="") as file:
+        yield file

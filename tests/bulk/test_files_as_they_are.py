@@ -27,6 +27,7 @@ from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
 from connector.bulk.results import write_dead_letters
 from connector.closing.model import Intent, Outcome
+from connector.closing.record_keys import RecordMatch
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Record, Row
 from tests.bulk.directory import Directory
@@ -210,19 +211,32 @@ def test_a_list_of_json_is_read_as_its_lines_are(desk: Desk, pretty: int | None)
         ('[{"opportunityid": "x"', "line 1: the list breaks off"),
         ('[{"opportunityid": "x"}, 5]', "row 2 (line 1): this is not an object"),
         ("[\n{,}]", "line 2: the list breaks off"),
+        ("[]\n\n{}", "line 1: text follows the end of the list"),
+        ("[] []", "line 1: text follows the end of the list"),
+        ('[{"outcome": "won", "Outcome": "lost"}]', "the column outcome appears 2 times"),
     ],
 )
 def test_a_damaged_list_of_json_is_one_sentence(desk: Desk, text: str, sentence: str) -> None:
     assert sentence in desk.refused(desk.write(text, "rows.json"))
 
 
+def test_a_list_of_json_may_be_one_line_of_any_length_but_a_row_may_not(desk: Desk) -> None:
+    rows = [{"opportunityid": str(opportunity(n)), "outcome": "won", "description": "x" * 990} for n in range(1, 1100)]
+    assert len(desk.read(desk.write(json.dumps(rows), "rows.json"))) == len(rows)
+    row = json.dumps([{**rows[0], "description": "x" * 1_200_000}, *rows])
+    assert "line 1: this is not JSON" in desk.refused(desk.write(row, "rows.json"))
+
+
 # -- packed and piped -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.gz", "rows.csv"])
-def test_a_packed_file_is_unpacked(desk: Desk, name: str) -> None:
-    packed = gzip.compress(f"{HEAD}\n{A},won\n".encode())
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.gz", "rows.csv", "rows.xlsx"])
+def test_a_packed_file_is_unpacked_whatever_its_name(desk: Desk, name: str) -> None:
+    plain = f"{HEAD}\n{A},won\n".encode()
+    packed = gzip.compress(plain)
     assert len(desk.read(desk.write(packed, name))) == 1
+    assert len(desk.read(desk.write(gzip.compress(packed), name))) == 1
+    assert len(desk.read(desk.write(plain, "rows.csv.gz"))) == 1
     damaged = desk.refused(desk.write(packed[:-12], name))
     assert "is damaged: it cannot be unpacked" in damaged
 
@@ -509,6 +523,139 @@ def test_what_is_kept_travels_from_the_file(desk: Desk) -> None:
     assert replace(rows[0], kept={}) == Row(1, Intent(A, Outcome.WON))
 
 
+# -- what a person sees is what is planned --------------------------------------------------------------------------------
+
+
+ROW = [str(A), "won"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_an_encoding_of_unicode_is_read_with_its_mark_and_without(desk: Desk, encoding: str) -> None:
+    path = desk.write(f"opportunityid\toutcome\tsubject\r\n{A}\twon\tMålning\r\n".encode(encoding), "rows.txt")
+    assert [row.intent for row in desk.read(path)] == [Intent(A, Outcome.WON, subject="Målning")]
+    assert len(desk.notes) == encoding.endswith("e")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_that_were_put_together_are_one(desk: Desk, mark: str) -> None:
+    path = desk.write(f"{mark}{HEAD}\n{A},won\n{mark}{HEAD}\n{mark}{B},lost\n")
+    assert [(row.number, row.intent.opportunity_id) for row in desk.read(path)] == [(1, A), (3, B)]
+    assert desk.notes == ["1 rows repeat the names of the columns and are not read."]
+
+
+def test_a_title_above_the_table_is_told(desk: Desk) -> None:
+    def merge(book: openpyxl.Workbook) -> None:
+        book.active.merge_cells("A1:B1")
+
+    rows: tuple[Sequence[str | None], ...] = (["Closes of January", None], [], ["opportunityid", "outcome"], ROW)
+    commas = "".join(",".join(str(cell or "") for cell in row) + "\n" for row in rows)
+    for path in (desk.workbook(*rows, change=merge), desk.write(commas), desk.write(commas.replace(",\n", "\n"))):
+        assert [(row.number, row.intent) for row in desk.read(path)] == [(1, Intent(A, Outcome.WON))]
+        assert desk.notes == ["The names of the columns are on line 3; what is above is not read: 'Closes of January'."]
+
+
+def test_a_merged_cell_is_not_taken_for_an_empty_one(desk: Desk) -> None:
+    def merge(book: openpyxl.Workbook) -> None:
+        book.active.merge_cells("B2:B3")
+
+    path = desk.workbook(["opportunityid", "outcome"], ROW, [str(B), None], change=merge)
+    refused = desk.refused(path, columns=ColumnMapping(defaults={"outcome": "lost"}))
+    assert "row 2 (line 3): outcome: the cell is merged with another; undo the merge" in refused
+
+
+def test_the_sheet_with_the_table_is_read_and_that_is_said(desk: Desk) -> None:
+    def cover(book: openpyxl.Workbook) -> None:
+        book.create_sheet("Empty", 0)
+        book.create_sheet("Cover", 0).append(["Read me"])
+
+    assert len(desk.read(desk.workbook(["opportunityid", "outcome"], ROW, change=cover))) == 1
+    assert desk.notes == ["The sheet 'Sheet' is read; not read: 'Cover', 'Empty'."]
+
+
+@pytest.mark.parametrize("word", ["#REF!", "#VÄRDEFEL!", "#WERT!", "#NAMN?", "#####", "1.23E+15", "1,23E+15"])
+def test_what_excel_has_lost_is_refused_in_a_file_of_commas(desk: Desk, word: str) -> None:
+    refused = desk.refused(desk.write(f"opportunityid;outcome;subject\n{A};won;{word}\n"))
+    assert ("the cell holds the error" if word[0] == "#" else "more digits than Excel keeps") in refused
+    assert len(desk.read(desk.write(f"opportunityid;outcome;subject\n{A};won;Nr. {word}\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "result"),
+    [
+        (0.12, "0.0%", "0.12 is shown as a percentage"),
+        (1234567890123456789, "General", "more digits than Excel keeps"),
+        (42, "000000", "000042"),
+        (42.5, "#,##0.00 [$€-407]", "42.5"),
+        (123456789012345, "0", "123456789012345"),
+    ],
+)
+def test_a_number_of_a_workbook_is_what_is_shown(desk: Desk, value: float, form: str, result: str) -> None:
+    def format_(book: openpyxl.Workbook) -> None:
+        book.active["C2"].number_format = form
+
+    path = desk.workbook(["opportunityid", "outcome", "subject"], [*ROW, value], change=format_)
+    if "than" in result or "is" in result:
+        assert result in desk.refused(path)
+    else:
+        assert [row.intent.subject for row in desk.read(path)] == [result]  # type: ignore[union-attr]
+
+
+def test_a_number_that_is_shown_rounded_is_read_in_full_and_that_is_said(desk: Desk) -> None:
+    def rounded(book: openpyxl.Workbook) -> None:
+        book.active["C2"].number_format, book.active["D2"].number_format = '#,##0 "kr"', "0.00"
+
+    head = ["opportunityid", "outcome", "actual_revenue", "opportunityclose.new_x"]
+    (row,) = desk.read(desk.workbook(head, [*ROW, 1250.75, 0.1 + 0.2], change=rounded))
+    assert row.intent.actual_revenue == Decimal("1250.75")  # type: ignore[union-attr]
+    assert desk.notes == ["Numbers are read as they are, not as Excel rounds them: actual_revenue."]
+
+
+def test_a_row_without_height_is_hidden(desk: Desk) -> None:
+    path = desk.workbook(["opportunityid", "outcome"], ROW, [str(B), "won"])
+    change(path, "xl/worksheets/sheet1.xml", lambda text: text.replace(b'<row r="3"', b'<row r="3" ht="0"'))
+    assert len(desk.read(path)) == 1
+    assert desk.notes == ["1 hidden rows are not read; show them in Excel to have them read."]
+
+
+def test_what_nobody_sees_in_a_cell_is_no_part_of_it(desk: Desk) -> None:
+    path = desk.write(f"\ufeffopportunityid\u200b,outcome,subject\n\u00a0{A}\u200b,won\u200e,\u200fx\n")
+    assert [row.intent for row in desk.read(path)] == [Intent(A, Outcome.WON, subject="\u200fx")]
+
+
+def test_a_text_that_is_kept_from_excel_is_a_text(desk: Desk) -> None:
+    path = desk.write(f'{HEAD},subject\n"=""{A}""",won,"=""007 """"x"""""""\n')
+    assert [row.intent for row in desk.read(path)] == [Intent(A, Outcome.WON, subject='007 "x"')]
+
+
+@pytest.mark.parametrize(
+    ("mark", "rest"),
+    [
+        ("(Ändra inte)", ["Affärsmöjlighet", "Radkontrollsumma", "Ändrad"]),
+        ("(Nicht ändern)", ["Verkaufschance", "Zeilenprüfsumme", "Geändert am"]),
+    ],
+)
+def test_an_export_of_dynamics_is_known_in_any_language(desk: Desk, mark: str, rest: list[str]) -> None:
+    head = [*(f"{mark} {name}" for name in rest), "Umsatz", "Statusgrund"]
+    path = desk.workbook(head, [str(A), "x==", datetime(2026, 1, 2, 3, 4), 5, "In Arbeit"])
+    columns = ColumnMapping(parse_renames(["Umsatz=actual_revenue"]), {"outcome": "won"})
+    assert [row.intent for row in desk.read(path, columns)] == [Intent(A, Outcome.WON, actual_revenue=Decimal(5))]
+    assert "Columns that are not read: Statusgrund." in desk.notes[0]
+
+
+def test_an_export_of_salesforce_is_mapped_and_has_its_own_key(desk: Desk) -> None:
+    path = desk.write(
+        '"Id","Name","StageName","CloseDate","Amount"\n'
+        '"0065g00000ABCDEAA4","Lathes","Closed Won","2026-01-31T00:00:00.000Z","12500.0"\n'
+    )
+    renames = parse_renames(["Id=opportunityid", "StageName=outcome", "Amount=actual_revenue"])
+    columns = ColumnMapping(renames, ignore_others=True, key="new_salesforceid")
+    directory = Directory({"0065g00000ABCDEAA4": [RecordMatch(A, "Lathes")]})
+    with RowReader(RowFile(path, columns=columns), directory) as reader:
+        (row,) = reader.rows()
+    assert row.intent == Intent(A, Outcome.WON, actual_revenue=Decimal("12500.0"), closed_on=date(2026, 1, 31))
+    assert row.kept == {"Id": "0065g00000ABCDEAA4"}
+
+
 # -- relatives of the above, as they come in the evening of a migration ------------------------------------------------
 
 
@@ -524,9 +671,19 @@ def test_a_day_in_another_form_is_refused_with_the_option_that_reads_it(desk: De
     assert "say --date-format" in desk.refused(desk.write(f"{HEAD},closed_on\n{A},won,{text}\n"))
 
 
-@pytest.mark.parametrize(("name", "content"), [("rows.csv", b"PK\x03\x04"), ("rows.jsonl", b"PAR1")])
-def test_a_file_of_another_kind_under_a_name_of_text_is_named(desk: Desk, name: str, content: bytes) -> None:
-    assert "and not as text" in desk.refused(desk.write(content + b"0" * 50, name))
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("rows.csv", b"PK\x03\x04", "and not as text. Say --format excel, or unpack it."),
+        ("rows.jsonl", b"PAR1", "and not as text. Say --format parquet, or unpack it."),
+        ("rows.csv", b'[ {"outcome"', "begins as a list of JSON does. Say --format json"),
+        ("rows.csv", b'{"outcome"', "begins as JSON Lines do. Say --format jsonl"),
+        ("rows.xls", b"<html>", "save it as Excel Workbook (.xlsx)."),
+        ("rows.zip", b"PK\x03\x04", "Unpack it, or pack it with gzip."),
+    ],
+)
+def test_a_file_of_another_kind_is_named(desk: Desk, name: str, content: bytes, sentence: str) -> None:
+    assert sentence in desk.refused(desk.write(content + b"0" * 50, name))
 
 
 @pytest.mark.parametrize("text", ['{\n "value": []\n}', '{"@odata.context": "x", "value": []}', '{"value": []}'])

@@ -99,7 +99,7 @@ BAD = {
     "an id cut short": (f"{HEAD}{A[:-1]},won,\n".encode(), "row 1 (line 2): opportunityid"),
     "an unknown reason": (many("Sold"), "row 731 (line 732): The opportunity has no status reason 'Sold'"),
     "a reason of another state": (many("Canceled"), "row 731 (line 732): The status reason 4 Canceled"),
-    "UTF-16 without a mark": (HEAD.encode("utf-16-le"), "zero byte"),
+    "a zero byte": (f"{HEAD}\0\n".encode(), "zero byte"),
     "damaged UTF-8": (f"{HEAD}{A},won,gagné".encode() + b"\xe9\n", "is not UTF-8"),
     "an open quote": (f'{HEAD}{A},won,"Sold\n{A},won,\n'.encode(), "a quote that begins here is never closed"),
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
+from typing import Self
 from uuid import UUID
 
 from connector.closing.field import FieldKind
@@ -33,6 +34,11 @@ _TOKENS = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d
 _TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D")
 _SEPARATED = re.compile("\\d[ \u00a0\u202f'\u2019]\\d")
 _ISO_LIKE = re.compile(r"\d{4,}-\d{2}-\d{2}")
+_ERROR = re.compile(r"#(?:[A-Z\u00c0-\u00de][A-Z\u00c0-\u00de_/0]*[!?]|N/A|NV|GETTING_DATA|#+)")
+"""Errors of Excel, in its languages, and cells that are too narrow for their numbers."""
+_SHORTENED = re.compile(r"[+-]?\d(?:[.,]\d+)?E\+\d{2,}")
+_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
+"""Characters that nobody sees, as web pages and chats leave them in what is copied."""
 _SPACES = str.maketrans("", "", " \u00a0\u202f'\u2019")
 
 _NO_WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
@@ -43,13 +49,15 @@ class CellRules:
     """What the cells of a file mean.
 
     `decimal` is `point`, `comma` or empty (not said), `date_format` as `DD.MM.YYYY` or `%d.%m.%Y`. `nulls` are the
-    words that stand for an empty cell, None where nobody said. `words` has our value by theirs, by our column.
+    words that stand for an empty cell, None where nobody said. `words` has our value by theirs, by our column. In a
+    file that is `ours` every word is only a word.
     """
 
     decimal: str = ""
     date_format: str = ""
     nulls: frozenset[str] | None = None
     words: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _NO_WORDS)
+    ours: bool = False
 
     def value(self, name: str, cell: object) -> object:
         """Return what a cell of our column `name` says, None for an empty one; raises ValueError with a sentence."""
@@ -57,8 +65,12 @@ class CellRules:
             raise ValueError(f"{name}: {cell.problem}")  # noqa: TRY004 - every wrong cell is one kind of error
         if self._is_empty(name, cell):
             return None
+        kind = _KINDS.get(name)
+        if isinstance(cell, str) and not self.ours:
+            _refuse_unshown(name, cell.strip())
+            cell = cell if kind in (None, FieldKind.TEXT) else cell.translate(_UNSEEN)
         cell = self._translated(name, _unpacked(name, cell))
-        match _KINDS.get(name):
+        match kind:
             case FieldKind.AMOUNT:
                 cell = self._amount(name, cell)
             case FieldKind.DAY:
@@ -73,7 +85,7 @@ class CellRules:
 
     def of_our_file(self) -> CellRules:
         """Return the rules for a file that we wrote: an empty cell is empty there, and a word is a word."""
-        return replace(self, nulls=self.nulls or frozenset())
+        return replace(self, nulls=self.nulls or frozenset(), ours=True)
 
     def _is_empty(self, name: str, cell: object) -> bool:
         if isinstance(cell, float):
@@ -111,10 +123,12 @@ class CellRules:
                 raise ValueError(f"{name}: {text!r} has separators of thousands; say --decimal comma or point")
             return cell
         point, thousands = (".", ",") if self.decimal == "point" else (",", ".")
-        plain = text.translate(_SPACES)
-        whole, _, rest = plain.partition(point)
-        if thousands in whole and not re.fullmatch(rf"[+-]?\d{{1,3}}(?:\{thousands}\d{{3}})+", whole):
-            raise ValueError(f"{name}: {text!r} is no amount with a decimal {self.decimal}")
+        whole, _, rest = text.translate(_SPACES).partition(point)
+        groups = rf"[+-]?(?:\d{{1,3}}(?:\{thousands}\d{{3}})+|\d*)"
+        if not any(map(str.isdigit, text)):  # where the amount is to come from
+            return cell
+        if not re.fullmatch(groups, whole) or not re.fullmatch(r"\d*", rest):
+            raise ValueError(f"{name}: {text!r} is no amount with a decimal {self.decimal}; write the number alone")
         return f"{whole.replace(thousands, '')}.{rest}" if rest else whole.replace(thousands, "")
 
     def _day(self, name: str, cell: object) -> object:
@@ -164,14 +178,27 @@ def _unpacked(name: str, cell: object) -> object:
     return UUID(bytes=cell) if records and isinstance(cell, bytes) and len(cell) == 16 else cell
 
 
+PERCENTAGE = "is a percentage, which may mean two numbers; format the cells as Number in Excel"
+LONG_NUMBER = "is a number of more digits than Excel keeps; format the cells as Text and fill them in again"
+
+
+def _refuse_unshown(name: str, text: str) -> None:
+    """Raise ValueError for text in which Excel shows that it has no value, or no longer all of it."""
+    if text.lower() not in NULL_WORDS and _ERROR.fullmatch(text):
+        raise ValueError(f"{name}: the cell holds the error {text}")
+    if _SHORTENED.fullmatch(text):
+        raise ValueError(f"{name}: {text!r} {LONG_NUMBER}")
+
+
 class CellError(str):
-    """A cell that shows no value in Excel: a formula that was never worked out, or an error."""
+    """A cell that shows no value in Excel, or another than it has: what stands in it, and its `problem`."""
 
-    __slots__ = ()
+    __slots__ = ("problem",)
 
-    @property
-    def problem(self) -> str:
-        """Say what is wrong with it."""
-        if not self.startswith("="):
-            return f"the cell holds the error {self}"
-        return f"the formula {self} has no result; open the file in Excel, save it, and try again"
+    problem: str
+
+    def __new__(cls, text: str, problem: str) -> Self:
+        """Make it of what stands in the cell."""
+        error = super().__new__(cls, text)
+        error.problem = problem
+        return error

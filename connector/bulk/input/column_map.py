@@ -18,8 +18,12 @@ RESULT_PREFIX = "result."
 
 FIELDS = tuple(field.name for field in FILE_COLUMNS)
 REQUIRED = tuple(field.name for field in FILE_COLUMNS if field.required)
-EXPORTED_ID = "(do not modify) opportunity"
-"""The column by which an export of Dynamics 365 itself is recognized; its other columns show the record as it is."""
+_EXPORT = re.compile(r"(\([^()]+\)) .+")
+"""The name of a column that an export of Dynamics 365 does not want changed, in the language of its user.
+
+The first three are the id, the checksum and the moment of the last change, `(Do Not Modify) Opportunity` and so on; its
+other columns show the record as it is.
+"""
 
 _LETTERS = re.compile(r"[^a-z0-9]")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -63,9 +67,9 @@ class ColumnMapping:
                 return ours
         if lower in FIELDS:
             return lower
-        if lower == EXPORTED_ID or (self.key and lower == self.key.lower()):
-            return "opportunityid"
-        if lower.startswith((RESULT_PREFIX, "(do not modify) ")) or self._is_listed(theirs):
+        if self.key and lower == self.key.lower():
+            return OPPORTUNITY_ID.name
+        if lower.startswith(RESULT_PREFIX) or self._is_listed(theirs):
             return ""
         extra = next((prefix for prefix in PREFIXES if lower.startswith(prefix)), None)
         return _ALIASES.get(_letters(plain)) if extra is None else extra + plain[len(extra) :]
@@ -88,8 +92,9 @@ class ColumnMapping:
         close. Our own reports keep the columns that they were told to keep.
         """
         lower = {name.strip().lower() for name in columns}
-        if EXPORTED_ID in lower:
-            return self._of_export(columns)
+        marks = [match[1].lower() if (match := _EXPORT.fullmatch(name.strip())) else "" for name in columns[:3]]
+        if marks[:1] == ["(do not modify)"] or (marks in ([mark] * 3 for mark in marks if mark)):
+            return self._of_export(columns, marks[0])
         if f"{RESULT_PREFIX}status" in lower:
             others = [name for name in columns if name.strip().lower() == self.key.lower()]  # the ids are there too
             return replace(self, key="", keep=(*self.keep, *self._unknown(columns), *others)), []
@@ -102,12 +107,15 @@ class ColumnMapping:
     def _unknown(self, columns: Sequence[str]) -> list[str]:
         return [name for name in columns if not self.known(name)]
 
-    def _of_export(self, columns: Sequence[str]) -> tuple[ColumnMapping, list[str]]:
+    def _of_export(self, columns: Sequence[str], mark: str) -> tuple[ColumnMapping, list[str]]:
         mapped = {name.strip().lower() for name in self.renames}
         renames, others = dict(self.renames), list[str]()
-        for name in columns:
+        for place, name in enumerate(columns):
             lower = name.strip().lower()
-            if lower in mapped or lower in _ASKED_OF_EXPORT or lower.startswith(("(do not modify) ", *PREFIXES)):
+            if lower in mapped or lower in _ASKED_OF_EXPORT or lower.startswith(PREFIXES):
+                continue
+            if lower.startswith(mark):
+                renames[name] = "" if place or self.key else OPPORTUNITY_ID.name
                 continue
             renames[name] = _EXPORT_ALIASES.get(_letters(name), "outcome" if lower == "outcome" else "")
             if not renames[name] and not self.kept(name):
@@ -120,7 +128,7 @@ class ColumnMapping:
         """Return our name by theirs of the columns to be read; raises InputError naming every problem there is."""
         names = {theirs: self.ours(theirs) for theirs in columns}
         problems = [unknown(theirs) for theirs, ours in names.items() if ours is None]
-        problems += _twice(columns, [names[theirs] for theirs in columns])
+        problems += twice(columns, [names[theirs] for theirs in columns])
         present = {ours for ours in names.values() if ours}
         problems += [
             f"there is no column {name}; {'say it with --map THEIRS=' + name if name != 'outcome' else _OUTCOME}"
@@ -168,7 +176,8 @@ def unknown(name: str) -> str:
     return f"the column {name!r} is not known{f' (did you mean {near[0]}?)' if near else ''}"
 
 
-def _twice(columns: Sequence[str], ours: Sequence[str | None]) -> list[str]:
+def twice(columns: Sequence[str], ours: Sequence[str | None]) -> list[str]:
+    """Say which of our columns appear more than once, with their names in the file."""
     problems = []
     for name in dict.fromkeys(name for name in ours if name):
         places = [place for place, each in enumerate(ours) if each == name]

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
-from connector.bulk.input.file_row import FileRow, Known, TableFile
+from connector.bulk.input.file_row import FIRST_LINES, FileRow, OurName, TableFile, above_header, is_header
 from connector.bulk.input.text_file import encoding_of, lines_of
 from connector.errors import InputError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
+"""A cell `="007"`: how programs keep Excel from taking a text for a number."""
 
 
-def open_csv(path: Path, encoding: str, known: Known) -> TableFile:
-    """Open a file of commas; a first line `sep=;` names the delimiter, as Excel has it. Raises InputError."""
+def open_csv(path: Path, encoding: str, our_name: OurName) -> TableFile:
+    """Open a file of commas; a first line `sep=;` names the delimiter, as Excel has it. Raises InputError.
+
+    The names of the columns may stand below a title.
+    """
     notes: list[str] = []
     lines = lines_of(path, encoding_of(path, encoding, notes))
-    header, number, delimiter = "", 0, ""
-    for header in lines:
-        number += 1
-        if header.lower().startswith("sep=") and len(header.strip("\r\n")) == len("sep=;"):
-            delimiter = header[4]
-        elif header.strip():
-            break
-    else:
+    first = list(islice(lines, FIRST_LINES))
+    named, start = "", 0
+    if first and first[0].lower().startswith("sep=") and len(first[0].strip("\r\n")) == len("sep=;"):
+        named, start = first[0][4], 1
+    texts = [place for place in range(start, len(first)) if first[place].strip()]
+    if not texts:
         raise InputError(f"{path} has no text.", remedy="It needs a line with the names of the columns, then rows.")
-    delimiter = delimiter or _delimiter(path, header, known)
-    named = tuple(name.strip() for name in _cells(path, header, delimiter))
-    return TableFile(tuple(name for name in named if name), _rows(path, lines, delimiter, named, number), notes)
+    delimiters = named or "".join(DELIMITERS)
+    place = next(
+        (place for place in texts if any(is_header(_split(first[place], each), our_name) for each in delimiters)),
+        texts[0],
+    )
+    notes += above_header(place + 1, [first[above].strip() for above in texts if above < place])
+    delimiter = named or _delimiter(path, first[place], our_name)
+    columns = tuple(name.strip() for name in _cells(path, first[place], delimiter))
+    rows = _rows(path, chain(first[place + 1 :], lines), delimiter, columns, place + 1)
+    return TableFile(tuple(name for name in columns if name), rows, notes)
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # longer than a cell may be
+        return []
 
 
 def _cells(path: Path, line: str, delimiter: str) -> list[str]:
@@ -40,13 +59,13 @@ def _cells(path: Path, line: str, delimiter: str) -> list[str]:
         ) from None
 
 
-def _delimiter(path: Path, header: str, known: Known) -> str:
+def _delimiter(path: Path, header: str, our_name: OurName) -> str:
     """Return what separates the columns: that which makes the most known names of the first line."""
-    counts = {}
-    for delimiter in DELIMITERS:
-        if delimiter in header:
-            names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            counts[delimiter] = sum(known(name) for name in names)
+    counts = {
+        delimiter: sum(our_name(name) is not None for name in _split(header, delimiter))
+        for delimiter in DELIMITERS
+        if delimiter in header
+    }
     best = [delimiter for delimiter, count in counts.items() if count == max(counts.values())]
     if len(best) > 1:
         raise InputError(
@@ -75,17 +94,23 @@ def _rows(path: Path, lines: Iterator[str], delimiter: str, columns: Sequence[st
 
 
 def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:
-    values = {name: cell for name, cell in zip(columns, cells, strict=False) if name}
+    values = {name: _text_of(cell) for name, cell in zip(columns, cells, strict=False) if name}
     beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
     if len(cells) < len(columns) or beyond:
         other = next((each for each in DELIMITERS if each != delimiter and each in "".join(cells)), None)
         hint = f" (is it separated by {DELIMITERS[other]} instead of {DELIMITERS[delimiter]}?)" if other else ""
+        hint = hint or "; Excel leaves out empty cells at the end of lines: save it as .xlsx" * (not beyond)
         count = f"{len(cells)} cells" if len(cells) > 1 else "one cell"
         return FileRow(number, line, values, f"it has {count} where the first line names {len(columns)}{hint}")
     stray = [place for place, name in enumerate(columns) if not name and cells[place].strip()]
     if stray:
         return FileRow(number, line, values, nameless(stray[0]))
     return FileRow(number, line, values)
+
+
+def _text_of(cell: str) -> str:
+    match = _AS_TEXT.fullmatch(cell)
+    return match[1].replace('""', '"') if match else cell
 
 
 def nameless(place: int) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-Known = Callable[[str], bool]
-"""Whether a column is one that may be in a file."""
+from connector.closing.intent import OPPORTUNITY_ID
+from connector.errors import InputError
 
-Cells = Mapping[str, object]
+OurName = Callable[[str], str | None]
+"""Our name of a column of a file, empty for one that is not read, None for one that may not be in a file."""
+
+FIRST_LINES = 20
+"""Lines among which the names of the columns may stand, below a title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +22,40 @@ class FileRow:
 
     number: int
     line: int
-    cells: Cells
+    cells: Mapping[str, object]
     problem: str = ""
+
+    def repeats_header(self) -> bool:
+        """Return whether it has the names of the columns once more, as in files that were put together."""
+        return bool(self.cells) and all(str(cell).strip() == name for name, cell in self.cells.items())
 
 
 @dataclass(frozen=True, slots=True)
 class TableFile:
-    """A file that is open: the names of its columns (None where every row has its own), its rows, and what to say."""
+    """A file that is open: the names of its columns (None where every row has its own), its rows, and what to say.
+
+    What is to be said is complete when the rows have been read.
+    """
 
     columns: tuple[str, ...] | None
     rows: Iterator[FileRow]
     notes: list[str] = field(default_factory=list)
+
+
+def is_header(names: Sequence[str], our_name: OurName) -> bool:
+    """Return whether these are the names of the columns: one is that of the opportunity."""
+    return any(our_name(name) == OPPORTUNITY_ID.name for name in names)
+
+
+def above_header(line: int, titles: Sequence[str]) -> list[str]:
+    """Say what stands above the names of the columns, which are on `line`."""
+    shown = ", ".join(repr(title) for title in titles[:3])
+    return [f"The names of the columns are on line {line}; what is above is not read: {shown}."] if titles else []
+
+
+def missing_library(path: Path, what: str, extra: str) -> InputError:
+    """Return what to tell who lacks the library of a format."""
+    return InputError(
+        f"{path}: reading {what} files needs a library that is not installed.",
+        remedy=f"Install it: pip install 'dataverse-close-connector[{extra}]'; or save the file as CSV.",
+    )

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from connector.bulk.input.file_row import FileRow, TableFile
-from connector.bulk.input.text_file import LONGEST_LINE, encoding_of, lines_of
+from connector.bulk.input.text_file import LONGEST_LINE, encoding_of, lines_of, pieces_of
 from connector.errors import InputError
+
+_BLANKS = re.compile(r"[ \t\r\n,]*")
 
 
 def open_json(path: Path, encoding: str) -> TableFile:
     """Open a file of JSON. Raises InputError."""
     notes: list[str] = []
-    lines = lines_of(path, encoding_of(path, encoding, notes))
-    return TableFile(None, _rows(path, lines), notes)
+    named = encoding_of(path, encoding, notes)
+    begins = next((piece.lstrip() for piece in pieces_of(path, named) if piece.strip()), "")
+    rows = _list(path, pieces_of(path, named)) if begins.startswith("[") else _lines(path, lines_of(path, named))
+    return TableFile(None, rows, notes)
 
 
-def _rows(path: Path, lines: Iterator[str]) -> Iterator[FileRow]:
+def _lines(path: Path, lines: Iterator[str]) -> Iterator[FileRow]:
     number = 0
     for line, text in enumerate(lines, 1):
-        if not number and text.lstrip().startswith("["):
-            yield from _list(path, lines, line, text.lstrip()[1:])
-            return
         if (not number and text.strip() == "{") or text.lstrip().startswith(('{"@odata', '{"value"')):
             raise InputError(
                 f"{path}, line {line}: this is one object, and no row.",
@@ -50,36 +52,35 @@ def _object(number: int, line: int, value: object) -> FileRow:
     return FileRow(number, line, value)
 
 
-def _list(path: Path, lines: Iterator[str], line: int, text: str) -> Iterator[FileRow]:
-    """Return the objects of a list whose `[` stood before `text`; no more than one is kept in memory."""
-    number, more = 0, True
+def _list(path: Path, pieces: Iterator[str]) -> Iterator[FileRow]:
+    """Return the objects of a list; no more than one and a piece of the text are kept in memory."""
+    text, line, number = "", 1, 0
+    while not text.strip():
+        text += next(pieces)
+    place = text.index("[") + 1
+    line += text.count("\n", 0, place)
     while True:
-        text, line = _skip(text, line)
-        if text.startswith("]"):
-            return
+        start, place = place, _BLANKS.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing too
+        line += text.count("\n", start, place)
+        if text.startswith("]", place):
+            break
         try:
-            value, end = _DECODER.raw_decode(text)
+            value, end = _DECODER.raw_decode(text, place)
         except json.JSONDecodeError as error:
-            following = next(lines, None)
-            if following is None:
-                more = False
-            elif len(text) < LONGEST_LINE:
-                text += following
+            piece = next(pieces, None)
+            if piece is not None and len(text) - place <= LONGEST_LINE:
+                text, place = text[place:] + piece, 0
                 continue
-            problem = _not_json(error) if more else "the list breaks off"
+            problem = "the list breaks off" if piece is None else _not_json(error)
             raise InputError(f"{path}, line {line}: {problem}.", remedy="Write the file again.") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {line}: this cannot be used: {error}.", remedy="Correct it.") from None
         number += 1
         yield _object(number, line, value)
-        line += text.count("\n", 0, end)
-        text = text[end:]
-
-
-def _skip(text: str, line: int) -> tuple[str, int]:
-    """Return what follows blanks and commas, and its line."""
-    rest = text.lstrip(" \t\r\n,")
-    return rest, line + text.count("\n", 0, len(text) - len(rest))
+        line += text.count("\n", place, end)
+        place = end
+    if text[place + 1 :].strip() or any(piece.strip() for piece in pieces):
+        raise InputError(f"{path}, line {line}: text follows the end of the list.", remedy="Write one list.")
 
 
 def _not_json(error: json.JSONDecodeError) -> str:

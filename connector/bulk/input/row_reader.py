@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
@@ -12,11 +13,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from connector.bulk.input.cell_values import CellRules, as_text
-from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, unknown
+from connector.bulk.input.column_map import RESULT_PREFIX, ColumnMapping, twice, unknown
 from connector.bulk.input.disk_tables import TOGETHER, DuplicateDetector, DuplicateRow, KeyCache
 from connector.bulk.input.file_row import FileRow
 from connector.bulk.input.table_file import FileFormat, open_table
-from connector.bulk.sheet_file import AtomicFile, as_written, harmless
+from connector.bulk.sheet_file import as_written, harmless, whole_text
 from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.model import Intent
@@ -31,32 +32,22 @@ REASON = f"{RESULT_PREFIX}reason"
 _PLACE = (f"{RESULT_PREFIX}row", f"{RESULT_PREFIX}line", REASON)
 
 
-class RejectsFile:
-    """Takes rows with their reasons; the file at `path` appears when it is closed, whole or not at all."""
+@contextmanager
+def _rejects(path: Path, source: Path, columns: Iterable[str]) -> Iterator[Callable[[FileRow, str], None]]:
+    """Give what writes a row with its reason; the file at `path` appears in the end, whole or not at all."""
+    if path.exists() and path.samefile(source):
+        raise InputError(f"--rejects {path} is the file of rows itself.", remedy="Name another file.")
+    with whole_text(path) as file:
+        named = [name for name in columns if not name.lower().startswith(RESULT_PREFIX)]
+        writer = csv.DictWriter(file, [*named, *_PLACE], "", "ignore")
+        writer.writeheader()
 
-    def __init__(self, path: Path, source: Path, columns: Iterable[str]) -> None:
-        if path.exists() and path.samefile(source):
-            raise InputError(f"--rejects {path} is the file of rows itself.", remedy="Name another file.")
-        self._file = AtomicFile(path)
-        self._columns = [name for name in columns if not name.lower().startswith(RESULT_PREFIX)]
-        self._writer: csv.DictWriter[str] | None = None
+        def add(row: FileRow, reason: str) -> None:
+            cells = {name: harmless("" if cell is None else str(cell)) for name, cell in row.cells.items()}
+            place = (str(row.number), str(row.line), harmless(reason))
+            writer.writerow(cells | dict(zip(_PLACE, place, strict=True)))
 
-    def __enter__(self) -> Self:
-        """Begin the file."""
-        self._writer = csv.DictWriter(self._file.__enter__(), [*self._columns, *_PLACE], "", "ignore")
-        self._writer.writeheader()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Put the file in its place, unless it ends by an exception."""
-        self._file.__exit__(kind, error, at)
-
-    def add(self, row: FileRow, reason: str) -> None:
-        """Take in a row."""
-        cells = {name: harmless("" if cell is None else str(cell)) for name, cell in row.cells.items()}
-        place = (str(row.number), str(row.line), harmless(reason))
-        assert self._writer is not None
-        self._writer.writerow(cells | dict(zip(_PLACE, place, strict=True)))
+        yield add
 
 
 CHUNK = TOGETHER
@@ -177,30 +168,35 @@ class RowReader:
         self.notes.append(f"{count:,} rows cannot be used; they are in {path}.")
         contradicted = (duplicate for duplicate in self._duplicates.rows() if not duplicate.same)
         duplicate = next(contradicted, None)
-        with RejectsFile(path, self._file.path, self._columns) as rejects:
+        with _rejects(path, self._file.path, self._columns) as reject:
             problems = _Problems()
             for row, _, intent in self._intents(problems):
                 if duplicate is not None and duplicate.number == row.number:
-                    rejects.add(row, _contradiction(duplicate))
+                    reject(row, _contradiction(duplicate))
                     duplicate = next(contradicted, None)
                 elif intent is None:
-                    rejects.add(row, problems.last)
+                    reject(row, problems.last)
 
     def _intents(
         self, problems: _Problems, *, noting: bool = False
     ) -> Iterator[tuple[FileRow, Mapping[str, str], Intent | None]]:
         """Return every row with what it keeps and its intent, None where it has none; `problems` has been told why."""
-        table = open_table(self._file.path, self._file.form, self._file.columns.known)
+        table = open_table(self._file.path, self._file.form, self._file.columns.ours)
         columns, notes = self._file.columns.of_file(table.columns or ())
         names = None if table.columns is None else columns.read(self._name, table.columns)
-        if noting:
-            self.notes += [*table.notes, *notes]
+        headers = 0
         rows = iter(table.rows)
-        while chunk := list(islice(rows, CHUNK)):
+        while lines := list(islice(rows, CHUNK)):
+            chunk = [row for row in lines if not row.repeats_header()]
+            headers += len(lines) - len(chunk)
             for row, intent in zip(chunk, self._chunk_intents(chunk, names, columns), strict=True):
                 if isinstance(intent, str):
                     problems.add(row.number, row.line, intent)
                 yield row, _kept(row, columns), None if isinstance(intent, str) else intent
+        if noting:
+            self.notes += [*table.notes, *notes]
+            if headers:
+                self.notes.append(f"{headers:,} rows repeat the names of the columns and are not read.")
 
     def _chunk_intents(
         self, rows: Sequence[FileRow], names: Mapping[str, str] | None, columns: ColumnMapping
@@ -237,10 +233,11 @@ class RowReader:
     def _values(self, row: FileRow, names: Mapping[str, str] | None, columns: ColumnMapping) -> dict[str, object]:
         """Return the cells by our names, with the defaults where they are blank."""
         if names is None:
-            values = {columns.ours(theirs): value for theirs, value in row.cells.items()}
-            if None in values and not columns.ignore_others:
-                raise InputError("; ".join(unknown(theirs) for theirs in row.cells if not columns.known(theirs)))
-            cells = {name: value for name, value in values.items() if name}
+            ours = [columns.ours(theirs) for theirs in row.cells]
+            problems = [] if columns.ignore_others else [unknown(name) for name in row.cells if not columns.known(name)]
+            if problems := [*problems, *twice(list(row.cells), ours)]:
+                raise InputError("; ".join(problems))
+            cells = {name: value for name, value in zip(ours, row.cells.values(), strict=True) if name}
         else:
             cells = {ours: row.cells.get(theirs) for theirs, ours in names.items()}
         rules = self._file.cells

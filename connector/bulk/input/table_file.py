@@ -7,6 +7,7 @@ names the file and the line. What was guessed or left out is added to `notes`, f
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import tempfile
 import zlib
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from connector.bulk.input.csv_file import open_csv
-from connector.bulk.input.excel_and_parquet import open_parquet, open_workbook
-from connector.bulk.input.file_row import Known, TableFile
+from connector.bulk.input.excel_file import open_workbook
+from connector.bulk.input.file_row import OurName, TableFile
 from connector.bulk.input.json_file import open_json
+from connector.bulk.input.parquet_file import open_parquet
 from connector.errors import InputError
 
 STANDARD_INPUT = Path("-")
@@ -35,25 +37,25 @@ class FileFormat:
     encoding: str = ""
 
 
-def open_table(path: Path, form: FileFormat, known: Known) -> TableFile:
+def open_table(path: Path, form: FileFormat, our_name: OurName) -> TableFile:
     """Open a file as `form` says; raises InputError."""
     try:
         kind = form.kind or _kind(path)
         _refuse_disguised(path, kind)
         match kind:
             case "csv":
-                return open_csv(path, form.encoding, known)
+                return open_csv(path, form.encoding, our_name)
             case "json" | "jsonl":
                 return open_json(path, form.encoding)
             case "excel":
-                return open_workbook(path)
+                return open_workbook(path, our_name)
             case "parquet":
                 return open_parquet(path)
     except PermissionError:
         raise InputError(f"{path} may not be read by this user.", remedy="Change its permissions.") from None
     raise InputError(
         f"{path}: the name does not show what kind of file it is.",
-        remedy=f"Say it with --format: {', '.join(FORMATS)}.",
+        remedy=_OTHERS.get(path.suffix.lower(), f"Say it with --format: {', '.join(FORMATS)}."),
     )
 
 
@@ -69,34 +71,44 @@ _ENDINGS = {
     ".xlsm": "excel",
     ".parquet": "parquet",
 }
-_BEGINNINGS = ((b"PK\x03\x04", ".xlsx"), (b"PAR1", ".parquet"), (b"[", ".json"), (b"{", ".jsonl"))
+_BEGINNINGS = (
+    (rb"PK\x03\x04", ".xlsx", "a workbook or a ZIP file does, and not as text"),
+    (rb"PAR1", ".parquet", "a Parquet file does, and not as text"),
+    (rb"\[\s*[\]{]", ".json", "a list of JSON does"),
+    (rb'\{\s*["}]', ".jsonl", "JSON Lines do"),
+)
+_OTHERS = {
+    **dict.fromkeys((".xls", ".xlsb", ".ods", ".numbers"), "Open it in Excel and save it as Excel Workbook (.xlsx)."),
+    **dict.fromkeys((".zip", ".7z", ".bz2", ".xz", ".zst"), "Unpack it, or pack it with gzip."),
+}
 
 
 def _kind(path: Path) -> str:
     """Return the format by the end of the name, or, where it has none, by the first bytes; empty when it is unknown."""
-    return _ENDINGS.get((path.suffix or _ending(path)).lower(), "")
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    return _ENDINGS.get(suffix or _begins_as(path)[0], "")
 
 
 def _refuse_disguised(path: Path, kind: str) -> None:
-    """Raise InputError for a workbook or Parquet file under the name of a text file."""
-    ending = _ending(path)
-    if kind in ("csv", "json", "jsonl") and ending in (".xlsx", ".parquet"):
-        what = "a workbook or a ZIP file" if ending == ".xlsx" else "a Parquet file"
-        raise InputError(
-            f"{path} begins as {what} does, and not as text.", remedy=f"Say --format {_ENDINGS[ending]}, or unpack it."
-        )
+    """Raise InputError for a file of another kind under the name of a text file."""
+    ending, what = _begins_as(path)
+    if ending != ".csv" and (kind == "csv" or (kind in ("json", "jsonl") and ending in (".xlsx", ".parquet"))):
+        raise InputError(f"{path} begins as {what}.", remedy=f"Say --format {_ENDINGS[ending]}, or unpack it.")
 
 
-def _ending(path: Path) -> str:
-    """Return how the name of a file ends that begins so."""
+def _begins_as(path: Path) -> tuple[str, str]:
+    """Return how the name of a file ends that begins so, and what it is."""
     with path.open("rb") as file:
         begins = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next((ending for beginning, ending in _BEGINNINGS if begins.startswith(beginning)), ".csv")
+    kinds = ((ending, what) for beginning, ending, what in _BEGINNINGS if re.match(beginning, begins))
+    return next(kinds, (".csv", ""))
 
 
 # -- packed and piped files -------------------------------------------------------------------------------------------
 
 _GZIP = b"\x1f\x8b"
+_MOST_PACKED = 3
+"""How often a file may be packed into itself."""
 
 
 @contextmanager
@@ -117,11 +129,13 @@ def readable(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="connector-rows-") as folder:
         copy = Path(folder) / "copy"
         _copy(path, copy)
-        if _begins_packed(copy):
-            packed, copy = copy, Path(folder) / "unpacked"
-            _unpack(path, packed, copy)
+        for number in range(_MOST_PACKED):
+            if _begins_packed(copy):
+                packed, copy = copy, Path(folder) / f"unpacked-{number}"
+                _unpack(path, packed, copy)
+                packed.unlink()
         _refuse_empty(path, copy)
-        copy = copy.rename(copy.with_suffix(_ending(copy)))
+        copy = copy.rename(copy.with_suffix(_begins_as(copy)[0]))
         try:
             yield copy
         except InputError as error:

@@ -13,8 +13,15 @@ from connector.errors import InputError
 LONGEST_LINE = 1_000_000
 """Characters in a line; no row of ours comes near, but a file that is no text does."""
 
+_PIECE = 2**16
 _SAMPLE = 2**18
-_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # begins as the next does
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_MARK = "\ufeff"
 _GUESSES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "cp932", "gb18030"]
 _WORD = re.compile(r"\w*[^\x00-\x7f]+\w*")
 
@@ -32,19 +39,29 @@ def encoding_of(path: Path, named: str, notes: list[str]) -> str:
                 f"{named!r} is not an encoding.", remedy="Say --encoding utf-8, cp1252 (Western Europe) or another."
             ) from None
     with path.open("rb") as file:
-        begins = file.read(3)
+        begins = file.read(64)
     marked = next((encoding for mark, encoding in _MARKS.items() if begins.startswith(mark)), "")
     if marked:
         return marked
-    if (sample := _not_utf_8(path)) is None:
+    guess = _without_mark(begins)
+    sample = begins if guess else _not_utf_8(path)
+    if sample is None:
         return "utf-8"
-    guess = _guess(sample)
+    guess = guess or _guess(sample)
     if not guess:
         return "utf-8"
     word = _WORD.search(sample.decode(guess, errors="replace"))
     shown = f", for example {word[0]!r}" if word else ""
     notes.append(f"The text is not UTF-8; it is read as {guess}, which is a guess{shown}. Say it with --encoding.")
     return guess
+
+
+def _without_mark(begins: bytes) -> str:
+    """Return the kind of UTF-16 in which text of plain letters has a zero byte in every other place, if it is so."""
+    even, odd = begins[0::2], begins[1::2]
+    if odd and not any(odd) and all(even):
+        return "utf-16-le"
+    return "utf-16-be" if odd and not any(even) and all(odd) else ""
 
 
 def _not_utf_8(path: Path) -> bytes | None:
@@ -79,11 +96,25 @@ def _guess(sample: bytes) -> str:
 
 def lines_of(path: Path, encoding: str) -> Iterator[str]:
     """Return the lines of a text file with their ends, whatever these are; bounded, and surely text."""
-    errors = "strict" if encoding.startswith("utf-16") else "surrogateescape"
+    for number, line in enumerate(_pieces(path, encoding, LONGEST_LINE + 1), 1):
+        if len(line) > LONGEST_LINE:
+            raise InputError(
+                f"{path}, line {number}: the line is longer than {LONGEST_LINE:,} characters.",
+                remedy="Check that this is the right file and that its lines end.",
+            )
+        yield line
+
+
+def pieces_of(path: Path, encoding: str) -> Iterator[str]:
+    """Return the lines of a text file, long ones in pieces: bounded however long a line is."""
+    return _pieces(path, encoding, _PIECE)
+
+
+def _pieces(path: Path, encoding: str, longest: int) -> Iterator[str]:
+    errors = "strict" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
     with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, errors=errors, newline="") as text:
-        number = 0
-        while line := _line(path, text, number + 1):
-            number += 1
+        number = 1
+        while line := _read(path, text, number, longest):
             if not line.isascii() and (wrong := _UNDECODED.search(line)):
                 raise InputError(
                     f"{path}, line {number}: the byte 0x{ord(wrong[0]) - 0xDC00:02x} is not {_spoken(encoding)}.",
@@ -94,7 +125,8 @@ def lines_of(path: Path, encoding: str) -> Iterator[str]:
                     f"{path}, line {number}: there is a zero byte, so this is no text in {_spoken(encoding)}.",
                     remedy="Save the file as UTF-8 (in Excel: CSV UTF-8), or say its --format.",
                 )
-            yield line
+            yield line.removeprefix(_MARK)  # where files were put together
+            number += line.endswith(("\n", "\r"))
 
 
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -105,16 +137,10 @@ def _spoken(encoding: str) -> str:
     return "UTF-8" if encoding.startswith("utf-8") else encoding
 
 
-def _line(path: Path, text: TextIO, number: int) -> str:
+def _read(path: Path, text: TextIO, number: int, longest: int) -> str:
     try:
-        line = text.readline(LONGEST_LINE + 1)
+        return text.readline(longest)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}, near line {number}: this is not {error.encoding}, which the file begins as.", remedy=_SAVE_AGAIN
         ) from None
-    if len(line) > LONGEST_LINE:
-        raise InputError(
-            f"{path}, line {number}: the line is longer than {LONGEST_LINE:,} characters.",
-            remedy="Check that this is the right file and that its lines end.",
-        )
-    return line
