@@ -94,7 +94,7 @@ class Transport:
             raise _failure(error, host) from error
         try:
             body = _body_of(answer, host, self._most_bytes)
-        except (OSError, HTTPError) as error:
+        except (OSError, HTTPError, ValueError) as error:  # ValueError: a piece of a length below nothing
             raise Unanswered(
                 f"The answer of {host} broke off before its end.", remedy="It may have been carried out: look again."
             ) from error

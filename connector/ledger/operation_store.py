@@ -120,8 +120,8 @@ class OperationStore:
         return operation
 
     def find(self, name: str) -> StoredOperation | None:
-        """Return the operation of this name, or None."""
-        rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,))
+        """Return the operation of this name, or None; anybody may ask with anything."""
+        rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,)) if name.isprintable() else []
         return _operation(rows[0]) if rows else None
 
     def newest(self, most: int, chosen: OperationFilter = EVERY_OPERATION, skip: int = 0) -> list[StoredOperation]:

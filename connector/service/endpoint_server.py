@@ -25,13 +25,17 @@ _REFUSALS: Mapping[int, bytes] = {
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection. `largest_head` is in bytes (the largest token of Entra is 16 KB), `head_seconds` for one head."""
+    """One connection. `largest_head` is in bytes (the largest token of Entra is 16 KB), `head_seconds` for one head.
+
+    `body_seconds` is for one body, read or not: whoever was answered before it ended keeps no connection with the rest.
+    """
 
     largest_head: ClassVar[int] = 64 * 1024
     head_seconds: ClassVar[float] = 20.0
+    body_seconds: ClassVar[float] = 45.0
 
     _head: int | None
-    """Bytes of the head that is coming; None while a body is."""
+    """Bytes of the head that is coming; None while a body is, or nothing."""
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -47,7 +51,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take in what has come; a head that goes on and on is refused."""
         super().data_received(data)
-        if self._head is None or self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()  # empty lines, say, which begin no message and end the wait for one
+        if self._head is None:
             return
         self._head += len(data)
         if self._head > self.largest_head:
@@ -59,15 +67,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._await_head()
 
     def on_headers_complete(self) -> None:
-        """End the head: the request begins."""
+        """End the head: the request begins, and its body."""
         self._head = None
-        self._stop_timer()
+        self._start_timer(self.body_seconds)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End the body."""
+        self._stop_timer()
+        super().on_message_complete()
 
     def _await_head(self) -> None:
         self._head = 0
+        self._start_timer(self.head_seconds)
+
+    def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(self.head_seconds, self._refuse, 408)
+        self._timer = self.loop.call_later(seconds, self._refuse, 408)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -77,7 +93,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Say why and hang up; whoever still has an answer to get on this connection gets it first."""
         self._stop_timer()
-        if self.cycle is None or self.cycle.response_complete:
+        if self._head is not None and (self.cycle is None or self.cycle.response_complete):
             line = b"HTTP/1.1 %d %s\r\n" % (status, _REFUSALS[status])
             self.transport.write(line + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()

@@ -26,6 +26,7 @@ from opentelemetry.trace import SpanKind
 from connector.clock import Clock
 from connector.service.auth.caller import Caller
 from connector.service.problems import Problem, RequestRefused, busy
+from connector.service.schemas.field_values import repeated_name
 from connector.service.telemetry import REQUEST_SECONDS, Fact, Telemetry, mark_failed, traceparent
 
 MOST_CONNECTIONS = 10_000
@@ -104,7 +105,7 @@ _SAFETY = (
 )
 
 
-_BROKEN = 500
+_BROKEN, _DIGITS = 500, 18
 ANSWER_SECONDS = 96.0
 """Seconds after which a request is answered whatever it waits for; the flow engine gives up at 120."""
 WEBHOOK_LIMIT = 512 * 1024
@@ -227,15 +228,24 @@ class RequestMiddleware:
         """Read the body whole, in bounded time, and return a `receive` that gives it."""
         try:
             with fail_after(self._body_seconds):
-                return await self._read(receive, exchange)
+                body = await self._read(receive, exchange)
         except TimeoutError:
             raise RequestRefused(_SLOW) from None
+        if body.lstrip()[:1] in (b"{", b"[") and (name := repeated_name(body)):
+            sentence = f"The request is malformed. body: it says {name} twice; say it once."
+            raise RequestRefused(Problem(HTTPStatus.BAD_REQUEST, "invalid_request", sentence))
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def _read(self, receive: Receive, exchange: _Exchange) -> Receive:
-        """Read the body; what announces itself as too large is not read."""
+        async def again() -> Message:
+            return whole.pop() if whole else await receive()
+
+        return again
+
+    async def _read(self, receive: Receive, exchange: _Exchange) -> bytes:
+        """Return the body; what announces itself as too large is not read."""
         most = WEBHOOK_LIMIT if exchange.path.startswith("/webhooks/") else self._body_limit
         announced = exchange.headers.get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > most:
+        if not announced.isdecimal() or len(announced) > _DIGITS or int(announced) > most:
             raise RequestRefused(_too_large(most))
         pieces: list[bytes] = []
         more, length = True, 0
@@ -248,12 +258,7 @@ class RequestMiddleware:
             if length > most:
                 raise RequestRefused(_too_large(most))
             more = message.get("more_body", False)
-        whole: list[Message] = [{"type": "http.request", "body": b"".join(pieces), "more_body": False}]
-
-        async def again() -> Message:
-            return whole.pop() if whole else await receive()
-
-        return again
+        return b"".join(pieces)
 
 
 UNFORESEEN = Problem(

@@ -498,6 +498,23 @@ def test_a_sign_in_service_in_trouble_may_be_asked_later(
     assert len(asked(wire)) == (1 if status == 500 else 5), "the second time MSAL remembers, and nothing is sent"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>", b"null", b"5", b'"x"', b"[" * 100_000,
+        *(b'{"access_token":"x","expires_in":%s}' % life for life in (b'"soon"', b"[1]", b"1e400", b"9" * 400)),
+        b'{"access_token":"a\\r\\nb: c","expires_in":3600}', b'{"access_token":"x","expires_in":5,"id_token":[]}',
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_of_the_sign_in_service_is_waited_out(
+    wire: responses.RequestsMock, http: Handler, answer: bytes
+) -> None:
+    wire.post(TOKEN_URL, body=answer)
+    with pytest.raises(SignInError) as failure:
+        by_secret(http, VirtualClock()).token()
+    assert failure.value.transient
+
+
 def test_a_busy_sign_in_service_is_waited_for(wire: responses.RequestsMock, http: Handler) -> None:
     wire.post(TOKEN_URL, status=429, json={"error": "temporarily_unavailable"}, headers={"Retry-After": "7"})
     wire.post(TOKEN_URL, json=granted())

@@ -214,6 +214,9 @@ CUT: dict[str, Callable[[ssl.SSLSocket], None]] = {
     "chunks without an end": lambda connection: connection.sendall(
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"a":\r\n'
     ),
+    "a piece of a length below nothing": lambda connection: connection.sendall(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n"
+    ),
     "a broken compression": lambda connection: connection.sendall(
         b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd"
     ),

@@ -70,6 +70,11 @@ def test_what_is_returned_at_once_is_what_is_read_later(
     assert made == operations.get("op")
 
 
+@pytest.mark.parametrize("name", ["", "\0", "a\0b", "\ud83d", "x" * 100_000])
+def test_under_a_name_that_none_can_have_there_is_nothing(operations: OperationStore, name: str) -> None:
+    assert operations.find(name) is None
+
+
 def test_a_key_used_for_something_else_is_refused(operations: OperationStore, clock: VirtualClock) -> None:
     operations.accept("op1", asked(clock))
     with pytest.raises(KeyReused, match="The idempotency key 'k' was used before for another request"):

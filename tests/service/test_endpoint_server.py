@@ -19,9 +19,9 @@ from tests.service.stage import Stage
 
 
 async def greeting(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body and say how long it was."""
+    """Read the body and say how long it was; at `/early` do not read it."""
     assert scope["type"] == "http"
-    length, more = 0, True
+    length, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
         length += len(message.get("body", b""))
@@ -36,6 +36,12 @@ class Hasty(BoundedHttpProtocol):
     """A connection that waits for no head for long."""
 
     head_seconds: ClassVar[float] = 0.3
+
+
+class HastyWithBodies(Hasty):
+    """A connection that waits for no body for long either."""
+
+    body_seconds: ClassVar[float] = 0.3
 
 
 @pytest.fixture(params=[BoundedHttpProtocol])
@@ -97,6 +103,37 @@ def test_an_address_that_never_ends_is_refused(port: int) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", HEAD])
 def test_a_head_that_does_not_come_is_not_waited_for(port: int, sent: bytes) -> None:
     assert talk(port, sent).startswith(b"HTTP/1.1 408")
+
+
+EARLY = b"POST /early HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize("port", [HastyWithBodies], indirect=True)
+@pytest.mark.parametrize(
+    ("sent", "more"),
+    [
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"\r\n"),
+        (EARLY + b"content-length: 60000\r\n\r\n", b"x"),
+        (EARLY + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (EARLY + b"transfer-encoding: chunked\r\n\r\n1;", b"x"),
+    ],
+    ids=["empty lines", "a body", "chunks", "an extension of a chunk"],
+)
+def test_who_was_answered_keeps_no_connection_by_sending_on(port: int, sent: bytes, more: bytes) -> None:
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=60)) as connection:
+        connection.sendall(sent)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        connection.settimeout(0.05)
+        for _ in range(1000):
+            try:
+                connection.sendall(more)
+                if not connection.recv(65536):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+    pytest.fail("it is kept")
 
 
 @pytest.mark.parametrize("port", [Hasty], indirect=True)

@@ -130,6 +130,21 @@ def test_text_that_is_none_and_numbers_that_are_none_end_nothing_in_a_5xx(stage:
         assert client.get("/operations").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"outcome":"won","outcome":"lost"}', b' {"outcome":"won","columns":{"new_a":1,"new_\\u0061":2}}']
+)
+def test_a_body_that_says_a_thing_twice_changes_nothing(stage: Stage, body: bytes) -> None:
+    opportunity = stage.opportunity(1)
+    call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"plan_close","arguments":' + body + b"}}"
+    headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+    with stage.client() as client:
+        for path, content in ((f"/opportunities/{opportunity}/close", body), ("/mcp", call)):
+            answer = client.post(path, content=content, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+            assert "twice" in answer.json()["error"]["message"]
+    assert stage.state(opportunity)[0] == 0
+
+
 def test_a_body_nested_without_end_is_refused(stage: Stage) -> None:
     opportunity = stage.opportunity(1)
     with stage.client() as client:

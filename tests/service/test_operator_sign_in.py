@@ -21,6 +21,7 @@ from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.issuer import local_tenant
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.errors import NotSent
 from connector.handler import Request, Response
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller, CallerKind
@@ -40,6 +41,7 @@ class Provider:
     """The emulator's identity provider, with one person who has these app roles."""
 
     emulator: EmbeddedEmulator
+    trouble: Response | NotSent | None = None
 
     def visit(self, address: str) -> dict[str, str]:
         """Go to the sign-in page as a browser does, and return the form with which it sends the browser back."""
@@ -48,7 +50,9 @@ class Provider:
         return {name: html.unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', page)}
 
     def http(self, request: Request) -> Response:
-        return self.emulator.emulator.handle(request)
+        if isinstance(self.trouble, NotSent):
+            raise self.trouble
+        return self.trouble or self.emulator.emulator.handle(request)
 
 
 @contextmanager
@@ -140,6 +144,20 @@ def test_an_answer_that_belongs_to_no_sign_in_of_this_browser_signs_nobody_in(
         assert "AADSTS70008" in html.unescape(refused.text)
         client.cookies.clear()
         assert client.post(SIGNED_IN, data=form).status_code == 401, "a form from elsewhere signs nobody in"
+
+
+def test_while_the_sign_in_service_is_down_the_browser_is_shown_that(stage: Stage, emulator_keys: Keys) -> None:
+    with served(stage, emulator_keys) as (client, provider):
+        form = answered(client, provider)
+        for trouble in (Response(503, (), b"<html>"), Response(200, (), b"null"), NotSent("Nothing was sent.")):
+            provider.trouble = trouble
+            answer = client.post(SIGNED_IN, data=form)
+            assert (answer.status_code, answer.headers["content-type"]) == (503, "text/html; charset=utf-8")
+        provider.trouble = None
+    with served(stage, emulator_keys) as (client, provider):
+        provider.trouble = NotSent("Nothing was sent.")
+        answer = client.get(f"{PAGE}/sign-in")
+        assert (answer.status_code, "could not be asked" in answer.text) == (503, True)
 
 
 @pytest.mark.parametrize("cookie", ["rubbish", "AAAA", "%00", "A" * 4000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
+from connector.handler import Request, Response
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.auth.signing_keys import PAUSE, KeyNotCached, SigningKeys
 from connector.service.auth.token_validator import TokenValidator
@@ -75,6 +77,9 @@ WRONG_CLAIMS: list[tuple[str, dict[str, Any], int, str]] = [
     ("2.0", {"nbf": None}, 401, "token_times"),
     ("2.0", {"iat": 2**40}, 401, "token_not_yet_valid"),
     ("2.0", {"iat": None}, 401, "token_times"),
+    ("2.0", {"exp": 10**400}, 401, "token_times"),
+    ("2.0", {"exp": float("inf")}, 401, "token_times"),
+    ("2.0", {"iat": float("nan")}, 401, "token_times"),
     ("2.0", {"tid": OTHER_TENANT}, 403, "tenant_not_admitted"),
     ("2.0", {"tid": None}, 403, "tenant_not_admitted"),
     ("2.0", {"tid": f"{TENANT}/../{OTHER_TENANT}"}, 403, "tenant_not_admitted"),
@@ -174,6 +179,26 @@ def test_without_any_key_the_caller_is_told_to_come_back(entra: Entra) -> None:
     entra.status = 500
     failure = refused(entra, entra.token())
     assert (failure.status, failure.headers["Retry-After"]) == (503, "10")
+
+
+@pytest.mark.parametrize("document", [b"", b"<html>", b"[]", b"null", b'{"keys":{}}', b"[" * 100_000, b'{"keys":[5]}'])
+def test_a_document_that_holds_no_keys_takes_none_away(entra: Entra, document: bytes) -> None:
+    documents = [Response(200, (), document)]
+    keys = SigningKeys(lambda request: documents.pop() if documents else entra.http(request), "https://x", entra.clock)
+    keys.fetch(TENANT)
+    assert isinstance(entra.clock, VirtualClock)
+    entra.clock.advance(PAUSE)
+    keys.fetch(TENANT)
+    assert keys.find(TENANT, "k1") is not None
+
+
+@pytest.mark.parametrize("bad", [{}, {"n": 5, "e": "AQAB"}, {"n": "AQ", "e": "AQ"}, {"n": "!", "e": {}}])
+def test_a_key_that_cannot_be_read_takes_no_other_with_it(entra: Entra, bad: dict[str, Any]) -> None:
+    listed = json.loads(entra.http(Request("GET", "")).body)["keys"]
+    document = json.dumps({"keys": [{"kty": "RSA", "kid": "bad", **bad}, *listed]}).encode()
+    keys = SigningKeys(lambda _: Response(200, (), document), "https://x", entra.clock)
+    keys.fetch(TENANT)
+    assert (keys.find(TENANT, "k1") is not None, keys.find(TENANT, "bad")) == (True, None)
 
 
 def test_the_token_is_in_no_text_about_the_caller(entra: Entra) -> None:

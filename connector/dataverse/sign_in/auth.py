@@ -7,6 +7,7 @@ requests do. Applications' tokens are kept here and not in MSAL's cache: one pla
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import threading
 from collections import OrderedDict
@@ -17,7 +18,12 @@ from typing import Any
 
 from connector.clock import Clock
 from connector.dataverse.sign_in.msal_http import MsalHttp
-from connector.dataverse.sign_in.sign_in_errors import no_managed_identity, of_authority, unusable_certificate
+from connector.dataverse.sign_in.sign_in_errors import (
+    no_managed_identity,
+    of_authority,
+    unreadable_answer,
+    unusable_certificate,
+)
 from connector.dataverse.sign_in.token_cache import TokenCache
 from connector.errors import SignInError, TransportError
 from connector.handler import Handler
@@ -297,6 +303,8 @@ def asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
             remedy="Try again in a minute: until then the answer is remembered and the service is not asked.",
             transient=True,
         ) from error
+    except (json.JSONDecodeError, RecursionError, AttributeError, TypeError, OverflowError) as error:
+        raise unreadable_answer() from error  # MSAL takes every answer for JSON of the form that it expects
     except (ValueError, KeyError, RuntimeError) as error:  # what MSAL raises for a document it cannot use
         raise of_authority(error) from error
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from connector.errors import SignInAgain, SignInError
+from connector.errors import SignInAgain, SignInError, TransportError
 
 _BY_NUMBER: Mapping[int, tuple[str, str]] = {
     7000222: (
@@ -156,6 +156,21 @@ def of_authority(error: Exception) -> SignInError:
         f"Signing in failed before it began ({type(error).__name__}).",
         remedy="Check DATAVERSE_AUTHORITY, DATAVERSE_TENANT_ID and DATAVERSE_CLIENT_ID.",
     )
+
+
+def unreadable_answer() -> SignInError:
+    """Return the failure of an answer that is none of the sign-in service's: a proxy's page, say."""
+    return SignInError(
+        "The sign-in service's answer cannot be read.",
+        remedy="Try again in a minute; if it stays so, check DATAVERSE_AUTHORITY and the proxy on the way.",
+        transient=True,
+    )
+
+
+def not_asked(error: TransportError) -> SignInError:
+    """Return the failure of a sign-in service that was not reached, or did not answer."""
+    sentence = f"The sign-in service could not be asked. {error.message}"
+    return SignInError(sentence, remedy=error.remedy, transient=error.transient)
 
 
 def unusable_certificate() -> SignInError:

@@ -98,14 +98,14 @@ class SigningKeys:
             return
         try:
             self._cached[tenant_id] = _CachedKeys(self._read(tenant_id), now)
-        except (TransportError, ValueError):
+        except (TransportError, ValueError, RecursionError):
             fetch.pause = FAILED_PAUSE  # what is cached stays; without any, `find` says so
         finally:
             fetch.ended.set()
 
     def _read(self, tenant_id: str) -> dict[str, PyJWK]:
         """Return the keys for signing by id; raises ValueError when the document does not hold any."""
-        from jwt import PyJWK, PyJWKError
+        from jwt import PyJWK, PyJWTError
 
         url = f"{self._authority}/{tenant_id}/discovery/v2.0/keys"
         response = self._http(Request("GET", url, timeout=TIMEOUT))
@@ -120,7 +120,7 @@ class SigningKeys:
             if isinstance(entry, dict) and entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig":
                 try:
                     keys[str(entry.get("kid", ""))] = PyJWK.from_dict(entry, algorithm="RS256")
-                except (PyJWKError, ValueError, TypeError):  # this one cannot be read; the others can
+                except (PyJWTError, ValueError, TypeError):  # this one cannot be read; the others can
                     continue
         return keys
 

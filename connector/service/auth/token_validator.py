@@ -31,6 +31,8 @@ _SIGNATURE_ONLY: Options = {
 """The claims are checked here, by the clock that was given and by all rules at one place."""
 LONGEST_NAME = 100
 _NAMES = ("name", "preferred_username", "upn", "unique_name", "app_displayname")
+LAST_MOMENT = 2.0**53
+"""Seconds since 1970; what is later, or no number, is no time."""
 LARGEST = 16_384
 """Characters of a token; a header larger than that is no token of Entra."""
 
@@ -151,6 +153,6 @@ def _texts(claims: Mapping[str, Any], name: str) -> list[str]:
 
 def _moment(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LAST_MOMENT:
         raise unauthorized("token_times", f"The token does not say its time {name}.")
     return float(value)

@@ -6,6 +6,7 @@ sentences that name the label a maker sees, what is accepted, and an expression 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -41,6 +42,28 @@ LABELS: Mapping[str, str] = {field.wire_name: field.label for field in HOSTED_FI
 def is_empty(value: object) -> bool:
     """Return whether a value is none: what a designer sends for a field that was left empty."""
     return value is None or value == {} or (isinstance(value, str) and not value.strip())
+
+
+class _RepeatedName(Exception):
+    """An object has two members of one name, which is the exception's text."""
+
+
+def repeated_name(body: bytes) -> str:
+    """Return a name that stands twice in an object of a JSON document, or nothing: readers disagree on which counts."""
+    try:
+        json.loads(body, object_pairs_hook=_named_once)
+    except _RepeatedName as repeated:
+        return str(repeated)
+    except (ValueError, RecursionError):
+        return ""  # what is no JSON is told by who reads it
+    return ""
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _RepeatedName(next(name for name in members if sum(name == other for other, _ in pairs) > 1)[:100])
+    return members
 
 
 def is_text(value: str) -> bool:

@@ -48,7 +48,8 @@ class PageQuery:
     @classmethod
     def read(cls, query: str) -> PageQuery:
         """Return what the query of an address says; what it says wrongly counts as not said."""
-        fields = {name: values[0].strip()[:_LONGEST] for name, values in parse_qs(query[:2048]).items()}
+        sent = parse_qs(query[:2048]).items()
+        fields = {name: "".join(filter(str.isprintable, values[0])).strip()[:_LONGEST] for name, values in sent}
         status = fields.get("status", "")
         page = fields.get("page", "")
         return cls(
