@@ -20,6 +20,7 @@ from connector.clock import Clock
 from connector.dataverse.sign_in.msal_http import MsalHttp
 from connector.dataverse.sign_in.sign_in_errors import (
     no_managed_identity,
+    not_asked,
     of_authority,
     unreadable_answer,
     unusable_certificate,
@@ -152,8 +153,10 @@ def managed_identity_tokens(client_id: str, base_url: str, http: Handler, clock:
             result = asking(
                 lambda: client().acquire_token_for_client(resource=base_url, claims_challenge=claims or None)
             )
-        except TransportError as error:
-            raise no_managed_identity(error.message, transient=error.transient) from error
+        except SignInError as error:
+            if isinstance(error.__cause__, TransportError):
+                raise no_managed_identity(error.__cause__.message, transient=error.transient) from error
+            raise
         if isinstance(result, Mapping) and result.get("error") == "invalid_request":
             raise no_managed_identity(str(result.get("error_description") or "the machine says no more."))
         return result
@@ -297,6 +300,8 @@ def asking(ask: Callable[[], Any]) -> Mapping[str, Any]:
 
     try:
         return ask()  # type: ignore[no-any-return]  # MSAL has no types
+    except TransportError as error:
+        raise not_asked(error) from error
     except MsalServiceError as error:
         raise SignInError(
             "The sign-in service failed, or is too busy.",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.dataverse.sign_in import auth
-from connector.dataverse.sign_in.sign_in_errors import explain, not_asked
-from connector.errors import SignInError, TransportError
+from connector.dataverse.sign_in.sign_in_errors import explain
+from connector.errors import SignInError
 from connector.handler import Handler
 
 
@@ -30,16 +30,16 @@ class CodeFlow:
         `prompt` is what the sign-in service must ask, as in `select_account`. The answer comes as a form, so that no
         code stays in an address (RFC 9700, 4.3.1). Raises SignInError.
         """
-        client = _asked(self._client)
+        client = self._client()
         begin = functools.partial(client.initiate_auth_code_flow, [], redirect_uri=redirect_uri, prompt=prompt or None)
-        return dict(_asked(lambda: begin(response_mode="form_post")))
+        return dict(auth.asking(lambda: begin(response_mode="form_post")))
 
     def finish(self, flow: Mapping[str, Any], answer: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the claims of the person's ID token; `answer` is the form it came as. Raises SignInError.
 
         The token comes from the token endpoint over TLS, which stands for its signature (OpenID Connect Core, 3.1.3.7).
         """
-        client = _asked(self._client)
+        client = self._client()
 
         def redeem() -> Any:
             try:
@@ -49,16 +49,8 @@ class CodeFlow:
             except (ValueError, RuntimeError) as error:  # what MSAL raises for a wrong state, nonce or ID token
                 raise SignInError("The answer does not belong to this sign-in.", remedy="Sign in again.") from error
 
-        result = _asked(redeem)
+        result = auth.asking(redeem)
         claims = result.get("id_token_claims") if isinstance(result, Mapping) else None
         if not isinstance(claims, Mapping):
             raise explain(result)
         return claims
-
-
-def _asked(ask: Callable[[], Any]) -> Any:
-    """Return what MSAL answers. Raises SignInError, whatever went wrong."""
-    try:
-        return auth.asking(ask)
-    except TransportError as error:
-        raise not_asked(error) from error

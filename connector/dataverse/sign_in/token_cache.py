@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector.clock import Clock
-from connector.dataverse.sign_in.sign_in_errors import explain, not_asked, unreadable_answer
-from connector.errors import SignInError, TransportError
+from connector.dataverse.sign_in.sign_in_errors import explain, unreadable_answer
+from connector.errors import SignInError
 
 _log = logging.getLogger("connector.sign_in")
 
@@ -66,31 +66,20 @@ class TokenCache:
             return self._token
 
     def _ask(self, claims: str, *, renew: bool) -> Mapping[str, Any]:
-        try:
-            result = self._acquire(claims, renew)
-        except TransportError as error:
-            raise not_asked(error) from error
+        result = self._acquire(claims, renew)
         if not isinstance(result, Mapping) or not result.get("access_token"):
             raise explain(result)
         return result
 
     def _keep(self, result: Mapping[str, Any]) -> None:
         now = self._clock.monotonic()
-        token, life = str(result["access_token"]), _seconds(result.get("expires_in"))
-        if not (token.isascii() and token.isprintable()):  # it goes into a header
+        try:
+            token, life = str(result["access_token"]), max(0.0, float(result.get("expires_in") or 0))
+        except (ValueError, TypeError, OverflowError) as error:
+            raise unreadable_answer() from error
+        if not (token.isascii() and token.isprintable() and math.isfinite(life)):  # a token goes into a header
             raise unreadable_answer()
         halved = life < 2 * MARGIN or life >= LONG
         self._ends_at = now + life
         self._renew_at = now + (life / 2 if halved else life - MARGIN)
         self._token = token
-
-
-def _seconds(value: object) -> float:
-    """Return for how long a token lives. Raises SignInError when that is no number."""
-    try:
-        seconds = float(value or 0)  # type: ignore[arg-type]  # a service may send anything
-    except (ValueError, TypeError, OverflowError) as error:
-        raise unreadable_answer() from error
-    if not math.isfinite(seconds):
-        raise unreadable_answer()
-    return max(0.0, seconds)
