@@ -30,6 +30,7 @@ from connector.service.mcp import mount as mcp
 from connector.service.middleware import Identify, RateLimit, RequestMiddleware
 from connector.service.operations.operation_runner import OperationRunner, Stopping
 from connector.service.operations.operation_service import OperationService
+from connector.service.operations.status_links import StatusLinks
 from connector.service.operations.waiting import WaitKind
 from connector.service.operations.worker_pool import OperationWorkerPool
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
@@ -77,7 +78,8 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         dependencies.organizations.stopped,
         dependencies.organizations.address,
     )
-    trigger = ClosedTrigger(options, dependencies)
+    links = StatusLinks(options.secret, options.public_url, options.gateway_hosts)
+    trigger = ClosedTrigger(options, dependencies, links)
     pool = _worker_pool(service, options, dependencies, trigger.notifier)
     app = FastAPI(
         title="Opportunity Close",
@@ -99,7 +101,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
     sessions = SessionCookie(options.secret, dependencies.clock, dependencies.entropy)
-    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger, sessions)):
+    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger, sessions, links)):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
     _guard(app, options, dependencies, sessions)
@@ -128,11 +130,12 @@ def _routers(
     pool: OperationWorkerPool,
     trigger: ClosedTrigger,
     sessions: SessionCookie,
+    links: StatusLinks,
 ) -> Iterator[APIRouter]:
     """Return the routes of the endpoint, one router for each subject."""
     waiting, clock = dependencies.waiting, dependencies.clock
     reading = ReadingRoutes(dependencies.organizations, options, waiting, clock)
-    yield OperationRoutes(service, options, waiting, clock, pool.wake, reading.identified).router()
+    yield OperationRoutes(service, options.deadline, links, waiting, clock, pool.wake, reading.identified).router()
     address = dependencies.organizations.address
     yield OperationsPage(service, waiting, clock, options.secret, pool.wake, address, sessions).router()
     if sign_in := dependencies.operator_sign_in:

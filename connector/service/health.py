@@ -7,6 +7,7 @@ sign-in service is down, it is down for every instance, and accepting, polling a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from fastapi import APIRouter
@@ -26,38 +27,34 @@ SIGN_IN_EVERY = 60.0
 _SIGN_IN = "Signing in"
 
 
+@dataclass(slots=True)
 class HealthRoutes:
     """Answers probes: `working` says whether operations are worked off, `tasks` how each periodic task is.
 
     `check` raises ConnectorError while no token can be had; `sign_in` asks it from time to time.
     """
 
-    def __init__(
-        self,
-        operations: OperationStore,
-        check: Callable[[], object],
-        working: Callable[[], bool],
-        tasks: Callable[[], Mapping[str, str]],
-        waiting: Waiter,
-        clock: Clock,
-        version: str,
-    ) -> None:
-        self._operations = operations
-        self._working = working
-        self._tasks = tasks
-        self._waiting = waiting
-        self._clock = clock
-        self._version = version
-        self._store, self._looked = "", float("-inf")
-        self._asked = False
-        self.sign_in = PeriodicTasks((PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, check),), clock)
+    operations: OperationStore
+    check: Callable[[], object]
+    working: Callable[[], bool]
+    tasks: Callable[[], Mapping[str, str]]
+    waiting: Waiter
+    clock: Clock
+    version: str
+    sign_in: PeriodicTasks = field(init=False)
+    _store: str = ""
+    _looked: float = float("-inf")
+    _asked: bool = False
+
+    def __post_init__(self) -> None:
+        self.sign_in = PeriodicTasks((PeriodicTask(_SIGN_IN, SIGN_IN_EVERY, self.check),), self.clock)
 
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/healthz", self.alive, methods=["GET", "HEAD"])
         router.add_api_route("/readyz", self.ready, methods=["GET", "HEAD"])
-        router.add_api_route("/version", self.version, methods=["GET"])
+        router.add_api_route("/version", self.tell_version, methods=["GET"])
         return router
 
     async def alive(self) -> JSONResponse:
@@ -69,8 +66,8 @@ class HealthRoutes:
         if not self._asked:  # where nobody probes, nobody signs in before the first request
             self._asked = True
             self.sign_in.start()
-        needed = {"store": await self._store_state(), "work": "ok" if self._working() else "stopped"}
-        tasks = {name: state for name, state in self._tasks().items() if state != "ok"}
+        needed = {"store": await self._store_state(), "work": "ok" if self.working() else "stopped"}
+        tasks = {name: state for name, state in self.tasks().items() if state != "ok"}
         beside = {"sign_in": self.sign_in.states()[_SIGN_IN], "tasks": tasks or "ok"}
         ready = all(state == "ok" for state in needed.values())
         degraded = any(state != "ok" for state in beside.values())
@@ -80,21 +77,21 @@ class HealthRoutes:
             return JSONResponse(body)
         return JSONResponse(body, HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "10"})
 
-    async def version(self) -> JSONResponse:
+    async def tell_version(self) -> JSONResponse:
         """Say which version this is."""
-        return JSONResponse({"version": self._version})
+        return JSONResponse({"version": self.version})
 
     async def _store_state(self) -> str:
         """Return how the store is; what is not ok is looked at again by every probe."""
-        if self._store == "ok" and self._clock.monotonic() - self._looked < FRESH:
+        if self._store == "ok" and self.clock.monotonic() - self._looked < FRESH:
             return self._store
         try:
-            await self._waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._operations.unfinished)
+            await self.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self.operations.unfinished)
         except TimeoutError:
             self._store = "slow"
         except ConnectorError as error:
             self._store = type(error).__name__
         else:
             self._store = "ok"
-        self._looked = self._clock.monotonic()
+        self._looked = self.clock.monotonic()
         return self._store

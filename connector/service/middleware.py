@@ -127,37 +127,27 @@ class _Exchange:
     caller: Caller | None = None
 
 
+@dataclass(slots=True)
 class RequestMiddleware:
     """Wraps an ASGI app; `identify` says who calls or raises RequestRefused."""
 
-    def __init__(
-        self,
-        app: App,
-        identify: Identify,
-        limit: RateLimit,
-        body_limit: int,
-        body_seconds: float,
-        metadata: str,
-        clock: Clock,
-        telemetry: Telemetry,
-    ) -> None:
-        self._app = app
-        self._identify = identify
-        self._limit = limit
-        self._body_limit = body_limit
-        self._body_seconds = body_seconds
-        self._metadata = metadata
-        self._clock = clock
-        self._telemetry = telemetry
+    app: App
+    identify: Identify
+    limit: RateLimit
+    body_limit: int
+    body_seconds: float
+    metadata: str
+    clock: Clock
+    telemetry: Telemetry
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
-        exchange = _exchange_of(scope, self._clock.monotonic())
+        exchange = _exchange_of(scope, self.clock.monotonic())
         parent = exchange.headers.get("traceparent", "")
-        with self._telemetry.span(exchange.method, SpanKind.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
+        with self.telemetry.span(exchange.method, SpanKind.SERVER, parent if _TRACE.fullmatch(parent) else "") as span:
             scope.setdefault("state", {})["trace"] = traceparent()
             await self._pass(scope, receive, send, exchange)
             facts = _facts(scope, exchange)
@@ -166,8 +156,8 @@ class RequestMiddleware:
             span.set_attributes({**facts, **ids})
             if exchange.status >= _BROKEN:
                 mark_failed(span, str(exchange.status))
-        seconds = self._clock.monotonic() - exchange.began
-        self._telemetry.measure(REQUEST_SECONDS, seconds, facts)
+        seconds = self.clock.monotonic() - exchange.began
+        self.telemetry.measure(REQUEST_SECONDS, seconds, facts)
         _log_request(scope, exchange, seconds)
 
     async def _pass(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, exchange: _Exchange) -> None:
@@ -177,7 +167,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 if (
-                    exchange.status == HTTPStatus.UNAUTHORIZED and self._metadata
+                    exchange.status == HTTPStatus.UNAUTHORIZED and self.metadata
                 ):  # RFC 9728: where to find out how to sign in
                     message["headers"] = [(n, self._with_metadata(n, v)) for n, v in message["headers"]]
                 message["headers"] = [*message["headers"], *exchange.added]
@@ -189,7 +179,7 @@ class RequestMiddleware:
             state["caller"], state["correlation_id"] = exchange.caller, exchange.correlation_id
             state["began"] = exchange.began
             with fail_after(ANSWER_SECONDS):
-                await self._app(scope, await self._whole(receive, exchange), told)
+                await self.app(scope, await self._whole(receive, exchange), told)
         except RequestRefused as error:
             await _answer(told, exchange, error.failure)
         except TimeoutError:
@@ -203,17 +193,17 @@ class RequestMiddleware:
     def _with_metadata(self, name: bytes, value: bytes) -> bytes:
         if name.lower() != b"www-authenticate":
             return value
-        return value + (b", " if b"=" in value else b" ") + b'resource_metadata="%s"' % self._metadata.encode()
+        return value + (b", " if b"=" in value else b" ") + b'resource_metadata="%s"' % self.metadata.encode()
 
     async def _admit(self, exchange: _Exchange) -> None:
         if OPEN.fullmatch(f"{exchange.method} {exchange.path}"):
             counted = "" if "." not in exchange.path else exchange.path
         else:
-            exchange.caller = await self._identify(exchange.headers, exchange.peer, exchange.path)
+            exchange.caller = await self.identify(exchange.headers, exchange.peer, exchange.path)
             counted = exchange.caller.connection
         if not counted:
             return
-        allowance = self._limit.take(counted)
+        allowance = self.limit.take(counted)
         exchange.added += [(name.lower().encode(), value.encode()) for name, value in allowance.headers.items()]
         if allowance.wait:
             raise RequestRefused(
@@ -227,7 +217,7 @@ class RequestMiddleware:
     async def _whole(self, receive: Receive, exchange: _Exchange) -> Receive:
         """Read the body whole, in bounded time, and return a `receive` that gives it."""
         try:
-            with fail_after(self._body_seconds):
+            with fail_after(self.body_seconds):
                 body = await self._read(receive, exchange)
         except TimeoutError:
             raise RequestRefused(_SLOW) from None
@@ -243,7 +233,7 @@ class RequestMiddleware:
 
     async def _read(self, receive: Receive, exchange: _Exchange) -> bytes:
         """Return the body; what announces itself as too large is not read."""
-        most = WEBHOOK_LIMIT if exchange.path.startswith("/webhooks/") else self._body_limit
+        most = WEBHOOK_LIMIT if exchange.path.startswith("/webhooks/") else self.body_limit
         announced = exchange.headers.get("content-length", "0")
         if not announced.isdecimal() or len(announced) > _DIGITS or int(announced) > most:
             raise RequestRefused(_too_large(most))

@@ -14,8 +14,7 @@ class CallerSignIn(StrEnum):
     ENTRA = "entra"
     """A bearer token of Entra, checked here."""
     EASY_AUTH = "easy_auth"
-    """The token that App Service, Functions or Container Apps has checked and passes on, checked here as well; without
-    audiences the header in which App Service or Functions says whom it has signed in."""
+    """The token that App Service, Functions or Container Apps has checked and passes on, checked here as well."""
     DEVELOPMENT = "development"
     """Nobody does: for an emulator on this machine only."""
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from connector.closing.bypass import Bypass, read_bypass
 from connector.errors import SettingsError
 from connector.settings.identities import identities, no_identities
-from connector.settings.service_settings import COLLECTORS, CONTAINER_APP, SIGNED_IN_BY_PLATFORM, ServiceSettings
+from connector.settings.service_settings import COLLECTORS, ServiceSettings
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME, Variables, sentences
 
@@ -156,17 +156,7 @@ def _misspelt(values: Mapping[str, str], environ: Mapping[str, str]) -> list[str
     return problems
 
 
-def _is_proven(service: ServiceSettings, environ: Mapping[str, str]) -> bool:
-    vouched = environ.get(SIGNED_IN_BY_PLATFORM, "").lower() == "true"
-    return vouched or bool(service.audiences and _first(environ, CONTAINER_APP))
-
-
 def _settings(names: Variables, service: ServiceSettings, environ: Mapping[str, str], problems: list[str]) -> Settings:
-    if service.sign_in == "easy_auth" and not _is_proven(service, environ):
-        problems.append(
-            "CONNECTOR_SERVICE_SIGN_IN is easy_auth, but nothing proves that a platform in front signs callers in. Use "
-            "entra; on Container Apps set CONNECTOR_SERVICE_AUDIENCES, so that the token itself is checked."
-        )
     emulator = Path(names.url.removeprefix(EMULATOR_SCHEME)) if names.url.startswith(EMULATOR_SCHEME) else None
     state = _state_folder(environ)
     return Settings(

@@ -105,8 +105,8 @@ class ServiceSettings(BaseModel):
     sign_in: Literal["auto", "entra", "easy_auth", "development"] = Field(
         "auto",
         alias="CONNECTOR_SERVICE_SIGN_IN",
-        description="How callers of the endpoint sign in: entra (tokens), easy_auth (App Service, Functions and "
-        "Container Apps sign them in), development (nobody does; for an emulator on this machine only), or auto: "
+        description="How callers of the endpoint sign in: entra (tokens), easy_auth (those that App Service, Functions "
+        "or Container Apps pass on), development (nobody does; for an emulator on this machine only), or auto: "
         "development with an emulator inside this process, else entra.",
     )
     access: Literal["on_behalf_of", "application", "by_caller"] = Field(
@@ -219,9 +219,7 @@ class ServiceSettings(BaseModel):
     )
 
 
-SIGNED_IN_BY_PLATFORM, CONTAINER_APP = "WEBSITE_AUTH_ENABLED", "CONTAINER_APP_NAME"
-"""What App Service and Functions set to True where they sign callers in, and what Container Apps set in any case."""
-COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_"))
+COLLECTORS = tuple(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_", "LOGS_"))
 """The variables by which OpenTelemetry is told where its collector is."""
 
 
@@ -243,7 +241,7 @@ def service_problems(settings: ServiceSettings, *, embedded: bool) -> list[str]:
     if not development:
         required = {
             "CONNECTOR_SERVICE_TENANTS": settings.tenants,
-            "CONNECTOR_SERVICE_AUDIENCES": settings.audiences or settings.sign_in == "easy_auth",
+            "CONNECTOR_SERVICE_AUDIENCES": settings.audiences,
             "CONNECTOR_SERVICE_CLIENTS": settings.clients,
             "CONNECTOR_SERVICE_PUBLIC_URL": settings.public_url,
         }

@@ -1,31 +1,20 @@
-"""Finds out who calls: by token, by the platform's header, by API key, or, for development, because nobody else can."""
+"""Finds out who calls: by token, by API key, or, for development, because nobody else can."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Any
 
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.auth.token_validator import caller_of, forbidden, unauthorized
+from connector.service.auth.token_validator import forbidden, unauthorized
 from connector.service.problems import Problem, RequestRefused
 from connector.service.service_options import Admission, CallerSignIn
 
 DEVELOPER = Caller(CallerKind.DEVELOPER, "development", "developer", "development", operator=True, name="developer")
-PRINCIPAL_HEADER, TOKEN_HEADER, KEY_HEADER = "x-ms-client-principal", "x-ms-token-aad-access-token", "x-api-key"
-
-_SCHEMAS = {
-    "http://schemas.microsoft.com/identity/claims/tenantid": "tid",
-    "http://schemas.microsoft.com/identity/claims/objectidentifier": "oid",
-    "http://schemas.microsoft.com/identity/claims/scope": "scp",
-    "http://schemas.microsoft.com/ws/2008/06/identity/claims/role": "roles",
-}
-"""The names that the platform's header has for claims of the token."""
+TOKEN_HEADER, KEY_HEADER = "x-ms-token-aad-access-token", "x-api-key"
 
 
 class Authenticator:
@@ -44,15 +33,12 @@ class Authenticator:
             return _developer(headers, peer)
         if self._admission.api_keys and (key := headers.get(KEY_HEADER)):
             return self._by_key(key)
-        if self._admission.sign_in is CallerSignIn.EASY_AUTH:
-            return self._by_platform(headers)
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            message = "Sign in: the request carries no bearer token."
-            raise RequestRefused(
-                Problem(HTTPStatus.UNAUTHORIZED, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"})
-            )
-        return self._by_token(token.strip())
+        if token := self._own_token(headers):
+            return self._by_token(token)
+        message = "Sign in: the request carries no bearer token."
+        raise RequestRefused(
+            Problem(HTTPStatus.UNAUTHORIZED, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"})
+        )
 
     def _by_key(self, key: str) -> Caller:
         """Compare with every key, so that the time says nothing about which one was nearly right."""
@@ -66,34 +52,12 @@ class Authenticator:
         tenant, _, name = key_name.partition("/")
         return Caller(CallerKind.KEY, tenant, name, "key", name=name)
 
-    def _by_platform(self, headers: Mapping[str, str]) -> Caller:
-        """Check the token that the platform passes on; without audiences to check it with, believe the platform."""
+    def _own_token(self, headers: Mapping[str, str]) -> str:
+        """Return the token that came along: a bearer token, or the one that the platform passes on; else nothing."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        own = token.strip() if scheme.lower() == "bearer" else ""
-        own = own or headers.get(TOKEN_HEADER, "")
-        if self._admission.audiences:
-            if not own:
-                raise unauthorized("not_signed_in", "The platform has passed no token on.")
-            return self._by_token(own)
-        try:
-            principal = json.loads(base64.b64decode(headers.get(PRINCIPAL_HEADER, ""), validate=True))
-            claims = _claims(principal["claims"])
-        except (ValueError, KeyError, TypeError):
-            raise unauthorized("not_signed_in", "The platform has signed nobody in.") from None
-        return caller_of(claims, self._admission, assertion=own)
-
-
-def _claims(listed: list[Mapping[str, Any]]) -> dict[str, object]:
-    """Return the claims by the names they have in tokens; roles may repeat."""
-    claims: dict[str, object] = {}
-    roles: list[str] = []
-    for entry in listed:
-        name, value = _SCHEMAS.get(str(entry["typ"]), str(entry["typ"])), str(entry["val"])
-        if name == "roles":
-            roles.append(value)
-        else:
-            claims[name] = value
-    return claims | {"roles": roles}
+        bearer = token.strip() if scheme.lower() == "bearer" else ""
+        passed_on = headers.get(TOKEN_HEADER, "") if self._admission.sign_in is CallerSignIn.EASY_AUTH else ""
+        return bearer or passed_on
 
 
 def _developer(headers: Mapping[str, str], peer: str) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
@@ -33,7 +34,6 @@ from connector.service.operations.waiting import Waiter, ended
 from connector.service.problems import RETRY_AFTER
 from connector.service.schemas.request_models import CloseBody, ReopenBody
 from connector.service.schemas.response_models import AcceptedView, OperationList
-from connector.service.service_options import ServiceOptions
 
 SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
@@ -45,25 +45,17 @@ Identified = Callable[[Request, str, str | None], Awaitable[UUID]]
 """Returns the id of the opportunity that a path and the column of a key name; raises RequestRefused."""
 
 
+@dataclass(frozen=True, slots=True)
 class OperationRoutes:
-    """The operations that change something, and those about them."""
+    """The operations that change something, and those about them. `deadline` is as in `ServiceOptions`."""
 
-    def __init__(
-        self,
-        service: OperationService,
-        options: ServiceOptions,
-        waiting: Waiter,
-        clock: Clock,
-        wake: Callable[[], None],
-        identified: Identified,
-    ) -> None:
-        self._identified = identified
-        self._service = service
-        self._options = options
-        self._waiting = waiting
-        self._clock = clock
-        self._wake = wake
-        self._links = StatusLinks(options.secret, options.public_url, options.gateway_hosts)
+    service: OperationService
+    deadline: float
+    links: StatusLinks
+    waiting: Waiter
+    clock: Clock
+    wake: Callable[[], None]
+    identified: Identified
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -87,7 +79,7 @@ class OperationRoutes:
         column: OpportunityKey = None,
     ) -> JSONResponse:
         """Close an opportunity."""
-        id_ = await self._identified(request, opportunity, column)
+        id_ = await self.identified(request, opportunity, column)
         return await self._accept(request, "CloseOpportunity", id_, body, key)
 
     async def reopen(
@@ -99,24 +91,24 @@ class OperationRoutes:
         column: OpportunityKey = None,
     ) -> JSONResponse:
         """Reopen an opportunity."""
-        id_ = await self._identified(request, opportunity, column)
+        id_ = await self.identified(request, opportunity, column)
         return await self._accept(request, "ReopenOpportunity", id_, body, key)
 
     async def get(self, request: Request, operation: OperationId) -> JSONResponse:
         """Answer a poll: by an address that proves itself, or by a caller who asked for it."""
-        operation_id, proven = self._links.operation_of(operation, self._clock.now().timestamp())
+        operation_id, proven = self.links.operation_of(operation, self.clock.now().timestamp())
         asked_by = None if proven else caller_of(request)
-        stored = await self._waiting.apart(lambda: self._service.find(operation_id, asked_by))
+        stored = await self.waiting.apart(lambda: self.service.find(operation_id, asked_by))
         return await self._answer(request, stored)
 
     async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
         """List the caller's operations, the latest first."""
         caller = caller_of(request)
-        chosen = self._service.visible(caller, OperationFilter(status=status.value if status else ""))
-        views = await self._waiting.apart(
+        chosen = self.service.visible(caller, OperationFilter(status=status.value if status else ""))
+        views = await self.waiting.apart(
             lambda: [
-                view(operation, self._service.waiting_until(operation))
-                for operation in self._service.operations.newest(top, chosen)
+                view(operation, self.service.waiting_until(operation))
+                for operation in self.service.operations.newest(top, chosen)
             ]
         )
         return json_response(OperationList(value=views))
@@ -124,26 +116,26 @@ class OperationRoutes:
     async def cancel(self, request: Request, operation: OperationId) -> JSONResponse:
         """Cancel an operation that nobody works on."""
         caller = caller_of(request)
-        operation_id, _ = self._links.operation_of(operation, self._clock.now().timestamp())
-        return json_response(view(await self._waiting.apart(lambda: self._service.cancel(operation_id, caller))))
+        operation_id, _ = self.links.operation_of(operation, self.clock.now().timestamp())
+        return json_response(view(await self.waiting.apart(lambda: self.service.cancel(operation_id, caller))))
 
     async def _accept(
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
     ) -> JSONResponse:
         """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
-        until = request.state.began + patience(request, self._options.deadline)
+        until = request.state.began + patience(request, self.deadline)
         caller, headers = caller_of(request), headers_of(request)
         state = request.state
         door = getattr(state, "door", "endpoint")
         ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace, door)
-        operation, new, waiting_until = await self._waiting.apart(lambda: self._accept_now(ask))
+        operation, new, waiting_until = await self.waiting.apart(lambda: self._accept_now(ask))
         if new:
-            self._wake()
+            self.wake()
         replayed = not new and is_finished(operation)
         if body.mode == "wait" and not is_finished(operation):
             operation_id = operation.job.name
             operation = await ended(
-                self._waiting, lambda: self._service.find(operation_id, None), operation_id, until, self._clock
+                self.waiting, lambda: self.service.find(operation_id, None), operation_id, until, self.clock
             )
             answer = await self._answer(request, operation)
         else:
@@ -154,13 +146,13 @@ class OperationRoutes:
 
     def _accept_now(self, ask: OperationRequest) -> tuple[StoredOperation, bool, datetime | None]:
         """Do all that accepting asks of the store at once: each change of threads costs as much as a look there."""
-        operation, new = self._service.accept(ask)
-        return operation, new, self._service.waiting_until(operation)
+        operation, new = self.service.accept(ask)
+        return operation, new, self.service.waiting_until(operation)
 
     async def _answer(self, request: Request, operation: StoredOperation) -> JSONResponse:
         waiting_until = None
         if not is_finished(operation):
-            waiting_until = await self._waiting.apart(lambda: self._service.waiting_until(operation))
+            waiting_until = await self.waiting.apart(lambda: self.service.waiting_until(operation))
         return self._answer_now(request, operation, waiting_until)
 
     def _answer_now(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
@@ -175,9 +167,9 @@ class OperationRoutes:
 
     def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""
-        signed = self._links.sign(operation.job.name, operation.expires.timestamp())
-        location = self._links.location(signed, headers_of(request), str(request.base_url))
-        now = self._clock.now()
+        signed = self.links.sign(operation.job.name, operation.expires.timestamp())
+        location = self.links.location(signed, headers_of(request), str(request.base_url))
+        now = self.clock.now()
         seconds = round(min(LATER, max(SOON, (now - operation.job.created).total_seconds() / _AGES)))
         if waiting_until is not None:
             seconds = max(SOON, round((waiting_until - now).total_seconds() + 0.499))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
 from uuid import UUID
@@ -62,16 +63,14 @@ T = TypeVar("T")
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
 
 
+@dataclass(slots=True)
 class ReadingRoutes:
     """The operations that change nothing."""
 
-    def __init__(
-        self, organizations: OrganizationAccess, options: ServiceOptions, waiting: Waiter, clock: Clock
-    ) -> None:
-        self._organizations = organizations
-        self._options = options
-        self._waiting = waiting
-        self._clock = clock
+    organizations: OrganizationAccess
+    options: ServiceOptions
+    waiting: Waiter
+    clock: Clock
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -109,7 +108,7 @@ class ReadingRoutes:
         if isinstance(named, UUID):
             return named
         caller = caller_of(request)
-        by_key = await self._asked(request, lambda: self._organizations.organization(caller).look_up([named]))
+        by_key = await self._asked(request, lambda: self.organizations.organization(caller).look_up([named]))
         matches = by_key.get(named, ())
         try:
             return one_of(named, matches)
@@ -126,24 +125,24 @@ class ReadingRoutes:
     ) -> JSONResponse:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
-        metadata = await self._asked(request, lambda: self._organizations.organization(caller).metadata())
+        metadata = await self._asked(request, lambda: self.organizations.organization(caller).metadata())
         return json_response(fitting_reasons(metadata, outcome, table))
 
     async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> JSONResponse:
         """Return the custom columns of a close activity as a schema."""
         caller = caller_of(request)
-        schema = await self._asked(request, lambda: self._organizations.columns(caller, table))
+        schema = await self._asked(request, lambda: self.organizations.columns(caller, table))
         return json_response(CloseColumns(schema=dict(schema)))
 
     async def connection(self, request: Request) -> JSONResponse:
         """Reach the organization as this caller, and say which it is."""
         caller = caller_of(request)
-        await self._asked(request, lambda: self._organizations.organization(caller).metadata())
-        as_user = acts_as_user(caller, self._options.admission.access)
-        address = self._organizations.address(caller)
+        await self._asked(request, lambda: self.organizations.organization(caller).metadata())
+        as_user = acts_as_user(caller, self.options.admission.access)
+        address = self.organizations.address(caller)
         return json_response(
             ConnectionView(
-                organization=address, access="user" if as_user else "application", version=self._options.version
+                organization=address, access="user" if as_user else "application", version=self.options.version
             )
         )
 
@@ -153,18 +152,18 @@ class ReadingRoutes:
         Raises RequestRefused when it has not said anything by the deadline: 429 with its own time, else 503.
         """
         caller = caller_of(request)
-        left = request.state.began + patience(request, self._options.deadline) - self._clock.monotonic()
-        stopped = self._organizations.stopped(caller)
+        left = request.state.began + patience(request, self.options.deadline) - self.clock.monotonic()
+        stopped = self.organizations.stopped(caller)
         if stopped > left:
             raise RequestRefused(_late(stopped))
         try:
-            return await self._waiting.within(left, WaitKind.ORGANIZATION, call, caller.tenant_id)
+            return await self.waiting.within(left, WaitKind.ORGANIZATION, call, caller.tenant_id)
         except TimeoutError:
-            raise RequestRefused(_late(self._organizations.stopped(caller))) from None
+            raise RequestRefused(_late(self.organizations.stopped(caller))) from None
 
     def _planned(self, caller: Caller, opportunity_id: UUID, body: PlanBody) -> PlanResult:
         intent = parse_request(wish_values(opportunity_id, body))
-        seen = preview(self._organizations.organization(caller), intent)
+        seen = preview(self.organizations.organization(caller), intent)
         data = preview_data(seen)
         steps: list[dict[str, object]] = data["steps"]  # type: ignore[assignment]  # as `preview_data` has it
         refused = isinstance(seen.verdict, Refusal)
@@ -179,7 +178,7 @@ class ReadingRoutes:
         )
 
     def _seen(self, caller: Caller, opportunity_id: UUID) -> OpportunityView:
-        organization = self._organizations.organization(caller)
+        organization = self.organizations.organization(caller)
         snapshot = organization.observe([opportunity_id]).get(opportunity_id)
         if snapshot is None:
             raise missing(opportunity_id)

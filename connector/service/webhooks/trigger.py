@@ -29,7 +29,7 @@ DESTINATIONS, FAILING_DESTINATIONS = 64, 16
 class ClosedTrigger:
     """The parts of the trigger."""
 
-    def __init__(self, options: ServiceOptions, dependencies: Dependencies) -> None:
+    def __init__(self, options: ServiceOptions, dependencies: Dependencies, links: StatusLinks) -> None:
         secret, clock = options.secret, dependencies.clock
         store = SubscriptionStore(dependencies.ledger.database)
         hosts = (*PLATFORM_HOSTS, *options.callback_hosts)
@@ -55,7 +55,7 @@ class ClosedTrigger:
             self.subscriptions, self.notifier, dependencies.organizations.changes, clock, tenants
         )
         self._keys = options.webhook_keys
-        self._links = StatusLinks(secret, options.public_url, options.gateway_hosts)
+        self._links = links
         self._dependencies = dependencies
 
     def router(self) -> APIRouter:
