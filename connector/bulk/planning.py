@@ -67,8 +67,8 @@ class Summary:
     closes: Counter[CloseGroup] = field(default_factory=Counter)
     values: dict[CloseGroup, Decimal] = field(default_factory=dict)
     problems: list[dict[str, object]] = field(default_factory=list)
-    side_effects: Mapping[str, object] | None = None
-    """What the plans set off in the organization, where a capture tells."""
+    more: Mapping[str, object] = field(default_factory=dict)
+    """What is known of the plans besides: what they set off (`side_effects`), what was asked (`asked`)."""
 
     def add_close(self, group: CloseGroup, value: Decimal | None) -> None:
         """Count an opportunity that would be closed."""
@@ -86,7 +86,7 @@ class Summary:
                 group.data() | {"rows": n, "value": str(self.values[group])} for group, n in self.closes.items()
             ],
             "problems": self.problems,
-            **({"side_effects": self.side_effects} if self.side_effects is not None else {}),
+            **self.more,
         }
 
 
@@ -123,14 +123,14 @@ def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: f
     return Forecast(requests, reads + summary.steps, seconds)
 
 
-class EffectCounter(Protocol):
-    """Counts what plans set off in an organization."""
+class PlanWatcher(Protocol):
+    """Takes in each plan that is written, to say more of all of them."""
 
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
-        """Count what one plan sets off."""
+        """Take one plan in."""
 
-    def data(self) -> Mapping[str, object] | None:
-        """Return all that was counted as plain data; None where nothing is known of it."""
+    def data(self) -> Mapping[str, object]:
+        """Return what is to be said of all that were taken in, by name, as plain data. Called once, at the end."""
 
 
 def write_plan(
@@ -138,7 +138,7 @@ def write_plan(
     head: Mapping[str, object],
     rows: Iterable[Row],
     organization: LookupOrganization,
-    effects: EffectCounter | None = None,
+    watcher: PlanWatcher | None = None,
 ) -> Summary:
     """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
     summary = Summary()
@@ -150,9 +150,9 @@ def write_plan(
                 intents = [row.intent for row in chunk]
                 for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
                     _line(file, _planned(row, preview, summary))
-                    if effects is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
-                        effects.add(preview.verdict, preview.snapshot)
-            summary.side_effects = effects.data() if effects is not None else None
+                    if watcher is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
+                        watcher.add(preview.verdict, preview.snapshot)
+            summary.more = watcher.data() if watcher is not None else {}
             _line(file, {"summary": summary.data()})
         aside.replace(path)
     except OSError as error:

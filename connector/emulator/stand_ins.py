@@ -43,6 +43,29 @@ Test = Callable[[LogicContext], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class StandIn:
+    """What stands for a step or process: seconds of delay, percent or filter of what it refuses, its text."""
+
+    name: str
+    delay: float = 0.0
+    percent: float = 0.0
+    condition: str = ""
+    text: str = ""
+
+    @classmethod
+    def of(cls, name: str, does: str) -> StandIn:
+        """Return what a line says. Raises TwinRefused for one that is not understood."""
+        form = _FORMS.fullmatch(does)
+        if form is None:
+            raise TwinRefused(
+                f"{name} cannot do {does!r}; it can pass, delay N ms, refuse N %, or refuse where FILTER with TEXT."
+            )
+        percent = float(form["percent"] or 0)
+        text = form["text"] or f"{name} refused this (a stand-in, {percent:g} % of all)."
+        return cls(name, float(form["delay"] or 0) / 1000, percent, form["filter"] or "", text)
+
+
+@dataclass(frozen=True, slots=True)
 class LogicTrigger:
     """When logic runs: for these messages of a table (empty: all), for these columns of an update (empty: all)."""
 
@@ -91,22 +114,25 @@ def read_stand_ins(path: Path, twin: Twin) -> dict[str, str]:
     for key, does in chosen.items():
         if key not in known:
             raise TwinRefused(f"{path}: the capture has no step or process {key}.")
-        if not _FORMS.fullmatch(does):
-            raise TwinRefused(
-                f"{path}: {known[key][0]} cannot do {does!r}; it can pass, delay N ms, refuse N %, or refuse where "
-                "FILTER with TEXT."
-            )
+        try:
+            StandIn.of(known[key][0], does)
+        except TwinRefused as error:
+            raise TwinRefused(f"{path}: {error}") from error
     return chosen
+
+
+def all_stand_ins(twin: Twin, chosen: Mapping[str, str]) -> dict[str, StandIn]:
+    """Return what stands for each step and process: what was chosen, else the usual. Raises TwinRefused."""
+    return {key: StandIn.of(name, chosen.get(key, usual)) for key, (name, usual) in usual_stand_ins(twin).items()}
 
 
 def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> None:
     """Register a stand-in for each step, process and flow of the twin. Raises TwinRefused for a filter that is none."""
-    usual, chance = usual_stand_ins(twin), random.Random(f"{seed}:stand-ins")
+    every, chance = all_stand_ins(twin, chosen), random.Random(f"{seed}:stand-ins")
     for row in twin.rows("steps"):
         watched = LogicTrigger(frozenset({row["message"]}), row.get("table", ""), frozenset(row.get("columns", ())))
         stage = "pre" if row.get("stage", _PRE) < _PRE else "post"
-        does = chosen.get(row["id"], usual[row["id"]][1])
-        function = _logic(world, watched, does, row, stage, chance)
+        function = _logic(world, watched, every[row["id"]], row, stage, chance)
         _register(world, function, row, row.get("plug_in") or row["name"], later=row.get("asynchronous", False))
     for row in twin.rows("processes"):
         if row["kind"] != "workflow":
@@ -114,8 +140,7 @@ def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> 
         triggers = (("Create", row.get("on_create")), ("Delete", row.get("on_delete")), ("Update", row.get("columns")))
         messages = frozenset(message for message, needed in triggers if needed)
         watched = LogicTrigger(messages, row["table"], frozenset(row.get("columns", ())))
-        does = chosen.get(row["id"], usual[row["id"]][1])
-        function = _logic(world, watched, does, row, "post", chance)
+        function = _logic(world, watched, every[row["id"]], row, "post", chance)
         _register(world, function, row, f"Workflow.{row['name']}", later=not row.get("real_time", False))
     for row in twin.rows("flows"):
         world.logic.add(_counting(world, row), "flow", "flows")
@@ -130,24 +155,18 @@ def _register(world: World, function: Callable[[LogicContext], None], row: Json,
 
 
 def _logic(
-    world: World, watched: LogicTrigger, does: str, row: Json, stage: str, chance: random.Random
+    world: World, watched: LogicTrigger, does: StandIn, row: Json, stage: str, chance: random.Random
 ) -> Callable[[LogicContext], None]:
     """Return the function that stands for a step or process."""
-    form = _FORMS.fullmatch(does)
-    if form is None:
-        raise TwinRefused(f"{row['name']} cannot do {does!r}.")
-    meets = _condition(world, row, form["filter"], watched.table) if form["filter"] else None
-    percent, delay = float(form["percent"] or 0), float(form["delay"] or 0)
+    meets = _condition(world, row, does.condition, watched.table) if does.condition else None
 
     def run(context: LogicContext) -> None:
         if context.stage != stage or not watched.concerns(context):
             return
-        if delay:
-            context.sleep(delay / 1000)
-        if meets is not None and meets(context):
-            context.abort(form["text"])
-        if percent and chance.random() * 100 < percent:
-            context.abort(f"{row['name']} refused this (a stand-in, {percent:g} % of all).")
+        if does.delay:
+            context.sleep(does.delay)
+        if (meets is not None and meets(context)) or (does.percent and chance.random() * 100 < does.percent):
+            context.abort(does.text)
 
     return run
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 Known = bool | None
@@ -47,21 +48,22 @@ def holds(text: str, row: Mapping[str, object]) -> Known:
     return value if reader.at_end else None
 
 
-def _tokens(text: str) -> list[str]:
-    tokens, position, text = [], 0, text.strip()
+@lru_cache(maxsize=512)
+def _tokens(text: str) -> tuple[str, ...]:
+    tokens, position, text = list[str](), 0, text.strip()
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise ValueError(text[position:])
         tokens.append(match[0].strip())
         position = match.end()
-    return tokens
+    return tuple(tokens)
 
 
 class _FilterReader:
     """Reads a filter by recursive descent and evaluates it at once, in three-valued logic."""
 
-    def __init__(self, tokens: list[str], row: Mapping[str, object]) -> None:
+    def __init__(self, tokens: Sequence[str], row: Mapping[str, object]) -> None:
         self._tokens = tokens
         self._row = row
         self._at = 0

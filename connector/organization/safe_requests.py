@@ -15,6 +15,7 @@ from uuid import UUID
 from connector.dataverse.answers import error_from
 from connector.dataverse.batch import Applied, ChangeSet, Missing, match_change_sets, read_batch, write_batch
 from connector.dataverse.diagnosis import remaining_limits
+from connector.dataverse.pacing.gate import feedback_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, Forbidden, InputError, ServiceError, Throttled, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
@@ -79,10 +80,14 @@ def ask_set(
 
 
 class ReadingOnly:
-    """Stands before a handler: whatever is no GET is refused before it is sent. `seen` has the highest limits told."""
+    """Stands before a handler: whatever is no GET is refused before it is sent.
+
+    `seen` has the highest limits that were told, and how many web servers answered.
+    """
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
+        self._servers: set[str] = set()
         self.seen: dict[str, float] = {}
 
     def __call__(self, request: Request) -> Response:
@@ -90,6 +95,8 @@ class ReadingOnly:
         if request.method != "GET" or request.body:
             raise InputError(f"A capture only reads: a {request.method} was not sent.")
         response = self._handler(request)
+        self._servers.add(feedback_of(response).server)
+        self.seen["servers"] = float(len(self._servers - {""}) or 1)
         remaining = remaining_limits(response)
         for name, value in (
             ("parallelism", remaining.parallelism), ("requests", remaining.requests), ("seconds", remaining.seconds)

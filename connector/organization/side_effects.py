@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -31,13 +31,23 @@ class LogicEvent:
     message: str
     table: str
     row: Mapping[str, object]
-    columns: frozenset[str] = frozenset()
+    before: Mapping[str, object]
+    """The row as it was: what logic before the operation sees."""
 
     def concerns(self, table: str, columns: tuple[str, ...]) -> bool:
         """Return whether logic of this table (empty: all) and these columns (empty: all) is set off."""
         if table not in ("", self.table):
             return False
-        return self.message != "Update" or not columns or bool(self.columns & set(columns))
+        return self.message != "Update" or not columns or bool(STATE_COLUMNS & set(columns))
+
+
+@dataclass(frozen=True, slots=True)
+class SetOff:
+    """The logic that an event sets off, whatever its filters say of the row."""
+
+    flows: tuple[FlowFact, ...]
+    workflows: tuple[ProcessFact, ...]
+    steps: tuple[StepFact, ...]
 
 
 class SideEffects:
@@ -49,31 +59,64 @@ class SideEffects:
         self._times = {row.plug_in: row.average_ms for row in capture.times.rows}
         self.flow_runs: Counter[str] = Counter()
         self.flow_runs_maybe: Counter[str] = Counter()
-        self.workflows: Counter[str] = Counter()
-        self.step_runs: Counter[str] = Counter()
+        self._plans: Counter[tuple[str, ...]] = Counter()
+        self._shapes: dict[tuple[str, ...], list[SetOff]] = {}
+        self._known: dict[tuple[str, str], SetOff] = {}
         self._names = {flow.id: flow.name for flow in capture.flows.rows}
         self._names |= {process.id: process.name for process in capture.processes.rows}
 
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
         """Count what one plan sets off."""
-        for step in plan.steps:
-            for event in _events(step, snapshot):
-                self._count(event)
-
-    def _count(self, event: LogicEvent) -> None:
-        for flow in self._capture.flows.rows if "flows" not in self._bypass else ():
-            if _listens(flow, event):
+        logic = self.set_off(plan, snapshot)
+        self._plans[shape_of(plan)] += 1
+        if not any(each.flows for each in logic):
+            return
+        for each, event in zip(logic, events(plan, snapshot), strict=True):
+            for flow in each.flows:
                 runs = holds(flow.filter, event.row)
                 self.flow_runs[flow.id] += runs is True
                 self.flow_runs_maybe[flow.id] += runs is None
-        for process in self._capture.processes.rows if "sync" not in self._bypass else ():
-            self.workflows[process.id] += _refuses(process, event)
-        for step in self._capture.steps.rows:
-            left_out = step.bypassable and ("async" if step.asynchronous else "sync") in self._bypass
-            runs_here = step.message == event.message and event.concerns(step.table, step.columns)
-            self.step_runs[step.id] += runs_here and not left_out
+
+    def set_off(self, plan: Plan, snapshot: Snapshot) -> list[SetOff]:
+        """Return the logic that each event of a plan sets off and that is not left out, in the order of `events`."""
+        shape = shape_of(plan)
+        if shape not in self._shapes:
+            self._shapes[shape] = [self._of(event) for event in events(plan, snapshot)]
+        return self._shapes[shape]
+
+    def _of(self, event: LogicEvent) -> SetOff:
+        key = event.message, event.table
+        if key not in self._known:
+            logic, left_out = self._capture, self._bypass
+            self._known[key] = SetOff(
+                tuple(flow for flow in logic.flows.rows if "flows" not in left_out and _listens(flow, event)),
+                tuple(each for each in logic.processes.rows if "sync" not in left_out and _refuses(each, event)),
+                tuple(step for step in logic.steps.rows if self._runs(step, event)),
+            )
+        return self._known[key]
+
+    def _runs(self, step: StepFact, event: LogicEvent) -> bool:
+        left_out = step.bypassable and ("async" if step.asynchronous else "sync") in self._bypass
+        return not left_out and step.message == event.message and event.concerns(step.table, step.columns)
 
     # --- telling ---
+
+    @property
+    def workflows(self) -> Counter[str]:
+        """How often each real-time workflow runs, by its id."""
+        return self._counted(lambda each: [process.id for process in each.workflows])
+
+    @property
+    def step_runs(self) -> Counter[str]:
+        """How often each step runs, by its id."""
+        return self._counted(lambda each: [step.id for step in each.steps])
+
+    def _counted(self, ids: Callable[[SetOff], list[str]]) -> Counter[str]:
+        runs: Counter[str] = Counter()
+        for shape, plans in self._plans.items():
+            for each in self._shapes[shape]:
+                runs.update(dict.fromkeys(ids(each), plans))
+        return runs
 
     @property
     def unseen(self) -> list[str]:
@@ -87,9 +130,10 @@ class SideEffects:
 
     def own_steps(self) -> Iterator[tuple[StepFact, int, float]]:
         """Yield each own or vendor's step that runs, how often, and the mean seconds of its plug-in (0: not known)."""
+        runs = self.step_runs
         for step in self._capture.steps.rows:
-            if step.origin != "microsoft" and self.step_runs[step.id]:
-                yield step, self.step_runs[step.id], self._times.get(step.plug_in, 0.0) / 1000
+            if step.origin != "microsoft" and runs[step.id]:
+                yield step, runs[step.id], self._times.get(step.plug_in, 0.0) / 1000
 
     def data(self) -> dict[str, object]:
         """Return it as plain data, with a digest: other side effects have another."""
@@ -133,6 +177,11 @@ class SideEffects:
         yield from self.unseen
 
 
+def shape_of(plan: Plan) -> tuple[str, ...]:
+    """Return what two plans have in common that set off the same logic, whatever its filters say."""
+    return tuple([f"{step.table} {step.message}" for step in plan.steps])
+
+
 def _listens(flow: FlowFact, event: LogicEvent) -> bool:
     if flow.action:
         return flow.action == event.message
@@ -148,51 +197,55 @@ def _refuses(process: ProcessFact, event: LogicEvent) -> bool:
     return (event.message == "Create" and process.on_create) or (event.message == "Delete" and process.on_delete)
 
 
-def _events(step: Step, snapshot: Snapshot) -> Iterator[LogicEvent]:
-    """Yield what a step is to those who listen: its message, and what the platform does for it."""
-    if step.kind is StepKind.DELETE_QUOTE:
-        yield LogicEvent("Delete", "quote", {"quoteid": str(step.record_id)})
-        return
-    row = _row_after(step, snapshot)
-    yield LogicEvent("Update", step.table, row, STATE_COLUMNS)
-    yield LogicEvent("SetState", step.table, row)
-    if step.message not in ("Update", ""):
-        yield LogicEvent(_REGISTERED.get(step.message, step.message), step.table, row)
-    if step.activity_id is not None:
-        close = {"activityid": str(step.activity_id), f"_{step.table}id_value": str(step.record_id), "statecode": 1}
-        yield LogicEvent("Create", f"{step.table}close", close)
+def events(plan: Plan, snapshot: Snapshot) -> Iterator[LogicEvent]:
+    """Yield what the steps of a plan are to those who listen: their messages, and what the platform does for them."""
+    for step in plan.steps:
+        if step.kind is StepKind.DELETE_QUOTE:
+            deleted = {"quoteid": str(step.record_id)}
+            yield LogicEvent("Delete", "quote", deleted, deleted)
+            continue
+        before = _row_before(step, snapshot)
+        row = before | _changes(step)
+        yield LogicEvent("Update", step.table, row, before)
+        yield LogicEvent("SetState", step.table, row, before)
+        if step.message not in ("Update", ""):
+            yield LogicEvent(_REGISTERED.get(step.message, step.message), step.table, row, before)
+        if step.activity_id is not None:
+            close = {"activityid": str(step.activity_id), f"_{step.table}id_value": str(step.record_id), "statecode": 1}
+            yield LogicEvent("Create", f"{step.table}close", close, {})
 
 
-def _row_after(step: Step, snapshot: Snapshot) -> dict[str, object]:
-    """Return what is known of a row once the step is done."""
-    row: dict[str, object] = {f"{step.table}id": str(step.record_id)}
+def _row_before(step: Step, snapshot: Snapshot) -> dict[str, object]:
+    """Return what is known of a row before the step."""
     quote = next((quote for quote in snapshot.quotes if quote.id == step.record_id), None)
-    row |= _of_quote(quote, snapshot) if quote else _of_opportunity(snapshot.opportunity)
-    if step.state is not None:
-        row["statecode"] = step.state
-    if step.status is not None:
-        row["statuscode"] = step.status
-    if "actualrevenue" in step.activity:
-        row["actualvalue"] = step.activity["actualrevenue"]
-    return row
+    row = _of_quote(quote, snapshot) if quote else _of_opportunity(snapshot.opportunity)
+    return {f"{step.table}id": str(step.record_id), **row}
+
+
+def _changes(step: Step) -> dict[str, object]:
+    """Return what the step makes of a row."""
+    row: dict[str, object] = {"statecode": step.state, "statuscode": step.status}
+    row |= {"actualvalue": step.activity["actualrevenue"]} if "actualrevenue" in step.activity else {}
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _of_quote(quote: Quote, snapshot: Snapshot) -> dict[str, object]:
-    parent = str(snapshot.opportunity.id)
+    known = {"name": quote.name, "quotenumber": quote.number, "revisionnumber": quote.revision}
     return {
-        "name": quote.name,
-        "quotenumber": quote.number,
-        "revisionnumber": quote.revision,
-        "_opportunityid_value": parent,
+        "statecode": int(quote.state),
+        "_opportunityid_value": str(snapshot.opportunity.id),
+        **{name: value for name, value in known.items() if value not in (None, "")},
     }
 
 
 def _of_opportunity(opportunity: Opportunity) -> dict[str, object]:
+    """Return what was read of an opportunity; each has a name and a customer, so that none means: not read."""
+    read: dict[str, object] = {"name": opportunity.name, "_customerid_value": _text(opportunity.customer_id)}
     return {
-        "name": opportunity.name,
+        "statecode": int(opportunity.state),
         "estimatedvalue": opportunity.estimated_value,
-        "_customerid_value": _text(opportunity.customer_id),
         "_transactioncurrencyid_value": _text(opportunity.currency_id),
+        **{name: value for name, value in read.items() if value},
     }
 
 

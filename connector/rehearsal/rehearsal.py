@@ -1,8 +1,9 @@
 """A rehearsal: the rows of a plan file go through the pipeline of a real run, on a virtual clock, against a model.
 
 The model: limits as the capture told them (the emulator's refusals), seconds of work per write (the emulator's medians,
-inferred, plus the mean time of the organization's own synchronous steps), refusals by stand-ins. Nothing of it is
-known of the organization on the day; a pilot job tells work per row and web servers (`Learned`).
+inferred, and what stands for the organization's own logic), refusals by stand-ins. Nothing of it is known of the
+organization on the day. Rows that were asked (`bulk plan --ask`) tell the work per row, a pilot job besides how many
+web servers there are (`MeasuredWork`).
 """
 
 from __future__ import annotations
@@ -11,54 +12,65 @@ import math
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from uuid import UUID
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
-from connector.closing.model import OrganizationMetadata, Outcome, Plan
+from connector.closing.model import Outcome, Plan
 from connector.closing.plan import plan_close
 from connector.dataverse.pacing.governor import Governor
 from connector.emulator.limits.protection import Limits, Protection
+from connector.emulator.stand_ins import StandIn
 from connector.errors import InputError
-from connector.ledger.jobs import ItemStatus, Row
+from connector.ledger.jobs import Row
 from connector.ledger.store import open_ledger
 from connector.organization.capture_model import Capture
-from connector.rehearsal.rehearsal_model import CostModel, RehearsalOrganization, RowShape, metadata_of, snapshot_of
+from connector.organization.side_effects import SideEffects
+from connector.rehearsal.logic_model import LogicModel, PlayedRefusal
+from connector.rehearsal.rehearsal_model import (
+    CostModel,
+    RehearsalOrganization,
+    RehearsalWorld,
+    RowShape,
+    metadata_of,
+    snapshot_of,
+)
 from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
 JOB = "rehearsal"
 SPREAD = 0.35
 """Spread of the work of a row (log-normal), as the emulator's model has it."""
-MOST_PLAYED = 20_000
-"""Rows that are played; more go on at the steady rate of the last half."""
-CASES: Mapping[str, float] = {"fast": 0.5, "likely": 1.0, "slow": 2.0}
-"""How many times the model's work per row is taken: the range, as nobody has measured it."""
-CURVE = 40
+MOST_PLAYED = {"likely": 1_000_000, "fast": 20_000, "slow": 20_000}
+"""Rows that are played of each case; more go on at the steady rate of the second half."""
+UNKNOWN_WORK = {"likely": 1.0, "fast": 0.5, "slow": 2.0}
+"""How many times the model's work per row each case takes, as nobody has measured it."""
+CURVE = 60
 """Points of the curve."""
-NOT_KNOWN = (
-    "How fast the organization works on the day: work per write is inferred, not measured.",
-    "How many web servers it has: each has limits of its own.",
-    "What plug-ins and workflows decide: which rows they would refuse, and how long they take for these rows.",
-    "What other programs use of the same user's limits.",
-)
-"""What a rehearsal does not know, told first."""
+PAUSE = 5.0
+"""Seconds of the virtual clock between the moments at which results are recorded, at most."""
+SHOWN = 1000
+"""Refused rows that are listed."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there, so that no disk is waited for
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
-    """What a pilot job showed: seconds of work per row, and web servers."""
+class MeasuredWork:
+    """What was measured: seconds of work per row, give or take a share of it, and web servers, None where not told."""
 
     seconds_per_row: float
-    servers: int
+    servers: int | None = None
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What one case comes to; `curve` has (seconds, rows done), `binding` what held it for most of the time."""
+    """What one case comes to; `curve` has (seconds, rows done), `binding` what held it for most of the time.
+
+    `rate` is rows per second in the second half, `refused` how many rows stand-ins refuse.
+    """
 
     name: str
     seconds_per_row: float
@@ -66,7 +78,9 @@ class CaseResult:
     seconds: float
     requests: int
     throttled: int
+    refused: int
     binding: str
+    rate: float
     curve: tuple[tuple[float, int], ...]
 
     def data(self) -> dict[str, object]:
@@ -78,9 +92,35 @@ class CaseResult:
             "seconds": round(self.seconds),
             "requests": self.requests,
             "throttled": self.throttled,
+            "refused": self.refused,
             "binding": self.binding,
+            "rate": round(self.rate, 3),
             "curve": [[round(at), rows] for at, rows in self.curve],
         }
+
+
+@dataclass(slots=True)
+class RehearsalResult:
+    """The cases, and of the likely one: refusals by cause, the first rows of them, what is set off.
+
+    `untold` is how often a stand-in's filter asks for what the plan does not know.
+    """
+
+    cases: list[CaseResult]
+    causes: Counter[PlayedRefusal]
+    rows: list[tuple[int, str, PlayedRefusal]]
+    untold: int
+    effects: SideEffects
+
+    @property
+    def likely(self) -> CaseResult:
+        """The likely case."""
+        return next(case for case in self.cases if case.name == "likely")
+
+    def refusals(self) -> Iterator[dict[str, object]]:
+        """Yield each refused row as plain data, as many as are listed."""
+        for number, key, refusal in self.rows:
+            yield {"row": number, "opportunity_id": key, "by": refusal.by, "reason": refusal.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,62 +133,117 @@ class _Client:
     user: str
 
 
-def rehearse(
-    rows: Sequence[RowShape],
-    capture: Capture,
-    *,
-    users: int = 1,
-    bypass: tuple[str, ...] = (),
-    learned: Learned | None = None,
-    seed: int = 1,
-) -> list[CaseResult]:
-    """Return what the job comes to: three cases, or with what a pilot showed the likely one alone.
+class _Gate(VirtualGate):
+    """A gate that foretells nothing: nobody reads the forecasts of a rehearsal, and they take a third of its time."""
 
-    Raises InputError for a plan without rows to close, or with a status reason that the capture does not have.
-    """
-    if not rows:
-        raise InputError("The plan has no row that would be closed: there is nothing to rehearse.")
-    cases = CASES if learned is None else {"likely": 1.0}
-    return [_played(name, scale, rows, capture, users, bypass, learned, seed) for name, scale in cases.items()]
+    def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
+        """Return that it is not known."""
+        del requests, seconds, fastest
+        return math.inf
 
 
-def _played(
-    name: str,
-    scale: float,
-    rows: Sequence[RowShape],
-    capture: Capture,
-    users: int,
-    bypass: tuple[str, ...],
-    learned: Learned | None,
-    seed: int,
-) -> CaseResult:
-    random.seed(seed)  # of the pauses of rows in doubt
-    played = rows[:: max(1, math.ceil(len(rows) / MOST_PLAYED))][:MOST_PLAYED]
-    shapes = {row.intent.opportunity_id: row for row in played}
-    time, closed = VirtualTime(), dict[UUID, Plan]()
-    servers = learned.servers if learned else 1
-    protection = Protection(replace(_limits(capture), servers=servers), seed=seed)
-    model = CostModel(capture, bypass, scale, learned.seconds_per_row if learned else None)
-    chance = random.Random(seed)
-    metadata = metadata_of(capture)
-    clients, lanes = [], {}
-    for number in range(1, users + 1):
-        organization = RehearsalOrganization(shapes, closed, metadata)
-        governor = Governor(time.monotonic(), chance=random.Random(f"{seed}:user {number}"))
-        lane = lanes[id(organization)] = VirtualLane(f"user {number}", time, protection, governor)
-        clients.append(_Client(organization, VirtualGate(time, lane.governor), lane.user, lane.user))
+@dataclass(slots=True)
+class Rehearsal:
+    """How a plan is rehearsed against a capture: by so many users, with these stand-ins and this knowledge of work."""
 
-    def seconds_of(plan: Plan) -> float:
-        usual = model.median(plan, clients[0].organization.snapshot(plan.opportunity_id))
-        return usual * math.exp(chance.gauss(0.0, SPREAD)) / (math.exp(SPREAD**2 / 2) if learned else 1.0)
+    capture: Capture
+    users: int = 1
+    bypass: tuple[str, ...] = ()
+    measured: MeasuredWork | None = None
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    seed: int = 1
 
-    curve, binding = _run(clients, VirtualNetwork(lanes, seconds_of), time, played)
-    whole = _extended(curve, len(played), len(rows))
-    share = len(rows) / len(played)
-    sent = round(sum(lane.requests for lane in lanes.values()) * share)
-    throttled = round(sum(lane.refused for lane in lanes.values()) * share)
-    mean = _usual_seconds(model, played, metadata)
-    return CaseResult(name, mean, servers, whole[-1][0], sent, throttled, binding, tuple(whole))
+    def play(self, rows: Sequence[RowShape]) -> RehearsalResult:
+        """Return what the job comes to: three cases, or the likely one alone where its work is known.
+
+        Raises InputError for a plan without rows to close, or with a status reason that the capture does not have.
+        """
+        if not rows:
+            raise InputError("The plan has no row that would be closed: there is nothing to rehearse.")
+        if self.measured is None:
+            scales = UNKNOWN_WORK
+        else:
+            error = self.measured.error
+            scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
+        effects = SideEffects(self.capture, self.bypass)
+        played = {name: self._play(name, scale, rows, effects) for name, scale in scales.items()}
+        world = played["likely"][1]
+        cases = [played[name][0] for name in ("fast", "likely", "slow") if name in played]
+        listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
+        return RehearsalResult(cases, Counter(world.refused.values()), sorted(listed), world.logic.untold, effects)
+
+    def _play(
+        self, name: str, scale: float, rows: Sequence[RowShape], effects: SideEffects
+    ) -> tuple[CaseResult, RehearsalWorld]:
+        random.seed(self.seed)  # of the pauses of rows in doubt
+        most = MOST_PLAYED[name]
+        played = rows[:: max(1, math.ceil(len(rows) / most))]
+        logic = LogicModel(SideEffects(self.capture, self.bypass), self.stand_ins, self.seed)
+        world = RehearsalWorld(
+            {row.intent.opportunity_id: row for row in played},
+            metadata_of(self.capture),
+            logic,
+            effects if name == "likely" else None,
+        )
+        model = self._model(logic, scale, world, played)
+        time, limits = VirtualTime(), self.limits()
+        lanes, network = self._network(world, model, time, limits)
+        clients = [
+            _Client(organization, _Gate(time, lane.governor), lane.user, lane.user) for organization, lane in lanes
+        ]
+        curve, binding = _run(clients, network, time, played)
+        whole, rate = _extended(curve, len(rows)), _steady_rate(curve)
+        share = len(rows) / len(played)
+        of_lanes = [lane for _, lane in lanes]
+        return CaseResult(
+            name=name,
+            seconds_per_row=_usual_seconds(model, world, played) * math.exp(SPREAD**2 / 2),
+            servers=limits.servers,
+            seconds=whole[-1][0],
+            requests=round(sum(lane.requests for lane in of_lanes) * share),
+            throttled=round(sum(lane.refused for lane in of_lanes) * share),
+            refused=round(len(world.refused) * share),
+            binding=binding,
+            rate=rate,
+            curve=tuple(whole),
+        ), world
+
+    def _model(self, logic: LogicModel, scale: float, world: RehearsalWorld, rows: Sequence[RowShape]) -> CostModel:
+        """Return the work of rows: the model's, or so many times that as the mean row was measured to take."""
+        model = CostModel(logic, scale)
+        if self.measured is None:
+            return model
+        mean = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
+        return CostModel(logic, scale * self.measured.seconds_per_row / mean)
+
+    def _network(
+        self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits
+    ) -> tuple[list[tuple[RehearsalOrganization, VirtualLane]], VirtualNetwork]:
+        """Return the way of each user to the model, and what carries their requests."""
+        protection = Protection(limits, seed=self.seed)
+        chance = random.Random(self.seed)
+        lanes = []
+        for user in (f"user {number}" for number in range(1, self.users + 1)):
+            governor = Governor(time.monotonic(), chance=random.Random(f"{self.seed}:{user}"))
+            lanes.append((RehearsalOrganization(world), VirtualLane(user, time, protection, governor)))
+
+        def seconds_of(plan: Plan) -> float:
+            return model.median(plan, world.rows[plan.opportunity_id]) * math.exp(chance.gauss(0.0, SPREAD))
+
+        return lanes, VirtualNetwork({id(organization): lane for organization, lane in lanes}, seconds_of)
+
+    def limits(self) -> Limits:
+        """Return limits as the organization told them: the answer that told most had spent one request."""
+        values = {row.name: row.value for row in self.capture.limits.rows}
+        usual = Limits()
+        measured = self.measured.servers if self.measured else None
+        return replace(
+            usual,
+            requests=int(values.get("requests", usual.requests - 1)) + 1,
+            execution_seconds=float(math.ceil(values.get("seconds", usual.execution_seconds))),
+            dop_hint=int(values.get("parallelism", usual.dop_hint)),
+            servers=measured or int(values.get("servers", usual.servers)),
+        )
 
 
 def _run(
@@ -158,29 +253,32 @@ def _run(
     curve, bindings = [(0.0, 0)], Counter[str]()
 
     def watch(snapshot: ProgressSnapshot) -> None:
-        done = snapshot.counts.of(ItemStatus.CLOSED)
+        done = snapshot.counts.total - snapshot.counts.open
         bindings[str(snapshot.binding)] += 1
         if done > curve[-1][1]:
             curve.append((time.monotonic(), done))
 
     with (
-        tempfile.TemporaryDirectory(prefix="rehearsal-") as folder,
+        tempfile.TemporaryDirectory(prefix="rehearsal-", dir=MEMORY if MEMORY.is_dir() else None) as folder,
         open_ledger(str(Path(folder) / "jobs.db"), time) as ledger,
     ):
         ledger.create(JOB, (Row(number, row.intent) for number, row in enumerate(rows, 1)))
-        run = Run(ledger, ledger.job(JOB), clients, time, watch, threads=network, wake=VirtualWake(time))
+        run = Run(
+            ledger, ledger.job(JOB), clients, time, watch, most_alike=math.inf, threads=network,
+            wake=VirtualWake(time, PAUSE),
+        )  # fmt: skip
         result = run.work("the rehearsal")
-        curve.append((time.monotonic(), result.counts.of(ItemStatus.CLOSED)))
+        curve.append((time.monotonic(), result.counts.total - result.counts.open))
     return curve, bindings.most_common(1)[0][0] if bindings else ""
 
 
-def _extended(curve: Sequence[tuple[float, int]], played: int, rows: int) -> list[tuple[float, int]]:
+def _extended(curve: Sequence[tuple[float, int]], rows: int) -> list[tuple[float, int]]:
     """Return the curve of all rows: after those that were played it goes on at the rate of their second half."""
     thinned = list(curve[:: max(1, len(curve) // CURVE)])
     if thinned[-1] != curve[-1]:
         thinned.append(curve[-1])
-    if rows > played:
-        thinned.append((curve[-1][0] + (rows - played) / _steady_rate(curve), rows))
+    if (left := rows - curve[-1][1]) > 0:
+        thinned.append((curve[-1][0] + left / _steady_rate(curve), rows))
     return thinned
 
 
@@ -191,33 +289,26 @@ def _steady_rate(curve: Sequence[tuple[float, int]]) -> float:
     """
     end, moments = curve[-1][0], 200
     times = [end / 2 + end / 2 * number / (moments - 1) for number in range(moments)]
-    done = [next(rows for at, rows in reversed(curve) if at <= moment) for moment in times]
+    steps = iter([*curve, (math.inf, 0)])
+    done, (at, rows) = list[int](), next(steps)
+    latest = 0
+    for moment in times:
+        while at <= moment:
+            latest = rows
+            at, rows = next(steps)
+        done.append(latest)
     middle, mean = sum(times) / moments, sum(done) / moments
     slope = sum((at - middle) * (rows - mean) for at, rows in zip(times, done, strict=True))
     return max(slope / sum((at - middle) ** 2 for at in times), curve[-1][1] / (2 * end))
 
 
-def _usual_seconds(model: CostModel, rows: Sequence[RowShape], metadata: OrganizationMetadata) -> float:
+def _usual_seconds(model: CostModel, world: RehearsalWorld, rows: Sequence[RowShape]) -> float:
     """Return the usual seconds of work of a row, over rows of all shapes."""
-    total = 0.0
+    shapes = Counter((row.intent.outcome, row.drafts, row.actives) for row in rows)
     known: dict[tuple[Outcome, int, int], float] = {}
     for row in rows:
         shape = row.intent.outcome, row.drafts, row.actives
         if shape not in known:
-            snapshot = snapshot_of(row)
-            plan = plan_close(snapshot, row.intent, metadata)
-            known[shape] = model.median(plan, snapshot) if isinstance(plan, Plan) else 0.0
-        total += known[shape]
-    return total / len(rows)
-
-
-def _limits(capture: Capture) -> Limits:
-    """Return limits as the organization told them: the answer that told most had spent one request."""
-    values = {row.name: row.value for row in capture.limits.rows}
-    usual = Limits()
-    return replace(
-        usual,
-        requests=int(values.get("requests", usual.requests - 1)) + 1,
-        execution_seconds=float(math.ceil(values.get("seconds", usual.execution_seconds))),
-        dop_hint=int(values.get("parallelism", usual.dop_hint)),
-    )
+            plan = plan_close(snapshot_of(row), row.intent, world.metadata)
+            known[shape] = model.median(plan, row) if isinstance(plan, Plan) else 0.0
+    return sum(known[shape] * count for shape, count in shapes.items()) / len(rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from connector.closing.model import (
     Intent,
@@ -26,20 +28,27 @@ from connector.closing.model import (
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.closing.request import parse_request
 from connector.emulator.limits.calls import MEDIANS
-from connector.errors import InputError
+from connector.errors import InputError, Origin, Rejected
 from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
+from connector.rehearsal.logic_model import LogicModel, PlayedRefusal
 
-_IDS = UUID("3a5d0f5e-7f0a-5d0c-8c55-6f2f0c1f3a90")
+OTHER_SECONDS = 0.1
+"""Seconds of a write whose median the emulator's model does not have."""
+Ends = tuple[tuple[int, int], ...]
+"""State and status reason of an opportunity that is closed, and of each of its quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """What the model knows of a planned row: its close, and how many draft and active quotes go with it."""
+    """What the model knows of a planned row: its close, its draft and active quotes, its value and currency."""
 
     intent: Intent
     drafts: int
     actives: int
+    number: int = 0
+    value: Decimal | None = None
+    currency: UUID | None = None
 
 
 def planned_shapes(path: Path) -> Iterator[RowShape]:
@@ -51,9 +60,17 @@ def planned_shapes(path: Path) -> Iterator[RowShape]:
                 if data.get("status") != "planned":
                     continue
                 kinds = Counter(str(step).partition(" ")[0] for step in data["steps"])
-                drafts = kinds[StepKind.ACTIVATE_QUOTE]
-                yield RowShape(parse_request(data["request"]), drafts, max(0, kinds[StepKind.CLOSE_QUOTE] - drafts))
-            except (ValueError, KeyError, AttributeError) as error:
+                drafts, record = kinds[StepKind.ACTIVATE_QUOTE], data.get("record", {})
+                value, currency = record.get("value"), record.get("currency")
+                yield RowShape(
+                    parse_request(data["request"]),
+                    drafts,
+                    max(0, kinds[StepKind.CLOSE_QUOTE] - drafts),
+                    int(data["row"]),
+                    None if value is None else Decimal(value),
+                    None if currency is None else UUID(currency),
+                )
+            except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
                 raise InputError(f"{path}, line {number}: this is no line of a plan.", remedy="Plan again.") from error
 
 
@@ -72,72 +89,96 @@ def plan_summary(path: Path) -> Mapping[str, object]:
 
 
 class CostModel:
-    """Seconds of work of a plan: medians of its writes, and the mean time of the own steps that run with it."""
+    """Seconds of work of a plan: medians of its writes, and what stands for the own steps that run with it."""
 
-    def __init__(self, capture: Capture, bypass: tuple[str, ...], scale: float, seconds_per_row: float | None) -> None:
-        self._capture = capture
-        self._bypass = bypass
+    def __init__(self, logic: LogicModel, scale: float) -> None:
+        self._logic = logic
         self._scale = scale
-        self._fixed = seconds_per_row
         self._known: dict[tuple[str, ...], float] = {}
 
-    def median(self, plan: Plan, snapshot: Snapshot) -> float:
+    def median(self, plan: Plan, row: RowShape) -> float:
         """Return the seconds that such a plan usually takes."""
-        if self._fixed is not None:
-            return self._fixed
-        shape = tuple(step.message for step in plan.steps)
+        shape = tuple([step.message for step in plan.steps])
         if shape not in self._known:
-            effects = SideEffects(self._capture, self._bypass)
-            effects.add(plan, snapshot)
-            own = sum(runs * mean for step, runs, mean in effects.own_steps() if not step.asynchronous)
-            self._known[shape] = self._scale * (sum(MEDIANS.get(message, 0.1) for message in shape) + own)
-        return self._known[shape]
+            own = self._logic.delay(plan, snapshot_of(row))
+            self._known[shape] = sum(MEDIANS.get(message, OTHER_SECONDS) for message in shape) + own
+        return self._scale * self._known[shape]
+
+
+@dataclass(slots=True)
+class RehearsalWorld:
+    """What all users of a rehearsal share: the rows, how they ended, which were refused, what was set off."""
+
+    rows: Mapping[UUID, RowShape]
+    metadata: OrganizationMetadata
+    logic: LogicModel
+    effects: SideEffects | None
+    closed: dict[UUID, Ends] = field(default_factory=dict)
+    refused: dict[UUID, PlayedRefusal] = field(default_factory=dict)
+
+    def close(self, plan: Plan) -> tuple[StepResult, ...]:
+        """Close an opportunity, unless a stand-in refuses."""
+        row = self.rows[plan.opportunity_id]
+        before = snapshot_of(row, self.closed.get(plan.opportunity_id))
+        refusal = self.logic.refusal(plan, before)
+        if refusal is not None:
+            self.refused[plan.opportunity_id] = refusal
+            return _failed(plan, refusal)
+        after = {step.record_id: (int(step.state or 0), step.status or 0) for step in plan.steps}
+        records: list[Opportunity | Quote] = [before.opportunity, *before.quotes]
+        self.closed[plan.opportunity_id] = tuple([after.get(each.id, (each.state, each.status)) for each in records])
+        if self.effects is not None:
+            self.effects.add(plan, before)
+        return tuple([StepResult(step, StepStatus.DONE) for step in plan.steps])
+
+
+def _failed(plan: Plan, refusal: PlayedRefusal) -> tuple[StepResult, ...]:
+    """Return the results of a change set that logic refused: nothing of it was done."""
+    message = f"A rule of this organization stopped it: {refusal.reason}"
+    status, code = HTTPStatus.BAD_REQUEST, "0x80040265"
+    error = Rejected(message, status=status, code=code, detail=refusal.reason, origin=Origin(plug_in=refusal.by))
+    first = StepResult(plan.steps[0], StepStatus.FAILED, error)
+    return first, *[StepResult(step, StepStatus.NOT_RUN) for step in plan.steps[1:]]
 
 
 class RehearsalOrganization:
-    """Opportunities as a plan file has them, closed in memory; one for each user, with the same rows."""
+    """Opportunities as a plan file has them, closed in memory: one user's view of the world."""
 
-    def __init__(self, rows: Mapping[UUID, RowShape], closed: dict[UUID, Plan], metadata: OrganizationMetadata) -> None:
-        self._rows = rows
-        self._closed = closed
-        self._metadata = metadata
+    def __init__(self, world: RehearsalWorld) -> None:
+        self._world = world
 
     def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         """Return the reasons of the capture."""
         del needs
-        return self._metadata
+        return self._world.metadata
 
     def observe(
         self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
     ) -> Mapping[UUID, Snapshot]:
         """Return what stands."""
         del activities, orders
-        return {key: self.snapshot(key) for key in ids}
+        rows, closed = self._world.rows, self._world.closed
+        return {key: snapshot_of(rows[key], closed.get(key)) for key in ids}
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
         """Close the opportunities of the plans."""
-        self._closed.update({plan.opportunity_id: plan for plan in plans})
-        return [tuple([StepResult(step, StepStatus.DONE) for step in plan.steps]) for plan in plans]
-
-    def snapshot(self, key: UUID) -> Snapshot:
-        """Return an opportunity with its quotes as it stands."""
-        return snapshot_of(self._rows[key], self._closed.get(key))
+        return [self._world.close(plan) for plan in plans]
 
 
-def snapshot_of(row: RowShape, done: Plan | None = None) -> Snapshot:
-    """Return the opportunity of a row with its quotes: open, or as a plan that was carried out left them."""
-    key, ends = row.intent.opportunity_id, {step.record_id: step for step in done.steps} if done else {}
-    version = f'W/"{len(ends)}"'
-    quotes = []
-    for number, state in enumerate([QuoteState.DRAFT] * row.drafts + [QuoteState.ACTIVE] * row.actives):
-        quote_id = uuid5(_IDS, f"{key}{number}")
-        step = ends.get(quote_id)
-        after = (QuoteState(step.state or 0), step.status or 0) if step else (state, 0)
-        quotes.append(Quote(quote_id, "", f"Q{number}", *after, version))
-    close = ends.get(key)
-    opened = OpportunityState.OPEN if close is None else OpportunityState(close.state or 0)
-    status = 0 if close is None else close.status or 0
-    return Snapshot(Opportunity(key, "", opened, status, version), tuple(quotes))
+def snapshot_of(row: RowShape, ends: Ends | None = None) -> Snapshot:
+    """Return the opportunity of a row with its quotes: open, or as a close left them."""
+    key = row.intent.opportunity_id
+    version = f'W/"{0 if ends is None else 1}"'
+    states = [(int(QuoteState.DRAFT), 0)] * row.drafts + [(int(QuoteState.ACTIVE), 0)] * row.actives
+    (state, status), *of_quotes = ends or ((int(OpportunityState.OPEN), 0), *states)
+    quotes = [
+        Quote(UUID(int=(key.int + number) % 2**128), "", "", QuoteState(of_quote), reason, version)
+        for number, (of_quote, reason) in enumerate(of_quotes, 1)
+    ]
+    opportunity = Opportunity(
+        key, "", OpportunityState(state), status, version, estimated_value=row.value, currency_id=row.currency
+    )
+    return Snapshot(opportunity, tuple(quotes))
 
 
 def metadata_of(capture: Capture) -> OrganizationMetadata:

@@ -45,14 +45,15 @@ class VirtualTime:
 
 
 class VirtualWake(threading.Event):
-    """An event whose waiting lets virtual time pass."""
+    """An event whose waiting lets virtual time pass: `least` seconds, where nothing sets it meanwhile."""
 
-    def __init__(self, time: VirtualTime) -> None:
+    def __init__(self, time: VirtualTime, least: float = 0.0) -> None:
         super().__init__()
         self._time = time
+        self._least = least
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it, `timeout` seconds at most."""
+        """Wait for it, `timeout` seconds at most if no more are the least."""
         assert timeout is not None
-        self._time.pass_until(self._time.monotonic() + timeout, self)
+        self._time.pass_until(self._time.monotonic() + max(timeout, self._least), self)
         return self.is_set()

@@ -76,6 +76,8 @@ def test_a_plan_asks_for_some_of_its_rows(tmp_path: Path, capsys: pytest.Capture
     said = desk.run(*plan)
     assert (said.code, "Agree with --yes" in said.err) == (2, True)
     said = desk.run(*plan, "--yes", "--json")
-    assert [answer["refused"] for answer in said.data["asked"]] == [False] * 3
+    assert [answer["refused"] for answer in said.data["answers"]] == [False] * 3
+    assert (said.data["asked"]["rows"], said.data["asked"]["refused"]) == (3, 0)
+    assert said.data["asked"]["error"] > 0
     assert "Of 3 rows that were asked 0 would be refused" in desk.run(*plan, "--yes").out
     assert desk.rows() == before

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,10 +18,14 @@ from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.seeding.twin import Twin
+from connector.emulator.stand_ins import StandIn, all_stand_ins
 from connector.errors import InputError
+from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.rehearsal import rehearsal
-from connector.rehearsal.rehearsal import CASES, Learned, rehearse
+from connector.rehearsal.logic_model import PlayedRefusal
+from connector.rehearsal.rehearsal import CaseResult, MeasuredWork, Rehearsal, RehearsalResult
 from connector.rehearsal.rehearsal_model import RowShape, plan_summary, planned_shapes
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
@@ -34,8 +43,12 @@ def rows(count: int, outcome: Outcome = Outcome.LOST) -> list[RowShape]:
     return [RowShape(Intent(UUID(int=10**30 + number), outcome), number % 2, 1) for number in range(count)]
 
 
+def rehearse(count: int, capture: Capture, **how: Any) -> list[CaseResult]:
+    return Rehearsal(capture, **how).play(rows(count)).cases
+
+
 def test_the_whole_job_is_done_and_takes_as_long_as_the_limits_demand(capture: Capture) -> None:
-    (case,) = rehearse(rows(260), capture, learned=Learned(10.0, 1))
+    (case,) = rehearse(260, capture, measured=MeasuredWork(10.0, 1))
     assert case.curve[-1][1] == 260
     least = (260 * 10.0 - 1200) / 1200 * 300  # 1,200 seconds of execution at once, then as many each five minutes
     assert least * 0.9 <= case.seconds <= least + 360  # the last five minutes are begun and not filled
@@ -45,7 +58,7 @@ def test_the_whole_job_is_done_and_takes_as_long_as_the_limits_demand(capture: C
 
 def test_more_users_and_more_servers_take_less(capture: Capture) -> None:
     alone, together, wide = (
-        rehearse(rows(180), capture, users=users, learned=Learned(10.0, servers))[0].seconds
+        rehearse(180, capture, users=users, measured=MeasuredWork(10.0, servers))[0].seconds
         for users, servers in ((1, 1), (2, 1), (1, 3))
     )
     assert together < alone
@@ -54,46 +67,76 @@ def test_more_users_and_more_servers_take_less(capture: Capture) -> None:
 
 def test_what_a_pilot_showed_makes_the_rehearsal_right(capture: Capture) -> None:
     job = play_virtually(Cell(190, 1, seconds=10.0), seed=3)
-    (case,) = rehearse(rows(190), capture, learned=Learned(10.0, 1))
+    (case,) = rehearse(190, capture, measured=MeasuredWork(10.0, 1))
     assert case.seconds == pytest.approx(job.took, rel=0.05)
 
 
 def test_without_a_pilot_it_tells_a_range(capture: Capture) -> None:
-    cases = rehearse(rows(100), capture)
-    assert [case.name for case in cases] == list(CASES)
+    cases = rehearse(100, capture)
+    assert [case.name for case in cases] == ["fast", "likely", "slow"]
     assert cases[0].seconds < cases[1].seconds < cases[2].seconds
-    assert cases[1].seconds_per_row == pytest.approx(0.5 * (0.35 + 0.40) + 0.5 * (2 * 0.35 + 0.15 + 0.40), rel=0.01)
+    usual = 0.5 * (0.35 + 0.40) + 0.5 * (2 * 0.35 + 0.15 + 0.40)
+    assert cases[1].seconds_per_row == pytest.approx(usual * math.exp(0.35**2 / 2), rel=0.01)
 
 
 def test_own_steps_take_their_mean_time_unless_they_are_left_out(capture: Capture) -> None:
     steps = [row.model_copy(update={"message": "Lose", "stage": 40}) for row in capture.steps.rows]
     times = [TimeFact(plug_in=steps[0].plug_in, average_ms=1500.0, executions=1, failure_percent=0)]
     slow = capture.model_copy(update={"steps": sorted_section(steps), "times": sorted_section(times)})
-    usual = rehearse(rows(50), capture)[1].seconds_per_row
-    assert rehearse(rows(50), slow)[1].seconds_per_row == pytest.approx(usual + 1.5, rel=0.01)
-    assert rehearse(rows(50), slow, bypass=("sync",))[1].seconds_per_row == pytest.approx(usual, rel=0.01)
+    does = all_stand_ins(Twin(json.loads(capture_text(slow))), {})
+    usual = rehearse(50, capture)[1].seconds_per_row
+    more = 1.5 * math.exp(0.35**2 / 2)
+    assert rehearse(50, slow, stand_ins=does)[1].seconds_per_row == pytest.approx(usual + more, rel=0.01)
+    bypassing = rehearse(50, slow, stand_ins=does, bypass=("sync",))
+    assert bypassing[1].seconds_per_row == pytest.approx(usual, rel=0.01)
+
+
+def test_stand_ins_refuse_rows_by_where_they_end_and_by_chance(capture: Capture) -> None:
+    step = capture.steps.rows[0].model_copy(update={"message": "Lose", "stage": 40})
+    logical = capture.model_copy(update={"steps": sorted_section([step])})
+    plan = [replace(row, number=number, value=Decimal(number)) for number, row in enumerate(rows(60), 1)]
+
+    def played(does: str, bypass: tuple[str, ...] = ()) -> RehearsalResult:
+        stand_ins = {step.id: StandIn.of(step.name, does)}
+        return Rehearsal(logical, bypass=bypass, measured=MeasuredWork(1.0), stand_ins=stand_ins).play(plan)
+
+    small = played("refuse where statecode eq 2 and estimatedvalue le 7 with Too small.")
+    assert [(number, refusal.reason) for number, _, refusal in small.rows] == [(n, "Too small.") for n in range(1, 8)]
+    assert (small.likely.refused, small.likely.curve[-1][1], small.untold) == (7, 60, 0)
+    assert dict(small.causes) == {PlayedRefusal("Pricing", "Too small."): 7}
+    assert small.effects.flow_runs_maybe.total() == 60 - 7  # a row that is refused sets nothing off
+    assert played("refuse where estimatedvalue le 7 with No.", ("sync",)).likely.refused == 0
+    assert played("refuse where ye_sessionhours gt 3 with No.").untold > 0
+    assert played("refuse 100 %").likely.refused == 60
+    assert 5 < played("refuse 30 %").likely.refused < 35
+
+
+def test_rows_that_were_asked_tell_a_range_around_their_mean(capture: Capture) -> None:
+    cases = rehearse(120, capture, measured=MeasuredWork(12.0, error=0.2))
+    assert [round(case.seconds_per_row / 12, 2) for case in cases] == [0.8, 1.0, 1.2]
+    assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
 
 
 def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = rehearse(rows(450), capture, learned=Learned(20.0, 1))[0]
-    monkeypatch.setattr(rehearsal, "MOST_PLAYED", 225)
-    part = rehearse(rows(450), capture, learned=Learned(20.0, 1))[0]
+    whole = rehearse(450, capture, measured=MeasuredWork(20.0, 1))[0]
+    monkeypatch.setitem(rehearsal.MOST_PLAYED, "likely", 225)
+    part = rehearse(450, capture, measured=MeasuredWork(20.0, 1))[0]
     assert part.seconds == pytest.approx(whole.seconds, rel=0.2)
     assert part.curve[-1][1] == whole.curve[-1][1] == 450
 
 
 def test_a_plan_with_nothing_to_close_and_a_capture_without_reasons_are_refused(capture: Capture) -> None:
     with pytest.raises(InputError, match="nothing to rehearse"):
-        rehearse([], capture)
+        Rehearsal(capture).play([])
     blind = capture.model_copy(
         update={
             "reasons": capture.reasons.model_copy(update={"rows": (), "read": Coverage.REFUSED, "why": "Not allowed."})
         }
     )
     with pytest.raises(InputError, match="no status reasons of opportunity: Not allowed"):
-        rehearse(rows(1), blind)
+        rehearse(1, blind)
 
 
 def test_a_plan_that_breaks_off_is_refused(tmp_path: Path) -> None:
@@ -131,7 +174,24 @@ def test_a_plan_is_rehearsed_and_what_is_not_known_comes_first(desk: Desk) -> No
     data = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json", "--users", "2", "--json").data
     assert (data["rehearsed"], data["rows"], data["users"]) == ("against a model", planned, 2)
     assert all(case["curve"][-1][1] == planned for case in data["cases"])
+    times = {(each["users"], each["servers"]): each["seconds"] for each in data["with"]}
+    assert times[1, 1] > times[8, 8] > 0
+    assert times[2, 1] == data["cases"][1]["seconds"]
+    assert data["entitlement"]["requests"] > data["summary"]["steps"]
     assert desk.rows() == before
+
+
+def test_a_page_is_one_file_that_says_first_what_is_not_known(desk: Desk) -> None:
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    asking = ("bulk", "plan", "--where", "statecode eq 0", "--lost", "--out", "all.plan.jsonl", "--ask", "4", "--yes")
+    assert desk.run(*asking).code == 0
+    said = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json", "--out", "all.html", "--json")
+    assert (said.code, said.data["work"]) == (0, "asked")
+    page = Path("all.html").read_text(encoding="utf-8")
+    assert page.count("<html") == page.count("<svg") == 1
+    assert page.count('<path d="M0.0 240.0') == len(said.data["cases"])
+    assert page.index("What it does not know") < page.index("under load") < page.index("Rows done over time")
+    assert not re.findall(r"<script|src=|href=|@import|url\(", page)
 
 
 def test_a_pilot_teaches_work_per_row(desk: Desk) -> None:

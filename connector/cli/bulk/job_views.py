@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 from uuid import UUID
@@ -246,9 +247,9 @@ def show_job_plan(
         for _ in rows():  # every problem is told before anything is written
             pass
         effects = side_effects(settings, connection, capture_file)
-        counter = PlanCounter(effects, sample := RowSample(ask))
+        asking = partial(ask_rows, connection=connection, settings=settings, agreed=yes)
+        counter = PlanCounter(effects, RowSample(ask), asking)
         summary = write_plan(path, _head(source, connection, settings), rows(), connection.organization, counter)
-        answers = ask_rows(sample, connection, settings, agreed=yes)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:
             write_plan_review(review, path, read_names(settings, connection))
@@ -256,13 +257,13 @@ def show_job_plan(
         if as_json:
             basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             basis |= {"review": str(review)} if review else {}
-            basis |= {"asked": [answer.data() for answer in answers]} if ask else {}
+            basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
             say(f"The plan relies on this. {basis_text(kept)}.")
             if review is not None:
                 say(f"For whoever approves it: {review}.")
-            show_asked(effects, answers)
+            show_asked(effects, counter.answers)
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 

@@ -9,27 +9,32 @@ import click
 
 from connector.bulk.planning import read_head
 from connector.bulk.status import status_data
-from connector.bulk.words import duration
+from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.run_options import bypass_options, read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say, show
-from connector.emulator.seeding.twin import read_twin
+from connector.emulator.seeding.twin import TwinRefused, read_twin
+from connector.emulator.stand_ins import StandIn, all_stand_ins, read_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
-from connector.rehearsal.rehearsal import NOT_KNOWN, Learned
-from connector.rehearsal.rehearsal import rehearse as rehearsed
+from connector.rehearsal.rehearsal import MeasuredWork, Rehearsal
 from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
+from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
 from connector.settings.settings import Settings
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+LISTED = 10
+"""Refused rows that are listed at a terminal."""
+LEAST_ERROR, MOST_ERROR = 0.1, 0.9
+"""By which share the mean time of rows that were asked is off, at least (under load, however many they were) and most."""
 
 
 @click.command(
     epilog=examples(
         "bulk rehearse june.plan.jsonl --like contoso.json",
-        "bulk rehearse june.plan.jsonl --like contoso.json --users 3 --learn pilot",
+        "bulk rehearse june.plan.jsonl --like contoso.json --users 3 --learn pilot --out june.html",
     )
 )
 @click.argument("plan", type=_FILE)
@@ -38,54 +43,116 @@ _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
     "--users", type=click.IntRange(1, 50), default=1, show_default=True, help="How many users share the work."
 )
 @click.option("--learn", metavar="JOB", help="Take work per row and web servers from a job that ran: a pilot.")
+@click.option("--stand-ins", type=_FILE, help="What stands for steps and processes: see `connector emulator --like`.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="A page with the curve (.html).")
 @bypass_options
 @run_options
-def rehearse(*, plan: Path, like: Path, users: int, learn: str | None, as_json: bool, env_file: Path | None) -> int:
-    """Say how long a plan takes, worked off on a virtual clock.
+def rehearse(
+    *,
+    plan: Path,
+    like: Path,
+    users: int,
+    learn: str | None,
+    stand_ins: Path | None,
+    out: Path | None,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Say how long a plan takes, worked off on a virtual clock, what it sets off, and what would be refused.
 
     The pipeline, the pacing and the ledger are those of a real run; the organization is a model. Nothing is sent.
     """
     settings = read_settings(env_file)
-    read_head(plan)
-    capture, summary, rows = read_capture(like), plan_summary(plan), list(planned_shapes(plan))
-    learned = _learned(settings, learn) if learn else None
-    cases = rehearsed(rows, capture, users=users, bypass=settings.bypass.kinds, learned=learned)
-    not_known = [*(NOT_KNOWN[2:] if learned else NOT_KNOWN), *_gaps(like)]
+    head, capture, summary = read_head(plan), read_capture(like), plan_summary(plan)
+    measured, work = _measured(settings, learn, summary)
+    every, gaps = _twin(like, stand_ins)
+    if head.get("metadata") != capture.metadata:
+        gaps.insert(0, "What changed between plan and capture: the organization's metadata moved.")
+    rows = list(planned_shapes(plan))
+    rehearsal = Rehearsal(capture, users, settings.bypass.kinds, measured, every)
+    result = rehearsal.play(rows)
+    report = RehearsalReport(plan, summary, len(rows), result, rehearsal.limits(), users, work, gaps)
+    if out is not None:
+        report.write(out)
     if as_json:
-        data = {"rehearsed": "against a model", "not_known": not_known, "plan": str(plan), "rows": len(rows)}
-        print_json({**data, "users": users, "cases": [case.data() for case in cases], "summary": summary})
-        return ExitCode.DONE
-    say("Rehearsed against a model, not in the organization. What it does not know:")
-    for sentence in not_known:
-        say(f"- {sentence}")
-    cells = tuple(
-        (
-            case.name, duration(case.seconds), f"{case.seconds_per_row:.2f} s", str(case.servers), f"{case.requests:,}",
-            f"{case.throttled:,}", case.binding,
-        )
-        for case in cases
-    )  # fmt: skip
-    columns = ("case", "takes", "work per row", "servers", "requests", "turned away", "held by")
-    show(TextTable(f"{len(rows):,} rows, {users} {'user' if users == 1 else 'users'}", columns, cells), sys.stdout)
-    say(f"Writes, of which each counts towards the entitlement: {summary.get('steps', 0):,}.")
-    refused = {name: count for name in ("refused", "failed") if (count := summary.get(name))}
-    for name, count in refused.items():
-        say(f"{count:,} rows of the plan are {name}: see {plan} for why.")
-    for flow in _flows(summary):
-        say(f"Sets off: {flow['runs']:,} runs of the flow '{flow['name']}'.")
+        print_json(report.data())
+    else:
+        _show(report, out)
     return ExitCode.DONE
 
 
-def _gaps(like: Path) -> list[str]:
-    return [gap for gap in read_twin(like).gaps if not gap.startswith(("volumes", "answers"))]
+def _show(report: RehearsalReport, out: Path | None) -> None:
+    say("Rehearsed against a model, not in the organization. What it does not know:")
+    for sentence in report.not_known():
+        say(f"- {sentence}")
+    result = report.result
+    cells = tuple(
+        (
+            case.name, duration(case.seconds), f"{case.seconds_per_row:.2f} s", str(case.servers), f"{case.requests:,}",
+            f"{case.throttled:,}", BINDS.get(case.binding, case.binding),
+        )
+        for case in result.cases
+    )  # fmt: skip
+    columns = ("case", "takes", "work per row", "servers", "requests", "turned away", "held by")
+    users = f"{report.users} {'user' if report.users == 1 else 'users'}"
+    show(TextTable(f"{report.rows:,} rows, {users}", columns, cells), sys.stdout)
+    pairs = list(report.durations())
+    servers = sorted({servers for _, servers, _ in pairs})
+    lines = tuple(
+        (str(users), *(duration(seconds) for each, _, seconds in pairs if each == users))
+        for users in dict.fromkeys(each for each, _, _ in pairs)
+    )
+    heads = ("users", *(f"{count} {'server' if count == 1 else 'servers'}" for count in servers))
+    show(TextTable("How long with more users and web servers", heads, lines), sys.stdout)
+    a_day = f"{report.days():.1f} days of the {ENTITLEMENT:,} a day that a tenant has before its licenses add more"
+    say(f"{report.operations():,} requests count towards the entitlement: {a_day}.")
+    for line in result.effects.lines():
+        say(f"Sets off: {line}")
+    _show_refused(report)
+    if out is not None:
+        say(f"The page with the curve: {out}.")
 
 
-def _flows(summary: object) -> list[dict[str, object]]:
-    effects = summary.get("side_effects") if isinstance(summary, dict) else None
-    return list(effects["flows"]) if isinstance(effects, dict) else []
+def _show_refused(report: RehearsalReport) -> None:
+    for name, count in report.planned_refusals().items():
+        say(f"{count:,} rows of the plan are {name}: see {report.plan} for why.")
+    result = report.result
+    for cause, count in result.causes.most_common():
+        say(f"{count:,} rows would be refused by {cause.by}: {cause.reason}")
+    if result.rows:
+        cells = tuple((str(number), key, refusal.by) for number, key, refusal in result.rows[:LISTED])
+        show(
+            TextTable(f"The first of {result.likely.refused:,} refused rows", ("row", "opportunity", "by"), cells),
+            sys.stdout,
+        )
+    if result.untold:
+        say(f"{result.untold:,} times a stand-in asks for what the plan does not know: whether it refuses is not told.")
 
 
-def _learned(settings: Settings, name: str) -> Learned:
+def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, StandIn], list[str]]:
+    """Return what stands for each step and process, and what the capture could not see. Raises InputError."""
+    try:
+        twin = read_twin(like)
+        every = all_stand_ins(twin, read_stand_ins(stand_ins, twin) if stand_ins else {})
+    except TwinRefused as error:
+        raise InputError(str(error)) from error
+    return every, [gap for gap in twin.gaps if not gap.startswith(("volumes", "answers"))]
+
+
+def _measured(settings: Settings, job: str | None, summary: object) -> tuple[MeasuredWork | None, str]:
+    """Return the work per row as a job or rows that were asked told it, and which of them."""
+    if job:
+        return _of_job(settings, job), "job"
+    answers = summary.get("asked") if isinstance(summary, dict) else None
+    if not isinstance(answers, dict) or not answers.get("seconds"):
+        return None, "inferred"
+    seconds = float(answers["seconds"])
+    return MeasuredWork(
+        seconds, error=min(MOST_ERROR, max(LEAST_ERROR, 2 * float(answers["error"]) / seconds))
+    ), "asked"
+
+
+def _of_job(settings: Settings, name: str) -> MeasuredWork:
     """Return work per row and servers of a job that ran. Raises InputError where it did not tell."""
     with opened(settings) as ledger:
         governor = status_data(ledger, ledger.job(name)).get("governor")
@@ -97,4 +164,4 @@ def _learned(settings: Settings, name: str) -> Learned:
             remedy="Run a pilot of a thousand rows, then rehearse with --learn.",
         )
     seconds = sum(float(lane["seconds_per_row"]) for lane in lanes_that_tell) / len(lanes_that_tell)
-    return Learned(seconds, max(int(lane["servers"]) for lane in lanes_that_tell))
+    return MeasuredWork(seconds, max(int(lane["servers"]) for lane in lanes_that_tell))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import click
 
@@ -13,7 +13,7 @@ from connector.cli.screen import TextTable, say, show
 from connector.clock import SystemClock
 from connector.closing.model import Plan, Snapshot
 from connector.dataverse.webapi import Endpoint
-from connector.organization.row_questions import RowAnswer, RowSample
+from connector.organization.row_questions import RowAnswer, RowSample, asked_data
 from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
 
@@ -25,10 +25,12 @@ _WARNING = (
 
 @dataclass(frozen=True, slots=True)
 class PlanCounter:
-    """Takes in each plan that is written: what it sets off, and the sample that is asked."""
+    """Takes in each plan that is written: what it sets off, and the sample that `ask` then asks about."""
 
     effects: SideEffects | None
     sample: RowSample
+    ask: Callable[[RowSample], list[RowAnswer]]
+    answers: list[RowAnswer] = field(default_factory=list)
 
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
         """Take one plan in."""
@@ -36,9 +38,11 @@ class PlanCounter:
         if self.effects is not None:
             self.effects.add(plan, snapshot)
 
-    def data(self) -> Mapping[str, object] | None:
-        """Return what the plans set off, where a capture tells."""
-        return self.effects.data() if self.effects is not None else None
+    def data(self) -> Mapping[str, object]:
+        """Ask, and return what was answered, and what the plans set off where a capture tells."""
+        self.answers.extend(self.ask(self.sample))
+        effects = {"side_effects": self.effects.data()} if self.effects is not None else {}
+        return effects | ({"asked": asked_data(self.answers)} if self.answers else {})
 
 
 def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, agreed: bool) -> list[RowAnswer]:

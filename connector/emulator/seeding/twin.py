@@ -101,6 +101,7 @@ class Twin:
             requests=int(values["requests"]) + 1 if "requests" in values else limits.requests,
             execution_seconds=float(math.ceil(values.get("seconds", limits.execution_seconds))),
             dop_hint=int(values.get("parallelism", limits.dop_hint)),
+            servers=int(values.get("servers", limits.servers)),
         )
 
     def switches(self) -> dict[str, str]:
