@@ -28,7 +28,7 @@ _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 LISTED = 10
 """Refused rows that are listed at a terminal."""
 LEAST_ERROR, MOST_ERROR = 0.1, 0.9
-"""By which share the mean time of rows that were asked is off under load: at least, however many they were, and at most."""
+"""By which share the mean time of rows that were asked is off under load, at least and at most."""
 
 
 @click.command(
