@@ -85,7 +85,7 @@ BUDGETS = {
     ("service",): (7_100, 7_200),
     ("emulator",): (15_300, 16_640),
     ("organization",): (2_100, 2_180),
-    ("rehearsal",): (900, 960),
+    ("rehearsal",): (900, 980),
     ("cli",): (4_200, 5_340),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_290),
 }

@@ -123,7 +123,7 @@ def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: f
     return Forecast(requests, reads + summary.steps, seconds)
 
 
-class PlanWatcher(Protocol):
+class PlanListener(Protocol):
     """Takes in each plan that is written, to say more of all of them."""
 
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
@@ -138,7 +138,7 @@ def write_plan(
     head: Mapping[str, object],
     rows: Iterable[Row],
     organization: LookupOrganization,
-    watcher: PlanWatcher | None = None,
+    listener: PlanListener | None = None,
 ) -> Summary:
     """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
     summary = Summary()
@@ -150,9 +150,9 @@ def write_plan(
                 intents = [row.intent for row in chunk]
                 for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
                     _line(file, _planned(row, preview, summary))
-                    if watcher is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
-                        watcher.add(preview.verdict, preview.snapshot)
-            summary.more = watcher.data() if watcher is not None else {}
+                    if listener is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
+                        listener.add(preview.verdict, preview.snapshot)
+            summary.more = listener.data() if listener is not None else {}
             _line(file, {"summary": summary.data()})
         aside.replace(path)
     except OSError as error:

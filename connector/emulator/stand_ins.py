@@ -43,7 +43,7 @@ Test = Callable[[LogicContext], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class StandIn:
+class LogicStub:
     """What stands for a step or process: seconds of delay, percent or filter of what it refuses, its text."""
 
     name: str
@@ -53,7 +53,7 @@ class StandIn:
     text: str = ""
 
     @classmethod
-    def of(cls, name: str, does: str) -> StandIn:
+    def of(cls, name: str, does: str) -> LogicStub:
         """Return what a line says. Raises TwinRefused for one that is not understood."""
         form = _FORMS.fullmatch(does)
         if form is None:
@@ -115,15 +115,15 @@ def read_stand_ins(path: Path, twin: Twin) -> dict[str, str]:
         if key not in known:
             raise TwinRefused(f"{path}: the capture has no step or process {key}.")
         try:
-            StandIn.of(known[key][0], does)
+            LogicStub.of(known[key][0], does)
         except TwinRefused as error:
             raise TwinRefused(f"{path}: {error}") from error
     return chosen
 
 
-def all_stand_ins(twin: Twin, chosen: Mapping[str, str]) -> dict[str, StandIn]:
+def all_stand_ins(twin: Twin, chosen: Mapping[str, str]) -> dict[str, LogicStub]:
     """Return what stands for each step and process: what was chosen, else the usual. Raises TwinRefused."""
-    return {key: StandIn.of(name, chosen.get(key, usual)) for key, (name, usual) in usual_stand_ins(twin).items()}
+    return {key: LogicStub.of(name, chosen.get(key, usual)) for key, (name, usual) in usual_stand_ins(twin).items()}
 
 
 def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> None:
@@ -155,7 +155,7 @@ def _register(world: World, function: Callable[[LogicContext], None], row: Json,
 
 
 def _logic(
-    world: World, watched: LogicTrigger, does: StandIn, row: Json, stage: str, chance: random.Random
+    world: World, watched: LogicTrigger, does: LogicStub, row: Json, stage: str, chance: random.Random
 ) -> Callable[[LogicContext], None]:
     """Return the function that stands for a step or process."""
     meets = _condition(world, row, does.condition, watched.table) if does.condition else None

@@ -42,7 +42,7 @@ class LogicEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class SetOff:
+class EventListeners:
     """The logic that an event sets off, whatever its filters say of the row."""
 
     flows: tuple[FlowFact, ...]
@@ -60,8 +60,8 @@ class SideEffects:
         self.flow_runs: Counter[str] = Counter()
         self.flow_runs_maybe: Counter[str] = Counter()
         self._plans: Counter[tuple[str, ...]] = Counter()
-        self._shapes: dict[tuple[str, ...], list[SetOff]] = {}
-        self._known: dict[tuple[str, str], SetOff] = {}
+        self._shapes: dict[tuple[str, ...], list[EventListeners]] = {}
+        self._known: dict[tuple[str, str], EventListeners] = {}
         self._names = {flow.id: flow.name for flow in capture.flows.rows}
         self._names |= {process.id: process.name for process in capture.processes.rows}
 
@@ -77,18 +77,18 @@ class SideEffects:
                 self.flow_runs[flow.id] += runs is True
                 self.flow_runs_maybe[flow.id] += runs is None
 
-    def set_off(self, plan: Plan, snapshot: Snapshot) -> list[SetOff]:
+    def set_off(self, plan: Plan, snapshot: Snapshot) -> list[EventListeners]:
         """Return the logic that each event of a plan sets off and that is not left out, in the order of `events`."""
         shape = shape_of(plan)
         if shape not in self._shapes:
             self._shapes[shape] = [self._of(event) for event in events(plan, snapshot)]
         return self._shapes[shape]
 
-    def _of(self, event: LogicEvent) -> SetOff:
+    def _of(self, event: LogicEvent) -> EventListeners:
         key = event.message, event.table
         if key not in self._known:
             logic, left_out = self._capture, self._bypass
-            self._known[key] = SetOff(
+            self._known[key] = EventListeners(
                 tuple(flow for flow in logic.flows.rows if "flows" not in left_out and _listens(flow, event)),
                 tuple(each for each in logic.processes.rows if "sync" not in left_out and _refuses(each, event)),
                 tuple(step for step in logic.steps.rows if self._runs(step, event)),
@@ -111,7 +111,7 @@ class SideEffects:
         """How often each step runs, by its id."""
         return self._counted(lambda each: [step.id for step in each.steps])
 
-    def _counted(self, ids: Callable[[SetOff], list[str]]) -> Counter[str]:
+    def _counted(self, ids: Callable[[EventListeners], list[str]]) -> Counter[str]:
         runs: Counter[str] = Counter()
         for shape, plans in self._plans.items():
             for each in self._shapes[shape]:

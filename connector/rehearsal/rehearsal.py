@@ -3,7 +3,7 @@
 The model: limits as the capture told them (the emulator's refusals), seconds of work per write (the emulator's medians,
 inferred, and what stands for the organization's own logic), refusals by stand-ins. Nothing of it is known of the
 organization on the day. Rows that were asked (`bulk plan --ask`) tell the work per row, a pilot job besides how many
-web servers there are (`MeasuredWork`).
+web servers there are (`RowCost`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from connector.closing.model import Outcome, Plan
 from connector.closing.plan import plan_close
 from connector.dataverse.pacing.governor import Governor
 from connector.emulator.limits.protection import Limits, Protection
-from connector.emulator.stand_ins import StandIn
+from connector.emulator.stand_ins import LogicStub
 from connector.errors import InputError
 from connector.ledger.jobs import Row
 from connector.ledger.store import open_ledger
 from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
-from connector.rehearsal.logic_model import LogicModel, PlayedRefusal
+from connector.rehearsal.logic_model import LogicModel, LogicRefusal
 from connector.rehearsal.rehearsal_model import (
     CostModel,
     RehearsalOrganization,
@@ -57,7 +57,7 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there, so 
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredWork:
+class RowCost:
     """What was measured: seconds of work per row, give or take a share of it, and web servers, None where not told."""
 
     seconds_per_row: float
@@ -107,8 +107,8 @@ class RehearsalResult:
     """
 
     cases: list[CaseResult]
-    causes: Counter[PlayedRefusal]
-    rows: list[tuple[int, str, PlayedRefusal]]
+    causes: Counter[LogicRefusal]
+    rows: list[tuple[int, str, LogicRefusal]]
     untold: int
     effects: SideEffects
 
@@ -149,8 +149,8 @@ class Rehearsal:
     capture: Capture
     users: int = 1
     bypass: tuple[str, ...] = ()
-    measured: MeasuredWork | None = None
-    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    measured: RowCost | None = None
+    stand_ins: Mapping[str, LogicStub] = field(default_factory=dict)
     seed: int = 1
 
     def play(self, rows: Sequence[RowShape]) -> RehearsalResult:

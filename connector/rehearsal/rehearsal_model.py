@@ -31,7 +31,7 @@ from connector.emulator.limits.calls import MEDIANS
 from connector.errors import InputError, Origin, Rejected
 from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
-from connector.rehearsal.logic_model import LogicModel, PlayedRefusal
+from connector.rehearsal.logic_model import LogicModel, LogicRefusal
 
 OTHER_SECONDS = 0.1
 """Seconds of a write whose median the emulator's model does not have."""
@@ -114,7 +114,7 @@ class RehearsalWorld:
     logic: LogicModel
     effects: SideEffects | None
     closed: dict[UUID, Ends] = field(default_factory=dict)
-    refused: dict[UUID, PlayedRefusal] = field(default_factory=dict)
+    refused: dict[UUID, LogicRefusal] = field(default_factory=dict)
 
     def close(self, plan: Plan) -> tuple[StepResult, ...]:
         """Close an opportunity, unless a stand-in refuses."""
@@ -132,7 +132,7 @@ class RehearsalWorld:
         return tuple([StepResult(step, StepStatus.DONE) for step in plan.steps])
 
 
-def _failed(plan: Plan, refusal: PlayedRefusal) -> tuple[StepResult, ...]:
+def _failed(plan: Plan, refusal: LogicRefusal) -> tuple[StepResult, ...]:
     """Return the results of a change set that logic refused: nothing of it was done."""
     message = f"A rule of this organization stopped it: {refusal.reason}"
     status, code = HTTPStatus.BAD_REQUEST, "0x80040265"

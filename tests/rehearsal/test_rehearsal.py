@@ -19,13 +19,13 @@ from connector.closing.model import Intent, Outcome
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.twin import Twin
-from connector.emulator.stand_ins import StandIn, all_stand_ins
+from connector.emulator.stand_ins import LogicStub, all_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.rehearsal import rehearsal
-from connector.rehearsal.logic_model import PlayedRefusal
-from connector.rehearsal.rehearsal import CaseResult, MeasuredWork, Rehearsal, RehearsalResult
+from connector.rehearsal.logic_model import LogicRefusal
+from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult, RowCost
 from connector.rehearsal.rehearsal_model import RowShape, plan_summary, planned_shapes
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
@@ -48,7 +48,7 @@ def rehearse(count: int, capture: Capture, **how: Any) -> list[CaseResult]:
 
 
 def test_the_whole_job_is_done_and_takes_as_long_as_the_limits_demand(capture: Capture) -> None:
-    (case,) = rehearse(260, capture, measured=MeasuredWork(10.0, 1))
+    (case,) = rehearse(260, capture, measured=RowCost(10.0, 1))
     assert case.curve[-1][1] == 260
     least = (260 * 10.0 - 1200) / 1200 * 300  # 1,200 seconds of execution at once, then as many each five minutes
     assert least * 0.9 <= case.seconds <= least + 360  # the last five minutes are begun and not filled
@@ -58,7 +58,7 @@ def test_the_whole_job_is_done_and_takes_as_long_as_the_limits_demand(capture: C
 
 def test_more_users_and_more_servers_take_less(capture: Capture) -> None:
     alone, together, wide = (
-        rehearse(180, capture, users=users, measured=MeasuredWork(10.0, servers))[0].seconds
+        rehearse(180, capture, users=users, measured=RowCost(10.0, servers))[0].seconds
         for users, servers in ((1, 1), (2, 1), (1, 3))
     )
     assert together < alone
@@ -67,7 +67,7 @@ def test_more_users_and_more_servers_take_less(capture: Capture) -> None:
 
 def test_what_a_pilot_showed_makes_the_rehearsal_right(capture: Capture) -> None:
     job = play_virtually(Cell(190, 1, seconds=10.0), seed=3)
-    (case,) = rehearse(190, capture, measured=MeasuredWork(10.0, 1))
+    (case,) = rehearse(190, capture, measured=RowCost(10.0, 1))
     assert case.seconds == pytest.approx(job.took, rel=0.05)
 
 
@@ -97,13 +97,13 @@ def test_stand_ins_refuse_rows_by_where_they_end_and_by_chance(capture: Capture)
     plan = [replace(row, number=number, value=Decimal(number)) for number, row in enumerate(rows(60), 1)]
 
     def played(does: str, bypass: tuple[str, ...] = ()) -> RehearsalResult:
-        stand_ins = {step.id: StandIn.of(step.name, does)}
-        return Rehearsal(logical, bypass=bypass, measured=MeasuredWork(1.0), stand_ins=stand_ins).play(plan)
+        stand_ins = {step.id: LogicStub.of(step.name, does)}
+        return Rehearsal(logical, bypass=bypass, measured=RowCost(1.0), stand_ins=stand_ins).play(plan)
 
     small = played("refuse where statecode eq 2 and estimatedvalue le 7 with Too small.")
     assert [(number, refusal.reason) for number, _, refusal in small.rows] == [(n, "Too small.") for n in range(1, 8)]
     assert (small.likely.refused, small.likely.curve[-1][1], small.untold) == (7, 60, 0)
-    assert dict(small.causes) == {PlayedRefusal("Pricing", "Too small."): 7}
+    assert dict(small.causes) == {LogicRefusal("Pricing", "Too small."): 7}
     assert small.effects.flow_runs_maybe.total() == 60 - 7  # a row that is refused sets nothing off
     assert played("refuse where estimatedvalue le 7 with No.", ("sync",)).likely.refused == 0
     assert played("refuse where ye_sessionhours gt 3 with No.").untold > 0
@@ -112,7 +112,7 @@ def test_stand_ins_refuse_rows_by_where_they_end_and_by_chance(capture: Capture)
 
 
 def test_rows_that_were_asked_tell_a_range_around_their_mean(capture: Capture) -> None:
-    cases = rehearse(120, capture, measured=MeasuredWork(12.0, error=0.2))
+    cases = rehearse(120, capture, measured=RowCost(12.0, error=0.2))
     assert [round(case.seconds_per_row / 12, 2) for case in cases] == [0.8, 1.0, 1.2]
     assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
 
@@ -120,9 +120,9 @@ def test_rows_that_were_asked_tell_a_range_around_their_mean(capture: Capture) -
 def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = rehearse(450, capture, measured=MeasuredWork(20.0, 1))[0]
+    whole = rehearse(450, capture, measured=RowCost(20.0, 1))[0]
     monkeypatch.setitem(rehearsal.MOST_PLAYED, "likely", 225)
-    part = rehearse(450, capture, measured=MeasuredWork(20.0, 1))[0]
+    part = rehearse(450, capture, measured=RowCost(20.0, 1))[0]
     assert part.seconds == pytest.approx(whole.seconds, rel=0.2)
     assert part.curve[-1][1] == whole.curve[-1][1] == 450
 

@@ -16,10 +16,10 @@ from connector.cli.lazy import examples
 from connector.cli.run_options import bypass_options, read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.emulator.seeding.twin import TwinRefused, read_twin
-from connector.emulator.stand_ins import StandIn, all_stand_ins, read_stand_ins
+from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
-from connector.rehearsal.rehearsal import MeasuredWork, Rehearsal
+from connector.rehearsal.rehearsal import Rehearsal, RowCost
 from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
 from connector.settings.settings import Settings
@@ -129,7 +129,7 @@ def _show_refused(report: RehearsalReport) -> None:
         say(f"{result.untold:,} times a stand-in asks for what the plan does not know: whether it refuses is not told.")
 
 
-def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, StandIn], list[str]]:
+def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, LogicStub], list[str]]:
     """Return what stands for each step and process, and what the capture could not see. Raises InputError."""
     try:
         twin = read_twin(like)
@@ -139,7 +139,7 @@ def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, StandIn], list[
     return every, [gap for gap in twin.gaps if not gap.startswith(("volumes", "answers"))]
 
 
-def _measured(settings: Settings, job: str | None, summary: object) -> tuple[MeasuredWork | None, str]:
+def _measured(settings: Settings, job: str | None, summary: object) -> tuple[RowCost | None, str]:
     """Return the work per row as a job or rows that were asked told it, and which of them."""
     if job:
         return _of_job(settings, job), "job"
@@ -147,12 +147,10 @@ def _measured(settings: Settings, job: str | None, summary: object) -> tuple[Mea
     if not isinstance(answers, dict) or not answers.get("seconds"):
         return None, "inferred"
     seconds = float(answers["seconds"])
-    return MeasuredWork(
-        seconds, error=min(MOST_ERROR, max(LEAST_ERROR, 2 * float(answers["error"]) / seconds))
-    ), "asked"
+    return RowCost(seconds, error=min(MOST_ERROR, max(LEAST_ERROR, 2 * float(answers["error"]) / seconds))), "asked"
 
 
-def _of_job(settings: Settings, name: str) -> MeasuredWork:
+def _of_job(settings: Settings, name: str) -> RowCost:
     """Return work per row and servers of a job that ran. Raises InputError where it did not tell."""
     with opened(settings) as ledger:
         governor = status_data(ledger, ledger.job(name)).get("governor")
@@ -164,4 +162,4 @@ def _of_job(settings: Settings, name: str) -> MeasuredWork:
             remedy="Run a pilot of a thousand rows, then rehearse with --learn.",
         )
     seconds = sum(float(lane["seconds_per_row"]) for lane in lanes_that_tell) / len(lanes_that_tell)
-    return MeasuredWork(seconds, max(int(lane["servers"]) for lane in lanes_that_tell))
+    return RowCost(seconds, max(int(lane["servers"]) for lane in lanes_that_tell))
