@@ -121,7 +121,8 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
         names = saved_names(ledger, job)
         return write_dead_letters(path, lambda: ledger.records(name, statuses), job.organization, names)
     with whole_text(path, "utf-8") as file:
-        return sum(bool(file.write(_json_line(record))) for record in ledger.records(name, statuses))
+        rows = (json.dumps(result_data(record), ensure_ascii=False) for record in ledger.records(name, statuses))
+        return sum(bool(file.write(f"{row}\n")) for row in rows)
 
 
 def request_data(intent: Intent) -> dict[str, object]:
@@ -141,7 +142,3 @@ def result_data(record: Record) -> dict[str, object]:
     if isinstance(record.intent, Intent):
         data["request"] = request_data(record.intent)
     return data
-
-
-def _json_line(record: Record) -> str:
-    return json.dumps(result_data(record), ensure_ascii=False) + "\n"

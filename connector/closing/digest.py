@@ -60,10 +60,8 @@ def in_words(plan: Plan) -> str:
     return f" ({', '.join(step.label for step in plan.steps)})" if plan.steps else " (nothing is left to do)"
 
 
-def last_change(snapshot: Snapshot | None) -> str:
+def last_change(snapshot: Snapshot) -> str:
     """Say which of the records was changed last, when and by which user; empty where that is not known."""
-    if snapshot is None:
-        return ""
     quotes = [(quote.modified_on, f"quote {quote.number}", quote.modified_by) for quote in snapshot.quotes]
     opportunity = snapshot.opportunity
     changes = [(opportunity.modified_on, "the opportunity", opportunity.modified_by), *quotes]
@@ -73,18 +71,6 @@ def last_change(snapshot: Snapshot | None) -> str:
     moment, what, user = max(known, key=lambda change: change[0])
     by = f" by user {user}" if user else ""
     return f" Changed last: {what}, at {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{by}."
-
-
-def plan_data(plan: Plan) -> dict[str, object]:
-    """Return the plan as plain data, ready for JSON: `opportunity_id`, `digest`, `steps`."""
-    return {
-        "opportunity_id": str(plan.opportunity_id),
-        "digest": plan.digest,
-        **({"bypass": plan.bypass} if plan.bypass else {}),
-        **({"as_user": str(plan.as_user)} if plan.as_user else {}),
-        **({"notes": list(plan.notes)} if plan.notes else {}),
-        "steps": [step_data(step) for step in plan.steps],
-    }
 
 
 def step_data(step: Step) -> dict[str, object]:

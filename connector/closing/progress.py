@@ -117,7 +117,7 @@ class Progress:
                 return self._finish(self.goal.warnings(tuple(self.results.values()), snapshot, metadata))
             if self._order_may_come(verdict):
                 return None
-            verdict = self._approve(verdict)
+            verdict = self._approve(verdict, snapshot)
         if isinstance(verdict, Refusal):
             return None if self._may_still_change() else self._refuse(verdict)
         return self._next(verdict)
@@ -288,7 +288,7 @@ class Progress:
             if result.status is StepStatus.FAILED:
                 self.results[key] = replace(result, status=StepStatus.NOT_RUN)
 
-    def _approve(self, plan: Plan) -> Plan | Refusal:
+    def _approve(self, plan: Plan, snapshot: Snapshot) -> Plan | Refusal:
         """Return the plan, or a refusal when it is not, or no longer a part of, the one it is bound to."""
         approved, self.first = self.first, self.first or plan
         if self.if_plan is None:
@@ -301,7 +301,7 @@ class Progress:
             plan.opportunity_id,
             "plan_changed",
             f"What must be done is no longer plan {self.if_plan}: it is {plan.digest}{in_words(plan)}."
-            f"{last_change(self.now)} Review it.",
+            f"{last_change(snapshot)} Review it.",
         )
 
     def _may_still_change(self) -> bool:

@@ -30,7 +30,7 @@ def parse_request(values: Mapping[str, object], key: str = "") -> Intent:
 
     Without a key the natural one stands in. Raises InputError, one sentence naming every field that is wrong.
     """
-    request = {name.strip(): value for name, value in values.items() if not _is_blank(value)}
+    request = {name.strip(): value for name, value in values.items() if value is not None and str(value).strip()}
     problems: list[str] = []
     attributes: dict[str, Any] = {"key": key}
     for field in FILE_COLUMNS:
@@ -61,10 +61,6 @@ def request_values(intent: Intent) -> dict[str, ColumnValue]:
         columns: Mapping[str, ColumnValue] = getattr(intent, field.key)
         values |= {_with_type(field.prefix + name, value): value for name, value in columns.items()}
     return values
-
-
-def _is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _read_field(

@@ -127,11 +127,6 @@ class DataverseOrganization:
         Failures are results, never exceptions.
         """
         results: list[tuple[StepResult, ...]] = []
-        for group in _groups(plans, self._batch_size):
-            results.extend(self._performance.perform(group))
+        for start in range(0, len(plans), self._batch_size):
+            results.extend(self._performance.perform(plans[start : start + self._batch_size]))
         return results
-
-
-def _groups(plans: Sequence[Plan], size: int) -> Iterator[Sequence[Plan]]:
-    for start in range(0, len(plans), size):
-        yield plans[start : start + size]

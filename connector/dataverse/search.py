@@ -238,7 +238,8 @@ def _through(
     rows: list[Mapping[str, object]] = []
     deleted: list[str] = []
     while True:
-        page = json_object(handler(_tracked(request)), _CHANGES)
+        tracked = replace(request, headers={**dict(request.headers), "prefer": "odata.track-changes"})
+        page = json_object(handler(tracked), _CHANGES)
         for row in rows_of(page, _CHANGES):
             if str(row.get("@odata.context", "")).endswith(_DELETED):
                 deleted.append(str(row["id"]))
@@ -247,10 +248,6 @@ def _through(
         if "@odata.nextLink" not in page:
             return Changes(tuple(rows), tuple(deleted), str(page["@odata.deltaLink"]), complete)
         request = endpoint.follow(page["@odata.nextLink"])
-
-
-def _tracked(request: Request) -> Request:
-    return replace(request, headers={**dict(request.headers), "prefer": "odata.track-changes"})
 
 
 def _plain(row: Row) -> Mapping[str, object]:

@@ -137,7 +137,8 @@ class Emulator:
     def begin(self, request: Request) -> RequestInProgress:
         """Take a request in."""
         with self.lock:
-            self._settle_late()
+            while self._late and self._late[0][0] <= self.clock.monotonic():
+                self.finish(heapq.heappop(self._late)[2])
             _, path, _ = split_url(request.url)
             if path == CONTROL or path.startswith(f"{CONTROL}/"):
                 return RequestInProgress(0, request, "control", response=self.control.handle(request))
@@ -354,10 +355,6 @@ class Emulator:
             request_size=len(pending.request.body),
             response_size=len(exchange.response.body),
         )
-
-    def _settle_late(self) -> None:
-        while self._late and self._late[0][0] <= self.clock.monotonic():
-            self.finish(heapq.heappop(self._late)[2])
 
 
 def _failed(pending: RequestInProgress, fault: Fault) -> Response:

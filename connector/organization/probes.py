@@ -125,7 +125,8 @@ class Probes:
         by_id = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
         operations = [operation_of(step) for step in self._steps]
         chosen = ask_set(self._handler, self._endpoint, [*operations, by_id])
-        control = ask_set(self._handler, self._endpoint, [*operations[:-1], _without_id(operations[-1]), by_id])
+        without_id = _binding(operations[-1], {}, drop=("activityid",))
+        control = ask_set(self._handler, self._endpoint, [*operations[:-1], without_id, by_id])
         if control.index != len(operations) or chosen.index is None:
             return AnswerFact(question="activity_id", value="unknown", code=chosen.error.code)
         return _answer("activity_id", "honored" if chosen.reached_end else "ignored", chosen)
@@ -233,10 +234,6 @@ def _operation(step: Step) -> Operation:
         return operation_of(step)
     operation = operation_of(replace(step, status=0))
     return replace(operation, body=json.dumps({**json.loads(operation.body), "Status": -1}))
-
-
-def _without_id(operation: Operation) -> Operation:
-    return _binding(operation, {}, drop=("activityid",))
 
 
 def _binding(operation: Operation, more: dict[str, str], drop: tuple[str, ...] = ()) -> Operation:

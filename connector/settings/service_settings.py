@@ -22,10 +22,6 @@ def _entries(value: object) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in value.split(",") if entry.strip())
 
 
-def _lowered(value: object) -> frozenset[str]:
-    return frozenset(entry.lower() for entry in _entries(value))
-
-
 def _origin(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment:
@@ -84,12 +80,8 @@ def _is_auto(value: object) -> bool:
     raise ValueError("must be auto or off")
 
 
-def _in_seconds(hours: float) -> float:
-    return hours * 3600
-
-
 Texts = Annotated[frozenset[str], BeforeValidator(_entries)]
-LowerTexts = Annotated[frozenset[str], BeforeValidator(_lowered)]
+LowerTexts = Annotated[frozenset[str], BeforeValidator(lambda text: frozenset(map(str.lower, _entries(text))))]
 HostSuffixes = Annotated[tuple[str, ...], BeforeValidator(_host_suffixes)]
 
 
@@ -183,7 +175,7 @@ class ServiceSettings(BaseModel):
         description="Seconds after which a caller who waits is told where to ask again; the flow engine gives up at "
         "120.",
     )
-    keep: Annotated[float, Field(ge=24, le=8760), AfterValidator(_in_seconds)] = Field(
+    keep: Annotated[float, Field(ge=24, le=8760), AfterValidator(lambda hours: hours * 3600)] = Field(
         168.0,
         alias="CONNECTOR_SERVICE_KEEP_HOURS",
         validate_default=True,

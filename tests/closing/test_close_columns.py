@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close_columns import resolve_columns
+from connector.closing.close_columns import resolve_columns, rows_of_intent
 from connector.closing.model import (
     ColumnDefinition,
     ColumnValue,
@@ -18,6 +18,7 @@ from connector.closing.model import (
     Outcome,
     TableDefinition,
 )
+from connector.closing.organization import ONLY_REASONS, MetadataRequest, all_needs
 from connector.errors import InputError
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID
 
@@ -183,3 +184,35 @@ def test_a_competitor_that_the_user_may_not_set_is_refused() -> None:
     metadata = replace(METADATA, unwritable=frozenset({"opportunityclose.competitorid"}))
     with pytest.raises(InputError, match="competitor: it is secured, and the user may not set it"):
         resolve_columns(Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id=UUID(ID)), metadata)
+
+
+def test_a_competitor_that_is_not_seen_is_refused_and_named_as_the_field_that_is_wrong() -> None:
+    metadata = replace(METADATA, absent=frozenset({("competitors", UUID(ID))}))
+    with pytest.raises(InputError, match=rf"competitor: there is no competitors\({ID}\) that") as refused:
+        resolve_columns(Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id=UUID(ID)), metadata)
+    assert refused.value.fields == ("competitor",)
+
+
+def test_the_rows_that_a_close_points_at_are_its_competitor_and_those_of_its_columns() -> None:
+    other = "0c000000-0000-4000-8000-00000000000b"
+    intent = Intent(
+        OPPORTUNITY_ID,
+        Outcome.LOST,
+        competitor_id=UUID(ID),
+        opportunity_columns={"new_partner": f"accounts({other})", "new_name": "accounts"},
+        quote_columns={"new_by": f"/contacts({ID})"},
+    )
+    assert list(rows_of_intent(intent)) == [
+        ("competitors", UUID(ID)),
+        ("accounts", UUID(other)),
+        ("contacts", UUID(ID)),
+    ]
+    assert list(rows_of_intent(Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id="Contoso"))) == []
+
+
+def test_what_several_closes_need_to_know_is_asked_for_together() -> None:
+    assert all_needs([ONLY_REASONS, ONLY_REASONS]) is ONLY_REASONS
+    rows = [MetadataRequest(rows=frozenset({("accounts", UUID(int=number))})) for number in (1, 2)]
+    together = frozenset({("accounts", UUID(int=1)), ("accounts", UUID(int=2))})
+    assert all_needs([*rows, ONLY_REASONS]) == MetadataRequest(columns=False, rows=together)
+    assert all_needs([rows[0], MetadataRequest(columns=True)]).columns

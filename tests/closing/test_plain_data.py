@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
 from connector.closing.close import Preview, close_opportunity, preview, reopen_opportunity
-from connector.closing.digest import plan_data
+from connector.closing.digest import last_change, step_data
 from connector.closing.model import (
     DraftPolicy,
     Intent,
@@ -83,60 +83,77 @@ def test_a_plan_says_every_step_in_full() -> None:
         quote_columns={"new_y": True},
     )
     closed_under = {"actualend": "2026-01-31T12:00:00Z", "new_y": True}
-    assert json.loads(json.dumps(plan_data(planned(organization((1, 2)), intent)))) == {
-        "opportunity_id": OPPORTUNITY,
-        "digest": planned(organization((1, 2)), intent).digest,
-        "steps": [
-            {
-                "kind": "activate_quote",
-                "record": QUOTES[1],
-                "table": "quote",
-                "message": "Update",
-                "state": 1,
-                "status_reason": 2,
-                "label": "QUO-1",
+    steps = [step_data(step) for step in planned(organization((1, 2)), intent).steps]
+    assert json.loads(json.dumps(steps)) == [
+        {
+            "kind": "activate_quote",
+            "record": QUOTES[1],
+            "table": "quote",
+            "message": "Update",
+            "state": 1,
+            "status_reason": 2,
+            "label": "QUO-1",
+        },
+        {
+            "kind": "win_quote",
+            "record": QUOTES[1],
+            "table": "quote",
+            "message": "WinQuote",
+            "state": 2,
+            "status_reason": 4,
+            "activity": {"subject": "Quote won", **closed_under},
+            "label": "QUO-1",
+            "activity_id": "3d2743ab-3cc5-8311-a3c5-5652a7af65a5",
+        },
+        {
+            "kind": "close_quote",
+            "record": QUOTES[2],
+            "table": "quote",
+            "message": "CloseQuote",
+            "state": 3,
+            "status_reason": 6,
+            "activity": {"subject": "Quote closed, opportunity won", **closed_under},
+            "label": "QUO-2",
+            "activity_id": "3d2743ab-3cc5-8311-a3c5-559954e38bec",
+        },
+        {
+            "kind": "close_opportunity",
+            "record": OPPORTUNITY,
+            "table": "opportunity",
+            "message": "WinOpportunity",
+            "state": 1,
+            "status_reason": 3,
+            "activity": {
+                "subject": "Opportunity closed as won",
+                "actualend": "2026-01-31T12:00:00Z",
+                "actualrevenue": "12.50",
+                "new_x": 5,
             },
-            {
-                "kind": "win_quote",
-                "record": QUOTES[1],
-                "table": "quote",
-                "message": "WinQuote",
-                "state": 2,
-                "status_reason": 4,
-                "activity": {"subject": "Quote won", **closed_under},
-                "label": "QUO-1",
-                "activity_id": "3d2743ab-3cc5-8311-a3c5-5652a7af65a5",
-            },
-            {
-                "kind": "close_quote",
-                "record": QUOTES[2],
-                "table": "quote",
-                "message": "CloseQuote",
-                "state": 3,
-                "status_reason": 6,
-                "activity": {"subject": "Quote closed, opportunity won", **closed_under},
-                "label": "QUO-2",
-                "activity_id": "3d2743ab-3cc5-8311-a3c5-559954e38bec",
-            },
-            {
-                "kind": "close_opportunity",
-                "record": OPPORTUNITY,
-                "table": "opportunity",
-                "message": "WinOpportunity",
-                "state": 1,
-                "status_reason": 3,
-                "activity": {
-                    "subject": "Opportunity closed as won",
-                    "actualend": "2026-01-31T12:00:00Z",
-                    "actualrevenue": "12.50",
-                    "new_x": 5,
-                },
-                "competitor_id": "00000000-0000-0000-0000-000000000009",
-                "label": "Fleet",
-                "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
-            },
-        ],
-    }
+            "competitor_id": "00000000-0000-0000-0000-000000000009",
+            "label": "Fleet",
+            "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
+        },
+    ]
+
+
+def test_the_last_change_of_the_records_is_told() -> None:
+    snapshot = seen(organization((2,)))
+    assert last_change(snapshot) == ""
+    user, early = UUID(int=9), datetime(2026, 1, 31, 9, 5, 7, tzinfo=UTC)
+    of_quote = replace(snapshot.quotes[0], modified_on=early + timedelta(hours=1), modified_by=user)
+    opportunity = replace(snapshot.opportunity, modified_on=early)
+    assert last_change(replace(snapshot, opportunity=opportunity)) == (
+        " Changed last: the opportunity, at 2026-01-31 09:05:07 UTC."
+    )
+    assert last_change(replace(snapshot, opportunity=opportunity, quotes=(of_quote,))) == (
+        f" Changed last: quote QUO-1, at 2026-01-31 10:05:07 UTC by user {user}."
+    )
+
+
+def test_a_step_tells_the_columns_that_it_sets() -> None:
+    back = Step(StepKind.REOPEN_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Update", 0, 1)
+    assert "columns" not in step_data(back)
+    assert step_data(replace(back, columns={"actualvalue": Decimal("7.50")}))["columns"] == {"actualvalue": "7.50"}
 
 
 def test_project_quotes_are_closed_by_one_step_after_the_drafts_are_deleted() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from itertools import combinations_with_replacement
 from uuid import UUID, uuid4
 
@@ -439,4 +441,56 @@ def test_privileges_that_the_user_lacks_are_told_with_what_they_are_for() -> Non
     )
     assert lacking.value.status == 403
     assert "connector doctor" in lacking.value.remedy
-    assert isinstance(plan_close(seen(organization((1, 2))), intent, replace(METADATA, privileges=None)), Plan)
+    for enough in (None, frozenset(STEP_PRIVILEGES)):
+        assert isinstance(plan_close(seen(organization((1, 2))), intent, replace(METADATA, privileges=enough)), Plan)
+
+
+def test_a_competitor_that_nobody_has_looked_up_is_no_id() -> None:
+    with pytest.raises(InputError, match="competitor is 'Contoso', which is not the id of a record") as refused:
+        plan_close(seen(organization()), Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id="Contoso"), METADATA)
+    assert refused.value.remedy == "Look it up first."
+
+
+def test_a_plan_tells_what_is_not_written_and_what_cannot_be_compared() -> None:
+    hidden = frozenset({"opportunity.actualvalue", "opportunity.actualclosedate"})
+    metadata = replace(METADATA, unreadable=hidden, unchecked=("Nobody knows.",), today=date(2026, 1, 31), day_of="UTC")
+    lost = plan_close(seen(organization()), Intent(OPPORTUNITY_ID, Outcome.LOST), metadata)
+    assert isinstance(lost, Plan)
+    unread = (
+        "The column opportunity.actualclosedate is secured and the user may not read it: what is written there cannot "
+        "be compared afterwards."
+    )
+    assert lost.notes == (
+        "The close date is 2026-01-31, the day it is now by UTC.",
+        "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)",
+        unread,
+        "Nobody knows.",
+    )
+    paid = Intent(OPPORTUNITY_ID, Outcome.WON, actual_revenue=Decimal(5), closed_on=date(2026, 1, 30))
+    won = plan_close(seen(organization()), paid, metadata)
+    assert isinstance(won, Plan)
+    assert [note.split(" is ", 1)[0] for note in won.notes] == [
+        "The column opportunity.actualvalue",
+        "The column opportunity.actualclosedate",
+        "Nobody knows.",
+    ]
+
+
+def test_a_way_back_that_the_organization_forbids_is_refused() -> None:
+    small = organization()
+    small.set_opportunity(OpportunityState.WON, 3)
+    refusal = plan_reopen(seen(small), ReopenIntent(OPPORTUNITY_ID), following("opportunity", 3, 4))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "3 Won" in refusal.reason) == ("transition_forbidden", True)
+
+
+def test_the_way_back_restores_what_the_close_found() -> None:
+    small = organization()
+    small.rows.opportunity = replace(small.rows.opportunity, close_probability=60)
+    plan = planned(small, Intent(OPPORTUNITY_ID, Outcome.WON, key="k"))
+    small.perform([plan])
+    small.rows.opportunity = replace(small.rows.opportunity, close_probability=100)
+    back = plan_reopen(seen(small), ReopenIntent(OPPORTUNITY_ID), METADATA)
+    assert isinstance(back, Plan)
+    assert back.steps[0].columns == {"closeprobability": 60, "actualvalue": None, "actualclosedate": None}
+    assert back.notes == ()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
-from connector.closing.model import Intent, Outcome
+from connector.closing.close import close_many, preview
+from connector.closing.model import Intent, Outcome, ReportStatus
 from connector.closing.record_keys import (
     COMPETITOR,
     OPPORTUNITY,
@@ -19,8 +22,8 @@ from connector.closing.record_keys import (
     one_of,
     with_ids,
 )
-from connector.errors import InputError
-from tests.closing.small_organization import OPPORTUNITY_ID, organization
+from connector.errors import Broken, InputError
+from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization
 
 NAME = RecordKey(COMPETITOR, "name", "Contoso")
 MAIL = RecordKey(USER, "", "anna@contoso.com")
@@ -112,3 +115,27 @@ def test_of_many_intents_each_is_resolved_or_told_why_not() -> None:
     assert second is plain
     assert isinstance(third, InputError)
     assert "'Nobody'" in third.message
+
+
+class Unreachable(SmallOrganization):
+    def look_up(self, keys: Sequence[RecordKey]) -> Mapping[RecordKey, Sequence[RecordMatch]]:
+        raise Broken("The service failed.", status=503)
+
+
+def test_closes_whose_keys_cannot_be_looked_up_fail_and_nothing_is_written() -> None:
+    small = Unreachable(organization().rows)
+    failed, other = close_many(small, [INTENT, replace(INTENT, opportunity_id=UUID(int=4))])
+    assert (failed.opportunity_id, other.opportunity_id) == (OPPORTUNITY_ID, UUID(int=4))
+    assert failed.status is other.status is ReportStatus.FAILED
+    assert isinstance(failed.error, Broken)
+    assert small.calls == 0
+
+
+def test_a_key_that_nobody_has_fails_its_own_close_alone() -> None:
+    small, plain = organization(), Intent(OPPORTUNITY_ID, Outcome.LOST)
+    unknown = replace(INTENT, opportunity_id=UUID(int=4))
+    failed, closed = close_many(small, [unknown, plain])
+    assert (failed.status, closed.status) == (ReportStatus.FAILED, ReportStatus.CLOSED)
+    assert isinstance(failed.error, InputError)
+    with pytest.raises(InputError, match="'Contoso'"):
+        preview(small, INTENT)

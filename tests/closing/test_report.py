@@ -21,6 +21,8 @@ from connector.closing.model import (
     Snapshot,
     Step,
     StepKind,
+    StepResult,
+    StepStatus,
 )
 from connector.closing.record_keys import RecordMatch
 from connector.closing.report import audit_data, error_data, exit_code, preview_data, record_data, report_data
@@ -219,3 +221,18 @@ def test_a_refusal_and_a_failure_are_kept_without_anybodys_text() -> None:
             "kind": "Rejected", "effect": "none", "code": "0x80040265", "request_id": "r-1", "http_status": 400
         },
     }  # fmt: skip
+
+
+def test_a_quote_that_was_deleted_and_not_looked_at_since_stands_nowhere() -> None:
+    seen = organization((1, 2)).observe([OPPORTUNITY_ID])[OPPORTUNITY_ID]
+    delete = Step(StepKind.DELETE_QUOTE, "quote", quote_id(1), "QUO-1", seen.quotes[0].version, "Delete")
+    stale = replace(delete, record_id=quote_id(2), version="older")
+    close_it = Step(
+        StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "", seen.opportunity.version, "Any", 1, 3
+    )  # fmt: skip
+    done = tuple(StepResult(step, StepStatus.DONE) for step in (delete, stale, close_it))
+    report = Report(OPPORTUNITY_ID, ReportStatus.FAILED, steps=done, before=seen)
+    assert audit_data(report, WON)["changes"] == [
+        change("opportunity", OPPORTUNITY_ID, (0, 1), (1, 3)),
+        change("quote", quote_id(1), (0, 1), None),
+    ]

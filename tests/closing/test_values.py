@@ -20,7 +20,7 @@ NOT_AN_AMOUNT = "is not an amount; write it with a point and no separators, as 1
 
 
 def field(kind: FieldKind, limit: int | None = None) -> CloseField:
-    return CloseField("x", kind, "X", "It.", limit=limit)
+    return CloseField("x", kind, "X", "It.", limit=limit, table="opportunity")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,11 @@ def field(kind: FieldKind, limit: int | None = None) -> CloseField:
         (FieldKind.RECORD_IDS, [str(ID), ID], frozenset({ID})),
         (FieldKind.RECORD_IDS, (ID,), frozenset({ID})),
         (FieldKind.RECORD_IDS, frozenset({ID}), frozenset({ID})),
+        (FieldKind.RECORD_NAME, ID, ID),
+        (FieldKind.RECORD_NAME, str(ID), ID),
+        (FieldKind.RECORD_NAME, " Contoso  Ltd ", "Contoso Ltd"),
+        (FieldKind.RECORD_ID, f"https://o.crm.dynamics.com/main.aspx?etn=opportunity&id={ID}", ID),
+        (FieldKind.RECORD_ID, f"https://o.api.crm.dynamics.com/api/data/v9.2/opportunities({ID})", ID),
         (FieldKind.OUTCOME, " WON ", Outcome.WON),
         (FieldKind.REASON, 1, 1),
         (FieldKind.REASON, 3.0, 3),
@@ -56,6 +61,7 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
         (FieldKind.RECORD_ID, "x", "'x' is not the id of a record; give a GUID, with or without braces"),
         (FieldKind.RECORD_ID, f"{{{ID}", f"'{{{ID}' is not the id of a record; give a GUID, with or without braces"),
         (FieldKind.RECORD_IDS, "x", "'x' is not a list of ids"),
+        (FieldKind.FLAG, "maybe", "'maybe' is neither yes nor no"),
         (FieldKind.OUTCOME, "draw", "'draw' is not an outcome; say won or lost"),
         (FieldKind.REASON, 0, "0 is not a status reason; give its number or its label"),
         (FieldKind.REASON, True, "True is not a status reason; give its number or its label"),

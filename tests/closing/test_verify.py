@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +15,7 @@ from connector.closing.model import (
     Intent,
     OpportunityState,
     Outcome,
+    QuoteOrder,
     QuoteState,
     Snapshot,
     Step,
@@ -179,3 +181,12 @@ def test_a_closed_quote_with_a_newer_revision_is_told_on_the_way_back() -> None:
     assert len(told) == 1
     assert told[0].endswith("(revision 0) stays closed: a newer revision of it is there.")
     assert list(left_closed(replace(snapshot, quotes=quotes[:1], activities=(activity,)))) == []
+
+
+def test_an_order_leaves_a_mark_when_it_is_there() -> None:
+    ordered, result = organization((ACTIVE,)), StepResult(step(StepKind.CREATE_ORDER), StepStatus.DONE)
+    before = ordered.observe([OPPORTUNITY_ID], orders=True)[OPPORTUNITY_ID]
+    ordered.rows.orders.append(QuoteOrder(UUID(int=5), quote_id(1)))
+    after = ordered.observe([OPPORTUNITY_ID], orders=True)[OPPORTUNITY_ID]
+    assert left_a_mark(result, before, after)
+    assert not left_a_mark(result, before, before)

@@ -20,7 +20,7 @@ from typing import TypeVar
 from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
-from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of
@@ -235,9 +235,6 @@ class Machine:
             del self._runs[turn.user]
         if ending.blocked is not None:
             self._sulk(turn, ending.blocked)
-        return self._goes_on(ending)
-
-    def _goes_on(self, ending: RunResult) -> bool:
         return ending.stopped and ending.blocked is None and ending.desired_state is DesiredState.RUN
 
     def _sulk(self, turn: TimeSlice, error: ConnectorError) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from connector.emulator.rules.rule import Refused
@@ -22,21 +20,6 @@ _SEEDER = Caller(SALES_USER_ID, "", "", frozenset(), business_unit_id=BUSINESS_U
 
 class SeedRefused(ValueError):
     """A seed file cannot be used; the text names the row and what is wrong with it. Nothing was added."""
-
-
-def seed_file(world: World, path: Path, table: str = "") -> int:
-    """Add the rows of a `.json` or `.csv` file; a CSV file is about `table`, by default the one it is named after.
-
-    Returns how many rows were added. Raises SeedRefused.
-    """
-    if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            return seed_csv(world, table or path.stem, lines)
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except json.JSONDecodeError as error:
-        raise SeedRefused(f"{path.name} is not JSON: {error}.") from error
-    return seed_json(world, document)
 
 
 def seed_csv(world: World, table: str, lines: Iterable[str]) -> int:

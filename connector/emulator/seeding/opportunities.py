@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -226,9 +225,3 @@ def _add_closed(chance: random.Random, deal: SeededOpportunity, rows: dict[str, 
     activity = _activity(row_id(4208, deal.number), "Opportunity closed", deal, ("opportunity", deal.key))
     revenue = (value, base) if won else (None, None)
     rows["opportunityclose"].append((*activity, deal.key, state, status, *revenue, *deal.audit))
-
-
-def open_opportunities(world: World) -> Iterator[str]:
-    """Yield the ids of the open opportunities, in order."""
-    for (key,) in world.store.rows("SELECT opportunityid FROM opportunity WHERE statecode = 0 ORDER BY opportunityid"):
-        yield str(key)

@@ -213,12 +213,10 @@ def seed_parties(world: World) -> None:
                 "accountid": row_id(1, number),
                 "name": f"{city} {trade} {number}",
                 "accountnumber": f"ACC-{number:04d}",
+                "address1_city": city,
+                "transactioncurrencyid": EURO_ID if number % 4 == 0 else US_DOLLAR_ID,
             }
-            _add(
-                world,
-                "account",
-                {**row, "address1_city": city, "transactioncurrencyid": _currency(number), **_active()},
-            )
+            _add(world, "account", {**row, **_active()})
         for number in range(1, CONTACTS + 1):
             first, last = _NAMES[number - 1], _TRADES[number % len(_TRADES)]
             contact: Row = {"contactid": row_id(2, number), "firstname": first, "lastname": last}
@@ -226,10 +224,6 @@ def seed_parties(world: World) -> None:
             _add(world, "contact", {**contact, "fullname": f"{first} {last}", **parent, **_active()})
         for number, name in enumerate(_RIVALS, 1):
             _add(world, "competitor", {"competitorid": row_id(123, number), "name": name})
-
-
-def _currency(number: int) -> str:
-    return EURO_ID if number % 4 == 0 else US_DOLLAR_ID
 
 
 def _active() -> Row:

@@ -269,7 +269,8 @@ def _customization(document: Mapping[str, Any], schema: Schema, table: str) -> C
     customization = Customization()
     for name, attribute in _attributes(document, table):
         if name not in schema.tables:
-            raise ImportRefused(f"The emulator has no table {name or '(unnamed; say which)'}; it has {_some(schema)}.")
+            known = ", ".join(sorted(known for known, table in schema.tables.items() if table.states))
+            raise ImportRefused(f"The emulator has no table {name or '(unnamed; say which)'}; it has {known}.")
         customization = customization.and_also(
             Customization(tuple(_reasons(name, attribute)), tuple(_required(schema, name, attribute)))
         )
@@ -312,7 +313,3 @@ def _required(schema: Schema, table: str, attribute: Mapping[str, Any]) -> Itera
     column = schema.tables[table].columns.get(name)
     if level == Required.APPLICATION and column is not None and column.required is not Required.APPLICATION:
         yield table, name
-
-
-def _some(schema: Schema) -> str:
-    return ", ".join(sorted(name for name, table in schema.tables.items() if table.states))

@@ -33,7 +33,10 @@ def project(openapi: Mapping[str, Any], host: str, triggers: Mapping[str, str] |
     ProjectionError when a schema says something that Swagger 2.0 cannot.
     """
     schemas: Json = openapi.get("components", {}).get("schemas", {})
-    paths = {path: _path_item(item, schemas) for path, item in openapi["paths"].items()}
+    paths = {
+        path: {verb: _operation(item[verb], schemas) for verb in _VERBS if verb in item}
+        for path, item in openapi["paths"].items()
+    }
     for operation, webhook in (triggers or {}).items():
         event = openapi["webhooks"][webhook]["post"]
         content = {"description": event["description"], "schema": _schema(_body_schema(event), schemas, labelled=False)}
@@ -60,10 +63,6 @@ def _path_of(paths: Json, operation: str) -> Json:
         if any(item.get(verb, {}).get("operationId") == operation for verb in _VERBS):
             return item  # type: ignore[no-any-return]  # a dict made here
     raise ProjectionError(f"no operation {operation} to subscribe with")
-
-
-def _path_item(item: Mapping[str, Any], schemas: Json) -> Json:
-    return {verb: _operation(item[verb], schemas) for verb in _VERBS if verb in item}
 
 
 def _operation(operation: Mapping[str, Any], schemas: Json) -> Json:
