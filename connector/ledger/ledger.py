@@ -23,7 +23,7 @@ from connector.clock import Clock
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditLog
 from connector.ledger.claims import Worker
-from connector.ledger.database import Database, SqlRow
+from connector.ledger.database import Database, SqlRow, Value
 from connector.ledger.intents import intent_from, report_from
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.jobs import (
@@ -244,17 +244,18 @@ class Ledger:
         )
         return [(reason, count, max(0.0, due - self.now())) for reason, count, due in rows]
 
-    def records(self, name: str, statuses: Sequence[ItemStatus] = (), after: int = 0) -> Iterator[Record]:
-        """Return the items of a job, or those with these statuses, from row `after` on, in the order of the input.
+    def records(
+        self, name: str, statuses: Sequence[ItemStatus] = (), after: int = 0, reason: str = ""
+    ) -> Iterator[Record]:
+        """Return the items of a job, or those with these statuses and reason, after row `after`, in the input's order.
 
         They stream: memory stays flat, and the job may go on meanwhile.
         """
         job = self.job(name)
         chosen = f" AND status IN ({_quoted(statuses)})" if statuses else ""
-        rows = self.database.stream(
-            f"{_RECORD} WHERE id > ? AND id <= ?{chosen} ORDER BY id",
-            (item_id(job.id, after), item_id(job.id, ROW_MASK)),
-        )
+        chosen += " AND reason = ?" if reason else ""
+        values: list[Value] = [item_id(job.id, after), item_id(job.id, ROW_MASK), *([reason] if reason else [])]
+        rows = self.database.stream(f"{_RECORD} WHERE id > ? AND id <= ?{chosen} ORDER BY id", values)
         return (record_from(item, job) for item in rows)
 
     def followed(self, job: Job, statuses: Sequence[ItemStatus]) -> Iterator[int]:

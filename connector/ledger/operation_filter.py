@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from connector.ledger.database import Value
 
@@ -21,7 +22,7 @@ class OperationFilter:
 
     `status` is queued, running, waiting, done, failed or canceled; `cause` the reason code of a failure or refusal.
     They were accepted from `since` until before `until` (seconds since 1970). `text` stands in one of their ids, or
-    in the name of the caller or of the opportunity, in any case.
+    in the name of the caller or of the opportunity, in any case; a whole id is looked for by the database.
     """
 
     owner: str = ""
@@ -33,8 +34,16 @@ class OperationFilter:
     text: str = ""
 
     @property
+    def id(self) -> UUID | None:
+        """Return the id that `text` is; None where it is any other text."""
+        try:
+            return UUID(self.text) if self.text else None
+        except ValueError:
+            return None
+
+    @property
     def condition(self) -> tuple[str, list[Value]]:
-        """Return the filter as SQL with its values; `text` is looked for by `OperationStore`."""
+        """Return the filter as SQL with its values; a text that is no id is looked for by `OperationStore`."""
         chosen: dict[str, Value] = {
             "job.owner = ?": self.owner,
             "job.tenant = ?": self.tenant,
@@ -43,7 +52,13 @@ class OperationFilter:
             "job.created >= ?": self.since,
             "job.created < ?": self.until,
         }
-        return "".join(f" AND {part}" for part, value in chosen.items() if value), [v for v in chosen.values() if v]
+        parts = [part for part, value in chosen.items() if value]
+        values: list[Value] = [value for value in chosen.values() if value]
+        if self.id:
+            in_options = "LOWER(job.options) LIKE ?"
+            parts.append(f"(item.opportunity = ? OR job.name = ? OR {in_options} OR {in_options})")
+            values += [self.id.bytes, self.id.hex, f"%{self.id}%", f"%{self.id.hex}%"]
+        return "".join(f" AND {part}" for part in parts), values
 
 
 EVERY_OPERATION = OperationFilter()

@@ -128,13 +128,13 @@ class OperationStore:
         """Return up to `most` of the chosen operations, the newest first, after the first `skip` of them."""
         condition, values = chosen.condition
         query = f"{_OPERATION}{condition} ORDER BY job.id DESC LIMIT ?"
-        if chosen.text:
+        if chosen.text and not chosen.id:
             return list(islice(self._searched(chosen), skip, skip + most))
         return [_operation(row) for row in self._database.rows(f"{query} OFFSET ?", (*values, most, skip))]
 
     def count(self, chosen: OperationFilter) -> list[OperationCount]:
         """Return how many of the chosen operations are at which status, and why they failed; the most come first."""
-        if chosen.text:
+        if chosen.text and not chosen.id:
             counted = Counter((status_of(operation), operation.record.reason) for operation in self._searched(chosen))
             return [OperationCount(status, cause, number) for (status, cause), number in counted.most_common()]
         condition, values = chosen.condition

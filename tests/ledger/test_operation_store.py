@@ -48,6 +48,9 @@ def test_an_operation_exists_once_however_often_it_is_asked_for(
     assert (new, other.job.name) == (True, "op3")
     assert [one.job.name for one in operations.newest(10)] == ["op3", "op1"]
     assert [one.job.name for one in operations.newest(10, OperationFilter(owner="ann"))] == ["op1"]
+    for text, names in ((str(opportunity(1)).upper(), ["op3", "op1"]), (UUID(int=5).hex, []), ("nobody", [])):
+        assert [one.job.name for one in operations.newest(10, OperationFilter(text=text))] == names
+        assert sum(tally.count for tally in operations.count(OperationFilter(text=text))) == len(names)
 
 
 @pytest.mark.parametrize(

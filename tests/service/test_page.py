@@ -17,10 +17,12 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from connector.closing.model import Intent, Outcome
+from connector.ledger import operation_store
 from connector.ledger.jobs import ItemResult, ItemStatus, Row
 from connector.ledger.operation_store import OperationStore
 from connector.service import templates
 from connector.service.app import create_app
+from connector.service.templates import operations_page
 from tests.service.browser import CHROMIUM, Browser, browsing
 from tests.service.process import free_port, until
 from tests.service.stage import OPTIONS, Stage
@@ -116,6 +118,26 @@ def test_it_is_filtered_by_state_cause_text_and_the_viewers_day(stage: Stage) ->
     assert re.search(r"<b>2</b> failed", page)
 
 
+def test_a_text_is_looked_for_among_the_newest_and_says_so_and_an_id_among_all(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (operation_store, operations_page):
+        monkeypatch.setattr(module, "MOST_SEARCHED", 2)
+    with stage.client(workers=0) as client:
+        ids = [stage.opportunity() for _ in range(3)]
+        trace = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
+        made = [client.post(f"/opportunities/{id_}/close", json=ACCEPT, headers=trace).json() for id_ in ids]
+
+        def shown(text: str) -> tuple[list[str], bool]:
+            page = client.get(f"{PAGE}?text={text}").text
+            return operations_of(page), "1 older ones were not looked through" in page
+
+        names = [one["operationId"] for one in made]
+        assert shown("developer") == (names[:0:-1], True)
+        assert shown(str(ids[0]).upper()) == shown(names[0]) == (names[:1], False)
+        assert shown("a1" * 16) == (names[::-1], False)
+
+
 @pytest.mark.parametrize(
     "query", ["status=%00&page=-1", "page=99999999999", "day=never&zone=../../etc/passwd", "text=" + "x" * 5000]
 )
@@ -150,10 +172,11 @@ def test_a_bulk_job_leads_to_its_rows_that_were_not_done_with_the_reason_of_each
     stage.ledger.create("march", [Row(number, Intent(UUID(int=number), Outcome.WON)) for number in range(1, 61)])
     worker, job = stage.ledger.enter("test", "march"), stage.ledger.job("march")
     refused = {"reason": "A draft quote stands in the way.", "reason_code": "drafts_stand"}
+    failure = (ItemStatus.FAILED, "Rejected", {"error": {"message": "A plug-in says no.", "remedy": "Ask its owner."}})
+    results = {60: failure, 59: (ItemStatus.CLOSED, "", {})}
+    other = (ItemStatus.REFUSED, "drafts_stand", refused)
     while items := worker.claim(job, 60):
-        worker.record(
-            job, [ItemResult(item.row, item.epoch, ItemStatus.REFUSED, "drafts_stand", refused) for item in items]
-        )
+        worker.record(job, [ItemResult(item.row, item.epoch, *results.get(item.row, other)) for item in items])
     worker.leave()
     with stage.client() as client:
         page = client.get(PAGE).text
@@ -161,11 +184,20 @@ def test_a_bulk_job_leads_to_its_rows_that_were_not_done_with_the_reason_of_each
         assert f'href="{PAGE}/job?name=march"' in page
         first = client.get(f"{PAGE}/job?name=march").text
         further = client.get(f"{PAGE}/job?name=march&after=50").text
+        rejected = client.get(f"{PAGE}/job?name=march&cause=Rejected").text
+        drafts = client.get(f"{PAGE}/job?name=march&cause=drafts_stand&after=50").text
+        assert client.get(f"{PAGE}/job?name=march&cause=nonsense").text.count("A draft quote stands in the way.") == 50
         assert client.get(f"{PAGE}/job?name=april").status_code == 404
-    assert "60: drafts stand" in first
+    assert f'href="{PAGE}/job?name=march&amp;cause=drafts_stand">drafts stand (58)</a>' in first
+    assert "50 of 59, in the order of the file" in first
     assert first.count("A draft quote stands in the way.") == 50
-    assert further.count("A draft quote stands in the way.") == 10
-    assert f"id={UUID(int=60)}" in further
+    assert [further.count("A draft quote stands in the way."), drafts.count("A draft quote stands in the way.")] == [
+        8,
+        8,
+    ]
+    assert [text.count("A plug-in says no. Ask its owner.") for text in (further, rejected, drafts)] == [1, 1, 0]
+    assert "1 of 1, in the order of the file" in rejected
+    assert f"id={UUID(int=60)}" in rejected
 
 
 def test_what_has_not_changed_is_not_sent_again(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
 from itertools import islice
@@ -20,7 +21,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from connector.clock import Clock
 from connector.errors import ConnectorError
 from connector.ledger.jobs import Record
-from connector.ledger.operation_store import StoredOperation
+from connector.ledger.operation_store import MOST_SEARCHED, StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
 from connector.service.operations.operation_results import failure_sentence, stands, view
@@ -96,9 +97,9 @@ class OperationsPage:
     async def job(self, request: Request) -> Response:
         """Show the rows of a bulk job that failed or were refused."""
         caller = caller_of(request)
-        name, after = request.query_params.get("name", ""), request.query_params.get("after", "")
+        name, cause, after = (request.query_params.get(field, "") for field in ("name", "cause", "after"))
         first = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
-        return HTMLResponse(await self._waiting.apart(lambda: self._job(caller, name, first)), headers=HEADERS)
+        return HTMLResponse(await self._waiting.apart(lambda: self._job(caller, name, cause, first)), headers=HEADERS)
 
     async def sign_out(self, request: Request) -> Response:
         """End the browser's session."""
@@ -176,13 +177,13 @@ class OperationsPage:
 
     def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
         """Return the page, and a digest of what may change on it."""
-        whole = PageQuery(text=query.text, day=query.day, zone=query.zone).filter
-        counts = PageCounts.of(self._service.operations.count(self._service.visible(caller, whole)), query)
+        counts = self._counts(caller, query)
         chosen = self._service.visible(caller, query.filter)
         operations = self._service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
         organization = self._organization(caller)
         values = {
             "query": query, "token": self._token(caller), "caller": caller, "counts": counts, "shown": SHOWN,
+            "searched": MOST_SEARCHED,
             "rows": [self._row(operation, organization) for operation in operations],
             "jobs": [job_row(job, self._service.ledger.counts(job.name)) for job in self._service.jobs(caller, SHOWN)],
         }  # fmt: skip
@@ -192,6 +193,14 @@ class OperationsPage:
             "operations.html", **values, notice=notice, digest=digest, now=self._clock.now(), states=OperationStatus
         )
         return page, digest
+
+    def _counts(self, caller: Caller, query: PageQuery) -> PageCounts:
+        whole = self._service.visible(caller, PageQuery(text=query.text, day=query.day, zone=query.zone).filter)
+        unsearched = 0
+        if whole.text and not whole.id:
+            unsearched = sum(tally.count for tally in self._service.operations.count(replace(whole, text="")))
+        counts = self._service.operations.count(whole)
+        return PageCounts.of(counts, query, max(0, unsearched - MOST_SEARCHED))
 
     def _row(self, operation: StoredOperation, organization: str) -> OperationRow:
         seen, record = view(operation, self._service.waiting_until(operation)), operation.record
@@ -203,16 +212,18 @@ class OperationsPage:
         cause = record.reason if record.status in RETRIED else ""
         return OperationRow(seen, name, by.name or by.object_id, cause, link, action)
 
-    def _job(self, caller: Caller, name: str, after: int) -> str:
+    def _job(self, caller: Caller, name: str, cause: str, after: int) -> str:
         job = next((job for job in self._service.jobs(caller) if job.name == name), None)
         if job is None:
             raise declined(HTTPStatus.NOT_FOUND, "job_unknown", "There is no such bulk job, or you may not see it.")
         organization = job.organization or self._organization(caller)
-        failed = self._service.ledger.records(name, RETRIED, after)
+        row = job_row(job, self._service.ledger.counts(name))
+        cause = cause if cause in dict(row.causes) else ""
+        failed = self._service.ledger.records(name, RETRIED, after, cause)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]
         return render(
-            "job.html", caller=caller, token=self._token(caller), job=job_row(job, self._service.ledger.counts(name)),
-            rows=rows[:SHOWN], more=len(rows) > SHOWN, after=after,
+            "job.html", caller=caller, token=self._token(caller), job=row, rows=rows[:SHOWN], more=len(rows) > SHOWN,
+            after=after, cause=cause,
         )  # fmt: skip
 
     def _organization(self, caller: Caller) -> str:

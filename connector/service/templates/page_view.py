@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -140,9 +141,11 @@ class PageCounts:
     statuses: Mapping[str, int]
     causes: Sequence[tuple[str, int]]
     total: int
+    unsearched: int = 0
+    """Operations, older than all others, that were not looked through for the text."""
 
     @classmethod
-    def of(cls, counts: Sequence[OperationCount], query: PageQuery) -> PageCounts:
+    def of(cls, counts: Sequence[OperationCount], query: PageQuery, unsearched: int) -> PageCounts:
         """Return the sums; `counts` are those of the filter without status and cause."""
         statuses = dict.fromkeys(SIGNS, 0)
         causes: dict[str, int] = {}
@@ -153,15 +156,18 @@ class PageCounts:
                 causes[tally.cause] = causes.get(tally.cause, 0) + tally.count
             if query.status in ("", tally.status) and query.cause in ("", tally.cause):
                 total += tally.count
-        return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total)
+        return cls(statuses, sorted(causes.items(), key=lambda pair: -pair[1]), total, unsearched)
 
 
 def job_row(job: Job, counts: Counts) -> JobRow:
     """Return a bulk job as the page shows it."""
     named = {word: count for word, count in counts.data().items() if count and word != "total"}
-    failed = sum(counts.by_status.get(status, 0) for status in (ItemStatus.FAILED, ItemStatus.REFUSED))
+    not_done = (ItemStatus.FAILED, ItemStatus.REFUSED)
+    failed = sum(counts.by_status.get(status, 0) for status in not_done)
     tone = "failed" if failed else "running" if counts.open else "done"
-    causes = [(reason, count) for (_, reason), count in counts.reasons.items() if reason]
+    causes = Counter[str]()
+    for (status, reason), count in counts.reasons.items():
+        causes[reason] += count if reason and status in not_done else 0
     return JobRow(
         name=job.name,
         state=f"{job.state.value}, {failed} not done" if failed else job.state.value,
@@ -171,7 +177,7 @@ def job_row(job: Job, counts: Counts) -> JobRow:
         total=counts.total,
         counts=", ".join(f"{count} {word.replace('_', ' ')}" for word, count in named.items()),
         failed=failed,
-        causes=sorted(causes, key=lambda pair: -pair[1]),
+        causes=(+causes).most_common(),
     )
 
 
