@@ -6,6 +6,9 @@ is looked for among the quotes of the opportunity (see `closing.plan`).
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -33,20 +36,39 @@ _ASK = {
 class RecordKey:
     """The value of a column of a table, which is to name one record.
 
-    A competitor has the column `name`. A user has none: the value is an id, a domain name or a mail address.
+    A competitor has the column `name`. A user has none: the value is an id, a domain name or a mail address. A key of
+    several columns has commas between them, and between its values, quoted as in a file of commas.
 
-    >>> str(RecordKey("opportunity", "new_legacyid", "A-1"))
-    "the opportunity with new_legacyid 'A-1'"
+    >>> str(RecordKey("opportunity", "new_company,new_number", "A,7"))
+    "the opportunity with new_company 'A' and new_number '7'"
     """
 
     table: str
     column: str
     value: str
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of its columns."""
+        return tuple(name.strip() for name in self.column.split(","))
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Return a value for each column; too few or too many where there are not as many."""
+        return (self.value,) if len(self.columns) == 1 else tuple(next(csv.reader([self.value]), ()))
+
     def __str__(self) -> str:
         """Return it for people."""
-        value = repr(self.value) if self.table != OPPORTUNITY else f"with {self.column} {self.value!r}"
-        return f"the {_WHAT[self.table]} {value}"
+        parts = list(itertools.zip_longest(self.columns, self.values, fillvalue="nothing"))
+        named = " and ".join(f"{column} {value!r}" for column, value in parts)
+        return f"the {_WHAT[self.table]} {repr(self.value) if self.table != OPPORTUNITY else f'with {named}'}"
+
+
+def joined(values: Sequence[str]) -> str:
+    """Return the value of a key of several columns."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

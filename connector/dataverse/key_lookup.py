@@ -6,7 +6,9 @@ Sources: learn.microsoft.com/power-apps/developer/data-platform/webapi/query/fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from http import HTTPStatus
 from itertools import islice
 from urllib.parse import quote
@@ -30,9 +32,47 @@ IMPERSONATION = "prvActOnBehalfOfAnotherUser"
 _SUBJECT = "Looking records up"
 _SETS = {OPPORTUNITY: "opportunities", COMPETITOR: "competitors", USER: "systemusers"}
 _NAMES = {OPPORTUNITY: "name", COMPETITOR: "name", USER: "fullname"}
-_USER_IDS = ("systemuserid", "azureactivedirectoryobjectid")
-_USER_NAMES = ("domainname", "internalemailaddress")
-_TEXTS, _NUMBERS = frozenset({"String", "Memo"}), frozenset({"Integer", "BigInt"})
+_TEXTS, _LOOKUPS = frozenset({"String", "Memo"}), frozenset({"Lookup", "Customer", "Owner"})
+_NUMBERS = frozenset({"Integer", "BigInt", "Picklist", "Decimal"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a key: its name in a query, its form of a value, empty for none, and a literal of that."""
+
+    name: str
+    form: Callable[[object], str]
+    is_text: bool = False
+
+    def equals(self, value: str) -> str:
+        """Return the condition that it has this value."""
+        return f"{self.name} eq " + ("'{}'".format(value.replace("'", "''")) if self.is_text else value)
+
+
+def _text_in(value: object) -> str:
+    return "" if value is None else str(value).strip().casefold()
+
+
+def _number_in(value: object) -> str:
+    try:
+        number = Decimal(_text_in(value) or "NaN")
+    except InvalidOperation:
+        return ""
+    return f"{number.normalize():f}" if number.is_finite() and "_" not in str(value) else ""
+
+
+def _id_in(value: object) -> str:
+    try:
+        return str(UUID(str(value).strip()))
+    except ValueError:
+        return ""
+
+
+_USER_IDS = tuple(_Column(name, _id_in) for name in ("systemuserid", "azureactivedirectoryobjectid"))
+_USER_NAMES = tuple(_Column(name, _text_in, is_text=True) for name in ("domainname", "internalemailaddress"))
+_COMPETITOR_NAMES = (_Column("name", _text_in, is_text=True),)
+_Form = tuple[str, ...]
+"""The values of a key or row as they are compared, one for each column."""
 
 
 class RecordLookup:
@@ -41,45 +81,50 @@ class RecordLookup:
     def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
         self._handler = handler
         self._endpoint = endpoint
-        self._numbers: dict[str, bool] = {}
+        self._known: dict[str, _Column] = {}
         self._may_impersonate: bool | None = None
 
     def matches(self, keys: Sequence[RecordKey]) -> dict[RecordKey, list[RecordMatch]]:
-        """Return the records that have each key, without regard to case; raises InputError, ConnectorError."""
+        """Return the records that have each key, without regard to case unless that tells them apart.
+
+        Raises InputError, ConnectorError.
+        """
         matches: dict[RecordKey, list[RecordMatch]] = {key: [] for key in keys}
         for table, column in dict.fromkeys((key.table, key.column) for key in keys):
             chosen = [key for key in keys if (key.table, key.column) == (table, column)]
             if table == USER:
-                self._match(chosen, _USER_IDS, _id_in, matches)
-                self._match([key for key in chosen if not _id_in(key.value)], _USER_NAMES, _text_in, matches)
+                matches |= self._matches(chosen, [(each,) for each in _USER_IDS])
+                names = [key for key in chosen if not _id_in(key.value)]
+                matches |= self._matches(names, [(each,) for each in _USER_NAMES])
             else:
-                self._match(chosen, (column,), _text_in if self._is_text(table, column) else _number_in, matches)
+                known = table == COMPETITOR
+                columns = _COMPETITOR_NAMES if known else tuple(map(self._column, chosen[0].columns))
+                matches |= self._matches(chosen, [columns])
         return matches
 
-    def _match(
-        self,
-        keys: Iterable[RecordKey],
-        columns: Sequence[str],
-        plain: Callable[[object], str],
-        matches: Mapping[RecordKey, list[RecordMatch]],
-    ) -> None:
-        """Add the records that have one of the keys in one of the columns; `plain` is a value as it is compared.
+    def _matches(
+        self, keys: Iterable[RecordKey], alternatives: Sequence[tuple[_Column, ...]]
+    ) -> dict[RecordKey, list[RecordMatch]]:
+        """Return the records that have each key in one of the alternative columns.
 
-        What it has no form for, no record has.
+        What these have no form for, no record has.
         """
-        filters = _filters(key for key in keys if plain(key.value))
+        forms = {key: form for key in keys if (form := _form(alternatives[0], key.values))}
+        rows: dict[RecordKey, list[tuple[bool, Row]]] = {}
+        filters = _filters(forms, alternatives[0])
         while some := list(islice(filters, FILTERS)):
-            sets = read_sets(
-                self._handler, self._endpoint, [_operation(group, columns, plain) for group in some], _SUBJECT
-            )
-            for group, rows in zip(some, sets, strict=True):
-                by_value: dict[str, list[RecordKey]] = {}
+            operations = [_operation(group[0].table, {forms[key] for key in group}, alternatives) for group in some]
+            sets = read_sets(self._handler, self._endpoint, operations, _SUBJECT)
+            for group, answers in zip(some, sets, strict=True):
+                by_form: dict[_Form, list[RecordKey]] = {}
                 for key in group:
-                    by_value.setdefault(plain(key.value), []).append(key)
-                for row in rows:
-                    values = {plain(row.get(column)) for column in columns}
-                    for key in [key for value in values for key in by_value.get(value, ())]:
-                        matches[key].append(self._record(key.table, row))
+                    by_form.setdefault(forms[key], []).append(key)
+                for row in answers:
+                    values = [[row.get(column.name) for column in columns] for columns in alternatives]
+                    for form in {_form(columns, each) for columns, each in zip(alternatives, values, strict=True)}:
+                        for key in by_form.get(form, ()):
+                            rows.setdefault(key, []).append(([*key.values] in values, row))
+        return {key: [self._record(key.table, row) for row in _nearest(candidates)] for key, candidates in rows.items()}
 
     def _record(self, table: str, row: Row) -> RecordMatch:
         with decoding(_SUBJECT):
@@ -96,34 +141,38 @@ class RecordLookup:
                 problem = f"cannot be acted as: the user who signs in lacks {IMPERSONATION}"
             return RecordMatch(UUID(object_id or row["systemuserid"]), name, problem)
 
-    def _is_text(self, table: str, column: str) -> bool:
-        """Return whether a column holds text, else it holds whole numbers; raises InputError for any other."""
-        if table == COMPETITOR:
-            return True
-        if column not in self._numbers:
-            self._numbers[column] = self._column_type(table, column) in _NUMBERS
-        return not self._numbers[column]
+    def _column(self, name: str) -> _Column:
+        """Return a column of opportunities; raises InputError for one that is not there or cannot be of a key."""
+        if name not in self._known:
+            self._known[name] = self._defined(name)
+        return self._known[name]
 
-    def _column_type(self, table: str, column: str) -> str:
-        if not column.isidentifier():
+    def _defined(self, column: str) -> _Column:
+        name = column.lower()
+        name = name[1 : -len("_value")] if name.startswith("_") and name.endswith("_value") else name
+        if not name.isidentifier():
             raise InputError(f"{column!r} cannot be the name of a column.", remedy="Give its logical name.")
-        path = f"EntityDefinitions(LogicalName='{table}')/Attributes(LogicalName='{column.lower()}')"
+        path = f"EntityDefinitions(LogicalName='{OPPORTUNITY}')/Attributes(LogicalName='{name}')"
         operation = Operation("GET", f"{path}?$select=LogicalName,AttributeType,IsValidForRead")
         response = self._handler(self._endpoint.request(operation))
         if response.status == HTTPStatus.NOT_FOUND:
             raise InputError(
-                f"The table {table} has no column {column}.", remedy="Give the logical name, as new_legacyid."
+                f"The table {OPPORTUNITY} has no column {column}.", remedy="Give the logical name, as new_legacyid."
             ) from error_from(response, _SUBJECT)
         attribute = json_object(response, _SUBJECT)
         with decoding(_SUBJECT):
             kind = str(attribute["AttributeType"])
             readable = bool(attribute["IsValidForRead"])
-        if kind not in _TEXTS | _NUMBERS or not readable:
-            raise InputError(
-                f"The column {column} of {table} is of type {kind}, which cannot be a key here.",
-                remedy="Give a column of text or whole numbers.",
-            )
-        return kind
+        if readable and kind in _TEXTS:
+            return _Column(name, _text_in, is_text=True)
+        if readable and kind in _NUMBERS:
+            return _Column(name, _number_in)
+        if readable and kind in _LOOKUPS:
+            return _Column(f"_{name}_value", _id_in)
+        raise InputError(
+            f"The column {column} of {OPPORTUNITY} is of type {kind}, which cannot be a key here.",
+            remedy="Give a column of text, numbers or ids.",
+        )
 
     def _impersonates(self) -> bool:
         if self._may_impersonate is None:
@@ -136,13 +185,26 @@ class RecordLookup:
         return self._may_impersonate
 
 
-def _filters(keys: Iterable[RecordKey]) -> Iterator[list[RecordKey]]:
+def _form(columns: Sequence[_Column], values: Sequence[object]) -> _Form:
+    """Return the values as they are compared; empty where there is not one for each column."""
+    form = tuple(column.form(value) for column, value in zip(columns, values, strict=False))
+    return form if len(values) == len(columns) and all(form) else ()
+
+
+def _nearest(candidates: Sequence[tuple[bool, Row]]) -> list[Row]:
+    """Return the rows that a key can mean: one with exactly its text, though others differ from it only by case."""
+    exact = [row for same, row in candidates if same]
+    return exact if len(exact) == 1 else [row for _, row in candidates]
+
+
+def _filters(keys: Iterable[RecordKey], columns: Sequence[_Column]) -> Iterator[list[RecordKey]]:
     """Yield groups of keys, each small enough for one filter."""
     group: list[RecordKey] = []
-    size = 0
+    size, most = 0, VALUES // len(columns)
+    names = sum(len(column.name) + len(" eq '' and ") for column in columns) if not _is_listed(columns) else 0
     for key in keys:
-        length = len(quote(key.value)) + 7
-        if group and (len(group) == VALUES or size + length > _LONGEST):
+        length = len(quote(key.value)) + 7 + names
+        if group and (len(group) == most or size + length > _LONGEST):
             yield group
             group, size = [], 0
         group.append(key)
@@ -151,38 +213,30 @@ def _filters(keys: Iterable[RecordKey]) -> Iterator[list[RecordKey]]:
         yield group
 
 
-def _operation(keys: Sequence[RecordKey], columns: Sequence[str], plain: Callable[[object], str]) -> Operation:
-    table = keys[0].table
-    values = list(dict.fromkeys(plain(key.value) for key in keys))
-    own = (*_USER_IDS, "isdisabled", *_USER_NAMES) if table == USER else (f"{table}id", *columns)
-    select = ",".join(dict.fromkeys((*own, _NAMES[table])))
-    condition = " or ".join(_condition(column, values) for column in columns)
+def _is_listed(columns: Sequence[_Column]) -> bool:
+    """Return whether many values are compared by one condition, which is not documented for lookups."""
+    return len(columns) == 1 and not columns[0].name.startswith("_")
+
+
+def _operation(table: str, forms: Iterable[_Form], alternatives: Sequence[tuple[_Column, ...]]) -> Operation:
+    columns = [column.name for each in alternatives for column in each]
+    own = ["isdisabled", *(each.name for each in (*_USER_IDS, *_USER_NAMES))] if table == USER else [f"{table}id"]
+    select = ",".join(dict.fromkeys((*own, *columns, _NAMES[table])))
+    condition = " or ".join(_condition(each, sorted(forms)) for each in alternatives)
     condition = quote(condition, safe="()',:$/@=")
     return Operation("GET", f"{_SETS[table]}?$select={select}&$filter={condition}")
 
 
-def _condition(column: str, values: Sequence[str]) -> str:
-    """Return the filter of a column with one of the values; those with quotes are compared one by one."""
-    simple = [value for value in values if "'" not in value and '"' not in value and "\\" not in value]
-    others = [value for value in values if value not in simple]
-    parts = ["{} eq '{}'".format(column, value.replace("'", "''")) for value in others]
+def _condition(columns: Sequence[_Column], forms: Sequence[_Form]) -> str:
+    """Return the filter of rows with one of the forms; values with quotes are compared one by one."""
+    simple = [form[0] for form in forms if not set(form[0]) & set("'\"\\")] if _is_listed(columns) else []
+    parts = [
+        " and ".join(column.equals(value) for column, value in zip(columns, form, strict=True))
+        for form in forms
+        if form[0] not in simple
+    ]
+    parts = [f"({part})" if len(columns) > 1 else part for part in parts]
     if simple:
         listed = ",".join(f"'{value}'" for value in simple)
-        parts.insert(0, f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=[{listed}])")
+        parts.insert(0, f"Microsoft.Dynamics.CRM.In(PropertyName='{columns[0].name}',PropertyValues=[{listed}])")
     return " or ".join(parts)
-
-
-def _text_in(value: object) -> str:
-    return "" if value is None else str(value).strip().casefold()
-
-
-def _number_in(value: object) -> str:
-    text = _text_in(value)
-    return str(int(text)) if text.isascii() and text.removeprefix("-").isdigit() else ""
-
-
-def _id_in(value: object) -> str:
-    try:
-        return str(UUID(str(value)))
-    except ValueError:
-        return ""

@@ -81,7 +81,9 @@ def test_a_record_is_shown_planned_and_closed_by_its_key(keyed: Desk, column: st
         ("new_number", "three", "There is no opportunity with new_number 'three'"),
         ("new_number", "7", "2 records can be the opportunity with new_number '7': "),
         ("new_nope", "7", "The table opportunity has no column new_nope."),
-        ("customerid", "7", "The column customerid of opportunity is of type Customer, which cannot be a key here."),
+        ("customerid", "7", "There is no opportunity with customerid '7' that this user can see."),
+        ("createdon", "7", "The column createdon of opportunity is of type DateTime, which cannot be a key here."),
+        ("new_number,new_legacyid", "7", "There is no opportunity with new_number '7' and new_legacyid 'nothing'"),
     ],
 )
 def test_a_key_without_exactly_one_record_is_told_with_the_candidates(
@@ -91,6 +93,41 @@ def test_a_key_without_exactly_one_record_is_told_with_the_candidates(
     assert (told.code, sentence in told.err) == (2, True), told.err
     if value == "7" and column == "new_number":
         assert all(id_ in told.err for id_ in opportunities(keyed)[7:9])
+
+
+def test_a_key_may_have_several_columns_and_lookups_among_them(keyed: Desk) -> None:
+    ids = opportunities(keyed)
+    customers = dict(keyed.sql("SELECT opportunityid, customerid FROM opportunity"))
+    keyed.sql("UPDATE opportunity SET new_number = 7 WHERE statecode = 0")
+    for number in (4, 5):  # the same number twice with this customer
+        keyed.sql("UPDATE opportunity SET customerid = ? WHERE opportunityid = ?", customers[ids[4]], ids[number])
+        keyed.sql("UPDATE opportunity SET new_legacyid = ? WHERE opportunityid = ?", f'A,"{number}"', ids[number])
+    value = f"7,{{{customers[ids[4]].upper()}}}"
+    twice = keyed.run("show", value, "--key", "new_number,customerid").err
+    assert "records can be the opportunity with new_number '7' and customerid" in twice
+    assert all(id_ in twice for id_ in ids[4:6])
+    exact = keyed.run("show", f'"A,""5""",{value}', "--key", "new_legacyid, new_number,_customerid_value", "--json")
+    assert exact.data["id"] == ids[5]
+    write(
+        "new_number,outcome,NEW_LEGACYID\n7,won,L'1\n,won,L'2\n7,won,nope\n"
+        f"https://org.emulator.invalid/main.aspx?etn=opportunity&id={ids[6]},won,\n"
+    )
+    asked = ("bulk", "plan", "rows.csv", "--key", "new_number,new_legacyid", "--keep", "outcome")
+    assert keyed.run(*asked, "--rejects", "bad.csv", "--json").data["planned"] == 2
+    assert [row["result.reason"].split(" that")[0] for row in rows("bad.csv")] == [
+        "new_number is empty, and is a part of the key",
+        "There is no opportunity with new_number '7' and new_legacyid 'nope'",
+    ]
+    write("new_number,outcome\n7,won\n")
+    assert "there is no column 'new_legacyid', which is a part of the key" in keyed.run(*asked).err
+
+
+def test_values_that_differ_only_by_case_are_told_apart_where_one_is_exact(keyed: Desk) -> None:
+    ids = opportunities(keyed)
+    for id_, value in zip(ids, ["006ab", "006AB"], strict=False):
+        keyed.sql("UPDATE opportunity SET new_legacyid = ? WHERE opportunityid = ?", value, id_)
+    assert keyed.run("show", "006AB", "--key", "new_legacyid", "--json").data["id"] == ids[1]
+    assert "2 records can be" in keyed.run("show", "006aB", "--key", "new_legacyid").err
 
 
 def test_a_file_of_keys_becomes_a_job_and_its_bad_rows_are_rejected_with_the_candidates(keyed: Desk) -> None:

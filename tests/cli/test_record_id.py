@@ -29,7 +29,12 @@ def test_a_guid_is_understood_in_any_dress(value: UUID, dress: str, case: Callab
         PAGE,
         f"https://org.crm.dynamics.com/main.aspx?etn=opportunity&pagetype=entityrecord&id=%7b{SOME_ID.upper()}%7d",
         f"https://org.crm.dynamics.com/main.aspx#pagetype=entityrecord&etn=opportunity&id={SOME_ID}",
+        f"https://org.crm.dynamics.com/main.aspx?etc=3&extraqs=%3f_gridType%3d3%26etc%3d3%26id%3d%257b{SOME_ID}%257d&histKey=5#1",
+        f"https://org.crm.dynamics.com/main.aspx?etn=opportunity&extraqs=%3Fid%3D{SOME_ID[:-1]}0&id={SOME_ID}",
+        f"<https://crm.contoso.com/Org/userdefined/edit.aspx?etc=3&amp;id={{{SOME_ID}}}>",
+        f"etn=opportunity&id={SOME_ID}",
         f"https://org.crm.dynamics.com/api/data/v9.2/opportunities({SOME_ID})",
+        f"https://org.crm.dynamics.com/api/data/v9.2/opportunities(opportunityid={SOME_ID})?$select=name",
     ],
 )
 def test_the_address_of_a_record_stands_for_its_id(address: str) -> None:
@@ -37,6 +42,8 @@ def test_the_address_of_a_record_stands_for_its_id(address: str) -> None:
 
 
 def test_the_address_of_another_table_is_named_as_such() -> None:
+    with pytest.raises(click.BadParameter, match="of the table '4200'; it must be 'opportunity'"):
+        opportunity_id(f"https://org.crm.dynamics.com/main.aspx?etc=4200&id={SOME_ID}")
     with pytest.raises(click.BadParameter, match="address of a record of the table 'opportunity'; it must be 'quote'"):
         record_name(QUOTE, PAGE)
 
@@ -53,6 +60,7 @@ def test_the_address_of_another_table_is_named_as_such() -> None:
         "not-an-id",
         "https://org.crm.dynamics.com/main.aspx?etn=opportunity",
         "'; --",
+        "https://[org/main.aspx",
     ],
 )
 def test_anything_else_is_answered_with_a_sentence(text: str) -> None:

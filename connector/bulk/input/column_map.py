@@ -49,7 +49,8 @@ class ColumnMapping:
     `renames` has our name by theirs, with nothing for a column that is not to be read; `defaults` a value by our name
     for where a cell is empty or the column absent. Names are compared without regard to case. `keep` are columns of the
     file that go into plan, report and dead letters as they are. `ignore_others` leaves unread what is not known. `key`
-    is the column of opportunities whose values stand in the place of their ids, if it is so; those are kept too.
+    is the column of opportunities whose values stand in the place of their ids, or several with commas between them, if
+    it is so; those are kept too.
     """
 
     renames: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -67,16 +68,27 @@ class ColumnMapping:
                 return ours
         if lower in FIELDS:
             return lower
-        if self.key and lower == self.key.lower():
-            return OPPORTUNITY_ID.name
+        if lower in self.key_columns:
+            return "" if self.key_columns.index(lower) else OPPORTUNITY_ID.name
         if lower.startswith(RESULT_PREFIX) or self._is_listed(theirs):
             return ""
         extra = next((prefix for prefix in PREFIXES if lower.startswith(prefix)), None)
         return _ALIASES.get(_letters(plain)) if extra is None else extra + plain[len(extra) :]
 
+    @property
+    def key_columns(self) -> list[str]:
+        """Return the columns of the key, in lower case: several where there are commas in it."""
+        return [name.strip().lower() for name in self.key.split(",") if name.strip()]
+
+    def key_cells(self, cells: Mapping[str, object]) -> list[object]:
+        """Return the cells of a key of several columns; none where the row lacks them, and has the key as one text."""
+        by_name = {name.strip().lower(): cell for name, cell in cells.items()}
+        return [by_name[name] for name in self.key_columns if name in by_name] if len(self.key_columns) > 1 else []
+
     def kept(self, theirs: str) -> bool:
         """Return whether a column goes into plan, report and dead letters as it is."""
-        return self._is_listed(theirs) or (bool(self.key) and self.ours(theirs) == OPPORTUNITY_ID.name)
+        of_key = theirs.strip().lower() in self.key_columns or self.ours(theirs) == OPPORTUNITY_ID.name
+        return self._is_listed(theirs) or (bool(self.key) and of_key)
 
     def _is_listed(self, theirs: str) -> bool:
         return bool(self.keep) and theirs.strip().lower() in {name.strip().lower() for name in self.keep}
@@ -96,7 +108,7 @@ class ColumnMapping:
         if marks[:1] == ["(do not modify)"] or (marks in ([mark] * 3 for mark in marks if mark)):
             return self._of_export(columns, marks[0])
         if f"{RESULT_PREFIX}status" in lower:
-            others = [name for name in columns if name.strip().lower() == self.key.lower()]  # the ids are there too
+            others = [name for name in columns if name.strip().lower() in self.key_columns]  # the ids are there too
             return replace(self, key="", keep=(*self.keep, *self._unknown(columns), *others)), []
         if not self.ignore_others:
             return self, []
@@ -142,6 +154,9 @@ class ColumnMapping:
             for theirs in theirs_named
             if theirs.strip().lower() not in lower
         ]
+        parts = [name for name in self.key_columns if name not in lower]
+        if parts and len(parts) < len(self.key_columns):
+            problems.append(f"there is no column {parts[0]!r}, which is a part of the key")
         if problems:
             there = f"Its columns are {', '.join(columns)}. " if len(columns) else ""
             raise InputError(

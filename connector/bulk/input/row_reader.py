@@ -22,7 +22,7 @@ from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.model import Intent
 from connector.closing.record_address import address_in
-from connector.closing.record_keys import OPPORTUNITY, KeyLookup, RecordKey, keys_in, with_ids
+from connector.closing.record_keys import OPPORTUNITY, KeyLookup, RecordKey, joined, keys_in, with_ids
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.ledger.intents import intent_text
@@ -245,6 +245,12 @@ class RowReader:
             cells = {name: as_written(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
             rules = rules.of_our_file()
         request = {name: rules.value(name, cell) for name, cell in cells.items()}
+        parts = [rules.value(OPPORTUNITY_ID.name, cell) for cell in columns.key_cells(row.cells)]
+        texts = ["" if part is None else str(as_text(part)).strip() for part in parts]
+        if texts and address_in(texts[0]) is None:
+            if "" in texts:
+                raise ValueError(f"{columns.key_columns[texts.index('')]} is empty, and is a part of the key")
+            request[OPPORTUNITY_ID.name] = joined(texts)
         for name, value in columns.defaults.items():
             if request.get(name) is None or not str(request[name]).strip():
                 request[name] = value
