@@ -32,7 +32,7 @@ def reading_options(keep: Callable[[click.Context, click.Parameter, Any], None])
             "--key",
             default="",
             metavar="COLUMN",
-            help="The column of opportunities, such as an alternate key (several as A,B), whose values FILE has, not ids.",
+            help="The column of opportunities, such as an alternate key (several: A,B), whose values FILE has.",
         ),
         option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read the column THEIRS as OURS."),
         option(
