@@ -13,14 +13,15 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 class VirtualTime:
     """A clock on which what is to happen later happens while somebody waits. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: datetime = _START) -> None:
+        self._start = start
         self._now = 0.0
         self._order = 0
         self._events: list[tuple[float, int, Callable[[], object]]] = []
 
     def now(self) -> datetime:
         """Return the time of day."""
-        return _START + timedelta(seconds=self._now)
+        return self._start + timedelta(seconds=self._now)
 
     def monotonic(self) -> float:
         """Return the seconds since the start."""

@@ -45,6 +45,7 @@ from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNe
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 from scripts.benchmarks.governor_jobs import least_seconds
 from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
+from scripts.benchmarks.records import scratch
 from scripts.benchmarks.scenarios import drawn
 from scripts.benchmarks.served import opportunity_key, quote_key
 
@@ -58,7 +59,6 @@ STARTING_READS, STARTING_READ = 6, 0.1
 LOOKS = 4000
 """Looks at what is told in the least time of a job, but not more than fifty a second."""
 SHORTEST_LOOK = 0.02
-MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made there
 _TIMED_OUT = Response(400, (), b'{"error": {"code": "0x80044172", "message": "The operation has timed-out."}}')
 """What the emulator answers for a plug-in that is cut off."""
 _REASONS = OrganizationMetadata(
@@ -199,9 +199,8 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
         watched.looks.append((now - began, len(organization.closed), rows, left))
         time.at(time.monotonic() + every, look)
 
-    memory = MEMORY if Path(MEMORY).is_dir() else None  # the disk's time is not part of it
     with (
-        tempfile.TemporaryDirectory(prefix="bench-", dir=memory) as name,
+        tempfile.TemporaryDirectory(prefix="bench-", dir=scratch()) as name,
         open_ledger(str(Path(name) / "jobs.db"), time) as ledger,
     ):
         rows = range(1, cell.rows + 1)

@@ -56,6 +56,7 @@ def findings(folder: Path, rows: int) -> Mapping[str, object]:
             "outages, operator, kill and night happened": {"killed", "slept", "outage 503", "outage refused"}
             <= set(seen)
             and len(limits) == 2,
+            "four users closed rows": organization["users"] == 4,
             "only what was in flight ended outside its hours": int(str(hours["outside"])) <= max(5, rows // 100),
         },
     }
@@ -86,7 +87,8 @@ def _organization(file: Path) -> dict[str, str | int]:
             count, total = connection.execute(sql, (state,)).fetchone()
             found |= {outcome: count, f"{outcome} value": f"{Decimal(str(total)):.2f}"}
         closes = connection.execute("SELECT COUNT(*) FROM opportunityclose WHERE statecode = 1").fetchone()[0]
-    return found | {"closed": int(found["won"]) + int(found["lost"]), "closes": closes}
+        users = connection.execute("SELECT COUNT(DISTINCT createdby) FROM opportunityclose").fetchone()[0]
+    return found | {"closed": int(found["won"]) + int(found["lost"]), "closes": closes, "users": users}
 
 
 def _reported(file: Path) -> dict[str, str | int]:

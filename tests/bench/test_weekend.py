@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
+from scripts.benchmarks.records import scratch
 from scripts.benchmarks.weekend import rehearse
 
 
-def test_a_weekend_with_outages_a_kill_and_an_operator_ends_with_every_row_accounted_for(tmp_path: Path) -> None:
-    found = rehearse(tmp_path, 800)
+def test_a_weekend_with_outages_a_kill_and_an_operator_ends_with_every_row_accounted_for() -> None:
+    with tempfile.TemporaryDirectory(prefix="weekend-", dir=scratch()) as folder:
+        found = rehearse(Path(folder), 600)
     holds = found["holds"]
     assert isinstance(holds, dict)
     assert [name for name, well in holds.items() if not well] == [], found

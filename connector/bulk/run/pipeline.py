@@ -170,8 +170,9 @@ class Pipeline:
 
     def due_in(self) -> float:
         """Return in how many seconds something is to be done that nothing else brings about."""
+        now = self._clock.monotonic()
         with self._lock:
-            return max(0.0, min(self._later.next_at, self._quiet_until) - self._clock.monotonic())
+            return max(0.0, min(self._later.next_at, self._quiet_until if self._quiet() else math.inf) - now)
 
     # -- giving out; the lock is held in all that follows -------------------------------------------------------------
 
@@ -199,7 +200,7 @@ class Pipeline:
             self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
             return True
-        if self._quiet() or self._batches >= self._width() + AHEAD:
+        if self._quiet() or not self._to_send or self._batches >= self._width() + AHEAD:
             return False
         batch = self._to_send.take(self._size())
         if not batch:
@@ -219,8 +220,8 @@ class Pipeline:
 
     def _group(self, now: float) -> list[RowInHand]:
         """Return the rows of the next read, if it is time for one."""
-        starving = not self._to_send and self._batches < self._width()
-        if self._to_look.is_due(now) or (starving and self._to_look.has_fresh()):
+        fresh = self._to_look.has_fresh() and not self._to_send
+        if self._to_look.is_due(now) or (fresh and self._batches < self._width()):
             return [] if self._quiet() else self._to_look.take()
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
         if self._to_check.is_due(now) or (last and not self._batches):

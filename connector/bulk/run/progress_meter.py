@@ -33,6 +33,8 @@ DOUBT, FAR_APART = 1.5, 0.15
 shorter than usual, change the end by less than that share of the whole time."""
 FREE = frozenset({"latency", "concurrency"})
 """What binds while no budget does."""
+FRESH, FRESH_SHARE = 0.2, 0.01
+"""Seconds, and share of what is left, after which the end is worked out anew: every bucket counts in it."""
 STEADY = 4.0
 """Seconds for which as many requests as now may be in flight before the rate since then is that of the rest."""
 
@@ -94,6 +96,8 @@ class ProgressMeter:
         self._recent: deque[tuple[float, int]] = deque([(clock.monotonic(), 0)])
         self._width = 0
         self._steady = (clock.monotonic(), 0)
+        self._end_at: float | None = None
+        self._forecast_until = float("-inf")
 
     def recorded(self, rows: int) -> None:
         """Count rows that were written down."""
@@ -116,7 +120,7 @@ class ProgressMeter:
         requests, seconds = self._per_row(paces, states)
         ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
         rate = allowance.limits.rate or float("inf")
-        left = self._left(counts, states, requests, seconds) if requests and not _only_later(counts) else None
+        left = self._forecast(counts, states, requests, seconds) if requests and not _only_later(counts) else None
         return ProgressSnapshot(
             job=self._job.name,
             counts=counts,
@@ -175,6 +179,18 @@ class ProgressMeter:
         seconds = [pace.executed - first for (_, pace), (_, first) in pairs]
         usual = max(pace.seconds_per_part for _, pace in paces)
         return sum(requests) / (answered + half), min(sum(seconds) / (answered + half), UNUSUAL * usual)
+
+    def _forecast(
+        self, counts: Counts, states: Sequence[PipelineState], requests: float, seconds: float
+    ) -> float | None:
+        """Return how long the rest will take, worked out a short while ago at most."""
+        now = self._clock.monotonic()
+        if now >= self._forecast_until or not counts.open:
+            left = self._left(counts, states, requests, seconds)
+            self._end_at = None if left is None else now + left
+            share = FRESH_SHARE * (now - self._began if left is None else left)
+            self._forecast_until = now + max(FRESH, share)
+        return None if self._end_at is None else max(0.0, self._end_at - now)
 
     def _left(self, counts: Counts, states: Sequence[PipelineState], requests: float, seconds: float) -> float | None:
         """Return how long the rows that are not to be tried later will take; None where that is not known.

@@ -32,6 +32,8 @@ MOST_CLAIMED = 1_000
 """Rows in one claim."""
 FEWEST = 50
 """Rows that a user must have room for before it is given some: few reads are made for many rows."""
+GATHER = 1.0
+"""Seconds over which rows that a rate lets through gather, so that one request takes several."""
 TICK = 0.4
 """Seconds between looks at what was decided and what is wanted, at most."""
 IDLE_TICK = 1.0
@@ -153,6 +155,9 @@ class Run:
         self._short = len(items) < most
         if not items:
             self._claim_at = now + (worker.idle(self._job) or 0.0)
+        elif self._short and self._allowance.limits.rate:
+            self._claim_at = now + GATHER
+        random.shuffle(hungry)  # where there are few rows, all users get some in time
         share = -(-len(items) // len(hungry))
         for number, (pipeline, _) in enumerate(hungry):
             pipeline.add(items[number * share : (number + 1) * share])
@@ -251,5 +256,6 @@ class Run:
             self._wake.clear()
             return
         due = [pipeline.due_in() for pipeline in self._pipelines]
-        due.append(self._claim_at - self._clock.monotonic())
+        if any(pipeline.wants() for pipeline in self._pipelines):
+            due.append(self._claim_at - self._clock.monotonic())
         self._clock.sleep(min(IDLE_TICK, max(NAP, min(due))))
