@@ -32,6 +32,7 @@ from connector.clock import Clock
 from connector.closing.bypass import read_bypass
 from connector.closing.model import Plan
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.policies import authorize, log
 from connector.dataverse.sign_in import auth
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
@@ -203,7 +204,8 @@ def clients(shift: Shift, emulator: EmbeddedEmulator) -> tuple[list[_Client], Vi
         tokens = auth.application_tokens(registration, partial(auth.secret, user.secrets[0].value), answer, shift.time)
         handler = log(authorize(shift.around(answer), tokens, emulator.url), clock=shift.time)
         way = DataverseOrganization(handler, emulator.url, clock=shift.time, bypass=bypass)
-        lane = lanes[id(way)] = VirtualLane(user.name, shift.time, protection, seed=1)
+        governor = Governor(shift.time.monotonic(), connections=math.inf, chance=random.Random(user.name))
+        lane = lanes[id(way)] = VirtualLane(user.name, shift.time, protection, governor)
         made.append(_Client(way, VirtualGate(shift.time, lane.governor), user.name, user.name))
 
     def seconds_of(_plan: Plan) -> float:
