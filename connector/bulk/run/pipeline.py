@@ -49,7 +49,6 @@ LONGEST_OUTAGE_PAUSE = 60.0
 """Seconds between attempts while the organization or the sign-in cannot be reached."""
 
 T = TypeVar("T")
-Results = tuple[StepResult, ...]
 
 
 class Pipeline:
@@ -302,7 +301,7 @@ class Pipeline:
         else:
             self._to_send.add(row)
 
-    def _sent(self, batch: list[RowInHand], performed: Sequence[Results]) -> None:
+    def _sent(self, batch: list[RowInHand], performed: Sequence[tuple[StepResult, ...]]) -> None:
         self._batches -= 1
         self._sending -= len(batch)
         self._answered += len(batch)
