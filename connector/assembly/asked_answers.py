@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connector.closing.model import DraftPolicy
-from connector.organization.kept_answers import KeptAnswers, answers_file, read_answers, used
 from connector.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from connector.organization.kept_answers import KeptAnswers
 
 
 def answers_path(settings: Settings) -> Path:
-    """Return where the answers for the caller of these settings are kept."""
+    """Return where the answers for the caller of these settings are kept; the name gives nobody away."""
     organization = str(settings.emulator.resolve()) if settings.emulator is not None else settings.url
     caller = settings.identities[0].client_id if settings.identities else ""
-    return answers_file(settings.state / "answers", organization, f"{caller} {settings.impersonate or ''}")
+    mark = hashlib.sha256(f"{organization}\n{caller} {settings.impersonate or ''}".encode()).hexdigest()[:24]
+    return settings.state / "answers" / f"{mark}.json"
 
 
 def kept_capture_path(settings: Settings) -> Path:
@@ -26,13 +31,23 @@ def kept_capture_path(settings: Settings) -> Path:
 
 def fresh_answers(settings: Settings, now: datetime) -> KeptAnswers | None:
     """Return the answers for the caller of these settings, unless they are too old. Raises InputError."""
-    kept = read_answers(answers_path(settings))
+    path = answers_path(settings)
+    if not path.exists():
+        return None
+    from connector.organization.kept_answers import read_answers
+
+    kept = read_answers(path)
     return None if kept is None or kept.stale(now) else kept
 
 
 def with_answers(settings: Settings, now: datetime) -> Settings:
     """Return settings that follow the organization's answers: atomic or not, drafts directly, parts in a set."""
-    known = used(fresh_answers(settings, now))
+    kept = fresh_answers(settings, now)
+    if kept is None:
+        return settings
+    from connector.organization.kept_answers import used
+
+    known = used(kept)
     return replace(
         settings,
         atomic=settings.atomic and known.get("atomic", True) is True,

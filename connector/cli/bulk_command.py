@@ -12,19 +12,23 @@ from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import rows as rows_of
-from connector.cli.bulk.job_views import (
-    SECONDS_PER_STEP,
-    plan_options,
-    say_moved,
-    show_counts,
-    show_job_plan,
-    show_limits,
-)
+from connector.cli.bulk.job_views import show_counts, show_limits
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
-from connector.cli.bulk.rehearse import rehearse
-from connector.cli.bulk.run_job import agree, code, nothing_found, say_desired_state, show_status, tell, watch_job, work
-from connector.cli.bulk.source_options import source_of, source_options
+from connector.cli.bulk.run_job import (
+    agree,
+    code,
+    nothing_found,
+    prepare_ahead,
+    say_desired_state,
+    say_moved,
+    show_status,
+    tell,
+    watch_job,
+    work,
+    work_with,
+)
+from connector.cli.bulk.source_options import SECONDS_PER_STEP, plan_options, source_of, source_options
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (
@@ -43,7 +47,23 @@ from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
 
 
-@click.group(cls=CommandGroup)
+class BulkGroup(CommandGroup):
+    """The commands of bulk jobs; `rehearse`, for which the emulator is loaded, is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of their first use."""
+        return [*super().list_commands(ctx), "rehearse"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None when there is no such command."""
+        if cmd_name != "rehearse":
+            return super().get_command(ctx, cmd_name)
+        from connector.cli.bulk.rehearse import rehearse
+
+        return rehearse
+
+
+@click.group(cls=BulkGroup)
 def bulk() -> None:
     """Close many opportunities, from a file or a query, as a job.
 
@@ -74,6 +94,8 @@ def plan(
     The rows are those of FILE or of a query. Nothing is changed in the organization; `run` carries the plan file out,
     and refuses the rows of which something else is true by then.
     """
+    from connector.cli.bulk.plan_views import show_job_plan
+
     source = source_of(context)
     settings = read_settings(env_file)
     path = out or source.plan_file()
@@ -117,24 +139,32 @@ def run(
     settings = as_begun(read_settings(env_file), source.plan_head())
     job_name = checked_name(name or source.job_name())
     if dry_run:
+        from connector.cli.bulk.plan_views import show_job_plan
+
         return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
-        with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
-            source.must_belong(connection.base_url)
-            say_moved(source, connection, settings)
-            job = ledger.find(job_name)
-            if job is not None:
-                source.must_be_of(job, ledger, rows)
-                _go_on(context, ledger, job, settings, source.pilot)
-            elif count := sum(1 for _ in rows()):
-                limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
-                question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
-                agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
-                options = {**source.data(), **begun_with(settings, limits)}
-                ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
-            else:
-                return nothing_found(connection.base_url, as_json=as_json)
+        with connect(settings) as connection:
+            pending = None
+            with source.opened(settings.drafts, connection) as rows:
+                source.must_belong(connection.base_url)
+                say_moved(source, connection, settings)
+                job = ledger.find(job_name)
+                if job is not None:
+                    source.must_be_of(job, ledger, rows)
+                    _go_on(context, ledger, job, settings, source.pilot)
+                elif count := sum(1 for _ in rows()):
+                    limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
+                    question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
+                    agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
+                    pending = prepare_ahead(settings, connection)
+                    options = {**source.data(), **begun_with(settings, limits)}
+                    ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
+                else:
+                    return nothing_found(connection.base_url, as_json=as_json)
+            if pending is not None:
+                job = ledger.job(job_name)
+                return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
         return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
 
 
@@ -338,6 +368,3 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 who=who(),
             )
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)
-
-
-bulk.add_command(rehearse)

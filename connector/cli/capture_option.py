@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from connector.assembly import Connection
 from connector.assembly.asked_answers import kept_capture_path
 from connector.cli.screen import say
-from connector.dataverse.diagnosis import Diagnosis
-from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError
-from connector.organization.capture_file import read_capture
-from connector.organization.capture_model import Capture
-from connector.organization.capture_reading import caller_mark, read_metadata_stamp
-from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from connector.organization.capture_model import Capture
+    from connector.organization.side_effects import SideEffects
 
 capture_option = click.option(
     "--capture",
@@ -32,6 +31,12 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
 
     What makes a capture less than it seems is said: another user, another time, an emulator.
     """
+    from connector.dataverse.diagnosis import Diagnosis
+    from connector.dataverse.webapi import Endpoint
+    from connector.organization.capture_file import read_capture
+    from connector.organization.capture_reading import caller_mark, read_metadata_stamp
+    from connector.organization.side_effects import SideEffects
+
     path = file or kept_capture_path(settings)
     if file is None and not path.exists():
         return None

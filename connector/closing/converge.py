@@ -86,11 +86,11 @@ def look(organization: Organization, group: Sequence[Progress]) -> list[Plan | R
     if not group:
         return []
     try:
-        metadata = organization.metadata(all_needs(progress.goal.needs for progress in group))
         activities = any(progress.needs_activities for progress in group)
         orders = any(progress.goal.needs_orders for progress in group)
         ids = [progress.opportunity_id for progress in group]
         seen = organization.observe(ids, activities=activities, orders=orders)
+        metadata = organization.metadata(all_needs(progress.goal.needs for progress in group))
     except ConnectorError as error:
         return [progress.could_not_look(error) for progress in group]
     return [progress.look(seen.get(progress.opportunity_id), metadata) for progress in group]

@@ -98,7 +98,7 @@ class DataverseOrganization:
         One request for one opportunity, two for every `ids_per_read`; the activities take two more. Raises
         ConnectorError when anything could not be read: a snapshot is whole or not there.
         """
-        work_based = any(name.startswith("msdyn_") for name in self.metadata().messages)
+        work_based = any(name.startswith("msdyn_") for name in self._metadata.messages())
         return self._observation.snapshots(
             list(dict.fromkeys(ids)), work_based=work_based, activities=activities, orders=orders
         )

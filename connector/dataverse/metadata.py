@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -37,6 +38,7 @@ NO_DEFINITIONS = (
     "platform, and nothing of the organization's own was checked."
 )
 
+Ask = Callable[[Sequence[Operation]], list[Response]]
 _SUBJECT = "Reading the organization's metadata"
 _FOLLOWER = re.compile(r"tostatusid\s*=\s*[\"'](-?\d+)[\"']", re.IGNORECASE)
 
@@ -70,6 +72,8 @@ class Metadata:
         self._cache_seconds = cache_seconds
         self._reading = threading.Lock()
         self._kept: tuple[OrganizationMetadata, float] | None = None
+        self._asking = threading.Lock()
+        self._messages_read: frozenset[str] | None = None
         self._definitions = CloseDefinitions(handler, endpoint)
 
     def get(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
@@ -79,7 +83,8 @@ class Metadata:
             with self._reading:
                 kept = self._fresh()
                 if kept is None:
-                    kept = self._keep(read_each(self._handler, self._endpoint, self._operations(), _SUBJECT))
+                    ask = partial(read_each, self._handler, self._endpoint, subject=_SUBJECT)
+                    kept = self._keep(ask(self._operations()), ask)
         return kept if needs is ONLY_REASONS else self._definitions.add(kept, needs)
 
     def prepare(self) -> None:
@@ -89,11 +94,26 @@ class Metadata:
         """
         operations = self._operations()
         with self._reading, ThreadPoolExecutor(len(operations)) as threads:
-            requests = map(self._endpoint.request, operations)
-            self._keep(list(threads.map(self._handler, requests)))
 
-    def _keep(self, answers: Sequence[Response]) -> OrganizationMetadata:
-        metadata = self._made_of(answers)
+            def ask(operations: Sequence[Operation]) -> list[Response]:
+                return list(threads.map(self._handler, map(self._endpoint.request, operations)))
+
+            with self._asking:
+                answers = ask(operations)
+                self._messages_read = self._known_messages(answers)
+            try:
+                self._keep(answers, ask)
+            finally:
+                self._messages_read = None
+
+    def messages(self) -> frozenset[str]:
+        """Return which of our messages there are, as `get` does: they are known while the rest is still read ahead."""
+        with self._asking:
+            read = self._messages_read
+        return self.get().messages if read is None else read
+
+    def _keep(self, answers: Sequence[Response], ask: Ask) -> OrganizationMetadata:
+        metadata = self._made_of(answers, ask)
         self._kept = (metadata, self._clock.monotonic())
         self._definitions.forget()
         return metadata
@@ -117,20 +137,23 @@ class Metadata:
             *(who_is(user) for user in dict.fromkeys((None, self._endpoint.impersonate))),
         ]
 
-    def _made_of(self, answers: Sequence[Response]) -> OrganizationMetadata:
+    def _known_messages(self, answers: Sequence[Response]) -> frozenset[str]:
         messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
+        return frozenset(self._messages) & messages
+
+    def _made_of(self, answers: Sequence[Response], ask: Ask) -> OrganizationMetadata:
         rules = table_rules(answers[5], _SUBJECT)
         users = [user_id_of(json_object(answer, _SUBJECT)) for answer in answers[6:]]
         opportunities = self._statuses("opportunity", answers[0], answers[1], rules)
         quotes = self._statuses("quote", answers[2], answers[3], rules)
-        of_user = self._ask_of(users, rules)
+        of_user = self._ask_of(users, rules, ask)
         access = read_access(of_user[1:], rules, _SUBJECT)
         if self._endpoint.bypass.needs_privilege:
             self._check_bypass(users[-1])
         return OrganizationMetadata(
             opportunity_statuses=opportunities or PLATFORM_OPPORTUNITY,
             quote_statuses=quotes or PLATFORM_QUOTE,
-            messages=frozenset(self._messages) & messages,
+            messages=self._known_messages(answers),
             utc_offset_minutes=_offset(of_user[0]) if of_user else 0,
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,
@@ -141,13 +164,14 @@ class Metadata:
             unchecked=(*(() if opportunities and quotes else (NO_DEFINITIONS,)), *access.unchecked),
         )
 
-    def _ask_of(self, users: Sequence[UUID | None], rules: TableRules | None) -> list[Response]:
+    @staticmethod
+    def _ask_of(users: Sequence[UUID | None], rules: TableRules | None, ask: Ask) -> list[Response]:
         """Return the answers about the users, the last of whom acts: its settings first; none if it is not known."""
         known = list(dict.fromkeys(user for user in users if user is not None))
         if users[-1] is None:
             return []
         settings = Operation("GET", f"usersettingscollection({users[-1]})?$select=timezonebias")
-        return read_each(self._handler, self._endpoint, [settings, *access_questions(known, rules)], _SUBJECT)
+        return ask([settings, *access_questions(known, rules)])
 
     @staticmethod
     def _statuses(

@@ -34,7 +34,7 @@ class Coverage(StrEnum):
 class _Fact(BaseModel):
     """One row; `key` names the fields that tell it from the others of its section."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     key: ClassVar[tuple[str, ...]] = ("name",)
 
 
@@ -251,7 +251,7 @@ FactT = TypeVar("FactT", bound=_Fact)
 class Section(BaseModel, Generic[FactT]):
     """One part of a capture: how much of it was read, why not all, and its rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     read: Coverage
     why: Annotated[str, Field(max_length=2000)] = ""
     rows: tuple[FactT, ...] = ()
@@ -263,7 +263,9 @@ class Capture(BaseModel):
     `metadata` is the organization's metadata timestamp, `caller` a fingerprint of the user, which names nobody.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Capture of a Dataverse organization")
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, defer_build=True, title="Capture of a Dataverse organization"
+    )
     capture: Literal[1]
     taken: AwareDatetime
     of: Literal["organization", "emulator"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +30,7 @@ Sources: execute-batch-operations-using-web-api; *Close a quote* and *Close an o
 class KeptAnswers(BaseModel):
     """What one caller's probes answered in one organization, and when."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     answers: Literal[1] = 1
     asked: AwareDatetime
     version: Name
@@ -99,12 +98,6 @@ def basis_text(kept: KeptAnswers | None) -> str:
             day = f" ({kept.asked:%Y-%m-%d})" if kept and known == "asked" else ""
             parts.append(f"{title}{day}: {'; '.join(facts)}")
     return ". ".join(parts)
-
-
-def answers_file(folder: Path, organization: str, caller: str) -> Path:
-    """Return where the answers for a caller of an organization are kept; the name gives neither away."""
-    mark = hashlib.sha256(f"{organization}\n{caller}".encode()).hexdigest()[:24]
-    return folder / f"{mark}.json"
 
 
 def read_answers(path: Path) -> KeptAnswers | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from uuid import UUID
 
@@ -117,15 +118,19 @@ def test_one_thread_reads_metadata_while_the_others_wait() -> None:
 
 
 def test_what_is_read_ahead_of_many_closes_is_the_same_and_its_parts_are_under_way_together() -> None:
-    wire, together = organization(), threading.Barrier(7, timeout=20)
+    wire, together, first = organization(), threading.Barrier(7, timeout=20), itertools.count()
+    messages: list[frozenset[str]] = []
 
     def parallel(request: Request) -> Response:
-        if request.method == "GET":
+        if next(first) < together.parties:
             together.wait()  # none is answered before all are asked
+        elif not messages:
+            messages.append(prepared.messages())  # they are known before the rest is
         return wire(request)
 
     prepared = metadata(parallel)
     prepared.prepare()
+    assert messages == [prepared.messages()]
     asked = len(wire.lines())
     assert prepared.get() == metadata(organization()).get()
     assert len(wire.lines()) == asked, "it is kept"

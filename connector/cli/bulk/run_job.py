@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -11,9 +16,11 @@ from connector.assembly import Connection, connect
 from connector.bulk.job_rules import jobs_of, same_organization
 from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.reports.job_report import save_names
+from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.source import Source
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
@@ -22,9 +29,12 @@ from connector.cli.run_options import as_begun, read_settings
 from connector.cli.screen import print_json, say
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
+from connector.dataverse.webapi import Endpoint
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
+
+T = TypeVar("T")
 
 WATCH_EVERY = 0.5
 """Seconds between looks whether a job that is watched needs somebody."""
@@ -38,10 +48,61 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     settings = as_begun(settings, job.options)
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
-        connection.prepare()
-        save_names(ledger, job.organization, read_names(settings, connection))
-        ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
-        lanes = lanes_data(connection.clients)
+        pending = prepare_ahead(settings, connection)
+        return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingConnection:
+    """What is under way for a run before its first row: signing in, and reading what its rows and reports need."""
+
+    signed_in: Future[None]
+    names: Future[OrganizationNames]
+
+
+def prepare_ahead(settings: Settings, connection: Connection) -> PendingConnection:
+    """Sign in and read what a run needs of the organization, while the caller does something else."""
+    signed_in = _begun(connection.warm)
+
+    def names() -> OrganizationNames:
+        signed_in.result()
+        reading = _begun(connection.prepare)
+        names = read_names(settings, connection)
+        reading.result()
+        return names
+
+    return PendingConnection(signed_in, _begun(names))
+
+
+def _begun(work: Callable[[], T]) -> Future[T]:
+    """Begin work in a thread that does not keep the process from ending: somebody may give up to sign in."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def work_with(
+    ledger: Ledger,
+    job: Job,
+    settings: Settings,
+    connection: Connection,
+    pending: PendingConnection,
+    *,
+    as_json: bool,
+    keep_going: bool,
+) -> int:
+    """Work on a job with a connection that was made for it, as `work` does; `pending` has begun."""
+    pending.signed_in.result()
+    ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
+    save_names(ledger, job.organization, pending.names.result())
+    lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
@@ -136,6 +197,22 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
             "It is finished: every row has its result, and nothing was changed." if finished else desired_state.sentence
         )
     return ExitCode.DONE
+
+
+def say_moved(source: Source, connection: Connection, settings: Settings) -> None:
+    """Say so where the organization's metadata moved since the plan file was made."""
+    planned = source.planned_metadata()
+    if not planned:
+        return
+    from connector.organization.capture_reading import read_metadata_stamp
+
+    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    if stamp and stamp != planned:
+        say(
+            "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "
+            "others. Plan again to be sure; rows of which something else is true by now are refused in any case.",
+            sys.stderr,
+        )
 
 
 def nothing_found(base_url: str, *, as_json: bool) -> int:

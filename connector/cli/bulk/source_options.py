@@ -1,4 +1,4 @@
-"""The options that say where the rows of a job come from, how they are read, and what is wanted of them."""
+"""The options that say where the rows of a job come from, how they are read, what is wanted of them, and their plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import click
 
 from connector.bulk.planning import is_plan
 from connector.bulk.source import Source
+from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
+from connector.cli.run_options import yes_option
 from connector.closing.organization import Query
 
 
@@ -158,3 +160,20 @@ def source_of(context: click.Context) -> Source:
 
     reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
     return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"])
+
+
+SECONDS_PER_STEP = 0.3
+"""Execution time of a write that a forecast assumes."""
+
+
+def plan_options(command: Callable[..., object]) -> Callable[..., object]:
+    """Give a command `--out`, `--seconds-per-step`, `--capture`, `--ask` and `--yes`."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    out = click.option(
+        "--out", type=file, help="The plan file; else FILE with .plan.jsonl. As .xlsx or .html: beside that."
+    )
+    text = "Execution time assumed for the forecast."
+    seconds = click.option("--seconds-per-step", default=SECONDS_PER_STEP, show_default=True, help=text)
+    text = "Ask the organization for so many of the rows, by writes that must fail: would they be refused?"
+    ask = click.option("--ask", metavar="N", type=click.IntRange(0, 1000), default=0, help=text)
+    return out(seconds(capture_option(ask(yes_option(command)))))

@@ -1,0 +1,141 @@
+"""The plan of a job as people see it: what would become of its rows, what that rests on, sets off and costs."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from uuid import UUID
+
+import click
+
+from connector.assembly import Connection, connect
+from connector.assembly.asked_answers import fresh_answers
+from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.bulk.reports.plan_review import ENDINGS as REVIEWS
+from connector.bulk.reports.plan_review import write_plan_review
+from connector.bulk.source import Source
+from connector.bulk.words import command_line, duration, rows
+from connector.cli.bulk.process import read_names
+from connector.cli.bulk.row_asking import PlanCounter, ask_rows, show_asked
+from connector.cli.capture_option import side_effects
+from connector.cli.failure_text import ExitCode
+from connector.cli.screen import TextTable, print_json, say, show
+from connector.clock import SystemClock
+from connector.closing.bypass import KEPT_BYPASS
+from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
+from connector.closing.step_words import opportunity_words
+from connector.dataverse.reading import read_rows
+from connector.dataverse.webapi import Endpoint, read_set
+from connector.errors import ConnectorError
+from connector.organization.capture_reading import read_metadata_stamp
+from connector.organization.kept_answers import basis_of, basis_text
+from connector.organization.row_questions import RowSample
+from connector.settings.settings import Settings
+
+_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
+
+
+def _head(source: Source, connection: Connection, settings: Settings) -> dict[str, object]:
+    """Return what a plan file says of itself first."""
+    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
+    return head | ({KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {})
+
+
+def show_job_plan(
+    source: Source,
+    settings: Settings,
+    path: Path,
+    seconds_per_step: float,
+    capture_file: Path | None = None,
+    ask: int = 0,
+    *,
+    yes: bool = False,
+    as_json: bool,
+) -> int:
+    """Write the plan of a job to a file, show what it comes to, and return the exit code. Nothing else is changed.
+
+    A `path` that ends in .xlsx or .html is for whoever approves the plan, which stands beside it.
+    """
+    review = path if path.suffix.lower() in REVIEWS else None
+    path = source.plan_file(review) if review else path
+    with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
+        for _ in rows():  # every problem is told before anything is written
+            pass
+        effects = side_effects(settings, connection, capture_file)
+        asking = partial(ask_rows, connection=connection, settings=settings, agreed=yes)
+        counter = PlanCounter(effects, RowSample(ask), asking)
+        summary = write_plan(path, _head(source, connection, settings), rows(), connection.organization, counter)
+        cost = forecast(summary, connection.clients, seconds_per_step)
+        if review is not None:
+            write_plan_review(review, path, read_names(settings, connection))
+        kept = fresh_answers(settings, SystemClock().now())
+        if as_json:
+            basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            basis |= {"review": str(review)} if review else {}
+            basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
+            print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
+        else:
+            say(f"The plan relies on this. {basis_text(kept)}.")
+            if review is not None:
+                say(f"For whoever approves it: {review}.")
+            show_asked(effects, counter.answers)
+            show_plan(path, summary, cost, connection, settings)
+    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+
+
+def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
+    """Write what a plan comes to, and what to type next."""
+    by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary.by_status.items())
+    if not summary.rows:
+        say(f"The query finds no opportunities in {connection.base_url} that this user can see: nothing is to be done.")
+        return
+    say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status}.")
+    if summary.closes:
+        show(
+            _closes(summary, connection.organization.metadata(), _currencies(summary, connection, settings)), sys.stdout
+        )
+    if summary.problems:
+        _show_problems(summary, path)
+    say(
+        f"Cost: about {cost.requests:,} {'request' if cost.requests == 1 else 'requests'} sent, "
+        f"{cost.operations:,} Power Platform requests counted, and "
+        f"{duration(cost.seconds)} to run."
+    )
+    if summary.by_status["planned"]:
+        say("Nothing was changed. Read the plan, then carry it out with:")
+        click.echo(f"  {command_line('bulk', 'run', str(path))}")
+
+
+def _closes(summary: Summary, metadata: OrganizationMetadata, currencies: dict[UUID, str]) -> TextTable:
+    cells = []
+    for group, count in summary.closes.most_common():
+        words = opportunity_words(_STATES[group.outcome], group.status, metadata)
+        currency = currencies.get(group.currency_id, "") if group.currency_id else ""
+        cells.append((words, f"{count:,}", f"{summary.values[group]:,.2f} {currency}".rstrip()))
+    return TextTable("To be closed", ("as", "opportunities", "estimated value"), tuple(cells))
+
+
+def _show_problems(summary: Summary, path: Path) -> None:
+    bad = summary.by_status["refused"] + summary.by_status["failed"]
+    for problem in summary.problems:
+        name = f" '{problem['name']}'" if problem.get("name") else ""
+        say(f"Row {problem['row']}{name}, {problem['opportunity_id']}: {problem['status']}: {problem['reason']}")
+    more = f"These are the first {len(summary.problems)}. " if bad > PROBLEMS else ""
+    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.most_common())
+    say(f"{more}Reasons: {by_reason}. See {path} for the {rows(bad)} and why.")
+
+
+def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, str]:
+    """Return the names of the currencies; where they cannot be read, sums stand without."""
+    ids = {group.currency_id for group in summary.closes if group.currency_id}
+    if not ids:
+        return {}
+    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    operation = read_set("transactioncurrencies", "currencyname", "transactioncurrencyid", sorted(ids))
+    try:
+        rows = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
+        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in rows}
+    except ConnectorError:
+        return {}
