@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
-from connector.bulk.job_rules import checked_name, finished_before, may_begin, may_go_on, may_undo, same_organization
+from connector.bulk.job_rules import checked_name, may_begin, may_go_on, may_undo, same_organization
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
@@ -18,6 +18,7 @@ from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import (
     agree,
     code,
+    go_on,
     nothing_found,
     prepare_ahead,
     say_desired_state,
@@ -42,28 +43,10 @@ from connector.cli.run_options import (
 )
 from connector.cli.screen import print_json
 from connector.ledger.job_limits import JobLimits
-from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobKind
-from connector.ledger.ledger import Ledger
-from connector.settings.settings import Settings
+from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 
 
-class BulkGroup(CommandGroup):
-    """The commands of bulk jobs; `rehearse`, for which the emulator is loaded, is imported when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of their first use."""
-        return [*super().list_commands(ctx), "rehearse"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, or None when there is no such command."""
-        if cmd_name != "rehearse":
-            return super().get_command(ctx, cmd_name)
-        from connector.cli.bulk.rehearse import rehearse
-
-        return rehearse
-
-
-@click.group(cls=BulkGroup)
+@click.group(cls=CommandGroup)
 def bulk() -> None:
     """Close many opportunities, from a file or a query, as a job.
 
@@ -152,7 +135,7 @@ def run(
                 job = ledger.find(job_name)
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
-                    _go_on(context, ledger, job, settings, source.pilot)
+                    go_on(context, ledger, job, settings, source.pilot)
                 elif count := sum(1 for _ in rows()):
                     limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
                     question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
@@ -166,15 +149,6 @@ def run(
                 job = ledger.job(job_name)
                 return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
         return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
-
-
-def _go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
-    """Let a job go on that the same command began earlier."""
-    counts = ledger.counts(job.name)
-    if job.finished is not None:
-        click.echo(finished_before(job, counts), err=True)
-    may_go_on(ledger, job, counts.open)
-    take_up(context, ledger, job, settings, rows=pilot)
 
 
 @bulk.command(epilog=examples("bulk resume june"))
@@ -368,3 +342,6 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
                 who=who(),
             )
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)
+
+
+bulk.modules = {"rehearse": "connector.cli.bulk.rehearse"}

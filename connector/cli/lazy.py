@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from types import MappingProxyType
 
 import click
 
 
 class CommandGroup(click.Group):
-    """A group that lists its commands in the order in which they stand there, and suggests the one that was meant."""
+    """A group that lists its commands in the order in which they stand there, and suggests the one that was meant.
+
+    `modules` has the modules of further commands, which are imported when they are called.
+    """
+
+    modules: Mapping[str, str] = MappingProxyType({})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of their first use by somebody new."""
-        return list(self.commands)
+        return [*self.commands, *self.modules]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None when there is no such command."""
+        if cmd_name not in self.modules:
+            return super().get_command(ctx, cmd_name)
+        command = getattr(import_module(self.modules[cmd_name]), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{self.modules[cmd_name]}.{cmd_name} is not a command")
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -37,21 +52,8 @@ class LazyGroup(CommandGroup):
 
     def __init__(self, package: str, summaries: Mapping[str, str], text: str) -> None:
         super().__init__(name="connector", help=text, context_settings={"help_option_names": ["-h", "--help"]})
-        self._package = package
+        self.modules = {name: f"{package}.{name}_command" for name in summaries}
         self._summaries = summaries
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of their first use by somebody new."""
-        return list(self._summaries)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the command, or None when there is no such command."""
-        if cmd_name not in self._summaries:
-            return None
-        command = getattr(import_module(f"{self._package}.{cmd_name}_command"), cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{self._package}.{cmd_name}_command.{cmd_name} is not a command")
-        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands from the summaries."""

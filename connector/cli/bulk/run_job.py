@@ -13,7 +13,7 @@ from typing import TypeVar
 import click
 
 from connector.assembly import Connection, connect
-from connector.bulk.job_rules import jobs_of, same_organization
+from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
 from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.reports.report_row import OrganizationNames
@@ -23,6 +23,7 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Source
 from connector.bulk.status import lanes_data, status_data
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
+from connector.cli.bulk.limit_options import take_up
 from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import as_begun, read_settings
@@ -197,6 +198,15 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
             "It is finished: every row has its result, and nothing was changed." if finished else desired_state.sentence
         )
     return ExitCode.DONE
+
+
+def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
+    """Let a job go on that the same command began earlier."""
+    counts = ledger.counts(job.name)
+    if job.finished is not None:
+        click.echo(finished_before(job, counts), err=True)
+    may_go_on(ledger, job, counts.open)
+    take_up(context, ledger, job, settings, rows=pilot)
 
 
 def say_moved(source: Source, connection: Connection, settings: Settings) -> None:
