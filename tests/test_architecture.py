@@ -80,13 +80,13 @@ BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 4_500),
     ("ledger",): (3_350, 3_425),
-    ("dataverse",): (5_000, 6_560),
+    ("dataverse",): (5_000, 6_580),
     ("bulk",): (5_000, 6_600),
     ("service",): (7_100, 7_200),
     ("emulator",): (15_300, 16_640),
     ("organization",): (2_100, 2_180),
     ("rehearsal",): (900, 980),
-    ("cli",): (4_200, 5_430),
+    ("cli",): (4_200, 5_450),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_290),
 }
 LONGEST_FUNCTION = 52
