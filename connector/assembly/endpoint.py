@@ -8,12 +8,13 @@ import random
 import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connector.assembly.access_provider import AccessProvider
 from connector.clock import Clock, SystemClock
+from connector.dataverse.policies import reads_only
 from connector.errors import SettingsError
 from connector.handler import Handler
 from connector.settings.service_settings import ServiceSettings, key_tenant, service_problems
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 STORE_PATIENCE = 8.0
 """Seconds for which the endpoint waits for one answer of its store."""
+READ_SECONDS = 20.0
+"""Seconds for which a read of one record waits for bytes: then it is sent again, so that silence ends soon."""
 _V1_ISSUERS = {"https://login.chinacloudapi.cn": "https://sts.chinacloudapi.cn"}
 
 
@@ -54,7 +57,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
         opening.callback(telemetry.close)
 
         def watched(handler: Handler) -> Handler:
-            return traced(handler, telemetry, clock.monotonic)
+            return traced(_reads_within(handler, min(READ_SECONDS, settings.read_timeout)), telemetry, clock.monotonic)
 
         provider = AccessProvider(settings, options.admission, clock, chance, watched, opening)
         provider.open()
@@ -74,6 +77,13 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
             telemetry=telemetry,
         )
         return HostedEndpoint(options, dependencies, opening.pop_all().close)
+
+
+def _reads_within(handler: Handler, seconds: float) -> Handler:
+    """Return `handler` with a time limit for what changes nothing; a write may take as long as the service allows."""
+    return lambda request: handler(
+        replace(request, timeout=min(seconds, request.timeout or seconds)) if reads_only(request) else request
+    )
 
 
 def telemetry_of(settings: ServiceSettings, version: str) -> Telemetry:

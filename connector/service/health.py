@@ -23,7 +23,7 @@ FRESH = 10.0
 """Seconds for which a finding counts, so that probes cost nothing and nobody can make the endpoint ask."""
 PROBE_SECONDS = 2.0
 """Seconds for which a probe waits for the store."""
-SIGN_IN_EVERY = 60.0
+SIGN_IN_EVERY = 20.0
 _SIGN_IN = "Signing in"
 
 

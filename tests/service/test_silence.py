@@ -28,6 +28,7 @@ from connector.service.app import create_app
 from connector.service.auth.caller import Caller
 from connector.service.auth.signing_keys import KeyNotCached, SigningKeys
 from connector.service.dependencies import Dependencies
+from connector.service.operations import worker_pool
 from connector.service.operations.waiting import TENANT_SHARE, DaemonExecutor
 from connector.service.schemas.request_models import SubscribeBody
 from connector.service.service_options import Access
@@ -222,6 +223,31 @@ def test_one_silent_tenant_takes_neither_all_workers_nor_all_threads_from_the_ot
             assert client.get("/operations", headers=ours).status_code == 200
             let_go.set()
             until(lambda: client.get("/connection", headers=ours).status_code == 200)
+    finally:
+        let_go.set()
+
+
+def test_operations_that_hang_leave_their_places_to_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "SLOW", 0.2)
+    let_go, dependencies, workers = threading.Event(), stage.dependencies(), 2
+    hanging = iter([True] * (worker_pool.SPARE - 1) * workers)
+
+    def organization(_caller: Caller) -> Any:
+        if next(hanging, False):
+            let_go.wait(60)
+        return stage.organization
+
+    access = replace(cast("StageAccess", dependencies.organizations), organization=organization)
+    app = create_app(replace(OPTIONS, workers=workers), replace(dependencies, organizations=access))
+    try:
+        with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
+            hung = [
+                client.post(f"/opportunities/{stage.opportunity()}/close", json=WON | {"mode": "accept"}).json()
+                for _ in range((worker_pool.SPARE - 1) * workers)
+            ]
+            assert client.post(f"/opportunities/{stage.opportunity(1)}/close", json=WON).status_code == 200
+            let_go.set()
+            until(lambda: all(client.get(f"/operations/{one['operationId']}").status_code == 200 for one in hung))
     finally:
         let_go.set()
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from connector.dataverse.error_bodies import sender_of
+from connector.dataverse.sign_in.msal_http import SIGN_IN_SECONDS
 from connector.errors import SignInError, TransportError
 from connector.handler import Handler, Request, Response
 
@@ -147,7 +148,8 @@ def discover(handler: Handler, base_url: str, tenant_id: str = "") -> str:
     one that is. Raises SignInError when there is no usable challenge, or one that may not be believed.
     """
     try:
-        response = handler(Request("GET", f"{base_url}/api/data/v9.2/", {"accept": "application/json"}))
+        address = f"{base_url}/api/data/v9.2/"
+        response = handler(Request("GET", address, {"accept": "application/json"}, timeout=SIGN_IN_SECONDS))
     except TransportError as error:
         sentence = f"The organization could not be asked where to sign in. {error.message}"
         raise SignInError(sentence, remedy=error.remedy, transient=error.transient) from error

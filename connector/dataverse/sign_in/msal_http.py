@@ -8,6 +8,9 @@ from urllib.parse import urlencode
 
 from connector.handler import Handler, Request
 
+SIGN_IN_SECONDS = 20.0
+"""Seconds for which the sign-in service is waited for; all who need a token wait with the one who asks."""
+
 
 class MsalHttp:
     """A Handler, in the shape of the http client that MSAL expects."""
@@ -42,7 +45,7 @@ class MsalHttp:
         query = urlencode(_present(params))
         full = url + ("&" if "?" in url else "?") + query if query else url
         lower = {name.lower(): str(value) for name, value in _present(headers).items()}
-        response = self._handler(Request(method, full, lower, body))
+        response = self._handler(Request(method, full, lower, body, SIGN_IN_SECONDS))
         return _MsalResponse(response.status, response.body.decode("utf-8", "replace"), dict(response.headers))
 
 

@@ -122,6 +122,8 @@ class SigningKeys:
                     keys[str(entry.get("kid", ""))] = PyJWK.from_dict(entry, algorithm="RS256")
                 except (PyJWTError, ValueError, TypeError):  # this one cannot be read; the others can
                     continue
+        if not keys:
+            raise ValueError("the document holds no key that can be read")
         return keys
 
 

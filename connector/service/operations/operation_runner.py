@@ -27,8 +27,11 @@ from connector.service.operations.operation_service import OperationService
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import OPERATION_SECONDS, Fact, Telemetry, mark_failed
 
-FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
-"""Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter."""
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 25.0
+"""Seconds until what failed for a passing reason is tried again: doubled each time, at most the latter.
+
+So an operation goes on within half a minute of whatever it waits for.
+"""
 TOLD_PAUSE = 3.0
 """Seconds from which a pause in the middle is told to those who ask."""
 

@@ -34,6 +34,11 @@ OUTAGE_PAUSE = 5.0
 STOPPING = 6.0
 """Seconds for which the end of what is under way is waited for."""
 UNFORESEEN_PAUSE = 60.0
+SLOW, SPARE = 25.0, 4
+"""Seconds after which an operation counts as slow and another may run beside it: up to so many times the workers.
+
+A write may take minutes, so those that were under way when an organization fell silent wait on when it is back.
+"""
 
 
 class OperationWorkerPool:
@@ -53,10 +58,10 @@ class OperationWorkerPool:
         self._stopping = stopping
         self._woken = threading.Condition()
         self._wanted = True
-        self._busy: Counter[str] = Counter()
         self._share = share
-        self._pool = DaemonExecutor(size, "operation")
-        self._running: set[Future[None]] = set()
+        self._pool = DaemonExecutor(SPARE * size, "operation")
+        self._running: dict[Future[None], tuple[str, float]] = {}
+        """The tenant of each operation that is worked on, and when that began."""
         self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
         self._worker: Worker | None = None
         self._renew_at = 0.0
@@ -105,9 +110,7 @@ class OperationWorkerPool:
         with self._woken:
             self._woken.wait_for(lambda: self._wanted or self._stopping.is_set(), LOOK_AGAIN)
             self._wanted = False
-            full = [tenant for tenant, busy in self._busy.items() if busy >= self._share]
-            spare = self._share - max((busy for busy in self._busy.values() if busy < self._share), default=0)
-            most = min(self._size - self._busy.total(), spare)
+            most, full = self._room()
         if self._stopping.is_set():
             return
         claimed = self._operations.claim(self._worker, most, full) if most and self._operations.unfinished() else []
@@ -116,18 +119,25 @@ class OperationWorkerPool:
             self._worker.renew()
         self._renew_at = now + RENEWAL if claimed or now >= self._renew_at else self._renew_at
         for job, item in claimed:
-            with self._woken:
-                self._busy[tenant_of(job)] += 1
-                self._wanted = True  # there may be work of other tenants
             future = self._pool.submit(functools.partial(self._work.do, self._worker, job, item))
-            self._running.add(future)
+            with self._woken:
+                self._running[future] = tenant_of(job), now
+                self._wanted = True  # there may be work of other tenants
             future.add_done_callback(functools.partial(self._back, job, item))
+
+    def _room(self) -> tuple[int, list[str]]:
+        """Return how many operations more may be begun, and the tenants that have their share."""
+        young = self._work.clock.monotonic() - SLOW
+        held = Counter(tenant for tenant, _ in self._running.values())
+        busy = Counter(tenant for tenant, began in self._running.values() if began > young)
+        full = [tenant for tenant in held if busy[tenant] >= self._share or held[tenant] >= SPARE * self._share]
+        spare = self._share - max((count for tenant, count in busy.items() if tenant not in full), default=0)
+        return max(0, min(self._size - busy.total(), spare, SPARE * self._size - held.total())), full
 
     def _back(self, job: Job, item: Item, future: Future[None]) -> None:
         """Take a thread back; what ended in a way that nobody foresaw is tried again later."""
         with self._woken:
-            self._busy[tenant_of(job)] -= 1
-            self._running.discard(future)
+            self._running.pop(future, None)
         self.wake()
         error = future.exception()
         if error is None or isinstance(error, WorkerLost | Stopping):
