@@ -118,9 +118,16 @@ def _machine(
     from connector.bulk.many_machines.machine import Machine
     from connector.bulk.many_machines.time_slices import Heartbeat
 
-    lanes, pulse = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
+    lanes, heartbeat = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
     machine = Machine(
-        settings.store, ledger, connection.base_url, lanes, clock, tell=_tell, pulse=pulse, most_alike=most_alike
+        settings.store,
+        ledger,
+        connection.base_url,
+        lanes,
+        clock,
+        tell=_tell,
+        heartbeat=heartbeat,
+        most_alike=most_alike,
     )
     machine.bypass = settings.bypass
     return machine

@@ -80,26 +80,24 @@ class _FinalResponse(http.client.HTTPResponse):
         raise http.client.BadStatusLine("interim answers without end")
 
 
-class _Http(HTTPConnection):
-    response_class = _FinalResponse
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except (OSError, HTTPError) as error:
-            raise Unconnected(str(error)) from error
-
-
-class _Https(HTTPSConnection):
-    """Tells a TLS failure while connecting from one in the middle: both are the same exception in urllib3."""
+class _TransportConnection:
+    """Tells a failure while connecting from one in the middle: those of TLS are the same exception in urllib3."""
 
     response_class = _FinalResponse
 
     def connect(self) -> None:
         try:
-            super().connect()
+            super().connect()  # type: ignore[misc]  # of the connection beside it
         except (OSError, HTTPError) as error:
             raise Unconnected(str(error)) from error
+
+
+class _Http(_TransportConnection, HTTPConnection):  # type: ignore[misc]  # the answer class is ours
+    pass
+
+
+class _Https(_TransportConnection, HTTPSConnection):  # type: ignore[misc]  # the same
+    pass
 
 
 class _Bounded:

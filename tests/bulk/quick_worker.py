@@ -1,4 +1,4 @@
-"""`connector worker` with a quick pulse, so that a death is noticed within seconds."""
+"""`connector worker` with a quick heartbeat, so that a death is noticed within seconds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def main() -> None:
     with open_ledger(settings.store, clock, lease=LEASE) as ledger:
         users = [one.client_id for one in settings.identities]
         lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
-        pulse = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
-        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, pulse=pulse)
+        heartbeat = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
+        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, heartbeat=heartbeat)
         stopped: list[bool] = []
 
         def stop(*_: object) -> None:

@@ -61,7 +61,7 @@ TURN = 120.0
 """Seconds after which a turn begins nothing more: so that jobs alternate and users can change hands."""
 TICK = 0.25
 """Seconds between looks whether to stop."""
-SULK = 60.0
+BACK_OFF = 60.0
 """Seconds until a user who could not work (a secret that expired) tries again."""
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Machine:
         clock: Clock,
         *,
         tell: Callable[[str], None],
-        pulse: Heartbeat | None = None,
+        heartbeat: Heartbeat | None = None,
         most_alike: float = ALIKE,
     ) -> None:
         self.bypass: Bypass = NO_BYPASS
@@ -95,7 +95,7 @@ class Machine:
         self._lanes = lanes
         self._clock = clock
         self._tell = tell
-        self._pulse = pulse or Heartbeat()
+        self._heartbeat = heartbeat or Heartbeat()
         self._most_alike = most_alike
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
@@ -137,7 +137,7 @@ class Machine:
 
     async def _wait(self, done: Callable[[], bool]) -> None:
         """Wait until it is time to look again, or there is no need to."""
-        until = self._clock.monotonic() + self._pulse.look
+        until = self._clock.monotonic() + self._heartbeat.look
         while self._clock.monotonic() < until and not self._stopping.is_set() and not await self._thread(done):
             for _, serving in self._held.values():
                 if serving.done():
@@ -154,7 +154,7 @@ class Machine:
         jobs = await self._thread(self._jobs)
         for user in self._held:
             await self._thread(self._handovers[user].now_and_then)
-            if await self._queue.drop_stalled(user, self._pulse.stalled):
+            if await self._queue.drop_stalled(user, self._heartbeat.stalled):
                 self._tell(f"A turn of {self._lanes[user].name} broke off on a machine that is gone; it is taken over.")
             now = self._clock.monotonic()
             turns = (TimeSlice(job.name, user) for job in jobs)
@@ -171,7 +171,7 @@ class Machine:
             self._tell(f"Working as {self._lanes[user].name}.")
             self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._lanes[user]}, self._clock)
             await self._thread(self._handovers[user].begin)
-            self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._pulse))
+            self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._heartbeat))
 
     async def _let_go(self, me: Worker, users: Sequence[str]) -> None:
         """Stop acting as these users when what is in flight has ended, and let other machines have them."""
@@ -229,18 +229,18 @@ class Machine:
         try:
             ending = run.work(self._who)
         except LedgerError as error:
-            self._sulk(turn, error)
+            self._back_off(turn, error)
             return False
         finally:
             del self._runs[turn.user]
         if ending.blocked is not None:
-            self._sulk(turn, ending.blocked)
+            self._back_off(turn, ending.blocked)
         return ending.stopped and ending.blocked is None and ending.desired_state is DesiredState.RUN
 
-    def _sulk(self, turn: TimeSlice, error: ConnectorError) -> None:
+    def _back_off(self, turn: TimeSlice, error: ConnectorError) -> None:
         """Let a user who cannot work wait; a person may have to act."""
         self.blocked = None if error.transient else error
-        self._quiet[turn] = self._clock.monotonic() + (0.0 if error.transient else SULK)
+        self._quiet[turn] = self._clock.monotonic() + (0.0 if error.transient else BACK_OFF)
         self._tell(f"{self._lanes[turn.user].name} cannot work on job {turn.job}: {error}")
 
     async def _thread(self, call: Callable[[], T]) -> T:

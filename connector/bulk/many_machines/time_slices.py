@@ -58,7 +58,7 @@ class Heartbeat:
 
     @classmethod
     def for_death_after(cls, seconds: float) -> Self:
-        """Return the pulse with which a machine is taken for dead when nothing was heard of it for so long."""
+        """Return the heartbeat with which a machine is taken for dead when nothing was heard of it for so long."""
         return cls(heartbeat=seconds / 3, stalled=seconds, look=min(5.0, seconds / 6))
 
 
@@ -93,7 +93,7 @@ class TimeSliceQueue:
                 except AlreadyEnqueued:
                     continue
 
-    async def serve(self, user: str, who: str, pulse: Heartbeat) -> None:
+    async def serve(self, user: str, who: str, heartbeat: Heartbeat) -> None:
         """Carry out the turns of `user` until cancelled, one after the other; the one under way is waited for."""
         with sentences():
             await self.app.run_worker_async(
@@ -102,8 +102,8 @@ class TimeSliceQueue:
                 concurrency=1,
                 delete_jobs="always",
                 install_signal_handlers=False,
-                update_heartbeat_interval=pulse.heartbeat,
-                stalled_worker_timeout=pulse.stalled,
+                update_heartbeat_interval=heartbeat.heartbeat,
+                stalled_worker_timeout=heartbeat.stalled,
             )
         raise LedgerError(
             "The connection to the queue in the job store broke off.", remedy="Check that its PostgreSQL server runs."

@@ -1,4 +1,4 @@
-"""The way of rows through one user's hands: read, plan, send, record, check. No row waits for another.
+"""The pipeline of one user's rows: read, plan, send, record, check. No row waits for another.
 
 Rows are read many at a time and sent few at a time, in as many requests as the pacer allows. A row whose every step was
 answered as done is decided at once; that it stands as asked is checked later, many at a time. A row in doubt waits by
@@ -290,7 +290,7 @@ class Pipeline:
             if report.warnings and report.error is None:
                 self._decisions.amend(row, report)
         elif self._decisions.take(row, report) is not None:
-            self._be_quiet()
+            self._back_off()
 
     def _plan(self, row: RowInHand, plan: Plan) -> None:
         row.plan, row.recorded = plan, False
@@ -332,7 +332,7 @@ class Pipeline:
             self._to_check.add([row] if row.waits < MOST_WAITS else [], self._clock.monotonic())
         elif not row.touched and (is_outage(cause_of(failure)) or row.progress.unread):
             self._decisions.untouched.append(row.item)
-            self._be_quiet()
+            self._back_off()
         elif row.waits >= MOST_WAITS:
             self._give_up(row)
         else:
@@ -343,7 +343,7 @@ class Pipeline:
     def _give_up(self, row: RowInHand) -> None:
         self._end(row, row.progress.give_up())
 
-    def _be_quiet(self) -> None:
+    def _back_off(self) -> None:
         """Send nothing for a while, longer and longer while nothing gets through."""
         if not self._quiet():
             self._outages += 1

@@ -54,7 +54,7 @@ class _Spending:
 
     def __init__(self, budget: RemainingBudget, lead: float, *, ends: bool) -> None:
         self._room = max(0.0, budget.room)
-        self._fresh = max(0.0, min(budget.fresh, budget.room))
+        self._fresh = min(budget.fresh, budget.room)
         self._returning = list(budget.returning)
         self._at_once = ENDING * (self._room + sum(self._returning)) if ends else 0.0
         self._lead = lead  # the steps over which what comes back is spent
@@ -71,7 +71,7 @@ class _Spending:
     def spend(self, step: int, amount: float) -> None:
         """Spend so much in a step: it comes back a window later."""
         self._room += self._returning[step] - amount
-        self._fresh = max(0.0, self._fresh - amount)
+        self._fresh -= amount
         self._returning.append(amount)
 
     def settled(self) -> float:
@@ -105,15 +105,10 @@ def seconds_for(
         left = work.requests - done
         by_time = times.allows(step, left * cost) / cost if cost else float("inf")
         sent = max(0.0, min(counts.allows(step, left), by_time, work.fastest * length))
-        if sent and done + sent >= work.requests:
-            return step * length + _within(sent, work, length) * (work.requests - done) / sent
+        if sent and sent >= left:
+            return step * length + left / work.fastest
         done += sent
         counts.spend(step, sent)
         times.spend(step, sent * cost)
     settled = counts.settled() / (STEPS * length)
     return WINDOWS * STEPS * length + (work.requests - done) / settled if settled else float("inf")
-
-
-def _within(sent: float, work: Workload, length: float) -> float:
-    """Return in how much of a step so much is sent: less than all of it where only the client sets the rate."""
-    return min(length, sent / work.fastest) if work.fastest else length

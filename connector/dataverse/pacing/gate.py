@@ -173,7 +173,7 @@ def feedback_of(response: Response) -> Feedback:
 def _limit(detail: str, facet: Facet) -> float | None:
     """Return the number a refusal names, in requests or seconds (its text has milliseconds)."""
     match = _NUMBER.search(detail)
-    number = _number(match[1].rstrip(".")) if match else None
+    number = _number(match[1]) if match else None
     return number / 1000 if number is not None and facet is Facet.TIME else number
 
 

@@ -294,10 +294,10 @@ class Governor:
         known = self._costs.get(kind)
         most = float(FIRST_PARTS)
         if known is not None and known.mean.count >= ENOUGH:
-            most = min(MOST_PARTS, BATCH_SECONDS // max(known.mean.value, 1e-6))
+            most = min(MOST_PARTS, BATCH_SECONDS / max(known.mean.value, 1e-6))
         if self._steering and not self._complete():
             return 1
-        return int(max(1, min(most, waiting // (2 * max(1, self._most_in_flight())))))
+        return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight())))))
 
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
@@ -339,7 +339,7 @@ class Governor:
         """
         servers, budget = len(self._servers), self._budget
         left = [server.remaining(now, servers) for server in self._servers.values()]
-        if requests > 0 and seconds > 0:
+        if seconds > 0:
             fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         waiting = max(0.0, self._held_until - now)

@@ -65,6 +65,34 @@ def test_the_last_of_a_job_is_done_at_once() -> None:
     assert at_once < 6.0 < evenly
 
 
+def at_once(work: Workload, count: RemainingBudget = ENDLESS, time: RemainingBudget = ENDLESS) -> float:
+    """Return how long it takes where the governor knows how much is left."""
+    return seconds_for(work, [(count, time)], window=300.0, spread=50.0, ends=True)
+
+
+def test_what_comes_back_is_part_of_what_a_window_gives() -> None:
+    coming = RemainingBudget(3000.0, 0.0, [50.0] * STEPS)
+    assert at_once(Workload(3000.0, 0.0, 1e6), coming) < 5.1
+    assert at_once(Workload(600.0, 0.0, 1e6), RemainingBudget(0.0, 0.0, [600.0, *NOTHING[1:]])) < 5.1
+
+
+def test_a_job_of_more_than_four_windows_is_spread_until_four_are_left() -> None:
+    room = RemainingBudget(6000.0, 0.0, NOTHING)
+    evenly, ended = foreseen(Workload(25_000.0, 0.0, 1e6), room), at_once(Workload(25_000.0, 0.0, 1e6), room)
+    assert 1200.0 < ended < evenly - 10.0
+
+
+def test_the_seconds_of_the_last_of_a_job_are_spent_at_once_too() -> None:
+    time = RemainingBudget(1200.0, 0.0, NOTHING)
+    assert at_once(Workload(3500.0, 350.0, 1e6), time=time) < 5.1
+    assert foreseen(Workload(7000.0, 700.0, 1e6), time=time) > 30.0
+
+
+def test_what_is_in_flight_beyond_a_budget_leaves_nothing_of_it() -> None:
+    spent = RemainingBudget(-50.0, 0.0, [100.0] * STEPS)
+    assert foreseen(Workload(10.0, 0.0, 1e6), spent) < 5.1
+
+
 def test_one_request_takes_time_too() -> None:
     assert foreseen(Workload(1.0, 0.0, 2.0)) == pytest.approx(0.5)
 

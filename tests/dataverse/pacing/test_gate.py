@@ -311,6 +311,29 @@ def test_a_gate_is_told_how_much_is_left_to_do() -> None:
     assert clock.monotonic() == sent, "all of it fits into what is left"
 
 
+def test_what_is_left_to_do_costs_what_writes_cost() -> None:
+    clock, pace = VirtualClock(), 8.0
+
+    def service(_request: Request) -> Response:
+        clock.advance(pace)
+        return Response(204)
+
+    gate = Gate(service, clock)
+    write = Request(
+        "POST", URL + "$batch", {"content-type": "multipart/mixed; boundary=b"}, b"--b\r\nPOST /a\r\n--b--\r\n"
+    )
+    gate(write)
+    pace = 0.0
+    clock.advance(192)
+    gate(write)
+    clock.advance(200)  # the first has left the window, the second has not
+    gate.expect(3000)
+    sent = clock.monotonic()
+    for _ in range(10):
+        gate(write)
+    assert clock.monotonic() > sent, "three thousand writes of some seconds do not fit into four windows"
+
+
 def test_a_batch_of_writes_costs_by_its_parts_and_is_told_of_as_such() -> None:
     clock = VirtualClock()
 

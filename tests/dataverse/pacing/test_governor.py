@@ -209,18 +209,45 @@ def test_the_end_is_no_sooner_than_a_running_retry_after_and_what_may_be_in_flig
     assert governor.seconds_for(10.0, 0.0, 0.0, float("inf")) == pytest.approx(30.0)
 
 
-def test_what_is_left_of_a_job_that_fits_into_a_few_windows_is_not_spread() -> None:
-    governors = [Governor(0.0), Governor(0.0)]
-    governors[0].expect("", 1000, 1)
-    governors[1].expect("", 1_000_000, 1)
-    waits = []
-    for governor in governors:
-        for at in (0.0, 200.0):  # at 400 the first of them has left the window, the other has not
-            governor.settle(at + 1, allowed(governor, at), Feedback())
-        allowed(governor, 400.0)
-        waits.append(governor.ask(400.0))
-    assert isinstance(waits[0], Permit)
-    assert isinstance(waits[1], Wait)
+def spreads(parts: float, size: int, *, seconds: float = 0.3, kind: str = "write") -> bool:
+    """Return whether a governor spreads what comes back, so many parts being left, of which each takes so long."""
+    governor = Governor(0.0)
+    for at in (0.0, 200.0):  # at 400 the first of them has left the window, the other has not
+        governor.settle(at + seconds, allowed(governor, at, "write"), Feedback())
+    governor.expect(kind, parts, size)
+    allowed(governor, 400.0, "write")
+    return isinstance(governor.ask(400.0, "write"), Wait)
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "seconds", "spread"),
+    [
+        (19_200, 1, 0.25, False),
+        (19_201, 1, 0.25, True),
+        (48_000, 2, 0.01, False),
+        (48_000, 1, 0.01, True),
+        (4_800, 1, 1.0, False),
+        (4_801, 1, 1.0, True),
+    ],
+)
+def test_what_is_left_of_a_job_that_fits_into_four_windows_is_not_spread(
+    parts: float, size: int, seconds: float, *, spread: bool
+) -> None:
+    assert spreads(parts, size, seconds=seconds) is spread
+
+
+def test_the_cost_of_what_is_left_is_that_of_its_own_kind() -> None:
+    assert spreads(4_801, 1, seconds=1.0)
+    assert not spreads(4_801, 1, seconds=1.0, kind="read")
+
+
+def test_a_governor_that_knows_how_much_is_left_foresees_a_sooner_end() -> None:
+    governor = Governor(0.0)
+    for at in (0.0, 200.0):
+        governor.settle(at + 0.1, allowed(governor, at), Feedback())
+    evenly = governor.seconds_for(400.0, 5000.0, 1.0, float("inf"))
+    governor.expect("", 1e9, 1)
+    assert governor.seconds_for(400.0, 5000.0, 1.0, float("inf")) < evenly / 5
 
 
 def test_three_measurements_say_how_much_a_request_carries() -> None:

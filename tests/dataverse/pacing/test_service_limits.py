@@ -222,3 +222,15 @@ def test_what_is_heard_is_compared_with_what_was_heard_first_until_the_limit_its
     assert limit.foreseen(1500.0) == pytest.approx((6100 - 0.2 * 1500) / 0.8)
     limit.hear(12.0, left=7000.0, used=1600.0)
     assert limit.foreseen(1700.0) == 8600.0
+
+
+def test_what_a_limit_usually_is_follows_slowly_what_is_told_while_it_is_told() -> None:
+    limit = counted()
+    limit.hear(10.0, left=5000.0, used=0.0)
+    assert limit.usual == 5000.0
+    limit.hear(11.0, left=4000.0, used=2000.0)
+    assert limit.usual == pytest.approx(5020.0)
+    limit.hear(12.0, left=4000.0, used=2000.0)
+    assert limit.usual == pytest.approx(5039.6)
+    limit.hear(400.0, left=3000.0, used=0.0)
+    assert limit.usual == 3000.0, "what was told long ago tells nothing"
