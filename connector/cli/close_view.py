@@ -8,7 +8,7 @@ from typing import TextIO
 import click
 
 from connector.cli.change_view import ChangeContext, change_table, remarks, rests_on
-from connector.cli.failure_text import said_by_service, sentences
+from connector.cli.failure_text import sentences
 from connector.cli.screen import TextTable, say, show
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot
@@ -65,7 +65,7 @@ def _closed_by_the_service(plan: Plan, snapshot: Snapshot) -> list[str]:
 def show_report(
     report: Report, metadata: OrganizationMetadata, stream: TextIO, around: ChangeContext | None = None
 ) -> None:
-    """Write what was done and what stands to `stream`; why it failed, if it did, to stderr."""
+    """Write what was done to `stream`; why it failed, if it did, to stderr; then what stands."""
     seen = report.after or report.before
     if report.steps:
         totals = around.totals() if around else {}
@@ -74,18 +74,18 @@ def show_report(
         cells = tuple((*row, result) for row, result in zip(rows, results, strict=True))
         name = _name(seen) if seen else str(report.opportunity_id)
         show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
+    show_failure(report)
     say(_ending(report, metadata, around), stream)
     for note in report.notes if report.steps else ():
         say(f"Note: {note}", stream)
     for warning in report.warnings:
         say(f"Warning: {warning}", sys.stderr)
-    show_failure(report)
 
 
 def show_failure(report: Report) -> None:
     """Write to stderr why it failed, if it did, with what the service said: that may be customer text, so no result."""
     if report.error is not None:
-        say(sentences(error_data(report.error), said_by_service(report.error)), sys.stderr)
+        say(sentences(error_data(report.error)), sys.stderr)
 
 
 def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
@@ -99,7 +99,7 @@ def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContex
         ReportStatus.FAILED: "Failed after some steps took effect." if report.partial else "Failed.",
     }[report.status]
     if report.status is ReportStatus.FAILED and not report.steps:
-        return "Failed; nothing was changed."
+        return f"Failed; nothing was changed. {report.stands}".rstrip()
     if report.reason or report.stands:
         return f"{opening} {report.reason or report.stands}"
     if report.after is None or report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:

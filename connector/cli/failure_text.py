@@ -9,7 +9,7 @@ from enum import IntEnum
 import click
 
 from connector.cli.screen import legible
-from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SettingsError
+from connector.errors import ConnectorError, InputError, SettingsError
 
 
 class ExitCode(IntEnum):
@@ -53,30 +53,12 @@ def describe(error: Exception) -> ShownFailure:
     return _of_unexpected(error)
 
 
-_FOR_SUPPORT = (
-    ("HTTP", "http_status"),
-    ("code", "code"),
-    ("request id", "request_id"),
-    ("plug-in", "plug_in"),
-    ("step", "step_id"),
-    ("solution", "solution"),
-)
+def sentences(error: Mapping[str, object]) -> str:
+    """Return a failure for people, as `closing.report.failure_lines` has it, ready for a terminal."""
+    from connector.closing.report import failure_lines
 
-
-def sentences(error: Mapping[str, object], detail: str = "") -> str:
-    """Return a failure for people: the sentence, what the service `detail`, the remedy, the ids that support asks for.
-
-    What the service said is on one line; the error's own `detail` where nothing else is given.
-    """
-    detail = detail or " ".join(str(error.get("detail", "")).split())
-    ids = [f"{word} {error[name]}" for word, name in _FOR_SUPPORT if error.get(name)]
-    lines = (
-        f"Error: {error['message']}",
-        f"The organization said: {detail}" if detail else "",
-        error.get("remedy"),
-        f"For support: {', '.join(ids)}." if error.get("code") or error.get("request_id") else "",
-    )
-    return "\n".join(legible(part) for line in lines if line for part in str(line).split("\n"))
+    first, *others = failure_lines(error)
+    return "\n".join(legible(part) for line in (f"Error: {first}", *others) for part in line.split("\n"))
 
 
 def report_failure(error: Exception) -> int:
@@ -86,14 +68,8 @@ def report_failure(error: Exception) -> int:
     1
     """
     failure = describe(error)
-    click.echo(sentences(failure.error, said_by_service(error)), err=True)
+    click.echo(sentences(failure.error), err=True)
     return failure.exit_code
-
-
-def said_by_service(error: Exception | None) -> str:
-    """Return the service's own words about a failure, on one line. They may hold customer text: never for a log."""
-    cause = error.last if isinstance(error, NotConverged) else error
-    return " ".join(cause.detail.split()) if isinstance(cause, ServiceError) else ""
 
 
 def _of_connector(error: ConnectorError) -> ShownFailure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from connector.closing.close import Preview
@@ -140,7 +140,39 @@ def error_data(error: ConnectorError) -> dict[str, object]:
     return {name: value for name, value in data.items() if value != ""}
 
 
-_AUDITED = ("kind", "effect", "code", "request_id", "http_status")
+_SUPPORT = (
+    ("plug-in", "plug_in"),
+    ("step", "step_id"),
+    ("solution", "solution"),
+    ("HTTP", "http_status"),
+    ("code", "code"),
+    ("request id", "request_id"),
+)
+
+
+def failure_lines(error: Mapping[str, object], stands: object = "") -> list[str]:
+    """Return for people, in the one order of every channel, what `error` (as `error_data` has it) tells.
+
+    What failed; what the organization said, on one line; what to do; the plug-in and the ids that support asks for;
+    where the record `stands`. What may not be told to somebody is left out of `error`.
+
+    >>> failure_lines({"message": "It was stopped.", "detail": "No approval.", "code": "0x80040265"}, "It is open.")
+    ['It was stopped.', 'The organization said: No approval.', 'For support: code 0x80040265.', 'It is open.']
+    """
+    detail = " ".join(str(error.get("detail", "")).split())
+    ids = ", ".join(f"{word} {error[name]}" for word, name in _SUPPORT if error.get(name))
+    known = error.get("code") or error.get("request_id")
+    lines = (
+        error.get("message"),
+        f"The organization said: {detail}" if detail else "",
+        error.get("remedy"),
+        f"For support: {ids}." if known else "",
+        stands,
+    )
+    return [str(line) for line in lines if line]
+
+
+_AUDITED = ("kind", "effect", "plug_in", "step_id", "solution", "code", "request_id", "http_status")
 
 
 def audit_data(report: Report, intent: Intent | ReopenIntent) -> dict[str, object]:

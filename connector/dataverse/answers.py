@@ -99,9 +99,9 @@ def error_from(response: Response, subject: str) -> ServiceError:
     case = _case(response.status, body)
     request_id = service_request_id(response)
     facet = error_codes.FACETS.get(body.code)
-    if facet is not None or response.status == HTTPStatus.TOO_MANY_REQUESTS:  # Too Many Requests
+    if facet is not None or (response.status == HTTPStatus.TOO_MANY_REQUESTS and not _is_own_logic(body)):
         return _throttled(response, body, facet or "other", subject)
-    kind = _kind(response.status, case)
+    kind = _kind(response.status, body, case)
     error = kind(
         f"{subject}: {_sentence(response, body, case)}",
         status=response.status,
@@ -181,9 +181,19 @@ def json_object(response: Response, subject: str) -> dict[str, Any]:
     unreadable(subject)
 
 
-def _kind(status: int, case: Case) -> type[ServiceError]:
+def _is_own_logic(body: ErrorBody) -> bool:
+    """Return whether the organization's own logic speaks: then the status is its own choice, and tells nothing.
+
+    Source: PluginHttpStatusCode (Microsoft.Xrm.Sdk): a plug-in may end with 401, 403, 404, 412, 429 and others.
+    """
+    return body.code in error_codes.RULES or bool(body.origin.plug_in and body.code not in error_codes.CASES)
+
+
+def _kind(status: int, body: ErrorBody, case: Case) -> type[ServiceError]:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Broken
+    if _is_own_logic(body):
+        return Rejected
     return _KINDS.get(status) or case.kind or Rejected
 
 
@@ -191,7 +201,8 @@ def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
     by_text = _told_by_text(status, body) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
-    known = by_text or error_codes.CASES.get(body.code) or _BY_STATUS.get(status)
+    own = error_codes.STOPPED if _is_own_logic(body) and status < HTTPStatus.INTERNAL_SERVER_ERROR else None
+    known = by_text or error_codes.CASES.get(body.code) or own or _BY_STATUS.get(status)
     if known is not None:
         return known
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -244,7 +255,7 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
         tenant := _AUTHORITY.search(response.header("www-authenticate") or "")
     ):
         return f"the organization did not accept the token; it signs in with tenant {tenant[1]}."
-    if body.origin.plug_in and body.code in error_codes.RULES:
+    if body.origin.plug_in and _is_own_logic(body):
         solution = f" of the solution {body.origin.solution}" if body.origin.solution else ""
         step = f", step {body.origin.step_id}" if body.origin.step_id else ""
         return f"{case.sentence[:-1]}{code}: {body.origin.plug_in}{solution}{step}."

@@ -161,8 +161,11 @@ _STATE = {
     "0x80040333": Case("duplicate detection found another record like it.", kind=Stale),
 }
 
+STOPPED = _plug_in("a rule of this organization (a plug-in) stopped it.")
+"""What a plug-in says with a code of its own means too."""
+
 _RULES = {
-    "0x80040265": _plug_in("a rule of this organization (a plug-in) stopped it."),
+    "0x80040265": STOPPED,
     "0x80040224": _plug_in("a plug-in of this organization failed."),
     "0x80044171": _plug_in("a plug-in of this organization took too long."),
     "0x80044172": _plug_in("a plug-in of this organization took too long."),

@@ -3,114 +3,233 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from uuid import UUID
+from typing import Any
 
+import openpyxl
 import pytest
 
-from connector import Intent, Outcome, Query, connect, load_settings, run_command
-from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobKind, JobState, Record
-from connector.ledger.operation_store import StoredOperation
+from connector import Intent, Outcome, close_opportunity
+from connector.closing.report import failure_lines, report_data
+from connector.emulator.control.users import change_user
+from connector.emulator.identity.issuer import local_tenant
+from connector.emulator.world.custom_logic import LogicContext
+from connector.emulator.world.world import World
+from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_results import final_answer
+from tests.cli.desk import Desk
+from tests.cli.signing import by_secret, organization_of
+from tests.service.stage import Stage
 
-PLUG_IN = """
-def plugin(context):
-    if context.stage == "pre" and context.message in ("WinOpportunity", "LoseOpportunity"):
-        context.{what}
-
-plugin.step_id = "a29da1cf-b9a5-ea11-a812-000d3a000001"
-"""
+STEP = "a29da1cf-b9a5-ea11-a812-000d3a000001"
 SAID = "Approval 4711 of 'Contoso' is missing."
-ABORT = f"abort({SAID!r}, trace='at Contoso.Approval.Execute')"
-CATALOGUE = {"abort": (ABORT, "0x80040265", SAID, "Rejected"), "crash": ("crash()", "0x8004418d", "", "Broken")}
-NOW = datetime(2026, 1, 31, tzinfo=UTC)
+CLOSING = ("WinOpportunity", "LoseOpportunity")
+TOLD = ("message", "detail", "plug_in", "step_id", "remedy")
+Json = Mapping[str, Any]
 
 
-@pytest.fixture(params=list(CATALOGUE))
-def failure(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[UUID, str, str, str]:
-    """Return an opportunity that the organization's own logic refuses to close, and what is to be told of it."""
-    what, code, said, kind = CATALOGUE[request.param]
-    logic = tmp_path / "logic.py"
-    logic.write_text(PLUG_IN.format(what=what), encoding="utf-8")
+def before_the_close(what: Callable[[LogicContext], None]) -> Callable[[World, str], None]:
+    """Return what gives an organization a plug-in that does something just before an opportunity is closed."""
+
+    def plugin(context: LogicContext) -> None:
+        if context.stage == "pre" and context.message in CLOSING:
+            what(context)
+
+    plugin.step_id = STEP  # type: ignore[attr-defined]
+    return lambda world, _user: world.logic.add(plugin, assembly="contoso")
+
+
+def without(privilege: str) -> Callable[[World, str], None]:
+    return lambda world, user: void(change_user(world, {"user": user, "without": [privilege]}))
+
+
+def hidden_quote(world: World, user: str) -> None:
+    change_user(world, {"user": user, "depths": {"prvReadQuote": "Basic"}})
+    world.store.execute("UPDATE quote SET ownerid = (SELECT systemuserid FROM systemuser LIMIT 1)")
+
+
+def void(_value: object) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What makes an organization refuse a close, and what is to be told of it."""
+
+    begin: Callable[[World, str], None]
+    kind: str
+    code: str
+    said: str = ""
+    plug_in: str = ""
+    lasting: bool = False
+    slow: bool = False
+
+
+CATALOGUE = {
+    "a plug-in that refuses": Trouble(
+        before_the_close(lambda context: context.abort(SAID, trace="at Contoso.Approval")),
+        "Rejected", "0x80040265", SAID, "contoso.plugin"),
+    "a plug-in with words of many lines": Trouble(
+        before_the_close(lambda context: context.abort("Line one.\r\n\tLine two.", code="0x80048d01", status=403)),
+        "Rejected", "0x80048d01", "Line one. Line two.", "contoso.plugin"),
+    "a plug-in that crashes": Trouble(
+        before_the_close(lambda context: context.crash()), "Broken", "0x8004418d", "Sandbox", "contoso.plugin", lasting=True),
+    "a plug-in that takes too long": Trouble(
+        before_the_close(lambda context: context.sleep(500)), "Rejected", "0x80044172", "", "contoso.plugin", slow=True),
+    "a quote that the user does not see": Trouble(hidden_quote, "StateConflict", "0x80040516"),
+    "a privilege that is missing": Trouble(without("prvWriteOpportunity"), "Forbidden", ""),
+}  # fmt: skip
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATAVERSE_URL", f"emulator:{tmp_path / 'organization.db'}")
-    monkeypatch.setenv("DATAVERSE_EMULATOR_PLUGINS", str(logic))
-    monkeypatch.setenv("CONNECTOR_STORE", str(tmp_path / "jobs.db"))
-    with connect(load_settings()) as connection:
-        found = next(iter(connection.organization.find(Query(where="statecode eq 0"))))
-    return found, code, said, kind
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return Desk(tmp_path / "unused.db", capsys, monkeypatch)
 
 
-def check(report: Mapping[str, object], code: str, said: str, kind: str) -> None:
-    error = report["error"]
-    assert isinstance(error, Mapping)
-    assert error["kind"] == kind
-    assert error["code"] == code
-    assert error["message"]
-    assert said in str(error.get("detail", ""))
-    assert error["effect"] == "none"
-    assert error["request_id"]
-    assert str(report["stands"]).startswith("When last seen, the opportunity is open")
-    assert report["partial"] is False
+@pytest.fixture(params=CATALOGUE.values(), ids=list(CATALOGUE))
+def trouble(request: pytest.FixtureRequest) -> Trouble:
+    made: Trouble = request.param
+    return made
 
 
-def test_a_failure_is_told_alike_in_every_channel(
-    failure: tuple[UUID, str, str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    opportunity, code, said, kind = failure
-    assert run_command(["close", str(opportunity), "--won", "--yes", "--json"]) == 1
-    out, err = capsys.readouterr()
-    alone = json.loads(out)
-    check(alone, code, said, kind)
-    assert said in err
-    assert code in err
-
-    if kind == "Broken":
-        return  # a job tries it again at its end, minutes later
-
-    rows = tmp_path / "rows.csv"
-    rows.write_text(f"opportunityid,outcome\n{opportunity},won\n", encoding="utf-8")
-    assert run_command(["bulk", "run", str(rows), "--job", "j", "--yes", "--json"]) == 1
-    counted = json.loads(capsys.readouterr().out)["reasons"]
-    assert [reason["count"] for reason in counted] == [1]
-    assert str(counted[0]["reason"]).startswith(code)
-
-    for name in ("rows.jsonl", "report.csv"):
-        assert run_command(["bulk", "report", "j", "--out", name]) == 1  # not all is well
-    capsys.readouterr()
-    line = json.loads((tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    check(line, code, said, kind)
-    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
-        letter = next(csv.DictReader(file))
-    assert letter["result.message"] == line["error"]["message"]
-    assert letter["result.detail"] == line["error"].get("detail", "")
-    assert letter["result.stands"] == line["stands"]
-    assert line["error"]["message"] == alone["error"]["message"]
+def check(report: Json, trouble: Trouble) -> Json:
+    """Check what a program reads of a failure, and return the error."""
+    error: Json = report["error"]
+    assert (error["kind"], error.get("code", ""), error["effect"]) == (trouble.kind, trouble.code, "none")
+    assert trouble.said in " ".join(error.get("detail", "").split())
+    assert trouble.plug_in in error.get("plug_in", "")
+    assert not trouble.plug_in or error["step_id"] == STEP
+    assert error["message"].endswith(".")
+    assert not report["partial"]
+    return error
 
 
-@pytest.mark.parametrize("on_behalf", [True, False])
-def test_the_endpoint_tells_the_organizations_words_to_whom_it_acts_for_alone(
-    failure: tuple[UUID, str, str, str], capsys: pytest.CaptureFixture[str], on_behalf: bool
-) -> None:
-    opportunity, code, said, _ = failure
-    run_command(["close", str(opportunity), "--won", "--yes", "--json"])
-    report = json.loads(capsys.readouterr().out)
-    options: dict[str, object] = {"entrusted": "sealed"} if on_behalf else {}
-    job = Job(
-        1, "o", JobKind.CLOSE, JobState.FINISHED, DesiredState.RUN, 1, "", MappingProxyType(options), "", "", NOW, NOW
-    )
-    intent = Intent(opportunity, Outcome.WON)
-    record = Record(1, opportunity, intent, None, "", ItemStatus.FAILED, code, 1, NOW, report)
-    problem = final_answer(StoredOperation(job, record, "o", "t", "k", "c", NOW, 1)).failure
+def in_order(text: str, parts: list[str]) -> None:
+    """Check that a text tells these, each after the one before."""
+    flat, at = " ".join(text.split()), 0
+    for part in parts:
+        at = flat.find(" ".join(part.split()), at)
+        assert at >= 0, (part, flat)
+
+
+# -- who ran it reads it all ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", [each for each in CATALOGUE.values() if not each.slow], indirect=True)
+def test_who_ran_it_reads_the_same_in_every_channel(desk: Desk, trouble: Trouble, tmp_path: Path) -> None:
+    with organization_of(local_tenant(), tmp_path / "tenant", seeded=3) as emulator:
+        settings = by_secret(emulator) | {"CONNECTOR_STORE": str(tmp_path / "jobs.db")}
+        organization = emulator.emulator.organization
+        ((opportunity,),) = organization.store.rows("SELECT opportunityid FROM opportunity WHERE statecode = 0 LIMIT 1")
+        trouble.begin(organization.world, emulator.client_id)
+
+        alone = desk.run("close", str(opportunity), "--won", "--yes", "--json", **settings)
+        error = check(alone.data, trouble)
+        stands = alone.data.get("stands", "")
+        spoken = [*failure_lines(error), stands]
+        in_order(alone.err, spoken[:-1])
+        read = desk.run("close", str(opportunity), "--won", "--yes", **settings)
+        in_order(read.err, spoken[:1])
+        assert stands in " ".join(read.out.split())
+        logged = json.loads(desk.run("log", "--json", **settings).out.splitlines()[0])
+        assert {name: logged["error"].get(name, "") for name in ("kind", "code", "plug_in")} == {
+            "kind": trouble.kind, "code": trouble.code, "plug_in": error.get("plug_in", "")}  # fmt: skip
+        if trouble.lasting:
+            return  # a job tries it again at its end, minutes later
+
+        rows = tmp_path / "rows.csv"
+        rows.write_text(f"opportunityid,outcome\n{opportunity},won\n", encoding="utf-8")
+        plan = desk.run("bulk", "plan", str(rows), "--out", str(tmp_path / "p.plan.jsonl"), "--json", **settings)
+        sources = [str(rows)] if plan.code else [str(rows), plan.data["plan"]]
+        for number, source in enumerate(sources):
+            job = f"j{number}"
+            done = desk.run("bulk", "run", source, "--job", job, "--yes", "--json", **settings)
+            if trouble.kind == "Forbidden":  # a matter of the user: the row is left to be done, and the job says why
+                assert (done.code, done.data["pending"]) == (1, 1)
+                in_order(done.err, spoken[:2])
+                continue
+            (reason,) = done.data["reasons"]
+            assert (done.code, reason["count"]) == (1, 1)
+            assert str(reason["reason"]).startswith(trouble.code)
+            for ending in ("jsonl", "csv", "xlsx", "html"):
+                desk.run("bulk", "report", job, "--out", str(tmp_path / f"{job}.{ending}"), **settings)
+            line = json.loads((tmp_path / f"{job}.jsonl").read_text(encoding="utf-8").splitlines()[0])
+            of_row = check(line, trouble)
+            assert [of_row.get(name) for name in TOLD] == [error.get(name) for name in TOLD]
+            assert line.get("stands", "") == stands
+            with (tmp_path / f"{job}.csv").open(encoding="utf-8", newline="") as file:
+                letter = next(csv.DictReader(file))
+            assert [letter[f"result.{name}"] for name in TOLD] == [of_row.get(name, "") for name in TOLD]
+            assert letter["result.stands"] == stands
+            (names, cells) = openpyxl.load_workbook(tmp_path / f"{job}.xlsx")["Failed"].iter_rows(values_only=True)
+            cell = dict(zip(names, cells, strict=True))
+            assert cell["What happened"] == error["message"]
+            assert cell["The organization said"] or not trouble.said
+            assert (cell["Plug-in and step"] or "").startswith(error.get("plug_in", ""))
+            assert (cell["Where it stands"] or "") == stands
+            page = html.unescape((tmp_path / f"{job}.html").read_text(encoding="utf-8"))
+            assert error["message"] in page
+            assert trouble.said in page
+
+
+# -- a maker, an agent and an operator read it without what may be a customer's ---------------------------------------
+
+
+@pytest.fixture
+def stage(tmp_path: Path, trouble: Trouble) -> Iterator[Stage]:
+    made = Stage(tmp_path)
+    trouble.begin(made.embedded.emulator.organization.world, made.embedded.client_id)
+    yield made
+    made.close()
+
+
+def test_others_read_the_same_without_the_organizations_words(stage: Stage, trouble: Trouble) -> None:
+    opportunity = stage.opportunity(1, 2)
+    report = report_data(close_opportunity(stage.organization, Intent(opportunity, Outcome.WON), pause=lambda _: None))
+    error = check(report, trouble)
+    mine = [error["message"], str(error.get("remedy", "")), str(report.get("stands", ""))]
+    with stage.client(patience=0.0) as client:
+        answer = client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}).json()["error"]
+        operation = stage.log()[-1]["job"]
+        status = client.get(f"/operations/{operation}").json()
+        call = {"name": "close_opportunity_with_quotes", "arguments": {
+            "opportunityId": str(opportunity), "outcome": "won", "confirmed": True}}  # fmt: skip
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+        agent = client.post("/mcp", json=message, headers={"accept": "application/json, text/event-stream"}).json()
+        page = html.unescape(re.sub("<[^>]+>", " ", client.get("/operations-page").text))
+    told = agent["result"]["structuredContent"]
+    for text in (answer["message"], status["error"]["message"], told["message"], page):
+        in_order(text, mine)
+    for details in (answer["details"], told["details"]):
+        facts = {detail["code"]: detail["message"] for detail in details}
+        assert facts.get("organization_code", "") == trouble.code
+        assert facts.get("plug_in", "") == error.get("plug_in", "")
+        assert bool(facts.get("organization_request")) is bool(trouble.code)
+        assert "organization_said" not in facts
+    assert trouble.code in page
+    entries: list[Any] = [entry["error"] for entry in stage.log() if "error" in entry]
+    assert {(entry.get("code", ""), entry.get("plug_in", "")) for entry in entries} == {
+        (trouble.code, error.get("plug_in", ""))}  # fmt: skip
+    for text in (json.dumps([answer, status, told]), page, json.dumps(stage.log())):
+        assert not trouble.said or trouble.said not in text
+
+
+def test_a_maker_in_whose_name_it_was_done_reads_what_the_organization_said(stage: Stage, trouble: Trouble) -> None:
+    opportunity = stage.opportunity(1, 2)
+    with stage.client(patience=0.0) as client:
+        operation = client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}).headers["operation-id"]
+    stored = OperationStore(stage.ledger).get(operation)
+    own = replace(stored, job=replace(stored.job, options={**stored.job.options, "entrusted": "sealed"}))
+    problem = final_answer(own).failure
     assert problem is not None
-    assert report["error"]["message"] in problem.message
-    assert report["stands"] in problem.message
-    assert not said or (said in problem.message) is on_behalf
-    assert said or "The organization said" not in problem.message or on_behalf
-    assert code in [detail.message for detail in problem.details]
+    error: Any = (stored.record.report or {})["error"]
+    in_order(problem.message, [error["message"], trouble.said, str(error.get("remedy", ""))])
+    facts = {detail.code: detail.message for detail in problem.details}
+    assert facts.get("organization_said", "") == " ".join(error.get("detail", "").split())

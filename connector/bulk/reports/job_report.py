@@ -23,7 +23,8 @@ SHOWN = 100
 """Records of one cause that the page lists; the workbook has them all."""
 _COLUMNS = (
     ("Row", 8), ("Name", 34), ("Record", 9), ("Opportunity", 38), ("Outcome", 10), ("Status reason", 18),
-    ("Result", 15), ("Code", 24), ("What happened", 60), ("What to do", 50), ("By", 16), ("When (UTC)", 20),
+    ("Result", 15), ("Code", 24), ("What happened", 60), ("What to do", 50),
+    ("The organization said", 60), ("Plug-in and step", 40), ("Where it stands", 60), ("By", 16), ("When (UTC)", 20),
     ("Value", 16), ("Currency", 10), ("Close activity", 38), ("Request", 38),
 )  # fmt: skip
 Rows = Sequence[Sequence[Cell]]
@@ -37,6 +38,7 @@ class Cause:
     code: str
     message: str
     remedy: str
+    detail: str
     count: int = 0
     rows: list[ReportRow] = field(default_factory=list)
 
@@ -68,7 +70,7 @@ class ReportSummary:
             self.closed[group] += 1
             self.closed_values[group] = self.closed_values.get(group, Decimal()) + value
         elif row.status in {ItemStatus.REFUSED, ItemStatus.FAILED}:
-            first = Cause(row.status, row.cause, row.message, row.remedy)
+            first = Cause(row.status, row.cause, row.message, row.remedy, row.detail)
             cause = self.causes.setdefault((row.status, row.cause), first)
             cause.count += 1
             if len(cause.rows) < SHOWN:
@@ -153,7 +155,8 @@ def _own_columns(ledger: Ledger, job: Job) -> list[str]:
 def _cells(row: ReportRow) -> list[Cell | Link]:
     return [
         row.number, row.name, Link(row.link), str(row.opportunity_id), row.outcome, row.reason, row.status, row.cause,
-        row.message, row.remedy, row.by, row.ended, row.value, row.currency, row.activity_id, row.request_id,
+        row.message, row.remedy, row.detail, row.plug_in, row.stands, row.by, row.ended, row.value, row.currency,
+        row.activity_id, row.request_id,
     ]  # fmt: skip
 
 

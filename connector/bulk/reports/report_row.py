@@ -42,7 +42,8 @@ class ReportRow:
     """One row. `value` is the actual revenue of a won opportunity that says one, else the estimated value.
 
     `status` is what came of it, `reason` the status reason it was closed with, `cause` the stable code of a refusal or
-    failure, `message` and `remedy` say it to a person. `by` is the user of the settings who wrote.
+    failure, `message` and `remedy` say it to a person, `detail` is what the organization said, `plug_in` which part of
+    its own logic (with its step), `stands` where the record stands. `by` is the user of the settings who wrote.
     """
 
     number: int
@@ -55,6 +56,9 @@ class ReportRow:
     cause: str = ""
     message: str = ""
     remedy: str = ""
+    detail: str = ""
+    plug_in: str = ""
+    stands: str = ""
     by: str = ""
     ended: datetime | None = None
     value: Decimal | None = None
@@ -87,6 +91,9 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
         cause=record.reason,
         message=str(message),
         remedy=str(error.get("remedy", "")),
+        detail=" ".join(str(error.get("detail", "")).split()),
+        plug_in=", ".join(str(error[name]) for name in ("plug_in", "step_id", "solution") if error.get(name)),
+        stands=str(report.get("stands", "")),
         by=str(seen.get("by", ""))
         if record.status in {ItemStatus.CLOSED, ItemStatus.REOPENED, ItemStatus.UNDONE}
         else "",

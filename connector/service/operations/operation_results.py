@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.closing.model import Outcome
+from connector.closing.report import failure_lines
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
 from connector.ledger.operation_store import StoredOperation
 from connector.service.problems import SIGN_IN_AGAIN, Problem, about, challenge, labelled
@@ -182,16 +183,20 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     if was_canceled(operation):
         return Problem(HTTPStatus.CONFLICT, "canceled", _message(operation), operation_id=operation.job.name)
     details = tuple(
-        ErrorDetail(code=quote.result, message=quote.message or _plainly(quote.result), target=str(quote.quote_id))
+        ErrorDetail(
+            code=quote.result,
+            message=quote.message or _QUOTE_SENTENCES.get(quote.result, f"The quote is {quote.result}."),
+            target=str(quote.quote_id),
+        )
         for quote in quote_results(_steps(report))
     )
-    error: Mapping[str, object] = report.get("error") or {}
+    error: Mapping[str, Any] = _for_caller(operation).get("error") or {}
     if error:
         status, code = _FINAL.get(str(error.get("kind")), (HTTPStatus.CONFLICT, "not_finished"))
-        ids = {name: error.get(key) for name, key in _IDS.items()} | {"organization_said": _said(operation, report)}
+        ids = {name: " ".join(str(error.get(key) or "").split()) for name, key in _IDS.items()}
         details += (
             *about(_fields(error)),
-            *(ErrorDetail(code=n, message=str(t), target=None) for n, t in ids.items() if t),
+            *(ErrorDetail(code=name, message=text, target=None) for name, text in ids.items() if text),
         )
     else:
         code = _text(report, "reason_code") or operation.record.reason or "refused"
@@ -202,13 +207,19 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     return Problem(status, code, message, details, asks, operation_id=operation.job.name)
 
 
-def _plainly(result: str) -> str:
-    return _QUOTE_SENTENCES.get(result, f"The quote is {result}.")
-
-
 def _message(operation: StoredOperation) -> str:
-    """Return one sentence that a maker can act on."""
-    report = operation.record.report or {}
+    """Return one sentence that a maker can act on; the ids for support are told beside it."""
+    report = _for_caller(operation)
+    sentences = {name: text for name, text in (report.get("error") or {}).items() if name in _SENTENCES_OF}
+    return _telling(operation, {**report, "error": sentences})
+
+
+def message_for_operators(operation: StoredOperation) -> str:
+    """Return it for whoever looks after the endpoint: with the ids for support, without the organization's words."""
+    return _telling(operation, _to_others(operation.record.report or {}))
+
+
+def _telling(operation: StoredOperation, report: Mapping[str, Any]) -> str:
     if was_canceled(operation):
         return CANCELED_LATER if operation.taken_up else CANCELED_SENTENCE
     if not operation.record.status.final:
@@ -217,35 +228,48 @@ def _message(operation: StoredOperation) -> str:
     quotes = _counted(report)
     if sentence is not None:
         return f"{sentence.format(outcome=_outcome(report))}{quotes}"
-    sentences = [failure_sentence(report), _said(operation, report), _text(report, "stands")]
     done = f"Some of it was done before that:{quotes}" if report.get("partial") and quotes else ""
-    return " ".join(part for part in (*sentences, done) if part) or "It could not be done."
+    return " ".join(part for part in (_failure_text(report), done) if part) or "It could not be done."
 
 
-def failure_sentence(report: Mapping[str, Any]) -> str:
-    """Return why it was refused or failed and what to do, as the report has it; empty when it was neither."""
+def failure_for_operators(report: Mapping[str, Any]) -> str:
+    """Return why a row of a job was refused or failed, and where it stands; empty when it was neither."""
+    return _failure_text(_to_others(report))
+
+
+def _failure_text(report: Mapping[str, Any]) -> str:
     error = report.get("error") or {}
-    return " ".join(part for part in (_text(report, "reason"), labelled(_sentence(error), _fields(error))) if part)
+    if error:
+        error = {**error, "message": labelled(_text(error, "message"), _fields(error))}
+    return " ".join(line for line in (_text(report, "reason"), *failure_lines(error, report.get("stands"))) if line)
+
+
+def _for_caller(operation: StoredOperation) -> Mapping[str, Any]:
+    """Return the report of an operation as its caller may read it: whole, where it was asked in the caller's name."""
+    report = operation.record.report or {}
+    return report if "entrusted" in operation.job.options else _to_others(report)
+
+
+def _to_others(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a report without the organization's own words, which are for whoever was there as themselves."""
+    error = {name: value for name, value in (report.get("error") or {}).items() if name not in _WORDS}
+    return {**report, "error": error}
 
 
 def _fields(error: Mapping[str, Any]) -> list[str]:
     return [str(name) for name in error.get("fields") or ()]
 
 
+_WORDS = frozenset({"detail", "trace"})
+_SENTENCES_OF = frozenset({"message", "remedy", "detail", "fields"})
+"""What of an error is told in sentences; its ids are told beside them."""
 _IDS = {
+    "organization_said": "detail",
     "organization_code": "code",
     "organization_request": "request_id",
     "plug_in": "plug_in",
     "plug_in_step": "step_id",
 }
-
-
-def _said(operation: StoredOperation, report: Mapping[str, Any]) -> str:
-    """Return what the organization said, for a caller in whose name it was asked; others may not see it all."""
-    detail = _text(report.get("error") or {}, "detail")
-    return (
-        f"The organization said: {' '.join(detail.split())}" if detail and "entrusted" in operation.job.options else ""
-    )
 
 
 def _counted(report: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from connector.ledger.jobs import Record
 from connector.ledger.operation_store import MOST_SEARCHED, StoredOperation
 from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
-from connector.service.operations.operation_results import failure_sentence, stands, view
+from connector.service.operations.operation_results import failure_for_operators, message_for_operators, stands, view
 from connector.service.operations.operation_service import MOST_RETRIED, RETRIED, OperationService
 from connector.service.operations.waiting import Waiter
 from connector.service.problems import RequestRefused, declined
@@ -204,6 +204,7 @@ class OperationsPage:
 
     def _row(self, operation: StoredOperation, organization: str) -> OperationRow:
         seen, record = view(operation, self._service.waiting_until(operation)), operation.record
+        seen = seen.model_copy(update={"message": message_for_operators(operation)})
         action = "retry" if record.status in RETRIED and stands(operation) else ""
         if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
             action = "cancel"
@@ -241,7 +242,7 @@ async def script(request: Request) -> Response:
 
 def _failed(record: Record, organization: str) -> RowFailure:
     link = record_link(organization, record.opportunity_id)
-    sentence = failure_sentence(record.report or {}) or record.status.sentence
+    sentence = failure_for_operators(record.report or {}) or record.status.sentence
     return RowFailure(record.row, record.opportunity_id, record.status.value, record.reason, sentence, link)
 
 
