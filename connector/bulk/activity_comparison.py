@@ -116,9 +116,10 @@ class ActivityComparison:
 
 def asked_names(intent: Intent) -> list[str]:
     """Return the names of what was asked of a row that only close activities hold."""
-    requested = {"subject": intent.subject, "description": intent.description, "competitor": intent.competitor_id}
-    columns: Mapping[str, object] = {**intent.opportunity_columns, **intent.quote_columns}
-    return [_name(name) for name, value in (requested | dict(columns)).items() if value is not None]
+    requested: dict[str, object] = {"subject": intent.subject, "description": intent.description}
+    requested |= {"competitor": intent.competitor_id, _WHO: intent.as_user}
+    requested |= {**intent.opportunity_columns, **intent.quote_columns}
+    return [_name(name) for name, value in requested.items() if value is not None]
 
 
 def _asked(step: Mapping[str, object], intent: Intent) -> dict[str, object]:

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from connector.bulk.activity_comparison import ActivityComparison, ActivityReader, same_amount
 from connector.closing import reasons
-from connector.closing.intent import Intent, Outcome, RevenueSource
+from connector.closing.intent import Intent, Outcome
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
-from connector.closing.orders import revenue_of
+from connector.closing.orders import needs_orders, orders_of, revenue_of
 from connector.closing.organization import Organization
 from connector.closing.plan_checks import winning_quotes
 from connector.errors import InputError
@@ -69,7 +69,7 @@ class Reconciliation:
         metadata = self.organization.metadata()
         records = self._last_words(self.ledger.records(self.job.name, DONE))
         while chunk := list(islice(records, CHUNK)):
-            orders = any(isinstance(record.intent, Intent) and _needs_orders(record.intent) for record in chunk)
+            orders = any(isinstance(record.intent, Intent) and needs_orders(record.intent) for record in chunk)
             seen = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
             activities = ActivityComparison(self.organization, self.unread)
             problems_by_row = activities.problems([record for record in chunk if _stands_closed(record, seen)])
@@ -98,10 +98,6 @@ class Reconciliation:
             yield from _of_closed(record.intent, snapshot, metadata)
         elif snapshot.opportunity.state is not OpportunityState.OPEN:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
-
-
-def _needs_orders(intent: Intent) -> bool:
-    return intent.order or intent.actual_revenue is RevenueSource.ORDER
 
 
 def _stands_closed(record: Record, seen: Mapping[UUID, Snapshot]) -> bool:
@@ -142,6 +138,9 @@ def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
     if intent.winning_quote_id is not None and (winning is None or winning.state is not QuoteState.WON):
         state = "not there any more" if winning is None else winning.state.name.lower()
         yield f"The winning quote {intent.winning_quote_id} is {state}, not won as was asked."
+    orders = len(orders_of(snapshot, intent))
+    if intent.order and orders != 1:
+        yield f"Its winning quote has {orders or 'no'} orders, not one as was asked."
     if intent.quote_status is not None:
         try:
             status = reasons.resolve("quote", metadata.quote_statuses, intent.quote_status, QuoteState.CLOSED)

@@ -60,7 +60,7 @@ def wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
         say(
-            f"The organization is not ready; trying again in {seconds:.0f} s. Ctrl-C stops; run it again later.",
+            f"The end is not known yet; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.",
             sys.stderr,
         )
     SystemClock().sleep(seconds)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from connector.closing.intent import Intent, Outcome, RevenueSource
-from connector.closing.model import Quote, QuoteState, Refusal, Snapshot, Step, StepKind
+from connector.closing.model import Quote, QuoteOrder, QuoteState, Refusal, Snapshot, Step, StepKind
 from connector.closing.plan_checks import winning_quotes
 
 CREATE_ORDER = "ConvertQuoteToSalesOrder"
@@ -24,6 +24,12 @@ def sold_quote(snapshot: Snapshot, intent: Intent) -> Quote | None:
         return next(iter(winning_quotes(snapshot, intent)), None)
     won = [quote for quote in snapshot.quotes if quote.state is QuoteState.WON]
     return won[0] if len(won) == 1 else None
+
+
+def orders_of(snapshot: Snapshot, intent: Intent) -> list[QuoteOrder]:
+    """Return the orders of the quote that is sold."""
+    quote = sold_quote(snapshot, intent)
+    return [order for order in snapshot.orders if quote and order.quote_id == quote.id]
 
 
 def needs_orders(intent: Intent) -> bool:
@@ -59,8 +65,7 @@ def revenue_of(snapshot: Snapshot, intent: Intent) -> Decimal | None:
     """
     if not isinstance(intent.actual_revenue, RevenueSource):
         return intent.actual_revenue
-    quote = sold_quote(snapshot, intent)
-    orders = [order for order in snapshot.orders if quote and order.quote_id == quote.id]
+    quote, orders = sold_quote(snapshot, intent), orders_of(snapshot, intent)
     if intent.actual_revenue is RevenueSource.ORDER and orders:
         return orders[0].total
     return quote.total if quote else None
@@ -74,7 +79,7 @@ def with_revenue(snapshot: Snapshot, intent: Intent) -> Intent:
 def order_step(snapshot: Snapshot, intent: Intent) -> Iterable[Step]:
     """Yield the step that makes the order of the winning quote, unless the quote has one."""
     quote = sold_quote(snapshot, intent) if intent.order else None
-    if quote is not None and not any(order.quote_id == quote.id for order in snapshot.orders):
+    if quote is not None and not orders_of(snapshot, intent):
         label = quote.number or quote.name or str(quote.id)
         yield Step(StepKind.CREATE_ORDER, "quote", quote.id, label, "", CREATE_ORDER)
 

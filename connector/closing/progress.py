@@ -123,14 +123,14 @@ class Progress:
         return self._next(verdict)
 
     def _order_may_come(self, plan: Plan) -> bool:
-        """Tell whether an order that was asked for may still come: asked again, it would be a second one.
-
-        So it is where an answer was lost, and where whoever did this before was cut off.
-        """
+        """Tell whether an order may still come: an answer was lost, or whoever closed asked for it and was cut off."""
         step, key = plan.steps[0], key_of(plan.steps[0])
-        if self.unsure and self.rounds == 1 and step.kind is StepKind.CREATE_ORDER:
-            self.results[key], self.doubts[key] = StepResult(step, StepStatus.UNKNOWN), step
-        return step.kind is StepKind.CREATE_ORDER and key in self.doubts and self.in_doubt
+        if step.kind is not StepKind.CREATE_ORDER:
+            return False
+        closes = [result for result in self.results.values() if result.step.kind is StepKind.CLOSE_OPPORTUNITY]
+        if key not in self.doubts and not any(close.status is StepStatus.DONE for close in closes):
+            self.results[key], self.doubts[key], self.waited = StepResult(step, StepStatus.UNKNOWN), step, 0.0
+        return key in self.doubts and self.in_doubt
 
     def _next(self, plan: Plan) -> Plan | Report:
         """Return what to send now, all of the plan or a piece, or the end where it would be turned down again."""

@@ -232,3 +232,5 @@ def test_a_job_makes_orders_and_takes_the_revenue_from_them(keyed: Desk) -> None
     assert keyed.run("bulk", "reconcile", "orders").code == 0
     assert keyed.run("bulk", "run", "rows.csv", "--yes", "--job", "again").code == 0
     assert keyed.sql("SELECT count(*) FROM salesorder") == [(1,)]
+    keyed.sql("DELETE FROM salesorder")
+    assert "Its winning quote has no orders, not one as was asked." in keyed.run("bulk", "reconcile", "again").out

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from connector.closing.close import close_opportunity, preview, progress_of
-from connector.closing.converge import look
+from connector.closing.close import close_opportunity, preview
 from connector.closing.intent import RevenueSource
 from connector.closing.model import Intent, Outcome, Plan, QuoteState, Refusal, ReportStatus, StepKind, StepStatus
+from connector.closing.progress import SETTLED_AFTER
 from connector.closing.report import exit_code
 from connector.errors import Forbidden
 from tests.closing.small_organization import OPPORTUNITY_ID, TRANSIENT, Fault, SmallOrganization, organization, quote_id
@@ -64,19 +67,38 @@ def test_whatever_happens_to_a_write_there_is_one_order(fault: Fault, write: int
     assert len(small.rows.orders) == 1
 
 
-def test_who_goes_on_for_somebody_cut_off_waits_until_the_order_can_no_longer_come() -> None:
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from([Fault.DIES_BEFORE, Fault.DIES_AFTER, Fault.LATE])), max_size=4
+    )
+)
+def test_whoever_is_killed_and_run_again_at_once_there_is_one_order(kills: list[tuple[int, Fault]]) -> None:
     small = sold()
-    small.faults = [Fault.NONE, Fault.LATE]
-    with pytest.raises(TimeoutError):
-        close_opportunity(small, INTENT, pause=lambda _: (_ for _ in ()).throw(TimeoutError), chance=lambda: 0.5)
-    cut_off = progress_of(INTENT)
-    cut_off.unsure = True
-    assert look(small, [cut_off]) == [None]
-    assert cut_off.is_doubtful
+    for write, fault in kills:
+        small.faults = [*[Fault.NONE] * write, fault]
+
+        def pause(seconds: float, small: SmallOrganization = small, before: int = len(small.late)) -> None:
+            if len(small.late) > before:
+                raise KeyboardInterrupt  # killed while its last write is on its way
+            small.pause(seconds)
+
+        with suppress(KeyboardInterrupt):
+            close_opportunity(small, INTENT, pause=pause, chance=lambda: 0.5)
+    small.faults = []
+    report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     small.settle()
-    (end,) = look(small, [cut_off])
-    assert not isinstance(end, Plan)
+    assert report.status in {ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED}
     assert len(small.rows.orders) == 1
+    assert len(small.completed(OPPORTUNITY_ID)) == 1
+
+
+def test_who_closes_and_makes_the_order_does_not_wait_and_who_finds_it_missing_does() -> None:
+    small = sold()
+    close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    assert small.seconds == 0
+    small.rows.orders.clear()
+    close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    assert (small.seconds >= SETTLED_AFTER, len(small.rows.orders)) == (True, 1)
 
 
 def test_an_order_that_fails_leaves_the_close_and_says_what_is_missing() -> None:
