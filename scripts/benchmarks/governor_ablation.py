@@ -19,6 +19,7 @@ CHANGING = (
     scenarios.higher(2, "1 s", 2400, headers=False),
     scenarios.lower(2, "200 ms", 2400),
     scenarios.dropping(2, "1 s", 600),
+    scenarios.growing(2, "1 s", 600),
     scenarios.slowing(1, "200 ms", 600),
     scenarios.slowing(2, "1 s", 600),
     scenarios.concurrency(2, "1 s", (2.0, 9.0), 2400),

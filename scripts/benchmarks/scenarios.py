@@ -115,6 +115,12 @@ def dropping(servers: int, label: str, phase: float) -> Scenario:
     return Scenario(f"limits drop and recover, {_on(servers)}, {label}", service, 3 * phase, recovers=2 * phase)
 
 
+def growing(servers: int, label: str, phase: float) -> Scenario:
+    """Web servers of which there are twice as many after a third of the time."""
+    service = _service(Limits(servers=servers), SERVICE_TIMES[label], changes=((phase, {"servers": 2 * servers}),))
+    return Scenario(f"twice as many servers while it runs, {_on(servers)}, {label}", service, 3 * phase)
+
+
 def slowing(servers: int, label: str, phase: float) -> Scenario:
     """Plug-ins that take three times as long for a third of the time."""
     times = SERVICE_TIMES[label]
