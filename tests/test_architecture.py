@@ -84,8 +84,8 @@ BUDGETS = {
     ("bulk",): (5_000, 6_610),
     ("service",): (7_100, 7_230),
     ("emulator",): (15_300, 16_640),
-    ("organization",): (2_100, 2_180),
-    ("rehearsal",): (900, 980),
+    ("organization",): (2_100, 2_240),
+    ("rehearsal",): (900, 1_040),
     ("cli",): (4_200, 5_450),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_290),
 }

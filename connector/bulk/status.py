@@ -99,6 +99,7 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
         "in_hand": sum(int(_number(state.data, "in_hand")) for state in states),
         "in_doubt": sum(int(_number(state.data, "in_doubt")) for state in states),
         "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
+        "executed_per_row": busiest.data.get("executed_per_row"),
         "lanes": [lane for state in states for lane in _lanes(state)],
         "at": max(state.at for state in states).isoformat(),
     }
@@ -130,6 +131,7 @@ def governor_data(snapshot: ProgressSnapshot) -> dict[str, object]:
         "left": _rounded(snapshot.left),
         "in_hand": snapshot.in_hand,
         "in_doubt": snapshot.in_doubt,
+        "executed_per_row": None if snapshot.executed_per_row is None else round(snapshot.executed_per_row, 4),
         "lanes": [pace_data(name, pace) for name, pace in snapshot.paces],
     }
 

@@ -25,7 +25,7 @@ EMPTY_SETS = 3
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """What the organization answered for one row: refused or not, why and by which plug-in, in how many seconds.
+    """What the organization answered for one row of so many steps: refused, why and by which plug-in, in which time.
 
     `changed` is true when the row is not as it was, which no answer should bring about.
     """
@@ -36,6 +36,7 @@ class RowAnswer:
     reason: str = ""
     plug_in: str = ""
     changed: bool = False
+    steps: int = 1
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
@@ -50,11 +51,16 @@ class RowAnswer:
 
 
 def asked_data(answers: Sequence[RowAnswer]) -> dict[str, object]:
-    """Return what the answers come to: rows, how many are refused, mean seconds of a row, the error of the mean."""
-    seconds = [answer.seconds for answer in answers]
-    error = stdev(seconds) / math.sqrt(len(seconds)) if len(seconds) > 1 else seconds[0]
+    """Return what the answers come to: rows, how many are refused, mean steps and seconds of a row, the mean's error.
+
+    That rows with more steps take longer is no error.
+    """
+    steps, seconds = mean(answer.steps for answer in answers), mean(answer.seconds for answer in answers)
+    others = [answer.seconds - seconds * answer.steps / steps for answer in answers]
+    error = stdev(others) / math.sqrt(len(others)) if len(others) > 1 else seconds
     refused = sum(answer.refused for answer in answers)
-    return {"rows": len(answers), "refused": refused, "seconds": round(mean(seconds), 4), "error": round(error, 4)}
+    times = {"steps": steps, "seconds": seconds, "error": error}
+    return {"rows": len(answers), "refused": refused, **{name: round(value, 4) for name, value in times.items()}}
 
 
 class RowSample:
@@ -98,7 +104,15 @@ class RowSample:
             changed = organization.observe([key], activities=True) != before
             origin = getattr(failure, "origin", None)
             plug_in = origin.plug_in if refused and origin is not None else ""
-            yield RowAnswer(key, refused, max(0.0, took - empty), failure.message if refused else "", plug_in, changed)
+            yield RowAnswer(
+                key,
+                refused,
+                max(0.0, took - empty),
+                failure.message if refused else "",
+                plug_in,
+                changed,
+                len(plan.steps),
+            )
 
 
 def _seconds_of(handler: Handler, endpoint: Endpoint, monotonic: Callable[[], float]) -> float:

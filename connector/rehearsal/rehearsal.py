@@ -37,6 +37,7 @@ from connector.rehearsal.rehearsal_model import (
     metadata_of,
     snapshot_of,
 )
+from connector.rehearsal.row_cost import RowCost
 from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
@@ -54,15 +55,6 @@ PAUSE = 5.0
 SHOWN = 1000
 """Refused rows that are listed."""
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there, so that no disk is waited for
-
-
-@dataclass(frozen=True, slots=True)
-class RowCost:
-    """What was measured: seconds of work per row, give or take a share of it, and web servers, None where not told."""
-
-    seconds_per_row: float
-    servers: int | None = None
-    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +206,8 @@ class Rehearsal:
         if self.measured is None:
             return model
         mean = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
-        return CostModel(logic, scale * self.measured.seconds_per_row / mean)
+        steps = sum(row.steps for row in rows) / len(rows)
+        return CostModel(logic, scale * self.measured.of(steps) / mean)
 
     def _network(
         self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits

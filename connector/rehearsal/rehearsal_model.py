@@ -50,6 +50,11 @@ class RowShape:
     value: Decimal | None = None
     currency: UUID | None = None
 
+    @property
+    def steps(self) -> int:
+        """The writes of its plan."""
+        return 2 * self.drafts + self.actives + 1
+
 
 def planned_shapes(path: Path) -> Iterator[RowShape]:
     """Yield the rows of a plan file that are to be closed. Raises InputError for a file that is no plan."""

@@ -14,6 +14,7 @@ from scripts.benchmarks import (
     flows_command,
     governor_command,
     jobs_command,
+    rehearsal_command,
     scale_command,
     truth_command,
     weekend_command,
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "endpoint": endpoint_command.main,
     "flows": flows_command.main,
     "weekend": weekend_command.main,
+    "rehearsal": rehearsal_command.main,
 }
 
 

@@ -25,8 +25,9 @@ from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.rehearsal import rehearsal
 from connector.rehearsal.logic_model import LogicRefusal
-from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult, RowCost
+from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
 from connector.rehearsal.rehearsal_model import RowShape, plan_summary, planned_shapes
+from connector.rehearsal.row_cost import RowCost
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
 from tests.cli.desk import Desk

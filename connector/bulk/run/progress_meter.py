@@ -59,6 +59,8 @@ class ProgressSnapshot:
     paces: tuple[tuple[str, PacerStatus], ...]
     desired_state: DesiredState = DesiredState.RUN
     opens_at: datetime | None = None
+    executed_per_row: float | None = None
+    """Seconds of execution for each row that this run has done, reads and tries in vain included."""
 
     @property
     def waiting(self) -> float:
@@ -134,7 +136,12 @@ class ProgressMeter:
             paces=paces,
             desired_state=desired_state,
             opens_at=allowance.opens_at,
+            executed_per_row=self._executed(paces) / self._done if self._done else None,
         )
+
+    def _executed(self, paces: Sequence[tuple[str, PacerStatus]]) -> float:
+        """Return the seconds of execution that this run has used."""
+        return sum(pace.executed - first for (_, pace), (_, first) in zip(paces, self._before, strict=True))
 
     def _rate(self) -> float:
         """Return the rows per second of the last half minute, or since the beginning."""

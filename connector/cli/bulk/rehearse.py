@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from connector.bulk.planning import read_head
-from connector.bulk.status import status_data
 from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
@@ -19,16 +19,15 @@ from connector.emulator.seeding.twin import TwinRefused, read_twin
 from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
-from connector.rehearsal.rehearsal import Rehearsal, RowCost
+from connector.rehearsal.rehearsal import Rehearsal
 from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
+from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
 from connector.settings.settings import Settings
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
 LISTED = 10
 """Refused rows that are listed at a terminal."""
-LEAST_ERROR, MOST_ERROR = 0.1, 0.9
-"""By which share the mean time of rows that were asked is off under load, at least and at most."""
 
 
 @click.command(
@@ -139,27 +138,10 @@ def _twin(like: Path, stand_ins: Path | None) -> tuple[dict[str, LogicStub], lis
     return every, [gap for gap in twin.gaps if not gap.startswith(("volumes", "answers"))]
 
 
-def _measured(settings: Settings, job: str | None, summary: object) -> tuple[RowCost | None, str]:
+def _measured(settings: Settings, job: str | None, summary: Mapping[str, object]) -> tuple[RowCost | None, str]:
     """Return the work per row as a job or rows that were asked told it, and which of them."""
     if job:
-        return _of_job(settings, job), "job"
-    answers = summary.get("asked") if isinstance(summary, dict) else None
-    if not isinstance(answers, dict) or not answers.get("seconds"):
-        return None, "inferred"
-    seconds = float(answers["seconds"])
-    return RowCost(seconds, error=min(MOST_ERROR, max(LEAST_ERROR, 2 * float(answers["error"]) / seconds))), "asked"
-
-
-def _of_job(settings: Settings, name: str) -> RowCost:
-    """Return work per row and servers of a job that ran. Raises InputError where it did not tell."""
-    with opened(settings) as ledger:
-        governor = status_data(ledger, ledger.job(name)).get("governor")
-    lanes = governor.get("lanes") if isinstance(governor, dict) else None
-    lanes_that_tell = [lane for lane in lanes or [] if lane.get("seconds_per_row")]
-    if not lanes_that_tell:
-        raise InputError(
-            f"The job {name} did not tell what a row takes: it closed too few rows, or is of another version.",
-            remedy="Run a pilot of a thousand rows, then rehearse with --learn.",
-        )
-    seconds = sum(float(lane["seconds_per_row"]) for lane in lanes_that_tell) / len(lanes_that_tell)
-    return RowCost(seconds, max(int(lane["servers"]) for lane in lanes_that_tell))
+        with opened(settings) as ledger:
+            return cost_of_job(ledger, job), "job"
+    cost = cost_as_answered(summary)
+    return cost, "inferred" if cost is None else "asked"

@@ -1,0 +1,39 @@
+"""The command `scripts/bench rehearsal`: rehearsals beside the jobs themselves, in organizations drawn by chance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from scripts.benchmarks.conditions import conditions
+from scripts.benchmarks.records import keep, markdown
+from scripts.benchmarks.rehearsed import AFTER, BEFORE, HiddenOrganization, rehearse_beside
+
+ORGANIZATIONS, FEW = 6, 2
+"""Organizations in full and in the reduced form; a row takes some twenty milliseconds of one processor."""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Rehearse and run, and tell how far off the rehearsals are; returns 1 where one is too far off."""
+    rows, execution = (400, 50.0) if options.quick else (3000, 250.0)
+    before, jobs = conditions(), []
+    for seed in range(options.seed, options.seed + (FEW if options.quick else ORGANIZATIONS)):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            hidden = HiddenOrganization.drawn(seed, execution)
+            jobs.append(rehearse_beside(hidden, Path(folder), rows=rows, pilot=rows // 3, ask=150))
+    cells = [
+        (str(job.seed), f"{job.rows:,}", str(job.servers), f"{job.took:,.0f} s", f"{job.before:,.0f} s",
+         f"{job.errors[0]:.1%}", f"{job.after:,.0f} s", f"{job.errors[1]:.1%}") for job in jobs
+    ]  # fmt: skip
+    heads = ("seed", "rows", "servers", "took", "said with --ask", "off", "said after the pilot", "off")
+    text = markdown(heads, cells)
+    data = {"benchmark": "rehearsal", "conditions": before, "jobs": [asdict(job) for job in jobs]}
+    if options.keep:
+        keep("rehearsal", data, text)
+    sys.stdout.write(json.dumps(data) + "\n" if options.json else text)
+    well = all(job.errors[0] <= BEFORE and job.errors[1] <= AFTER for job in jobs)
+    return 0 if well else 1

@@ -1,0 +1,219 @@
+"""A rehearsal beside the job itself: organizations drawn by chance, which the rehearsal knows by their capture only.
+
+Each has limits, web servers and times of work that nobody is told. A capture is taken, a plan is made that asks for
+some rows, and the plan is rehearsed. Then the job is run on the virtual clock: every request is executed by the
+emulator, takes as long as its model of latency says, and meets its limits. A pilot job teaches the work per row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from connector.bulk.planning import read_plan, write_plan
+from connector.bulk.run.runner import Run
+from connector.cli.bulk.row_asking import PlanCounter
+from connector.clock import Clock, VirtualClock
+from connector.closing.model import Intent, Outcome
+from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.pacing.gate import WRITES
+from connector.dataverse.pacing.governor import Governor
+from connector.dataverse.policies import authorize
+from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.webapi import Endpoint
+from connector.emulator.embedded import EmbeddedEmulator, open_embedded
+from connector.emulator.identity.keys import Keys
+from connector.emulator.limits.calls import MEDIANS, Latency, LatencyModel, calls_of
+from connector.emulator.limits.protection import Limits, Protection
+from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.handler import Handler, Request, Response
+from connector.ledger.jobs import Row
+from connector.ledger.store import open_ledger
+from connector.organization.capture_model import Capture
+from connector.organization.capture_reading import CaptureReading
+from connector.organization.row_questions import RowAnswer, RowSample
+from connector.rehearsal.rehearsal import Rehearsal
+from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
+from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
+from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane
+from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
+
+BEFORE, AFTER = 0.15, 0.05
+"""By which share of the job's time a rehearsal may be off: with rows that were asked, and after a pilot."""
+USER = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenOrganization:
+    """What nobody is told: limits, and the times of work of each message."""
+
+    seed: int
+    limits: Limits
+    latency: LatencyModel
+
+    @classmethod
+    def drawn(cls, seed: int, execution: float) -> HiddenOrganization:
+        """Return one drawn by chance, with about so many seconds of execution in a window."""
+        chance = random.Random(f"{seed}:hidden")
+        limits = Limits(
+            requests=chance.randrange(3000, 8001),
+            execution_seconds=float(round(execution * chance.uniform(0.7, 1.3))),
+            servers=chance.choice((1, 2, 3)),
+        )
+        medians = {name: seconds * chance.uniform(0.4, 3.0) for name, seconds in MEDIANS.items()}
+        return cls(seed, limits, LatencyModel(medians=medians, sigma=chance.uniform(0.2, 0.5)))
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsedJob:
+    """How long a job took on the virtual clock, in seconds, and how long two rehearsals said it would."""
+
+    seed: int
+    rows: int
+    servers: int
+    took: float
+    before: float
+    after: float
+
+    @property
+    def errors(self) -> tuple[float, float]:
+        """By which share the rehearsal was off, before and after the pilot."""
+        return abs(self.before / self.took - 1), abs(self.after / self.took - 1)
+
+
+class EmulatedNetwork(Executor):
+    """Executes the pipeline's work in the emulator at once, and lets its answer come when limits and latency allow."""
+
+    def __init__(self, lane: VirtualLane, requests: list[Request], seconds_of: Callable[[Request], float]) -> None:
+        self._lane = lane
+        self._requests = requests
+        self._seconds_of = seconds_of
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Take work of the pipeline: a look at a group of rows, or the plans of a batch."""
+        assert isinstance(work, partial)
+        self._requests.clear()
+        result = work(*arguments, **named)
+        seconds = sum(map(self._seconds_of, self._requests))
+        writes = getattr(work.func, "__name__", "") == "perform"
+        kind, parts = (WRITES, len(work.args[0])) if writes else ("batch of reads", 2)
+        return self._lane.send(lambda: result, kind, parts, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    organization: DataverseOrganization
+    gate: VirtualGate
+    name: str = USER
+    user: str = USER
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One organization in a folder, at a time with a clock that passes when somebody waits."""
+
+    hidden: HiddenOrganization
+    folder: Path
+    keys: Keys = field(default_factory=Keys)
+
+    @contextmanager
+    def emulator(self, clock: Clock, options: EmulatorOptions) -> Iterator[EmbeddedEmulator]:
+        """Yield the emulator on the organization's file."""
+        emulator = open_embedded(self.folder / "organization.db", clock, options, self.keys)
+        try:
+            yield emulator
+        finally:
+            emulator.close()
+
+    def prepare(self, rows: int, pilot: int, ask: int) -> Capture:
+        """Make the organization, take its capture, write a plan of the pilot and one of the job."""
+        clock, hidden = VirtualClock(), self.hidden
+        options = EmulatorOptions(seeded=rows + pilot, seed=hidden.seed, limits=hidden.limits, latency=hidden.latency)
+        with self.emulator(clock, options) as emulator:
+            handler = _signed_in(emulator, clock, [])
+            capture = CaptureReading(handler, emulator.url, clock).take("emulator")
+            emulator.emulator.protection.change({"enforced": False})  # one after another, no real limit is reached
+            keys = emulator.emulator.organization.store.rows(
+                "SELECT opportunityid FROM opportunity WHERE statecode = 0"
+            )
+            intents = [Intent(UUID(str(key)), Outcome.LOST) for (key,) in keys]
+            random.Random(hidden.seed).shuffle(intents)
+            organization = DataverseOrganization(handler, emulator.url, clock=clock)
+            for name, part, most in (("pilot", intents[:pilot], 0), ("job", intents[pilot:], ask)):
+
+                def asking(sample: RowSample) -> list[RowAnswer]:
+                    return list(sample.ask(handler, Endpoint(emulator.url), organization, clock.monotonic))
+
+                numbered = [Row(number, intent) for number, intent in enumerate(part, 1)]
+                counter = PlanCounter(None, RowSample(most, hidden.seed), asking)
+                write_plan(self.plan(name), {}, numbered, organization, counter)
+        return capture
+
+    def plan(self, name: str) -> Path:
+        """Return where the plan of this name is."""
+        return self.folder / f"{name}.plan.jsonl"
+
+    def run(self, name: str) -> tuple[float, RowCost]:
+        """Run a plan on the virtual clock; return how many seconds it took, and what it taught."""
+        time, limits, requests = VirtualTime(), self.hidden.limits, list[Request]()
+        latency = Latency(self.hidden.latency, self.hidden.seed)
+        options = EmulatorOptions(seeded=0, limits=replace(limits, enforced=False))
+        with (
+            self.emulator(time, options) as emulator,
+            open_ledger(str(self.folder / f"{name}.db"), time) as ledger,
+        ):
+            handler, sets = _signed_in(emulator, time, requests), emulator.emulator.organization.entity_sets
+            protection = Protection(limits, self.hidden.seed)
+            lane = VirtualLane(USER, time, protection, Governor(0.0, chance=random.Random(self.hidden.seed)))
+            network = EmulatedNetwork(lane, requests, lambda request: latency.seconds(calls_of(request, sets)))
+            organization = DataverseOrganization(handler, emulator.url, clock=time)
+            ledger.create(name, read_plan(self.plan(name)))
+            client = _Client(organization, VirtualGate(time, lane.governor))
+            run = Run(
+                ledger,
+                ledger.job(name),
+                [client],
+                time,
+                lambda _snapshot: None,
+                threads=network,
+                wake=VirtualWake(time),
+            )
+            result = run.work("here")
+            assert result.well, result
+            return time.monotonic(), cost_of_job(ledger, name)
+
+    def rehearsed(self, capture: Capture, cost: RowCost | None) -> float:
+        """Return how long the job takes, as the rehearsal says."""
+        rehearsal = Rehearsal(capture, measured=cost, seed=self.hidden.seed + 100)
+        return rehearsal.play(list(planned_shapes(self.plan("job")))).likely.seconds
+
+
+def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilot: int, ask: int) -> RehearsedJob:
+    """Rehearse the close of all rows as lost, before and after a pilot of so many, and run the job."""
+    trial = _Trial(hidden, folder)
+    capture = trial.prepare(rows, pilot, ask)
+    summary = plan_summary(trial.plan("job"))
+    before = trial.rehearsed(capture, cost_as_answered(summary))
+    _, cost = trial.run("pilot")
+    after = trial.rehearsed(capture, cost)
+    took, _ = trial.run("job")
+    return RehearsedJob(hidden.seed, int(str(summary["planned"])), hidden.limits.servers, took, before, after)
+
+
+def _signed_in(emulator: EmbeddedEmulator, clock: Clock, requests: list[Request]) -> Handler:
+    """Return the way in as the first application; `requests` gets what is sent."""
+    registration = Registration(emulator.client_id, lambda: emulator.authority, emulator.url)
+    tokens = application_tokens(registration, lambda: secret(emulator.client_secret), emulator.handler, clock)
+
+    def noted(request: Request) -> Response:
+        requests.append(request)
+        return emulator.handler(request)
+
+    return authorize(noted, tokens, emulator.url)
