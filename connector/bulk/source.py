@@ -43,6 +43,10 @@ class OrganizationConnection(Protocol):
         """Return the organization."""
 
 
+QUERY = "query"
+"""The name of the plan of a query that was given none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file and how to read it, or a query; `given` is said of rows that do not say it, by the names of columns."""
@@ -62,7 +66,7 @@ class Source:
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises InputError."""
         if self.file is None:
-            raise InputError("A job of a query needs a name.", remedy="Give one with --job.")
+            raise InputError("A job of a query needs a name of its own.", remedy="Give it one: --job stale, say.")
         return self._stem("A job of rows from standard input needs a name.", "Give one with --job.")
 
     def _stem(self, problem: str, remedy: str) -> str:
@@ -77,8 +81,8 @@ class Source:
         if review is not None and (self.file is None or self.file == Path("-")):
             return review.with_suffix(".plan.jsonl")
         if self.file is None:
-            raise InputError("The plan of a query needs a file.", remedy="Name one with --out.")
-        stem = self._stem("The plan of rows from standard input needs a file.", "Name one with --out.")
+            return Path(f"{QUERY}.plan.jsonl")
+        stem = self._stem("The plan of rows from standard input needs a name.", "Give one with --out or --job.")
         return self.file.with_name(f"{stem}.plan.jsonl")
 
     def data(self) -> dict[str, object]:

@@ -29,7 +29,7 @@ _LIMITS = {
     "until": "until {}",
     "at_most": "at most {}",
     "in_flight": "{} requests at once",
-    "leave": "{} rows stay to be done",
+    "leave": "stops when {} rows are left (--limit)",
     "max_operations": "at most {} operations",
 }
 

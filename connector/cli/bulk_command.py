@@ -19,6 +19,7 @@ from connector.cli.bulk.run_job import (
     agree,
     code,
     go_on,
+    nothing_done,
     nothing_found,
     prepare_ahead,
     say_desired_state,
@@ -115,16 +116,17 @@ def run(
 ) -> int:
     """Close the opportunities of FILE or of a query, as a job.
 
-    FILE has rows, or is a plan file. The same command again goes on with the same job. A query is asked once, when its
-    job begins.
+    FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
+    its --limit, goes on with `resume`. A query is asked once, when its job begins.
     """
     source = source_of(context)
     settings = as_begun(read_settings(env_file), source.plan_head())
-    job_name = checked_name(name or source.job_name())
     if dry_run:
         from connector.cli.bulk.plan_views import show_job_plan
 
-        return show_job_plan(source, settings, Path(f"{job_name}.plan.jsonl"), SECONDS_PER_STEP, as_json=as_json)
+        path = Path(f"{checked_name(name)}.plan.jsonl") if name else source.plan_file()
+        return show_job_plan(source, settings, path, SECONDS_PER_STEP, as_json=as_json)
+    job_name = checked_name(name or source.job_name())
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
         with connect(settings) as connection:
@@ -138,7 +140,8 @@ def run(
                     go_on(context, ledger, job, settings, source.pilot)
                 elif count := sum(1 for _ in rows()):
                     limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
-                    question = f"Close {count:,} opportunities of {connection.base_url} as job {job_name}?"
+                    pilot = f" at first {source.pilot:,} of" if source.pilot and source.pilot < count else ""
+                    question = f"Close{pilot} {count:,} opportunities of {connection.base_url} as job {job_name}?"
                     agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
                     pending = prepare_ahead(settings, connection)
                     options = {**source.data(), **begun_with(settings, limits)}
@@ -173,6 +176,8 @@ def resume(
         may_begin(ledger, name, tell, join=join)
         left = ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
+        if ledger.job(name).finished is not None:
+            return nothing_done(ledger, name, finished_before(ledger.job(name), ledger.counts(name)), as_json=as_json)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
         take_up(context, ledger, ledger.job(name), settings)
@@ -258,11 +263,14 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
     statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
     with opened(settings) as ledger:
         may_begin(ledger, name, tell, join=False)
-        rows = sum(ledger.counts(name).of(each) for each in statuses)
+        counts = ledger.counts(name)
+        rows = sum(counts.of(each) for each in statuses)
         may_go_on(ledger, ledger.job(name), rows)
-        if rows:
-            agree(f"Try {rows_of(rows)} of job {name} again?", agreed=yes, as_json=as_json)
-            ledger.retry(name, statuses)
+        if not rows:
+            return nothing_done(ledger, name, f"No row of job {name} is to be tried again.", as_json=as_json)
+        others = f", and do the {rows_of(counts.open)} that are left" if counts.open else ""
+        agree(f"Try {rows_of(rows)} of job {name} again{others}?", agreed=yes, as_json=as_json)
+        ledger.retry(name, statuses)
         ledger.set_desired_state(name, DesiredState.RUN)
         return work(ledger, ledger.job(name), settings, as_json=as_json)
 

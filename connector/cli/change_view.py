@@ -16,6 +16,7 @@ from connector.closing.model import (
     Intent,
     Opportunity,
     OrganizationMetadata,
+    Outcome,
     Plan,
     ReopenIntent,
     Snapshot,
@@ -119,31 +120,43 @@ def _changes(
     now = opportunity_words(opportunity.state, opportunity.status, metadata)
     yield "Status", now, opportunity_words(step.state or 0, step.status or 0, metadata)
     if step.kind is StepKind.REOPEN_OPPORTUNITY:
-        yield from _brought_back(step, opportunity)
+        yield from _brought_back(step, opportunity, around)
         return
     due = f"expected {card.estimated_close_date}" if card and card.estimated_close_date else ""
     closed_on = str(step.activity.get("actualend") or "")[:10]
     when = closed_on or f"today, as the organization counts ({around.today} here)"
-    when += f" (today by {metadata.day_of})" if "actualend" in step.assumed else ""
+    when += " (today)" if "actualend" in step.assumed else ""
     yield "Close date", _beside(str(opportunity.actual_close_date or "none"), due), when
     revenue = step.activity.get("actualrevenue")
     estimated = _money(opportunity.estimated_value, around) if opportunity.estimated_value is not None else ""
     stands = _money(opportunity.actual_value, around) if opportunity.actual_value is not None else "none"
-    amount = _money(Decimal(str(revenue)), around) if revenue is not None else "as the organization sets it"
+    lost = isinstance(around.intent, Intent) and around.intent.outcome is Outcome.LOST
+    unset = stands if lost else "as the organization sets it"
+    amount = _money(Decimal(str(revenue)), around) if revenue is not None else unset
     yield "Actual revenue", _beside(stands, f"estimated {estimated}" if estimated else ""), amount
     yield from _others(around.intent)
 
 
-def _brought_back(step: Step, opportunity: Opportunity) -> Iterator[tuple[str, str, str]]:
+def _shown(value: object, around: ChangeContext) -> str:
+    if value is None:
+        return "none"
+    return _money(value, around) if isinstance(value, Decimal) else str(value)
+
+
+def _brought_back(step: Step, opportunity: Opportunity, around: ChangeContext) -> Iterator[tuple[str, str, str]]:
     """Yield the columns that the way back sets to what they were."""
     now = {
         "actualclosedate": ("Close date", opportunity.actual_close_date),
         "actualvalue": ("Actual revenue", opportunity.actual_value),
         "closeprobability": ("Probability", opportunity.close_probability),
     }
-    for name, value in step.columns.items():
+    for name, value in sorted(step.columns.items(), key=lambda pair: list(now).index(pair[0])):
         words, stands = now[name]
-        yield words, "none" if stands is None else str(stands), "none" if value is None else str(value)
+        yield (
+            words,
+            _shown(stands, around),
+            _shown(Decimal(str(value)) if name == "actualvalue" and value else value, around),
+        )
 
 
 def _others(intent: Intent | ReopenIntent) -> Iterator[tuple[str, str, str]]:

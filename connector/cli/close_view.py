@@ -49,7 +49,7 @@ def show_preview(
     if verdict.as_user:
         say(f"It is done in the name of the user {verdict.as_user} (Entra object id).", stream)
     if basis:
-        say(f"The plan relies on this. {basis}.", stream)
+        say(f"Relies on: {basis}.", stream)
     say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 

@@ -15,7 +15,7 @@ from connector.cli.demo.emulator_process import IndependentReader, running_emula
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.run_options import json_option, verbose_option
-from connector.cli.screen import TextTable, print_json, show
+from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Report
@@ -51,6 +51,7 @@ def demo(*, scenario: str, as_json: bool) -> int:
         print_json({"verified": verified, "url": ready.url, **{name: _data(step) for name, step in steps.items()}})
     else:
         click.echo("\nVerified: everything is as it should be." if verified else "\nNOT verified: see above.")
+        say("Next, a close of your own: README.md, 'A first close', or `connector docs administrator`.")
     return ExitCode.DONE if verified else ExitCode.FAILED
 
 

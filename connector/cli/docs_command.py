@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
 
 
 @click.command(epilog=examples("docs", "docs administrator"))
-@click.argument("page", required=False, type=click.Choice(list(pages())))
+@click.argument("page", required=False, metavar="[PAGE]", type=click.Choice(list(pages())))
 def docs(page: str | None) -> int:
     """List the pages about the connector, or show one.
 

@@ -50,6 +50,10 @@ def list(  # noqa: A001 - the command's name
     if as_json:
         print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
         return
+    if not ids:
+        hint = " --owner takes the full name." if owner else ""
+        say(f"No open opportunity in {connection.base_url} that this user can see fits.{hint}")
+        return
     show(TextTable(f"Opportunities in {connection.base_url}", _COLUMNS, tuple(map(_cells, cards))), sys.stdout)
     more = f"There are more than {limit}: see more with --limit. " if len(ids) > limit else ""
     say(f"{more}Next: connector show ID, connector plan ID --won")

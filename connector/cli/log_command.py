@@ -114,5 +114,7 @@ def _event(entry: AuditEntry) -> str:
     details = entry.details
     outcome = f" as {details['outcome']}" if "outcome" in details and entry.event.endswith("closed") else ""
     error = details.get("error")
-    reason = details.get("reason") or (error.get("code") or error.get("kind") if isinstance(error, dict) else "")
+    reason = str(details.get("reason") or "").replace("_", " ")
+    if not reason and isinstance(error, dict):
+        reason = str(error.get("code") or error.get("kind"))
     return f"{entry.event.replace('_', ' ')}{outcome}{f': {reason}' if reason else ''}"

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
+from uuid import UUID
 
 import click
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
-
-import os
-import unicodedata
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
+    from rich.console import Console, Group
 
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what stands around them (Unicode Standard Annex 9)."""
@@ -112,6 +106,7 @@ def written_out() -> bool:
 
 _GAP = "  "
 """What stands between two columns."""
+_LONG_ID = len(str(UUID(int=0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +130,39 @@ def show(table: TextTable, stream: TextIO) -> None:
 
 def plain(table: TextTable) -> str:
     """Return the table as lines of plain text, one row a line, columns aligned and two spaces apart."""
-    lines = (table.columns, *table.rows)
-    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))]
+    lines = (table.columns, *table.rows) if any(table.columns) else table.rows
+    widths = [max(len(line[index]) for line in lines) for index in range(len(table.columns))] if lines else []
     cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join([table.title, *(_GAP.join(line).rstrip() for line in cells)])
 
 
 def _draw(table: TextTable, stream: TextIO) -> None:
-    """Draw with rich; where there is not room for all, the widest columns are broken into lines and the others not."""
+    """Draw with rich; where there is not room for all, ids stand under their rows, and the widest columns are broken.
+
+    Where even the longest words have no room, each row is a block of lines.
+    """
     from rich.cells import cell_len
 
-    target = console(stream)
+    say(table.title, stream)
     columns = [(name, *(row[index] for row in table.rows)) for index, name in enumerate(table.columns)]
     whole = [max(cell_len(cell) for cell in column) for column in columns]
     broken = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in columns]
-    widths = _fitted(whole, broken, target.width - len(_GAP) * (len(columns) - 1))
+    target = console(stream)
+    room = target.width - len(_GAP) * (len(columns) - 1)
+    ids = next((index for index, width in enumerate(broken) if width == _LONG_ID and len(columns) > 2), None)
+    if sum(whole) > room and ids is not None:
+        kept = [index for index in range(len(columns)) if index != ids]
+        widths = _fitted([whole[index] for index in kept], [broken[index] for index in kept], room + len(_GAP))
+    else:
+        kept, ids, widths = [*range(len(columns))], None, _fitted(whole, broken, room)
     if widths is None:
-        click.echo(plain(table), file=stream)  # the terminal breaks the lines where it must, and nothing is lost
+        say("\n\n".join(_block(table.columns, row) for row in table.rows), stream)
         return
-    say(table.title, stream)
-    target.print(_rich_table(table, widths, whole))
+    target.print(_rich_table(table, dict(zip(kept, widths, strict=True)), whole, ids))
+
+
+def _block(columns: Sequence[str], row: Sequence[str]) -> str:
+    return "\n".join(f"{name}: {cell}" if name else cell for name, cell in zip(columns, row, strict=True) if cell)
 
 
 def _fitted(whole: Sequence[int], broken: Sequence[int], room: int) -> list[int] | None:
@@ -173,17 +181,28 @@ def _fitted(whole: Sequence[int], broken: Sequence[int], room: int) -> list[int]
     return widths
 
 
-def _rich_table(table: TextTable, widths: Sequence[int], whole: Sequence[int]) -> RichTable:
-    """Return the table for rich, each column just so wide; those that are narrower than `whole` are broken."""
+def _rich_table(table: TextTable, widths: Mapping[int, int], whole: Sequence[int], below: int | None) -> Group:
+    """Return the table for rich, each column just so wide; those that are narrower than `whole` are broken.
+
+    The column `below` stands under each row.
+    """
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for column, width, most in zip(table.columns, widths, whole, strict=True):
-        drawn.add_column(Text(column), width=width, no_wrap=width == most, overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))  # Text: brackets in a customer's words are no markup
-    return drawn
+    def grid(rows: Sequence[Sequence[str]], style: str = "") -> RichTable:
+        drawn = RichTable(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), show_header=False, style=style)
+        for index, width in widths.items():
+            drawn.add_column(width=width, no_wrap=width == whole[index], overflow="fold")
+        for row in rows:
+            drawn.add_row(*(Text(row[index], style=style) for index in widths))  # Text: brackets are no markup
+        return drawn
+
+    head = [grid([table.columns], "bold")] if any(table.columns) else []
+    if below is None:
+        return Group(*head, grid(table.rows))
+    under = [(grid([row]), Text(f"{_GAP}{row[below]}", style="dim")) for row in table.rows]
+    return Group(*head, *(part for pair in under for part in pair))
 
 
 def print_json(data: Mapping[str, object]) -> None:

@@ -71,7 +71,7 @@ def read_bypass(kinds: str, steps: str, tag: str) -> Bypass:
     words = tuple(dict.fromkeys(word.strip().lower() for word in kinds.split(",") if word.strip()))
     unknown = [word for word in words if word not in KINDS]
     if unknown:
-        raise ValueError(f"{', '.join(unknown)} cannot be left out; what can is {', '.join(KINDS)}")
+        raise ValueError(f"{', '.join(unknown)} is none of {', '.join(KINDS)}")
     try:
         ids = tuple(dict.fromkeys(UUID(step.strip()) for step in steps.split(",") if step.strip()))
     except ValueError:

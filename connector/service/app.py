@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
+from http.client import responses
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -34,7 +35,7 @@ from connector.service.operations.status_links import StatusLinks
 from connector.service.operations.waiting import WaitKind
 from connector.service.operations.worker_pool import OperationWorkerPool
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks
-from connector.service.problems import TITLES, Problem, RequestRefused, of_error
+from connector.service.problems import Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
 from connector.service.routes.sign_in_routes import SignInRoutes, asking_to_sign_in, front_door
@@ -304,7 +305,7 @@ def _answer_failures(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
-        sentence = f"{TITLES.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
+        sentence = f"{responses.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
         return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
 
     app.add_exception_handler(RequestRefused, of_declined)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 from types import MappingProxyType
 
 from connector.closing.intent import HOSTED_FIELDS
@@ -35,25 +36,6 @@ RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
-TITLES: Mapping[int, str] = {
-    HTTPStatus.SEE_OTHER: "Sign in",
-    HTTPStatus.BAD_REQUEST: "The request is wrong",
-    HTTPStatus.UNAUTHORIZED: "Not signed in",
-    HTTPStatus.FORBIDDEN: "Not allowed",
-    HTTPStatus.NOT_FOUND: "Not there",
-    HTTPStatus.METHOD_NOT_ALLOWED: "Not this way",
-    HTTPStatus.REQUEST_TIMEOUT: "Too slow",
-    HTTPStatus.CONFLICT: "In the way",
-    HTTPStatus.PRECONDITION_FAILED: "Changed meanwhile",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too large",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "Not JSON",
-    HTTPStatus.MISDIRECTED_REQUEST: "Not this host",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "Key used before",
-    HTTPStatus.TOO_MANY_REQUESTS: "Too many requests",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "Not foreseen",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Not available",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -75,12 +57,15 @@ class Problem:
         )
 
     def body(self, instance: str, correlation_id: str) -> dict[str, object]:
-        """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`."""
+        """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`.
+
+        The title is the name of the status, as the RFC has it for the type about:blank.
+        """
         details = [{"code": d.code, "message": d.message, "target": d.target} for d in self.details]
         body = {
             "error": {"code": self.code, "message": self.message, "details": [_without_none(d) for d in details]},
             "type": "about:blank",
-            "title": TITLES.get(self.status, "Failed"),
+            "title": responses.get(self.status, "Failed"),
             "status": self.status,
             "detail": self.message,
             "instance": instance,

@@ -421,7 +421,7 @@ def test_bad_rows_go_to_a_file_with_their_reasons_and_the_good_ones_go_on(desk: 
     )
     rejects = desk.folder / "bad.csv"
     assert [row.number for row in desk.read(path, rejects=rejects)] == [1, 4]
-    assert f"3 rows cannot be used; they are in {rejects}." in desk.notes
+    assert f"3 rows cannot be used: see {rejects}." in desk.notes
     assert rejects.read_bytes().startswith(b"\xef\xbb\xbf")
     written = list(csv.DictReader(rejects.read_text(encoding="utf-8-sig").splitlines()))
     assert [row["result.row"] for row in written] == ["2", "3", "5"]

@@ -63,7 +63,7 @@ def test_a_picture_says_how_far_how_fast_what_binds_and_when_it_ends() -> None:
     for part in (
         "Job june",
         "400 of 1,000 (40%)",
-        "31.2 rows/s in the last 30 s, at most 40.0",
+        "31.2 rows/s in the last 30 s; the limits allow 40.0",
         "the limit of execution time",
         "3 of 12 requests; 2 rows in doubt",
         "about 2026-07-01 01:00 (in 2 h 00 min)",

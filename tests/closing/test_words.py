@@ -77,7 +77,7 @@ def test_what_is_left_out_is_read_and_told() -> None:
 @pytest.mark.parametrize(
     ("kinds", "steps", "tag", "sentence"),
     [
-        ("sync,all", "", "", "all cannot be left out; what can is sync, async, flows"),
+        ("sync,all", "", "", "all is none of sync, async, flows"),
         ("", "x", "", "'x' is not a list of step ids (GUIDs) with commas between them"),
         (
             "",

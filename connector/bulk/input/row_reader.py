@@ -18,6 +18,7 @@ from connector.bulk.input.disk_tables import TOGETHER, DuplicateDetector, Duplic
 from connector.bulk.input.file_row import FileRow
 from connector.bulk.input.table_file import FileFormat, open_table
 from connector.bulk.sheet_file import as_written, harmless, whole_text
+from connector.bulk.words import rows as rows_of
 from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.model import Intent
@@ -165,7 +166,7 @@ class RowReader:
 
     def _reject(self, path: Path, count: int) -> None:
         """Write the rows that cannot be used, each with its reason."""
-        self.notes.append(f"{count:,} rows cannot be used; they are in {path}.")
+        self.notes.append(f"{rows_of(count)} cannot be used: see {path}.")
         contradicted = (duplicate for duplicate in self._duplicates.rows() if not duplicate.same)
         duplicate = next(contradicted, None)
         with _rejects(path, self._file.path, self._columns) as reject:

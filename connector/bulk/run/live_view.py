@@ -89,7 +89,7 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     working = bool(data["workers"])
     lines = []
     if pace:
-        ceiling = f", at most {pace['ceiling']:,.1f} for long" if pace.get("ceiling") else ""
+        ceiling = f"; the limits allow {pace['ceiling']:,.1f}" if pace.get("ceiling") else ""
         lines.append(("Rate", f"{pace['rate']:,.1f} rows/s in the last 30 s{ceiling}"))
     if data.get("sleeps_until"):
         lines = [("Sleeping", f"until {moment_words(data['sleeps_until'])}")]
@@ -120,7 +120,7 @@ def _flow(data: Mapping[str, object], pace: Mapping[str, float], now: datetime) 
     if pace["waiting"]:
         lines.append(("Waiting", f"until {_when(now, pace['waiting'])} ({duration(pace['waiting'])})"))
     end = f"about {_when(now, pace['left'])} (in {duration(pace['left'])})" if "left" in pace else "not known yet"
-    return [*lines, ("Done", end)]
+    return [*lines, ("Ends", end)]
 
 
 def _stopping(pace: Mapping[str, float], now: datetime, seconds: float) -> str:

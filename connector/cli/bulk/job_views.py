@@ -38,7 +38,7 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         if counts.of(status)
     ]
     lines += [
-        f"  {count:>10,}  {status.value}, {reason}"
+        f"  {count:>10,}    of these: {reason}"
         for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
         if count
     ]
@@ -57,12 +57,22 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
     if isinstance(workers, list) and workers:
         lines.append(f"Being worked on by {', '.join(_heard(str(name), data) for name in workers)}{_pace(data)}.")
     lines += _last_run(data)
-    if counts.reasons and not data.get("files"):
-        command = command_line("bulk", "report", name, "--dead-letters", "FILE.csv")
-        lines.append(f"Which rows were not done, why, and what to do about each: {command}")
+    lines += _next(name, counts, data)
+    say("\n".join(lines))
+
+
+def _next(name: str, counts: Counts, data: Mapping[str, object]) -> list[str]:
+    """Return the commands that go on from where a job stands."""
     if counts.open and data["state"] == JobState.READY and not data.get("workers"):
-        lines.append(f"{rows(counts.open)} to do. Go on with: {command_line('bulk', 'resume', name)}")
-    click.echo("\n".join(lines))
+        return [f"{rows(counts.open)} to do. Go on: {command_line('bulk', 'resume', name)}"]
+    if data.get("files") or data["state"] != JobState.FINISHED:
+        return []
+    bad = counts.of(ItemStatus.FAILED) + counts.of(ItemStatus.REFUSED)
+    lines = [f"Report: {command_line('bulk', 'report', name, '--out', f'{name}.html')} (or .xlsx, .csv, .jsonl)"]
+    if bad:
+        command = command_line("bulk", "report", name, "--dead-letters", "FILE.csv")
+        lines.append(f"The {rows(bad)} not done, and what to do about each: {command}")
+    return lines
 
 
 def show_limits(name: str, data: Mapping[str, object]) -> None:
@@ -139,8 +149,8 @@ def _stands(data: Mapping[str, object]) -> str:
 
 _LIMIT_REACHED = {
     "until": " Its time is over.",
-    "limit": " These rows are done; resume does the others.",
-    "max_operations": " The operations are used up.",
+    "limit": " That is reached.",
+    "max_operations": " They are used up.",
 }
 _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
 

@@ -77,7 +77,7 @@ def show_job_plan(
             basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
-            say(f"The plan relies on this. {basis_text(kept)}.")
+            say(f"Relies on: {basis_text(kept)}.")
             if review is not None:
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)

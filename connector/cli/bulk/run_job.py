@@ -235,6 +235,14 @@ def nothing_found(base_url: str, *, as_json: bool) -> int:
     return ExitCode.DONE
 
 
+def nothing_done(ledger: Ledger, name: str, sentence: str, *, as_json: bool) -> int:
+    """Say why nothing is done with a job, and where it stands. Returns the exit code."""
+    tell(sentence)
+    show_status(ledger, name, "", as_json=as_json)
+    counts = ledger.counts(name)
+    return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
+
+
 def tell(sentence: str) -> None:
     """Say a sentence to the person who waits, beside the results."""
     say(sentence, sys.stderr)
