@@ -43,10 +43,6 @@ class OrganizationConnection(Protocol):
         """Return the organization."""
 
 
-QUERY = "query"
-"""The name of the plan of a query that was given none."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file and how to read it, or a query; `given` is said of rows that do not say it, by the names of columns."""
@@ -62,6 +58,10 @@ class Source:
     def pilot(self) -> int | None:
         """Return how many of the rows are done before the job stops; None for all."""
         return self.limit if self.file is not None else None
+
+    def first_of(self, count: int) -> str:
+        """Return in words how many of so many opportunities are closed before the job stops."""
+        return f"{f'{self.pilot:,} of the ' if (self.pilot or count) < count else ''}{count:,} opportunities"
 
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises InputError."""
@@ -81,7 +81,7 @@ class Source:
         if review is not None and (self.file is None or self.file == Path("-")):
             return review.with_suffix(".plan.jsonl")
         if self.file is None:
-            return Path(f"{QUERY}.plan.jsonl")
+            return Path("query.plan.jsonl")
         stem = self._stem("The plan of rows from standard input needs a name.", "Give one with --out or --job.")
         return self.file.with_name(f"{stem}.plan.jsonl")
 

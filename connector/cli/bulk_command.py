@@ -12,7 +12,7 @@ from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import rows as rows_of
-from connector.cli.bulk.job_views import show_counts, show_limits
+from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import (
@@ -140,8 +140,7 @@ def run(
                     go_on(context, ledger, job, settings, source.pilot)
                 elif count := sum(1 for _ in rows()):
                     limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
-                    pilot = f" at first {source.pilot:,} of" if source.pilot and source.pilot < count else ""
-                    question = f"Close{pilot} {count:,} opportunities of {connection.base_url} as job {job_name}?"
+                    question = f"Close {source.first_of(count)} of {connection.base_url} as job {job_name}?"
                     agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
                     pending = prepare_ahead(settings, connection)
                     options = {**source.data(), **begun_with(settings, limits)}
@@ -177,7 +176,7 @@ def resume(
         left = ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
         if ledger.job(name).finished is not None:
-            return nothing_done(ledger, name, finished_before(ledger.job(name), ledger.counts(name)), as_json=as_json)
+            return nothing_done(ledger, name, as_json=as_json)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
         take_up(context, ledger, ledger.job(name), settings)
@@ -305,12 +304,7 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
 @job_argument()
 @run_options
 def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Compare what a job says it did with what the organization has.
-
-    Exit code 1 on any mismatch.
-    """
-    from connector.cli.bulk.job_views import show_reconciliation
-
+    """Compare what a job says it did with what the organization has. Exit code 1 on any mismatch."""
     settings = read_settings(env_file)
     with opened(settings) as ledger, connect(settings) as connection:
         job = ledger.job(name)

@@ -14,7 +14,7 @@ from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
 from connector.cli.failure_text import ExitCode
-from connector.cli.screen import TextTable, console, legible, print_json, show
+from connector.cli.screen import TextTable, console, legible, print_json, say, show
 from connector.clock import Clock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger

@@ -235,11 +235,11 @@ def nothing_found(base_url: str, *, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def nothing_done(ledger: Ledger, name: str, sentence: str, *, as_json: bool) -> int:
-    """Say why nothing is done with a job, and where it stands. Returns the exit code."""
-    tell(sentence)
-    show_status(ledger, name, "", as_json=as_json)
+def nothing_done(ledger: Ledger, name: str, sentence: str = "", *, as_json: bool) -> int:
+    """Say why nothing is done with a job (None given: it is finished), and where it stands. Returns the exit code."""
     counts = ledger.counts(name)
+    tell(sentence or finished_before(ledger.job(name), counts))
+    show_status(ledger, name, "", as_json=as_json)
     return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
 
 
