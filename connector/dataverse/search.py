@@ -38,7 +38,7 @@ def fetch_pages(handler: Handler, endpoint: Endpoint, text: str, subject: str) -
     """Yield the pages that a query finds, each opportunity with its id; raises InputError for what is no such query."""
     fetch = _query(text)
     endpoint = replace(endpoint, annotations=_ANNOTATIONS)
-    number = int(fetch.get("page", "1")) if fetch.get("page", "1").isdecimal() else 1
+    number = 1
     while True:
         operation = Operation("GET", f"opportunities?fetchXml={quote(ET.tostring(fetch, encoding='unicode'), safe='')}")
         if len(operation.path) > _LONGEST:
@@ -70,8 +70,13 @@ def _query(text: str) -> ET.Element:
         raise InputError(f"The FetchXML {what}, and must be one about opportunities.", remedy=_EXAMPLE)
     if fetch.get("aggregate") in ("true", "1"):
         raise InputError("The FetchXML counts or sums, and finds no opportunities.", remedy=_EXAMPLE)
-    for node in [node for node in entities[0] if node.tag in ("attribute", "all-attributes")]:
-        entities[0].remove(node)
+    if fetch.get("paging-cookie") or fetch.get("page", "1") != "1":
+        raise InputError(
+            "The FetchXML begins in the middle of its rows.", remedy="Take page and paging-cookie out: all are read."
+        )
+    for parent in list(entities[0].iter()):  # those of link-entities too
+        for node in [node for node in parent if node.tag in ("attribute", "all-attributes")]:
+            parent.remove(node)
     entities[0].insert(0, ET.Element("attribute", {"name": "opportunityid"}))
     return fetch
 

@@ -165,6 +165,14 @@ def test_a_query_in_fetchxml_is_read_through_all_its_pages(desk: Desk, encoding:
     assert planned["rows"] == (7 if "top" in attributes else open_now)
 
 
+def test_an_opportunity_that_a_query_finds_through_many_of_another_table_is_one_row(desk: Desk) -> None:
+    link = '<link-entity name="quote" from="opportunityid" to="opportunityid"><all-attributes/></link-entity>'
+    Path("q.xml").write_text(f'<fetch page="1"><entity name="opportunity">{link}</entity></fetch>', "utf-8")
+    planned = desk.run("bulk", "plan", "--fetchxml", "q.xml", "--lost", "--out", "p.jsonl", "--json").data
+    ((there,),) = desk.sql("SELECT count(DISTINCT opportunityid) FROM quote")
+    assert planned["rows"] == there
+
+
 def test_a_query_too_long_for_an_address_is_asked_in_a_batch(desk: Desk) -> None:
     values = "".join(f"<value>Opportunity {number}</value>" for number in range(1, 1500))
     condition = f'<condition attribute="name" operator="in">{values}</condition>'
@@ -184,6 +192,8 @@ def test_a_query_too_long_for_an_address_is_asked_in_a_batch(desk: Desk) -> None
             "The FetchXML is about account, and must be one about opportunities.",
         ),
         ('<fetch aggregate="true"><entity name="opportunity"/></fetch>', "counts or sums, and finds no opportunities"),
+        ('<fetch page="2"><entity name="opportunity"/></fetch>', "begins in the middle of its rows."),
+        (FETCH.format(' paging-cookie="x"', "statecode"), "begins in the middle of its rows."),
         ("<entity/>", "is no query of a table"),
         ("<fetch>", "is no FetchXML that can be read"),
         (FETCH.format("", "nope"), "Could not find a property named 'nope'"),

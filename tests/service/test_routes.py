@@ -574,3 +574,30 @@ def test_what_the_organization_does_not_have_is_told_by_the_label_of_its_field(
     assert error["message"].startswith(f"{label}: ")
     assert {"code": "field", "message": label, "target": target} in error["details"]
     assert stage.state(opportunity)[0] == 0
+
+
+def test_an_opportunity_may_be_named_by_its_value_of_a_column(stage: Stage) -> None:
+    first, second = stage.opportunity(1), stage.opportunity()
+    by_name = {"opportunityKey": "name"}
+    with stage.client() as client:
+        assert client.get("/opportunities/secret%20name%201", params=by_name).json()["opportunityId"] == str(first)
+        both = client.get("/opportunities/Secret%20Name%201,7", params={"opportunityKey": "name,prioritycode"})
+        assert (both.status_code, both.json()["error"]["code"]) == (404, "opportunity_unknown")
+        assert "with name 'Secret Name 1' and prioritycode '7'" in both.json()["error"]["message"]
+        closed = client.post("/opportunities/Secret%20Name%201/close", params=by_name, json={"outcome": "won"})
+        assert (closed.json()["result"], closed.json()["opportunityId"]) == ("closed", str(first))
+        with stage.embedded.emulator.lock:
+            stage.embedded.emulator.organization.store.rows("UPDATE opportunity SET name = 'Twin'")
+        twins = client.post("/opportunities/Twin/close", params=by_name, json={"outcome": "lost"})
+        assert (twins.status_code, twins.json()["error"]["code"]) == (409, "opportunity_ambiguous")
+        assert all(str(id_) in twins.json()["error"]["message"] for id_ in (first, second))
+    assert stage.state(second)[0] == 0
+
+
+def test_who_calls_cannot_close_in_the_name_of_another(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        body = {"outcome": "won", "asUser": "sam.seller@contoso.invalid"}
+        answer = client.post(f"/opportunities/{opportunity}/close", json=body)
+    assert (answer.status_code, "asUser" in answer.text) == (400, True)
+    assert stage.state(opportunity)[0] == 0

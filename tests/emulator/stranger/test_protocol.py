@@ -430,6 +430,18 @@ def test_who_acts_for_another_has_no_more_than_both(colleagues: tuple[Stranger, 
     assert client.read("WhoAmI", CallerObjectId=object_id)["UserId"] == me, "WhoAmI tells the real caller"
 
 
+def test_who_acts_for_another_spends_his_own_limits(colleagues: tuple[Stranger, Stranger, str, str]) -> None:
+    client, other, _, object_id = colleagues
+    left = "x-ms-ratelimit-burst-remaining-xrm-requests"
+
+    def remaining(who: Stranger, **headers: str) -> int:
+        return int(who.send("GET", "accounts?$select=name&$top=1", **headers).headers[left])
+
+    others, mine = remaining(other), remaining(client)
+    assert [remaining(client, CallerObjectId=object_id) for _ in range(2)] == [mine - 1, mine - 2]
+    assert remaining(other) == others - 1
+
+
 def test_who_acts_for_himself_acts_for_nobody(colleagues: tuple[Stranger, Stranger, str, str]) -> None:
     client, _, _, _ = colleagues
     me = client.read("WhoAmI")["UserId"]
