@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
 from connector.bulk.activity_comparison import ActivityComparison, ActivityReader, same_amount
+from connector.bulk.reports.job_report import saved_names
+from connector.bulk.reports.report_row import report_row
 from connector.closing import reasons
 from connector.closing.intent import Intent, Outcome
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
@@ -33,15 +35,17 @@ _OPEN_QUOTES = frozenset({QuoteState.DRAFT, QuoteState.ACTIVE})
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """A row that is not as its job says: the row's number, the opportunity, and a sentence."""
+    """A row that is not as its job says: the row's number, the opportunity with name and owner, and a sentence."""
 
     row: int
     opportunity_id: UUID
     problem: str
+    name: str
+    owner: str
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
-        return {"row": self.row, "opportunity_id": str(self.opportunity_id), "problem": self.problem}
+        return asdict(self) | {"opportunity_id": str(self.opportunity_id)}
 
 
 class ActivityOrganization(Organization, ActivityReader, Protocol):
@@ -66,7 +70,7 @@ class Reconciliation:
 
     def mismatches(self) -> Iterator[Mismatch]:
         """Yield what is not as the job says. Raises ConnectorError."""
-        metadata = self.organization.metadata()
+        metadata, names = self.organization.metadata(), saved_names(self.ledger, self.job)
         records = self._last_words(self.ledger.records(self.job.name, DONE))
         while chunk := list(islice(records, CHUNK)):
             orders = any(isinstance(record.intent, Intent) and needs_orders(record.intent) for record in chunk)
@@ -77,7 +81,8 @@ class Reconciliation:
                 self.checked += 1
                 problems = self._problems(record, seen.get(record.opportunity_id), metadata)
                 for problem in (*problems, *problems_by_row.get(record.row, ())):
-                    yield Mismatch(record.row, record.opportunity_id, problem)
+                    row = report_row(record, self.job.organization, names)
+                    yield Mismatch(row.number, row.opportunity_id, names.of_users(problem), row.name, row.owner)
 
     def _last_words(self, records: Iterable[Record]) -> Iterator[Record]:
         """Return the records that no later job has followed."""

@@ -19,7 +19,7 @@ from connector.ledger.jobs import ItemStatus, Record
 from connector.ledger.ledger import Ledger
 
 _ERROR = ("detail", "plug_in", "step_id", "solution")
-_RECORD = ("name", "by", "when", "value", "currency", "activity_id", "link")
+_RECORD = ("name", "owner", "by", "when", "value", "currency", "activity_id", "link")
 RESULTS = tuple(
     RESULT_PREFIX + name
     for name in ("row", "status", "reason", "message", *_ERROR, "stands", "remedy", "request_id", *_RECORD)
@@ -63,16 +63,10 @@ def _results(record: Record, organization: str, names: OrganizationNames) -> Ite
     report, row = record.report or {}, report_row(record, organization, names)
     error = report.get("error")
     error = error if isinstance(error, Mapping) else {}
-    yield record.row
-    yield record.status.value
-    yield record.reason
-    yield str(error.get("message") or report.get("reason") or record.status.sentence)
+    yield from (record.row, record.status.value, record.reason, row.message)
     yield from (str(error.get(name, "")) for name in _ERROR)
-    yield str(report.get("stands", ""))
-    yield str(error.get("remedy", ""))
-    yield str(error.get("request_id", ""))
-    yield from (row.name, row.by, row.ended.isoformat() if row.ended else "", row.value, row.currency)
-    yield from (row.activity_id, row.link)
+    yield from (row.stands, row.remedy, row.request_id, row.name, row.owner, row.by)
+    yield from (row.ended.isoformat() if row.ended else "", row.value, row.currency, row.activity_id, row.link)
 
 
 def _text(value: ColumnValue) -> str:

@@ -141,6 +141,7 @@ class Opportunity:
     close_probability: int | None = None
     customer_id: UUID | None = None
     currency_id: UUID | None = None
+    owner_id: UUID | None = None
     work_based: bool = False
     modified_on: datetime | None = None
     modified_by: UUID | None = None

@@ -67,9 +67,15 @@ def report_data(report: Report) -> dict[str, object]:
 
 
 def record_data(opportunity: Opportunity) -> dict[str, str]:
-    """Return what people know an opportunity by: its name, its estimated value, the id of the currency of that."""
-    data = {"name": opportunity.name, "value": opportunity.estimated_value, "currency": opportunity.currency_id}
-    return {name: str(value) for name, value in data.items() if value not in (None, "")}
+    """Return what people know an opportunity by: name, estimated value, the ids of its currency and of its owner."""
+    seen = opportunity
+    pairs = (
+        ("name", seen.name),
+        ("value", seen.estimated_value),
+        ("currency", seen.currency_id),
+        ("owner", seen.owner_id),
+    )
+    return {name: str(value) for name, value in pairs if value not in (None, "")}
 
 
 def _before(opportunity: Opportunity) -> dict[str, object]:

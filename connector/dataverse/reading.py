@@ -44,6 +44,7 @@ def opportunity_of(row: Row) -> Opportunity:
         close_probability=row.get("closeprobability"),
         customer_id=None if customer is None else UUID(customer),
         currency_id=None if currency is None else UUID(currency),
+        owner_id=_id(row.get("_ownerid_value")),
         work_based=row.get("msdyn_ordertype") == WORK_BASED,
         modified_on=_moment(row.get("modifiedon")),
         modified_by=_id(row.get("_modifiedby_value")),

@@ -19,7 +19,7 @@ from connector.dataverse.webapi import ANNOTATIONS, OPPORTUNITY_COLUMNS, QUOTE_C
 from connector.handler import Handler
 
 _NAME = "OData.Community.Display.V1.FormattedValue"
-_SETS = (("opportunities", f"{OPPORTUNITY_COLUMNS},estimatedclosedate,_ownerid_value"), ("quotes", QUOTE_COLUMNS))
+_SETS = (("opportunities", f"{OPPORTUNITY_COLUMNS},estimatedclosedate"), ("quotes", QUOTE_COLUMNS))
 _SUBJECT = "Reading names and amounts of opportunities"
 _MOST_IDS = 300
 

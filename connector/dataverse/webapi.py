@@ -40,7 +40,7 @@ _BASE = {
 }
 OPPORTUNITY_COLUMNS = (
     "opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,actualclosedate,_customerid_value,"
-    "closeprobability,_transactioncurrencyid_value,modifiedon,_modifiedby_value"
+    "closeprobability,_transactioncurrencyid_value,_ownerid_value,modifiedon,_modifiedby_value"
 )
 QUOTE_COLUMNS = (
     "quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,totalamount,_opportunityid_value,"
@@ -200,6 +200,11 @@ def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) ->
 def read_currencies() -> Operation:
     """Return the read of the currencies by their ISO codes."""
     return Operation("GET", "transactioncurrencies?$select=isocurrencycode")
+
+
+def read_users() -> Operation:
+    """Return the read of the names of users; an organization with more than a page of them shows the others' ids."""
+    return Operation("GET", "systemusers?$select=fullname,azureactivedirectoryobjectid&$top=5000")
 
 
 # --- writing ---

@@ -55,8 +55,8 @@ from scripts.benchmarks.weekend_findings import JOB, findings
 
 BEGINS = datetime(2026, 11, 27, 21, 58, tzinfo=UTC)
 """A Friday, two minutes before the first window."""
-USERS, SERVERS, RATE = 4, 8, 20.0
-"""Application users, web servers, and the rows per second that are allowed: a night of ten hours takes 720,000."""
+USERS, SERVERS, RATE = 4, 8, 80.0
+"""Application users, web servers, and the rows per second that are allowed: 800,000 take three hours."""
 WORK, SPREAD = 0.15, 0.35
 """Seconds of work of a close while the organization's own logic is left out, and their spread."""
 QUOTED = 4

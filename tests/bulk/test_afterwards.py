@@ -136,6 +136,7 @@ def test_reconciliation_finds_what_is_not_as_the_job_says(office: Office) -> Non
     found = compare(office, "june")[0]
     assert [(each.row, each.opportunity_id) for each in found] == [(4, ids[3]), (8, ids[7])]
     assert "is open now" in found[0].problem
+    assert found[0].name == office.sql("SELECT name FROM opportunity WHERE opportunityid = ?", str(ids[3]))[0][0]
     assert "is lost now" in found[1].problem
 
 

@@ -48,9 +48,9 @@ def closed(office: Office) -> Office:
         for n, id_ in enumerate([*ids, gone], 1)
     ]  # fmt: skip
     job = office.ledger.create("june", rows, organization="https://org.crm.dynamics.com")
-    save_names(
-        office.ledger, job.organization, OrganizationNames({str(currency): "SEK"}, {"3": "Won", "4": "Canceled"})
-    )
+    ((owner,),) = office.sql("SELECT ownerid FROM opportunity WHERE opportunityid = ?", str(ids[0]))
+    names = OrganizationNames({str(currency): "SEK"}, {"3": "Won", "4": "Canceled"}, {str(owner): "Anna Berg"})
+    save_names(office.ledger, job.organization, names)
     office.run(job)
     return office
 
@@ -65,7 +65,7 @@ def test_a_workbook_is_typed_has_sheets_for_what_was_not_done_and_runs_nothing(c
     assert write_results(file, closed.ledger, "june") == 12
     rows = sheet(file, "Rows")
     first = rows[0]
-    assert (first["Name"], first["Value"], first["legacy"]) == (EVIL, 1234.56, "01")
+    assert (first["Name"], first["Owner"], first["Value"], first["legacy"]) == (EVIL, "Anna Berg", 1234.56, "01")
     assert isinstance(first["When (UTC)"], datetime)
     assert first["Status reason"] == "Won"
     assert first["Close activity"]
@@ -161,6 +161,7 @@ def test_commas_tell_who_when_and_how_much_and_read_back_the_same(closed: Office
     assert told[0]["result.name"] == f"'{EVIL}"
     assert told[0]["result.value"] == "1234.56"
     assert told[0]["result.by"]
+    assert told[0]["result.owner"] == "Anna Berg"
     assert datetime.fromisoformat(told[0]["result.when"]).tzinfo
     assert told[11]["result.activity_id"] == ""
     with RowReader(RowFile(file), closed.connection.organization) as reader:

@@ -251,7 +251,7 @@ def test_a_next_link_is_taken_as_it_is() -> None:
 def test_one_opportunity_is_read_with_its_quotes_in_one_request() -> None:
     assert webapi.read_opportunity(OPPORTUNITY, work_based=False).path == (
         f"opportunities({OPPORTUNITY})?$select=opportunityid,name,statecode,statuscode,estimatedvalue,actualvalue,"
-        "actualclosedate,_customerid_value,closeprobability,_transactioncurrencyid_value,modifiedon,_modifiedby_value&"
+        "actualclosedate,_customerid_value,closeprobability,_transactioncurrencyid_value,_ownerid_value,modifiedon,_modifiedby_value&"
         "$expand=opportunity_quotes($select=quoteid,name,quotenumber,statecode,statuscode,versionnumber,revisionnumber,"
         "totalamount,_opportunityid_value,_transactioncurrencyid_value,modifiedon,_modifiedby_value)"
     )

@@ -22,7 +22,7 @@ from connector.ledger.user_slots import UserSlots
 SHOWN = 100
 """Records of one cause that the page lists; the workbook has them all."""
 _COLUMNS = (
-    ("Row", 8), ("Name", 34), ("Record", 9), ("Opportunity", 38), ("Outcome", 10), ("Status reason", 18),
+    ("Row", 8), ("Name", 34), ("Owner", 22), ("Record", 9), ("Opportunity", 38), ("Outcome", 10), ("Status reason", 18),
     ("Result", 15), ("Code", 24), ("What happened", 60), ("What to do", 50),
     ("The organization said", 60), ("Plug-in and step", 40), ("Where it stands", 60), ("By", 16), ("When (UTC)", 20),
     ("Value", 16), ("Currency", 10), ("Close activity", 38), ("Request", 38),
@@ -154,9 +154,9 @@ def _own_columns(ledger: Ledger, job: Job) -> list[str]:
 
 def _cells(row: ReportRow) -> list[Cell | Link]:
     return [
-        row.number, row.name, Link(row.link), str(row.opportunity_id), row.outcome, row.reason, row.status, row.cause,
-        row.message, row.remedy, row.detail, row.plug_in, row.stands, row.by, row.ended, row.value, row.currency,
-        row.activity_id, row.request_id,
+        row.number, row.name, row.owner, Link(row.link), str(row.opportunity_id), row.outcome, row.reason, row.status,
+        row.cause, row.message, row.remedy, row.detail, row.plug_in, row.stands, row.by, row.ended, row.value,
+        row.currency, row.activity_id, row.request_id,
     ]  # fmt: skip
 
 
@@ -169,7 +169,6 @@ def _summary_cells(job: Job, summary: ReportSummary) -> Rows:
 
 
 def _about(job: Job) -> list[tuple[str, str]]:
-    limits = limits_words(JobLimits.of(job.options).data())
     about = {
         "Job": job.name,
         "Organization": job.organization,
@@ -177,7 +176,7 @@ def _about(job: Job) -> list[tuple[str, str]]:
         "Ended": f"{job.finished:%Y-%m-%d %H:%M} UTC" if job.finished else "not yet",
         "Started by": str(job.options.get("started_by", "")),
         "Rows from": str(job.options.get("source") or job.options.get("query") or ""),
-        "Limits": limits,
+        "Limits": limits_words(JobLimits.of(job.options).data()),
         "Power Platform requests": f"{job.operations:,}",
     }
     return [(name, text) for name, text in about.items() if text]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,23 +16,34 @@ LINK = "{organization}/main.aspx?etn=opportunity&pagetype=entityrecord&id={id}"
 """The address of a record in the app. Source: Microsoft Learn, "Open apps, forms, views, dialogs, and reports with a
 URL"."""
 _CLOSE = "close_opportunity"
+_WRITTEN = frozenset({ItemStatus.CLOSED, ItemStatus.REOPENED, ItemStatus.UNDONE})
+_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class OrganizationNames:
-    """What numbers and ids of an organization stand for: currencies by id, status reasons of opportunities by value."""
+    """What numbers and ids of an organization stand for: currencies and users by id, status reasons by value."""
 
     currencies: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Mapping[str, object]) -> OrganizationNames:
         """Return what `data` had kept."""
-        return cls(*(_texts(data.get(name)) for name in ("currencies", "reasons")))
+        return cls(*(_texts(data.get(name)) for name in ("currencies", "reasons", "users")))
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
-        return {"currencies": dict(self.currencies), "reasons": dict(self.reasons)}
+        return {"currencies": dict(self.currencies), "reasons": dict(self.reasons), "users": dict(self.users)}
+
+    def user(self, id_: object) -> str:
+        """Return the name of a user, else what was given: an id or a name."""
+        return self.users.get(str(id_).lower(), str(id_))
+
+    def of_users(self, text: str) -> str:
+        """Return a text with the names of users in the place of their ids."""
+        return _ID.sub(lambda match: self.user(match[0]), text)
 
 
 UNNAMED = OrganizationNames()
@@ -50,6 +62,7 @@ class ReportRow:
     opportunity_id: UUID
     link: str
     name: str
+    owner: str
     outcome: str
     reason: str
     status: str
@@ -73,7 +86,7 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
     report: Mapping[str, object] = record.report or {}
     seen, error, step = _part(report, "record"), _part(report, "error"), _close_step(report)
     intent = record.intent if isinstance(record.intent, Intent) else None
-    status = step.get("status_reason")
+    status, requested = step.get("status_reason"), str(intent.status or "") if intent else ""
     message = error.get("message") or report.get("reason") or record.status.sentence
     revenue = _revenue(intent, step)
     return ReportRow(
@@ -81,22 +94,17 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
         opportunity_id=record.opportunity_id,
         link=LINK.format(organization=organization, id=record.opportunity_id),
         name=str(seen.get("name", "")),
+        owner=names.user(seen.get("owner", "")),
         outcome=intent.outcome.value if intent else "open",
-        reason=names.reasons.get(str(status), str(status))
-        if status is not None
-        else str(intent.status or "")
-        if intent
-        else "",
+        reason=requested if status is None else names.reasons.get(str(status), str(status)),
         status=record.status.value,
         cause=record.reason,
-        message=str(message),
+        message=names.of_users(str(message)),
         remedy=str(error.get("remedy", "")),
         detail=" ".join(str(error.get("detail", "")).split()),
         plug_in=", ".join(str(error[name]) for name in ("plug_in", "step_id", "solution") if error.get(name)),
         stands=str(report.get("stands", "")),
-        by=str(seen.get("by", ""))
-        if record.status in {ItemStatus.CLOSED, ItemStatus.REOPENED, ItemStatus.UNDONE}
-        else "",
+        by=names.user(seen.get("by", "")) if record.status in _WRITTEN else "",
         ended=record.ended,
         value=revenue if revenue is not None else amount_of(seen.get("value")),
         currency=names.currencies.get(str(seen.get("currency")), ""),

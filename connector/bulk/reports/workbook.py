@@ -98,12 +98,12 @@ class SheetWriter:
         title = self._title if self._parts == 1 else f"{self._title} {self._parts}"
         self._sheet = self._book.create_sheet(title)
         self._sheet.freeze_panes = "A2"
+        self._new = WriteOnlyCell
         header = []
         for number, (name, width) in enumerate(self._columns, 1):
             self._sheet.column_dimensions[get_column_letter(number)].width = width
             header.append(self._text(name))
             header[-1].font = Font(bold=True)
-        self._new = WriteOnlyCell
         self._sheet.append(header)
 
     def _cell(self, value: Cell | Link) -> object:
@@ -131,8 +131,6 @@ class SheetWriter:
 
     def _text(self, text: str) -> Any:
         """Return a cell that is a text, whatever it begins with."""
-        from openpyxl.cell import WriteOnlyCell
-
-        cell = WriteOnlyCell(self._sheet, value=_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT])
+        cell = self._new(self._sheet, value=_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)[:LONGEST_TEXT])
         cell.data_type = "s"
         return cell

@@ -177,7 +177,8 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
         print_json(data | {"left_later_by_other_jobs": later, "not_compared": unread})
     else:
         for each in mismatches:
-            click.echo(f"row {each['row']}, {each['opportunity_id']}: {each['problem']}")
+            owner = f" (owner {each['owner']})" if each["owner"] else ""
+            click.echo(f"row {each['row']}, {each['name']}{owner}, {each['opportunity_id']}: {each['problem']}")
         result = f"{len(mismatches):,} do not match" if mismatches else "all match"
         click.echo(f"{rows(checked)} checked: {result}.")
         if later:

@@ -22,7 +22,7 @@ from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.dataverse.reading import read_rows
-from connector.dataverse.webapi import Endpoint, read_currencies
+from connector.dataverse.webapi import Endpoint, read_currencies, read_users
 from connector.errors import ConnectorError
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.ledger import LEASE, Ledger
@@ -44,15 +44,19 @@ def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, Paced
 
 
 def read_names(settings: Settings, connection: Connection) -> OrganizationNames:
-    """Return what currencies and status reasons are called, for reports; without that they show numbers."""
+    """Return what currencies, status reasons and users are called, for reports; without that they show numbers."""
     endpoint = Endpoint(connection.base_url, settings.impersonate)
     try:
         rows = read_rows(connection.handler, endpoint, read_currencies(), "Reading the currencies")
         reasons = connection.organization.metadata().opportunity_statuses
+        users = read_rows(connection.handler, endpoint, read_users(), "Reading the users")
     except ConnectorError:
         return OrganizationNames()
     labels = {str(reason.value): reason.labels[0] for reason in reasons if reason.labels}
-    return OrganizationNames({str(row["transactioncurrencyid"]): str(row["isocurrencycode"]) for row in rows}, labels)
+    currencies = {str(row["transactioncurrencyid"]): str(row["isocurrencycode"]) for row in rows}
+    ids = ("systemuserid", "azureactivedirectoryobjectid")
+    named = {str(row[id_]): str(row["fullname"]) for row in users for id_ in ids if row.get(id_) and row["fullname"]}
+    return OrganizationNames(currencies, labels, named)
 
 
 def _tell_stopping() -> None:
