@@ -1,7 +1,6 @@
 """The words of the job: what an opportunity and its quotes are, what is wanted, what is to be done, what came of it.
 
-States and their numbers are fixed by the platform; status reasons are not, they come from the organization's metadata.
-Sources: Dataverse table reference of opportunity, quote, opportunityclose and quoteclose (Microsoft Learn).
+States are fixed by the platform, status reasons come from the organization's metadata. Source: Microsoft Learn.
 """
 
 from __future__ import annotations
