@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import random
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from connector.service.service_options import ServiceOptions
     from connector.service.telemetry import Telemetry
 
+_log = logging.getLogger("connector.service")
+
 STORE_PATIENCE = 8.0
 """Seconds for which the endpoint waits for one answer of its store."""
 READ_SECONDS = 20.0
@@ -45,6 +48,7 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
     """Return what the endpoint of `settings` is made of; nothing is sent yet. Raises SettingsError, LedgerError."""
     from connector.ledger.store import SMALL_CACHE, open_ledger
     from connector.service.dependencies import Dependencies
+    from connector.service.health import connections_state
     from connector.service.telemetry import traced
 
     problems = service_problems(settings.service, embedded=settings.emulator is not None)
@@ -64,6 +68,8 @@ def open_endpoint(settings: Settings, clock: Clock | None = None) -> HostedEndpo
         store, password = settings.store, provider.store_password()
         ledger = open_ledger(store, clock, cache=SMALL_CACHE, patience=STORE_PATIENCE, password=password)
         opening.callback(ledger.close)
+        if (state := connections_state(ledger.database.connections(), options.instances)) != "ok":
+            _log.warning("The store may have too few connections: %s. Run fewer instances, or a larger server.", state)
         dependencies = Dependencies(
             organizations=provider,
             ledger=ledger,
@@ -135,6 +141,7 @@ def service_options(settings: Settings) -> ServiceOptions:
         deadline=service.deadline,
         keep=service.keep,
         workers=service.workers,
+        instances=service.instances,
         requests_per_minute=service.requests_per_minute,
         webhook_keys=service.webhook_keys,
         callback_hosts=service.callback_hosts,

@@ -70,5 +70,8 @@ class Database(Protocol):
     def is_dead(self, worker: int) -> bool | None:
         """Return whether the process that held `worker` is gone; None where that cannot be told for certain."""
 
+    def connections(self) -> tuple[int, int] | None:
+        """Return how many connections its server has for users and how many are open; None where it has no server."""
+
     def close(self) -> None:
         """Close the connection and end what was held."""

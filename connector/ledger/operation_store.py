@@ -156,6 +156,10 @@ class OperationStore:
             if any(text in part.casefold() for part in _texts(operation)):
                 yield operation
 
+    def connections(self) -> tuple[int, int] | None:
+        """Return what `Database.connections` says."""
+        return self._database.connections()
+
     def unfinished(self) -> int:
         """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
         # The order makes SQLite walk the index of those alone; it would walk every operation that is kept.

@@ -52,6 +52,12 @@ _UPDATE = (
     " WHERE item.id = new.id"
 )
 
+_CONNECTIONS = (
+    "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+    " - COALESCE(current_setting('reserved_connections', true)::int, 0),"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+)
+
 Connection = psycopg.Connection[Any]
 
 
@@ -182,6 +188,10 @@ class PostgresDatabase:
     def is_dead(self, worker: int) -> bool | None:  # noqa: ARG002 - as the protocol has it
         """Return None: the machine may be another one."""
         return None
+
+    def connections(self) -> tuple[int, int] | None:
+        """Return how many connections the server has for users, and how many are open."""
+        return self.rows(_CONNECTIONS)[0]
 
     def close(self) -> None:
         """Close the connection."""

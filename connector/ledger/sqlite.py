@@ -138,6 +138,10 @@ class SqliteDatabase:
         """Return whether no process holds the file of the worker."""
         return self._lock_files.is_dead(worker)
 
+    def connections(self) -> tuple[int, int] | None:
+        """Return None: there is no server."""
+        return None
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

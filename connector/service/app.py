@@ -140,7 +140,7 @@ def _routers(
     address = dependencies.organizations.address
     yield OperationsPage(service, waiting, clock, options.secret, pool.wake, address, sessions).router()
     if sign_in := dependencies.operator_sign_in:
-        yield SignInRoutes(sign_in, sessions, options.admission, options.public_url, waiting).router()
+        yield SignInRoutes(sign_in, sessions, options.admission, options.public_url.rstrip("/"), waiting).router()
     yield front_door()
     yield reading.router()
     yield trigger.router()
@@ -159,6 +159,7 @@ def _health(
         dependencies.waiting,
         dependencies.clock,
         options.version,
+        options.instances,
     )
 
 

@@ -25,6 +25,17 @@ PROBE_SECONDS = 2.0
 """Seconds for which a probe waits for the store."""
 SIGN_IN_EVERY = 20.0
 _SIGN_IN = "Signing in"
+CONNECTIONS_EACH = 2
+"""Connections of the store that an instance holds at most: one, and another to read what is long."""
+
+
+def connections_state(counted: tuple[int, int] | None, instances: int) -> str:
+    """Return whether the store's server has connections for so many instances, twice while a deployment goes on."""
+    most, taken = counted or (0, 0)
+    needed = 2 * CONNECTIONS_EACH * instances
+    if counted and most < needed:
+        return f"{instances} instances may need {needed}, and the server has {most}"
+    return f"{taken} of {most} are taken" if counted and taken > most - CONNECTIONS_EACH else "ok"
 
 
 @dataclass(slots=True)
@@ -41,8 +52,10 @@ class HealthRoutes:
     waiting: Waiter
     clock: Clock
     version: str
+    instances: int
     sign_in: PeriodicTasks = field(init=False)
     _store: str = ""
+    _connections: str = "ok"
     _looked: float = float("-inf")
     _asked: bool = False
 
@@ -68,7 +81,11 @@ class HealthRoutes:
             self.sign_in.start()
         needed = {"store": await self._store_state(), "work": "ok" if self.working() else "stopped"}
         tasks = {name: state for name, state in self.tasks().items() if state != "ok"}
-        beside = {"sign_in": self.sign_in.states()[_SIGN_IN], "tasks": tasks or "ok"}
+        beside = {
+            "sign_in": self.sign_in.states()[_SIGN_IN],
+            "store_connections": self._connections,
+            "tasks": tasks or "ok",
+        }
         ready = all(state == "ok" for state in needed.values())
         degraded = any(state != "ok" for state in beside.values())
         status = "not ready" if not ready else "degraded" if degraded else "ready"
@@ -81,12 +98,17 @@ class HealthRoutes:
         """Say which version this is."""
         return JSONResponse({"version": self.version})
 
+    def _look(self) -> None:
+        """Use the store. Raises LedgerError."""
+        self.operations.unfinished()
+        self._connections = connections_state(self.operations.connections(), self.instances)
+
     async def _store_state(self) -> str:
         """Return how the store is; what is not ok is looked at again by every probe."""
         if self._store == "ok" and self.clock.monotonic() - self._looked < FRESH:
             return self._store
         try:
-            await self.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self.operations.unfinished)
+            await self.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._look)
         except TimeoutError:
             self._store = "slow"
         except ConnectorError as error:

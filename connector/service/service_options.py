@@ -65,11 +65,10 @@ class ServiceOptions:
     (empty: as the request says, which only development does). `gateway_hosts` are the ends of host names whose
     referrer prefix is believed, with their dot. `deadline` is how long a caller is kept waiting, `keep` how long an
     answer is kept, `patience` how long an operation is tried. `workers` is how many operations run side by side,
-    `queue` how many may wait. `requests_per_minute` is per connection, `body_limit` in bytes, and
-    `body_seconds` how long a body may take to come.
+    `instances` how many such processes use the store at most, `queue` how many operations may wait.
+    `requests_per_minute` is per connection, `body_limit` in bytes, `body_seconds` how long a body may take to come.
     `webhook_keys` maps the SHA-256 of each webhook key to its tenant; `callback_hosts` are the ends of host names that
-    may be told of closes beside the platform's own, with their dot. `log_days` is for how many days the audit log keeps
-    an entry, 0 for ever.
+    may be told of closes beside the platform's own, with their dot. `log_days` is how long the audit log keeps one.
     """
 
     secret: bytes = field(repr=False)
@@ -80,6 +79,7 @@ class ServiceOptions:
     keep: float = 7 * 86400.0
     patience: float = 86400.0
     workers: int = 8
+    instances: int = 1
     queue: int = 10_000
     requests_per_minute: int = 300
     body_limit: int = 64 * 1024

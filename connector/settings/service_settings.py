@@ -186,6 +186,12 @@ class ServiceSettings(BaseModel):
         alias="CONNECTOR_SERVICE_WORKERS",
         description="How many operations this instance works off side by side; 0 leaves that to other instances.",
     )
+    instances: Annotated[int, Field(ge=1, le=1000)] = Field(
+        1,
+        alias="CONNECTOR_SERVICE_INSTANCES",
+        description="How many processes serve the endpoint on one store at most: the start and `/readyz` say when its "
+        "PostgreSQL server has too few connections for them.",
+    )
     requests_per_minute: Annotated[int, Field(ge=1, le=499)] = Field(
         300,
         alias="CONNECTOR_SERVICE_REQUESTS_PER_MINUTE",

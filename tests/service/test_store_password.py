@@ -9,12 +9,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
+from starlette.testclient import TestClient
 
 from connector.assembly.access_provider import AccessProvider
+from connector.assembly.endpoint import open_endpoint
 from connector.clock import SystemClock
 from connector.handler import Handler
 from connector.ledger.operation_store import OperationStore
 from connector.ledger.store import open_ledger
+from connector.service.app import create_app
+from connector.service.health import connections_state
 from connector.service.service_options import Admission
 from connector.settings.environment import load
 from tests.ledger.conftest import postgres_server, postgres_store
@@ -67,6 +71,31 @@ def test_a_token_of_the_managed_identity_is_the_password(tmp_path: Path, host: s
 def test_elsewhere_nobody_is_asked_for_one(tmp_path: Path, store: str, given: dict[str, str]) -> None:
     with ExitStack() as opening:
         assert provider(tmp_path, opening, store, **given).store_password() is None
+
+
+def test_the_start_and_readiness_say_when_the_server_has_too_few_connections(
+    postgres_store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_ledger(postgres_store, SystemClock()) as ledger:
+        most, taken = ledger.database.connections() or (0, 0)
+        assert 1 <= taken <= most
+    assert connections_state((most, taken), most // 4) == connections_state(None, 1000) == "ok"
+    assert connections_state((100, 99), 1) == "99 of 100 are taken"
+    environ = {
+        "HOME": str(tmp_path), "DATAVERSE_URL": f"emulator:{tmp_path / 'o.db'}", "CONNECTOR_STORE": postgres_store,
+        "CONNECTOR_SERVICE_SECRET": "s" * 40, "CONNECTOR_SERVICE_INSTANCES": "1000",
+    }  # fmt: skip
+    endpoint = open_endpoint(load(environ))
+    try:
+        app = create_app(endpoint.options, endpoint.dependencies)
+        with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as client:
+            probe = client.get("/readyz")
+    finally:
+        endpoint.close()
+    sentence = f"1000 instances may need 4000, and the server has {most}"
+    assert sentence in caplog.text
+    assert (probe.status_code, probe.json()["status"]) == (200, "degraded")
+    assert probe.json()["checks"]["store_connections"] == sentence
 
 
 def test_it_is_asked_for_at_each_new_connection(postgres_store: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -17,24 +18,24 @@ DEVELOPER = Caller(CallerKind.DEVELOPER, "development", "developer", "developmen
 TOKEN_HEADER, KEY_HEADER = "x-ms-token-aad-access-token", "x-api-key"
 
 
+@dataclass(frozen=True, slots=True)
 class Authenticator:
     """Admits callers by the rules of `admission`; `by_token` checks a bearer token (`TokenValidator.caller`)."""
 
-    def __init__(self, admission: Admission, by_token: Callable[[str], Caller]) -> None:
-        self._admission = admission
-        self._by_token = by_token
+    admission: Admission
+    by_token: Callable[[str], Caller]
 
     def identify(self, headers: Mapping[str, str], peer: str) -> Caller:
         """Return who sent a request with these headers (names in lower case) from the address `peer`.
 
         Raises RequestRefused: 401 when nobody is signed in, 403 when somebody is who may not call.
         """
-        if self._admission.sign_in is CallerSignIn.DEVELOPMENT:
+        if self.admission.sign_in is CallerSignIn.DEVELOPMENT:
             return _developer(headers, peer)
-        if self._admission.api_keys and (key := headers.get(KEY_HEADER)):
+        if self.admission.api_keys and (key := headers.get(KEY_HEADER)):
             return self._by_key(key)
         if token := self._own_token(headers):
-            return self._by_token(token)
+            return self.by_token(token)
         message = "Sign in: the request carries no bearer token."
         raise RequestRefused(
             Problem(HTTPStatus.UNAUTHORIZED, "not_signed_in", message, headers={"WWW-Authenticate": "Bearer"})
@@ -44,7 +45,7 @@ class Authenticator:
         """Compare with every key, so that the time says nothing about which one was nearly right."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         key_name = ""
-        for known, name in self._admission.api_keys.items():
+        for known, name in self.admission.api_keys.items():
             if hmac.compare_digest(known, digest):
                 key_name = name
         if not key_name:
@@ -56,7 +57,7 @@ class Authenticator:
         """Return the token that came along: a bearer token, or the one that the platform passes on; else nothing."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
-        passed_on = headers.get(TOKEN_HEADER, "") if self._admission.sign_in is CallerSignIn.EASY_AUTH else ""
+        passed_on = headers.get(TOKEN_HEADER, "") if self.admission.sign_in is CallerSignIn.EASY_AUTH else ""
         return bearer or passed_on
 
 

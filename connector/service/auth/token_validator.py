@@ -7,6 +7,7 @@ can change (upn, email, preferred_username, unique_name) decide nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,13 @@ LARGEST = 16_384
 """Characters of a token; a header larger than that is no token of Entra."""
 
 
+@dataclass(frozen=True, slots=True)
 class TokenValidator:
     """Says who presents a token, by the rules of `admission`."""
 
-    def __init__(self, admission: Admission, keys: SigningKeys, clock: Clock) -> None:
-        self._admission = admission
-        self._keys = keys
-        self._clock = clock
+    admission: Admission
+    keys: SigningKeys
+    clock: Clock
 
     def caller(self, token: str) -> Caller:
         """Return who the token is about; raises RequestRefused: 401 for a bad token, 403 for one that may not call."""
@@ -59,9 +60,9 @@ class TokenValidator:
         tenant = _text(unverified, "tid").lower()
         if header.get("alg") != "RS256":
             raise unauthorized("token_algorithm", "The token is not signed with RS256.")
-        if tenant not in self._admission.tenants:  # before anything is asked of anybody
+        if tenant not in self.admission.tenants:  # before anything is asked of anybody
             raise forbidden("tenant_not_admitted", "This endpoint does not serve the tenant of the token.")
-        key = self._keys.find(tenant, str(header.get("kid", "")))
+        key = self.keys.find(tenant, str(header.get("kid", "")))
         if key is None:
             raise unauthorized("token_key", "The token is signed with a key that the tenant does not have.")
         try:
@@ -69,16 +70,16 @@ class TokenValidator:
         except jwt.InvalidTokenError:
             raise unauthorized("token_signature", "The signature of the token is wrong.") from None
         self._check(claims, tenant)
-        return caller_of(claims, self._admission, assertion=token)
+        return caller_of(claims, self.admission, assertion=token)
 
     def _check(self, claims: Mapping[str, Any], tenant: str) -> None:
         """Check issuer, audience and times; raises RequestRefused (401)."""
-        issuers = {"1.0": f"{self._admission.v1_issuer}/{tenant}/", "2.0": f"{self._admission.authority}/{tenant}/v2.0"}
+        issuers = {"1.0": f"{self.admission.v1_issuer}/{tenant}/", "2.0": f"{self.admission.authority}/{tenant}/v2.0"}
         if _text(claims, "iss") != issuers.get(_text(claims, "ver")):
             raise unauthorized("token_issuer", "The issuer of the token does not belong to its tenant and version.")
-        if _text(claims, "aud") not in self._admission.audiences:
-            raise unauthorized("token_audience", _wrong_audience(claims, self._admission))
-        now = self._clock.now().timestamp()
+        if _text(claims, "aud") not in self.admission.audiences:
+            raise unauthorized("token_audience", _wrong_audience(claims, self.admission))
+        now = self.clock.now().timestamp()
         if _moment(claims, "exp") <= now - LEEWAY:
             raise unauthorized("token_expired", "The token has expired. Sign in to the connection again.")
         if max(_moment(claims, "nbf"), _moment(claims, "iat")) > now + LEEWAY:

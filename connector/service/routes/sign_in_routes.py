@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -27,17 +27,15 @@ SIGN_IN_SECONDS = 20.0
 """Seconds for which a browser waits for the sign-in service."""
 
 
+@dataclass(frozen=True, slots=True)
 class SignInRoutes:
     """The routes; `base` is the address of the endpoint, at which the registration lets people return."""
 
-    def __init__(
-        self, sign_in: OperatorSignIn, sessions: SessionCookie, admission: Admission, base: str, waiting: Waiter
-    ) -> None:
-        self._sign_in = sign_in
-        self._sessions = sessions
-        self._admission = admission
-        self._base = base.rstrip("/")
-        self._waiting = waiting
+    sign_in: OperatorSignIn
+    sessions: SessionCookie
+    admission: Admission
+    base: str
+    waiting: Waiter
 
     def router(self) -> APIRouter:
         """Return the routes; nobody has signed in yet who asks for them."""
@@ -51,27 +49,27 @@ class SignInRoutes:
         """Send the browser to the sign-in service."""
         prompt = "select_account" if "choose" in request.query_params else ""
         try:
-            flow = await self._asked(lambda: self._sign_in.begin(f"{self._base}{SIGNED_IN}", prompt))
+            flow = await self._asked(lambda: self.sign_in.begin(f"{self.base}{SIGNED_IN}", prompt))
         except RequestRefused as refused:
             return _told(refused.failure)
         response = RedirectResponse(str(flow["auth_uri"]), HTTPStatus.FOUND)
-        self._sessions.keep_flow(response, flow)
+        self.sessions.keep_flow(response, flow)
         return response
 
     async def finish(self, request: Request) -> Response:
         """Take the browser back, with the answer of the sign-in service."""
-        flow = self._sessions.flow(request.headers.get("cookie", ""))
+        flow = self.sessions.flow(request.headers.get("cookie", ""))
         form = parse_qs((await request.body()).decode("latin-1"))
         answer = {name: values[0] for name, values in form.items()}
         try:
             if not flow or not hmac.compare_digest(str(flow.get("state")).encode(), answer.get("state", "").encode()):
                 raise unauthorized("sign_in_outdated", "This sign-in was begun in another browser, or too long ago.")
-            claims = await self._asked(lambda: self._sign_in.finish(flow, answer))
-            caller = person_of(claims, self._admission)
+            claims = await self._asked(lambda: self.sign_in.finish(flow, answer))
+            caller = person_of(claims, self.admission)
         except RequestRefused as refused:
             return _told(refused.failure)
         response = RedirectResponse(PAGE, HTTPStatus.SEE_OTHER)
-        self._sessions.begin(response, caller)
+        self.sessions.begin(response, caller)
         return response
 
     async def out(self) -> Response:
@@ -80,7 +78,7 @@ class SignInRoutes:
 
     async def _asked(self, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         try:
-            return await self._waiting.within(SIGN_IN_SECONDS, WaitKind.SIGN_IN, ask)
+            return await self.waiting.within(SIGN_IN_SECONDS, WaitKind.SIGN_IN, ask)
         except SignInError as error:
             raise RequestRefused(of_error(error)) from error
         except TimeoutError:

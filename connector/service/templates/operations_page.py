@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from importlib import resources
 from itertools import islice
@@ -49,29 +49,20 @@ SCRIPTS = {f"{PAGE}/script": "page.js", f"{PAGE}/htmx": "htmx.min.js"}
 Form = Mapping[str, list[str]]
 
 
+@dataclass(frozen=True, slots=True)
 class OperationsPage:
     """The page and its buttons; `wake` tells the workers that there is something to do.
 
     `address` gives the address of the organization as a caller reaches it, for links into it.
     """
 
-    def __init__(
-        self,
-        service: OperationService,
-        waiting: Waiter,
-        clock: Clock,
-        secret: bytes,
-        wake: Callable[[], None],
-        address: Callable[[Caller], str],
-        sessions: SessionCookie,
-    ) -> None:
-        self._service = service
-        self._waiting = waiting
-        self._clock = clock
-        self._secret = hashlib.sha256(b"page\0" + secret).digest()
-        self._wake = wake
-        self._address = address
-        self._sessions = sessions
+    service: OperationService
+    waiting: Waiter
+    clock: Clock
+    secret: bytes
+    wake: Callable[[], None]
+    address: Callable[[Caller], str]
+    sessions: SessionCookie
 
     def router(self) -> APIRouter:
         """Return the routes; they are no operations of the connector."""
@@ -89,7 +80,7 @@ class OperationsPage:
     async def show(self, request: Request) -> Response:
         """Show the caller's operations; for an operator everybody's, and the bulk jobs. 204: as `seen` says it is."""
         caller, query = caller_of(request), PageQuery.read(request.url.query)
-        page, digest = await self._waiting.apart(lambda: self._page(caller, query))
+        page, digest = await self.waiting.apart(lambda: self._page(caller, query))
         if request.query_params.get("seen") == digest:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return HTMLResponse(page, headers=HEADERS)
@@ -99,23 +90,23 @@ class OperationsPage:
         caller = caller_of(request)
         name, cause, after = (request.query_params.get(field, "") for field in ("name", "cause", "after"))
         first = int(after) if after.isascii() and after.isdecimal() and len(after) < 10 else 0
-        return HTMLResponse(await self._waiting.apart(lambda: self._job(caller, name, cause, first)), headers=HEADERS)
+        return HTMLResponse(await self.waiting.apart(lambda: self._job(caller, name, cause, first)), headers=HEADERS)
 
     async def sign_out(self, request: Request) -> Response:
         """End the browser's session."""
         self._check(await _form(request), caller_of(request))
         response = RedirectResponse(SIGNED_OUT, HTTPStatus.SEE_OTHER)
-        self._sessions.end(response)
+        self.sessions.end(response)
         return response
 
     async def cancel(self, request: Request, operation: str) -> Response:
         """Cancel an operation, and show the page again."""
-        return await self._pressed(request, lambda caller: self._service.cancel(operation, caller))
+        return await self._pressed(request, lambda caller: self.service.cancel(operation, caller))
 
     async def retry(self, request: Request, operation: str) -> Response:
         """Try a failed operation again, and show the page again."""
-        response = await self._pressed(request, lambda caller: self._service.retry(operation, caller))
-        self._wake()
+        response = await self._pressed(request, lambda caller: self.service.retry(operation, caller))
+        self.wake()
         return response
 
     async def retry_many(self, request: Request) -> Response:
@@ -124,22 +115,22 @@ class OperationsPage:
         query = PageQuery.read(_one(form, "back"))
         try:
             self._check(form, caller)
-            page = await self._waiting.apart(lambda: self._retried(caller, form, query))
+            page = await self.waiting.apart(lambda: self._retried(caller, form, query))
         except RequestRefused as refused:
             return await self._refused(refused, caller, query)
-        self._wake()
+        self.wake()
         return HTMLResponse(page, headers=HEADERS) if page else RedirectResponse(query.at(), HTTPStatus.SEE_OTHER)
 
     def _retried(self, caller: Caller, form: Form, query: PageQuery) -> str:
         """Return the page that asks back, or nothing when the answer was given and the operations are tried again."""
-        chosen = self._service.failed(caller, query.filter, [] if _one(form, "all") else form.get("operation", []))
+        chosen = self.service.failed(caller, query.filter, [] if _one(form, "all") else form.get("operation", []))
         if not chosen:
             raise declined(
                 HTTPStatus.CONFLICT, "not_failed", "No operation was chosen that has failed, so none is tried again."
             )
         if _one(form, "count") == str(len(chosen)):
             for operation in chosen:
-                self._service.retry(operation.job.name, caller)
+                self.service.retry(operation.job.name, caller)
             return ""
         return render(
             "confirm.html", caller=caller, token=self._token(caller), query=query, most=MOST_RETRIED, chosen=chosen,
@@ -152,14 +143,14 @@ class OperationsPage:
         query = PageQuery.read(_one(form, "back"))
         try:
             self._check(form, caller)
-            await self._waiting.apart(lambda: act(caller))
+            await self.waiting.apart(lambda: act(caller))
         except RequestRefused as refused:
             return await self._refused(refused, caller, query)
         return RedirectResponse(query.at(page=query.page), HTTPStatus.SEE_OTHER)
 
     async def _refused(self, refused: RequestRefused, caller: Caller, query: PageQuery) -> Response:
         failure = refused.failure
-        page, _ = await self._waiting.apart(lambda: self._page(caller, query, failure.message))
+        page, _ = await self.waiting.apart(lambda: self._page(caller, query, failure.message))
         return HTMLResponse(page, failure.status, HEADERS)
 
     def _check(self, form: Form, caller: Caller) -> None:
@@ -172,55 +163,55 @@ class OperationsPage:
             )
 
     def _token(self, caller: Caller) -> str:
-        day = self._clock.now().date().isoformat()
-        return hmac.new(self._secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
+        day, secret = self.clock.now().date().isoformat(), hashlib.sha256(b"page\0" + self.secret).digest()
+        return hmac.new(secret, f"{caller.owner}\0{day}".encode(), hashlib.sha256).hexdigest()
 
     def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
         """Return the page, and a digest of what may change on it."""
         counts = self._counts(caller, query)
-        chosen = self._service.visible(caller, query.filter)
-        operations = self._service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
+        chosen = self.service.visible(caller, query.filter)
+        operations = self.service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
         organization = self._organization(caller)
         values = {
             "query": query, "token": self._token(caller), "caller": caller, "counts": counts, "shown": SHOWN,
             "searched": MOST_SEARCHED,
             "rows": [self._row(operation, organization) for operation in operations],
-            "jobs": [job_row(job, self._service.ledger.counts(job.name)) for job in self._service.jobs(caller, SHOWN)],
+            "jobs": [job_row(job, self.service.ledger.counts(job.name)) for job in self.service.jobs(caller, SHOWN)],
         }  # fmt: skip
         news = render("operations_list.html", **values)
         digest = hashlib.sha256(news.encode()).hexdigest()[:16]
         page = render(
-            "operations.html", **values, notice=notice, digest=digest, now=self._clock.now(), states=OperationStatus
+            "operations.html", **values, notice=notice, digest=digest, now=self.clock.now(), states=OperationStatus
         )
         return page, digest
 
     def _counts(self, caller: Caller, query: PageQuery) -> PageCounts:
-        whole = self._service.visible(caller, PageQuery(text=query.text, day=query.day, zone=query.zone).filter)
+        whole = self.service.visible(caller, PageQuery(text=query.text, day=query.day, zone=query.zone).filter)
         unsearched = 0
         if whole.text and not whole.id:
-            unsearched = sum(tally.count for tally in self._service.operations.count(replace(whole, text="")))
-        counts = self._service.operations.count(whole)
+            unsearched = sum(tally.count for tally in self.service.operations.count(replace(whole, text="")))
+        counts = self.service.operations.count(whole)
         return PageCounts.of(counts, query, max(0, unsearched - MOST_SEARCHED))
 
     def _row(self, operation: StoredOperation, organization: str) -> OperationRow:
-        seen, record = view(operation, self._service.waiting_until(operation)), operation.record
+        seen, record = view(operation, self.service.waiting_until(operation)), operation.record
         seen = seen.model_copy(update={"message": message_for_operators(operation)})
         action = "retry" if record.status in RETRIED and stands(operation) else ""
         if seen.status in (OperationStatus.QUEUED, OperationStatus.WAITING):
             action = "cancel"
-        by = self._service.caller_of(operation)
+        by = self.service.caller_of(operation)
         name, link = str((record.report or {}).get("name", "")), record_link(organization, record.opportunity_id)
         cause = record.reason if record.status in RETRIED else ""
         return OperationRow(seen, name, by.name or by.object_id, cause, link, action)
 
     def _job(self, caller: Caller, name: str, cause: str, after: int) -> str:
-        job = next((job for job in self._service.jobs(caller) if job.name == name), None)
+        job = next((job for job in self.service.jobs(caller) if job.name == name), None)
         if job is None:
             raise declined(HTTPStatus.NOT_FOUND, "job_unknown", "There is no such bulk job, or you may not see it.")
         organization = job.organization or self._organization(caller)
-        row = job_row(job, self._service.ledger.counts(name))
+        row = job_row(job, self.service.ledger.counts(name))
         cause = cause if cause in dict(row.causes) else ""
-        failed = self._service.ledger.records(name, RETRIED, after, cause)
+        failed = self.service.ledger.records(name, RETRIED, after, cause)
         rows = [_failed(record, organization) for record in islice(failed, SHOWN + 1)]
         return render(
             "job.html", caller=caller, token=self._token(caller), job=row, rows=rows[:SHOWN], more=len(rows) > SHOWN,
@@ -229,7 +220,7 @@ class OperationsPage:
 
     def _organization(self, caller: Caller) -> str:
         try:
-            return self._address(caller)
+            return self.address(caller)
         except ConnectorError:
             return ""
 

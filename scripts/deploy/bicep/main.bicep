@@ -135,6 +135,7 @@ var settings = union(watched, {
   CONNECTOR_SERVICE_TENANTS: tenant().tenantId
   CONNECTOR_SERVICE_AUDIENCES: '${entra.outputs.apiClientId},${entra.outputs.audience}'
   CONNECTOR_SERVICE_CLIENTS: connectorPermission.outputs.clientId
+  CONNECTOR_SERVICE_INSTANCES: string(maxInstances)
   CONNECTOR_SERVICE_GATEWAY_HOSTS: '*.azure-apim.net,*.azure-apihub.net'
 })
 
