@@ -76,7 +76,7 @@ def show_report(
         show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
     show_failure(report)
     say(_ending(report, metadata, around), stream)
-    for note in report.notes if report.steps else ():
+    for note in report.notes:
         say(f"Note: {note}", stream)
     for warning in report.warnings:
         say(f"Warning: {warning}", sys.stderr)

@@ -11,7 +11,7 @@ An id is a UUID of version 8 (RFC 9562, section 5.8: custom content) made of thr
 
 Of the opportunity's own activity the last 21 bits say instead what the close changes, so that the way back needs no
 other memory: 12 bits of a hash of the status reason it had, 7 bits of its probability, one bit each for an actual
-revenue and a close date that were empty.
+revenue and a close date that were empty. The first 48 bits are another hash then, as older ids do not say it.
 
 The row version keeps a later, legitimate close of a reopened record from colliding with the first, and gives a run that
 starts again on the unchanged row the same id. A random id of another client is of version 4 and never taken for ours.
@@ -30,6 +30,7 @@ _NAMESPACE = "dataverse-close-connector/close-activity"
 _MAKER_BITS, _KEY_BITS, _RECORD_BITS = 48, 32, 42
 _BEFORE_BITS, _STATUS_BITS, _NO_PROBABILITY = 21, 12, 127
 _VERSION, _VARIANT = 8, 0b10
+_KEEPS = "keeps what was before"
 
 
 def natural_key(opportunity_id: UUID, outcome: Outcome) -> str:
@@ -65,8 +66,10 @@ def state_before(opportunity: Opportunity, unreadable: frozenset[str]) -> Origin
     )
 
 
-def kept_before(candidate: UUID) -> OriginalState:
-    """Return what the id of an opportunity's close activity says; it must be one of ours (`is_ours`)."""
+def kept_before(candidate: UUID, opportunity_id: UUID) -> OriginalState | None:
+    """Return what the id of an opportunity's close activity says; None for one that is not ours or says nothing."""
+    if candidate.version != _VERSION or _made_by(candidate) != _maker(str(opportunity_id), _KEEPS):
+        return None
     bits = _content(candidate) & ((1 << _BEFORE_BITS) - 1)
     probability = (bits >> 2) & 0x7F
     known = None if probability == _NO_PROBABILITY else probability
@@ -81,13 +84,15 @@ def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, Origina
     job asks for many.
     """
     opportunity = str(opportunity_id)
-    made_under = _made_under(opportunity, key)
+    under = _hash(_KEY_BITS, opportunity, key)
+    makers = {keeps: _maker(opportunity, *keeps) for keeps in ((), (_KEEPS,))}
 
     def activity_id(record_id: UUID, version: str, before: OriginalState | None = None) -> UUID:
         record = _hash(_RECORD_BITS, opportunity, key, str(record_id), version)
         if before is not None:
             record = (record >> _BEFORE_BITS << _BEFORE_BITS) | _bits(before)
-        made = (made_under << _RECORD_BITS) | record
+        maker = makers[() if before is None else (_KEEPS,)]
+        made = (((maker << _KEY_BITS) | under) << _RECORD_BITS) | record
         high, middle, low = made >> 74, (made >> 62) & 0xFFF, made & ((1 << 62) - 1)
         return UUID(int=(high << 80) | (_VERSION << 76) | (middle << 64) | (_VARIANT << 62) | low)
 
@@ -96,16 +101,14 @@ def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, Origina
 
 def is_ours(candidate: UUID, opportunity_id: UUID) -> bool:
     """Tell whether this connector, anywhere and at any time, made this activity for this opportunity or its quotes."""
-    return candidate.version == _VERSION and _content(candidate) >> (_KEY_BITS + _RECORD_BITS) == _maker(
-        str(opportunity_id)
-    )
+    makers = _maker(str(opportunity_id)), _maker(str(opportunity_id), _KEEPS)
+    return candidate.version == _VERSION and _made_by(candidate) in makers
 
 
 def is_made_under(candidate: UUID, opportunity_id: UUID, key: str) -> bool:
     """Tell whether this connector made this activity for this opportunity under this key."""
-    return candidate.version == _VERSION and _content(candidate) >> _RECORD_BITS == _made_under(
-        str(opportunity_id), key
-    )
+    under = _content(candidate) >> _RECORD_BITS & ((1 << _KEY_BITS) - 1)
+    return is_ours(candidate, opportunity_id) and under == _hash(_KEY_BITS, str(opportunity_id), key)
 
 
 def _bits(before: OriginalState) -> int:
@@ -113,12 +116,12 @@ def _bits(before: OriginalState) -> int:
     return before.status_hash << 9 | probability << 2 | before.no_revenue << 1 | before.no_date
 
 
-def _maker(opportunity: str) -> int:
-    return _hash(_MAKER_BITS, opportunity)
+def _maker(opportunity: str, *keeps: str) -> int:
+    return _hash(_MAKER_BITS, opportunity, *keeps)
 
 
-def _made_under(opportunity: str, key: str) -> int:
-    return (_maker(opportunity) << _KEY_BITS) | _hash(_KEY_BITS, opportunity, key)
+def _made_by(candidate: UUID) -> int:
+    return _content(candidate) >> (_KEY_BITS + _RECORD_BITS)
 
 
 def _content(candidate: UUID) -> int:

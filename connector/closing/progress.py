@@ -251,7 +251,7 @@ class Progress:
             digest=(self.first or make_plan(self.goal.opportunity_id, ())).digest,
             rounds=self.rounds,
             warnings=warnings,
-            notes=self.first.notes if self.first else (),
+            notes=self.first.notes if self.first and status is self.goal.done else (),
             before=self.before,
             after=self.now,
         )

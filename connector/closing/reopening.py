@@ -89,10 +89,10 @@ def _known(
 ) -> _OriginalFacts:
     """Return what the intent says, from the ledger of a job, or else what the id of the close activity keeps."""
     open_ones = [status.value for status in metadata.opportunity_statuses if status.state == OpportunityState.OPEN]
-    if intent.open_status is not None or activity is None or not identity.is_ours(activity, opportunity.id):
+    before = None if activity is None else identity.kept_before(activity, opportunity.id)
+    if intent.open_status is not None or before is None:
         status = intent.open_status if intent.open_status in open_ones else None
         return _OriginalFacts(status, intent.open_values)
-    before = identity.kept_before(activity)
     fitting = [status for status in open_ones if before.had(status)]
     values: dict[str, ColumnValue] = {}
     if before.probability is not None:

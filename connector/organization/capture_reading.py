@@ -130,6 +130,18 @@ class CaptureReading:
             **sections,
         )
 
+    def what_runs(self) -> tuple[Section[CurrencyFact], Section[StepFact], Section[ProcessFact], Section[FlowFact]]:
+        """Return the currencies, and what a close may set off, as far as this user may read it."""
+        depths = {
+            row.name: row.depth for row in self._section(lambda: self._privileges(self._diagnosis.acting_user())).rows
+        }
+        return (
+            self._section(lambda: self._currencies(self._tried(self._settings_row))),
+            self._section(self._steps),
+            _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
+            _reaching(self._section(lambda: self._flows({})), depths, "prvReadCallbackRegistration"),
+        )
+
     def _rest(
         self, privileges: Section[PrivilegeFact], settings: Row | None, *, volumes: bool
     ) -> dict[str, Section[Any]]:

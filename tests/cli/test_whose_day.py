@@ -45,6 +45,23 @@ def test_a_close_without_a_date_gets_the_day_of_the_callers_zone_and_says_whose_
     assert rows == [(today,)]
 
 
+def test_a_doctor_names_the_day_and_whose_it_is(place: Desk) -> None:
+    said = place.run("doctor")
+    assert f"today: A close without a date gets {here(place)}, the day it is now by Pacific/" in said.out
+    assert "currencies: Amounts are rounded to the decimals of their currency: EUR 2, USD 2." in said.out
+
+
+def test_a_close_that_fails_says_nothing_of_the_day_it_would_have_had(
+    place: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logic = tmp_path / "logic.py"
+    logic.write_text(ABORTS, encoding="utf-8")
+    monkeypatch.setenv("DATAVERSE_EMULATOR_PLUGINS", str(logic))
+    said = place.run("close", place.opportunity(actives=1), "--won", "--yes")
+    assert said.code == 1
+    assert "the day it is now by" not in said.out.rpartition("Digest:")[2]
+
+
 def test_an_unknown_zone_is_a_setting_to_correct(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATAVERSE_TIME_ZONE", "Mars/Olympus")
     said = desk.run("plan", desk.opportunity(actives=1), "--won")
@@ -63,6 +80,11 @@ def test_a_lost_close_without_a_revenue_says_what_is_written(
     assert desk.sql("SELECT actualvalue FROM opportunity WHERE opportunityid = ?", opportunity) == [(stored,)]
 
 
+ABORTS = """
+def plugin(context):
+    if context.message == "WinOpportunity":
+        context.abort("No.")
+"""
 COLUMNS = "SELECT statuscode, actualvalue, actualclosedate, closeprobability FROM opportunity WHERE opportunityid = ?"
 CHANCES = """
 def plugin(context):

@@ -56,7 +56,7 @@ CLOSE_LOST = Step(
     "LoseOpportunity",
     OpportunityState.LOST,
     4,
-    UUID("3d2743ab-3cc5-8311-a3c5-575c0a2d65ff"),
+    UUID("0d3a9580-b6e3-8311-a3c5-575c0a2d65ff"),
     {"subject": "Opportunity closed as lost"},
 )
 
@@ -131,7 +131,7 @@ def test_a_plan_says_every_step_in_full() -> None:
             },
             "competitor_id": "00000000-0000-0000-0000-000000000009",
             "label": "Fleet",
-            "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
+            "activity_id": "0d3a9580-b6e3-8311-a3c5-575c0a2d65ff",
         },
     ]
 
@@ -340,7 +340,7 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "status_reason": 4,
         "activity": {"subject": "Opportunity closed as lost"},
         "label": "Fleet",
-        "activity_id": "3d2743ab-3cc5-8311-a3c5-575c0a2d65ff",
+        "activity_id": "0d3a9580-b6e3-8311-a3c5-575c0a2d65ff",
     }
     small = organization()
     report = close_opportunity(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="k"), pause=small.pause)

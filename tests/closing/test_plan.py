@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.closing.identity import activity_ids, is_made_under, is_ours
+from connector.closing.identity import activity_ids, is_made_under, is_ours, kept_before, state_before
 from connector.closing.model import (
     CloseActivity,
     DraftPolicy,
@@ -346,6 +346,20 @@ class TestReopening:
         plan = plan_reopen(seen(self.closed_by_us()), ReopenIntent(OPPORTUNITY_ID, open_status=before), METADATA)
         assert isinstance(plan, Plan)
         assert plan.steps[0].status == expected
+
+
+def test_an_id_says_what_was_before_and_an_older_one_says_nothing() -> None:
+    opportunity = replace(seen(organization()).opportunity, status=2, close_probability=35)
+    before = state_before(opportunity, frozenset())
+    named = activity_ids(OPPORTUNITY_ID, "job")
+    ours, older = named(OPPORTUNITY_ID, 'W/"1"', before), named(OPPORTUNITY_ID, 'W/"1"', None)
+    assert ours != older
+    assert kept_before(ours, OPPORTUNITY_ID) == before
+    assert before.had(2)
+    for another in (older, uuid4(), activity_ids(quote_id(1), "job")(quote_id(1), 'W/"1"', before)):
+        assert kept_before(another, OPPORTUNITY_ID) is None
+    assert all(is_ours(each, OPPORTUNITY_ID) and is_made_under(each, OPPORTUNITY_ID, "job") for each in (ours, older))
+    assert not any(is_made_under(each, OPPORTUNITY_ID, "another") for each in (ours, older))
 
 
 def test_an_activity_of_the_app_is_never_taken_for_ours() -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from connector.cli.doctor.what_runs import facts_of
+from connector.closing.model import OrganizationMetadata
 from connector.errors import InputError, Throttled
 from connector.handler import Request
 from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import DEFINITIONS, SECTIONS, Capture, Coverage, section
+from connector.organization.capture_reading import CaptureReading
 from connector.organization.safe_requests import ReadingOnly
 from tests.organization.asked import OWN, SECRET, Asked
 
@@ -48,6 +51,14 @@ def test_a_write_is_refused_before_it_is_sent() -> None:
         with pytest.raises(InputError, match="only reads"):
             reads(Request(method, "https://org.crm.dynamics.com/api/data/v9.2/accounts"))
     assert sent == []
+
+
+def test_what_a_close_sets_off_is_told_without_the_definitions(asked: Asked, capture: Capture) -> None:
+    reading = CaptureReading(asked.handler, asked.base_url, asked.clock)
+    currencies, steps, processes, _ = reading.what_runs()
+    assert (currencies, steps, processes) == (capture.currencies, capture.steps, capture.processes)
+    facts = {name: sentence for name, sentence, _ in facts_of(reading, OrganizationMetadata((), ()))}
+    assert "plug-in steps (" in facts["own logic"]
 
 
 def test_nothing_of_a_customer_or_of_a_person_is_kept(capture: Capture) -> None:

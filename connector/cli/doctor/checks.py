@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from types import MappingProxyType
 from uuid import UUID
 
 from connector.assembly import Connection
+from connector.cli.doctor.check import Check, Verdict
 from connector.cli.doctor.probing import ASK_AGAIN, state_of_answers
+from connector.cli.doctor.what_runs import facts_of
 from connector.clock import Clock
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
 from connector.closing.organization import Organization
 from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
+from connector.organization.capture_reading import CaptureReading
 from connector.settings.settings import Settings
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
@@ -67,28 +69,6 @@ LOW_ON_REQUESTS = 600
 """A tenth of the documented 6,000 requests in five minutes."""
 
 
-class Verdict(StrEnum):
-    """What a check found."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """Closing works, but something should be looked at."""
-    FAILED = "failed"
-    """Closing will not work until this is set right."""
-    SKIPPED = "skipped"
-    """Not looked at, because something it needs failed, or because it cannot be seen from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding: what was looked at, the verdict, a sentence, and what to do when it is not well."""
-
-    name: str
-    verdict: Verdict
-    sentence: str
-    remedy: str = ""
-
-
 def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connection], clock: Clock) -> Iterator[Check]:
     """Yield the findings one by one as they are made; nothing is changed anywhere, and no failure leaves this."""
     try:
@@ -119,6 +99,7 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield from _examine_others(settings, connection)
     yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
     yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
+    yield from _examine_what_runs(settings, connection, clock)
     yield examine_clock(signed_in, clock)
     yield examine_limits(signed_in)
     yield _examine_answers(settings, diagnosis, clock)
@@ -203,6 +184,16 @@ def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_actio
     except ConnectorError as error:
         yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", _own_remedy(error))
     yield _examine_batch(diagnosis)
+
+
+def _examine_what_runs(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
+    """Yield the day of a close without a date, the decimals of currencies, and the own logic that a close sets off."""
+    reading = CaptureReading(connection.handler, connection.base_url, clock, impersonate=settings.impersonate)
+    try:
+        for name, sentence, whole in facts_of(reading, connection.organization.metadata()):
+            yield Check(name, Verdict.OK if whole else Verdict.SKIPPED, sentence)
+    except ConnectorError as error:
+        yield Check("own logic", Verdict.WARNING, f"It could not be read. {_with_ids(error)}", _own_remedy(error))
 
 
 def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
