@@ -9,6 +9,10 @@ from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.scenarios import Scenario
 from scripts.benchmarks.trial import PEERS, other, ours
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
+
 REDUCED = [
     scenarios.documented(1, "50 ms", 300),
     scenarios.documented(4, "mixed 50 ms to 2 s", 600),

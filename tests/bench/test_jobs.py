@@ -8,6 +8,10 @@ from scripts.benchmarks.jobs import NAIVE, OURS, Cell, JobRun, Watched, cells, p
 from scripts.benchmarks.jobs_command import misses
 from scripts.benchmarks.virtual_jobs import play_virtually
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
+
 
 @pytest.mark.parametrize("bad", [False, True], ids=["good", "bad rows"])
 def test_the_command_closes_each_row_once_and_is_not_turned_away(bad: bool) -> None:

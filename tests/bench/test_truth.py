@@ -12,6 +12,10 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from scripts.benchmarks import truth
 from scripts.benchmarks.embedded_client import Stage
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
+
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from scripts.benchmarks.records import scratch
 from scripts.benchmarks.weekend import rehearse
+
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
 
 
 def test_a_weekend_with_outages_a_kill_and_an_operator_ends_with_every_row_accounted_for() -> None:

@@ -425,6 +425,7 @@ def test_an_intent_as_columns_reads_as_the_same_intent(intent: Intent) -> None:
     assert parse_request(request_values(intent)) == intent
 
 
+@pytest.mark.no_cover  # every allocation is traced already
 def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:
     path = write("")
 

@@ -34,6 +34,10 @@ from tests.cli.desk import Desk
 from tests.organization.asked import KEYS
 from tests.organization.captures import capture_of, plain
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
+
 
 @pytest.fixture(scope="module")
 def capture() -> Capture:

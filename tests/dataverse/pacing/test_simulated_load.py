@@ -12,6 +12,10 @@ from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.limits.protection import Admission, Limits
 from tests.dataverse.virtual_load import Load, Outcome, Service, ceiling
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # a simulation of hours; other tests cover the lines, and measuring takes four times as long
+
 
 def about(seconds: float) -> Callable[[random.Random, float], float]:
     """Service times around a mean, some much longer than others."""
