@@ -508,3 +508,15 @@ def test_the_way_back_restores_what_the_close_found() -> None:
     assert isinstance(back, Plan)
     assert back.steps[0].columns == {"closeprobability": 60, "actualvalue": None, "actualclosedate": None}
     assert back.notes == ()
+
+
+def test_a_winning_quote_that_is_not_there_is_told_with_those_that_are() -> None:
+    small = organization((2, 5))
+    small.rows.quotes[quote_id(2)] = replace(small.rows.quotes[quote_id(2)], number="", name="")
+    refusal = plan_close(seen(small), Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=UUID(int=1)), METADATA)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "winning_quote_unknown"
+    assert refusal.reason == (
+        f"The winning quote {UUID(int=1)} is not a quote of this opportunity. It has: {quote_id(1)} (QUO-1 Offer 1, "
+        f"active), {quote_id(2)} (no name, closed)."
+    )

@@ -11,6 +11,7 @@ import pytest
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import DraftPolicy, Outcome
+from connector.closing.record_address import address_in, is_of
 from connector.closing.request import parse_request
 from connector.closing.values import column_value, plain_value, read_value
 from connector.errors import InputError
@@ -175,3 +176,23 @@ def test_a_column_with_a_field_of_its_own_is_named_among_the_problems() -> None:
         parse_request({"opportunityid": str(ID), "outcome": "draw", "opportunityclose.actualrevenue": "1"})
     assert str(error.value).startswith("outcome: 'draw' is not an outcome; say won or lost; ")
     assert ".." not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "table", "fits"),
+    [
+        ("main.aspx?etn=opportunity&id=", "opportunity", True),
+        ("main.aspx?pagetype=entityrecord&id=", "opportunity", True),
+        ("main.aspx?etc=3&id=", "opportunity", True),
+        ("api/data/v9.2/opportunities", "opportunity", True),
+        ("api/data/v9.2/quotes", "quote", True),
+        ("api/data/v9.2/quotes", "opportunity", False),
+        ("main.aspx?etn=quote&id=", "opportunity", False),
+    ],
+)
+def test_an_address_names_a_table_by_itself_its_set_or_not_at_all(address: str, table: str, *, fits: bool) -> None:
+    whole = f"https://o.crm.dynamics.com/{address}{ID if address.endswith('=') else f'({ID})'}"
+    found_address = address_in(whole)
+    assert found_address is not None
+    assert (found_address.host, found_address.id) == ("o.crm.dynamics.com", str(ID))
+    assert is_of(found_address, table) is fits

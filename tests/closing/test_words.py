@@ -99,6 +99,8 @@ def test_what_is_left_out_is_kept_with_a_job_and_read_again() -> None:
     bypass = Bypass(("sync", "flows"), (STEP,), "weekend")
     assert bypass.data() == {"kinds": "sync,flows", "steps": str(STEP), "tag": "weekend"}
     assert bypass_of({"bypass": bypass.data()}, NO_BYPASS) == bypass
+    several = replace(bypass, steps=(STEP, UUID(int=2)))
+    assert bypass_of({"bypass": several.data()}, NO_BYPASS) == several
     assert bypass_of({"bypass": {"tag": "weekend"}}, NO_BYPASS) == Bypass(tag="weekend")
     assert bypass_of({"bypass": {}}, bypass) == NO_BYPASS
     assert bypass_of({}, bypass) is bypass
