@@ -29,7 +29,7 @@ _LIMITS = {
     "until": "until {}",
     "at_most": "at most {}",
     "in_flight": "{} requests at once",
-    "leave": "stops when {} rows are left (--limit)",
+    "leave": "stops when {} rows are left",
     "max_operations": "at most {} operations",
 }
 
@@ -67,6 +67,8 @@ def rows(count: int) -> str:
 def duration(seconds: float) -> str:
     """Return seconds for people."""
     whole = round(seconds)
+    if whole < 1:
+        return "under 1 s"
     if whole < 90:  # a minute and a half reads best in seconds
         return f"{whole} s"
     if whole < 5400:  # an hour and a half in minutes

@@ -80,4 +80,8 @@ def show_only(
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
             show_preview(seen, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
+            if isinstance(seen.verdict, Plan) and seen.verdict.steps:
+                verb = "close" if isinstance(intent, Intent) else "reopen"
+                options = f"the same options and --if-plan {seen.verdict.digest}"
+                say(f"Nothing was changed. To do exactly this: `connector {verb}` with {options}.", sys.stderr)
     return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED

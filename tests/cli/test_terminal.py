@@ -34,7 +34,7 @@ def program(desk: Desk, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", [60, 80])
 def test_a_plan_and_its_report_fit_the_terminal_and_states_stay_in_one_piece(desk: Desk, columns: int) -> None:
     opportunity = desk.opportunity(drafts=1, actives=1)
     seen = on_terminal(

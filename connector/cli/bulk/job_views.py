@@ -149,7 +149,7 @@ def _stands(data: Mapping[str, object]) -> str:
 
 _LIMIT_REACHED = {
     "until": " Its time is over.",
-    "limit": " That is reached.",
+    "limit": " That is reached; resume does the others.",
     "max_operations": " They are used up.",
 }
 _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
