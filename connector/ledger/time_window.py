@@ -82,10 +82,7 @@ def read_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
-        raise InputError(
-            f"There is no time zone {name!r}.",
-            remedy="Name it as Europe/Stockholm or UTC. On Windows the zones need a package: pip install tzdata.",
-        ) from error
+        raise InputError(f"There is no time zone {name!r}.", remedy="Name it as Europe/Stockholm or UTC.") from error
 
 
 def opens_at(windows: tuple[TimeWindow, ...], now: datetime) -> datetime | None:

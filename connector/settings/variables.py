@@ -57,9 +57,7 @@ def _time_zone(value: str) -> str:
     try:
         ZoneInfo(value or "UTC")
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(
-            f"is {value!r}, no time zone that is known here; write one as Europe/Berlin, and on Windows install tzdata"
-        ) from None
+        raise ValueError(f"is {value!r}, no time zone that is known here; write one as Europe/Berlin") from None
     return value
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.bulk.input import text_file
+from connector.bulk.input import disk_tables, row_reader, text_file
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
@@ -426,8 +426,10 @@ def test_an_intent_as_columns_reads_as_the_same_intent(intent: Intent) -> None:
 
 
 @pytest.mark.no_cover  # every allocation is traced already
-def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:
+def test_memory_is_flat_however_many_rows_there_are(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("")
+    monkeypatch.setattr(row_reader, "CHUNK", 300)
+    monkeypatch.setattr(disk_tables, "_PIECE", 500)
 
     def peak(count: int) -> int:
         with path.open("w") as file:
@@ -441,5 +443,5 @@ def test_memory_is_flat_however_many_rows_there_are(write: Write) -> None:
             tracemalloc.stop()
 
     peak(100)
-    assert peak(12_000) < peak(6_000) + 300_000
+    assert peak(3_600) < peak(1_800) + 100_000
     assert text_file.LONGEST_LINE == 1_000_000

@@ -18,6 +18,14 @@ from connector.ledger.jobs import Row
 _PIECE = 5_000
 
 
+def _scratch(table: str) -> sqlite3.Connection:
+    """Return a database with this table in a temporary file of SQLite's own: it is gone with the connection."""
+    database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = OFF")
+    database.execute(f"CREATE TABLE {table}")
+    return database
+
+
 @dataclass(frozen=True, slots=True)
 class DuplicateRow:
     """A row that is not read: it repeats the row `other`, which is, or contradicts it, and then neither is."""
@@ -33,10 +41,7 @@ class DuplicateDetector:
     """Takes in the rows as they come, and tells in the end which of them are too many. Close it after use."""
 
     def __init__(self) -> None:
-        # SQLite's own temporary file: it is gone with the connection, whatever ends it.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE seen (opportunity BLOB, number INTEGER, line INTEGER, content BLOB)")
+        self._database = _scratch("seen (opportunity BLOB, number INTEGER, line INTEGER, content BLOB)")
         self._waiting: list[tuple[bytes, int, int, bytes]] = []
 
     def add(self, opportunity_id: UUID, number: int, line: int, content: bytes) -> None:
@@ -77,11 +82,8 @@ class KeyCache:
 
     def __init__(self, organization: KeyLookup) -> None:
         self._organization = organization
-        # SQLite's own temporary file: it is gone with the connection, whatever ends it.
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute(
-            'CREATE TABLE known ("table" TEXT, "column" TEXT, value TEXT, id BLOB, message TEXT, remedy TEXT,'
+        self._database = _scratch(
+            'known ("table" TEXT, "column" TEXT, value TEXT, id BLOB, message TEXT, remedy TEXT,'
             ' PRIMARY KEY ("table", "column", value)) WITHOUT ROWID'
         )
 
@@ -122,9 +124,6 @@ class KeyCache:
         return row
 
 
-_IDS_AT_ONCE = 5_000
-
-
 class QueryRows:
     """The opportunities that a query finds, when they are first asked for. Close it after use."""
 
@@ -147,7 +146,7 @@ class QueryRows:
             self._database.close()
 
     def _looked_for(self) -> sqlite3.Connection:
-        database = sqlite3.connect("", isolation_level=None)  # a temporary file that is gone with the connection
+        database = _scratch("found (id BLOB PRIMARY KEY) WITHOUT ROWID")
         with ExitStack() as unless_found:
             unless_found.callback(database.close)
             try:
@@ -162,10 +161,8 @@ class QueryRows:
         return database
 
     def _fill(self, database: sqlite3.Connection) -> None:
-        database.execute("PRAGMA journal_mode = OFF")
-        database.execute("CREATE TABLE found (id BLOB PRIMARY KEY) WITHOUT ROWID")
         ids = ((id_.bytes,) for id_ in self._finder.find(self._query))
-        while piece := list(islice(ids, _IDS_AT_ONCE)):
+        while piece := list(islice(ids, _PIECE)):
             database.execute("BEGIN")
             database.executemany("INSERT OR IGNORE INTO found VALUES (?)", piece)
             database.execute("COMMIT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,10 @@ Rows = Callable[[], Iterator[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the options say about a file; `nulls` is None where none was named, `values` a file of words."""
+    """How a file of rows is read: as `rows` says, but for its path; `tell` is told what was guessed or left out."""
 
-    kind: str
-    encoding: str
-    renames: tuple[str, ...]
-    keep: tuple[str, ...]
-    ignore_others: bool
-    decimal: str
-    date_format: str
-    nulls: frozenset[str] | None
-    values: Path | None
-    rejects: Path | None
+    rows: RowFile
     tell: Callable[[str], None]
-    key: str = ""
 
     @contextmanager
     def opened(
@@ -48,30 +38,25 @@ class Reading:
         organization: KeyLookup,
         host: str = "",
     ) -> Iterator[Rows]:
-        """Give the rows of `file`; `tell` is told what was guessed, when they were read once. Raises InputError.
+        """Give the rows of `file`, with `defaults` where a cell is empty. Raises InputError.
 
         Keys are looked up in `organization`, whose host is `host`.
         """
-        columns = ColumnMapping(parse_renames(self.renames), defaults, self.keep, self.ignore_others, self.key)
-        cells = CellRules(self.decimal, self.date_format, self.nulls, read_values(self.values))
-        form = FileFormat(self.kind, self.encoding)
-        with (
-            readable(file) as path,
-            RowReader(
-                RowFile(path, form, columns, cells, self.rejects, _name(file), host), organization, check
-            ) as reader,
-        ):
-            notes_told = 0
+        columns, name = replace(self.rows.columns, defaults=defaults), _name(file)
+        with readable(file) as path:
+            row_file = replace(self.rows, path=path, columns=columns, name=name, host=host)
+            with RowReader(row_file, organization, check) as reader:
+                notes_told = 0
 
-            def rows() -> Iterator[Row]:
-                nonlocal notes_told
-                for row in reader.rows():
-                    for note in reader.notes[notes_told:]:
-                        self.tell(f"{_name(file)}: {note}")
-                    notes_told = len(reader.notes)
-                    yield row
+                def rows() -> Iterator[Row]:
+                    nonlocal notes_told
+                    for row in reader.rows():
+                        for note in reader.notes[notes_told:]:
+                            self.tell(f"{name}: {note}")
+                        notes_told = len(reader.notes)
+                        yield row
 
-            yield rows
+                yield rows
 
 
 def _name(file: Path) -> str:
@@ -100,19 +85,11 @@ _EXAMPLE = 'Write a table for each column, as [outcome], and under it lines as "
 
 
 def reading_of(options: Mapping[str, Any], tell: Callable[[str], None]) -> Reading:
-    """Return what the options of a command line say, by their names."""
+    """Return what the options of a command line say, by their names. Raises InputError."""
     nulls = frozenset(options["nulls"]) if options["nulls"] else None
-    return Reading(
-        kind=options["kind"] or "",
-        encoding=options["encoding"],
-        renames=options["renames"],
-        keep=options["keep"],
-        ignore_others=options["ignore_others"],
-        decimal=options["decimal"] or "",
-        date_format=options["date_format"],
-        nulls=nulls,
-        values=options["values"],
-        rejects=options["rejects"],
-        tell=tell,
-        key=options["key"],
+    columns = ColumnMapping(
+        parse_renames(options["renames"]), {}, options["keep"], options["ignore_others"], options["key"]
     )
+    cells = CellRules(options["decimal"] or "", options["date_format"], nulls, read_values(options["values"]))
+    form = FileFormat(options["kind"] or "", options["encoding"])
+    return Reading(RowFile(Path(), form, columns, cells, options["rejects"]), tell)

@@ -28,18 +28,15 @@ def _rows(path: Path, file: Any) -> Iterator[FileRow]:
     """Return the rows; pages that are damaged and moments that no calendar has are told when they are reached."""
     from pyarrow import ArrowException
 
+    number = 0
     with closing(file):
-        number, batches = 0, file.iter_batches(batch_size=2000)
-        while True:
-            try:
-                rows = next(batches).to_pylist()
-            except StopIteration:
-                return
-            except (ArrowException, OSError, ValueError, OverflowError) as error:
-                raise _unreadable(path, error, f", after row {number}") from None
-            for row in rows:
-                number += 1
-                yield FileRow(number, number, row)
+        try:
+            for batch in file.iter_batches(batch_size=2000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield FileRow(number, number, row)
+        except (ArrowException, OSError, ValueError, OverflowError) as error:
+            raise _unreadable(path, error, f", after row {number}") from None
 
 
 def _unreadable(path: Path, error: Exception, where: str = "") -> InputError:
