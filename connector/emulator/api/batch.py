@@ -146,11 +146,6 @@ class _Undo(Exception):
         self.status = status
 
 
-def _go_on(response: Response) -> None:
-    if response.status >= _FAILED:
-        raise _Undo(response.status)
-
-
 class Batch:
     """Executes what `read_batch` returned; `chance` gives the boundaries and the request ids of failures."""
 
@@ -191,7 +186,8 @@ class Batch:
                     response, result = execute(request, references, True)  # noqa: FBT003 - see Execute
                     operations.append(result)
                     done.append(self._part(response, content_id))
-                    _go_on(response)
+                    if response.status >= _FAILED:
+                        raise _Undo(response.status)  # noqa: TRY301 - the transaction in between ends by it
                     _remember(references, content_id, request, response)
         except _Undo as failed:
             status = failed.status

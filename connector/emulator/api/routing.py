@@ -82,7 +82,7 @@ class Router:
             return self.documents.metadata(request) if request.method == "GET" else self._wrong_verb(request)
         if first.name == "EntityDefinitions":
             if request.method != "GET":
-                return self._no_metadata_writes()
+                raise refuse("emulator.not_implemented", "changes of table definitions")
             if self._world.switches.definitions_privilege != "none":
                 self._world.access.require_definitions(request.caller)
             return self.definitions.answer(request, steps)
@@ -100,10 +100,6 @@ class Router:
     @staticmethod
     def _wrong_verb(request: ApiRequest) -> Response:
         raise refuse("path.wrong_verb", request.url)
-
-    @staticmethod
-    def _no_metadata_writes() -> Response:
-        raise refuse("emulator.not_implemented", "changes of table definitions")
 
     # --- messages -------------------------------------------------------------------------------------------------
 

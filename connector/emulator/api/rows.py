@@ -33,10 +33,6 @@ def _local(value: object, offset: int) -> datetime:
     return datetime.fromisoformat(str(value)) + timedelta(minutes=offset)
 
 
-def _local_day(value: object, offset: int) -> str:
-    return _day(_local(value, offset).isoformat(), 0)
-
-
 def _moment(value: object, offset: int) -> str:
     there = _local(value, offset)
     half = "AM" if there.hour < 12 else "PM"  # noon
@@ -47,7 +43,8 @@ def formatter(table: Table, column: Column) -> Formatter | None:
     """Return how values of the column are formatted; None for text, ids, lookups and money."""
     kind = column.kind
     if kind is Kind.DATETIME:
-        return _local_day if column.date_format == "DateOnly" else _moment
+        day_only = column.date_format == "DateOnly"
+        return (lambda value, offset: _day(_local(value, offset).isoformat(), 0)) if day_only else _moment
     simple: dict[Kind, Formatter] = {
         Kind.INTEGER: _grouped,
         Kind.BIGINT: _grouped,

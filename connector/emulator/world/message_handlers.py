@@ -182,7 +182,8 @@ def write_message_rows(records: Records, messages: Mapping[str, Message]) -> Non
         for gone in sorted(ids - rows.keys()):
             _remove(records, gone)
         for key in sorted(rows.keys() - ids):
-            _add(records, "sdkmessage", _message_row(key, rows[key]))
+            shared: Row = {"categoryname": "CRM", "isactive": 1, "isprivate": 0}
+            _add(records, "sdkmessage", {"sdkmessageid": key, "name": rows[key], **shared})
             for row in _filter_rows(key, rows[key], tables_by_message[rows[key]]):
                 _add(records, "sdkmessagefilter", row)
 
@@ -199,10 +200,6 @@ def _as_listed(
 def message_id(name: str) -> str:
     """Return the id of the sdkmessage row of this name."""
     return str(uuid5(_IDS, name))
-
-
-def _message_row(key: str, name: str) -> Row:
-    return {"sdkmessageid": key, "name": name, "categoryname": "CRM", "isactive": 1, "isprivate": 0}
 
 
 def _filter_rows(key: str, name: str, tables: Iterable[str]) -> Iterator[Row]:
