@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,17 @@ import click
 from connector.assembly import Connection
 from connector.assembly.asked_answers import kept_capture_path
 from connector.cli.screen import say
+from connector.closing.close import Preview
+from connector.closing.model import Plan, Refusal
 from connector.errors import InputError
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
     from connector.organization.capture_model import Capture
     from connector.organization.side_effects import SideEffects
+
+_AND = "+"
+"""Between the digest of a plan's steps and that of what they set off."""
 
 capture_option = click.option(
     "--capture",
@@ -53,6 +60,37 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
     for note in _notes(capture, caller_mark(user), stamp, real=connection.real):
         say(f"The capture {note}", sys.stderr)
     return SideEffects(capture, settings.bypass.kinds)
+
+
+def with_effects(seen: Preview, effects: SideEffects) -> Preview:
+    """Return a preview whose plan is named by its steps and by what they set off; `effects` counts that."""
+    if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
+        return seen
+    effects.add(seen.verdict, seen.snapshot)
+    return replace(seen, verdict=replace(seen.verdict, digest=f"{seen.verdict.digest}{_AND}{effects.digest}"))
+
+
+def steps_of(
+    digest: str, settings: Settings, connection: Connection, look: Callable[[], Preview]
+) -> tuple[str, Refusal | None]:
+    """Return the part of a digest that names a plan's steps, and a refusal where they set off something else now.
+
+    What they set off is told by the last capture. Raises InputError where there is none.
+    """
+    steps, _, approved = digest.partition(_AND)
+    if not approved:
+        return steps, None
+    effects = side_effects(settings, connection, None)
+    if effects is None:
+        raise InputError(
+            "The digest names what the plan sets off, by a capture that is not here; nothing was changed.",
+            remedy="Take one: `connector org capture --out FILE`. Then plan again.",
+        )
+    now = with_effects(look(), effects).verdict
+    if not isinstance(now, Plan) or not now.steps or now.digest.partition(_AND)[2] == approved:
+        return steps, None
+    reason = f"What it sets off is no longer as plan {digest} says: it is {now.digest}. Review it."
+    return steps, Refusal(now.opportunity_id, "plan_changed", reason)
 
 
 def _notes(capture: Capture, caller: str, stamp: str, *, real: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -12,13 +13,22 @@ import click
 
 from connector.assembly import connect
 from connector.cli.action_log import written_down
+from connector.cli.capture_option import steps_of
 from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
 from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
 from connector.closing.close import preview
-from connector.closing.model import Intent, OrganizationMetadata, Plan, ReopenIntent, Report
+from connector.closing.model import (
+    Intent,
+    OrganizationMetadata,
+    Plan,
+    Refusal,
+    ReopenIntent,
+    Report,
+    ReportStatus,
+)
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing
@@ -72,7 +82,9 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
         around = read_context(connection, settings, action.intent, local_day(SystemClock()))
-        digest = action.if_plan
+        digest, refusal = action.if_plan, None
+        if digest is not None:
+            digest, refusal = steps_of(digest, settings, connection, lambda: preview(organization, action.intent))
         if not action.agreed:
             plan = _shown(action, organization, metadata, around)
             try:
@@ -86,9 +98,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
             digest = plan.digest if plan else None
         try:
             user = connection.clients[0].user
-            report = written_down(
-                settings, action.intent, connection.base_url, user, lambda: action.act(organization, digest)
-            )
+            act = partial(action.act, organization, digest) if refusal is None else partial(_refused, refusal)
+            report = written_down(settings, action.intent, connection.base_url, user, act)
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:
@@ -97,6 +108,10 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
     else:
         show_report(report, metadata, sys.stdout, around)
     return exit_code(report)
+
+
+def _refused(refusal: Refusal) -> Report:
+    return Report(refusal.opportunity_id, ReportStatus.REFUSED, reason=refusal.reason, reason_code=refusal.code)
 
 
 def _shown(

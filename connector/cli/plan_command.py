@@ -10,7 +10,7 @@ import click
 
 from connector.assembly import connect
 from connector.assembly.asked_answers import fresh_answers
-from connector.cli.capture_option import capture_option, side_effects
+from connector.cli.capture_option import capture_option, side_effects, with_effects
 from connector.cli.change_view import local_day, read_context
 from connector.cli.close_view import show_preview
 from connector.cli.failure_text import ExitCode
@@ -70,8 +70,8 @@ def show_only(
         around = read_context(connection, settings, intent, local_day(SystemClock()))
         kept = fresh_answers(settings, SystemClock().now())
         effects = side_effects(settings, connection, capture_file)
-        if effects is not None and isinstance(seen.verdict, Plan):
-            effects.add(seen.verdict, seen.snapshot)
+        if effects is not None:
+            seen = with_effects(seen, effects)
         if as_json:
             more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             more |= {"side_effects": effects.data()} if effects is not None else {}

@@ -107,7 +107,7 @@ class CaptureReading:
         stamp = read_metadata_stamp(self._reads, self._endpoint)
         head: dict[str, Any] = {
             "organization": str(signed_in.organization_id),
-            "version": self._diagnosis.version(),
+            "version": self._tried(self._diagnosis.version) or "",
             "metadata": stamp,
             "caller": caller_mark(user),
         }

@@ -251,10 +251,50 @@ def short_code(data: Data) -> None:
     )
 
 
+def banking(data: Data) -> None:
+    """A vendor's layer for banks: three more open status reasons, and which of them may follow which."""
+    more = {104800000: "Gathering Documents", 104800001: "Pending Customer Response", 104800002: "Finalizing Deal"}
+    rows(data, "reasons").extend(
+        {"table": "opportunity", "value": value, "state": 0, "labels": {"1033": label}, "transitions": [3, 4]}
+        for value, label in more.items()
+    )
+
+
+def french(data: Data) -> None:
+    """Base language French only, transitions off, the table with few columns of its own."""
+    data["base_language"] = 1036
+    for section in ("tables", "columns", "choices", "states", "reasons"):
+        for row in rows(data, section):
+            text = row.get("labels", {}).get("1033")
+            row["labels"] = {"1036": f"{text} é"} if text else row.get("labels", {})
+    next(row for row in rows(data, "tables") if row["name"] == "opportunity")["labels"] = {"1036": "Opportunité"}
+
+
+LOAN = ("ims_applicationdate", "ims_loanstatusoptions", "ims_loanamtmax", "ims_loanterm", "ims_state", "ims_zip")
+"""Some of the columns that the organization got within 17 days."""
+
+
+def loan(data: Data) -> None:
+    """The opportunity is called a loan, its originating lead the borrower; it has some columns more."""
+    table = next(row for row in rows(data, "tables") if row["name"] == "opportunity")
+    table |= {"labels": {"1033": "Loan"}, "plural_labels": {"1033": "Loans"}}
+    kinds = {"date": "DateTime", "options": "Picklist", "max": "Money", "term": "Integer"}
+    for name in LOAN:
+        kind = next((kind for end, kind in kinds.items() if name.endswith(end)), "String")
+        made = column("opportunity", name, kind, labels={"1033": name.removeprefix("ims_")})
+        more: dict[str, Row] = {"Money": {"precision": 2, "precision_source": 0}, "String": {"max_length": 100},
+                "DateTime": {"format": "DateAndTime", "behavior": "UserLocal"}}  # fmt: skip
+        rows(data, "columns").append(made | more.get(kind, {}))
+    rows(data, "choices").extend(choices("opportunity", "ims_loanstatusoptions", {1: {"1033": "Open"}}))
+    for row in rows(data, "columns"):
+        if row["name"] == "originatingleadid":
+            row["labels"] = {"1033": "Borrower"}
+
+
 ORGANIZATIONS: dict[str, Callable[[Data], None]] = {
     each.__name__: each
     for each in (
-        live_2024, six_languages, portal, salesperson, flows_on_close, own_close_action, spanish, short_code
+        live_2024, six_languages, portal, salesperson, flows_on_close, own_close_action, spanish, short_code, banking, french, loan
     )
 }  # fmt: skip
 

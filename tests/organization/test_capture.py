@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from connector.cli.doctor.what_runs import facts_of
 from connector.closing.model import OrganizationMetadata
 from connector.errors import InputError, Throttled
-from connector.handler import Request
+from connector.handler import Request, Response
 from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import DEFINITIONS, SECTIONS, Capture, Coverage, section
 from connector.organization.capture_reading import CaptureReading
@@ -154,6 +154,27 @@ def test_definitions_that_may_not_be_read_are_refused_not_empty() -> None:
     capture = lesser.capture()
     assert {section(capture, name).read for name in DEFINITIONS} == {Coverage.REFUSED}
     assert "prvReadEntity" in capture.columns.why
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_organization_that_refuses_half_of_the_reads_is_captured_as_far_as_it_lets(which: int) -> None:
+    asked = Asked()
+    asked.has_logic()
+    inner, sent = asked.handler, list[Request]()
+
+    def send(request: Request) -> Response:
+        sent.append(request)
+        if "WhoAmI" not in request.url and len(sent) % 2 == which:
+            return Response(403, (), b'{"error": {"code": "0x80040220", "message": "Missing prvReadThis."}}')
+        return inner(request)
+
+    before = asked.everything()
+    capture = CaptureReading(send, asked.base_url, asked.clock).take("emulator")
+    parts = [section(capture, name) for name in SECTIONS]
+    assert any(part.read is Coverage.REFUSED and "prvReadThis" in part.why for part in parts)
+    assert all(part.rows == () for part in parts if part.read is Coverage.REFUSED)
+    assert {request.method for request in sent} == {"GET"}
+    assert asked.everything() == before
 
 
 def test_a_limit_of_the_service_is_no_refusal_of_a_section() -> None:

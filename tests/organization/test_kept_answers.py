@@ -11,15 +11,18 @@ import pytest
 
 from connector.assembly.asked_answers import answers_path, with_answers
 from connector.clock import SystemClock
-from connector.closing.model import DraftPolicy
+from connector.closing.close import close_opportunity
+from connector.closing.model import DraftPolicy, Intent, Outcome, ReportStatus
+from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.errors import InputError
+from connector.errors import InputError, Unanswered
+from connector.handler import Request, Response
 from connector.organization.capture_model import AnswerFact
 from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, used, write_answers
 from connector.settings.environment import load
 from tests.cli.desk import Desk
-from tests.organization.asked import KEYS
+from tests.organization.asked import KEYS, OPPORTUNITY, Asked
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -159,3 +162,27 @@ def test_a_file_of_answers_that_is_damaged_is_told(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="cannot be read"):
         read_answers(path)
+
+
+@pytest.mark.parametrize(
+    ("switch", "status"), [("honor", ReportStatus.CLOSED), ("ignore", ReportStatus.ALREADY_CLOSED)]
+)
+def test_where_chosen_ids_are_ignored_a_lost_answer_ends_well_and_does_not_say_whose_close_it_was(
+    switch: str, status: ReportStatus
+) -> None:
+    asked = Asked()
+    quotes = asked.has_opportunity(0, 1)
+    asked.embedded.emulator.control.set_switches({"chosen_activity_id": switch})
+    inner, lost = asked.handler, list[Request]()
+
+    def send(request: Request) -> Response:
+        response = inner(request)
+        if b"LoseOpportunity" in request.body and not lost:
+            lost.append(request)
+            raise Unanswered("The connection was lost.")
+        return response
+
+    organization = DataverseOrganization(send, asked.base_url, clock=asked.clock)
+    report = close_opportunity(organization, Intent(OPPORTUNITY, Outcome.LOST), pause=asked.clock.sleep)
+    assert report.status is status
+    assert asked.store.rows("SELECT count(*) FROM quoteclose")[0][0] == len(quotes)

@@ -222,6 +222,23 @@ def test_plans_of_one_and_of_many_tell_what_they_set_off(desk: Desk) -> None:
     assert desk.run("plan", won, "--won", "--json", "--bypass", "flows").data["side_effects"]["flows"] == []
 
 
+def test_a_close_bound_to_a_plan_is_refused_when_it_sets_off_something_else(desk: Desk) -> None:
+    won = desk.opportunity(drafts=0, actives=1)
+    bare = desk.run("plan", won, "--won", "--json").data["digest"]
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    digest = desk.run("plan", won, "--won", "--json").data["digest"]
+    assert digest.startswith(f"{bare}+")
+    desk.sql("UPDATE callbackregistration SET filterexpression = 'statecode eq 2'")
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    before = desk.rows()
+    said = desk.run("close", won, "--won", "--if-plan", digest, "--json")
+    assert (said.code, said.data["reason_code"]) == (3, "plan_changed")
+    assert "What it sets off is no longer as plan" in said.data["reason"]
+    assert desk.rows() == before
+    again = desk.run("plan", won, "--won", "--json").data["digest"]
+    assert desk.run("close", won, "--won", "--if-plan", again).code == 0
+
+
 def test_a_capture_of_another_user_or_organization_is_told(desk: Desk) -> None:
     key = desk.opportunity(drafts=0, actives=1)
     assert desk.run("org", "capture", "--out", "capture.json").code == 0

@@ -24,7 +24,7 @@ from connector.organization.capture_file import capture_text, differences, write
 from connector.organization.capture_model import AnswerFact, Capture, Coverage, VolumeFact, sorted_section
 from connector.organization.probes import Probes
 from tests.organization.asked import OPPORTUNITY, Asked
-from tests.organization.captures import ORGANIZATIONS, Data, capture_of, plain
+from tests.organization.captures import LOAN, ORGANIZATIONS, Data, capture_of, plain
 from tests.organization.test_probes import told
 
 SECOND = UUID("0c000000-0000-4000-8000-000000000002")
@@ -88,6 +88,16 @@ def test_a_twin_with_everything_equals_its_capture_probes_volumes_and_all() -> N
     assert again.volumes == capture.volumes
     twin.has_opportunity(0, 1)
     assert {row.question: row.value for row in capture.answers.rows} == told(twin)
+
+
+def test_a_diff_tells_what_an_organization_got_within_days(base: Data) -> None:
+    before = Capture.model_validate(base)
+    lines = [each.line() for each in differences(before, capture_of("loan", base))]
+    assert [line for line in lines if line.startswith("+ columns")] == [
+        f"+ columns opportunity.{n}" for n in sorted(LOAN)
+    ]
+    assert any("originatingleadid" in line and '"Borrower"' in line for line in lines)
+    assert not any(line.startswith("-") for line in lines)
 
 
 def test_what_the_capture_lacks_is_not_there_and_lookups_lead_to_stub_tables(base: Data) -> None:
