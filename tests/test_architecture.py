@@ -86,7 +86,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_640),
     ("organization",): (2_100, 2_240),
     ("rehearsal",): (900, 1_040),
-    ("cli",): (4_200, 5_550),
+    ("cli",): (4_200, 5_580),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_290),
 }
 LONGEST_FUNCTION = 52
