@@ -106,7 +106,7 @@ class Forecast:
 def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: float) -> Forecast:
     """Return what carrying out the plan will take, at so many seconds of execution for each write.
 
-    The batches are of the size they begin with; the budgets are those known now.
+    The batches are of the size they begin with; the budgets are those known now. The last row takes its own time.
     """
     rows = summary.by_status["planned"]
     parts = lanes[0].gate.parts()
@@ -120,7 +120,8 @@ def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: f
         ),
         default=0.0,
     )
-    return Forecast(requests, reads + summary.steps, seconds)
+    last = seconds_per_step * summary.steps / rows if rows else 0.0
+    return Forecast(requests, reads + summary.steps, seconds + last)
 
 
 class PlanListener(Protocol):

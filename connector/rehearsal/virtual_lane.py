@@ -36,6 +36,10 @@ class VirtualGate:
         """Return how many opportunities one batch should carry."""
         return self._governor.parts(WRITES)
 
+    def fewest_parts(self, waiting: float) -> int:
+        """Return how many it must carry for the number of requests not to bind."""
+        return self._governor.fewest_parts(self._time.monotonic(), WRITES, waiting)
+
     def pace(self) -> PacingStatus:
         """Return what it is doing."""
         return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -18,7 +19,7 @@ import pytest
 from connector.bulk.activity_comparison import same_amount
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.job_rules import undo_name, undo_rows
-from connector.bulk.planning import forecast, is_plan, read_head, read_plan, write_plan
+from connector.bulk.planning import Summary, forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import Mismatch, Reconciliation
 from connector.bulk.results import BAD, write_results
 from connector.closing.close import close_opportunity, reopen_opportunity
@@ -60,6 +61,8 @@ def test_a_plan_says_what_would_happen_with_hardly_any_requests_and_changes_noth
     assert told.requests <= len(ids) * (1 + 2 / 300) + 2, "a run begins with one opportunity in a request"
     assert told.operations > len(ids)
     assert told.seconds > 0
+    alone = Summary(rows=1, by_status=Counter(planned=1), steps=4)
+    assert forecast(alone, office.connection.clients, 0.3).seconds >= 1.2, "no sooner than it is done"
 
 
 def test_a_plan_is_run_as_it_is_and_rows_that_drifted_are_refused(office: Office, tmp_path: Path) -> None:

@@ -278,6 +278,9 @@ class Gate:
     refused: int = 0
     spread: float = 0.0
     since_sent: float = 0.0
+    usual_seconds: float = 0.01
+    unlike: int = 0
+    hanging: int = 0
 
     def pace(self) -> Gate:
         return self
@@ -287,6 +290,9 @@ class Gate:
 
     def parts(self) -> int:
         return self.most_parts
+
+    def fewest_parts(self, waiting: float) -> int:
+        return 1
 
 
 def through(recorder: Recorder, gate: Gate, threads: ThreadPoolExecutor) -> Pipeline:

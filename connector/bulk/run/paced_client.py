@@ -63,12 +63,27 @@ class PacerStatus(Protocol):
     def since_sent(self) -> float:
         """Return how long ago the last request was sent."""
 
+    @property
+    def usual_seconds(self) -> float:
+        """Return what one opportunity costs, without those few that take many times as long."""
+
+    @property
+    def unlike(self) -> int:
+        """Return how many of those were answered so far."""
+
+    @property
+    def hanging(self) -> int:
+        """Return how many of them are under way."""
+
 
 class Pacer(Protocol):
     """The governor of one user, as a run sees it."""
 
     def parts(self) -> int:
         """Return how many opportunities one batch should carry."""
+
+    def fewest_parts(self, waiting: float) -> int:
+        """Return how many it must carry, `waiting` being left, so that not the number of requests holds the rate."""
 
     def expect(self, parts: float) -> None:
         """Take in how many opportunities are still to be sent."""

@@ -37,6 +37,9 @@ ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 15.0
 """The same for those that are recorded and only to be checked."""
 BATCH_SECONDS = 2.0
 """Work in one request, at most: what it did is not known before it ends."""
+QUICK_SECONDS = 0.15
+"""Rows are sent together up to so much work. Longer ones go alone, as long as there are requests enough: a row that
+hangs for two minutes holds those that share its request, and nothing is gained for the others."""
 SPLIT = 3
 """Requests for each that may be in flight, at least, into which the rows that are left are divided."""
 LEARN = 8
@@ -236,8 +239,9 @@ class Pipeline:
         pace = gate.pace()
         left = len(self._to_look) + len(self._to_send) + self._to_come
         even = math.ceil(left / (SPLIT * max(1, self._width())))
-        by_work = int(BATCH_SECONDS / max(pace.seconds_per_part, 1e-6))
-        return max(1, min(gate.parts(), even, by_work, 1 + self._answered // LEARN))
+        cost = max(pace.seconds_per_part, 1e-6)
+        by_work = min(BATCH_SECONDS / cost, max(QUICK_SECONDS / cost, gate.fewest_parts(left)))
+        return max(1, min(gate.parts(), even, int(by_work), 1 + self._answered // LEARN))
 
     def _quiet(self) -> bool:
         return self._clock.monotonic() < self._quiet_until

@@ -25,10 +25,16 @@ SLOW = 0.41
 """The last of `n` requests that are in flight together ends after `n ** (SLOW * spread)` times their mean: played with
 log-normal times of spreads from 0.2 to 0.7, it is within a tenth for 8 to 400."""
 UNUSUAL = 1.15
-"""A row costs at most so many times what answered ones usually do: a few that hang say nothing of the others."""
+"""A row costs at most so many times what answered ones usually do, and those in flight what answered ones do."""
+MANY = 100
+"""Rows that took many times as long as usual before it is known how many of them there are among the others."""
+LONGEST_WORK = 120.0
+"""Seconds after which the service ends whatever hangs."""
+UNSURE = 0.08
+"""The share by which a mean cost may be wrong whatever was measured: rows differ from those before them."""
 SETTLED = 3.0
 """Seconds of a run before it can tell anything of its end."""
-DOUBT, FAR_APART = 1.5, 0.15
+DOUBT, FAR_APART = 1.5, 0.2
 """A forecast is told where a mean cost that is wrong by so many standard errors, and last requests that are longer or
 shorter than usual, change the end by less than that share of the whole time."""
 FREE = frozenset({"latency", "concurrency"})
@@ -84,6 +90,10 @@ class RunResult:
         return not self.stopped and not bad
 
 
+Cost = tuple[float, float, float]
+"""Requests of a row and its seconds of execution: usually, and with those few that take many times as long."""
+
+
 class ProgressMeter:
     """Measures what a run does; `counts` are those it began with."""
 
@@ -119,10 +129,10 @@ class ProgressMeter:
         `short` is whether the ledger gave fewer rows than there was room for.
         """
         paces = tuple(self._paces())
-        requests, seconds = self._per_row(paces, states)
+        cost = self._per_row(paces, states)
         ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
         rate = allowance.limits.rate or float("inf")
-        left = self._forecast(counts, states, requests, seconds) if requests and not _only_later(counts) else None
+        left = self._forecast(counts, states, cost) if cost and not _only_later(counts) else None
         return ProgressSnapshot(
             job=self._job.name,
             counts=counts,
@@ -167,39 +177,37 @@ class ProgressMeter:
             self._steady = since, self._done
         return (self._done - done) / (now - since) if now - since >= STEADY and self._done > done else float("inf")
 
-    def _per_row(
-        self, paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState]
-    ) -> tuple[float, float]:
-        """Return the requests and the seconds of execution that a row has cost on average; zero until that is known.
+    def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState]) -> Cost | None:
+        """Return what a row has cost on average; None until that is known.
 
-        The quick ones are answered first: it is known when as many were answered as may be in flight, and half of what
-        those in flight will take counts as theirs, unless a few of them take much longer than usual.
+        The quick ones are answered first: it is known when as many were answered as may be in
+        flight, and half of what those in flight will take counts as theirs.
         """
         answered = sum(state.answered for state in states)
         width = sum(pace.most_in_flight for _, pace in paces)
         enough = max(min(ENOUGH, self._to_do), ENOUGH_SHARE * self._to_do, min(width, self._to_do / 2), 1)
         if min(answered, self._done) < enough or self._clock.monotonic() - self._began < SETTLED:
-            return 0.0, 0.0
+            return None
         half = sum(state.in_flight for state in states) / 2
         pairs = list(zip(paces, self._before, strict=True))
         requests = [pace.requests - pace.in_flight / 2 - first for (_, pace), (first, _) in pairs]
         seconds = [pace.executed - first for (_, pace), (_, first) in pairs]
-        usual = max(pace.seconds_per_part for _, pace in paces)
-        return sum(requests) / (answered + half), min(sum(seconds) / (answered + half), UNUSUAL * usual)
+        mean = (sum(seconds) + LONGEST_WORK * sum(pace.hanging for _, pace in paces)) / (answered + half)
+        many = sum(pace.unlike for _, pace in paces) >= MANY
+        usual = mean if many else min(mean, UNUSUAL * max(pace.usual_seconds for _, pace in paces))
+        return sum(requests) / (answered + half), usual, mean
 
-    def _forecast(
-        self, counts: Counts, states: Sequence[PipelineState], requests: float, seconds: float
-    ) -> float | None:
+    def _forecast(self, counts: Counts, states: Sequence[PipelineState], cost: Cost) -> float | None:
         """Return how long the rest will take, worked out a short while ago at most."""
         now = self._clock.monotonic()
         if now >= self._forecast_until or not counts.open:
-            left = self._left(counts, states, requests, seconds)
+            left = self._left(counts, states, cost)
             self._end_at = None if left is None else now + left
             share = FRESH_SHARE * (now - self._began if left is None else left)
             self._forecast_until = now + max(FRESH, share)
         return None if self._end_at is None else max(0.0, self._end_at - now)
 
-    def _left(self, counts: Counts, states: Sequence[PipelineState], requests: float, seconds: float) -> float | None:
+    def _left(self, counts: Counts, states: Sequence[PipelineState], cost: Cost) -> float | None:
         """Return how long the rows that are not to be tried later will take; None where that is not known.
 
         It is not known where a few seconds of work more or less decide whether another window must be waited for.
@@ -208,25 +216,26 @@ class ProgressMeter:
         rows = counts.open - counts.of(ItemStatus.WAITING) - doubtful
         if rows <= 0:
             return 0.0
-        error = DOUBT * max(pace.spread for _, pace in self._paces()) / math.sqrt(self._done)
-        ends = [self._end(rows, states, requests, seconds, luck, error) for luck in (-1, 0, 1)]
+        error = max(UNSURE, DOUBT * max(pace.spread for _, pace in self._paces()) / math.sqrt(self._done))
+        requests, seconds, most = cost
+        shares = {-1: seconds * (1 - error), 0: seconds, 1: most * (1 + error)}
+        ends = [self._end(rows, states, requests, each, luck) for luck, each in shares.items()]
         elapsed = self._clock.monotonic() - self._began
         if ends[-1] == float("inf") or ends[-1] - ends[0] > FAR_APART * (elapsed + ends[1]):
             return None
+        if ends[1] > elapsed / ENOUGH_SHARE:
+            return None  # what goes wrong now and then has hardly had the time to show
         return ends[1]
 
     def _paces(self) -> list[tuple[str, PacerStatus]]:
         return [(client.name, client.gate.pace()) for client in self._clients]
 
-    def _end(
-        self, rows: int, states: Sequence[PipelineState], requests: float, seconds: float, luck: int, error: float
-    ) -> float:
+    def _end(self, rows: int, states: Sequence[PipelineState], requests: float, seconds: float, luck: int) -> float:
         """Return when the last user has done its share of so many rows, with good (-1), usual (0) or bad (1) luck.
 
         The requests under way have begun already; from when the last one is sent it takes as long as a slow one does.
         No faster than all that may be in flight are answered, nor than it went since as many may be in flight.
         """
-        seconds *= 1 + luck * error
         share = rows / len(self._clients)
         each = seconds / requests
         paces = self._paces()
@@ -235,12 +244,13 @@ class ProgressMeter:
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
             slow = each * (width ** (SLOW * pace.spread) + luck * pace.spread)
-            if share <= state.in_flight:
+            under_way = min(state.in_flight, pace.in_flight)  # the others wait to be sent
+            if share <= under_way:
                 longest = max(longest, slow - pace.since_sent)
                 continue
             fastest = min(width / each if each else float("inf"), steady * requests)
             end = client.gate.seconds_for(share * requests, share * seconds, fastest)
-            longest = max(longest, end - state.in_flight * seconds / width + slow)
+            longest = max(longest, end - under_way * seconds / width + slow)
         return longest
 
 

@@ -24,26 +24,41 @@ class RunningMean:
         self.value += (value - self.value) * max(self._weight, 1 / self.count)
 
 
-class ServiceTime:
-    """How long one part of a kind of request takes, in seconds: its mean, and how much it differs."""
+UNLIKE = 8.0
+"""What takes so many times as long as usual is another thing: a row that hangs, say, until it is cut off."""
+KNOWN = 3
+"""Measurements after which it shows what is usual."""
 
-    __slots__ = ("_logarithms", "_squares", "mean")
+
+class ServiceTime:
+    """How long one part of a kind of request takes, in seconds: its mean, what is usual, and how much that differs.
+
+    `unlike` counts those that took much longer than usual: they count in the mean only.
+    """
+
+    __slots__ = ("_logarithms", "_squares", "mean", "unlike", "usual")
 
     def __init__(self) -> None:
         self.mean = RunningMean(0.01)
+        self.usual = RunningMean(0.01)
+        self.unlike = 0
         self._logarithms = RunningMean(0.04)
         self._squares = RunningMean(0.04)
 
     def add(self, seconds: float) -> None:
         """Take one measurement in."""
+        self.mean.add(seconds)
+        if self.usual.count >= KNOWN and seconds > UNLIKE * self.usual.value:
+            self.unlike += 1
+            return
         size = math.log(max(seconds, 1e-6))
         self._logarithms.add(size)
         self._squares.add(size * size)
-        self.mean.add(seconds)
+        self.usual.add(seconds)
 
     @property
     def spread(self) -> float:
-        """By which share of the mean the measurements differ from it: the standard deviation of their logarithms."""
+        """By which share of the mean the usual ones differ from it: the standard deviation of their logarithms."""
         return math.sqrt(max(0.0, self._squares.value - self._logarithms.value**2))
 
 

@@ -86,29 +86,36 @@ def seconds_for(
     window: float,
     spread: float,
     ends: bool = False,
+    waiting: float = 0.0,
 ) -> float:
     """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds.
+
+    Nothing is sent for the first `waiting` seconds, in which what was used comes back all the same.
 
     `budgets` has those of requests and of seconds of each server.
 
     `ends` is whether the governor knows how much is left, and does the last of it at once.
     """
     if work.requests <= 0:
-        return 0.0
+        return waiting
     cost = work.seconds / work.requests
     length = window * LONGER / STEPS
     counts, times = (
         _Spending(budget, max(1.0, spread / length), ends=ends) for budget in map(average, zip(*budgets, strict=True))
     )
-    done = 0.0
-    for step in range(WINDOWS * STEPS):
+    first, done = min(STEPS - 1, int(waiting / length)), 0.0
+    for step in range(first):
+        counts.spend(step, 0.0)
+        times.spend(step, 0.0)
+    over = waiting - first * length
+    for step in range(first, WINDOWS * STEPS):
         left = work.requests - done
         by_time = times.allows(step, left * cost) / cost if cost else float("inf")
         sent = max(0.0, min(counts.allows(step, left), by_time, work.fastest * length))
         if sent and sent >= left:
-            return step * length + left / work.fastest
+            return over + step * length + left / work.fastest
         done += sent
         counts.spend(step, sent)
         times.spend(step, sent * cost)
     settled = counts.settled() / (STEPS * length)
-    return WINDOWS * STEPS * length + (work.requests - done) / settled if settled else float("inf")
+    return over + WINDOWS * STEPS * length + (work.requests - done) / settled if settled else float("inf")

@@ -98,6 +98,11 @@ class Gate:
         with self._state:
             return self._governor.parts(WRITES, waiting)
 
+    def fewest_parts(self, waiting: float) -> int:
+        """Return how many a batch of writes must carry so that not the number of requests holds those `waiting`."""
+        with self._state:
+            return self._governor.fewest_parts(self._clock.monotonic(), WRITES, waiting)
+
     def expect(self, parts: float) -> None:
         """Take in how many opportunities are still to be closed: those that fit into what is left are sent at once."""
         with self._state:

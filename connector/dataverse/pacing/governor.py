@@ -15,10 +15,12 @@ request without it now and then finds servers not seen before. A refusal stops e
 
 from __future__ import annotations
 
+import math
 import random
+from itertools import takewhile
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
-from connector.dataverse.pacing.concurrency import FEWEST, ConcurrencyLimiter, ServiceTime
+from connector.dataverse.pacing.concurrency import FEWEST, UNLIKE, ConcurrencyLimiter, ServiceTime
 from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
@@ -32,6 +34,12 @@ FIRST_PARTS = 4
 """Parts in a request until their cost is known."""
 FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
+LONGEST_WORK = 120.0
+"""Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
+ROOMY = 0.8
+"""The share of the requests that are left which a job may use without looking at them."""
+BESIDE = 1.1
+"""Requests for one of writes: reads are sent beside them."""
 ENOUGH = 3
 """Measurements of a kind before its cost decides how much a request carries."""
 MOST_STRAYED = 12
@@ -77,6 +85,7 @@ class Governor:
         self._executed = 0.0
         self._last_at = now
         self._sent_at = 0.0  # the moments when what is in flight was sent, added up
+        self._under_way: dict[int, Permit] = {}
         self._refused = 0
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
@@ -178,6 +187,7 @@ class Governor:
                 server.last_at = permit.sent_at
         self._in_flight += 1
         self._sent_at += permit.sent_at
+        self._under_way[id(permit)] = permit
         self._last_at = permit.sent_at
         self._requests += 1
         return permit
@@ -208,6 +218,7 @@ class Governor:
             self._servers[permit.server].addressed.remove(permit.cost)
         self._in_flight -= 1
         self._sent_at -= permit.sent_at
+        del self._under_way[id(permit)]
 
     def _execution(self, now: float, server: WebServer, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
@@ -236,7 +247,8 @@ class Governor:
         if feedback.facet is Facet.OTHER:
             self._concurrency.failed(float(FEWEST), self._in_flight + 1)
             return
-        server.refused(now, feedback, stopped, again=self._again > 0)
+        hanging = LONGEST_WORK * sum(self._hanging(now, kind, known.usual.value) for kind, known in self._costs.items())
+        server.refused(now, feedback, stopped, again=self._again > 0, hanging=hanging)
         for known in self._servers.values():
             known.told_elsewhere(now, feedback, stopped)
 
@@ -299,9 +311,22 @@ class Governor:
             return 1
         return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight())))))
 
+    def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
+        """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate.
+
+        One is enough where what is left of that number is more than those that are `waiting`.
+        """
+        servers = self._servers.values()
+        if waiting <= ROOMY * sum(server.room(now, len(servers))[0] for server in servers):
+            return 1
+        seconds_per_request = sum(server.time.value for server in servers) / sum(
+            server.count.value for server in servers
+        )
+        return math.ceil(BESIDE * seconds_per_request / max(self._cost(kind), 1e-6))
+
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
-        cost = self._cost(kind)
+        cost, known = self._cost(kind), self._costs.get(kind)
         waiting = max(0.0, self._held_until - now)
         return PacingStatus(
             binding=Binding.WAITING if waiting else self._binding,
@@ -314,9 +339,17 @@ class Governor:
             requests=self._requests,
             executed=self._executed + self._in_flight * now - self._sent_at,
             refused=self._refused,
-            spread=self._costs[kind].spread if kind in self._costs else 0.0,
+            spread=known.spread if known else 0.0,
             since_sent=now - self._last_at,
+            usual_seconds=known.usual.value if known else cost,
+            unlike=known.unlike if known else 0,
+            hanging=self._hanging(now, kind, known.usual.value) if known else 0,
         )
+
+    def _hanging(self, now: float, kind: str, usual: float) -> int:
+        """Return how many requests under way have taken many times as long as usual; the oldest come first."""
+        late = takewhile(lambda permit: now - permit.sent_at > UNLIKE * usual, self._under_way.values())
+        return sum(permit.kind == kind and now - permit.sent_at > UNLIKE * usual * permit.parts for permit in late)
 
     def _most_in_flight(self) -> int:
         slots = sum(server.at_once for server in self._servers.values())
@@ -342,5 +375,11 @@ class Governor:
         if seconds > 0:
             fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
-        waiting = max(0.0, self._held_until - now)
-        return waiting + seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting)
+        return seconds_for(
+            work,
+            left,
+            window=budget.window,
+            spread=budget.spread,
+            ends=self._expecting,
+            waiting=max(0.0, self._held_until - now),
+        )

@@ -208,21 +208,22 @@ class WebServer:
         if seconds_left is not None:
             self.time.hear(now, seconds_left, self.executed.used(now))
 
-    def refused(self, now: float, feedback: Feedback, stopped: float, *, again: bool) -> None:
+    def refused(self, now: float, feedback: Feedback, stopped: float, *, again: bool, hanging: float = 0.0) -> None:
         """Learn from a refusal that stops us for `stopped` seconds; `again` says that we had waited as told.
 
-        What we have not used of a full window, others have: from now on they are left more.
+        What we have not used of a full window, others have: from now on they are left more. Requests of ours that hang
+        may have used as much as `hanging` seconds of it, which we shall count when they end.
         """
         limit, number = self._limit(feedback.facet), feedback.number
         if limit is self.concurrency:
             limit.refused(now, self.in_flight, stopped, number)
             return
         window = self.sent if limit is self.count else self.executed
-        used = window.used(now)
-        others = limit.refused(now, used, stopped, number)
-        if again or (number is not None and used < (1 - NOT_OURS) * limit.value):
+        used, still = window.used(now), hanging if limit is self.time else 0.0
+        others = limit.refused(now, used, stopped, number) - still
+        if again or (number is not None and used + still < (1 - NOT_OURS) * limit.value):
             self.for_others.more(now)
-        window.add_spread(now, others)
+        window.add_spread(now, max(0.0, others))
 
     def told_elsewhere(self, now: float, feedback: Feedback, stopped: float) -> None:
         """Take in what another server named: servers of an organization are alike."""

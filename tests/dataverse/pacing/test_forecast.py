@@ -93,6 +93,16 @@ def test_what_is_in_flight_beyond_a_budget_leaves_nothing_of_it() -> None:
     assert foreseen(Workload(10.0, 0.0, 1e6), spent) < 5.1
 
 
+def test_what_was_used_comes_back_while_everything_waits() -> None:
+    returning = [*[0.0] * (STEPS - 2), 600.0, 600.0]
+    used = RemainingBudget(0.0, 0.0, returning)
+    took = seconds_for(
+        Workload(900.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, ends=True, waiting=280.0
+    )
+    assert 280.0 < took < 310.0
+    assert seconds_for(Workload(0.0, 0.0, 1e6), [(used, ENDLESS)], window=300.0, spread=50.0, waiting=30.0) == 30.0
+
+
 def test_one_request_takes_time_too() -> None:
     assert foreseen(Workload(1.0, 0.0, 2.0)) == pytest.approx(0.5)
 

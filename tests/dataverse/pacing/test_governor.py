@@ -182,6 +182,29 @@ def test_what_is_waiting_is_dealt_out_so_that_the_last_ones_end_together() -> No
     assert governor.parts("unknown") == 4
 
 
+@pytest.mark.parametrize(("seconds", "waiting", "parts"), [(1.2, 1e6, 1), (0.1, 1e6, 3), (0.1, 4000, 1)])
+def test_a_request_carries_several_parts_only_where_requests_would_be_scarce(
+    seconds: float, waiting: float, parts: int
+) -> None:
+    governor = Governor(0.0)
+    for number in range(10):
+        governor.settle(2.0 * number + seconds, allowed(governor, 2.0 * number, "write"), Feedback())
+    assert governor.fewest_parts(20.0, "write", waiting) == parts
+
+
+def test_what_hangs_is_told_apart_and_says_nothing_of_what_is_usual() -> None:
+    governor = Governor(0.0)
+    for number in range(10):
+        governor.settle(2.0 * number + 1, allowed(governor, 2.0 * number, "write"), Feedback())
+    hanging = allowed(governor, 20.0, "write")
+    assert governor.pace(27.0, "write").hanging == 0
+    assert governor.pace(29.0, "write").hanging == 1
+    governor.settle(140.0, hanging, Feedback())
+    pace = governor.pace(140.0, "write")
+    assert (pace.hanging, pace.unlike, pace.usual_seconds, pace.spread) == (0, 1, 1.0, 0.0)
+    assert pace.seconds_per_part > 10.0, "it did cost that much"
+
+
 def test_those_in_flight_count_with_the_time_they_have_had() -> None:
     governor = Governor(0.0)
     assert governor.pace(0.0).executed == 0.0

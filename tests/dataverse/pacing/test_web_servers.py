@@ -144,6 +144,14 @@ def test_a_full_window_that_we_have_not_filled_was_filled_by_others_who_are_left
     assert full.for_others.share(0.0) == 0.0
 
 
+def test_what_requests_of_ours_that_hang_may_have_used_was_not_used_by_others() -> None:
+    web_server = server()
+    web_server.executed.add(0.0, 900.0)
+    web_server.refused(0.0, Feedback(facet=Facet.TIME, number=1200.0), 30.0, again=False, hanging=240.0)
+    assert web_server.for_others.share(0.0) == 0.0
+    assert web_server.executed.used(0.0) == pytest.approx(960.0)
+
+
 def test_who_is_refused_again_after_waiting_as_told_leaves_others_more() -> None:
     web_server = server()
     web_server.executed.add(0.0, 1200.0)
