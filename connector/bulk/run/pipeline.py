@@ -38,8 +38,7 @@ ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 15.0
 BATCH_SECONDS = 2.0
 """Work in one request, at most: what it did is not known before it ends."""
 QUICK_SECONDS = 0.15
-"""Rows are sent together up to so much work. Longer ones go alone, as long as there are requests enough: a row that
-hangs for two minutes holds those that share its request, and nothing is gained for the others."""
+"""Rows share a request up to so much work, longer ones while requests are scarce: one that hangs holds the others."""
 SPLIT = 3
 """Requests for each that may be in flight, at least, into which the rows that are left are divided."""
 LEARN = 8
@@ -118,10 +117,7 @@ class Pipeline:
         return max(ENOUGH_TO_LOOK, 2 * self._sending, 2 * self._width())
 
     def go_on(self, to_come: float, most: float = math.inf) -> None:
-        """Give out what is due by now; `to_come` is about how many rows of the job will still come.
-
-        No more than `most` requests, one at least, are under way.
-        """
+        """Give out what is due, with `most` requests under way; about `to_come` rows of the job will still come."""
         with self._lock:
             self._stopping = False
             self._to_come, self._most = to_come, most
@@ -236,10 +232,9 @@ class Pipeline:
     def _size(self) -> int:
         """Return how many rows the next request takes: few enough that all that may be in flight have some."""
         gate = self._client.gate
-        pace = gate.pace()
         left = len(self._to_look) + len(self._to_send) + self._to_come
         even = math.ceil(left / (SPLIT * max(1, self._width())))
-        cost = max(pace.seconds_per_part, 1e-6)
+        cost = max(gate.pace().seconds_per_part, 1e-6)
         by_work = min(BATCH_SECONDS / cost, max(QUICK_SECONDS / cost, gate.fewest_parts(left)))
         return max(1, min(gate.parts(), even, int(by_work), 1 + self._answered // LEARN))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import takewhile
+
+from connector.dataverse.pacing.permits import Permit
 
 FEWEST = 8
 """In flight on each server, at least, when the service fails: twice the recommended degree of parallelism."""
@@ -60,6 +63,44 @@ class ServiceTime:
     def spread(self) -> float:
         """By which share of the mean the usual ones differ from it: the standard deviation of their logarithms."""
         return math.sqrt(max(0.0, self._squares.value - self._logarithms.value**2))
+
+
+LONGEST_WORK = 120.0
+"""Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
+
+
+class UnderWay:
+    """The requests under way to all servers, by their permits."""
+
+    __slots__ = ("_permits", "_sent_at")
+
+    def __init__(self) -> None:
+        self._permits: dict[int, Permit] = {}
+        self._sent_at = 0.0  # all moments added up
+
+    @property
+    def requests(self) -> int:
+        """Return how many there are."""
+        return len(self._permits)
+
+    def add(self, permit: Permit) -> None:
+        """Take in one that is sent."""
+        self._permits[id(permit)] = permit
+        self._sent_at += permit.sent_at
+
+    def remove(self, permit: Permit) -> None:
+        """Take in that it was answered, or lost."""
+        del self._permits[id(permit)]
+        self._sent_at -= permit.sent_at
+
+    def seconds(self, now: float) -> float:
+        """Return for how long they have been under way, added up."""
+        return len(self._permits) * now - self._sent_at
+
+    def hanging(self, now: float, kind: str, usual: float) -> int:
+        """Return how many of a kind have taken many times as long as a part usually does; the oldest come first."""
+        late = takewhile(lambda permit: now - permit.sent_at > UNLIKE * usual, self._permits.values())
+        return sum(permit.kind == kind and now - permit.sent_at > UNLIKE * usual * permit.parts for permit in late)
 
 
 class ConcurrencyLimiter:

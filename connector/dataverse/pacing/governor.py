@@ -15,16 +15,14 @@ request without it now and then finds servers not seen before. A refusal stops e
 
 from __future__ import annotations
 
-import math
 import random
-from itertools import takewhile
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
-from connector.dataverse.pacing.concurrency import FEWEST, UNLIKE, ConcurrencyLimiter, ServiceTime
+from connector.dataverse.pacing.concurrency import FEWEST, LONGEST_WORK, ConcurrencyLimiter, ServiceTime, UnderWay
 from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer, fits
+from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer, fewest_parts, fits, further_back
 
 BATCH_SECONDS = 4.0
 """How long one request with many parts should take: one that takes long hides what is done and ends late."""
@@ -34,12 +32,6 @@ FIRST_PARTS = 4
 """Parts in a request until their cost is known."""
 FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
-LONGEST_WORK = 120.0
-"""Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
-ROOMY = 0.8
-"""The share of the requests that are left which a job may use without looking at them."""
-BESIDE = 1.1
-"""Requests for one of writes: reads are sent beside them."""
 ENOUGH = 3
 """Measurements of a kind before its cost decides how much a request carries."""
 MOST_STRAYED = 12
@@ -76,7 +68,6 @@ class Governor:
         self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
         self._probe: Permit | None = None
         self._again = 0  # refusals in a row that came although we had waited as told
-        self._in_flight = 0
         self._expecting = self._ending = False
         self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
@@ -84,8 +75,7 @@ class Governor:
         self._requests = 0
         self._executed = 0.0
         self._last_at = now
-        self._sent_at = 0.0  # the moments when what is in flight was sent, added up
-        self._under_way: dict[int, Permit] = {}
+        self._under_way = UnderWay()
         self._refused = 0
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
@@ -98,7 +88,7 @@ class Governor:
         cost = self._cost(kind) * parts
         if self._refuser is not None:
             return self._come_back(now, self._refuser, kind, parts, cost)
-        if self._in_flight >= min(self._concurrency.most, self._connections):
+        if self._under_way.requests >= min(self._concurrency.most, self._connections):
             return self._wait(float("inf"), Binding.LATENCY)
         if self._settled():
             return self._ask_best(now, kind, parts, cost)
@@ -185,9 +175,7 @@ class Governor:
             self._unaddressed.add(permit.cost)
             for server in self._servers.values():
                 server.last_at = permit.sent_at
-        self._in_flight += 1
-        self._sent_at += permit.sent_at
-        self._under_way[id(permit)] = permit
+        self._under_way.add(permit)
         self._last_at = permit.sent_at
         self._requests += 1
         return permit
@@ -216,9 +204,7 @@ class Governor:
             self._unaddressed.remove(permit.cost)
         elif permit.server in self._servers:  # it may be forgotten by now
             self._servers[permit.server].addressed.remove(permit.cost)
-        self._in_flight -= 1
-        self._sent_at -= permit.sent_at
-        del self._under_way[id(permit)]
+        self._under_way.remove(permit)
 
     def _execution(self, now: float, server: WebServer, permit: Permit, feedback: Feedback) -> None:
         seconds = now - permit.sent_at
@@ -229,7 +215,7 @@ class Governor:
             self._costs.setdefault(permit.kind, ServiceTime()).add(seconds / permit.parts)
             self._concurrency.answered()
             return
-        self._concurrency.failed(float(FEWEST * len(self._servers)), self._in_flight + 1)
+        self._concurrency.failed(float(FEWEST * len(self._servers)), self._under_way.requests + 1)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 
@@ -238,30 +224,21 @@ class Governor:
         self._refused += 1
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
-        stopped += self._further_back()
+        stopped += further_back(self._again, self._budget.window, self._chance.uniform(0.5, 1.0))
         self._held_until = max(self._held_until, now + stopped)
         self._refuser, self._probe = server, None
         if now < server.refused_until:
             return
         server.refused_until = now + stopped
         if feedback.facet is Facet.OTHER:
-            self._concurrency.failed(float(FEWEST), self._in_flight + 1)
+            self._concurrency.failed(float(FEWEST), self._under_way.requests + 1)
             return
-        hanging = LONGEST_WORK * sum(self._hanging(now, kind, known.usual.value) for kind, known in self._costs.items())
+        hanging = LONGEST_WORK * sum(
+            self._under_way.hanging(now, kind, known.usual.value) for kind, known in self._costs.items()
+        )
         server.refused(now, feedback, stopped, again=self._again > 0, hanging=hanging)
         for known in self._servers.values():
             known.told_elsewhere(now, feedback, stopped)
-
-    def _further_back(self) -> float:
-        """Return how many seconds to stay away beyond what we are told: none at first.
-
-        Refused again after waiting as told, somebody else under the same user keeps the penalty going. Two who both
-        come back exactly as told prolong it for each other for good; so each time twice as far back, at random.
-        """
-        if not self._again:
-            return 0.0
-        most = self._budget.window / 60 * 2.0 ** min(self._again, 5)
-        return most * self._chance.uniform(0.5, 1.0)
 
     def _answered_by(self, now: float, permit: Permit, key: str) -> WebServer:
         """Return the server that answered, known from now on."""
@@ -312,17 +289,8 @@ class Governor:
         return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight())))))
 
     def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
-        """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate.
-
-        One is enough where what is left of that number is more than those that are `waiting`.
-        """
-        servers = self._servers.values()
-        if waiting <= ROOMY * sum(server.room(now, len(servers))[0] for server in servers):
-            return 1
-        seconds_per_request = sum(server.time.value for server in servers) / sum(
-            server.count.value for server in servers
-        )
-        return math.ceil(BESIDE * seconds_per_request / max(self._cost(kind), 1e-6))
+        """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate."""
+        return fewest_parts(self._servers.values(), now, waiting, self._cost(kind))
 
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
@@ -332,24 +300,19 @@ class Governor:
             binding=Binding.WAITING if waiting else self._binding,
             waiting=waiting,
             ceiling=sum(server.ceiling(cost * parts) for server in self._servers.values()),
-            in_flight=self._in_flight,
+            in_flight=self._under_way.requests,
             most_in_flight=self._most_in_flight(),
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
-            executed=self._executed + self._in_flight * now - self._sent_at,
+            executed=self._executed + self._under_way.seconds(now),
             refused=self._refused,
             spread=known.spread if known else 0.0,
             since_sent=now - self._last_at,
             usual_seconds=known.usual.value if known else cost,
             unlike=known.unlike if known else 0,
-            hanging=self._hanging(now, kind, known.usual.value) if known else 0,
+            hanging=self._under_way.hanging(now, kind, known.usual.value) if known else 0,
         )
-
-    def _hanging(self, now: float, kind: str, usual: float) -> int:
-        """Return how many requests under way have taken many times as long as usual; the oldest come first."""
-        late = takewhile(lambda permit: now - permit.sent_at > UNLIKE * usual, self._under_way.values())
-        return sum(permit.kind == kind and now - permit.sent_at > UNLIKE * usual * permit.parts for permit in late)
 
     def _most_in_flight(self) -> int:
         slots = sum(server.at_once for server in self._servers.values())
@@ -375,11 +338,5 @@ class Governor:
         if seconds > 0:
             fastest = min(fastest, self._most_in_flight() * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
-        return seconds_for(
-            work,
-            left,
-            window=budget.window,
-            spread=budget.spread,
-            ends=self._expecting,
-            waiting=max(0.0, self._held_until - now),
-        )
+        held = max(0.0, self._held_until - now)
+        return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
@@ -252,3 +253,29 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     return requests <= ENDING * sum(count for count, _ in limits) and seconds <= ENDING * sum(
         time for _, time in limits
     )
+
+
+ROOMY = 0.8
+"""The share of the requests that are left which a job may use without looking at them."""
+BESIDE = 1.1
+"""Requests for one of writes: reads are sent beside them."""
+
+
+def fewest_parts(servers: Collection[WebServer], now: float, waiting: float, cost: float) -> int:
+    """Return how many parts, of `cost` seconds each, a request must carry so that requests are not what is scarce.
+
+    One is enough where what is left of them is more than the parts that are `waiting`.
+    """
+    if waiting <= ROOMY * sum(server.room(now, len(servers))[0] for server in servers):
+        return 1
+    seconds, requests = sum(server.time.value for server in servers), sum(server.count.value for server in servers)
+    return math.ceil(BESIDE * seconds / requests / max(cost, 1e-6))
+
+
+def further_back(again: int, window: float, chance: float) -> float:
+    """Return how many seconds to stay away beyond what we are told: none at first.
+
+    Refused `again` after waiting as told, so many times, somebody else under the same user keeps the penalty going. Two
+    who both come back exactly as told prolong it for each other for good; so each time twice as far back, at random.
+    """
+    return window / 60 * 2.0 ** min(again, 5) * chance if again else 0.0
