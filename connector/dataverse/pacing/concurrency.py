@@ -69,7 +69,7 @@ LONGEST_WORK = 120.0
 """Seconds after which the service ends whatever hangs (Microsoft Learn, "Analyze plug-in performance")."""
 
 
-class UnderWay:
+class PermitsInFlight:
     """The requests under way to all servers, by their permits."""
 
     __slots__ = ("_permits", "_sent_at")

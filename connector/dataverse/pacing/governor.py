@@ -18,7 +18,13 @@ from __future__ import annotations
 import random
 
 from connector.dataverse.pacing.carried_over import CarriedOverLimits, begin_with, left_by
-from connector.dataverse.pacing.concurrency import FEWEST, LONGEST_WORK, ConcurrencyLimiter, ServiceTime, UnderWay
+from connector.dataverse.pacing.concurrency import (
+    FEWEST,
+    LONGEST_WORK,
+    ConcurrencyLimiter,
+    PermitsInFlight,
+    ServiceTime,
+)
 from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
@@ -75,7 +81,7 @@ class Governor:
         self._requests = 0
         self._executed = 0.0
         self._last_at = now
-        self._under_way = UnderWay()
+        self._under_way = PermitsInFlight()
         self._refused = 0
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
