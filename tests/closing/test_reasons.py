@@ -25,11 +25,15 @@ def test_a_wrong_reason_is_answered_with_the_valid_ones_of_the_state(wanted: int
     with pytest.raises(InputError) as caught:
         resolve("opportunity", OPPORTUNITY_STATUSES, wanted, OpportunityState.WON)
     assert str(caught.value) == f"{sentence} Valid for opportunity won: 3 Won, 100000001 Won by Referral."
+    assert caught.value.fields == ("status",)
 
 
 def test_the_two_in_progress_of_quotes_are_ambiguous() -> None:
-    with pytest.raises(InputError, match=r"'In Progress' is ambiguous: the quote has 1 In Progress, 2 In Progress"):
+    with pytest.raises(
+        InputError, match=r"'In Progress' is ambiguous: the quote has 1 In Progress, 2 In Progress"
+    ) as caught:
         resolve("quote", QUOTE_STATUSES, "In Progress", QuoteState.CLOSED)
+    assert caught.value.fields == ("quote_status",)
 
 
 def test_a_label_that_two_states_share_means_the_one_of_the_wanted_state() -> None:

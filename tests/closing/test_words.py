@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of, read_bypass
-from connector.closing.digest import step_data
+from connector.closing.digest import digests, in_words, make_plan, step_data
 from connector.closing.model import DraftPolicy, Intent, OpportunityState, Outcome, Step, StepKind
 from connector.closing.reasons import default_of
 from connector.closing.report import alike
@@ -110,3 +110,24 @@ def test_what_is_left_out_is_kept_with_a_job_and_read_again() -> None:
 def test_refusals_that_differ_in_ids_names_and_numbers_alone_are_alike() -> None:
     assert alike("Approval 4711 of 'Contoso' is missing.") == alike("Approval 5 of 'Fabrikam' is missing.")
     assert alike("Approval 4711 is missing.") != alike("Approval 4711 is late.")
+
+
+def test_what_a_person_approves_of_a_plan_is_all_in_its_digests() -> None:
+    step = Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "v1", "LoseOpportunity", 2, 4)
+    plan = make_plan(OPPORTUNITY_ID, [step])
+    others = [
+        make_plan(UUID(int=4), [step]),
+        make_plan(OPPORTUNITY_ID, [replace(step, competitor_id=UUID(int=9))]),
+        make_plan(OPPORTUNITY_ID, [replace(step, status=5)]),
+        make_plan(OPPORTUNITY_ID, [replace(step, activity={"description": "x"})]),
+        make_plan(OPPORTUNITY_ID, [replace(step, columns={"closeprobability": 5})]),
+        make_plan(OPPORTUNITY_ID, [step], bypass="leaves out sync"),
+        make_plan(OPPORTUNITY_ID, [step], as_user=UUID(int=9)),
+    ]
+    assert len({digest for each in (plan, *others) for digest in digests(each)}) == 2 * (1 + len(others))
+    touched = make_plan(OPPORTUNITY_ID, [replace(step, version="v2")])
+    assert (touched.digest != plan.digest, digests(touched)[1]) == (True, digests(plan)[1])
+    unseen = replace(step, label="Other", activity={"actualend": "x"}, assumed=frozenset({"actualend"}))
+    assert make_plan(OPPORTUNITY_ID, [unseen]).digest == plan.digest
+    assert in_words(make_plan(OPPORTUNITY_ID, [step, replace(step, label="QUO-1")])) == " (Fleet, QUO-1)"
+    assert in_words(make_plan(OPPORTUNITY_ID, ())) == " (nothing is left to do)"
