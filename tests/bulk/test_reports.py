@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -225,6 +225,15 @@ def test_the_bars_of_the_plot_hold_every_row(closed: Office) -> None:
     rows = sum(height / 240 * plot.best * 1.05 * 4001 / 120 for _, _, _, height in plot.bars)
     assert rows == pytest.approx(sum(ended.values()), rel=0.05)
     assert all(0 <= x <= 1000 and 0 <= y <= 240 for x, y, _, _ in plot.bars)
+
+
+def test_nothing_is_drawn_of_what_was_allowed_while_nobody_worked(closed: Office) -> None:
+    job, hour = closed.ledger.job("june"), timedelta(hours=1)
+    words = {"worker": "1", "binding": "at_most", "ceiling": 20.0}
+    noted = [Event(job.created + hours * hour, PACE, words) for hours in (0, 0.1, 0.2, 20, 20.1)]
+    plot = Throughput(job, noted, {int(job.created.timestamp()): 9}).plot()
+    assert plot.allowed.count("M") == 2
+    assert sum(width for _, width, _ in plot.strip) < 100, "of 20 hours somebody worked in less than two"
 
 
 def test_a_plan_is_shown_to_who_approves_it(office: Office, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ BARS = 120
 SHORTEST = 2.0
 """Seconds of a bar, at least: results are recorded some times a second."""
 WIDTH, HEIGHT = 1000.0, 240.0
-STALE = 900.0
-"""Seconds after which the word of a worker counts no more."""
+STALE, NOTES = 900.0, 100
+"""Seconds after which the word of a worker counts no more, unless so many words are spread over the whole job. After
+twice that time of silence nobody worked, and nothing is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Throughput:
         moments = [*ended, *(event.at.timestamp() for event in self._paces)]
         self._start = min([job.created.timestamp(), *moments])
         self._seconds = max(1.0, max([self._start, *moments]) + 1 - self._start)
+        self._silence = 2 * max(STALE, self._seconds / NOTES)
         self._ended = ended
 
     def bindings(self) -> list[str]:
@@ -77,17 +79,18 @@ class Throughput:
         return line
 
     def _path(self, allowed: Sequence[tuple[float, float]], scale: float) -> str:
-        path, before = "", ""
+        path, before, until = "", 0.0, float("-inf")
         for at, rate in allowed:
             x, y = self._x(at), round(max(0.0, HEIGHT - rate * scale), 1)
-            path += f"{'L' if path else 'M'}{x} {before or y}L{x} {y}"
-            before = f"{y}"
-        return f"{path}L{WIDTH} {before}" if path else ""
+            path += f"L{x} {before}L{x} {y}" if at <= until else f"M{x} {y}"
+            before, until = y, at + self._silence
+        return f"{path}L{min(WIDTH, self._x(until))} {before}" if path else ""
 
     def _strip(self) -> list[tuple[float, float, str]]:
         """Return what held the rate: from where, how wide, its name."""
         begins = [(self._x(event.at.timestamp()), str(event.data.get("binding", ""))) for event in self._paces]
-        ends = [x for x, _ in begins[1:]] + [WIDTH]
+        longest = self._x(self._start + self._silence)
+        ends = [min(x + longest, end) for (x, _), end in zip(begins, [x for x, _ in begins[1:]] + [WIDTH], strict=True)]
         return [(x, round(end - x, 1), name) for (x, name), end in zip(begins, ends, strict=True) if end > x]
 
     def _ticks(self) -> list[tuple[float, str]]:
