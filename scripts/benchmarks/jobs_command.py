@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
@@ -16,8 +16,8 @@ from scripts.benchmarks.records import keep, markdown
 from scripts.benchmarks.virtual_jobs import play_virtually, virtual_cells
 
 HEAD = (
-    "cell", "client", "least s", "start s", "took s", "ratio", "closed", "twice", "requests", "429", "behind s",
-    "forecast error",
+    "clock", "cell", "client", "least s", "start s", "took s", "ratio", "closed", "twice", "requests", "429",
+    "behind s", "forecast error",
 )  # fmt: skip
 LEAST_RATIO, LONG_RATIO, LONG = 0.6, 0.95, 100_000
 """The least time against the time taken, at least: of jobs, and of those with so many rows."""
@@ -27,49 +27,14 @@ MOST_REFUSED, MOST_BEHIND, MOST_ERROR = 0.005, 2.0, 0.10
 
 
 def main(options: argparse.Namespace) -> int:
-    """Play every cell; returns 1 when a target is missed."""
-    missed = []
-    if options.clock in ("real", "both"):
-        missed += _real(options)
-    if options.clock in ("virtual", "both"):
-        missed += _virtual(options)
-    return 1 if missed else 0
-
-
-def _real(options: argparse.Namespace) -> list[str]:
-    """Play cells with every client, one after the other; a first small one makes each client's bytecode."""
+    """Play every cell and keep both clocks in one file; returns 1 when a target is missed."""
     before = conditions()
-    runs: list[JobRun] = []
-    missed: list[str] = []
-    for client in clients(Cell(1, 1)):
-        play(Cell(1, 1), client)
-    for cell in cells(quick=options.quick):
-        group = [play(cell, client, seed=options.seed) for client in clients(cell)]
-        runs += group
-        missed += misses(group)
-        sys.stderr.write(f"{cell.name}: {', '.join(f'{run.client} {run.took} s' for run in group)}\n")
-    _tell("jobs", before, runs, missed, options)
-    return missed
-
-
-def _virtual(options: argparse.Namespace) -> list[str]:
-    """Play cells on the virtual clock, on all processors, the largest first."""
-    before = conditions()
-    tried = list(virtual_cells(quick=options.quick))
-    order = sorted(range(len(tried)), key=lambda place: -tried[place].rows)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        played = pool.map(partial(play_virtually, seed=options.seed), [tried[place] for place in order])
-        runs = dict(zip(order, played, strict=True))
-    missed = [line for place in sorted(runs) for line in misses([runs[place]])]
-    _tell("jobs-virtual", before, [runs[place] for place in sorted(runs)], missed, options)
-    return missed
-
-
-def _tell(
-    name: str, before: object, runs: Sequence[JobRun], missed: Sequence[str], options: argparse.Namespace
-) -> None:
+    groups = list(_real(options)) if options.clock in ("real", "both") else []
+    groups += [[run] for run in _virtual(options)] if options.clock in ("virtual", "both") else []
+    runs = [run for group in groups for run in group]
+    missed = [line for group in groups for line in misses(group)]
     data = {
-        "benchmark": name,
+        "benchmark": "jobs",
         "conditions": before,
         "conditions_after": conditions(),
         "runs": [run.data() for run in runs],
@@ -77,8 +42,29 @@ def _tell(
     }
     text = markdown(HEAD, [_row(run) for run in runs]) + f"\nMissed: {'; '.join(missed) or 'nothing'}.\n"
     if options.keep:
-        keep(name, data, text)
+        keep("jobs", data, text)
     sys.stdout.write(json.dumps(data) + "\n" if options.json else text)
+    return 1 if missed else 0
+
+
+def _real(options: argparse.Namespace) -> Iterator[list[JobRun]]:
+    """Play cells with every client, one after the other; a first small one makes each client's bytecode."""
+    for client in clients(Cell(1, 1)):
+        play(Cell(1, 1), client)
+    for cell in cells(quick=options.quick):
+        group = [play(cell, client, seed=options.seed) for client in clients(cell)]
+        sys.stderr.write(f"{cell.name}: {', '.join(f'{run.client} {run.took} s' for run in group)}\n")
+        yield group
+
+
+def _virtual(options: argparse.Namespace) -> list[JobRun]:
+    """Play cells on the virtual clock, on all processors, the largest first."""
+    tried = list(virtual_cells(quick=options.quick))
+    order = sorted(range(len(tried)), key=lambda place: -tried[place].rows)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        played = pool.map(partial(play_virtually, seed=options.seed), [tried[place] for place in order])
+        runs = dict(zip(order, played, strict=True))
+    return [runs[place] for place in sorted(runs)]
 
 
 def misses(group: Sequence[JobRun]) -> list[str]:
@@ -106,4 +92,4 @@ def _row(run: JobRun) -> tuple[str, ...]:
         run.least, run.start, run.took, run.ratio, run.closed, run.twice, run.requests, run.refused, run.behind,
         run.forecast_error,
     )  # fmt: skip
-    return run.cell, run.client, *("" if value is None else f"{value:,}" for value in values)
+    return run.clock, run.cell, run.client, *("" if value is None else f"{value:,}" for value in values)
