@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -34,6 +35,7 @@ SIGN_IN_AGAIN = "Repair the connection: sign in to it again."
 """What a maker does when the user's sign-in no longer suffices."""
 RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
+_OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -148,7 +150,13 @@ def about(fields: Sequence[str]) -> tuple[ErrorDetail, ...]:
 def labelled(message: str, fields: Sequence[str]) -> str:
     """Return a sentence behind the labels that a maker sees of the fields that it is about."""
     labels = ", ".join(detail.message for detail in about(fields))
-    return f"{labels}: {message}" if labels else message
+    return with_labels(f"{labels}: {message}" if labels else message)
+
+
+def with_labels(sentence: str) -> str:
+    """Return a sentence with the labels of fields where it has the command line's options."""
+    labels = {field.option: field.label for field in HOSTED_FIELDS}
+    return _OPTION.sub(lambda option: labels.get(option[0], option[0]), sentence)
 
 
 def _sign_in(error: SignInError) -> Problem:

@@ -16,6 +16,7 @@ from scripts.benchmarks import (
     jobs_command,
     rehearsal_command,
     scale_command,
+    silence_command,
     truth_command,
     weekend_command,
 )
@@ -31,6 +32,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "beside": beside_command.main,
     "endpoint": endpoint_command.main,
     "flows": flows_command.main,
+    "silence": silence_command.main,
     "weekend": weekend_command.main,
     "rehearsal": rehearsal_command.main,
 }

@@ -69,6 +69,16 @@ def close(client: TestClient, opportunity: UUID, key: str | None = None, **body:
     return client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won", **body}, headers=headers)
 
 
+def test_a_maker_reads_labels_and_no_options_of_the_command_line(stage: Stage) -> None:
+    opportunity, body = stage.opportunity(1), {"outcome": "won", "drafts": "leave"}
+    with stage.client() as client:
+        plan = client.post(f"/opportunities/{opportunity}/plan", json=body).json()["message"]
+        close = client.post(f"/opportunities/{opportunity}/close", json=body).json()["error"]["message"]
+    assert plan == close
+    assert "(Draft Quotes leave)" in close
+    assert "--" not in close
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_each_situation_has_the_status_that_the_engine_treats_rightly(stage: Stage, case: Case) -> None:
     opportunity = stage.opportunity(*case.quotes)

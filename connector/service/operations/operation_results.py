@@ -17,7 +17,7 @@ from connector.closing.model import Outcome
 from connector.closing.report import failure_lines
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind, JobState
 from connector.ledger.operation_store import StoredOperation
-from connector.service.problems import SIGN_IN_AGAIN, Problem, about, challenge, labelled
+from connector.service.problems import SIGN_IN_AGAIN, Problem, about, challenge, labelled, with_labels
 from connector.service.schemas.response_models import (
     CloseResult,
     ErrorDetail,
@@ -241,7 +241,8 @@ def _failure_text(report: Mapping[str, Any]) -> str:
     error = report.get("error") or {}
     if error:
         error = {**error, "message": labelled(_text(error, "message"), _fields(error))}
-    return " ".join(line for line in (_text(report, "reason"), *failure_lines(error, report.get("stands"))) if line)
+    lines = (_text(report, "reason"), *failure_lines(error, report.get("stands")))
+    return with_labels(" ".join(line for line in lines if line))
 
 
 def _for_caller(operation: StoredOperation) -> Mapping[str, Any]:
@@ -291,7 +292,7 @@ def _steps(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _sentence(error: object) -> str:
     if not isinstance(error, dict):
         return ""
-    return f"{error.get('message', '')} {error.get('remedy', '')}".strip()
+    return with_labels(f"{error.get('message', '')} {error.get('remedy', '')}".strip())
 
 
 def _text(values: Mapping[str, object], name: str) -> str:

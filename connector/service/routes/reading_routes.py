@@ -43,7 +43,7 @@ from connector.service.operations.operation_specs import (
     register,
 )
 from connector.service.operations.waiting import Waiter, WaitKind
-from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy, declined
+from connector.service.problems import RETRY_AFTER, Problem, RequestRefused, busy, declined, with_labels
 from connector.service.routes.operation_routes import caller_of, json_response, patience
 from connector.service.schemas.field_values import read_opportunity
 from connector.service.schemas.request_models import PlanBody
@@ -171,7 +171,7 @@ class ReadingRoutes:
             opportunity_id=opportunity_id,
             result=str(data["status"]),  # type: ignore[arg-type]  # the same words
             digest=str(data.get("digest", "")),
-            message=seen.verdict.reason if isinstance(seen.verdict, Refusal) else _planned_sentence(steps),
+            message=with_labels(seen.verdict.reason) if isinstance(seen.verdict, Refusal) else _planned_sentence(steps),
             reason_code=str(data["reason_code"]) if refused else None,
             quotes=quote_results(steps),
             steps=step_results(steps),
