@@ -68,6 +68,7 @@ def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with an organization and a file of rows, at a time that stands still."""
     monkeypatch.setattr(SystemClock, "now", lambda _self: NOW)
     monkeypatch.setattr("socket.gethostname", lambda: "desk")
+    monkeypatch.setattr("sys.argv", ["connector"])
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     settings = {"DATAVERSE_URL": "emulator:organization.db", "CONNECTOR_STORE": "jobs.db", "NO_COLOR": "1", "TZ": "UTC"}
     for name, value in {**settings, "XDG_STATE_HOME": str(tmp_path), "DATAVERSE_TIME_ZONE": "UTC"}.items():

@@ -57,10 +57,10 @@ def rehearse(
     as_json: bool,
     env_file: Path | None,
 ) -> int:
-    """Say how long a plan takes, what it sets off and what is refused.
+    """Play a plan against a model of the organization.
 
-    The pipeline, the pacing and the ledger are those of a real run, on a virtual clock; the organization is a model.
-    Nothing is sent.
+    It says how long the plan takes, what it sets off and what is refused. The pipeline, the pacing
+    and the ledger are those of a real run, on a virtual clock. Nothing is sent.
     """
     settings = read_settings(env_file)
     head, capture, summary = read_head(plan), read_capture(like), plan_summary(plan)
