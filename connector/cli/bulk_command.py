@@ -130,24 +130,24 @@ def run(
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
         with connect(settings) as connection:
-            pending = None
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
                 say_moved(source, connection, settings)
                 job = ledger.find(job_name)
-                if job is not None:
-                    source.must_be_of(job, ledger, rows)
-                    go_on(context, ledger, job, settings, source.pilot)
-                elif count := sum(1 for _ in rows()):
+                if job is None:
+                    count = sum(1 for _ in rows())
+                    if not count:
+                        return nothing_found(connection.base_url, as_json=as_json)
                     limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
                     question = f"Close {source.first_of(count)} of {connection.base_url} as job {job_name}?"
                     agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
-                    pending = prepare_ahead(settings, connection)
+                    pending = prepare_ahead(ledger, settings, connection)
                     options = {**source.data(), **begun_with(settings, limits)}
                     ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
                 else:
-                    return nothing_found(connection.base_url, as_json=as_json)
-            if pending is not None:
+                    source.must_be_of(job, ledger, rows)
+                    go_on(context, ledger, job, settings, source.pilot)
+            if job is None:
                 job = ledger.job(job_name)
                 return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
         return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)

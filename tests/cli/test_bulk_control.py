@@ -19,13 +19,14 @@ from typing import IO, Any
 
 import pytest
 
+from connector.bulk.reports.job_report import saved_names
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.ledger.jobs import DesiredState, ItemStatus
 from connector.ledger.store import open_ledger
-from tests.bulk.dam import PATIENCE, Dam
+from tests.bulk.dam import PATIENCE, Dam, wait_for
 
 ROWS = 1200
 RUN = ("run", "rows.csv", "--job", "june", "--yes")
@@ -85,6 +86,11 @@ class Shop:
         """How many rows of the job have which status."""
         with open_ledger(str(self.folder / "jobs.db"), SystemClock()) as ledger:
             return Counter(ledger.counts("june").by_status)
+
+    def names_kept(self) -> bool:
+        """Whether the store has the names that reports show."""
+        with open_ledger(str(self.folder / "jobs.db"), SystemClock()) as ledger:
+            return bool(saved_names(ledger, ledger.job("june")).users)
 
     def closes(self) -> list[int]:
         """How many close activities each opportunity of the file has."""
@@ -174,6 +180,7 @@ def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_done_twice(shop: Shop) -
 def test_a_killed_run_goes_on_with_the_same_file_and_refuses_another(shop: Shop) -> None:
     with shop.bulk(*RUN) as process:
         shop.dam.wait()
+        wait_for(shop.names_kept)
         process.kill()
         process.wait(PATIENCE)
     _, data = shop.say("status", "june")

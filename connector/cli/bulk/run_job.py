@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,6 @@ from connector.assembly import Connection, connect
 from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
 from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.reports.job_report import save_names
-from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
@@ -39,6 +38,8 @@ T = TypeVar("T")
 
 WATCH_EVERY = 0.5
 """Seconds between looks whether a job that is watched needs somebody."""
+_NAMES_WITHIN = 10.0
+"""Seconds that the end of a job waits for the names its reports show; without them they show ids."""
 
 
 def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_going: bool = False) -> int:
@@ -49,7 +50,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     settings = as_begun(settings, job.options)
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
-        pending = prepare_ahead(settings, connection)
+        pending = prepare_ahead(ledger, settings, connection)
         return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
 
 
@@ -58,21 +59,20 @@ class PendingConnection:
     """What is under way for a run before its first row: signing in, and reading what its rows and reports need."""
 
     signed_in: Future[None]
-    names: Future[OrganizationNames]
+    names_kept: Future[None]
 
 
-def prepare_ahead(settings: Settings, connection: Connection) -> PendingConnection:
+def prepare_ahead(ledger: Ledger, settings: Settings, connection: Connection) -> PendingConnection:
     """Sign in and read what a run needs of the organization, while the caller does something else."""
     signed_in = _begun(connection.warm)
 
-    def names() -> OrganizationNames:
+    def keep_names() -> None:
         signed_in.result()
-        reading = _begun(connection.prepare)
-        names = read_names(settings, connection)
-        reading.result()
-        return names
+        metadata = _begun(connection.prepare)
+        save_names(ledger, connection.base_url, read_names(settings, connection))
+        metadata.result()
 
-    return PendingConnection(signed_in, _begun(names))
+    return PendingConnection(signed_in, _begun(keep_names))
 
 
 def _begun(work: Callable[[], T]) -> Future[T]:
@@ -102,7 +102,7 @@ def work_with(
     """Work on a job with a connection that was made for it, as `work` does; `pending` has begun."""
     pending.signed_in.result()
     ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
-    save_names(ledger, job.organization, pending.names.result())
+    wait([pending.names_kept], _NAMES_WITHIN)  # a failure is told by the rows that meet it too
     lanes = lanes_data(connection.clients)
     data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
     if ending.blocked is not None:
