@@ -115,6 +115,8 @@ def error_from(response: Response, subject: str) -> ServiceError:
     error.lasting = case.lasting or _fails_oddly(response.status, body)
     if case.effect is not None:
         error.effect = case.effect
+    elif body.origin.plug_in:
+        error.effect = Effect.NONE  # a plug-in that is named ended the transaction it runs in
     if case.transient is not None:
         error.transient = case.transient
     return error

@@ -45,8 +45,8 @@ def _plug_in(sentence: str) -> Case:
 
 
 def _lasting(sentence: str) -> Case:
-    """Return the case of a failure which may pass, but hardly in a moment."""
-    return Case(sentence, f"{_LOOK_AT_RULE} It may pass by itself: run the same again later.", lasting=True)
+    """Return the case of a failure inside the transaction which may pass, but hardly in a moment."""
+    return Case(sentence, f"{_LOOK_AT_RULE} It may pass by itself: run the same again later.", _UNCHANGED, lasting=True)
 
 
 def _busy(sentence: str) -> Case:
