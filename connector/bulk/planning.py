@@ -184,6 +184,23 @@ def read_head(path: Path) -> dict[str, object]:
     return head
 
 
+def read_summary(path: Path) -> Mapping[str, object]:
+    """Return what a plan comes to, from its last line. Raises InputError for one that breaks off."""
+    size, tail = path.stat().st_size, b""
+    with path.open("rb") as file:
+        for length in (2**power for power in range(16, 27)):
+            file.seek(max(0, size - length))
+            tail = file.read().rstrip()
+            if b"\n" in tail or length >= size:
+                break
+    try:
+        summary = json.loads(tail.rpartition(b"\n")[2])["summary"]
+        assert isinstance(summary, Mapping)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise InputError(f"{path} breaks off, or it is no plan; nothing was touched.", remedy="Plan again.") from error
+    return summary
+
+
 def read_plan(path: Path, *, strict: bool = False) -> Iterator[Row]:
     """Return the rows of a plan, each bound to the steps that the plan says. Raises InputError.
 

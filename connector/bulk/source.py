@@ -53,6 +53,7 @@ class Source:
     given: Mapping[str, object]
     limit: int | None = None
     strict: bool = False
+    despite_changes: bool = False
 
     @property
     def pilot(self) -> int | None:
@@ -120,11 +121,6 @@ class Source:
         made = read_head(self.file).get("organization", "no organization")
         if made != base_url:
             raise InputError(f"{self.file} was planned for {made}, not for {base_url}.", remedy="Plan again.")
-
-    def planned_metadata(self) -> str:
-        """Return the metadata timestamp that a plan was made at; empty where the source is no plan or tells none."""
-        planned = self.file is not None and is_plan(self.file)
-        return str(read_head(self.file).get("metadata", "")) if planned and self.file else ""
 
     def must_be_of(self, job: Job, ledger: Ledger, rows: Rows) -> None:
         """Raise InputChanged when a job that is there already was made of another source."""

@@ -18,12 +18,12 @@ from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import (
     agree,
     code,
+    compare_with_plan,
     go_on,
     nothing_done,
     nothing_found,
     prepare_ahead,
     say_desired_state,
-    say_moved,
     show_status,
     tell,
     watch_job,
@@ -132,7 +132,7 @@ def run(
         with connect(settings) as connection:
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
-                say_moved(source, connection, settings)
+                compare_with_plan(source, connection, settings, as_json=as_json)
                 job = ledger.find(job_name)
                 if job is None:
                     count = sum(1 for _ in rows())

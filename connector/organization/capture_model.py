@@ -6,6 +6,7 @@ customer's data: no person, no name of a record, no address, no `clientdata` of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
@@ -257,6 +258,15 @@ class Section(BaseModel, Generic[FactT]):
     rows: tuple[FactT, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """What an organization lists that a close may set off."""
+
+    steps: Section[StepFact]
+    processes: Section[ProcessFact]
+    flows: Section[FlowFact]
+
+
 class Capture(BaseModel):
     """What one caller could read of one organization at one time.
 
@@ -292,6 +302,11 @@ class Capture(BaseModel):
     limits: Section[LimitFact]
     volumes: Section[VolumeFact]
     answers: Section[AnswerFact]
+
+    @property
+    def logic(self) -> Logic:
+        """What a close may set off."""
+        return Logic(self.steps, self.processes, self.flows)
 
 
 SECTIONS = tuple(name for name, field in Capture.model_fields.items() if "Section" in str(field.annotation))

@@ -30,6 +30,7 @@ from connector.organization.capture_model import (
     CurrencyFact,
     FlowFact,
     LimitFact,
+    Logic,
     MessageFact,
     PrivilegeFact,
     ProcessFact,
@@ -48,12 +49,8 @@ EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
 """Under these names plug-ins register for what a close sends or sets off (nishantrana.me; table reference of steps)."""
 ACTIONS = ("WinOpportunity", "LoseOpportunity", "CloseQuote", "WinQuote", "msdyn_CloseAllOpportunityQuotes",
            "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")  # fmt: skip
-_SETTINGS = (
-    "currencydecimalprecision",
-    "pricingdecimalprecision",
-    "oobpricecalculationenabled",
-    "isquickcreateenabledforopportunityclose",
-)
+_SETTINGS = ("currencydecimalprecision", "pricingdecimalprecision", "oobpricecalculationenabled",
+             "isquickcreateenabledforopportunityclose")  # fmt: skip
 _PRIVILEGES = tuple(
     f"prv{verb}{table}"
     for verb in ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
@@ -130,16 +127,20 @@ class CaptureReading:
             **sections,
         )
 
-    def what_runs(self) -> tuple[Section[CurrencyFact], Section[StepFact], Section[ProcessFact], Section[FlowFact]]:
-        """Return the currencies, and what a close may set off, as far as this user may read it."""
-        depths = {
-            row.name: row.depth for row in self._section(lambda: self._privileges(self._diagnosis.acting_user())).rows
-        }
-        return (
-            self._section(lambda: self._currencies(self._tried(self._settings_row))),
+    def logic(self) -> Logic:
+        """Return what a close may set off, as far as this user may read it; flows without their names."""
+        return self._logic(self._section(lambda: self._privileges(self._diagnosis.acting_user())), {})
+
+    def currencies(self) -> Section[CurrencyFact]:
+        """Return the currencies."""
+        return self._section(lambda: self._currencies(self._tried(self._settings_row)))
+
+    def _logic(self, privileges: Section[PrivilegeFact], flow_names: dict[str, str]) -> Logic:
+        depths = {row.name: row.depth for row in privileges.rows}
+        return Logic(
             self._section(self._steps),
             _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
-            _reaching(self._section(lambda: self._flows({})), depths, "prvReadCallbackRegistration"),
+            _reaching(self._section(lambda: self._flows(flow_names)), depths, "prvReadCallbackRegistration"),
         )
 
     def _rest(
@@ -147,16 +148,16 @@ class CaptureReading:
     ) -> dict[str, Section[Any]]:
         """Return the sections that are read each time."""
         depths = {row.name: row.depth for row in privileges.rows}
-        flow_names = self._tried(self._flow_names) or {}
+        logic = self._logic(privileges, self._tried(self._flow_names) or {})
         return {
             "privileges": privileges,
             "settings": self._section(lambda: self._settings(settings)),
             "currencies": self._section(lambda: self._currencies(settings)),
             "messages": self._section(self._messages),
-            "steps": self._section(self._steps),
+            "steps": logic.steps,
             "times": self._section(self._times),
-            "processes": _reaching(self._section(self._processes), depths, "prvReadWorkflow"),
-            "flows": _reaching(self._section(lambda: self._flows(flow_names)), depths, "prvReadCallbackRegistration"),
+            "processes": logic.processes,
+            "flows": logic.flows,
             "volumes": self._counted(depths) if volumes else unread(Coverage.NOT_ASKED, "Ask with --volumes."),
         }
 
@@ -344,6 +345,3 @@ def _reaching(section: Section[T], depths: dict[str, str], privilege: str) -> Se
 
 def _quoted(names: tuple[str, ...]) -> str:
     return ",".join(f"'{name}'" for name in names)
-
-
-__all__ = ["ACTIONS", "EVENTS", "CaptureReading", "caller_mark", "read_metadata_stamp"]

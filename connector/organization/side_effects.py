@@ -9,12 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from pydantic import TypeAdapter
+
 from connector.closing.model import Opportunity, Plan, Quote, Snapshot, Step, StepKind
-from connector.organization.capture_model import Capture, Coverage, FlowFact, ProcessFact, StepFact, section
+from connector.errors import InputError
+from connector.organization.capture_model import (
+    Capture,
+    Coverage,
+    FlowFact,
+    Logic,
+    ProcessFact,
+    StepFact,
+    section,
+)
 from connector.organization.filter_expression import holds
 
 STATE_COLUMNS = frozenset({"statecode", "statuscode"})
@@ -87,17 +98,8 @@ class SideEffects:
     def _of(self, event: LogicEvent) -> EventListeners:
         key = event.message, event.table
         if key not in self._known:
-            logic, left_out = self._capture, self._bypass
-            self._known[key] = EventListeners(
-                tuple(flow for flow in logic.flows.rows if "flows" not in left_out and _listens(flow, event)),
-                tuple(each for each in logic.processes.rows if "sync" not in left_out and _refuses(each, event)),
-                tuple(step for step in logic.steps.rows if self._runs(step, event)),
-            )
+            self._known[key] = listeners_of(event, self._capture.logic, self._bypass)
         return self._known[key]
-
-    def _runs(self, step: StepFact, event: LogicEvent) -> bool:
-        left_out = step.bypassable and ("async" if step.asynchronous else "sync") in self._bypass
-        return not left_out and step.message == event.message and event.concerns(step.table, step.columns)
 
     # --- telling ---
 
@@ -154,14 +156,19 @@ class SideEffects:
             ],
             "not_seen": self.unseen,
         }
-        return data | {"digest": self.digest}
+        return data | {"logic": self.logic.data(), "digest": self.digest}
+
+    @property
+    def logic(self) -> PlannedLogic:
+        """The logic that is set off, as the capture has it."""
+        return PlannedLogic.of(self._known, self._capture.logic, self._bypass)
 
     @property
     def digest(self) -> str:
-        """The name of what is set off: how often which flow, workflow and step runs, whatever time it takes."""
+        """The name of what is set off: how often which flow, workflow and step runs, and how each is registered."""
         counted = (self.flow_runs, self.flow_runs_maybe, self.workflows, self.step_runs)
         runs = [sorted((key, count) for key, count in each.items() if count) for each in counted]
-        return hashlib.sha256(json.dumps(runs).encode()).hexdigest()[:8]
+        return hashlib.sha256(json.dumps([runs, self.logic.unnamed()]).encode()).hexdigest()[:8]
 
     def lines(self) -> Iterator[str]:
         """Yield what is set off, for people."""
@@ -182,6 +189,77 @@ class SideEffects:
             saved = sum(runs * mean for step, runs, mean in steps if step.bypassable and not step.asynchronous)
             yield f"--bypass sync,async would leave out {out:,} of these runs, about {saved:,.0f} s of their time."
         yield from self.unseen
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLogic:
+    """The logic that a job sets off, as it is agreed to: by which events, how much was read, each as registered.
+
+    `facts` has fields by "kind id". Microsoft's own steps are none of it: an update changes them for everybody.
+    """
+
+    events: list[list[str]]
+    read: dict[str, Coverage]
+    facts: dict[str, dict[str, object]]
+
+    @classmethod
+    def of(cls, events: Iterable[Sequence[str]], logic: Logic, bypass: tuple[str, ...]) -> PlannedLogic:
+        """Return what listens for these events, each a message and a table."""
+        facts: dict[str, dict[str, object]] = {}
+        for message, table in events:
+            heard = listeners_of(LogicEvent(message, table, {}, {}), logic, bypass)
+            steps = [step for step in heard.steps if step.origin != "microsoft"]
+            for kind, rows in (("flow", heard.flows), ("workflow", heard.workflows), ("step", steps)):
+                facts |= {f"{kind} {row.id}": row.model_dump(mode="json", exclude={"id"}) for row in rows}
+        read = {"flow": logic.flows.read, "workflow": logic.processes.read, "step": logic.steps.read}
+        return cls(sorted(map(list, events)), read, dict(sorted(facts.items())))
+
+    @classmethod
+    def of_plan(cls, effects: object) -> PlannedLogic:
+        """Return it as the summary of a plan has it. Raises InputError for one that is of another form."""
+        try:
+            return TypeAdapter(cls).validate_python(effects["logic"])  # type: ignore[index]
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                "The plan says what its rows set off in no form that is known here; nothing was touched.",
+                remedy="Plan again.",
+            ) from error
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {"events": self.events, "read": dict(self.read), "facts": self.facts}
+
+    def unnamed(self) -> dict[str, dict[str, object]]:
+        """Return the facts without names, which decide nothing."""
+        return {key: {name: fact[name] for name in fact if name != "name"} for key, fact in self.facts.items()}
+
+    def changes(self, now: PlannedLogic) -> Iterator[str]:
+        """Yield a sentence for each difference; what nobody could see before, or cannot now, makes none."""
+        for key in sorted(self.facts.keys() | now.facts.keys()):
+            kind, (was, is_now) = key.partition(" ")[0], (self.facts.get(key), now.facts.get(key))
+            name = f"The {kind} '{(was or is_now or {}).get('name', '')}'"
+            if was is None and self.read.get(kind) is Coverage.ALL:
+                yield f"{name} is set off now, and was not when the plan was made."
+            elif is_now is None and now.read.get(kind) is Coverage.ALL:
+                yield f"{name} is not set off any more."
+            elif was is not None and is_now is not None:
+                fields = [field for field in self.unnamed()[key] if was[field] != is_now.get(field)]
+                changed = ", ".join(f"{field} {_json(was[field])} -> {_json(is_now.get(field))}" for field in fields)
+                yield from [f"{name} changed: {changed}."] if changed else ()
+
+
+def listeners_of(event: LogicEvent, logic: Logic, bypass: tuple[str, ...]) -> EventListeners:
+    """Return the logic that an event sets off, without the kinds that `bypass` leaves out."""
+
+    def runs(step: StepFact) -> bool:
+        left_out = step.bypassable and ("async" if step.asynchronous else "sync") in bypass
+        return not left_out and step.message == event.message and event.concerns(step.table, step.columns)
+
+    return EventListeners(
+        tuple(flow for flow in logic.flows.rows if "flows" not in bypass and _listens(flow, event)),
+        tuple(each for each in logic.processes.rows if "sync" not in bypass and _refuses(each, event)),
+        tuple(step for step in logic.steps.rows if runs(step)),
+    )
 
 
 def shape_of(plan: Plan) -> tuple[str, ...]:
@@ -258,3 +336,7 @@ def _of_opportunity(opportunity: Opportunity) -> dict[str, object]:
 
 def _text(key: UUID | None) -> str | None:
     return None if key is None else str(key)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

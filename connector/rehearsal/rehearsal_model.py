@@ -79,20 +79,6 @@ def planned_shapes(path: Path) -> Iterator[RowShape]:
                 raise InputError(f"{path}, line {number}: this is no line of a plan.", remedy="Plan again.") from error
 
 
-def plan_summary(path: Path) -> Mapping[str, object]:
-    """Return what a plan file comes to, from its last line. Raises InputError for one that breaks off."""
-    last = "{}"
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            last = line
-    try:
-        summary = json.loads(last)["summary"]
-        assert isinstance(summary, Mapping)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise InputError(f"{path} breaks off, or it is no plan.", remedy="Plan again.") from error
-    return summary
-
-
 class CostModel:
     """Seconds of work of a plan: medians of its writes, and what stands for the own steps that run with it."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from connector.bulk.planning import read_plan, write_plan
+from connector.bulk.planning import read_plan, read_summary, write_plan
 from connector.bulk.run.runner import Run
 from connector.cli.bulk.row_asking import PlanCounter
 from connector.clock import Clock, VirtualClock
@@ -40,7 +40,7 @@ from connector.organization.capture_model import Capture
 from connector.organization.capture_reading import CaptureReading
 from connector.organization.row_questions import RowAnswer, RowSample
 from connector.rehearsal.rehearsal import Rehearsal
-from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
+from connector.rehearsal.rehearsal_model import planned_shapes
 from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
 from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
@@ -199,7 +199,7 @@ def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilo
     """Rehearse the close of all rows as lost, before and after a pilot of so many, and run the job."""
     trial = _Trial(hidden, folder)
     capture = trial.prepare(rows, pilot, ask)
-    summary = plan_summary(trial.plan("job"))
+    summary = read_summary(trial.plan("job"))
     before = trial.rehearsed(capture, cost_as_answered(summary))
     _, cost = trial.run("pilot")
     after = trial.rehearsed(capture, cost)

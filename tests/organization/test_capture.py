@@ -55,7 +55,7 @@ def test_a_write_is_refused_before_it_is_sent() -> None:
 
 def test_what_a_close_sets_off_is_told_without_the_definitions(asked: Asked, capture: Capture) -> None:
     reading = CaptureReading(asked.handler, asked.base_url, asked.clock)
-    currencies, steps, processes, _ = reading.what_runs()
+    currencies, steps, processes = reading.currencies(), reading.logic().steps, reading.logic().processes
     assert (currencies, steps, processes) == (capture.currencies, capture.steps, capture.processes)
     facts = {name: sentence for name, sentence, _ in facts_of(reading, OrganizationMetadata((), ()))}
     assert "plug-in steps (" in facts["own logic"]

@@ -239,6 +239,47 @@ def test_a_close_bound_to_a_plan_is_refused_when_it_sets_off_something_else(desk
     assert desk.run("close", won, "--won", "--if-plan", again).code == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            "UPDATE callbackregistration SET filterexpression = 'statecode eq 2'",
+            """The flow 'Tell the team' changed: filter "statecode eq 1" -> "statecode eq 2".""",
+        ),
+        ("UPDATE callbackregistration SET softdeletestatus = 1", "The flow 'Tell the team' is not set off any more."),
+        (
+            """INSERT INTO callbackregistration (callbackregistrationid, versionnumber, name, entityname, message, scope,
+            softdeletestatus, ownerid, ownerid_type) SELECT '03010000-0000-4000-8000-000000000002', 2, 'Bill', entityname,
+            message, scope, softdeletestatus, ownerid, ownerid_type FROM callbackregistration""",
+            "The flow 'Bill' is set off now, and was not when the plan was made.",
+        ),
+    ],
+)
+def test_a_run_stops_where_its_rows_set_off_something_else_than_planned(change: str, sentence: str, desk: Desk) -> None:
+    won = desk.opportunity(drafts=0, actives=1)
+    Path("rows.csv").write_text(f"opportunityid,outcome\n{won},won\n", encoding="utf-8")
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    assert desk.run("bulk", "plan", "rows.csv").code == 0
+    run = ("bulk", "run", "rows.plan.jsonl", "--yes", "--json")
+    desk.sql(change)
+    before = desk.rows()
+    stopped = desk.run(*run)
+    assert (stopped.code, stopped.data["changes"]) == (3, [sentence])
+    assert "go on with --despite-changes" in stopped.err
+    assert desk.rows() == before
+    assert desk.run("bulk", "status", "rows").err.startswith("Error: There is no job")
+    assert desk.run(*run, "--despite-changes").code == 0
+
+
+def test_a_run_goes_on_where_only_names_and_microsofts_steps_changed(desk: Desk) -> None:
+    won = desk.opportunity(drafts=0, actives=1)
+    Path("rows.csv").write_text(f"opportunityid,outcome\n{won},won\n", encoding="utf-8")
+    assert desk.run("org", "capture", "--out", "capture.json").code == 0
+    assert desk.run("bulk", "plan", "rows.csv").code == 0
+    desk.sql("UPDATE callbackregistration SET name = 'Other'")
+    assert desk.run("bulk", "run", "rows.plan.jsonl", "--yes").code == 0
+
+
 def test_a_capture_of_another_user_or_organization_is_told(desk: Desk) -> None:
     key = desk.opportunity(drafts=0, actives=1)
     assert desk.run("org", "capture", "--out", "capture.json").code == 0

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from connector.bulk.planning import read_summary
 from connector.clock import SystemClock
 from connector.closing.model import Intent, Outcome
 from connector.emulator.embedded import open_embedded
@@ -26,7 +27,7 @@ from connector.organization.capture_model import Capture, Coverage, TimeFact, so
 from connector.rehearsal import rehearsal
 from connector.rehearsal.logic_model import LogicRefusal
 from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
-from connector.rehearsal.rehearsal_model import RowShape, plan_summary, planned_shapes
+from connector.rehearsal.rehearsal_model import RowShape, planned_shapes
 from connector.rehearsal.row_cost import RowCost
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
@@ -150,7 +151,7 @@ def test_a_plan_that_breaks_off_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2"):
         list(planned_shapes(path))
     with pytest.raises(InputError, match="breaks off"):
-        plan_summary(path)
+        read_summary(path)
 
 
 # --- at a terminal ---

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from connector.bulk.planning import read_head
+from connector.bulk.planning import read_head, read_summary
 from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
@@ -20,7 +20,7 @@ from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_in
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
 from connector.rehearsal.rehearsal import Rehearsal
-from connector.rehearsal.rehearsal_model import plan_summary, planned_shapes
+from connector.rehearsal.rehearsal_model import planned_shapes
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
 from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
 from connector.settings.settings import Settings
@@ -63,7 +63,7 @@ def rehearse(
     and the ledger are those of a real run, on a virtual clock. Nothing is sent.
     """
     settings = read_settings(env_file)
-    head, capture, summary = read_head(plan), read_capture(like), plan_summary(plan)
+    head, capture, summary = read_head(plan), read_capture(like), read_summary(plan)
     measured, work = _measured(settings, learn, summary)
     every, gaps = _twin(like, stand_ins)
     if head.get("metadata") != capture.metadata:

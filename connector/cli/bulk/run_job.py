@@ -8,13 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
 from connector.bulk.many_machines.watch import JobProgress
+from connector.bulk.planning import read_summary
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
@@ -209,20 +210,44 @@ def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, 
     take_up(context, ledger, job, settings, rows=pilot)
 
 
-def say_moved(source: Source, connection: Connection, settings: Settings) -> None:
-    """Say so where the organization's metadata moved since the plan file was made."""
-    planned = source.planned_metadata()
-    if not planned:
+def compare_with_plan(source: Source, connection: Connection, settings: Settings, *, as_json: bool) -> None:
+    """Say where the metadata moved since the plan file was made; end where its rows set off something else by now.
+
+    Steps, processes and flows are read again; a plan without a capture says nothing of them. Raises InputError.
+    """
+    head = source.plan_head()
+    if not head or source.file is None:
         return
-    from connector.organization.capture_reading import read_metadata_stamp
+    from connector.organization.capture_reading import CaptureReading, read_metadata_stamp
+    from connector.organization.side_effects import PlannedLogic
 
     stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
-    if stamp and stamp != planned:
-        say(
+    if stamp and head.get("metadata") and stamp != head["metadata"]:
+        tell(
             "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "
-            "others. Plan again to be sure; rows of which something else is true by now are refused in any case.",
-            sys.stderr,
+            "others. Plan again to be sure; rows of which something else is true by now are refused in any case."
         )
+    effects = read_summary(source.file).get("side_effects")
+    if effects is None:
+        return
+    agreed = PlannedLogic.of_plan(effects)
+    reading = CaptureReading(connection.handler, connection.base_url, SystemClock(), impersonate=settings.impersonate)
+    changes = list(agreed.changes(PlannedLogic.of(agreed.events, reading.logic(), settings.bypass.kinds)))
+    for sentence in changes:
+        tell(sentence)
+    if changes and not source.despite_changes:
+        tell("Plan again, or go on with --despite-changes.")
+        reason = "What the rows set off changed since the plan was made; nothing was changed in the organization."
+        refuse(reason, as_json=as_json, changes=changes)
+
+
+def refuse(reason: str, *, as_json: bool, code: int = ExitCode.REFUSED, **more: object) -> NoReturn:
+    """Say why nothing is done, and end."""
+    if as_json:
+        print_json({"status": "refused", "reason": reason, **more})
+    else:
+        say(reason)
+    raise click.exceptions.Exit(code)
 
 
 def nothing_found(base_url: str, *, as_json: bool) -> int:
@@ -267,12 +292,7 @@ def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = Non
     except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
         click.echo(err=True)
         code = ExitCode.INTERRUPTED
-    reason = "Not confirmed; nothing was changed."
-    if as_json:
-        print_json({"status": "refused", "reason": reason})
-    else:
-        click.echo(reason)
-    raise click.exceptions.Exit(code)
+    refuse("Not confirmed; nothing was changed.", as_json=as_json, code=code)
 
 
 def _typed(question: str) -> str:

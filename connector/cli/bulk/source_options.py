@@ -80,6 +80,13 @@ _OPTIONS = (
         help="With a plan file: refuse a row that anybody touched since, even where its steps are the same.",
     ),
     click.option(
+        "--despite-changes",
+        is_flag=True,
+        expose_value=False,
+        callback=_keep,
+        help="With a plan file: go on although its rows set off something else than planned.",
+    ),
+    click.option(
         "--older-than",
         metavar="DAYS",
         type=click.IntRange(0, 36500),
@@ -159,7 +166,7 @@ def source_of(context: click.Context) -> Source:
     from connector.bulk.input.file_reading import reading_of
 
     reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
-    return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"])
+    return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"])
 
 
 SECONDS_PER_STEP = 0.3

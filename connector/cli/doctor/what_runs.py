@@ -19,7 +19,8 @@ def facts_of(reading: CaptureReading, metadata: OrganizationMetadata) -> Iterato
     today = f"A close without a date gets {metadata.today}, the day it is now by {metadata.day_of}."
     hint = "" if "DATAVERSE_TIME_ZONE" in metadata.day_of else " DATAVERSE_TIME_ZONE can name another zone."
     yield "today", today + hint, True
-    currencies, steps, processes, flows = reading.what_runs()
+    currencies, logic = reading.currencies(), reading.logic()
+    steps, processes, flows = logic.steps, logic.processes, logic.flows
     yield "currencies", _currencies(currencies), currencies.read is Coverage.ALL
     own = [step for step in steps.rows if step.origin != "microsoft" and _runs(step)]
     real_time = [process for process in processes.rows if process.real_time and process.kind == "workflow"]
