@@ -224,7 +224,7 @@ def test_every_identity_has_a_lane_of_its_own(tmp_path: Path) -> None:
     more = tmp_path / "more.toml"
     more.write_text(f'[[identity]]\nname = "second"\nclient_id = "{TENANT}"\nclient_secret = "x"\n')
     connection = connect(given(DATAVERSE_IDENTITIES=str(more)), VirtualClock())
-    assert [lane.name for lane in connection.clients] == ["default", "second"]
+    assert [client.name for client in connection.clients] == ["default", "second"]
     assert connection.organization is connection.clients[0].organization
     assert connection.clients[0].handler is not connection.clients[1].handler
     connection.close()

@@ -103,20 +103,20 @@ class Forecast:
         return {"requests": self.requests, "operations": self.operations, "seconds": round(self.seconds, 1)}
 
 
-def forecast(summary: Summary, lanes: Sequence[PacedClient], seconds_per_step: float) -> Forecast:
+def forecast(summary: Summary, clients: Sequence[PacedClient], seconds_per_step: float) -> Forecast:
     """Return what carrying out the plan will take, at so many seconds of execution for each write.
 
     The batches are of the size they begin with; the budgets are those known now. The last row takes its own time.
     """
     rows = summary.by_status["planned"]
-    parts = lanes[0].gate.parts()
+    parts = clients[0].gate.parts()
     reads = math.ceil(READS * summary.rows)
     requests = reads + math.ceil(rows / parts)
-    share = len(lanes)
+    share = len(clients)
     seconds = max(
         (
-            lane.gate.seconds_for(requests / share, summary.steps * seconds_per_step / share, float("inf"))
-            for lane in lanes
+            client.gate.seconds_for(requests / share, summary.steps * seconds_per_step / share, float("inf"))
+            for client in clients
         ),
         default=0.0,
     )

@@ -83,7 +83,7 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
     """
     if not states:
         return None
-    busiest = max(states, key=lambda state: sum(_number(lane, "requests") for lane in _lanes(state)))
+    busiest = max(states, key=lambda state: sum(_number(user, "requests") for user in _users(state)))
     ceilings = [_number(state.data, "ceiling") for state in states if state.data["ceiling"] is not None]
     ends = [
         max(0.0, _number(state.data, "left") - now + state.at.timestamp())
@@ -100,15 +100,15 @@ def together(states: Sequence[SavedState], now: float) -> dict[str, object] | No
         "in_doubt": sum(int(_number(state.data, "in_doubt")) for state in states),
         "left": (0.0 if done_at_once else round(1 / sum(1 / end for end in ends), 2)) if ends else None,
         "executed_per_row": busiest.data.get("executed_per_row"),
-        "lanes": [lane for state in states for lane in _lanes(state)],
+        "users": [user for state in states for user in _users(state)],
         "at": max(state.at for state in states).isoformat(),
     }
 
 
-def _lanes(state: SavedState) -> Sequence[Mapping[str, object]]:
-    lanes = state.data["lanes"]
-    assert isinstance(lanes, list)
-    return lanes
+def _users(state: SavedState) -> Sequence[Mapping[str, object]]:
+    users = state.data.get("users") or state.data["lanes"]  # as version 0.1 wrote it
+    assert isinstance(users, list)
+    return users
 
 
 def _number(data: Mapping[str, object], name: str) -> float:
@@ -132,7 +132,7 @@ def governor_data(snapshot: ProgressSnapshot) -> dict[str, object]:
         "in_hand": snapshot.in_hand,
         "in_doubt": snapshot.in_doubt,
         "executed_per_row": None if snapshot.executed_per_row is None else round(snapshot.executed_per_row, 4),
-        "lanes": [pace_data(name, pace) for name, pace in snapshot.paces],
+        "users": [pace_data(name, pace) for name, pace in snapshot.paces],
     }
 
 
@@ -152,9 +152,9 @@ def pace_data(name: str, pace: PacerStatus) -> dict[str, object]:
     }
 
 
-def lanes_data(lanes: Sequence[PacedClient]) -> list[dict[str, object]]:
-    """Return what the governors of lanes are doing now."""
-    return [pace_data(lane.name, lane.gate.pace()) for lane in lanes]
+def users_data(clients: Sequence[PacedClient]) -> list[dict[str, object]]:
+    """Return what the governor of each user is doing now."""
+    return [pace_data(client.name, client.gate.pace()) for client in clients]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.cli.bulk.job_views import view_on
-from connector.cli.bulk.process import lanes_by_user, opened, stopped_by_keyboard, who
+from connector.cli.bulk.process import clients_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.run_options import env_file_option, read_settings, verbose_option
@@ -70,7 +70,8 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
     with opened(settings, dead_after) as ledger, connect(settings) as connection:
         connection.prepare()
         machine = _machine(settings, ledger, connection, clock, dead_after)
-        _tell(f"Ready for the jobs of {connection.base_url}, as {', '.join(lane.name for lane in connection.clients)}.")
+        users = ", ".join(client.name for client in connection.clients)
+        _tell(f"Ready for the jobs of {connection.base_url}, as {users}.")
         stopped: list[bool] = []
 
         def stop() -> None:
@@ -118,12 +119,12 @@ def _machine(
     from connector.bulk.many_machines.machine import Machine
     from connector.bulk.many_machines.time_slices import Heartbeat
 
-    lanes, heartbeat = lanes_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
+    clients, heartbeat = clients_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
     machine = Machine(
         settings.store,
         ledger,
         connection.base_url,
-        lanes,
+        clients,
         clock,
         tell=_tell,
         heartbeat=heartbeat,

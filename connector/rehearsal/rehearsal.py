@@ -38,7 +38,7 @@ from connector.rehearsal.rehearsal_model import (
     snapshot_of,
 )
 from connector.rehearsal.row_cost import RowCost
-from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
 JOB = "rehearsal"
@@ -179,21 +179,22 @@ class Rehearsal:
         )
         model = self._model(logic, scale, world, played)
         time, limits = VirtualTime(), self.limits()
-        lanes, network = self._network(world, model, time, limits)
+        users, network = self._network(world, model, time, limits)
         clients = [
-            _Client(organization, _Gate(time, lane.governor), lane.user, lane.user) for organization, lane in lanes
+            _Client(organization, _Gate(time, client.governor), client.user, client.user)
+            for organization, client in users
         ]
         curve, binding = _run(clients, network, time, played)
         whole, rate = _extended(curve, len(rows)), _steady_rate(curve)
         share = len(rows) / len(played)
-        of_lanes = [lane for _, lane in lanes]
+        virtual_clients = [client for _, client in users]
         return CaseResult(
             name=name,
             seconds_per_row=_usual_seconds(model, world, played) * math.exp(SPREAD**2 / 2),
             servers=limits.servers,
             seconds=whole[-1][0],
-            requests=round(sum(lane.requests for lane in of_lanes) * share),
-            throttled=round(sum(lane.refused for lane in of_lanes) * share),
+            requests=round(sum(client.requests for client in virtual_clients) * share),
+            throttled=round(sum(client.refused for client in virtual_clients) * share),
             refused=round(len(world.refused) * share),
             binding=binding,
             rate=rate,
@@ -211,19 +212,19 @@ class Rehearsal:
 
     def _network(
         self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits
-    ) -> tuple[list[tuple[RehearsalOrganization, VirtualLane]], VirtualNetwork]:
+    ) -> tuple[list[tuple[RehearsalOrganization, VirtualClient]], VirtualNetwork]:
         """Return the way of each user to the model, and what carries their requests."""
         protection = Protection(limits, seed=self.seed)
         chance = random.Random(self.seed)
-        lanes = []
+        users = []
         for user in (f"user {number}" for number in range(1, self.users + 1)):
             governor = Governor(time.monotonic(), chance=random.Random(f"{self.seed}:{user}"))
-            lanes.append((RehearsalOrganization(world), VirtualLane(user, time, protection, governor)))
+            users.append((RehearsalOrganization(world), VirtualClient(user, time, protection, governor)))
 
         def seconds_of(plan: Plan) -> float:
             return model.median(plan, world.rows[plan.opportunity_id]) * math.exp(chance.gauss(0.0, SPREAD))
 
-        return lanes, VirtualNetwork({id(organization): lane for organization, lane in lanes}, seconds_of)
+        return users, VirtualNetwork({id(organization): client for organization, client in users}, seconds_of)
 
     def limits(self) -> Limits:
         """Return limits as the organization told them: the answer that told most had spent one request."""

@@ -51,5 +51,5 @@ def cost_of_job(ledger: Ledger, name: str) -> RowCost:
             f"The job {name} did not tell what a row takes: it closed no rows, or is of another version.",
             remedy="Run a pilot of a thousand rows, then rehearse with --learn.",
         )
-    servers = max(int(lane["servers"]) for lane in governor["lanes"])
+    servers = max(int(user["servers"]) for user in governor["users"])
     return RowCost(float(seconds), servers, steps=int(str(status["operations"])) / done)

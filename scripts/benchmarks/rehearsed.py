@@ -42,7 +42,7 @@ from connector.organization.row_questions import RowAnswer, RowSample
 from connector.rehearsal.rehearsal import Rehearsal
 from connector.rehearsal.rehearsal_model import planned_shapes
 from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
-from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
 BEFORE, AFTER = 0.15, 0.05
@@ -91,8 +91,8 @@ class RehearsedJob:
 class EmulatedNetwork(Executor):
     """Executes the pipeline's work in the emulator at once, and lets its answer come when limits and latency allow."""
 
-    def __init__(self, lane: VirtualLane, requests: list[Request], seconds_of: Callable[[Request], float]) -> None:
-        self._lane = lane
+    def __init__(self, sender: VirtualClient, requests: list[Request], seconds_of: Callable[[Request], float]) -> None:
+        self._sender = sender
         self._requests = requests
         self._seconds_of = seconds_of
 
@@ -104,7 +104,7 @@ class EmulatedNetwork(Executor):
         seconds = sum(map(self._seconds_of, self._requests))
         writes = getattr(work.func, "__name__", "") == "perform"
         kind, parts = (WRITES, len(work.args[0])) if writes else ("batch of reads", 2)
-        return self._lane.send(lambda: result, kind, parts, seconds)
+        return self._sender.send(lambda: result, kind, parts, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +171,11 @@ class _Trial:
         ):
             handler, sets = _signed_in(emulator, time, requests), emulator.emulator.organization.entity_sets
             protection = Protection(limits, self.hidden.seed)
-            lane = VirtualLane(USER, time, protection, Governor(0.0, chance=random.Random(self.hidden.seed)))
-            network = EmulatedNetwork(lane, requests, lambda request: latency.seconds(calls_of(request, sets)))
+            sender = VirtualClient(USER, time, protection, Governor(0.0, chance=random.Random(self.hidden.seed)))
+            network = EmulatedNetwork(sender, requests, lambda request: latency.seconds(calls_of(request, sets)))
             organization = DataverseOrganization(handler, emulator.url, clock=time)
             ledger.create(name, read_plan(self.plan(name)))
-            client = _Client(organization, VirtualGate(time, lane.governor))
+            client = _Client(organization, VirtualGate(time, sender.governor))
             run = Run(
                 ledger,
                 ledger.job(name),

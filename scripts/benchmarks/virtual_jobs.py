@@ -41,7 +41,7 @@ from connector.emulator.limits.protection import Limits, Protection
 from connector.handler import Response
 from connector.ledger.jobs import ItemStatus, Row
 from connector.ledger.store import open_ledger
-from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 from scripts.benchmarks.governor_jobs import least_seconds
 from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
@@ -160,9 +160,9 @@ class DrawnWork:
         return self._reads(self._chance, 0.0)
 
 
-def _start(lane: VirtualLane, time: VirtualTime) -> None:
+def _start(client: VirtualClient, time: VirtualTime) -> None:
     """Let the reads before the first row be answered."""
-    reads = [lane.send(bool, "read", 1, STARTING_READ) for _ in range(STARTING_READS)]
+    reads = [client.send(bool, "read", 1, STARTING_READ) for _ in range(STARTING_READS)]
     while not all(read.done() for read in reads):
         time.sleep(TRANSPORT)
 
@@ -184,9 +184,9 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
     organization = SimulatedOrganization(cell.bad_rows, time)
     governor = WatchedGovernor(0.0, chance=random.Random(seed))
     protection = Protection(Limits(servers=cell.servers), seed=seed)
-    lane = VirtualLane(USER, time, protection, governor, TRANSPORT)
+    sender = VirtualClient(USER, time, protection, governor, TRANSPORT)
     work = DrawnWork(cell, organization.bad, seed)
-    _start(lane, time)
+    _start(sender, time)
     began = time.monotonic()
     watched = Watched(cell)
     told: list[tuple[int, float | None]] = [(0, None)]
@@ -214,7 +214,7 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
         client = _Client(organization, VirtualGate(time, governor))
         run = Run(
             ledger, ledger.job(JOB), [client], time, watch,
-            threads=VirtualNetwork({id(organization): lane}, work.of_plan, work.of_read), wake=VirtualWake(time),
+            threads=VirtualNetwork({id(organization): sender}, work.of_plan, work.of_read), wake=VirtualWake(time),
         )  # fmt: skip
         look()
         run.work("here")
@@ -230,8 +230,8 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
         start=round(governor.first_write - began, 2),
         took=round(took, 2),
         ratio=round(least / (took - governor.first_write + began), 3),
-        requests=lane.requests,
-        refused=lane.refused,
+        requests=sender.requests,
+        refused=sender.refused,
         behind=watched.behind(),
         forecast_error=watched.forecast_error(),
         early=governor.early,

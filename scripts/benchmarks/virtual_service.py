@@ -18,7 +18,7 @@ from typing import Protocol
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
-from connector.rehearsal.virtual_lane import refusal
+from connector.rehearsal.virtual_client import refusal
 
 Seconds = Callable[[random.Random, float], float]
 _OWN_PROCESSES = 400  # workers of the client: never what holds it back

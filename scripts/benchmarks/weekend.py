@@ -48,7 +48,7 @@ from connector.ledger.jobs import Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.ledger.time_window import read_window
-from connector.rehearsal.virtual_lane import VirtualGate, VirtualLane, VirtualNetwork
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 from scripts.benchmarks.served import opportunity_row, quote_row
 from scripts.benchmarks.weekend_findings import JOB, findings
@@ -198,20 +198,20 @@ def clients(shift: Shift, emulator: EmbeddedEmulator) -> tuple[list[_Client], Vi
 
     protection = Protection(Limits(servers=SERVERS))
     chance, bypass = random.Random(1), read_bypass("sync,async,flows", "", "")
-    made, lanes = [], {}
+    made, senders = [], {}
     for user in local_tenant(applications=USERS).applications:
         registration = auth.Registration(user.client_id, lambda: emulator.authority, emulator.url)
         tokens = auth.application_tokens(registration, partial(auth.secret, user.secrets[0].value), answer, shift.time)
         handler = log(authorize(shift.around(answer), tokens, emulator.url), clock=shift.time)
         way = DataverseOrganization(handler, emulator.url, clock=shift.time, bypass=bypass)
         governor = Governor(shift.time.monotonic(), connections=math.inf, chance=random.Random(user.name))
-        lane = lanes[id(way)] = VirtualLane(user.name, shift.time, protection, governor)
-        made.append(_Client(way, VirtualGate(shift.time, lane.governor), user.name, user.name))
+        sender = senders[id(way)] = VirtualClient(user.name, shift.time, protection, governor)
+        made.append(_Client(way, VirtualGate(shift.time, sender.governor), user.name, user.name))
 
     def seconds_of(_plan: Plan) -> float:
         return WORK * math.exp(chance.gauss(0.0, SPREAD))
 
-    return made, VirtualNetwork(lanes, seconds_of)
+    return made, VirtualNetwork(senders, seconds_of)
 
 
 def work(folder: Path) -> None:

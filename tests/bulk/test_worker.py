@@ -140,15 +140,15 @@ def test_a_worker_without_a_shared_store_says_what_to_set(tmp_path: Path) -> Non
 
 
 def test_what_a_user_has_used_goes_along_to_the_next_machine(postgres_store: str, office: Office) -> None:
-    (lane,) = office.connection.clients
+    (client,) = office.connection.clients
     office.run(office.job("june", office.open_ids()[:50]))
     clock = VirtualClock()
     with open_ledger(postgres_store, clock) as ledger:
-        LimitsCarryOver(ledger, {"user": lane}, clock).keep()
+        LimitsCarryOver(ledger, {"user": client}, clock).keep()
         clock.sleep(7.0)
         heir = Gate(lambda _request: Response(200), clock)
-        LimitsCarryOver(ledger, {"user": replace(lane, gate=heir)}, clock).begin()
-    left, found = lane.gate.carried_over(), heir.carried_over()
+        LimitsCarryOver(ledger, {"user": replace(client, gate=heir)}, clock).begin()
+    left, found = client.gate.carried_over(), heir.carried_over()
     assert found["sent"] == left["sent"]
     assert found["requests"] == left["requests"]
 
@@ -158,18 +158,18 @@ def test_the_status_of_a_job_is_that_of_all_who_work_on_it(ledger: Ledger) -> No
     workers = [ledger.enter(f"host:{number}", "june") for number in range(2)]
     told = {
         "binding": "time", "waiting": 3.0, "rate": 10.0, "ceiling": 20.0, "left": 60.0,
-        "lanes": [{"name": "a", "requests": 5}],
+        "users": [{"name": "a", "requests": 5}],
     }  # fmt: skip
     UserSlots(ledger).remember(worker_key(workers[0].id), told)
     UserSlots(ledger).remember(
-        worker_key(workers[1].id), {**told, "binding": "count", "waiting": 0.0, "lanes": [{"name": "b", "requests": 9}]}
+        worker_key(workers[1].id), {**told, "binding": "count", "waiting": 0.0, "users": [{"name": "b", "requests": 9}]}
     )
     governor = status_data(ledger, job)["governor"]
     assert isinstance(governor, dict)
     assert {name: governor[name] for name in ("binding", "waiting", "rate", "ceiling", "left")} == {
         "binding": "count", "waiting": 0.0, "rate": 20.0, "ceiling": 40.0, "left": 30.0,
     }  # fmt: skip
-    assert [lane["name"] for lane in governor["lanes"]] == ["a", "b"]
+    assert [client["name"] for client in governor["users"]] == ["a", "b"]
     for worker in workers:
         worker.leave()
     assert status_data(ledger, job)["governor"] is None

@@ -37,7 +37,7 @@ def test_a_file_is_closed_and_every_row_accounted_for(desk: Desk) -> None:
     assert said.code == 0
     assert said.data["total"] == said.data["closed"] == len(ids)
     assert said.data["pending"] == said.data["failed"] == 0
-    assert said.data["lanes"][0]["refused"] == 0
+    assert said.data["users"][0]["refused"] == 0
     status = bulk(desk, "status", "june", "--json")
     assert status.code == 0
     wanted = {"total": 30, "closed": 30, "already_closed": 0, "refused": 0, "failed": 0, "pending": 0}
@@ -170,7 +170,7 @@ def test_the_governor_of_a_short_run_can_be_seen_afterwards(desk: Desk) -> None:
     write(desk, count=3)
     bulk(desk, "run", "rows.csv", "--yes")
     governor = bulk(desk, "status", "rows", "--json").data["governor"]
-    assert governor["lanes"][0]["requests"] > 0
+    assert governor["users"][0]["requests"] > 0
     assert {"binding", "waiting", "rate", "ceiling", "left", "at"} <= governor.keys()
 
 

@@ -24,16 +24,16 @@ def user(waiting: float = 0.0) -> dict[str, object]:
 def status(*users: Mapping[str, object], reasons: int = 0, **more: object) -> dict[str, object]:
     """Return the status of a job of 1,000 rows, as `status_data` has it."""
     failed = [{"status": "failed", "reason": f"[bold]{n}", "count": n} for n in range(reasons, 0, -1)]
-    lanes = list(users or (user(),))
+    of_users = list(users or (user(),))
     pace = {
         "binding": "time",
-        "waiting": min(float(str(one["waiting"])) for one in lanes),
+        "waiting": min(float(str(one["waiting"])) for one in of_users),
         "rate": 31.25,
         "ceiling": 40.0,
         "left": 7200.0,
         "in_hand": 12,
         "in_doubt": 2,
-        "lanes": lanes,
+        "users": of_users,
     }
     data: dict[str, object] = {
         "job": "june",

@@ -71,9 +71,9 @@ class Machine:
     """A process among those that work for one store; `work` returns when it is stopped or its work is done.
 
     `store` is the `postgresql://` address of `ledger`, which belongs to this machine alone until `work` has returned.
-    `lanes` has a lane of `organization` (`https://host`) for each user, by what names that user of that organization on
-    every machine, without blanks or commas. `tell` is told what a person may want to know. Jobs that leave out other
-    logic than the lanes do (`bypass`) are left to others.
+    `clients` has one of `organization` (`https://host`) for each user, by a name of that user and organization that is
+    the same on every machine, without blanks or commas. `tell` is told what a person may want to know. Jobs that leave
+    out other logic than the clients do (`bypass`) are left to others.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Machine:
         store: str,
         ledger: Ledger,
         organization: str,
-        lanes: Mapping[str, PacedClient],
+        clients: Mapping[str, PacedClient],
         clock: Clock,
         *,
         tell: Callable[[str], None],
@@ -92,13 +92,13 @@ class Machine:
         self.blocked: ConnectorError | None = None
         self._ledger = ledger
         self._organization = organization
-        self._lanes = lanes
+        self._clients = clients
         self._clock = clock
         self._tell = tell
         self._heartbeat = heartbeat or Heartbeat()
         self._most_alike = most_alike
         self._stopping = threading.Event()
-        self._threads = ThreadPoolExecutor(len(lanes) + 2, thread_name_prefix="turn")
+        self._threads = ThreadPoolExecutor(len(clients) + 2, thread_name_prefix="turn")
         self._held: dict[str, tuple[Slot, asyncio.Task[None]]] = {}
         self._handovers: dict[str, LimitsCarryOver] = {}
         self._leaving: set[str] = set()
@@ -126,7 +126,7 @@ class Machine:
 
     async def _work(self, done: Callable[[], bool]) -> None:
         async with self._queue.app.open_async():
-            me = await self._thread(partial(self._ledger.enter, label(self._who, self._lanes)))
+            me = await self._thread(partial(self._ledger.enter, label(self._who, self._clients)))
             try:
                 while not self._stopping.is_set() and not await self._thread(done):
                     await self._look(me)
@@ -155,7 +155,9 @@ class Machine:
         for user in self._held:
             await self._thread(self._handovers[user].now_and_then)
             if await self._queue.drop_stalled(user, self._heartbeat.stalled):
-                self._tell(f"A turn of {self._lanes[user].name} broke off on a machine that is gone; it is taken over.")
+                self._tell(
+                    f"A turn of {self._clients[user].name} broke off on a machine that is gone; it is taken over."
+                )
             now = self._clock.monotonic()
             turns = (TimeSlice(job.name, user) for job in jobs)
             await self._queue.submit(turn for turn in turns if self._quiet.get(turn, now) <= now)
@@ -168,8 +170,8 @@ class Machine:
         """Act as this user from now on, if no other machine still does."""
         slot = await self._thread(partial(UserSlots(self._ledger).take, me, [user]))
         if slot is not None:
-            self._tell(f"Working as {self._lanes[user].name}.")
-            self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._lanes[user]}, self._clock)
+            self._tell(f"Working as {self._clients[user].name}.")
+            self._handovers[user] = LimitsCarryOver(self._ledger, {user: self._clients[user]}, self._clock)
             await self._thread(self._handovers[user].begin)
             self._held[user] = slot, asyncio.create_task(self._queue.serve(user, self._who, self._heartbeat))
 
@@ -223,7 +225,7 @@ class Machine:
             if self._stopping.is_set() or turn.user in self._leaving or sleeps or self._clock.monotonic() > ends:
                 run.stop()
 
-        clients = [self._lanes[turn.user]]
+        clients = [self._clients[turn.user]]
         run = Run(self._ledger, job, clients, self._clock, watch, most_alike=self._most_alike)
         self._runs[turn.user] = run
         try:
@@ -241,7 +243,7 @@ class Machine:
         """Let a user who cannot work wait; a person may have to act."""
         self.blocked = None if error.transient else error
         self._quiet[turn] = self._clock.monotonic() + (0.0 if error.transient else BACK_OFF)
-        self._tell(f"{self._lanes[turn.user].name} cannot work on job {turn.job}: {error}")
+        self._tell(f"{self._clients[turn.user].name} cannot work on job {turn.job}: {error}")
 
     async def _thread(self, call: Callable[[], T]) -> T:
         """Call what waits for the database or the organization beside the event loop, whose heartbeats go on."""

@@ -111,7 +111,7 @@ def _flow(data: Mapping[str, object], pace: Mapping[str, float], now: datetime) 
     """Return what is under way, what holds it and when it ends."""
     governor = data["governor"]
     assert isinstance(governor, Mapping)
-    users = parts_of(governor, "lanes")
+    users = parts_of(governor, "users")
     most = sum(int(str(user["most_in_flight"])) for user in users)
     flight = f"{sum(int(str(user['in_flight'])) for user in users)} of {most} requests"
     flight += f", {len(users)} users" if len(users) > 1 else ""

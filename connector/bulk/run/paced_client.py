@@ -127,7 +127,7 @@ USER_LOOK = 0.5
 
 @contextmanager
 def free_users(
-    ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock, name: str, tell: Callable[[str], None]
+    ledger: Ledger, clients: Mapping[str, PacedClient], clock: Clock, name: str, tell: Callable[[str], None]
 ) -> Iterator[dict[str, PacedClient]]:
     """Give the clients, by user, of the users that no other process acts as; where there is none, wait for one.
 
@@ -136,7 +136,7 @@ def free_users(
     holder = ledger.enter(f"{name} for its users")
     try:
         announced = False
-        while not (taken := {user: lanes[user] for user in lanes if UserSlots(ledger).take(holder, [user])}):
+        while not (taken := {user: clients[user] for user in clients if UserSlots(ledger).take(holder, [user])}):
             if not announced:
                 announced = True
                 tell(
@@ -156,24 +156,24 @@ OLDEST = 86_400.0
 
 
 class LimitsCarryOver:
-    """Lets the governors of `lanes`, by what names their users on every machine, begin where the last ones ended.
+    """Lets the governors of `clients` (by the user's name, the same on every machine) begin where the last ones ended.
 
     Methods raise LedgerError.
     """
 
-    def __init__(self, ledger: Ledger, lanes: Mapping[str, PacedClient], clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clients: Mapping[str, PacedClient], clock: Clock) -> None:
         self._ledger = ledger
-        self._lanes = lanes
+        self._clients = clients
         self._clock = clock
         self._kept_at = clock.monotonic()
 
     def begin(self) -> None:
         """Let the governors know what the last ones left."""
-        for user, lane in self._lanes.items():
+        for user, client in self._clients.items():
             left = UserSlots(self._ledger).recall(_key(user))
             age = max(0.0, self._ledger.now() - left.at.timestamp()) if left else OLDEST
             if left and age < OLDEST:
-                lane.gate.begin_with(left.data, age)
+                client.gate.begin_with(left.data, age)
 
     def now_and_then(self) -> None:
         """Write down what is known, if it is time to."""
@@ -183,8 +183,8 @@ class LimitsCarryOver:
     def keep(self) -> None:
         """Write down what is known."""
         self._kept_at = self._clock.monotonic()
-        for user, lane in self._lanes.items():
-            UserSlots(self._ledger).remember(_key(user), lane.gate.carried_over())
+        for user, client in self._clients.items():
+            UserSlots(self._ledger).remember(_key(user), client.gate.carried_over())
 
 
 def _key(user: str) -> str:

@@ -38,9 +38,9 @@ def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
         yield ledger
 
 
-def lanes_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
-    """Return the lanes by what names their user, of this organization, in every process and on every machine."""
-    return {f"{user_id(settings, lane.name)}@{connection.base_url}": lane for lane in connection.clients}
+def clients_by_user(settings: Settings, connection: Connection) -> dict[str, PacedClient]:
+    """Return the clients by the name of their user, of this organization, in every process and on every machine."""
+    return {f"{user_id(settings, client.name)}@{connection.base_url}": client for client in connection.clients}
 
 
 def read_names(settings: Settings, connection: Connection) -> OrganizationNames:

@@ -21,10 +21,10 @@ from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Source
-from connector.bulk.status import lanes_data, status_data
+from connector.bulk.status import status_data, users_data
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.limit_options import take_up
-from connector.cli.bulk.process import lanes_by_user, opened, read_names, stopped_by_keyboard, who
+from connector.cli.bulk.process import clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import as_begun, read_settings
 from connector.cli.screen import print_json, say
@@ -104,8 +104,8 @@ def work_with(
     pending.signed_in.result()
     ending = _work_on(ledger, job, settings, connection, float("inf") if keep_going else ALIKE)
     wait([pending.names_kept], _NAMES_WITHIN)  # a failure is told by the rows that meet it too
-    lanes = lanes_data(connection.clients)
-    data = status_data(ledger, ledger.job(job.name)) | {"lanes": lanes}
+    users = users_data(connection.clients)
+    data = status_data(ledger, ledger.job(job.name)) | {"users": users}
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
         say(sentences(describe(ending.blocked).error), sys.stderr)
@@ -124,15 +124,15 @@ def _work_on(ledger: Ledger, job: Job, settings: Settings, connection: Connectio
         return work_beside(ledger, job, settings, connection, most_alike)
     clock = SystemClock()
     view = view_on(sys.stderr, clock)
-    with free_users(ledger, lanes_by_user(settings, connection), clock, who(), tell) as lanes:
-        handover = LimitsCarryOver(ledger, lanes, clock)
+    with free_users(ledger, clients_by_user(settings, connection), clock, who(), tell) as clients:
+        handover = LimitsCarryOver(ledger, clients, clock)
         handover.begin()
 
         def watch(_snapshot: ProgressSnapshot) -> None:
             view.show(status_data(ledger, ledger.job(job.name)))
             handover.now_and_then()
 
-        running = Run(ledger, job, list(lanes.values()), clock, watch, most_alike=most_alike)
+        running = Run(ledger, job, list(clients.values()), clock, watch, most_alike=most_alike)
         try:
             with stopped_by_keyboard(running.stop, view.stopping):
                 ending = running.work(who())

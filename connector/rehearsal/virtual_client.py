@@ -74,7 +74,7 @@ class _Request:
     future: Future[Any] = field(default_factory=Future)
 
 
-class VirtualLane:
+class VirtualClient:
     """Carries one user's requests to the organization and back, each when the governor lets it go."""
 
     def __init__(
@@ -152,18 +152,18 @@ def refusal(throttle: Throttle, server: str) -> Feedback:
 
 
 class VirtualNetwork(Executor):
-    """Gives the pipeline's work to the lane of the user that it is done as: `lanes` by their organizations' ids.
+    """Gives the pipeline's work to the client of the user that it is done as: `clients` by their organizations' ids.
 
     `seconds_of` is the work that a plan takes, `read_seconds` that of a batch of reads.
     """
 
     def __init__(
         self,
-        lanes: Mapping[int, VirtualLane],
+        clients: Mapping[int, VirtualClient],
         seconds_of: Callable[[Plan], float],
         read_seconds: Callable[[], float] = lambda: READ_SECONDS,
     ) -> None:
-        self._lanes = lanes
+        self._clients = clients
         self._seconds_of = seconds_of
         self._read_seconds = read_seconds
 
@@ -173,10 +173,10 @@ class VirtualNetwork(Executor):
         assert not arguments
         assert not named
         performer = getattr(work.func, "__self__", None)
-        if getattr(work.func, "__name__", "") == "perform" and id(performer) in self._lanes:
+        if getattr(work.func, "__name__", "") == "perform" and id(performer) in self._clients:
             (plans,) = work.args
             seconds = sum(self._seconds_of(plan) for plan in plans)
-            return self._lanes[id(performer)].send(work, WRITES, len(plans), seconds)
-        organization = next((value for value in work.args if id(value) in self._lanes), None)
-        lane = self._lanes[id(organization)] if organization is not None else next(iter(self._lanes.values()))
-        return lane.send(work, "batch of reads", 2, self._read_seconds())
+            return self._clients[id(performer)].send(work, WRITES, len(plans), seconds)
+        organization = next((value for value in work.args if id(value) in self._clients), None)
+        client = self._clients[id(organization)] if organization is not None else next(iter(self._clients.values()))
+        return client.send(work, "batch of reads", 2, self._read_seconds())
