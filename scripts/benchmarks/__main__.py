@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--ablate", action="store_true", help="governor: what each rule is worth")
     parser.add_argument("--clock", choices=["real", "virtual", "both"], default="both", help="jobs: which cells")
     parser.add_argument("--forever", action="store_true", help="truth: seeded random plans until stopped")
+    parser.add_argument("--plugins", action="store_true", help="truth: with the emulator's example plug-ins at work")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=0, help="weekend: how many rows")
     options = parser.parse_args()

@@ -49,6 +49,7 @@ class Stage:
     options: EmulatorOptions = field(default_factory=lambda: EmulatorOptions(seeded=0, journal_size=100))
     quotes: int = 2
     batch: int = 4
+    outcome: Outcome = Outcome.LOST
     clock: VirtualClock = field(default_factory=VirtualClock)
     embedded: EmbeddedEmulator = field(init=False)
     keys: list[UUID] = field(init=False)
@@ -92,6 +93,7 @@ class Client:
         embedded, clock = stage.embedded, stage.clock
         adapter = embedded.adapter()
         login = embedded.authority.rpartition("/")[0]
+        self.outcome = stage.outcome
         self._transport = Transport(Network(), {f"{embedded.url}/": adapter, f"{login}/": adapter})
         network = around(self._transport)
         http = retry(network, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
@@ -122,8 +124,8 @@ class Client:
         return pipeline.take_decisions()
 
     def close(self, keys: Sequence[UUID]) -> list[Report]:
-        """Close these opportunities as lost."""
-        intents = [Intent(key, Outcome.LOST) for key in keys]
+        """Close these opportunities."""
+        intents = [Intent(key, self.outcome) for key in keys]
         return close_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
 
 

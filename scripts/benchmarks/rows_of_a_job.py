@@ -60,7 +60,7 @@ class Rows:
 
     def _chunk(self, client: Client, keys: Sequence[UUID]) -> Decisions:
         """Take a chunk up and record what came of it."""
-        decisions = client.work_off([self._item(number, key) for number, key in enumerate(keys)])
+        decisions = client.work_off([self._item(number, key, client.outcome) for number, key in enumerate(keys)])
         self.results.update({keys[one.result.row]: one.result.status for one in decisions.verdicts})
         for item in decisions.untouched:
             self._attempts[item.intent.opportunity_id] -= 1
@@ -71,7 +71,7 @@ class Rows:
         self.again += len(left) - len(given_up)
         return decisions
 
-    def _item(self, number: int, key: UUID) -> Item:
+    def _item(self, number: int, key: UUID, outcome: Outcome) -> Item:
         self._taken[key] = self._taken.get(key, 0) + 1
         self._attempts[key] = self._attempts.get(key, 0) + 1
-        return Item(number, 1, self._attempts[key], Intent(key, Outcome.LOST))
+        return Item(number, 1, self._attempts[key], Intent(key, outcome))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from uuid import UUID
 
+from connector.closing.model import Outcome
+from connector.emulator import examples
 from connector.emulator.limits.faults import Faults, plan_of
 from connector.emulator.limits.protection import Limits
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -41,6 +44,15 @@ _NO_PROVIDER: Sequence[Mapping[str, object]] = [
     {"do": "status", "status": 503, "message": "token", "probability": 0.5},
     {"do": "reset", "message": "token", "probability": 0.2},
 ]
+
+
+SHIPPED = tuple(
+    Path(examples.__file__).with_name(f"{name}.py")
+    for name in ("approval_required", "close_siblings", "recalculate_revenue", "slow_audit")
+)
+"""The emulator's examples of an organization's own logic."""
+_LARGE = "UPDATE opportunity SET estimatedvalue = 150000 WHERE opportunityid = ?"
+"""Makes an opportunity one that the example demands an approval for."""
 
 
 class Died(BaseException):
@@ -94,10 +106,13 @@ def names() -> list[str]:
     return [*PLANS, *_MANNERS]
 
 
-def play(plan: str, rows: int, seed: int) -> Count:
-    """Close so many opportunities under a plan and count on the server what came of it."""
+def play(plan: str, rows: int, seed: int, *, plugins: bool = False) -> Count:
+    """Close so many opportunities under a plan and count on the server what came of it.
+
+    With `plugins` the emulator's examples are at work, and one opportunity in four lacks the approval they demand.
+    """
     faults = [*PLANS.get(plan, []), *(_NO_PROVIDER if plan == FAILING else [])]
-    return _play(plan, plan, faults, rows, seed)
+    return _play(plan, plan, faults, rows, seed, plugins=plugins)
 
 
 def forever(rows: int, seed: int) -> Iterator[Count]:
@@ -110,11 +125,18 @@ def forever(rows: int, seed: int) -> Iterator[Count]:
         yield _play(f"seed {number}: {', '.join(filter(None, [manner, *chosen]))}", manner, faults, rows, number)
 
 
-def _play(name: str, manner: str, faults: Sequence[Mapping[str, object]], rows: int, seed: int) -> Count:
-    stage = Stage(rows, EmulatorOptions(seeded=0, journal_size=10, seed=seed, limits=Limits(enforced=False)))
+def _play(
+    name: str, manner: str, faults: Sequence[Mapping[str, object]], rows: int, seed: int, *, plugins: bool = False
+) -> Count:
+    limits, files = Limits(enforced=False), SHIPPED if plugins else ()
+    options = EmulatorOptions(seeded=0, journal_size=10, seed=seed, limits=limits, plugins=files)
+    stage = Stage(rows, options, outcome=Outcome.WON if plugins else Outcome.LOST)
+    refused = frozenset(stage.keys[::4] if plugins else ())
+    for key in refused:
+        stage.embedded.emulator.organization.store.execute(_LARGE, (str(key),))
     stage.embedded.emulator.set_faults(Faults(plan_of({"seed": seed, "faults": list(faults)})))
     told = _MANNERS.get(manner, _run)(stage, random.Random(seed))
-    return _count(name, stage, told)
+    return _count(name, stage, told, refused)
 
 
 def _run(stage: Stage, chance: random.Random, around: Around = untouched) -> Told:
@@ -229,14 +251,15 @@ def _two_at_once(stage: Stage, chance: random.Random) -> Told:
     return Told(both, stage.opportunities)
 
 
-def _count(plan: str, stage: Stage, told: Told) -> Count:
+def _count(plan: str, stage: Stage, told: Told, refused: Set[UUID]) -> Count:
+    """Count; what is to be `refused` counts as missed when it is closed."""
     state = stage.state()
     emulator = stage.embedded.emulator
     found = Count(
         plan,
         stage.opportunities,
         stage.duplicates(),
-        sum(not done for done in state.values()),
+        sum(done == (key in refused) for key, done in state.items()),
         sum(state[key] != told.done(key) for key in stage.keys),
         told.struck + sum(emulator.control.faults()["acted"]),
         sum(rows.again for rows in told.rows),

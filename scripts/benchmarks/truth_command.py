@@ -14,7 +14,7 @@ from scripts.benchmarks import truth
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
 
-ROWS, FEW = 10_000, 500
+ROWS, WITH_PLUGINS, FEW = 10_000, 1_000, 500
 
 
 def main(options: argparse.Namespace) -> int:
@@ -22,9 +22,12 @@ def main(options: argparse.Namespace) -> int:
     logging.getLogger("connector").setLevel(logging.ERROR)  # thousands of expected failures
     if options.forever:
         return _forever(options.seed)
-    rows, before = FEW if options.quick else ROWS, conditions()
+    whole, before = WITH_PLUGINS if options.plugins else ROWS, conditions()
+    rows = FEW if options.quick else whole
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        counts = list(pool.map(partial(truth.play, rows=rows, seed=options.seed), truth.names()))
+        counts = list(
+            pool.map(partial(truth.play, rows=rows, seed=options.seed, plugins=options.plugins), truth.names())
+        )
     head = (
         "plan",
         "closes",
@@ -37,9 +40,15 @@ def main(options: argparse.Namespace) -> int:
     )
     table = markdown(head, [(one.plan, *(f"{number:,}" for number in one.numbers())) for one in counts])
     well = all(one.well for one in counts)
-    data = {"benchmark": "truth", "conditions": before, "plans": [one.data() for one in counts], "well": well}
+    data = {
+        "benchmark": "truth",
+        "plugins": options.plugins,
+        "conditions": before,
+        "plans": [one.data() for one in counts],
+        "well": well,
+    }
     if options.keep:
-        keep("truth", data, table)
+        keep("truth-plugins" if options.plugins else "truth", data, table)
     sys.stdout.write(json.dumps(data) + "\n" if options.json else table)
     return 0 if well else 1
 

@@ -29,6 +29,12 @@ def test_everything_happens_once_and_is_told_as_it_is(plan: str) -> None:
     assert counted.rows == 80
 
 
+@pytest.mark.parametrize("plan", ["answers lost after the commit", "deadlocks and time-outs of SQL", truth.KILLED])
+def test_nor_does_it_where_plug_ins_close_refuse_and_take_time(plan: str) -> None:
+    counted = truth.play(plan, 12, 3, plugins=True)
+    assert (counted.duplicates, counted.missed, counted.wrongly_reported) == (0, 0, 0)
+
+
 def test_random_mixtures_of_trouble_change_nothing() -> None:
     mixtures = truth.forever(60, 5)
     assert [next(mixtures).well for _ in range(3)] == [True] * 3

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import MappingProxyType
 from uuid import UUID
 
@@ -81,8 +82,13 @@ def cases(most_quotes: int) -> Iterator[Case]:
 
 @dataclass(slots=True)
 class Stage:
-    """An emulated organization with a clock that sleeping moves, on which cases are played."""
+    """An emulated organization with a clock that sleeping moves, on which cases are played.
 
+    `plugins` are files of its own logic, `worth` the estimated value of its opportunities.
+    """
+
+    plugins: tuple[Path, ...] = ()
+    worth: float | None = None
     clock: VirtualClock = field(default_factory=VirtualClock)
     embedded: EmbeddedEmulator = field(init=False)
     token: str = ""
@@ -90,7 +96,8 @@ class Stage:
     metadata: dict[bytes, Response] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.embedded = open_embedded(":memory:", self.clock, EmulatorOptions(seeded=0, journal_size=10))
+        options = EmulatorOptions(seeded=0, journal_size=10, plugins=self.plugins)
+        self.embedded = open_embedded(":memory:", self.clock, options)
 
     @property
     def emulator(self) -> Emulator:
@@ -101,9 +108,9 @@ class Stage:
         self.made += 1
         key = UUID(int=(0x0C << 120) | (self.made << 16))
         organization = self.emulator.organization
-        organization.load_rows(
-            "opportunity", [{"opportunityid": str(key), "name": f"Case {self.made}", "statecode": 0, "statuscode": 1}]
-        )
+        deal = {"opportunityid": str(key), "name": f"Case {self.made}", "statecode": 0, "statuscode": 1,
+                "estimatedvalue": self.worth}  # fmt: skip
+        organization.load_rows("opportunity", [deal])
         rows = [
             {"quoteid": str(quote_id(key, n)), "name": f"Quote {n}", "quotenumber": f"QUO-{self.made}-{n}",
              "opportunityid": str(key), "statecode": STATE_OF_QUOTE[status], "statuscode": status}

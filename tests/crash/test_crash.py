@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from connector.closing.model import Outcome, ReportStatus
+from connector.emulator import examples
 from tests.crash.matrix import Case, Schedule, Stage, Statuses, Trouble, cases, disturbed, pairs, singles, undisturbed
 
 FULL = os.environ.get("CRASH_MATRIX") == "full"
 """scripts/crash sets it: every combination. Otherwise a part that stands for the whole."""
 
 SINGLE = [case for case in cases(3) if FULL or len(case.quotes) <= 1 or case.quotes in {(1, 2), (2, 5), (1, 3, 4)}]
-PAIRED = [case for case in cases(3) if FULL or case.quotes in {(1,), (1, 2), (1, 1, 2)}]
+PLUGGED = [case for case in cases(3) if FULL or case.quotes in {(), (1, 2), (2, 4)}]
+PAIRED = [case for case in cases(3) if FULL or case.quotes in {(1,), (1, 2)}]
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,29 @@ def test_one_trouble_at_any_request_changes_nothing_of_the_end(stage: Stage, cas
     _, report, requests = undisturbed(stage, case)
     assert report.status is ReportStatus.CLOSED
     check(stage, case, singles(requests), closes_of(case))
+
+
+SHIPPED = tuple(
+    Path(examples.__file__).with_name(f"{name}.py")
+    for name in ("approval_required", "close_siblings", "recalculate_revenue", "slow_audit")
+)
+
+
+@pytest.fixture(scope="module", params=[None, 150_000.0], ids=["small", "in want of an approval"])
+def lived_in(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """An organization with the shipped plug-ins: a close is done in pieces there, and what is large is refused."""
+    stage = Stage(SHIPPED, request.param)
+    yield stage
+    stage.embedded.close()
+
+
+@pytest.mark.parametrize("case", PLUGGED, ids=str)
+def test_nor_does_it_where_plug_ins_are_at_work(lived_in: Stage, case: Case) -> None:
+    calm, report, requests = undisturbed(lived_in, case)
+    refused = lived_in.worth is not None and case.outcome is Outcome.WON
+    assert report.status is (ReportStatus.FAILED if refused else ReportStatus.CLOSED)
+    assert calm.closes[0] == (0 if refused else 1)
+    check(lived_in, case, singles(requests), calm.closes)
 
 
 @pytest.mark.parametrize("case", PAIRED, ids=str)
