@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -251,7 +251,7 @@ def _two_at_once(stage: Stage, chance: random.Random) -> Told:
     return Told(both, stage.opportunities)
 
 
-def _count(plan: str, stage: Stage, told: Told, refused: Set[UUID]) -> Count:
+def _count(plan: str, stage: Stage, told: Told, refused: Collection[UUID]) -> Count:
     """Count; what is to be `refused` counts as missed when it is closed."""
     state = stage.state()
     emulator = stage.embedded.emulator
