@@ -153,7 +153,7 @@ class Governor:
 
     def _ready(self, server: WebServer, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
         """Return when `server` may take a request, and what it is waiting for."""
-        if server.in_flight >= server.at_once:
+        if server.in_flight >= server.at_once(now):
             return NEVER, Binding.CONCURRENCY
         count, time = server.intervals(now, cost, len(self._servers), ending=self._ending)
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
@@ -221,6 +221,7 @@ class Governor:
             self._costs.setdefault(permit.kind, ServiceTime()).add(seconds / permit.parts)
             self._concurrency.answered()
             return
+        server.guard(now)  # it may still be worked on
         self._concurrency.failed(float(FEWEST * len(self._servers)), self._under_way.requests + 1)
         if feedback.retry_after is not None:
             self._held_until = max(self._held_until, now + feedback.retry_after)
@@ -292,7 +293,7 @@ class Governor:
             most = min(MOST_PARTS, BATCH_SECONDS / max(known.mean.value, 1e-6))
         if self._steering and not self._complete():
             return 1
-        return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight())))))
+        return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight(self._last_at))))))
 
     def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
         """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate."""
@@ -307,7 +308,7 @@ class Governor:
             waiting=waiting,
             ceiling=sum(server.ceiling(cost * parts) for server in self._servers.values()),
             in_flight=self._under_way.requests,
-            most_in_flight=self._most_in_flight(),
+            most_in_flight=self._most_in_flight(now),
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
@@ -320,8 +321,8 @@ class Governor:
             hanging=self._under_way.hanging(now, kind, known.usual.value) if known else 0,
         )
 
-    def _most_in_flight(self) -> int:
-        slots = sum(server.at_once for server in self._servers.values())
+    def _most_in_flight(self, now: float) -> int:
+        slots = sum(server.at_once(now) for server in self._servers.values())
         return int(min(self._concurrency.most, self._connections, slots))
 
     def carried_over(self, now: float) -> CarriedOverLimits:
@@ -342,7 +343,7 @@ class Governor:
         servers, budget = len(self._servers), self._budget
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
-            fastest = min(fastest, self._most_in_flight() * requests / seconds)
+            fastest = min(fastest, self._most_in_flight(now) * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         held = max(0.0, self._held_until - now)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

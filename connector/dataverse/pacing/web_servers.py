@@ -90,6 +90,7 @@ class WebServer:
         "count",
         "executed",
         "for_others",
+        "guarded_until",
         "key",
         "last_at",
         "refused_until",
@@ -117,6 +118,7 @@ class WebServer:
         self.refused_until = float("-inf")
         self.strayed = 0
         self.for_others = ReservedQuota(window)
+        self.guarded_until = NEVER
 
     def learnt(self) -> LimitEstimates:
         """Return the estimates as they stand, for a server not met before."""
@@ -133,10 +135,16 @@ class WebServer:
         """How many requests are under way to it, at most."""
         return self.addressed.requests + self.unaddressed.requests
 
-    @property
-    def at_once(self) -> int:
-        """How many requests may be under way to it: one below what stops a user for minutes."""
-        return int(self.concurrency.value) - 1
+    def at_once(self, now: float) -> int:
+        """Return how many requests may be under way to it: as many as documented while nobody else can be there.
+
+        Else one is kept free, since one too many stops a user for minutes.
+        """
+        return int(self.concurrency.value) - (now < self.guarded_until)
+
+    def guard(self, now: float) -> None:
+        """Keep one request free for a window: something that we do not see may be under way."""
+        self.guarded_until = max(now + self.budget.window, self.guarded_until)
 
     def intervals(self, now: float, cost: float, servers: int, *, ending: bool = False) -> tuple[float, float]:
         """Return the seconds between two requests that spend each window's budget as it should be spent.
@@ -203,9 +211,17 @@ class WebServer:
         self.executed.add(now, seconds)
 
     def hear(self, now: float, requests_left: float | None, seconds_left: float | None) -> None:
-        """Take in what the server says is left of its windows, `ran` having counted the request that says so."""
+        """Take in what the server says is left of its windows, `ran` having counted the request that says so.
+
+        Who has less than the documented limit left, beside what is ours, is not alone.
+        """
         if requests_left is not None:
-            self.count.hear(now, requests_left, self.sent.used(now))
+            used = self.sent.used(now)
+            self.count.hear(now, requests_left, used)
+            if requests_left + used + self.in_flight < self.budget.requests:
+                self.guard(now)
+            elif self.guarded_until == NEVER:
+                self.guarded_until = now
         if seconds_left is not None:
             self.time.hear(now, seconds_left, self.executed.used(now))
 
@@ -218,6 +234,7 @@ class WebServer:
         limit, number = self._limit(feedback.facet), feedback.number
         if limit is self.concurrency:
             limit.refused(now, self.in_flight, stopped, number)
+            self.guard(now + stopped)
             return
         window = self.sent if limit is self.count else self.executed
         used, still = window.used(now), hanging if limit is self.time else 0.0

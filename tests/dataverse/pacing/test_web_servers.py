@@ -49,7 +49,18 @@ def test_one_less_than_documented_may_be_under_way_and_the_unaddressed_count_eve
     web_server.addressed.add(1.0)
     anywhere.add(1.0)
     anywhere.add(1.0)
-    assert (web_server.at_once, web_server.in_flight) == (51, 3)
+    assert (web_server.at_once(0.0), web_server.in_flight) == (51, 3)
+
+
+def test_as_many_as_documented_may_be_under_way_while_nobody_else_uses_the_limit() -> None:
+    web_server = server()
+    web_server.ran(0.0, 1.0)
+    web_server.hear(0.0, 5_999.0, None)
+    assert web_server.at_once(0.0) == 52
+    web_server.hear(0.0, 5_998.0, None)
+    assert [web_server.at_once(now) for now in (0.0, 299.0, 301.0)] == [51, 51, 52], "somebody else has asked"
+    web_server.guard(301.0)
+    assert web_server.at_once(600.0) == 51, "an answer was lost: what it belongs to may still be under way"
 
 
 def test_what_has_lain_unused_for_a_window_is_spent_at_once() -> None:
@@ -128,7 +139,7 @@ def test_a_refusal_for_requests_at_once_is_learnt_of_those_under_way() -> None:
     for _ in range(30):
         web_server.addressed.add(1.0)
     web_server.refused(0.0, Feedback(facet=Facet.CONCURRENCY), 300.0, again=False)
-    assert web_server.at_once == 29
+    assert web_server.at_once(0.0) == 29
     assert web_server.for_others.share(0.0) == 0.0
 
 
