@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -84,7 +84,8 @@ class Metadata:
                 kept = self._fresh()
                 if kept is None:
                     ask = partial(read_each, self._handler, self._endpoint, subject=_SUBJECT)
-                    kept = self._keep(ask(self._operations()), ask)
+                    answers = iter(ask(self._operations()))
+                    kept = self._keep(self._known_messages(next(answers)), answers, ask)
         return kept if needs is ONLY_REASONS else self._definitions.add(kept, needs)
 
     def prepare(self) -> None:
@@ -95,14 +96,14 @@ class Metadata:
         operations = self._operations()
         with self._reading, ThreadPoolExecutor(len(operations)) as threads:
 
-            def ask(operations: Sequence[Operation]) -> list[Response]:
-                return list(threads.map(self._handler, map(self._endpoint.request, operations)))
+            def ask(operations: Sequence[Operation]) -> Iterator[Response]:
+                return threads.map(self._handler, map(self._endpoint.request, operations))
 
             with self._asking:
                 answers = ask(operations)
-                self._messages_read = self._known_messages(answers)
+                messages = self._messages_read = self._known_messages(next(answers))
             try:
-                self._keep(answers, ask)
+                self._keep(messages, answers, lambda operations: list(ask(operations)))
             finally:
                 self._messages_read = None
 
@@ -112,8 +113,8 @@ class Metadata:
             read = self._messages_read
         return self.get().messages if read is None else read
 
-    def _keep(self, answers: Sequence[Response], ask: Ask) -> OrganizationMetadata:
-        metadata = self._made_of(answers, ask)
+    def _keep(self, messages: frozenset[str], answers: Iterator[Response], ask: Ask) -> OrganizationMetadata:
+        metadata = self._made_of(messages, answers, ask)
         self._kept = (metadata, self._clock.monotonic())
         self._definitions.forget()
         return metadata
@@ -128,32 +129,33 @@ class Metadata:
     def _messages(self) -> tuple[str, ...]:
         return (*MESSAGES, self._close_action) if self._close_action else MESSAGES
 
-    def _operations(self) -> list[Operation]:
-        return [
-            *_definitions("opportunity"),
-            *_definitions("quote"),
-            named_messages(self._messages),
-            TABLE_RULES,
-            *(who_is(user) for user in dict.fromkeys((None, self._endpoint.impersonate))),
-        ]
+    @property
+    def _users(self) -> list[UUID | None]:
+        """Return who signs in, and after it whom it acts as, if that is somebody else."""
+        return list(dict.fromkeys((None, self._endpoint.impersonate)))
 
-    def _known_messages(self, answers: Sequence[Response]) -> frozenset[str]:
-        messages = frozenset[str]() if _is_hidden(answers[4]) else _names(json_object(answers[4], _SUBJECT))
+    def _operations(self) -> list[Operation]:
+        """Return the reads, first those which others wait for."""
+        first = [named_messages(self._messages), TABLE_RULES, *map(who_is, self._users)]
+        return [*first, *_definitions("opportunity"), *_definitions("quote")]
+
+    def _known_messages(self, answer: Response) -> frozenset[str]:
+        messages = frozenset[str]() if _is_hidden(answer) else _names(json_object(answer, _SUBJECT))
         return frozenset(self._messages) & messages
 
-    def _made_of(self, answers: Sequence[Response], ask: Ask) -> OrganizationMetadata:
-        rules = table_rules(answers[5], _SUBJECT)
-        users = [user_id_of(json_object(answer, _SUBJECT)) for answer in answers[6:]]
-        opportunities = self._statuses("opportunity", answers[0], answers[1], rules)
-        quotes = self._statuses("quote", answers[2], answers[3], rules)
+    def _made_of(self, messages: frozenset[str], answers: Iterator[Response], ask: Ask) -> OrganizationMetadata:
+        rules = table_rules(next(answers), _SUBJECT)
+        users = [user_id_of(json_object(next(answers), _SUBJECT)) for _ in self._users]
         of_user = self._ask_of(users, rules, ask)
+        opportunities = self._statuses("opportunity", next(answers), next(answers), rules)
+        quotes = self._statuses("quote", next(answers), next(answers), rules)
         access = read_access(of_user[1:], rules, _SUBJECT)
         if self._endpoint.bypass.needs_privilege:
             self._check_bypass(users[-1])
         return OrganizationMetadata(
             opportunity_statuses=opportunities or PLATFORM_OPPORTUNITY,
             quote_statuses=quotes or PLATFORM_QUOTE,
-            messages=self._known_messages(answers),
+            messages=messages,
             utc_offset_minutes=_offset(of_user[0]) if of_user else 0,
             close_action=self._close_action or None,
             bypass=self._endpoint.bypass,

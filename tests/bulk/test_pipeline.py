@@ -280,7 +280,7 @@ class Gate:
     since_sent: float = 0.0
     usual_seconds: float = 0.01
     unlike: int = 0
-    hanging: int = 0
+    hanging: float = 0.0
 
     def pace(self) -> Gate:
         return self

@@ -17,7 +17,7 @@ def right(said: float, took: float, share: float) -> bool:
     return off <= share * took or abs(off - WINDOW) <= 0.1 * WINDOW
 
 
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_a_rehearsal_says_how_long_the_job_takes(seed: int, tmp_path: Path) -> None:
     job = rehearse_beside(HiddenOrganization.drawn(seed, 60.0), tmp_path, rows=220, pilot=120, ask=60)
     assert job.rows == 220

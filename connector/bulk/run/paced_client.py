@@ -72,8 +72,8 @@ class PacerStatus(Protocol):
         """Return how many of those were answered so far."""
 
     @property
-    def hanging(self) -> int:
-        """Return how many of them are under way."""
+    def hanging(self) -> float:
+        """Return the seconds that those of them take which are under way, at most."""
 
 
 class Pacer(Protocol):

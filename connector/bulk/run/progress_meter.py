@@ -28,8 +28,6 @@ UNUSUAL = 1.15
 """A row costs at most so many times what answered ones usually do, and those in flight what answered ones do."""
 MANY = 100
 """Rows that took many times as long as usual before it is known how many of them there are among the others."""
-LONGEST_WORK = 120.0
-"""Seconds after which the service ends whatever hangs."""
 UNSURE = 0.08
 """The share by which a mean cost may be wrong whatever was measured: rows differ from those before them."""
 SETTLED = 3.0
@@ -37,6 +35,10 @@ SETTLED = 3.0
 DOUBT, FAR_APART = 1.5, 0.2
 """A forecast is told where a mean cost that is wrong by so many standard errors, and last requests that are longer or
 shorter than usual, change the end by less than that share of the whole time."""
+WINDOW = 300.0
+"""Seconds of the documented window."""
+LUMP = 0.1
+"""The share of the whole time that a window may be where rows that hang fill it, for the end to be told."""
 FREE = frozenset({"latency", "concurrency"})
 """What binds while no budget does."""
 FRESH, FRESH_SHARE = 0.2, 0.01
@@ -192,7 +194,7 @@ class ProgressMeter:
         pairs = list(zip(paces, self._before, strict=True))
         requests = [pace.requests - pace.in_flight / 2 - first for (_, pace), (first, _) in pairs]
         seconds = [pace.executed - first for (_, pace), (_, first) in pairs]
-        mean = (sum(seconds) + LONGEST_WORK * sum(pace.hanging for _, pace in paces)) / (answered + half)
+        mean = (sum(seconds) + sum(pace.hanging for _, pace in paces)) / (answered + half)
         many = sum(pace.unlike for _, pace in paces) >= MANY
         usual = mean if many else min(mean, UNUSUAL * max(pace.usual_seconds for _, pace in paces))
         return sum(requests) / (answered + half), usual, mean
@@ -216,16 +218,27 @@ class ProgressMeter:
         rows = counts.open - counts.of(ItemStatus.WAITING) - doubtful
         if rows <= 0:
             return 0.0
-        error = max(UNSURE, DOUBT * max(pace.spread for _, pace in self._paces()) / math.sqrt(self._done))
+        paces = [pace for _, pace in self._paces()]
+        error = max(UNSURE, DOUBT * max(pace.spread for pace in paces) / math.sqrt(self._done))
         requests, seconds, most = cost
         shares = {-1: seconds * (1 - error), 0: seconds, 1: most * (1 + error)}
         ends = [self._end(rows, states, requests, each, luck) for luck, each in shares.items()]
         elapsed = self._clock.monotonic() - self._began
+        if elapsed + ends[1] > WINDOW and any(pace.unlike or pace.hanging for pace in paces):
+            return self._left_with_stops(rows, elapsed)
         if ends[-1] == float("inf") or ends[-1] - ends[0] > FAR_APART * (elapsed + ends[1]):
             return None
         if ends[1] > elapsed / ENOUGH_SHARE:
             return None  # what goes wrong now and then has hardly had the time to show
         return ends[1]
+
+    def _left_with_stops(self, rows: int, elapsed: float) -> float | None:
+        """Return the same where rows that hang fill the windows, so that now and then everything has to stop.
+
+        When the service counts them is not known, so neither is when a window opens: what they cost shows over many.
+        """
+        left = rows * elapsed / self._done
+        return left if WINDOW * max(1.0, left / elapsed) <= LUMP * (elapsed + left) else None
 
     def _paces(self) -> list[tuple[str, PacerStatus]]:
         return [(client.name, client.gate.pace()) for client in self._clients]

@@ -318,7 +318,7 @@ class Governor:
             since_sent=now - self._last_at,
             usual_seconds=known.usual.value if known else cost,
             unlike=known.unlike if known else 0,
-            hanging=self._under_way.hanging(now, kind, known.usual.value) if known else 0,
+            hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,
         )
 
     def _most_in_flight(self, now: float) -> int:

@@ -74,7 +74,8 @@ class PacingStatus:
     `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
     `refused`, and the seconds `executed` by those answered and in flight count from the beginning. `spread` is the
     share by which requests of this kind differ in length, `since_sent` how long ago the last of any kind was sent.
-    `usual_seconds` is what a part costs without the few, `unlike` answered and `hanging`, that take many times as long.
+    `usual_seconds` is what a part costs without the few that take many times as long: `unlike` were answered, and those
+    under way take `hanging` seconds at most.
     """
 
     binding: Binding
@@ -91,4 +92,4 @@ class PacingStatus:
     since_sent: float = 0.0
     usual_seconds: float = 0.0
     unlike: int = 0
-    hanging: int = 0
+    hanging: float = 0.0

@@ -198,7 +198,7 @@ def test_what_hangs_is_told_apart_and_says_nothing_of_what_is_usual() -> None:
         governor.settle(2.0 * number + 1, allowed(governor, 2.0 * number, "write"), Feedback())
     hanging = allowed(governor, 20.0, "write")
     assert governor.pace(27.0, "write").hanging == 0
-    assert governor.pace(29.0, "write").hanging == 1
+    assert governor.pace(29.0, "write").hanging == 120.0
     governor.settle(140.0, hanging, Feedback())
     pace = governor.pace(140.0, "write")
     assert (pace.hanging, pace.unlike, pace.usual_seconds, pace.spread) == (0, 1, 1.0, 0.0)
