@@ -19,9 +19,10 @@ from zipfile import ZipFile
 import openpyxl
 import pyarrow as pa
 import pytest
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 from pyarrow import parquet
 
-from connector.bulk.input.cell_values import CellRules
+from connector.bulk.input.cell_values import CellRules, is_date_format
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
@@ -210,7 +211,7 @@ def test_a_list_of_json_is_read_as_its_lines_are(desk: Desk, pretty: int | None)
     [
         ('[{"opportunityid": "x"', "line 1: the list breaks off"),
         ('[{"opportunityid": "x"}, 5]', "row 2 (line 1): this is not an object"),
-        ("[\n{,}]", "line 2: the list breaks off"),
+        ("[\n{,}]", "line 2: this is not JSON: expecting property name"),
         ("[]\n\n{}", "line 1: text follows the end of the list"),
         ("[] []", "line 1: text follows the end of the list"),
         ('[{"outcome": "won", "Outcome": "lost"}]', "the column outcome appears 2 times"),
@@ -278,7 +279,7 @@ def test_hidden_rows_and_sheets_are_not_read_and_that_is_said(desk: Desk) -> Non
     assert [row.intent.opportunity_id for row in desk.read(path)] == [A, C]
     assert desk.notes == [
         "The sheet 'Closes' is read; not read: 'Old', 'Notes'.",
-        "1 hidden rows are not read; show them in Excel to have them read.",
+        "Hidden rows are not read: 1. Show them in Excel to have them read.",
     ]
 
 
@@ -540,7 +541,7 @@ def test_an_encoding_of_unicode_is_read_with_its_mark_and_without(desk: Desk, en
 def test_files_that_were_put_together_are_one(desk: Desk, mark: str) -> None:
     path = desk.write(f"{mark}{HEAD}\n{A},won\n{mark}{HEAD}\n{mark}{B},lost\n")
     assert [(row.number, row.intent.opportunity_id) for row in desk.read(path)] == [(1, A), (3, B)]
-    assert desk.notes == ["1 rows repeat the names of the columns and are not read."]
+    assert desk.notes == ["1 rows repeat the names of the columns or underline them and are not read."]
 
 
 def test_a_title_above_the_table_is_told(desk: Desk) -> None:
@@ -572,10 +573,14 @@ def test_the_sheet_with_the_table_is_read_and_that_is_said(desk: Desk) -> None:
     assert desk.notes == ["The sheet 'Sheet' is read; not read: 'Cover', 'Empty'."]
 
 
-@pytest.mark.parametrize("word", ["#REF!", "#VÄRDEFEL!", "#WERT!", "#NAMN?", "#####", "1.23E+15", "1,23E+15"])
+@pytest.mark.parametrize(
+    "word",
+    ["#REF!", "#VÄRDEFEL!", "#NAMN?", "#####", "1.23E+15", "1,23E+15", "=A1+2", "=SUM(B2:B9)", "=cmd|'/c calc'!A1"],
+)
 def test_what_excel_has_lost_is_refused_in_a_file_of_commas(desk: Desk, word: str) -> None:
     refused = desk.refused(desk.write(f"opportunityid;outcome;subject\n{A};won;{word}\n"))
-    assert ("the cell holds the error" if word[0] == "#" else "more digits than Excel keeps") in refused
+    sentences = {"#": "the cell holds the error", "=": "the cell holds the text of a formula, ="}
+    assert sentences.get(word[0], "more digits than Excel keeps") in refused
     assert len(desk.read(desk.write(f"opportunityid;outcome;subject\n{A};won;Nr. {word}\n"))) == 1
 
 
@@ -614,7 +619,7 @@ def test_a_row_without_height_is_hidden(desk: Desk) -> None:
     path = desk.workbook(["opportunityid", "outcome"], ROW, [str(B), "won"])
     change(path, "xl/worksheets/sheet1.xml", lambda text: text.replace(b'<row r="3"', b'<row r="3" ht="0"'))
     assert len(desk.read(path)) == 1
-    assert desk.notes == ["1 hidden rows are not read; show them in Excel to have them read."]
+    assert desk.notes == ["Hidden rows are not read: 1. Show them in Excel to have them read."]
 
 
 def test_what_nobody_sees_in_a_cell_is_no_part_of_it(desk: Desk) -> None:
@@ -630,16 +635,21 @@ def test_a_text_that_is_kept_from_excel_is_a_text(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("mark", "rest"),
     [
-        ("(Ändra inte)", ["Affärsmöjlighet", "Radkontrollsumma", "Ändrad"]),
-        ("(Nicht ändern)", ["Verkaufschance", "Zeilenprüfsumme", "Geändert am"]),
+        ("(Ändra inte)", ["Affärsmöjlighet", "Radkontrollsumma", "Ändrad", "Faktisk intäkt", "Faktiskt slutdatum"]),
+        (
+            "(Nicht ändern)",
+            ["Verkaufschance", "Zeilenprüfsumme", "Geändert am", "Tats. Umsatz", "Tatsa\u0308chliches Abschlussdatum"],
+        ),
+        ("(Älä muokkaa)", ["Mahdollisuus", "Summa", "Muokattu", "Tuotto=actual_revenue", "Päivä=closed_on"]),
     ],
 )
 def test_an_export_of_dynamics_is_known_in_any_language(desk: Desk, mark: str, rest: list[str]) -> None:
-    head = [*(f"{mark} {name}" for name in rest), "Umsatz", "Statusgrund"]
-    path = desk.workbook(head, [str(A), "x==", datetime(2026, 1, 2, 3, 4), 5, "In Arbeit"])
-    columns = ColumnMapping(parse_renames(["Umsatz=actual_revenue"]), {"outcome": "won"})
-    assert [row.intent for row in desk.read(path, columns)] == [Intent(A, Outcome.WON, actual_revenue=Decimal(5))]
-    assert "Columns that are not read: Statusgrund." in desk.notes[0]
+    head = [*(f"{mark} {name}" for name in rest[:3]), *(name.partition("=")[0] for name in rest[3:]), "Statusgrund"]
+    path = desk.workbook(head, [str(A), "x==", datetime(2026, 1, 2, 3, 4), 5, datetime(2026, 1, 31), "In Arbeit"])
+    columns = ColumnMapping(parse_renames([name for name in rest if "=" in name]), {"outcome": "won"})
+    (row,) = desk.read(path, columns)
+    assert row.intent == Intent(A, Outcome.WON, actual_revenue=Decimal(5), closed_on=date(2026, 1, 31))
+    assert "Columns that are not read: Statusgrund. Read one with --map, as --map 'Statusgrund=" in desk.notes[0]
 
 
 def test_an_export_of_salesforce_is_mapped_and_has_its_own_key(desk: Desk) -> None:
@@ -680,10 +690,18 @@ def test_a_day_in_another_form_is_refused_with_the_option_that_reads_it(desk: De
         ("rows.csv", b'{"outcome"', "begins as JSON Lines do. Say --format jsonl"),
         ("rows.xls", b"<html>", "save it as Excel Workbook (.xlsx)."),
         ("rows.zip", b"PK\x03\x04", "Unpack it, or pack it with gzip."),
+        ("rows.csv", b"<!DOCTYPE html>", "begins as a web page or XML does."),
+        ("rows.csv", f"{A},won\n".encode(), "the first line is a row, and does not name the columns."),
+        (
+            "rows.csv",
+            "F\u00f6rsta m\u00f6tet \u00e4r h\u00e4r\n".encode("cp1252") + "P\u00e5 m\u00e5ndag".encode(),
+            "is partly UTF-8 (line 2) and partly not.",
+        ),
+        ("rows.csv", b"opportunityid,outcome,x,x\n", "the column x appears 2 times: 'x' (3) and 'x' (4)"),
     ],
 )
 def test_a_file_of_another_kind_is_named(desk: Desk, name: str, content: bytes, sentence: str) -> None:
-    assert sentence in desk.refused(desk.write(content + b"0" * 50, name))
+    assert sentence in desk.refused(desk.write(content + b"0" * 50, name), columns=ColumnMapping(keep=("x",)))
 
 
 @pytest.mark.parametrize("text", ['{\n "value": []\n}', '{"@odata.context": "x", "value": []}', '{"value": []}'])
@@ -694,6 +712,26 @@ def test_an_answer_of_the_web_api_is_no_row(desk: Desk, text: str) -> None:
 def test_a_table_may_begin_below_blank_rows_and_its_lines_are_those_of_the_sheet(desk: Desk) -> None:
     path = desk.workbook([], [None, " "], ["opportunityid", "outcome"], [str(A), "won"], [str(B), "maybe"])
     assert "row 2 (line 5)" in desk.refused(path)
+
+
+@pytest.mark.parametrize("day", [44591, 44591.5, "44591", datetime(2026, 1, 31)])
+def test_a_workbook_that_counts_days_from_1904_has_the_days_that_it_shows(desk: Desk, day: object) -> None:
+    def of_mac(book: openpyxl.Workbook) -> None:
+        book.epoch = CALENDAR_MAC_1904
+
+    (row,) = desk.read(desk.workbook(["opportunityid", "outcome", "Close Date"], [*ROW, day], change=of_mac))
+    assert row.intent == Intent(A, Outcome.WON, closed_on=date(2026, 1, 31))
+
+
+def test_what_databases_and_dos_add_to_a_table_is_no_row(desk: Desk) -> None:
+    path = desk.write(f'opportunityid, outcome, subject\r\n-----, ---, ----\r\n{A}, won, "a, b"\r\n\x1a')
+    assert [row.intent for row in desk.read(path)] == [Intent(A, Outcome.WON, subject="a, b")]
+    assert desk.notes == ["1 rows repeat the names of the columns or underline them and are not read."]
+
+
+@pytest.mark.parametrize("form", ["DD.MM", "DD.MMM.YYYY", "YYYY", "HH:mm", "%d.%m.%y %q", "x"])
+def test_a_form_of_days_that_lacks_a_part_is_refused(form: str) -> None:
+    assert not is_date_format(form)
 
 
 def test_hidden_columns_of_a_workbook_are_told(desk: Desk) -> None:

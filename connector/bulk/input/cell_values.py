@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Self
@@ -28,14 +28,17 @@ _COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})$")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?Z|[+-]\d{2}:?\d{2})?")
 _SERIAL = re.compile(r"[2-7]\d{4}(?:\.\d+)?")
-_FIRST_SERIAL = date(1899, 12, 30)  # Excel counts days from here
+FIRST_SERIAL = date(1899, 12, 30)
+"""From here Excel counts days, but for workbooks with the date system of 1904."""
 _WHOLE = re.compile(r"\d+\.0+")
 _TOKENS = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d"}
-_TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D")
+_TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D", re.IGNORECASE)
+_TIME_OF_DAY = re.compile(r",?[ T]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AP]M)?$", re.IGNORECASE)
 _SEPARATED = re.compile("\\d[ \u00a0\u202f'\u2019]\\d")
 _ISO_LIKE = re.compile(r"\d{4,}-\d{2}-\d{2}")
 _ERROR = re.compile(r"#(?:[A-Z\u00c0-\u00de][A-Z\u00c0-\u00de_/0]*[!?]|N/A|NV|GETTING_DATA|#+)")
 """Errors of Excel, in its languages, and cells that are too narrow for their numbers."""
+_FORMULA = re.compile(r"=[-+( ]*(?:\$?[A-Z]{1,3}\$?\d|[A-Z][\w.]*[(|!]|['\"{\[\d])", re.IGNORECASE)
 _SHORTENED = re.compile(r"[+-]?\d(?:[.,]\d+)?E\+\d{2,}")
 _UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
 """Characters that nobody sees, as web pages and chats leave them in what is copied."""
@@ -109,6 +112,8 @@ class CellRules:
         return words.get(text.strip().casefold(), cell)
 
     def _amount(self, name: str, cell: object) -> object:
+        if isinstance(cell, date | time | timedelta):
+            raise ValueError(f"{name}: the cell holds a date or a time ({cell}), and no amount")  # noqa: TRY004 - see value
         if not isinstance(cell, str):
             return cell
         text = cell.strip()
@@ -141,13 +146,14 @@ class CellRules:
         text = cell.strip()
         if self.date_format:
             with suppress(ValueError):
-                return datetime.strptime(text, strptime_format(self.date_format)).date()  # noqa: DTZ007 - a day only
+                return _day_in(_TIME_OF_DAY.sub("", text), _strptime_format(self.date_format))
         if _SERIAL.fullmatch(text):
-            return _FIRST_SERIAL + timedelta(days=int(float(text)))
+            return FIRST_SERIAL + timedelta(days=int(float(text)))
         if (numbers := _NUMBERS.fullmatch(text)) and not numbers["year"]:
-            raise ValueError(
-                f"{name}: {text!r} is a date of which the order is not known; say --date-format DD.MM.YYYY or another"
+            problem = (
+                f"is not as {self.date_format}" if self.date_format else "is a date of which the order is not known"
             )
+            raise ValueError(f"{name}: {text!r} {problem}; say --date-format DD.MM.YYYY or another")
         moment = _MOMENT.fullmatch(text)
         plain = moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
         if plain and not _ISO_LIKE.fullmatch(plain):
@@ -158,9 +164,21 @@ class CellRules:
 _OUTCOMES = {"closed won": "won", "closed lost": "lost", "closed as won": "won", "closed as lost": "lost"}
 
 
-def strptime_format(text: str) -> str:
+def _strptime_format(text: str) -> str:
     """Return a format as Python has it, from `DD.MM.YYYY` or one that is so already."""
-    return text if "%" in text else _TOKEN.sub(lambda token: _TOKENS[token[0]], text)
+    return text if "%" in text else _TOKEN.sub(lambda token: _TOKENS[token[0].upper()], text)
+
+
+def _day_in(text: str, form: str) -> date:
+    return datetime.strptime(text, form).date()  # noqa: DTZ007 - a day only
+
+
+def is_date_format(text: str) -> bool:
+    """Return whether a format says year, month and day: a day that is written in it is read as the same day."""
+    form, day = _strptime_format(text), date(2031, 12, 23)
+    with suppress(ValueError, re.error):
+        return _day_in(day.strftime(form), form) == day
+    return False
 
 
 def as_text(cell: object) -> object:
@@ -186,6 +204,8 @@ def _refuse_unshown(name: str, text: str) -> None:
     """Raise ValueError for text in which Excel shows that it has no value, or no longer all of it."""
     if text.lower() not in NULL_WORDS and _ERROR.fullmatch(text):
         raise ValueError(f"{name}: the cell holds the error {text}")
+    if _FORMULA.match(text):
+        raise ValueError(f"{name}: the cell holds the text of a formula, {text}, and not its result; write the result")
     if _SHORTENED.fullmatch(text):
         raise ValueError(f"{name}: {text!r} {LONG_NUMBER}")
 

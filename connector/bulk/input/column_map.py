@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.request import OPPORTUNITY_PREFIX, PREFIXES, QUOTE_PREFIX
@@ -25,21 +27,41 @@ The first three are the id, the checksum and the moment of the last change, `(Do
 other columns show the record as it is.
 """
 
-_LETTERS = re.compile(r"[^a-z0-9]")
+_NO_LETTERS = re.compile(r"[\W_]")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _letters(name: str) -> str:
-    return _LETTERS.sub("", name.lower())
+    """Return the letters of a name without their accents, which programs write in several ways."""
+    return _NO_LETTERS.sub("", unicodedata.normalize("NFKD", name.casefold()))
 
 
-_ALIASES = (
+_TRANSLATED = {
+    "actual_revenue": (
+        "Actual revenue, Tatsächlicher Umsatz, Tats. Umsatz, Ist-Umsatz, Revenu réel, Chiffre d'affaires réel,"
+        " CA réel, Ingresos reales, Ingreso real, Faktisk intäkt, Faktiska intäkter, Faktisk omsättning,"
+        " Ricavi effettivi, Ricavo effettivo, Fatturato effettivo, Werkelijke opbrengst, Werkelijke omzet,"
+        " Faktisk omsætning, Faktisk indtægt, Faktisk inntekt, Faktisk omsetning, Receita real, Receita efetiva,"
+        " Rzeczywisty przychód, Toteutunut tuotto, Todellinen tuotto, Skutečný výnos, Фактический доход, 実際の売上"
+    ),
+    "closed_on": (
+        "Actual close date, Tatsächliches Abschlussdatum, Tats. Abschlussdatum, Date de clôture réelle,"
+        " Date de fermeture réelle, Date de conclusion réelle, Fecha de cierre real, Fecha real de cierre,"
+        " Faktiskt slutdatum, Faktiskt avslutsdatum, Faktiskt avslutningsdatum, Faktiskt stängningsdatum,"
+        " Data di chiusura effettiva, Data chiusura effettiva, Werkelijke sluitingsdatum, Werkelijke afsluitdatum,"
+        " Faktisk lukkedato, Faktisk afslutningsdato, Faktisk avslutningsdato, Data de fechamento real,"
+        " Data de fecho real, Rzeczywista data zamknięcia, Todellinen päättymispäivä, Todellinen sulkemispäivä,"
+        " Skutečné datum uzavření, Фактическая дата закрытия, 実際の完了日, 実際のクローズ日"
+    ),
+}
+"""Revenue and day of the close as exports name them in the languages of their users, by our names."""
+_EXPORT_ALIASES = {_letters(name): ours for ours, names in _TRANSLATED.items() for name in names.split(", ")}
+_ALIASES = _EXPORT_ALIASES | (
     {_letters(field.label): field.name for field in FILE_COLUMNS}
     | {_letters(name): name for name in FIELDS}
     | {"opportunityguid": "opportunityid", "oppid": "opportunityid", "closedate": "closed_on"}
 )
 _ASKED_OF_EXPORT = frozenset(FIELDS) - {"status", "description"}  # which an export shows of the record itself
-_EXPORT_ALIASES = {"actualrevenue": "actual_revenue", "actualclosedate": "closed_on"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +155,22 @@ class ColumnMapping:
             if not renames[name] and not self.kept(name):
                 others.append(name)
         note = f"This is an export of Dynamics 365. Columns that are not read: {', '.join(others)}."
-        hint = " Read one with --map, as --map 'Status Reason=status'."
+        missing = [name for name in _TRANSLATED if name not in {*renames.values(), *columns}]
+        hints = " or ".join(f"--map '{others[-1]}={name}'" for name in missing or ["status"]) if others else ""
+        hint = f" Read one with --map, as {hints}."
         return replace(self, renames=renames, ignore_others=False), [note + hint] if others else []
 
     def read(self, file: str, columns: Sequence[str]) -> dict[str, str]:
         """Return our name by theirs of the columns to be read; raises InputError naming every problem there is."""
+        if any(_is_id(theirs) for theirs in columns):
+            raise InputError(
+                f"{file}: the first line is a row, and does not name the columns. Nothing was touched.",
+                remedy="Write the names of the columns above it, as opportunityid,outcome.",
+            )
         names = {theirs: self.ours(theirs) for theirs in columns}
         problems = [unknown(theirs) for theirs, ours in names.items() if ours is None]
         problems += twice(columns, [names[theirs] for theirs in columns])
+        problems += twice(columns, [theirs if self.kept(theirs) and not names[theirs] else None for theirs in columns])
         present = {ours for ours in names.values() if ours}
         problems += [
             f"there is no column {name}; {'say it with --map THEIRS=' + name if name != 'outcome' else _OUTCOME}"
@@ -166,6 +196,13 @@ class ColumnMapping:
                 " carry them along with --keep NAME.",
             )
         return {theirs: ours for theirs, ours in names.items() if ours}
+
+
+def _is_id(text: str) -> bool:
+    try:
+        return bool(UUID(text.strip()))
+    except ValueError:
+        return False
 
 
 _OUTCOME = "add it, say --map THEIRS=outcome, or give one outcome for all rows with --won or --lost"

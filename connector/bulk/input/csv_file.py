@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from connector.bulk.input.file_row import FIRST_LINES, FileRow, OurName, TableFile, above_header, is_header
 from connector.bulk.input.text_file import encoding_of, lines_of
@@ -39,7 +40,10 @@ def open_csv(path: Path, encoding: str, our_name: OurName) -> TableFile:
     notes += above_header(place + 1, [first[above].strip() for above in texts if above < place])
     delimiter = named or _delimiter(path, first[place], our_name)
     columns = tuple(name.strip() for name in _cells(path, first[place], delimiter))
-    rows = _rows(path, chain(first[place + 1 :], lines), delimiter, columns, place + 1)
+    spaced = 0 < first[place].count(delimiter) == len(re.findall(rf"{re.escape(delimiter)} +", first[place]))
+    text = chain(first[place + 1 :], lines)
+    reader = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=spaced)
+    rows = _rows(path, reader, columns, place + 1)
     return TableFile(tuple(name for name in columns if name), rows, notes)
 
 
@@ -75,8 +79,7 @@ def _delimiter(path: Path, header: str, our_name: OurName) -> str:
     return best[0] if best else ","
 
 
-def _rows(path: Path, lines: Iterator[str], delimiter: str, columns: Sequence[str], header: int) -> Iterator[FileRow]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _rows(path: Path, reader: Any, columns: Sequence[str], header: int) -> Iterator[FileRow]:
     number, start = 0, header + 1
     while True:
         try:
@@ -90,7 +93,7 @@ def _rows(path: Path, lines: Iterator[str], delimiter: str, columns: Sequence[st
         line, start = start, reader.line_num + header + 1
         if any(cell.strip() for cell in cells):
             number += 1
-            yield _row(number, line, cells, columns, delimiter)
+            yield _row(number, line, cells, columns, reader.dialect.delimiter)
 
 
 def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:

@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 
 from connector.bulk.input.cell_values import CellError
 from connector.bulk.input.csv_file import nameless
-from connector.bulk.input.excel_sheet import SheetLook, is_rounded, look_of, shown
+from connector.bulk.input.excel_sheet import SheetLook, counted_from_1900, is_rounded, look_of, shown
 from connector.bulk.input.file_row import (
     FIRST_LINES,
     FileRow,
@@ -32,6 +32,8 @@ _STRICT = b"purl.oclc.org/ooxml"
 _BROKEN = (OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError, SyntaxError, EOFError)
 """What reading a damaged workbook may end with: the library checks little of what it reads."""
 _DAMAGED = (*_BROKEN, BadZipFile, ParseError, zlib.error)
+_MAC = 1904
+"""The year with which workbooks of older Macs begin to count days."""
 _MERGED = "the cell is merged with another; undo the merge in Excel and fill each cell"
 
 _Rows = Iterator[tuple[tuple[Any, ...], tuple[object, ...]]]
@@ -61,7 +63,8 @@ def open_workbook(path: Path, our_name: OurName) -> TableFile:
     columns = tuple(above[-1]) if above else ()
     titles = [" ".join(filter(None, row)) for row in above[:-1] if any(row)]
     notes = [*_notes(book.worksheets, place, look, columns), *above_header(line, titles)]
-    table = _Sheet(path, files, columns, look, notes)
+    days = {name for name in columns if our_name(name) == "closed_on"} if book.epoch.year == _MAC else set[str]()
+    table = _Sheet(path, files, columns, look, notes, days)
     return TableFile(tuple(name for name in columns if name), table.rows(rows, line), notes)
 
 
@@ -110,7 +113,7 @@ def _notes(sheets: Sequence[Any], place: int, look: SheetLook, columns: Sequence
     if others:
         yield f"The sheet {sheets[place].title!r} is read; not read: {', '.join(others)}."
     if look.hidden_rows:
-        yield f"{len(look.hidden_rows):,} hidden rows are not read; show them in Excel to have them read."
+        yield f"Hidden rows are not read: {len(look.hidden_rows):,}. Show them in Excel to have them read."
     unseen = [columns[number - 1] for number in sorted(look.hidden_columns) if number <= len(columns)]
     unseen = [name for name in unseen if name and not name.startswith("(")]  # those of an export of Dynamics
     if unseen:
@@ -119,13 +122,17 @@ def _notes(sheets: Sequence[Any], place: int, look: SheetLook, columns: Sequence
 
 @dataclass(frozen=True, slots=True)
 class _Sheet:
-    """A sheet that is open, and the names of its columns; what its numbers hide is added to `notes` in the end."""
+    """A sheet that is open, and the names of its columns; what its numbers hide is added to `notes` in the end.
+
+    In the columns `days` numbers count days from 1904.
+    """
 
     path: Path
     files: ExitStack
     columns: Sequence[str]
     look: SheetLook
     notes: list[str]
+    days: set[str]
 
     def rows(self, rows: _Rows, line: int) -> Iterator[FileRow]:
         """Return the rows below `line` that can be seen."""
@@ -155,7 +162,7 @@ class _Sheet:
         merged = self.look.merged.get(line, frozenset[int]())
         for place, (cell, formula) in enumerate(zip(cells, written, strict=False)):
             name = self.columns[place] if place < len(self.columns) else ""
-            value = cell.value
+            value: Any = counted_from_1900(cell.value) if name in self.days else cell.value
             if not name:
                 problem = problem or ("" if _is_blank(value) else nameless(place))
             elif place + 1 in merged:

@@ -20,6 +20,8 @@ _NUMBER = re.compile(rb"""\br=["'](\d+)["']""")
 _FROM_TO = re.compile(rb"""\bm(?:in|ax)=["'](\d+)["']""")
 _DIGITS = re.compile(r"[0#?](?:\.([0#?]+))?(,*)[^0#?.,]*$")
 _LARGEST_EXACT = 10**15
+_DAYS_TO_1904 = 1462
+"""Days between the beginnings of the two date systems of Excel."""
 
 
 @dataclass(slots=True)
@@ -63,6 +65,15 @@ def _merge(path: Path, look: SheetLook, area: str) -> None:
         raise InputError(f"{path} has more than {_MOST_MERGED:,} merged cells.", remedy="Undo the merge in Excel.")
     for line in range(top, bottom + 1):
         look.merged.setdefault(line, set()).update(range(left + (line == top), right + 1))
+
+
+def counted_from_1900(value: object) -> object:
+    """Return the number that stands for the same day where days are counted from 1900; anything else stays."""
+    if type(value) in (int, float):
+        return value + _DAYS_TO_1904  # type: ignore[operator]  # it is a number
+    if isinstance(value, str) and re.fullmatch(r"\s*\d{5}(?:\.\d+)?\s*", value):
+        return f"{float(value) + _DAYS_TO_1904:g}"
+    return value
 
 
 def shown(value: float, number_format: str) -> object:

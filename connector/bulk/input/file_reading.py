@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from connector.bulk.input.cell_values import CellRules
+from connector.bulk.input.cell_values import CellRules, is_date_format
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import STANDARD_INPUT, FileFormat, readable
@@ -86,6 +86,11 @@ _EXAMPLE = 'Write a table for each column, as [outcome], and under it lines as "
 
 def reading_of(options: Mapping[str, Any], tell: Callable[[str], None]) -> Reading:
     """Return what the options of a command line say, by their names. Raises InputError."""
+    if options["date_format"] and not is_date_format(options["date_format"]):
+        raise InputError(
+            f"--date-format {options['date_format']!r} does not say where year, month and day stand.",
+            remedy="Write it as DD.MM.YYYY, MM/DD/YYYY, or as Python has it: '%d %b %Y'.",
+        )
     nulls = frozenset(options["nulls"]) if options["nulls"] else None
     columns = ColumnMapping(
         parse_renames(options["renames"]), {}, options["keep"], options["ignore_others"], options["key"]

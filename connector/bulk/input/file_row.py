@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ OurName = Callable[[str], str | None]
 FIRST_LINES = 20
 """Lines among which the names of the columns may stand, below a title."""
 
+_LINE = re.compile(r"\s*-{2,}\s*")
+
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
@@ -25,9 +28,10 @@ class FileRow:
     cells: Mapping[str, object]
     problem: str = ""
 
-    def repeats_header(self) -> bool:
-        """Return whether it has the names of the columns once more, as in files that were put together."""
-        return bool(self.cells) and all(str(cell).strip() == name for name, cell in self.cells.items())
+    def is_of_header(self) -> bool:
+        """Return whether it has the names of the columns once more, as where files were put together, or underlines."""
+        repeated = all(str(cell).strip() == name for name, cell in self.cells.items())
+        return bool(self.cells) and (repeated or all(_LINE.fullmatch(str(cell)) for cell in self.cells.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ def _list(path: Path, pieces: Iterator[str]) -> Iterator[FileRow]:
             if piece is not None and len(text) - place <= LONGEST_LINE:
                 text, place = text[place:] + piece, 0
                 continue
-            problem = "the list breaks off" if piece is None else _not_json(error)
+            breaks_off = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())
+            problem = "the list breaks off" if piece is None and breaks_off else _not_json(error)
             raise InputError(f"{path}, line {line}: {problem}.", remedy="Write the file again.") from None
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}, line {line}: this cannot be used: {error}.", remedy="Correct it.") from None

@@ -188,7 +188,7 @@ class RowReader:
         headers = 0
         rows = iter(table.rows)
         while lines := list(islice(rows, CHUNK)):
-            chunk = [row for row in lines if not row.repeats_header()]
+            chunk = [row for row in lines if not row.is_of_header()]
             headers += len(lines) - len(chunk)
             for row, intent in zip(chunk, self._chunk_intents(chunk, names, columns), strict=True):
                 if isinstance(intent, str):
@@ -197,7 +197,9 @@ class RowReader:
         if noting:
             self.notes += [*table.notes, *notes]
             if headers:
-                self.notes.append(f"{headers:,} rows repeat the names of the columns and are not read.")
+                self.notes.append(
+                    f"{headers:,} rows repeat the names of the columns or underline them and are not read."
+                )
 
     def _chunk_intents(
         self, rows: Sequence[FileRow], names: Mapping[str, str] | None, columns: ColumnMapping

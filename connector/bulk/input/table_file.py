@@ -76,9 +76,11 @@ _BEGINNINGS = (
     (rb"PAR1", ".parquet", "a Parquet file does, and not as text"),
     (rb"\[\s*[\]{]", ".json", "a list of JSON does"),
     (rb'\{\s*["}]', ".jsonl", "JSON Lines do"),
+    (rb"<[!?a-zA-Z]", ".html", "a web page or XML does"),
 )
+_TO_EXCEL = "Open it in Excel and save it as Excel Workbook (.xlsx)."
 _OTHERS = {
-    **dict.fromkeys((".xls", ".xlsb", ".ods", ".numbers"), "Open it in Excel and save it as Excel Workbook (.xlsx)."),
+    **dict.fromkeys((".xls", ".xlsb", ".ods", ".numbers", ".html", ".xml"), _TO_EXCEL),
     **dict.fromkeys((".zip", ".7z", ".bz2", ".xz", ".zst"), "Unpack it, or pack it with gzip."),
 }
 
@@ -92,8 +94,9 @@ def _kind(path: Path) -> str:
 def _refuse_disguised(path: Path, kind: str) -> None:
     """Raise InputError for a file of another kind under the name of a text file."""
     ending, what = _begins_as(path)
-    if ending != ".csv" and (kind == "csv" or (kind in ("json", "jsonl") and ending in (".xlsx", ".parquet"))):
-        raise InputError(f"{path} begins as {what}.", remedy=f"Say --format {_ENDINGS[ending]}, or unpack it.")
+    if ending != ".csv" and (kind == "csv" or (kind in ("json", "jsonl") and ending in (".xlsx", ".parquet", ".html"))):
+        remedy = f"Say --format {_ENDINGS[ending]}, or unpack it." if ending in _ENDINGS else _TO_EXCEL
+        raise InputError(f"{path} begins as {what}.", remedy=remedy)
 
 
 def _begins_as(path: Path) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -22,7 +23,10 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _MARK = "\ufeff"
+_END_OF_FILE = "\x1a"
+"""With which DOS and what comes from it end a text."""
 _GUESSES = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1257", "cp932", "gb18030"]
+_LETTER_OF_UTF_8 = re.compile(rb"\xc3[\x80-\xbf]")
 _WORD = re.compile(r"\w*[^\x00-\x7f]+\w*")
 
 
@@ -50,6 +54,8 @@ def encoding_of(path: Path, named: str, notes: list[str]) -> str:
     guess = guess or _guess(sample)
     if not guess:
         return "utf-8"
+    if guess == "cp1252":
+        _refuse_mixed(path)
     word = _WORD.search(sample.decode(guess, errors="replace"))
     shown = f", for example {word[0]!r}" if word else ""
     notes.append(f"The text is not UTF-8; it is read as {guess}, which is a guess{shown}. Say it with --encoding.")
@@ -79,6 +85,17 @@ def _not_utf_8(path: Path) -> bytes | None:
                 damaged = not block[: error.start].isascii() or b"\0" in block
                 return None if damaged else block
     return None
+
+
+def _refuse_mixed(path: Path) -> None:
+    """Raise InputError where a text that is not UTF-8 has letters of UTF-8 too: files in both were put together."""
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(partial(file.readline, _SAMPLE), b""), 1):
+            if _LETTER_OF_UTF_8.search(line):
+                raise InputError(
+                    f"{path} is partly UTF-8 (line {number}) and partly not.",
+                    remedy="Save its parts in one encoding, or say --encoding cp1252 if that line is right so.",
+                )
 
 
 def _guess(sample: bytes) -> str:
@@ -125,7 +142,7 @@ def _pieces(path: Path, encoding: str, longest: int) -> Iterator[str]:
                     f"{path}, line {number}: there is a zero byte, so this is no text in {_spoken(encoding)}.",
                     remedy="Save the file as UTF-8 (in Excel: CSV UTF-8), or say its --format.",
                 )
-            yield line.removeprefix(_MARK)  # where files were put together
+            yield line.removeprefix(_MARK).rstrip(_END_OF_FILE)  # where files were put together
             number += line.endswith(("\n", "\r"))
 
 
