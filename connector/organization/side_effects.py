@@ -101,6 +101,12 @@ class SideEffects:
             self._known[key] = listeners_of(event, self._capture.logic, self._bypass)
         return self._known[key]
 
+    def scale(self, share: float) -> None:
+        """Count each plan so many times, where it stands for others."""
+        for counter in (self.flow_runs, self.flow_runs_maybe, self._plans):
+            for key in counter:
+                counter[key] = round(counter[key] * share)  # type: ignore[index]
+
     # --- telling ---
 
     @property

@@ -145,8 +145,10 @@ class Rehearsal:
     stand_ins: Mapping[str, LogicStub] = field(default_factory=dict)
     seed: int = 1
 
-    def play(self, rows: Sequence[RowShape]) -> RehearsalResult:
+    def play(self, rows: Sequence[RowShape], total: int | None = None) -> RehearsalResult:
         """Return what the job comes to: three cases, or the likely one alone where its work is known.
+
+        `total` is how many rows it has, where `rows` are evenly chosen of more.
 
         Raises InputError for a plan without rows to close, or with a status reason that the capture does not have.
         """
@@ -158,14 +160,17 @@ class Rehearsal:
             error = self.measured.error
             scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
         effects = SideEffects(self.capture, self.bypass)
-        played = {name: self._play(name, scale, rows, effects) for name, scale in scales.items()}
+        played = {name: self._play(name, scale, rows, total or len(rows), effects) for name, scale in scales.items()}
         world = played["likely"][1]
+        share = (total or len(rows)) / len(world.rows)
+        effects.scale(share)
+        causes = Counter({cause: round(count * share) for cause, count in Counter(world.refused.values()).items()})
         cases = [played[name][0] for name in ("fast", "likely", "slow") if name in played]
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
-        return RehearsalResult(cases, Counter(world.refused.values()), sorted(listed), world.logic.untold, effects)
+        return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
 
     def _play(
-        self, name: str, scale: float, rows: Sequence[RowShape], effects: SideEffects
+        self, name: str, scale: float, rows: Sequence[RowShape], total: int, effects: SideEffects
     ) -> tuple[CaseResult, RehearsalWorld]:
         random.seed(self.seed)  # of the pauses of rows in doubt
         most = MOST_PLAYED[name]
@@ -185,8 +190,8 @@ class Rehearsal:
             for organization, client in users
         ]
         curve, binding = _run(clients, network, time, played)
-        whole, rate = _extended(curve, len(rows)), _steady_rate(curve)
-        share = len(rows) / len(played)
+        whole, rate = _extended(curve, total), _steady_rate(curve)
+        share = total / len(played)
         virtual_clients = [client for _, client in users]
         return CaseResult(
             name=name,

@@ -56,13 +56,17 @@ class RowShape:
         return 2 * self.drafts + self.actives + 1
 
 
-def planned_shapes(path: Path) -> Iterator[RowShape]:
-    """Yield the rows of a plan file that are to be closed. Raises InputError for a file that is no plan."""
+def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
+    """Yield each n-th (`every`) row of a plan that is to be closed. Raises InputError for a file that is no plan."""
     with path.open(encoding="utf-8") as file:
+        planned = 0
         for number, line in enumerate(file, 1):
             try:
                 data = json.loads(line)
                 if data.get("status") != "planned":
+                    continue
+                planned += 1
+                if (planned - 1) % every:
                     continue
                 kinds = Counter(str(step).partition(" ")[0] for step in data["steps"])
                 drafts, record = kinds[StepKind.ACTIVATE_QUOTE], data.get("record", {})
@@ -106,6 +110,7 @@ class RehearsalWorld:
     effects: SideEffects | None
     closed: dict[UUID, Ends] = field(default_factory=dict)
     refused: dict[UUID, LogicRefusal] = field(default_factory=dict)
+    _ends: dict[Ends, Ends] = field(default_factory=dict)
 
     def close(self, plan: Plan) -> tuple[StepResult, ...]:
         """Close an opportunity, unless a stand-in refuses."""
@@ -117,7 +122,8 @@ class RehearsalWorld:
             return _failed(plan, refusal)
         after = {step.record_id: (int(step.state or 0), step.status or 0) for step in plan.steps}
         records: list[Opportunity | Quote] = [before.opportunity, *before.quotes]
-        self.closed[plan.opportunity_id] = tuple([after.get(each.id, (each.state, each.status)) for each in records])
+        ends = tuple([after.get(each.id, (each.state, each.status)) for each in records])
+        self.closed[plan.opportunity_id] = self._ends.setdefault(ends, ends)
         if self.effects is not None:
             self.effects.add(plan, before)
         return tuple([StepResult(step, StepStatus.DONE) for step in plan.steps])

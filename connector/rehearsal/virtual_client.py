@@ -40,6 +40,10 @@ class VirtualGate:
         """Return how many it must carry for the number of requests not to bind."""
         return self._governor.fewest_parts(self._time.monotonic(), WRITES, waiting)
 
+    def width(self) -> int:
+        """Return how many requests may be under way at once."""
+        return self._governor.most_in_flight(self._time.monotonic())
+
     def pace(self) -> PacingStatus:
         """Return what it is doing."""
         return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))

@@ -282,6 +282,9 @@ class Gate:
     unlike: int = 0
     hanging: float = 0.0
 
+    def width(self) -> int:
+        return self.most_in_flight
+
     def pace(self) -> Gate:
         return self
 

@@ -24,6 +24,7 @@ from connector.emulator.stand_ins import LogicStub, all_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
+from connector.organization.side_effects import SideEffects
 from connector.rehearsal import rehearsal
 from connector.rehearsal.logic_model import LogicRefusal
 from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
@@ -123,6 +124,10 @@ def test_rows_that_were_asked_tell_a_range_around_their_mean(capture: Capture) -
     assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
 
 
+def whole_effects(capture: Capture) -> SideEffects:
+    return Rehearsal(capture, measured=RowCost(20.0, 1)).play(rows(450)).effects
+
+
 def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +136,10 @@ def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     part = rehearse(450, capture, measured=RowCost(20.0, 1))[0]
     assert part.seconds == pytest.approx(whole.seconds, rel=0.2)
     assert part.curve[-1][1] == whole.curve[-1][1] == 450
+    monkeypatch.undo()
+    few = Rehearsal(capture, measured=RowCost(20.0, 1)).play(rows(450)[::2], 450)
+    assert few.likely.seconds == part.seconds
+    assert sum(few.effects.flow_runs.values()) == sum(whole_effects(capture).flow_runs.values())
 
 
 def test_a_plan_with_nothing_to_close_and_a_capture_without_reasons_are_refused(capture: Capture) -> None:

@@ -88,6 +88,9 @@ class Pacer(Protocol):
     def expect(self, parts: float) -> None:
         """Take in how many opportunities are still to be sent."""
 
+    def width(self) -> int:
+        """Return how many requests may be under way at once."""
+
     def pace(self) -> PacerStatus:
         """Return what it is doing."""
 

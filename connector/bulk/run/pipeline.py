@@ -227,7 +227,7 @@ class Pipeline:
         return []
 
     def _width(self) -> int:
-        return min(self._client.gate.pace().most_in_flight, MOST_IN_FLIGHT)
+        return min(self._client.gate.width(), MOST_IN_FLIGHT)
 
     def _size(self) -> int:
         """Return how many rows the next request takes: few enough that all that may be in flight have some."""

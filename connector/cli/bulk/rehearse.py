@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from connector.emulator.seeding.twin import TwinRefused, read_twin
 from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_ins
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
-from connector.rehearsal.rehearsal import Rehearsal
+from connector.rehearsal.rehearsal import MOST_PLAYED, Rehearsal
 from connector.rehearsal.rehearsal_model import planned_shapes
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
 from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
@@ -65,13 +66,15 @@ def rehearse(
     settings = read_settings(env_file)
     head, capture, summary = read_head(plan), read_capture(like), read_summary(plan)
     measured, work = _measured(settings, learn, summary)
-    every, gaps = _twin(like, stand_ins)
+    stubs, gaps = _twin(like, stand_ins)
     if head.get("metadata") != capture.metadata:
         gaps.insert(0, "What changed between plan and capture: the organization's metadata moved.")
-    rows = list(planned_shapes(plan))
-    rehearsal = Rehearsal(capture, users, settings.bypass.kinds, measured, every)
-    result = rehearsal.play(rows)
-    report = RehearsalReport(plan, summary, len(rows), result, rehearsal.limits(), users, work, gaps)
+    every = max(1, math.ceil(int(str(summary.get("planned", 0))) / MOST_PLAYED["likely"]))
+    rows = list(planned_shapes(plan, every))
+    total = len(rows) if every == 1 else int(str(summary["planned"]))
+    rehearsal = Rehearsal(capture, users, settings.bypass.kinds, measured, stubs)
+    result = rehearsal.play(rows, total)
+    report = RehearsalReport(plan, summary, total, result, rehearsal.limits(), users, work, gaps)
     if out is not None:
         report.write(out)
     if as_json:

@@ -93,6 +93,11 @@ class Gate:
         with self._state:
             return self._governor.pace(self._clock.monotonic(), WRITES, self._governor.parts(WRITES))
 
+    def width(self) -> int:
+        """Return how many requests may be under way at once."""
+        with self._state:
+            return self._governor.most_in_flight(self._clock.monotonic())
+
     def parts(self, waiting: float = float("inf")) -> int:
         """Return how many opportunities one batch of writes should carry when so many are `waiting` to be closed."""
         with self._state:

@@ -293,7 +293,7 @@ class Governor:
             most = min(MOST_PARTS, BATCH_SECONDS / max(known.mean.value, 1e-6))
         if self._steering and not self._complete():
             return 1
-        return int(max(1, min(most, waiting / (2 * max(1, self._most_in_flight(self._last_at))))))
+        return int(max(1, min(most, waiting / (2 * max(1, self.most_in_flight(self._last_at))))))
 
     def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
         """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate."""
@@ -308,7 +308,7 @@ class Governor:
             waiting=waiting,
             ceiling=sum(server.ceiling(cost * parts) for server in self._servers.values()),
             in_flight=self._under_way.requests,
-            most_in_flight=self._most_in_flight(now),
+            most_in_flight=self.most_in_flight(now),
             servers=len(self._servers),
             seconds_per_part=cost,
             requests=self._requests,
@@ -321,7 +321,8 @@ class Governor:
             hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,
         )
 
-    def _most_in_flight(self, now: float) -> int:
+    def most_in_flight(self, now: float) -> int:
+        """Return how many requests may be under way at once."""
         slots = sum(server.at_once(now) for server in self._servers.values())
         return int(min(self._concurrency.most, self._connections, slots))
 
@@ -343,7 +344,7 @@ class Governor:
         servers, budget = len(self._servers), self._budget
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
-            fastest = min(fastest, self._most_in_flight(now) * requests / seconds)
+            fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         held = max(0.0, self._held_until - now)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)
