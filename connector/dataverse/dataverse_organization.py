@@ -14,13 +14,14 @@ from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Query
 from connector.closing.record_keys import RecordKey, RecordMatch
-from connector.dataverse.activity_values import read_activity_values, read_user_ids
+from connector.dataverse.answers import decoding
 from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
 from connector.dataverse.observation import Observation
 from connector.dataverse.performance import Performance
+from connector.dataverse.reading import read_rows
 from connector.dataverse.search import Search
-from connector.dataverse.webapi import Endpoint
+from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import SettingsError
 from connector.handler import Handler
 
@@ -130,3 +131,32 @@ class DataverseOrganization:
         for start in range(0, len(plans), self._batch_size):
             results.extend(self._performance.perform(plans[start : start + self._batch_size]))
         return results
+
+
+_SETS = {"opportunityclose": "opportunitycloses", "quoteclose": "quotecloses"}
+_MOST_IDS = 300
+"""Ids in one read: the address has a limit (see `Observation`)."""
+
+
+def read_activity_values(
+    handler: Handler, endpoint: Endpoint, table: str, ids: Sequence[UUID], columns: Sequence[str]
+) -> Mapping[UUID, Mapping[str, object]]:
+    """Return the columns of the close activities that are there, by their ids. Raises ConnectorError."""
+    subject = "Reading close activities"
+    values: dict[UUID, Mapping[str, object]] = {}
+    for start in range(0, len(ids), _MOST_IDS):
+        some = ids[start : start + _MOST_IDS]
+        rows = read_rows(
+            handler, endpoint, read_set(_SETS[table], ",".join(("activityid", *columns)), "activityid", some), subject
+        )
+        with decoding(subject):
+            values |= {UUID(row["activityid"]): {name: row.get(name) for name in columns} for row in rows}
+    return values
+
+
+def read_user_ids(handler: Handler, endpoint: Endpoint, object_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+    """Return the ids of the users who have these Entra object ids, by these. Raises ConnectorError."""
+    column, subject = "azureactivedirectoryobjectid", "Reading users"
+    rows = read_rows(handler, endpoint, read_set("systemusers", f"systemuserid,{column}", column, object_ids), subject)
+    with decoding(subject):
+        return {UUID(row[column]): UUID(row["systemuserid"]) for row in rows}

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from connector.bulk.planning import read_plan, read_summary, write_plan
 from connector.bulk.run.runner import Run
-from connector.cli.bulk.row_asking import PlanCounter
+from connector.cli.bulk.plan_views import PlanCounter
 from connector.clock import Clock, VirtualClock
 from connector.closing.model import Intent, Outcome
 from connector.dataverse.dataverse_organization import DataverseOrganization

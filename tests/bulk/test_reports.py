@@ -20,10 +20,9 @@ import pytest
 
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.planning import write_plan
-from connector.bulk.reports.job_report import save_names
+from connector.bulk.reports.job_report import Throughput, save_names
 from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.reports.report_row import OrganizationNames
-from connector.bulk.reports.throughput import Throughput
 from connector.bulk.reports.workbook import new_workbook
 from connector.bulk.results import write_results
 from connector.closing.model import Intent, Outcome

@@ -12,16 +12,15 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from connector.bulk.input.csv_file import open_csv
 from connector.bulk.input.excel_file import open_workbook
-from connector.bulk.input.file_row import OurName, TableFile
+from connector.bulk.input.file_row import FileRow, OurName, TableFile, missing_library
 from connector.bulk.input.json_file import open_json
-from connector.bulk.input.parquet_file import open_parquet
 from connector.errors import InputError
 
 STANDARD_INPUT = Path("-")
@@ -186,3 +185,36 @@ def _pour(path: Path, source: BinaryIO, target: BinaryIO) -> None:
 def _refuse_empty(path: Path, copy: Path) -> None:
     if copy.stat().st_size == 0:
         raise InputError(f"{path} is empty.", remedy="It needs a line with the names of the columns, then rows.")
+
+
+def open_parquet(path: Path) -> TableFile:
+    """Open a Parquet file. Raises InputError."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise missing_library(path, "Parquet", "parquet") from None
+    try:
+        file = parquet.ParquetFile(path)
+    except (ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    return TableFile(tuple(file.schema_arrow.names), _rows(path, file))
+
+
+def _rows(path: Path, file: Any) -> Iterator[FileRow]:
+    """Return the rows; pages that are damaged and moments that no calendar has are told when they are reached."""
+    from pyarrow import ArrowException
+
+    number = 0
+    with closing(file):
+        try:
+            for batch in file.iter_batches(batch_size=2000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield FileRow(number, number, row)
+        except (ArrowException, OSError, ValueError, OverflowError) as error:
+            raise _unreadable(path, error, f", after row {number}") from None
+
+
+def _unreadable(path: Path, error: Exception, where: str = "") -> InputError:
+    message = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return InputError(f"{path} cannot be read as a Parquet file{where}: {message}.", remedy="Write it again.")

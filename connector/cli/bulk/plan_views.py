@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -17,21 +19,82 @@ from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, rows
 from connector.cli.bulk.process import read_names
-from connector.cli.bulk.row_asking import PlanCounter, ask_rows, show_asked
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
-from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome
+from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome, Plan, Snapshot
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_of, basis_text
-from connector.organization.row_questions import RowSample
+from connector.organization.row_questions import RowAnswer, RowSample, asked_data
+from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
+
+_WARNING = (
+    "{count} rows are asked of {base_url}: each is its whole plan as a change set that must fail, so the organization "
+    "undoes it. The organization's own plug-ins run before that, and what they send to other systems is not undone."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCounter:
+    """Takes in each plan that is written: what it sets off, and the sample that `ask` then asks about."""
+
+    effects: SideEffects | None
+    sample: RowSample
+    ask: Callable[[RowSample], list[RowAnswer]]
+    answers: list[RowAnswer] = field(default_factory=list)
+
+    def add(self, plan: Plan, snapshot: Snapshot) -> None:
+        """Take one plan in."""
+        self.sample.add(plan, snapshot)
+        if self.effects is not None:
+            self.effects.add(plan, snapshot)
+
+    def data(self) -> Mapping[str, object]:
+        """Ask, and return what was answered, and what the plans set off where a capture tells."""
+        self.answers.extend(self.ask(self.sample))
+        effects = {"side_effects": self.effects.data()} if self.effects is not None else {}
+        return effects | ({"asked": asked_data(self.answers)} if self.answers else {})
+
+
+def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, agreed: bool) -> list[RowAnswer]:
+    """Ask for the rows of the sample, after somebody agreed; says first what changed, which nothing should."""
+    if not sample.plans:
+        return []
+    say(_WARNING.format(count=len(sample.plans), base_url=connection.base_url), sys.stderr)
+    if not agreed and not sys.stdin.isatty():
+        raise click.UsageError("There is no terminal to ask on, so no row was asked. Agree with --yes.")
+    if not agreed and not click.confirm("Ask now?", default=False, err=True):
+        return []
+    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    answers = list(sample.ask(connection.handler, endpoint, connection.organization, SystemClock().monotonic))
+    for answer in answers:
+        if answer.changed:
+            say(f"CHANGED: opportunity {answer.opportunity_id} or its quotes are not as they were.", sys.stderr)
+    return answers
+
+
+def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
+    """Write what the plans set off, where a capture tells, and what was answered, the refused rows by name."""
+    for line in effects.lines() if effects is not None else ():
+        say(f"Sets off: {line}")
+    if not answers:
+        return
+    refused = [answer for answer in answers if answer.refused]
+    mean = sum(answer.seconds for answer in answers) / len(answers)
+    say(f"Of {len(answers)} rows that were asked {len(refused)} would be refused; {mean:.2f} s each on average.")
+    if refused:
+        cells = tuple(
+            (str(answer.opportunity_id), answer.plug_in or "the platform", answer.reason) for answer in refused
+        )
+        show(TextTable("Would be refused", ("opportunity", "by", "why"), cells), sys.stdout)
+
 
 _STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
 
