@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import secrets
+from contextlib import closing
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -38,14 +40,15 @@ def serve(*, host: str, port: int, make_key: bool, env_file: Path | None) -> Non
     if make_key:
         _print_key()
         return
-    settings = read_settings(env_file)
-    _require_libraries()
-    logging.getLogger("connector.service").setLevel(logging.INFO)
-    endpoint = open_endpoint(settings)
+    gc.disable()  # what is loaded stays: the collector would walk it again and again until EndpointServer freezes it
     try:
-        _serve(endpoint, host, port)
+        settings = read_settings(env_file)
+        _require_libraries()
+        logging.getLogger("connector.service").setLevel(logging.INFO)
+        with closing(open_endpoint(settings)) as endpoint:
+            _serve(endpoint, host, port)
     finally:
-        endpoint.close()
+        gc.enable()
 
 
 def _require_libraries() -> None:

@@ -7,35 +7,25 @@ use are arguments here, taken from the settings.
 
 from __future__ import annotations
 
-import re
-import socket
-import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import format_datetime
-from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    EmptyPoolError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-)
-
 from connector.clock import Clock, SystemClock
-from connector.dataverse.pooled_adapter import PooledAdapter, Unconnected
-from connector.errors import NotSent, TransportError, Unanswered
+from connector.errors import Unanswered
 from connector.handler import Request, Response
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import BaseAdapter
+
+    from connector.dataverse.pooled_adapter import PooledAdapter
 
 MOST_BYTES = 128 << 20
 """Bytes of an answer, decompressed: the largest that is asked for, a page of 5,000 whole rows, has a tenth of it."""
@@ -80,10 +70,13 @@ class Transport:
         self._network = network
         self._clock = clock or SystemClock()
         self._adapters = dict(sorted(adapters.items(), key=lambda mounted: -len(mounted[0])))
-        self._pooled = PooledAdapter(network.ca_file, network.connections)
+        self._pooled: PooledAdapter | None = None
+        self._making = threading.Lock()
 
     def __call__(self, request: Request) -> Response:
         """Return the response to `request`, read to its end; a redirect is returned, never followed."""
+        from urllib3.exceptions import HTTPError  # with the first request: an endpoint is ready before that
+
         prepared = self._prepare(request)
         host = urlsplit(request.url).hostname or ""
         reading = request.timeout or self._network.read_timeout
@@ -91,7 +84,9 @@ class Transport:
         try:
             answer = self._adapter(request.url).send(prepared, timeout=timeout, proxies=self._proxies(request.url))
         except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
-            raise _failure(error, host) from error
+            from connector.dataverse.transport_failures import transport_failure
+
+            raise transport_failure(error, host) from error
         try:
             body = _body_of(answer, host, self._most_bytes)
         except (OSError, HTTPError, ValueError) as error:  # ValueError: a piece of a length below nothing
@@ -107,15 +102,19 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections and the mounted adapters."""
-        self._pooled.close()
+        if self._pooled is not None:
+            self._pooled.close()
         for adapter in self._adapters.values():
             adapter.close()
 
     def _prepare(self, request: Request) -> requests.PreparedRequest:
+        from requests import PreparedRequest
+        from requests.structures import CaseInsensitiveDict
+
         headers = {"user-agent": self._network.user_agent, "accept-encoding": "gzip, deflate", **request.headers}
         if request.body:
             headers["content-length"] = str(len(request.body))
-        prepared = requests.PreparedRequest()
+        prepared = PreparedRequest()
         prepared.method, prepared.url = request.method, request.url
         prepared.headers = CaseInsensitiveDict(headers)
         prepared.body = request.body or None
@@ -123,7 +122,15 @@ class Transport:
 
     def _adapter(self, url: str) -> BaseAdapter:
         mounted = (adapter for prefix, adapter in self._adapters.items() if url.startswith(prefix))
-        return next(mounted, self._pooled)
+        return next(mounted, None) or self._own_adapter()
+
+    def _own_adapter(self) -> PooledAdapter:
+        from connector.dataverse.pooled_adapter import PooledAdapter
+
+        with self._making:
+            if self._pooled is None:
+                self._pooled = PooledAdapter(self._network.ca_file, self._network.connections)
+            return self._pooled
 
     def _proxies(self, url: str) -> dict[str, str]:
         parts = urlsplit(url)
@@ -187,146 +194,3 @@ def _headers(answer: requests.Response) -> Iterator[tuple[str, str]]:
     """Yield headers as received; `requests` would join repeated ones into one."""
     received = getattr(answer.raw, "headers", None) or answer.headers
     yield from received.items()
-
-
-_NEVER_CONNECTED = (
-    Unconnected,
-    EmptyPoolError,
-    NewConnectionError,
-    ConnectTimeoutError,
-    requests.exceptions.ConnectTimeout,
-)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield `error` and what it was made of.
-
-    `__context__` is left out on purpose: inside a retry it leads to the failure of an earlier attempt.
-    """
-    queue, seen = [error], set[int]()
-    while queue:
-        current = queue.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        parts = (*current.args, getattr(current, "reason", None), current.__cause__)
-        queue.extend(part for part in parts if isinstance(part, BaseException))
-
-
-def _failure(error: BaseException, host: str) -> TransportError:
-    """Return the failure of sending to `host` as one of ours."""
-    causes = list(_causes(error))
-    if any(isinstance(cause, _NEVER_CONNECTED) for cause in causes):
-        return _not_sent(causes, host)
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        # Raised by requests before connecting: the CA file cannot be read.
-        return _lasting(NotSent(f"No request was sent to {host}: {error}.", remedy="Check DATAVERSE_CA_FILE."))
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidProxyURL):
-        return _lasting(NotSent(f"No request was sent: {error}.", remedy="Check DATAVERSE_URL and DATAVERSE_PROXY."))
-    if isinstance(error, requests.exceptions.ReadTimeout):
-        return Unanswered(
-            f"{host} did not answer in time.",
-            remedy="It may have been carried out: look again; DATAVERSE_READ_TIMEOUT sets how long to wait.",
-        )
-    return Unanswered(
-        f"The connection to {host} was lost before an answer came.", remedy="It may have been carried out: look again."
-    )
-
-
-_UNCONNECTED_BECAUSE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...] = (
-    (
-        ssl.SSLError,
-        "no TLS connection could be made with {host}.",
-        "Check that DATAVERSE_URL names a host and port that speak https, and DATAVERSE_PROXY.",
-    ),
-    (
-        (NameResolutionError, socket.gaierror),
-        "the host {host} is not known.",
-        "Check DATAVERSE_URL for a typing error (and DATAVERSE_AUTHORITY, if it is set), and your network.",
-    ),
-    (
-        ConnectionRefusedError,
-        "{host} refused the connection.",
-        "Check host and port in DATAVERSE_URL (and DATAVERSE_AUTHORITY, if it is set), and whether it is running.",
-    ),
-    (
-        (TimeoutError, ConnectTimeoutError),
-        "{host} could not be reached in time.",
-        "Check your network, firewall and DATAVERSE_PROXY.",
-    ),
-)
-"""What kept a connection from being made, what to say of it, and what to do; the first that fits.
-
-In urllib3 every failure to connect is also a ConnectTimeoutError, so that comes last.
-"""
-
-
-def _not_sent(causes: list[BaseException], host: str) -> NotSent:
-    """Return the sentence for a connection that was never made, from the most telling of its causes."""
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return _distrusted(cause, host)
-        if isinstance(cause, ssl.SSLError) and cause.library in ("X509", "PEM"):
-            return _lasting(
-                NotSent(
-                    "Nothing was sent: the file of certificate authorities holds no certificate that can be read.",
-                    remedy="Check DATAVERSE_CA_FILE (or REQUESTS_CA_BUNDLE): it must be PEM text, with BEGIN "
-                    "CERTIFICATE in it.",
-                )
-            )
-    if any(isinstance(cause, ProxyError) for cause in causes):
-        return _no_way(causes, host)
-    for kinds, why, remedy in _UNCONNECTED_BECAUSE:
-        if any(isinstance(cause, kinds) for cause in causes):
-            return NotSent(f"Nothing was sent: {why.format(host=host)}", remedy=remedy)
-    return NotSent(f"Nothing was sent: no connection to {host} could be made.", remedy="Check DATAVERSE_URL.")
-
-
-_OUT_OF_DATE = frozenset({9, 10})
-_OTHER_NAME = frozenset({62, 64})
-"""OpenSSL's verification results: not yet valid, expired; another host name, another address (x509_vfy.h)."""
-
-
-def _distrusted(error: ssl.SSLCertVerificationError, host: str) -> NotSent:
-    remedy = (
-        "Name the PEM file of its certificate authority in DATAVERSE_CA_FILE; behind a proxy that looks into TLS that "
-        "is the proxy's authority."
-    )
-    if error.verify_code in _OUT_OF_DATE:
-        remedy = "Check this machine's clock; if it is right, the owner of the host must renew the certificate."
-    elif error.verify_code in _OTHER_NAME:
-        remedy = "Check that DATAVERSE_URL has the host's own name, and that no proxy stands in for it."
-    why = f"Nothing was sent: the certificate of {host} is not trusted ({error.verify_message.rstrip('.')})."
-    return _lasting(NotSent(why, remedy=remedy))
-
-
-_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")  # the words of the standard library's http.client
-
-
-def _no_way(causes: list[BaseException], host: str) -> NotSent:
-    """Return the sentence for a proxy that was not reached, wants something, or does not let us through."""
-    refusals = (_TUNNEL.search(str(cause)) for cause in causes)
-    status = next((int(refusal[1]) for refusal in refusals if refusal), 0)
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        remedy = (
-            "Put them into DATAVERSE_PROXY, as in http://user:password@proxy.example.com:8080, or have the proxy let "
-            "this machine through without."
-        )
-        return _lasting(NotSent("Nothing was sent: the proxy needs a user name and a password.", remedy=remedy))
-    if status:
-        failure = NotSent(
-            f"Nothing was sent: the proxy gave no way to {host} (it answered {status}).",
-            remedy="Have the proxy let this host through, or list it in NO_PROXY if it can be reached directly.",
-        )
-        return failure if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _lasting(failure)
-    return NotSent(
-        f"Nothing was sent: the proxy on the way to {host} could not be reached.",
-        remedy="Check DATAVERSE_PROXY (or HTTPS_PROXY and NO_PROXY).",
-    )
-
-
-def _lasting(failure: NotSent) -> NotSent:
-    """Return `failure`, marked as one that trying again cannot mend."""
-    failure.transient = False
-    return failure

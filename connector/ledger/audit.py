@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from uuid import UUID
@@ -68,7 +68,7 @@ class AuditEntry:
             "event": self.event,
             "opportunity": str(self.opportunity_id) if self.opportunity_id else "",
             "job": self.job,
-            **asdict(self.source),
+            **_facts(self.source),
             **self.details,
         }
         return {name: value for name, value in data.items() if value not in ("", [], {}, None)}
@@ -220,7 +220,7 @@ def _source_id(transaction: Transaction, facts: str) -> int:
 
 
 def _facts(source: AuditSource) -> dict[str, str]:
-    return {name: value for name, value in asdict(source).items() if value}
+    return {name: value for name in AuditSource.__slots__ if (value := getattr(source, name))}
 
 
 def _source(facts: str) -> AuditSource:

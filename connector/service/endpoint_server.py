@@ -5,6 +5,7 @@ A gateway in front may hold the same bounds; this is for where there is none, or
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -136,6 +137,8 @@ class EndpointServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say where: the port may have been left to the system."""
         await super().startup(sockets)
+        gc.freeze()  # what was loaded stays
+        gc.enable()
         for listening in (socket_ for server in self.servers for socket_ in server.sockets):
             address, port = listening.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address

@@ -29,6 +29,7 @@ from fastapi import FastAPI
 
 from connector.service.app import create_app
 from scripts.benchmarks.endpoint_load import Load, loaded, post
+from scripts.benchmarks.jobs import BYTECODE
 from scripts.benchmarks.served import Served, cpu_seconds, memory_mb
 from tests.service.flow_engine import call
 from tests.service.stage import OPTIONS, Stage
@@ -89,7 +90,20 @@ def bare_app() -> FastAPI:
 @contextmanager
 def endpoint(organization: Served, folder: Path) -> Iterator[Process]:
     """Serve an endpoint on the organization."""
-    own = {
+    with _serving("endpoint", _settings(organization, folder), folder) as process:
+        yield process
+
+
+@contextmanager
+def started(organization: Served, folder: Path) -> Iterator[Process]:
+    """Serve it by the command itself, with its bytecode."""
+    bytecode = {"PYTHONPYCACHEPREFIX": str(BYTECODE), "PYTHONDONTWRITEBYTECODE": ""}
+    with _serving("serve", _settings(organization, folder) | bytecode, folder) as process:
+        yield process
+
+
+def _settings(organization: Served, folder: Path) -> dict[str, str]:
+    return {
         **organization.environment(),
         "CONNECTOR_STORE": str(folder / "jobs.db"),
         "CONNECTOR_SERVICE_ACCESS": "by_caller",
@@ -99,8 +113,6 @@ def endpoint(organization: Served, folder: Path) -> Iterator[Process]:
         "CONNECTOR_SERVICE_PUBLIC_URL": "https://close.contoso.com",
         "CONNECTOR_SERVICE_API_KEYS": f"bench:{hashlib.sha256(KEY.encode()).hexdigest()}",
     }
-    with _serving("endpoint", own, folder) as process:
-        yield process
 
 
 @contextmanager
@@ -148,7 +160,8 @@ def _serving(what: str, own: Mapping[str, str], folder: Path) -> Iterator[Proces
         taken.bind(("127.0.0.1", 0))
         port = int(taken.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("DATAVERSE_", "CONNECTOR_"))}
-    command = [sys.executable, "-m", "scripts.benchmarks.endpoint_served", what, str(port)]
+    served = ("connector", "serve", "--port") if what == "serve" else ("scripts.benchmarks.endpoint_served", what)
+    command = [sys.executable, "-m", *served, str(port)]
     with (folder / f"{what}.log").open("wb") as log:
         began = time.perf_counter()
         process = subprocess.Popen(command, env=clean | dict(own), stdout=log, stderr=log)

@@ -53,12 +53,12 @@ def test_another_endpoints_address_is_none() -> None:
 
 
 def test_an_address_is_absolute_at_the_configured_place() -> None:
-    assert LINKS.location("x", {}, "http://inside/") == "https://close.contoso.com/operations/x"
+    assert LINKS.location("x", {}, lambda: "http://inside/") == "https://close.contoso.com/operations/x"
 
 
 def test_the_gateways_prefix_is_used_where_its_host_is_listed() -> None:
     headers = {"x-ms-apim-referrer-prefix": "https://europe-002.azure-apim.net/apim/close-1"}
-    assert LINKS.location("x", headers, "") == "https://europe-002.azure-apim.net/apim/close-1/operations/x"
+    assert LINKS.location("x", headers, str) == "https://europe-002.azure-apim.net/apim/close-1/operations/x"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_gateways_prefix_is_used_where_its_host_is_listed() -> None:
     ],
 )
 def test_a_forged_prefix_leads_nowhere_else(prefix: str) -> None:
-    location = LINKS.location("x", {"x-ms-apim-referrer-prefix": prefix}, "")
+    location = LINKS.location("x", {"x-ms-apim-referrer-prefix": prefix}, str)
     assert location == "https://close.contoso.com/operations/x"
 
 

@@ -546,7 +546,9 @@ def test_nothing_is_asked_while_nobody_listens(room: Room) -> None:
 # -- over HTTP --------------------------------------------------------------------------------------------------------
 
 
-def client_of(room: Room, base: Callable[[Mapping[str, str], str], str] = lambda _, own: own) -> TestClient:
+def client_of(
+    room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own()
+) -> TestClient:
     parts = SubscriptionDependencies(
         room.subscriptions, room.notifier, room.tracker.look, KEYS, base, EventLoopWaiter(), room.clock
     )

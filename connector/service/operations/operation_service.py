@@ -76,13 +76,14 @@ class OperationService:
         self._stopped = stopped
         self._address = address
         self._seal = Seal(options.secret)
+        self._counted_at = float("-inf")
+        self._unfinished = 0
 
     def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
         intent = _wanted(ask, key.intent)
-        if self.operations.unfinished() >= self._options.queue:
-            raise RequestRefused(busy("queue_full", "Too many operations are waiting. Send it again later.", 30))
+        self._refuse_when_full()
         name = self._entropy(_ID).hex()
         options = self._facts(ask, name, key.kind)
         expires = self._clock.now() + timedelta(seconds=self._options.keep)
@@ -95,7 +96,7 @@ class OperationService:
                 ledger_key,
                 key.content,
                 intent,
-                _kind(intent),
+                JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE,
                 options,
                 expires,
                 self._address(caller),
@@ -111,7 +112,16 @@ class OperationService:
             if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
                 break
             ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
+        self._unfinished += new
         return operation, new
+
+    def _refuse_when_full(self) -> None:
+        """Raise RequestRefused (503) when too many wait; counted each second, and before anybody is refused."""
+        now = self._clock.monotonic()
+        if now - self._counted_at >= 1.0 or self._unfinished >= self._options.queue:
+            self._counted_at, self._unfinished = now, self.operations.unfinished()
+        if self._unfinished >= self._options.queue:
+            raise RequestRefused(busy("queue_full", "Too many operations are waiting. Send it again later.", 30))
 
     def find(self, operation_id: str, caller: Caller | None) -> StoredOperation:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
@@ -236,10 +246,6 @@ def _wanted(ask: OperationRequest, key: str) -> AnyIntent:
     if isinstance(ask.body, CloseBody):
         return parse_request(wish_values(ask.opportunity_id, ask.body), key)
     return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
-
-
-def _kind(intent: AnyIntent) -> JobKind:
-    return JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE
 
 
 def _source(operation: StoredOperation, caller: Caller) -> AuditSource:

@@ -25,7 +25,6 @@ from connector.service.schemas.response_models import (
     CloseColumns,
     CloseResult,
     ConnectionView,
-    ErrorResponse,
     OperationList,
     OperationStatus,
     OperationView,
@@ -143,7 +142,7 @@ class OperationSpec:
                 "headers": _WAIT_HEADERS,
             }
         for status in sorted({*self.failures, *_ALWAYS}):
-            answers[status] = {"description": FAILURES[status], "model": ErrorResponse}
+            answers[status] = {"description": FAILURES[status]}
         return answers
 
 

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,17 +55,17 @@ class StatusLinks:
             )
         return operation_id, True
 
-    def location(self, text: str, headers: Mapping[str, str], own: str) -> str:
+    def location(self, text: str, headers: Mapping[str, str], own: Callable[[], str]) -> str:
         """Return the absolute address of the status of `text`."""
         return f"{self.base(headers, own)}/operations/{text}"
 
-    def base(self, headers: Mapping[str, str], own: str) -> str:
+    def base(self, headers: Mapping[str, str], own: Callable[[], str]) -> str:
         """Return the address at which this caller reaches the endpoint, without a slash at its end.
 
         It is the gateway's referrer prefix when it is https and its host is allow-listed, else the configured
         address, else `own` (the request's, which only development uses): a forged header redirects no poll.
         """
-        return self._gateway(headers.get(PREFIX_HEADER, "")) or self._public_url or own.rstrip("/")
+        return self._gateway(headers.get(PREFIX_HEADER, "")) or self._public_url or own().rstrip("/")
 
     def _gateway(self, prefix: str) -> str:
         try:

@@ -9,7 +9,7 @@ from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -77,7 +77,7 @@ class OperationRoutes:
         body: CloseBody,
         key: IdempotencyHeader = None,
         column: OpportunityKey = None,
-    ) -> JSONResponse:
+    ) -> Response:
         """Close an opportunity."""
         id_ = await self.identified(request, opportunity, column)
         return await self._accept(request, "CloseOpportunity", id_, body, key)
@@ -89,19 +89,19 @@ class OperationRoutes:
         body: ReopenBody,
         key: IdempotencyHeader = None,
         column: OpportunityKey = None,
-    ) -> JSONResponse:
+    ) -> Response:
         """Reopen an opportunity."""
         id_ = await self.identified(request, opportunity, column)
         return await self._accept(request, "ReopenOpportunity", id_, body, key)
 
-    async def get(self, request: Request, operation: OperationId) -> JSONResponse:
+    async def get(self, request: Request, operation: OperationId) -> Response:
         """Answer a poll: by an address that proves itself, or by a caller who asked for it."""
         operation_id, proven = self.links.operation_of(operation, self.clock.now().timestamp())
         asked_by = None if proven else caller_of(request)
         stored = await self.waiting.apart(lambda: self.service.find(operation_id, asked_by))
         return await self._answer(request, stored)
 
-    async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> JSONResponse:
+    async def list(self, request: Request, status: StatusQuery = None, top: TopQuery = 50) -> Response:
         """List the caller's operations, the latest first."""
         caller = caller_of(request)
         chosen = self.service.visible(caller, OperationFilter(status=status.value if status else ""))
@@ -113,7 +113,7 @@ class OperationRoutes:
         )
         return json_response(OperationList(value=views))
 
-    async def cancel(self, request: Request, operation: OperationId) -> JSONResponse:
+    async def cancel(self, request: Request, operation: OperationId) -> Response:
         """Cancel an operation that nobody works on."""
         caller = caller_of(request)
         operation_id, _ = self.links.operation_of(operation, self.clock.now().timestamp())
@@ -121,10 +121,10 @@ class OperationRoutes:
 
     async def _accept(
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
-    ) -> JSONResponse:
+    ) -> Response:
         """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
         until = request.state.began + patience(request, self.deadline)
-        caller, headers = caller_of(request), headers_of(request)
+        caller, headers = caller_of(request), request.headers
         state = request.state
         door = getattr(state, "door", "endpoint")
         ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace, door)
@@ -149,13 +149,13 @@ class OperationRoutes:
         operation, new = self.service.accept(ask)
         return operation, new, self.service.waiting_until(operation)
 
-    async def _answer(self, request: Request, operation: StoredOperation) -> JSONResponse:
+    async def _answer(self, request: Request, operation: StoredOperation) -> Response:
         waiting_until = None
         if not is_finished(operation):
             waiting_until = await self.waiting.apart(lambda: self.service.waiting_until(operation))
         return self._answer_now(request, operation, waiting_until)
 
-    def _answer_now(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
+    def _answer_now(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> Response:
         if not is_finished(operation):
             return self._accepted(request, operation, waiting_until)
         done = final_answer(operation)
@@ -165,25 +165,24 @@ class OperationRoutes:
         body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
         return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
 
-    def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> JSONResponse:
+    def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> Response:
         """Return 202 with where and when to ask; the organization's own Retry-After is what is passed on."""
         signed = self.links.sign(operation.job.name, operation.expires.timestamp())
-        location = self.links.location(signed, headers_of(request), str(request.base_url))
+        location = self.links.location(signed, request.headers, lambda: str(request.base_url))
         now = self.clock.now()
         seconds = round(min(LATER, max(SOON, (now - operation.job.created).total_seconds() / _AGES)))
         if waiting_until is not None:
             seconds = max(SOON, round((waiting_until - now).total_seconds() + 0.499))
-        seen = view(operation, waiting_until)
-        accepted = AcceptedView(**dict(seen), location=location, retry_after=seconds)
+        seen = view(operation, waiting_until)  # checked already
+        accepted = AcceptedView.model_construct(None, **dict(seen), location=location, retry_after=seconds)
         headers = {"Location": location, "Retry-After": str(seconds), "Operation-Id": operation.job.name}
         return json_response(accepted, 202, headers)
 
 
-def json_response(
-    model: BaseModel, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
+def json_response(model: BaseModel, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """Return a model as the answer."""
-    return JSONResponse(model.model_dump(mode="json", by_alias=True, exclude_none=True), status, dict(headers or {}))
+    body = model.model_dump_json(by_alias=True, exclude_none=True)
+    return Response(body, status, dict(headers or {}), media_type="application/json")
 
 
 def caller_of(request: Request) -> Caller:
@@ -203,8 +202,3 @@ def patience(request: Request, deadline: float) -> float:
     """Return for how many seconds a request may wait: `deadline`, or less where it prefers that (RFC 7240)."""
     preferred = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
     return min(deadline, float(preferred[1])) if preferred else deadline
-
-
-def headers_of(request: Request) -> Mapping[str, str]:
-    """Return the headers by lower-case name."""
-    return request.headers

@@ -8,8 +8,7 @@ from http import HTTPStatus
 from typing import TypeVar
 from uuid import UUID
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
 
 from connector.clock import Clock
 from connector.closing.close import preview
@@ -87,14 +86,14 @@ class ReadingRoutes:
 
     async def plan(
         self, request: Request, opportunity: OpportunityPath, body: PlanBody, column: OpportunityKey = None
-    ) -> JSONResponse:
+    ) -> Response:
         """Tell what closing would do."""
         caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
         return json_response(await self._asked(request, lambda: self._planned(caller, id_, body)))
 
     async def opportunity(
         self, request: Request, opportunity: OpportunityPath, column: OpportunityKey = None
-    ) -> JSONResponse:
+    ) -> Response:
         """Return an opportunity with its quotes."""
         caller, id_ = caller_of(request), await self.identified(request, opportunity, column)
         return json_response(await self._asked(request, lambda: self._seen(caller, id_)))
@@ -122,19 +121,19 @@ class ReadingRoutes:
 
     async def reasons(
         self, request: Request, outcome: OutcomeQuery = None, table: ReasonsTable = "opportunity"
-    ) -> JSONResponse:
+    ) -> Response:
         """List the status reasons that fit an outcome."""
         caller = caller_of(request)
         metadata = await self._asked(request, lambda: self.organizations.organization(caller).metadata())
         return json_response(fitting_reasons(metadata, outcome, table))
 
-    async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> JSONResponse:
+    async def columns(self, request: Request, table: ColumnsTable = "opportunityclose") -> Response:
         """Return the custom columns of a close activity as a schema."""
         caller = caller_of(request)
         schema = await self._asked(request, lambda: self.organizations.columns(caller, table))
         return json_response(CloseColumns(schema=dict(schema)))
 
-    async def connection(self, request: Request) -> JSONResponse:
+    async def connection(self, request: Request) -> Response:
         """Reach the organization as this caller, and say which it is."""
         caller = caller_of(request)
         await self._asked(request, lambda: self.organizations.organization(caller).metadata())

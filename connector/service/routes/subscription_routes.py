@@ -38,7 +38,7 @@ class SubscriptionDependencies:
     notifier: Notifier
     look: Callable[[str], object]
     keys: Mapping[str, str]
-    base: Callable[[Mapping[str, str], str], str]
+    base: Callable[[Mapping[str, str], Callable[[], str]], str]
     waiting: Waiter
     clock: Clock
 
@@ -50,7 +50,7 @@ def router(parts: SubscriptionDependencies) -> APIRouter:
     async def subscribe(request: Request, response: Response, body: SubscribeBody) -> SubscriptionView:
         caller: Caller = request.state.caller
         made = await parts.waiting.apart(lambda: parts.subscriptions.subscribe(caller.owner, caller.tenant_id, body))
-        base = parts.base(request.headers, str(request.base_url)).rstrip("/")
+        base = parts.base(request.headers, lambda: str(request.base_url))
         response.headers["Location"] = f"{base}/subscriptions/{parts.subscriptions.address(made)}"
         return SubscriptionView(
             subscription_id=made.id, expires_at=datetime.fromtimestamp(made.expires, UTC), outcome=body.outcome
