@@ -42,8 +42,8 @@ QUOTES = 2
 WORK = 1.2
 """Seconds of work for a close with two quotes, on average, by the emulator's model."""
 BAD_SHARE = 0.003
-MOST_FOR_NODE = 1000
-"""Rows: it closes about twelve a second, whatever the servers."""
+MOST_FOR_NODE, MOST_BAD_FOR_NODE = 1000, 300
+"""Rows, and those of cells with bad ones: it closes about twelve a second, whatever the servers."""
 BYTECODE = Path(tempfile.gettempdir()) / "bench-bytecode"
 """Where Python clients find their bytecode, as installed programs do."""
 JOB = "bench"
@@ -158,7 +158,7 @@ class Watched:
 
 def clients(cell: Cell) -> list[str]:
     """Return those that can be measured here; the slowest is left out of the largest cells."""
-    node = isinstance(node_modules(), Path) and cell.rows <= MOST_FOR_NODE
+    node = isinstance(node_modules(), Path) and cell.rows <= (MOST_BAD_FOR_NODE if cell.bad else MOST_FOR_NODE)
     return [OURS, NAIVE, *([NODE] if node else [])]
 
 
