@@ -62,7 +62,7 @@ class Limits:
     concurrency_retry_after: tuple[float, float] = (363.0, 427.0)
     """Least and most Retry-After of a concurrency refusal: the measured range, though the gauge clears at once."""
     poke_seconds: float = 5.0
-    """What each request during a penalty adds to it (documented that it grows, amount inferred)."""
+    """What each early request adds to a penalty (documented that it grows, amount inferred)."""
     longest_penalty: float = 900.0
     """No Retry-After is longer than this (inferred)."""
     dop_hint: int = 4
@@ -166,6 +166,7 @@ class UsageAccount:
     window: SlidingWindow
     in_flight: int = 0
     penalty_until: float = -math.inf
+    first_told_until: float = -math.inf  # the end of the penalty's first Retry-After
     facet: str = "count"
 
 
@@ -292,18 +293,20 @@ class Protection:
 
         Window facets: refused from the moment the window holds more than the limit until the penalty is over. The
         penalty lasts until the window, with every refused request in it, has room for one more: who waits as told is
-        let in. Each request that comes during the penalty adds `poke_seconds` and also counts in the window. The
-        concurrency gauge has no penalty: it refuses while it is full.
+        let in. It is longer "if the application continues to send such demanding requests": by `poke_seconds` for each
+        that comes before its first Retry-After is over. All count in the window. Concurrency has no penalty.
         """
         limits, window = self.limits, account.window
         if facet == "concurrency":
             wait = self._random.uniform(*limits.concurrency_retry_after)
             return self._throttle(user, server, facet, wait, early=False)
-        early = now < account.penalty_until
+        early, first = now < account.first_told_until, now >= account.penalty_until
         account.facet = facet
         room = window.until(now, limits.requests - 1, math.nextafter(limits.execution_seconds, 0))
         owed = max(room, account.penalty_until - now) + (limits.poke_seconds if early else 0.0)
-        account.penalty_until = now + min(max(owed, 1.0), limits.longest_penalty)
+        account.penalty_until = now + min(max(owed, 1.0 if first else 0.0), limits.longest_penalty)
+        if first:
+            account.first_told_until = account.penalty_until
         return self._throttle(user, server, facet, account.penalty_until - now, early=early)
 
     def throttle(self, user: str, server: int, facet: str, retry_after: float) -> Throttle:

@@ -57,6 +57,22 @@ def test_whenever_somebody_is_refused_waiting_as_told_is_enough(gaps: list[float
             admitted(protection.arrive(USER, 0, now))
 
 
+def test_several_programs_that_each_wait_as_told_do_not_keep_each_other_out() -> None:
+    protection = Protection(Limits(requests=100))
+    spend(protection, 0.0, 100)
+    back_at = {program: 290.0 + program for program in range(4)}
+    refusals = dict.fromkeys(back_at, 0)
+    while back_at:
+        program, now = min(back_at.items(), key=lambda item: item[1])
+        verdict = protection.arrive(USER, 0, now)
+        if isinstance(verdict, Throttle):
+            refusals[program] += 1
+            back_at[program] = now + verdict.retry_after
+        else:
+            del back_at[program]
+    assert max(refusals.values()) <= 2, "the first wait, and that by which the others have prolonged it"
+
+
 def test_who_comes_early_waits_longer_each_time() -> None:
     protection = Protection()
     spend(protection, 0.0, 6000)
