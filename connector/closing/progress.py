@@ -296,7 +296,8 @@ class Progress:
         left = {key_of(step) for step in plan.steps}
         if left <= {key_of(step) for step in approved.steps} if approved else self.if_plan in digests(plan):
             return plan
-        self.first = plan
+        if not self._may_still_change():  # while it may, the approved plan stays the one it is bound to
+            self.first = plan
         return Refusal(
             plan.opportunity_id,
             "plan_changed",
@@ -312,10 +313,9 @@ class Progress:
     def _is_final(self, plan: Plan, failure: ConnectorError) -> bool:
         """Tell whether a write that was turned down is turned down for good.
 
-        It is when the new plan is exactly what was left of the one before, and no write has come to light since:
-        nobody moved. Otherwise somebody did, and the new plan gets its chance; but a plan that was turned down twice
-        already (a plug-in pushes a quote back to draft and fails, each time) is not tried for ever. What may pass but
-        does not look so is tried a few times.
+        It is when the new plan is exactly what was left of the one before and no write has come to light since. A plan
+        that changed gets its chance, unless it was turned down twice already (a plug-in pushes a quote back to draft
+        and fails, each time). What may pass but does not look so is tried a few times.
         """
         if self.in_doubt or self.moved:
             return False

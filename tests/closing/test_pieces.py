@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.closing.close import close_opportunity
+from connector.closing.digest import make_plan
 from connector.closing.model import (
     Intent,
     OpportunityState,
@@ -20,8 +22,10 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
-from connector.errors import NotConverged, Rejected, StateConflict
+from connector.closing.pieces import PlanParts, same_steps
+from connector.errors import NotConverged, Rejected, Stale, StateConflict
 from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization
+from tests.closing.test_verify import step
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 PlugIn = Callable[[SmallOrganization, Step], None]
@@ -179,3 +183,17 @@ def test_with_any_logic_it_ends_and_the_report_equals_what_a_reader_finds(
     assert seen == (small.rows.opportunity.state, [(quote.id, quote.state) for quote in rows])
     if report.status is not ReportStatus.CLOSED and small.states() != untouched:
         assert report.partial
+
+
+def test_an_order_is_made_after_a_look_even_where_it_follows_the_close_alone() -> None:
+    kinds = (StepKind.CLOSE_OPPORTUNITY, StepKind.CREATE_ORDER)
+    plan = make_plan(OPPORTUNITY_ID, [step(kind) for kind in kinds])
+    assert [part.kind for part in PlanParts().part(plan).steps] == [StepKind.CLOSE_OPPORTUNITY]
+    alone = make_plan(OPPORTUNITY_ID, [step(StepKind.CREATE_ORDER)])
+    assert PlanParts().part(alone) == alone
+
+
+def test_row_versions_tell_steps_apart_only_where_a_version_was_turned_down() -> None:
+    old, new = [step(StepKind.CLOSE_QUOTE)], [replace(step(StepKind.CLOSE_QUOTE), version='W/"8"')]
+    assert same_steps(old, new, Rejected("No.", status=400, code=""))
+    assert not same_steps(old, new, Stale("It changed.", status=412, code=""))

@@ -270,6 +270,12 @@ DRAFTS = (
 )
 
 
+def nameless(small: SmallOrganization) -> SmallOrganization:
+    for key, quote in small.rows.quotes.items():
+        small.rows.quotes[key] = replace(quote, number="", name="")
+    return small
+
+
 @pytest.mark.parametrize(
     ("small", "intent", "code", "reason"),
     [
@@ -296,6 +302,12 @@ DRAFTS = (
             Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(1)),
             "winning_quote_closed",
             "The winning quote QUO-1 is closed and can no longer be won. Revise it, or name another.",
+        ),
+        (
+            nameless(organization((5,))),
+            Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id=quote_id(1)),
+            "winning_quote_closed",
+            f"The winning quote {quote_id(1)} is closed and can no longer be won. Revise it, or name another.",
         ),
         (organization((1, 1)), Intent(OPPORTUNITY_ID, Outcome.WON, drafts=DraftPolicy.LEAVE), "drafts_stand", DRAFTS),
     ],

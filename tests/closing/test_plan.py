@@ -348,6 +348,49 @@ class TestReopening:
         assert plan.steps[0].status == expected
 
 
+STAYS = (
+    "The status reason it had before the close is not known: it gets the default of Open (1).",
+    "The actual revenue 900 stays: what it was before the close is not known.",
+    "The close date 2026-01-31 stays: what it was before the close is not known.",
+)
+
+
+@pytest.mark.parametrize(
+    ("intent", "notes"),
+    [
+        (ReopenIntent(OPPORTUNITY_ID, activity_ids=frozenset({UUID(int=1)})), STAYS),
+        (
+            ReopenIntent(OPPORTUNITY_ID, activity_ids=frozenset({UUID(int=1)}), open_status=2),
+            STAYS[1:],
+        ),
+        (
+            ReopenIntent(
+                OPPORTUNITY_ID,
+                activity_ids=frozenset({UUID(int=1)}),
+                open_status=2,
+                open_values={"actualvalue": None, "actualclosedate": None},
+            ),
+            (),
+        ),
+    ],
+)
+def test_the_way_back_says_what_it_cannot_bring_back(intent: ReopenIntent, notes: tuple[str, ...]) -> None:
+    snapshot = seen(closed(Outcome.LOST))
+    opportunity = replace(snapshot.opportunity, actual_value=Decimal(900), actual_close_date=date(2026, 1, 31))
+    activities = (CloseActivity(UUID(int=1), OPPORTUNITY_ID, completed=True),)
+    plan = plan_reopen(replace(snapshot, opportunity=opportunity, activities=activities), intent, METADATA)
+    assert isinstance(plan, Plan)
+    assert plan.notes == notes
+
+
+def test_the_way_back_names_the_table_that_lacks_a_reason() -> None:
+    small = organization((1,))
+    small.perform([planned(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="job"))])
+    without = tuple(status for status in METADATA.quote_statuses if status.state != QuoteState.DRAFT)
+    with pytest.raises(InputError, match="has no status reason for quote draft"):
+        plan_reopen(seen(small), ReopenIntent(OPPORTUNITY_ID), replace(METADATA, quote_statuses=without))
+
+
 def test_an_id_says_what_was_before_and_an_older_one_says_nothing() -> None:
     opportunity = replace(seen(organization()).opportunity, status=2, close_probability=35)
     before = state_before(opportunity, frozenset())

@@ -9,6 +9,7 @@ import pytest
 
 from connector.closing.close import progress_of
 from connector.closing.converge import look
+from connector.closing.digest import make_plan
 from connector.closing.goal import missing
 from connector.closing.model import (
     Intent,
@@ -21,7 +22,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.progress import Progress
+from connector.closing.progress import SETTLED_AFTER, Progress
 from connector.errors import Broken, ConnectorError, Effect, InputError, NotConverged, NotSent, Rejected, Unanswered
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, SmallOrganization, organization
 from tests.closing.test_plan import PROJECT, seen
@@ -176,6 +177,23 @@ def test_a_refusal_waits_while_a_write_may_still_take_effect_and_nothing_moved()
     progress, small = taken(StepStatus.UNKNOWN, Unanswered("No answer came."), intent=replace(WON))
     bound = replace(progress, if_plan="another")
     assert bound.look(seen(small), METADATA) is not None
+    small.add_quote(1, 1)
+    assert bound.look(seen(small), METADATA) is None
+    bound.wait(SETTLED_AFTER)
+    assert isinstance(bound.look(seen(small), METADATA), Report)
+
+
+def test_what_project_operations_accepted_is_in_doubt_where_a_later_step_is_turned_down() -> None:
+    small = organization((2,), work_based=True)
+    small.known = PROJECT
+    progress = progress_of(WON)
+    accepted, last = planned(progress, small).steps
+    plan = make_plan(OPPORTUNITY_ID, (accepted, last))
+    progress.take(plan, [StepResult(accepted, StepStatus.DONE), StepResult(last, StepStatus.DONE)])
+    assert not progress.in_doubt
+    refused = StepResult(last, StepStatus.FAILED, Rejected("Not now.", status=400, code=""))
+    progress.take(plan, [StepResult(accepted, StepStatus.DONE), refused])
+    assert progress.in_doubt
 
 
 def test_the_missing_is_named() -> None:

@@ -78,6 +78,7 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
             "'2026-01-31 09:00:00' is not a date; write year-month-day, as 2026-01-31",
         ),
         (FieldKind.AMOUNT, "1,5", f"'1,5' {NOT_AN_AMOUNT}"),
+        (FieldKind.AMOUNT, "1_000", f"'1_000' {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, True, f"True {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, "Infinity", f"'Infinity' {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, 10**12 + 1, f"{10**12 + 1} is larger than the 1,000,000,000,000 that the column holds"),
@@ -184,6 +185,14 @@ def test_a_column_with_a_field_of_its_own_is_named_among_the_problems() -> None:
         ("main.aspx?etn=opportunity&id=", "opportunity", True),
         ("main.aspx?pagetype=entityrecord&id=", "opportunity", True),
         ("main.aspx?etc=3&id=", "opportunity", True),
+        ("main.aspx?etc=1084&id=", "quote", True),
+        ("main.aspx?etc=123&id=", "competitor", True),
+        ("main.aspx?etc=8&id=", "systemuser", True),
+        ("main.aspx?etc=3&id=", "quote", False),
+        ("main.aspx?etc=4711&id=", "opportunity", False),
+        ("main.aspx#typename=opportunity&id=", "opportunity", True),
+        ("main.aspx?ETN=Opportunity&RecordId=", "opportunity", True),
+        ("main.aspx?etc=3&extraqs=%3fid%3d", "opportunity", True),
         ("api/data/v9.2/opportunities", "opportunity", True),
         ("api/data/v9.2/quotes", "quote", True),
         ("api/data/v9.2/quotes", "opportunity", False),
@@ -191,7 +200,7 @@ def test_a_column_with_a_field_of_its_own_is_named_among_the_problems() -> None:
     ],
 )
 def test_an_address_names_a_table_by_itself_its_set_or_not_at_all(address: str, table: str, *, fits: bool) -> None:
-    whole = f"https://o.crm.dynamics.com/{address}{ID if address.endswith('=') else f'({ID})'}"
+    whole = f"https://o.crm.dynamics.com/{address}{ID if address.endswith(('=', '%3d')) else f'({ID})'}"
     found_address = address_in(whole)
     assert found_address is not None
     assert (found_address.host, found_address.id) == ("o.crm.dynamics.com", str(ID))

@@ -74,6 +74,11 @@ def test_what_is_left_out_is_read_and_told() -> None:
     assert not replace(NO_BYPASS, tag="x").needs_privilege
 
 
+def test_as_many_steps_are_left_out_as_the_service_allows() -> None:
+    steps = tuple(UUID(int=number) for number in range(1, 4))
+    assert read_bypass("", ",".join(map(str, steps)), "x" * 100) == Bypass((), steps, "x" * 100)
+
+
 @pytest.mark.parametrize(
     ("kinds", "steps", "tag", "sentence"),
     [
