@@ -49,8 +49,8 @@ def _limit_words(name: str, value: object) -> str:
 
 
 def moment_words(text: object) -> str:
-    """Return a moment of JSON as the clock of this machine shows it, with the day of the week."""
-    return f"{datetime.fromisoformat(str(text)).astimezone():%a %Y-%m-%d %H:%M}"
+    """Return a moment of JSON as the clock of this machine shows it, with the day of the week and the zone."""
+    return f"{datetime.fromisoformat(str(text)).astimezone():%a %Y-%m-%d %H:%M %Z}"
 
 
 def command_line(*words: str) -> str:

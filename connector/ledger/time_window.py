@@ -16,7 +16,8 @@ from connector.errors import InputError
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY, _WEEK = 24 * 60, 7 * 24 * 60
-_MINUTE = timedelta(minutes=1)
+LONGEST_DAYS = 16
+"""A day of the week comes within so many days, also where a change of time leaves out its hours once."""
 _NAME = r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*"
 _TIME = r"\d{1,2}:\d{2}"
 _WINDOW = re.compile(
@@ -49,14 +50,18 @@ class TimeWindow:
         minute = local.weekday() * _DAY + local.hour * 60 + local.minute
         return any((minute - start) % _WEEK < self.minutes for start in self.starts)
 
-    def beginnings(self, now: datetime) -> Iterator[datetime]:
-        """Yield the moments of the next week at which it begins; one that a change of time leaves out is later."""
+    def may_open(self, now: datetime) -> Iterator[datetime]:
+        """Yield the moments of two weeks at which it may begin; one of its hours may be left out in the first."""
         today = now.astimezone(self.zone).date()
-        for date in (today + timedelta(days=number) for number in range(9)):
+        for date in (today + timedelta(days=number) for number in range(-1, LONGEST_DAYS)):
             for start in self.starts:
                 if start % _WEEK // _DAY == date.weekday():
                     on_the_wall = datetime.combine(date, time(start % _DAY // 60, start % 60), self.zone)
-                    yield on_the_wall.astimezone(UTC)
+                    yield from (on_the_wall.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+            midnight = datetime.combine(date, time(), UTC)
+            quarters = [midnight + number * timedelta(minutes=15) for number in range(97)]
+            if len({quarters[end].astimezone(self.zone).utcoffset() for end in (0, -1)}) > 1:
+                yield from quarters  # clocks change on one of them
 
 
 def read_window(text: str) -> TimeWindow:
@@ -89,13 +94,7 @@ def opens_at(windows: tuple[TimeWindow, ...], now: datetime) -> datetime | None:
     """Return when the next of the windows opens; None while one is open, or where there is none."""
     if not windows or any(window.is_open(now) for window in windows):
         return None
-    moment = min(begin for span in windows for begin in span.beginnings(now) if begin > now and span.is_open(begin))
-    earlier = moment - _MINUTE
-    while earlier > now and any(
-        window.is_open(earlier) for window in windows
-    ):  # its hour was left out: it began before
-        moment, earlier = earlier, earlier - _MINUTE
-    return moment
+    return min(begin for span in windows for begin in span.may_open(now) if begin > now and span.is_open(begin))
 
 
 def read_moment(text: str, now: datetime) -> datetime:
