@@ -49,8 +49,8 @@ def show_preview(
     if verdict.as_user:
         say(f"It is done in the name of the user {verdict.as_user} (Entra object id).", stream)
     if basis:
-        say(f"Relies on: {basis}.", stream)
-    say(f"Rests on: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
+        say(f"Based on: {basis}.", stream)
+    say(f"Valid for: {rests_on(preview.snapshot)}.\nDigest: {verdict.digest}", stream)
 
 
 def _closed_by_the_service(plan: Plan, snapshot: Snapshot) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +52,7 @@ def demo(*, scenario: str, as_json: bool) -> int:
         print_json({"verified": verified, "url": ready.url, **{name: _data(step) for name, step in steps.items()}})
     else:
         click.echo("\nVerified: everything is as it should be." if verified else "\nNOT verified: see above.")
-        say("Next, a close of your own: README.md, 'A first close', or `connector docs administrator`.")
+        say(f"Next, a close of your own: README.md, 'A first close', or `{_program()} docs administrator`.")
     return ExitCode.DONE if verified else ExitCode.FAILED
 
 
@@ -60,8 +61,17 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="connector-demo-", ignore_cleanup_errors=sys.platform == "win32")
 
 
+def _program() -> str:
+    """Return what to type for this program: its name, or where it is if no shell finds it by its name."""
+    beside = Path(sys.executable).parent / ("connector.exe" if sys.platform == "win32" else "connector")
+    if shutil.which("connector") or not beside.exists():
+        return "connector"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
+
+
 def _say(sentence: str, *, as_json: bool) -> None:
-    click.echo(sentence, err=as_json)
+    say(sentence, sys.stderr if as_json else sys.stdout)
 
 
 def _show(step: DemoStep, metadata: OrganizationMetadata) -> None:

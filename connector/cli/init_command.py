@@ -59,9 +59,9 @@ def init(*, url: str | None, method: str | None, out: Path, force: bool, example
 def _asked(url: str | None, method: str | None) -> dict[str, str]:
     """Return the settings that the person gives; what an option has given is not asked for."""
     if method is None:
-        for name, text in _METHODS.items():
-            click.echo(f"  {name:<16}  {text}", err=True)
-        method = click.prompt("Sign in as", type=click.Choice(list(_METHODS)), show_choices=False, err=True)
+        for number, (name, text) in enumerate(_METHODS.items(), start=1):
+            click.echo(f"  {number}  {name:<16}  {text}", err=True)
+        method = click.prompt("Sign in as (number or name)", value_proc=_method, err=True)
     if method == "emulator":
         return {"DATAVERSE_URL": "emulator:.state/emulator.db"}
     url = url or click.prompt("Address of the organization (https://ORG.crm4.dynamics.com)", err=True)
@@ -76,6 +76,17 @@ def _asked(url: str | None, method: str | None) -> dict[str, str]:
     elif method == "certificate":
         values["DATAVERSE_CLIENT_CERTIFICATE"] = click.prompt("File of the certificate", err=True).strip()
     return values
+
+
+def _method(answer: str) -> str:
+    """Return the way to sign in of that number or name. Raises UsageError, which makes the prompt ask again."""
+    names = [*_METHODS]
+    answer = answer.strip()
+    if answer in names:
+        return answer
+    if answer.isdecimal() and 0 < int(answer) <= len(names):
+        return names[int(answer) - 1]
+    raise click.UsageError(f"Give a number from 1 to {len(names)}, or a name of the list.")
 
 
 def _tried(values: dict[str, str], out: Path) -> int:

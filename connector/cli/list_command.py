@@ -56,7 +56,10 @@ def list(  # noqa: A001 - the command's name
         return
     show(TextTable(f"Opportunities in {connection.base_url}", _COLUMNS, tuple(map(_cells, cards))), sys.stdout)
     more = f"There are more than {limit}: see more with --limit. " if len(ids) > limit else ""
-    say(f"{more}Next: connector show ID, connector plan ID --won")
+    chosen = f" --older-than {older_than}" * (older_than is not None) + f' --where "{where}"' * bool(where)
+    chosen = f' --view "{view}"' if view else chosen
+    many = f", or all of them: connector bulk plan{chosen} --lost" if chosen and not owner else ""
+    say(f"{more}Next: connector show ID, connector plan ID --won{many}")
 
 
 def _cells(card: OpportunityCard) -> tuple[str, ...]:

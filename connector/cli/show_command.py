@@ -65,9 +65,12 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
     quotes = tuple((*(_cell(quote.data()[name]) for name in columns[:-1]), _cell(quote.total)) for quote in card.quotes)
     show_table(TextTable("Quotes", columns, quotes), sys.stdout)
     names = {quote.record.id: quote.record.number for quote in card.quotes}
-    for activity in snapshot.activities:
-        what = names.get(activity.record_id, "the opportunity")
-        say(f"Close activity {activity.id} of {what}, created {_cell(activity.created_on)}")
+    activities = tuple(
+        (_cell(activity.created_on), names.get(activity.record_id, "opportunity"), str(activity.id))
+        for activity in snapshot.activities
+    )
+    if activities:
+        show_table(TextTable("Close activities", ("created", "of", "id"), activities), sys.stdout)
     if history:
         show_table(log_table(history), sys.stdout)
 

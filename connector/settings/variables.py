@@ -280,7 +280,7 @@ class Variables(BaseModel):
 
 def sentences(error: ValidationError, where: str = "") -> list[str]:
     """Return one sentence per problem that pydantic found; never the value, which may be a secret."""
-    lines = []
+    lines = list[str]()
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         name = where + ".".join(str(part) for part in problem["loc"][:1])
         problem_text = problem["msg"].removeprefix("Value error, ")
@@ -291,5 +291,7 @@ def sentences(error: ValidationError, where: str = "") -> list[str]:
         elif problem_text.startswith("badly formed"):
             problem_text = "must be an id such as 00000000-0000-0000-0000-000000000000"
         problem_text = re.sub(r"^Input ", "", problem_text)
+        if problem["type"] == "literal_error" and any(line.startswith(f"{name} ") for line in lines):
+            continue  # another choice for the same value; the first sentence has the ones that people write
         lines.append(f"{name} {problem_text[0].lower()}{problem_text[1:]}.")
     return lines

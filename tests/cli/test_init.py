@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -46,6 +47,16 @@ def test_it_writes_commented_settings_that_work_and_ends_with_the_doctor(
     assert load({}, folder / ".env").emulator == Path(".state/emulator.db")
     assert stat.S_IMODE((folder / ".env").stat().st_mode) == 0o600
     assert not (folder / ".env.new").exists()
+
+
+@pytest.mark.parametrize("answers", ["7\n", "emulator\n", "8\nsecretly\n7\n"])
+def test_a_way_to_sign_in_is_chosen_by_number_or_name(
+    folder: Path, answers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
+    assert run(["init"]) == 0
+    assert capsys.readouterr().err.count("Give a number from 1 to 7") == answers.count("\n") - 1
+    assert load({}, folder / ".env").emulator is not None
 
 
 def test_what_is_there_is_replaced_only_when_that_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,10 +140,10 @@ def show_job_plan(
             basis |= {"answers": [answer.data() for answer in counter.answers]} if ask else {}
             print_json({"plan": str(path), **summary.data(), "forecast": cost.data(), **basis})
         else:
-            say(f"Relies on: {basis_text(kept)}.")
             if review is not None:
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
+            say(f"Based on: {basis_text(kept)}.")
             show_plan(path, summary, cost, connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 
