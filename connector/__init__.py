@@ -9,11 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from connector.assembly.audited_calls import (
+        close_many,
+        close_opportunity,
+        preview,
+        reopen_many,
+        reopen_opportunity,
+    )
     from connector.assembly.connection import connect
     from connector.bulk.status import JobReport, Jobs
     from connector.cli.failure_text import report_failure
     from connector.cli.program import run as run_command
-    from connector.closing.close import close_many, close_opportunity, preview, reopen_many, reopen_opportunity
     from connector.closing.intent import DraftPolicy, Intent, Outcome, ReopenIntent
     from connector.closing.model import Plan, Refusal, Report
     from connector.closing.organization import Query
@@ -52,7 +58,7 @@ _MODULES = {
     "assembly.connection": "connect",
     "cli.failure_text": "report_failure",
     "cli.program": "run_command:run",
-    "closing.close": "close_many close_opportunity preview reopen_many reopen_opportunity",
+    "assembly.audited_calls": "close_many close_opportunity preview reopen_many reopen_opportunity",
     "closing.intent": "DraftPolicy Intent Outcome ReopenIntent",
     "closing.model": "Plan Refusal Report",
     "closing.organization": "Query",

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Self
@@ -57,12 +57,15 @@ class IdentityClient:
 class Connection:
     """An open way to one organization, `https://host` in `base_url`; `clients` has one for each identity.
 
-    Use it in a `with` statement, or close it.
+    `settings` are those it was made from, `tell` shows a person what they must know now. Use the connection in a `with`
+    statement, or close it.
     """
 
     base_url: str
     clients: tuple[IdentityClient, ...]
     tokens: tuple[TokenSource, ...]
+    settings: Settings = field(repr=False)
+    tell: Callable[[str], None]
     _closing: ExitStack
 
     def __enter__(self) -> Self:
@@ -147,7 +150,7 @@ def connect(
             identity_client(name, settings, upstream, tokens, clock, chance)
             for name, tokens in zip(upstream.names, upstream.tokens, strict=True)
         )
-        return Connection(upstream.base_url, clients, upstream.tokens, opening.pop_all())
+        return Connection(upstream.base_url, clients, upstream.tokens, settings, tell, opening.pop_all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -14,7 +12,7 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
-from connector.cli.bulk.process import started_by
+from connector.assembly.audited_calls import audited
 from connector.cli.capture_option import steps_of
 from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
@@ -32,12 +30,9 @@ from connector.closing.model import (
     ReportStatus,
 )
 from connector.closing.organization import LookupOrganization
-from connector.closing.report import audit_data, exit_code, report_data
+from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing
-from connector.errors import ConnectorError, LedgerError
-from connector.ledger.audit import AuditEntry, AuditSource
-from connector.ledger.ledger import Ledger
-from connector.ledger.store import SMALL_CACHE, open_ledger
+from connector.errors import ConnectorError
 from connector.settings.settings import Settings
 
 LONG_WAIT = 5.0
@@ -102,9 +97,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
                 return _say_declined(action, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
-            user = connection.clients[0].user
             act = partial(action.act, organization, digest) if refusal is None else partial(_refused, refusal)
-            report = written_down(settings, action.intent, connection.base_url, user, act)
+            (report,) = audited(connection, settings, [action.intent], lambda: [act()], partial(say, stream=sys.stderr))
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:
@@ -168,45 +162,3 @@ def _standing(organization: LookupOrganization, opportunity_id: UUID) -> str:
     except (ConnectorError, KeyboardInterrupt):
         return "The present state could not be read."
     return f"Now {standing(snapshot)}" if snapshot else "The opportunity is not there."
-
-
-STORE_PATIENCE = 8.0
-"""Seconds for which an answer of a shared store is waited for."""
-
-
-def written_down(
-    settings: Settings, intent: Intent | ReopenIntent, organization: str, user: str, act: Callable[[], Report]
-) -> Report:
-    """Return what `act` reports, and keep it in the audit log; what cannot be kept there is said, and changes nothing.
-
-    `organization` is its address, `user` as whom it is done there.
-    """
-    started = started_by()
-    door = str(started.get("door", "command"))
-    source = AuditSource(door, str(started["started_by"]), socket.gethostname(), user, organization)
-    entry = AuditEntry("", intent.opportunity_id, source)
-    with ExitStack() as closing:
-        opened = _begun(settings, entry, closing)
-        report = act()
-        if opened is not None:
-            ledger, number = opened
-            try:
-                ledger.audit.end(number, replace(entry, event=report.status.value, details=audit_data(report, intent)))
-            except LedgerError as error:
-                _say_not_kept(error)
-        return report
-
-
-def _begun(settings: Settings, entry: AuditEntry, closing: ExitStack) -> tuple[Ledger, int] | None:
-    try:
-        ledger = open_ledger(settings.store, SystemClock(), cache=SMALL_CACHE, patience=STORE_PATIENCE)
-        closing.callback(ledger.close)
-        ledger.audit.forget(settings.log_days)
-        return ledger, ledger.audit.begin(entry)
-    except LedgerError as error:
-        _say_not_kept(error)
-        return None
-
-
-def _say_not_kept(error: LedgerError) -> None:
-    say(f"Warning: The audit log does not have this. {error.message} {error.remedy}", sys.stderr)

@@ -50,10 +50,6 @@ def close_opportunity(
 
     `pause` waits for some seconds, `chance` gives numbers from 0 to 1, `rounds` is how often to
     look before giving up. With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused.
-
-    >>> with connect(load_settings()) as connection:
-    ...     close_opportunity(connection.organization, Intent(opportunity_id, Outcome.LOST)).status.value
-    'closed'
     """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
     return close_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
@@ -72,11 +68,6 @@ def close_many(
 
     `if_plans` has the digest of the approved plan by opportunity, where there is one. Raises InputError when an
     opportunity is named twice, before anything is read.
-
-    >>> with connect(load_settings()) as connection:
-    ...     reports = close_many(connection.organization, [Intent(opportunity_id, Outcome.LOST)])
-    >>> [report.status.value for report in reports]
-    ['closed']
     """
     try:
         resolved = look_up_all(organization, intents)
@@ -101,12 +92,7 @@ def reopen_opportunity(
     rounds: int = ROUNDS,
     if_plan: str | None = None,
 ) -> Report:
-    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`.
-
-    >>> with connect(load_settings()) as connection:
-    ...     reopen_opportunity(connection.organization, ReopenIntent(opportunity_id)).status.value
-    'already_open'
-    """
+    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
     return reopen_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
 
@@ -120,13 +106,7 @@ def reopen_many(
     rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
-    """Reopen opportunities side by side; as `close_many`.
-
-    >>> with connect(load_settings()) as connection:
-    ...     closed = close_opportunity(connection.organization, Intent(opportunity_id, Outcome.WON))
-    ...     [report.status.value for report in reopen_many(connection.organization, [ReopenIntent(opportunity_id)])]
-    ['reopened']
-    """
+    """Reopen opportunities side by side; as `close_many`."""
     goals = [_ReopenGoal(intent) for intent in intents]
     return converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
 
@@ -140,13 +120,7 @@ class Preview:
 
 
 def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> Preview:
-    """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises.
-
-    >>> with connect(load_settings()) as connection:
-    ...     seen = preview(connection.organization, Intent(opportunity_id, Outcome.WON))
-    >>> seen.snapshot.opportunity.state.name, seen.verdict.steps[-1].kind.value
-    ('OPEN', 'close_opportunity')
-    """
+    """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises."""
     looked_at = preview_many(organization, [intent])[0]
     if isinstance(looked_at, ConnectorError):
         raise looked_at

@@ -257,7 +257,7 @@ class Plan:
     sentences on what a person should know of it: whose day is written, what is not written, what was not checked.
 
     >>> with connect(load_settings()) as connection:
-    ...     plan = preview(connection.organization, Intent(opportunity_id, Outcome.WON)).verdict
+    ...     plan = preview(connection, Intent(opportunity_id, Outcome.WON)).verdict
     >>> plan.steps[-1].message
     'WinOpportunity'
     """
@@ -276,7 +276,7 @@ class Refusal:
 
     >>> with connect(load_settings()) as connection:
     ...     intent = Intent(opportunity_id, Outcome.LOST, winning_quote_id=opportunity_id)
-    ...     preview(connection.organization, intent).verdict.code
+    ...     preview(connection, intent).verdict.code
     'winning_quote_needs_won'
     """
 
@@ -329,7 +329,7 @@ class Report:
     failed after some of its steps took effect; `warnings` say what was not quite as asked, `notes` are its plan's.
 
     >>> with connect(load_settings()) as connection:
-    ...     report = close_opportunity(connection.organization, Intent(opportunity_id, Outcome.WON))
+    ...     report = close_opportunity(connection, Intent(opportunity_id, Outcome.WON))
     >>> report.status.value, report.steps[-1].status.value
     ('closed', 'done')
     """

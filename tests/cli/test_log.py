@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from connector import Intent, Outcome, ReopenIntent, close_many, connect, load_settings, reopen_opportunity
+from connector.errors import InputError
 from tests.cli.desk import Desk, Said
 
 ME = f"{getpass.getuser()} on {socket.gethostname()}"
@@ -64,6 +67,27 @@ def test_a_script_is_named_as_the_door(desk: Desk, monkeypatch: pytest.MonkeyPat
     desk.run("close", desk.opportunity(), "--lost", "--yes")
     (entry,) = entries(desk.run("log", "--json"))
     assert (entry["door"], entry["by"]) == ("script", f"{ME} (nightly.py)")
+
+
+def test_a_python_program_leaves_an_entry_for_each_record_and_none_that_is_open(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/scripts/ours.py"])
+    first, second = UUID(desk.opportunity(drafts=1)), UUID(desk.opportunity())
+    with connect(load_settings({**os.environ, "DATAVERSE_URL": f"emulator:{desk.file}"})) as connection:
+        close_many(connection, [Intent(first, Outcome.LOST), Intent(second, Outcome.WON)])
+        reopen_opportunity(connection, ReopenIntent(first))
+        with pytest.raises(InputError):
+            close_many(connection, [Intent(first, Outcome.LOST), Intent(first, Outcome.WON)])
+    kept = entries(desk.run("log", "--json"))
+    assert [(entry["opportunity"], entry["event"]) for entry in kept] == [
+        (str(first), "closed"),
+        (str(second), "closed"),
+        (str(first), "reopened"),
+        (str(first), "failed"),
+        (str(first), "failed"),
+    ]
+    assert {(entry["door"], entry["by"]) for entry in kept} == {("script", f"{ME} (ours.py)")}
 
 
 def test_the_table_says_in_words_what_happened(desk: Desk) -> None:

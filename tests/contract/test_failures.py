@@ -14,7 +14,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from connector import Intent, Outcome, close_opportunity
+from connector import Intent, Outcome
+from connector.closing.close import close_opportunity
 from connector.closing.report import failure_lines, report_data
 from connector.emulator.control.users import change_user
 from connector.emulator.identity.issuer import local_tenant

@@ -55,7 +55,7 @@ def test_an_organization_that_closes_the_other_quotes_itself_is_closed_in_pieces
         seen = organization.observe(ids)
         several = [one for one in ids if sum(quote.is_open for quote in seen[one].quotes) > 1]
         assert several
-        reports = close_many(organization, [Intent(one, Outcome.LOST) for one in several])
+        reports = close_many(connection, [Intent(one, Outcome.LOST) for one in several])
         after = organization.observe(several)
     assert {report.status.value for report in reports} == {"closed"}
     assert any("done in pieces" in warning for report in reports for warning in report.warnings)

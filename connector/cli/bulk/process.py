@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
 from connector.assembly import Connection, user_id
+from connector.assembly.audited_calls import started_by
 from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
@@ -85,22 +83,6 @@ def stopped_by_keyboard(stop: Callable[[], None], tell: Callable[[], None] = _te
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-_OWN = {"connector", "__main__"}
-"""How this command line itself is called; another program is a script that uses it."""
-
-
-def started_by() -> dict[str, object]:
-    """Return who starts a job or an action and where, to keep with it; with `door` where a script does."""
-    try:
-        user = getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container may have no user of that number
-        user = "somebody"
-    person, program = f"{user} on {socket.gethostname()}", Path(sys.argv[0])
-    if program.stem in _OWN:
-        return {"started_by": person}
-    return {"started_by": f"{person} ({program.name})", "door": "script"}
 
 
 def begun_with(settings: Settings, limits: JobLimits) -> dict[str, object]:
