@@ -93,7 +93,7 @@ BUDGETS = {
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390
 # How many may be longer than we aim at: the numbers only go down.
-LONG_FUNCTION, LONG_FUNCTIONS = 40, 2
+LONG_FUNCTION, LONG_FUNCTIONS = 40, 1
 LARGE_FILE, LARGE_FILES = 350, 6
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
 BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said"}

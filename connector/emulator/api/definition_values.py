@@ -161,6 +161,16 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsManaged": not column.custom,
         "IsSecured": column.secured,
     }
+    definition |= _kind_properties(column) | dict(column.declared)
+    if column.kind in OPTION_KINDS or definition["@odata.type"].endswith(CHOICES_TYPE):
+        definition["OptionSet"] = option_set(table, column)
+        definition["GlobalOptionSet"] = None
+    return definition
+
+
+def _kind_properties(column: Column) -> Json:
+    """Return the properties that only columns of some kinds have."""
+    definition: Json = {}
     if column.kind in (Kind.STRING, Kind.MEMO):
         definition["MaxLength"] = column.max_length or None
     if column.is_lookup:
@@ -173,10 +183,6 @@ def attribute_definition(table: Table, column: Column) -> Json:
         only = column.kind is Kind.DATEONLY
         definition["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"
         definition["DateTimeBehavior"] = {"Value": "DateOnly" if only else "UserLocal"}
-    definition |= dict(column.declared)
-    if column.kind in OPTION_KINDS or definition["@odata.type"].endswith(CHOICES_TYPE):
-        definition["OptionSet"] = option_set(table, column)
-        definition["GlobalOptionSet"] = None
     return definition
 
 

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 
@@ -191,6 +192,22 @@ def test_who_may_not_wait_that_long_gets_the_refusal_again_and_nothing_is_sent(l
     clock.advance(30 - longest)
     assert gate(get()).status == 204
     assert sent == [0.0, pytest.approx(40.0)]
+
+
+def test_a_wait_is_slept_off_in_naps_up_to_its_very_end() -> None:
+    class Sleeper(VirtualClock):
+        naps: ClassVar[list[float]] = []
+
+        def sleep(self, seconds: float) -> None:
+            self.naps.append(seconds)
+            super().sleep(seconds)
+
+    answers = iter((refusal(90), Response(204)))
+    gate = Gate(lambda _request: next(answers), Sleeper())
+    gate(get())
+    gate(get())
+    assert sum(Sleeper.naps) == pytest.approx(90.0)
+    assert all(0 < nap <= 0.5 for nap in Sleeper.naps)
 
 
 def test_a_busy_service_is_told_of_again_too() -> None:

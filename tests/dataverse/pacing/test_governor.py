@@ -131,6 +131,16 @@ def test_after_a_refusal_one_request_goes_first_and_the_others_after_its_answer(
     assert isinstance(governor.ask(11.0), Permit)
 
 
+@pytest.mark.parametrize(("servers", "chosen"), [("ab", "a"), ("a", "")])
+def test_who_refused_is_asked_first_again_where_servers_can_be_chosen(servers: str, chosen: str) -> None:
+    governor = Governor(0.0)
+    for key in servers * 6:
+        governor.settle(0.0, allowed(governor, 0.0), Feedback(server=key))
+    refused = Feedback(server="a", facet=Facet.CONCURRENCY, retry_after=10.0, number=52)
+    governor.settle(1.0, allowed(governor, 1.0), refused)
+    assert allowed(governor, 11.0).server == chosen
+
+
 def test_when_the_first_one_takes_long_the_others_follow_all_the_same() -> None:
     governor = Governor(0.0)
     governor.settle(0.0, allowed(governor, 0.0), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))

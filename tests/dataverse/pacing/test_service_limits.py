@@ -92,6 +92,17 @@ def test_use_that_is_older_than_the_window_does_not_count() -> None:
     assert used.used(1000.0) == 1.0
 
 
+def test_use_that_somebody_else_had_adds_to_what_was_used_here() -> None:
+    used = window()
+    used.add(850.0, 2.0)
+    used.add_aged(1000.0, [3.0, 0.0, 5.0], 20.0)
+    used.add_aged(1000.0, [1.0], 0.0)
+    assert used.used(1000.0) == 11.0
+    assert used.leaving(1000.0, 3) == [5.0, 2.0, 4.0]
+    assert used.used(1202.0) == 4.0
+    assert used.returning(1270.0) == 4.0
+
+
 @given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 50)), max_size=60))
 def test_never_more_than_was_used_and_never_less_than_the_service_counts(uses: list[tuple[float, int]]) -> None:
     used, now, sent = window(), 0.0, list[tuple[float, int]]()
