@@ -85,8 +85,8 @@ BUDGETS = {
     ("bulk",): (5_000, 6_765),
     ("service",): (7_100, 7_230),
     ("emulator",): (15_300, 16_640),
-    ("organization",): (2_100, 2_300),
-    ("rehearsal",): (900, 1_040),
+    ("organization",): (2_100, 2_305),
+    ("rehearsal",): (900, 1_050),
     ("cli",): (4_200, 5_540),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }

@@ -252,7 +252,8 @@ def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> d
         data |= {"name": preview.snapshot.opportunity.name, "status": "refused"}
         data |= {"reason_code": preview.verdict.code, "reason": preview.verdict.reason}
     if isinstance(preview, Preview):
-        data["record"] = record_data(preview.snapshot.opportunity)
+        customer = preview.snapshot.opportunity.customer_id
+        data["record"] = record_data(preview.snapshot.opportunity) | ({"customer": str(customer)} if customer else {})
     summary.rows += 1
     summary.by_status[str(data["status"])] += 1
     if "reason_code" in data:

@@ -187,6 +187,8 @@ class SideEffects:
             if runs:
                 yield f"{runs:,} times the real-time workflow '{self._names[key]}' runs, which may refuse."
         steps = list(self.own_steps())
+        if not any(sum(runs.values()) for runs in (self.flow_runs, self.flow_runs_maybe, self.workflows)) and not steps:
+            yield "no flow, no real-time workflow and no plug-in step of the organization's own that the capture has."
         for step, runs, mean in steps:
             time = f", {mean:.2f} s each on average" if mean else ", its time is not known"
             yield f"{runs:,} times '{step.name}' runs ({step.origin}{', later' if step.asynchronous else ''}{time})."

@@ -46,7 +46,7 @@ SPREAD = 0.35
 """Spread of the work of a row (log-normal), as the emulator's model has it."""
 MOST_PLAYED = {"likely": 1_000_000, "fast": 200_000, "slow": 200_000}
 """Rows that are played of each case; more go on at the steady rate of the second half."""
-UNKNOWN_WORK = {"likely": 1.0, "fast": 0.5, "slow": 2.0}
+UNKNOWN_WORK = {"likely": 1.0, "fast": 1 / 3, "slow": 3.0}
 """How many times the model's work per row each case takes, as nobody has measured it."""
 CURVE = 60
 """Points of the curve."""

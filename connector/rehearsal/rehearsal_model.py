@@ -49,6 +49,8 @@ class RowShape:
     number: int = 0
     value: Decimal | None = None
     currency: UUID | None = None
+    customer: UUID | None = None
+    """Whose rows are never in two requests at the same time."""
 
     @property
     def steps(self) -> int:
@@ -59,7 +61,7 @@ class RowShape:
 def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
     """Yield each n-th (`every`) row of a plan that is to be closed. Raises InputError for a file that is no plan."""
     with path.open(encoding="utf-8") as file:
-        planned = 0
+        planned, customers = 0, dict[str, UUID]()
         for number, line in enumerate(file, 1):
             try:
                 data = json.loads(line)
@@ -70,7 +72,7 @@ def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
                     continue
                 kinds = Counter(str(step).partition(" ")[0] for step in data["steps"])
                 drafts, record = kinds[StepKind.ACTIVATE_QUOTE], data.get("record", {})
-                value, currency = record.get("value"), record.get("currency")
+                value, currency, customer = (record.get(name) for name in ("value", "currency", "customer"))
                 yield RowShape(
                     parse_request(data["request"]),
                     drafts,
@@ -78,6 +80,7 @@ def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
                     int(data["row"]),
                     None if value is None else Decimal(value),
                     None if currency is None else UUID(currency),
+                    None if customer is None else customers.setdefault(customer, UUID(customer)),
                 )
             except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
                 raise InputError(f"{path}, line {number}: this is no line of a plan.", remedy="Plan again.") from error
@@ -173,8 +176,9 @@ def snapshot_of(row: RowShape, ends: Ends | None = None) -> Snapshot:
         for number, (of_quote, reason) in enumerate(of_quotes, 1)
     ]
     opportunity = Opportunity(
-        key, "", OpportunityState(state), status, version, estimated_value=row.value, currency_id=row.currency
-    )
+        key, "", OpportunityState(state), status, version, estimated_value=row.value, currency_id=row.currency,
+        customer_id=row.customer,
+    )  # fmt: skip
     return Snapshot(opportunity, tuple(quotes))
 
 

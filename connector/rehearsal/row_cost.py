@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from connector.bulk.status import done_of, status_data
 from connector.errors import InputError
 from connector.ledger.ledger import Ledger
 
-LEAST_ERROR, MOST_ERROR = 0.1, 0.9
-"""By which share the mean time of rows that were asked is off under load, at least and at most."""
+LEAST_ERROR, MOST_ERROR = 0.2, 0.9
+"""By which share the mean time of rows that were asked is off under load, at least and at most (numbers.md)."""
+LEAST_OF_JOB, OF_ONE_ROW = 0.05, 1.2
+"""By which share the mean of a pilot's rows is off: at least, and twice that of one row (over the root of the rows)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +55,5 @@ def cost_of_job(ledger: Ledger, name: str) -> RowCost:
             remedy="Run a pilot of a thousand rows, then rehearse with --learn.",
         )
     servers = max(int(user["servers"]) for user in governor["users"])
-    return RowCost(float(seconds), servers, steps=int(str(status["operations"])) / done)
+    error = min(MOST_ERROR, max(LEAST_OF_JOB, OF_ONE_ROW / math.sqrt(done)))
+    return RowCost(float(seconds), servers, error, int(str(status["operations"])) / done)

@@ -222,7 +222,7 @@ def test_a_pilot_teaches_work_per_row(desk: Desk) -> None:
     assert desk.run("bulk", "run", "rows.csv", "--yes").code == 0
     said = desk.run(*rehearsal_command, "--json")
     assert said.code == 0, said.err
-    (case,) = said.data["cases"]
+    _, case, _ = said.data["cases"]
     assert case["seconds_per_row"] > 0
     assert not any("web servers" in sentence for sentence in said.data["not_known"])
 
