@@ -216,6 +216,7 @@ def test_a_run_notes_what_holds_it(closed: Office) -> None:
     noted = [event.data for event in events(closed)]
     assert noted
     assert all(set(data) == {"worker", "binding", "ceiling"} for data in noted)
+    assert (noted[-1]["binding"], noted[-1]["ceiling"]) == ("", 0), "and that it ends"
 
 
 def test_the_bars_of_the_plot_hold_every_row(closed: Office) -> None:

@@ -235,7 +235,7 @@ class Throughput:
 
     def bindings(self) -> list[str]:
         """Return what held the rate, in the order in which it did first."""
-        return list(dict.fromkeys(str(event.data.get("binding", "")) for event in self._paces))
+        return list(dict.fromkeys(name for event in self._paces if (name := str(event.data.get("binding", "")))))
 
     def plot(self) -> Plot:
         """Return the picture."""
@@ -280,7 +280,7 @@ class Throughput:
         begins = [(self._x(event.at.timestamp()), str(event.data.get("binding", ""))) for event in self._paces]
         longest = self._x(self._start + self._silence)
         ends = [min(x + longest, end) for (x, _), end in zip(begins, [x for x, _ in begins[1:]] + [WIDTH], strict=True)]
-        return [(x, round(end - x, 1), name) for (x, name), end in zip(begins, ends, strict=True) if end > x]
+        return [(x, round(end - x, 1), name) for (x, name), end in zip(begins, ends, strict=True) if name and end > x]
 
     def _ticks(self) -> list[tuple[float, str]]:
         pattern = "%H:%M:%S" if self._seconds < 600 else "%H:%M" if self._seconds < 86_400 else "%a %H:%M"

@@ -107,6 +107,7 @@ class Run:
             self.stop()
             self._threads.shutdown(cancel_futures=True)
             self._allowance.keep(worker)
+            self._ledger.note(self._job.name, PACE, {"worker": worker_key(worker.id), "binding": "", "ceiling": 0.0})
             worker.leave()
         has_ended(self._ledger, self._job.name, self._blocked)
         self._tell(f"job {self._job.name}", desired_state)
@@ -221,7 +222,8 @@ class Run:
         if now >= self._tell_at:
             self._tell_at = now + TELL_EVERY
             self._counts = self._ledger.counts(self._job.name)  # others may work on it too
-            self._tell(worker_key(worker.id), desired_state)
+            key = worker_key(worker.id)
+            self._note(key, self._tell(key, desired_state))
         elif changed:
             self._watch(self._snapshot(desired_state))
 
@@ -229,12 +231,12 @@ class Run:
         states = [pipeline.state() for pipeline in self._pipelines]
         return self._meter.snapshot(self._counts, states, desired_state, self._allowance, short=self._short)
 
-    def _tell(self, key: str, desired_state: DesiredState) -> None:
-        """Let whoever asks for the status of the job, and who watches, know how it goes, or went in the end."""
+    def _tell(self, key: str, desired_state: DesiredState) -> ProgressSnapshot:
+        """Let whoever asks for the status of the job, and who watches, know how it goes or went; return it."""
         snapshot = self._snapshot(desired_state)
         UserSlots(self._ledger).remember(key, governor_data(snapshot))
-        self._note(key, snapshot)
         self._watch(snapshot)
+        return snapshot
 
     def _note(self, key: str, snapshot: ProgressSnapshot) -> None:
         """Note now and then, and when it changes, what holds the rate, for the report."""
