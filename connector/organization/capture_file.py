@@ -68,7 +68,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} is too large for a capture.", remedy=_AGAIN)
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_bytes())  # in any UTF, with a mark or without
     except OSError as error:
         raise InputError(f"The capture {path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:

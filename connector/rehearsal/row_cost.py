@@ -10,8 +10,8 @@ from connector.bulk.status import done_of, status_data
 from connector.errors import InputError
 from connector.ledger.ledger import Ledger
 
-LEAST_ERROR, MOST_ERROR = 0.2, 0.9
-"""By which share the mean time of rows that were asked is off under load, at least and at most (numbers.md)."""
+LEAST_ERROR, MOST_ERROR = 0.25, 0.9
+"""By which share the mean time of rows that were asked is off under load, at least and at most."""
 LEAST_OF_JOB, OF_ONE_ROW = 0.05, 1.2
 """By which share the mean of a pilot's rows is off: at least, and twice that of one row (over the root of the rows)."""
 

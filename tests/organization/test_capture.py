@@ -213,6 +213,14 @@ def test_what_is_written_is_read_again_a_row_a_line(capture: Capture, tmp_path: 
     assert sum('"new_region", "type"' in line for line in lines) == 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_an_editor_wrote_in_another_unicode_is_read(
+    encoding: str, capture: Capture, tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text(capture_text(capture), encoding=encoding)
+    assert read_capture(tmp_path / "c.json") == capture
+
+
 def test_the_schema_in_the_documents_is_that_of_the_file(capture: Capture) -> None:
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == capture_schema()
     Draft202012Validator.check_schema(capture_schema())

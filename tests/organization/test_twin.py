@@ -278,6 +278,7 @@ def test_a_twin_of_a_capture_that_saw_little_says_what_it_does_not_know() -> Non
         ("{", "cut off"),
         ("[]", "no capture"),
         ('{"capture": 7}', "version 7"),
+        ('{"capture": 1, "limits": {"rows": [{"name": "seconds", "value": NaN}]}}', "NaN is no number"),
         ('{"capture": 1}', "not as a capture is written"),
         ('{"capture": 1, "tables": []}', "not as a capture is written"),
     ],

@@ -135,10 +135,21 @@ class Twin:
         return str(self.data["base_language"])
 
 
+LARGEST = 64 * 1024 * 1024
+"""Bytes of the largest file that is read."""
+
+
+def _refuse_constant(name: str) -> object:
+    """Raise ValueError for NaN and the infinities, which JSON does not have."""
+    raise ValueError(f"{name} is no number")
+
+
 def read_twin(path: Path) -> Twin:
     """Return the twin of the organization of a capture. Raises TwinRefused."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST:
+            raise TwinRefused(f"{path} is too large for a capture.")
+        data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise TwinRefused(f"{path} is no capture, or it is cut off: {error}.") from error
     if not isinstance(data, dict) or "capture" not in data:
