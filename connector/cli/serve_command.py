@@ -86,6 +86,7 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
         port=port,
         http=BoundedHttpProtocol,
         access_log=False,
+        log_config=None,  # its lines look as ours do
         server_header=False,
         proxy_headers=False,
         log_level="warning",

@@ -160,6 +160,15 @@ class OperationStore:
         """Return what `Database.connections` says."""
         return self._database.connections()
 
+    def probe(self) -> None:
+        """Write something: a store that is full, or that can only be read, takes no operation."""
+        with self._database.transaction() as transaction:
+            transaction.run(
+                "INSERT INTO saved_state (name, data, at) VALUES ('probe', '', ?)"
+                " ON CONFLICT (name) DO UPDATE SET at = excluded.at",
+                (self._ledger.now(),),
+            )
+
     def unfinished(self) -> int:
         """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
         # The order makes SQLite walk the index of those alone; it would walk every operation that is kept.

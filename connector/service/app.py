@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, LedgerError
 from connector.ledger.audit import AuditLog
 from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
@@ -47,6 +48,8 @@ from connector.service.templates.operations_page import OperationsPage
 from connector.service.templates.page_view import PAGE
 from connector.service.webhooks.closed_events import Notifier
 from connector.service.webhooks.trigger import ClosedTrigger
+
+_log = logging.getLogger("connector.service")
 
 FORGETTING = 600.0
 """Seconds between looks for operations that have expired."""
@@ -296,6 +299,8 @@ def _answer_failures(app: FastAPI) -> None:
 
     async def of_connector(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ConnectorError)
+        if isinstance(error, LedgerError):
+            _log.error("%s: %s", request.state.correlation_id, error)
         return _failed(request, of_error(error))
 
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
@@ -323,7 +328,7 @@ def _failed(request: Request, failure: Problem) -> JSONResponse:
 def _malformed(error: RequestValidationError) -> Problem:
     """Return every field that is wrong, by name; never what was sent."""
     details = [_detail(str(problem["type"]), problem["loc"], str(problem["msg"])) for problem in error.errors()]
-    named = "; ".join(f"{detail.target}: {detail.message}" for detail in details)
+    named = "; ".join(d.message if d.code == "wrong_value" else f"{d.target}: {d.message}" for d in details)
     return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"The request is malformed. {named}.", tuple(details))
 
 
@@ -337,4 +342,5 @@ def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:
     whole = place == ["body"] or code == "json_invalid"  # for this the place is a number of characters
     if whole:
         return ErrorDetail(code=code, message=_BODY_SENTENCES.get(code, message), target="body")
+    message = message.replace("Input should be", "It must be").replace(", unable to parse string as an integer", "")
     return ErrorDetail(code=code, message=message, target="/".join(place[1:] or place))

@@ -100,7 +100,7 @@ class HealthRoutes:
 
     def _look(self) -> None:
         """Use the store. Raises LedgerError."""
-        self.operations.unfinished()
+        self.operations.probe()
         self._connections = connections_state(self.operations.connections(), self.instances)
 
     async def _store_state(self) -> str:

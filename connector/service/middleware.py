@@ -237,6 +237,8 @@ class RequestMiddleware:
         announced = exchange.headers.get("content-length", "0")
         if not announced.isdecimal() or len(announced) > _DIGITS or int(announced) > most:
             raise RequestRefused(_too_large(most))
+        if exchange.headers.get("content-encoding", "identity").lower() != "identity":
+            raise RequestRefused(_PACKED)
         pieces: list[bytes] = []
         more, length = True, 0
         while more:
@@ -266,6 +268,13 @@ _HANG_UP = {"Connection": "close"}
 """What is left of a body that was not read to its end is no next request."""
 _SLOW = Problem(
     HTTPStatus.REQUEST_TIMEOUT, "body_slow", "The request's body did not come in time. Send it again.", headers=_HANG_UP
+)
+
+_PACKED = Problem(
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "body_packed",
+    "Send the body as it is, without Content-Encoding.",
+    headers=_HANG_UP,
 )
 
 

@@ -33,6 +33,10 @@ from connector.service.schemas.response_models import ErrorDetail
 
 SIGN_IN_AGAIN = "Repair the connection: sign in to it again."
 """What a maker does when the user's sign-in no longer suffices."""
+NO_STORE = (
+    "The endpoint cannot use its store now. Send the same request again later: nothing is done twice. If it stays so, "
+    "tell the administrator of the endpoint."
+)
 RETRY_AFTER = 10
 """Seconds to wait where nobody said how long."""
 _OPTION = re.compile(r"--[a-z]+(?:-[a-z]+)*")
@@ -59,7 +63,7 @@ class Problem:
         )
 
     def body(self, instance: str, correlation_id: str) -> dict[str, object]:
-        """Return the body: the platform's `error` and the members of RFC 9457, in the shape of `ErrorResponse`.
+        """Return the body: the platform's `error` and the members of RFC 9457.
 
         The title is the name of the status, as the RFC has it for the type about:blank.
         """
@@ -112,7 +116,6 @@ _STATUS: tuple[tuple[type[ConnectorError], int, str], ...] = (
     (Throttled, HTTPStatus.TOO_MANY_REQUESTS, "organization_busy"),
     (Broken, HTTPStatus.SERVICE_UNAVAILABLE, "organization_unavailable"),
     (TransportError, HTTPStatus.SERVICE_UNAVAILABLE, "organization_unreachable"),
-    (LedgerError, HTTPStatus.SERVICE_UNAVAILABLE, "store_unavailable"),
 )
 """What each kind of failure is for a caller; see table 3.5 of the README's error catalogue."""
 
@@ -126,6 +129,8 @@ def of_error(error: ConnectorError) -> Problem:
         error = error.last
     if isinstance(error, SignInError):
         return _sign_in(error)
+    if isinstance(error, LedgerError):  # its own words, on files and disks, are for the log
+        return busy("store_unavailable", NO_STORE, RETRY_AFTER)
     status, code = next(
         ((status, code) for kind, status, code in _STATUS if isinstance(error, kind)),
         (HTTPStatus.SERVICE_UNAVAILABLE, "failed"),

@@ -152,7 +152,7 @@ class ServiceSettings(BaseModel):
         description="Digests of API keys, TENANT/NAME:SHA256, at most two, separated by a comma; connector serve "
         "--make-key makes one. Such callers use the organization as the endpoint's application user.",
     )
-    public_url: Annotated[str, AfterValidator(_origin)] | Literal[""] = Field(
+    public_url: Annotated[str, AfterValidator(lambda value: value and _origin(value))] = Field(
         "",
         alias="CONNECTOR_SERVICE_PUBLIC_URL",
         description="Where callers reach the endpoint, as in https://close.contoso.com.",

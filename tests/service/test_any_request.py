@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from connector.emulator.identity.keys import Keys
 from connector.service.operations.operation_specs import OPERATIONS
-from connector.service.schemas.response_models import ErrorResponse
+from tests.service.error_body import ErrorResponse
 from tests.service.stage import Stage
 
 CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]

@@ -17,6 +17,7 @@ def test_what_cannot_be_written_down_is_not_begun(stage: Stage) -> None:
         answer = client.post(f"/opportunities/{opportunity}/close", json=WON)
         assert answer.status_code == 503
         assert answer.json()["error"]["code"] == "store_unavailable"
+        assert "audit" not in answer.json()["error"]["message"], "what the store says is for the log"
         assert stage.ledger.database.rows("SELECT state FROM job") == []
         assert client.get(f"/opportunities/{opportunity}").json() == before
         with stage.ledger.database.transaction() as transaction:
@@ -24,6 +25,15 @@ def test_what_cannot_be_written_down_is_not_begun(stage: Stage) -> None:
     with stage.client() as client:
         again = client.post(f"/opportunities/{opportunity}/close", json=WON)
         assert (again.status_code, again.json()["result"]) == (200, "closed"), "it was mended, and it is sent again"
+
+
+def test_an_endpoint_whose_store_cannot_be_written_is_not_ready(stage: Stage) -> None:
+    stage.ledger.database.rows("PRAGMA query_only = ON")
+    with stage.client(workers=0) as client:
+        probe = client.get("/readyz")
+        assert (probe.status_code, probe.json()["checks"]["store"]) == (503, "LedgerError")
+        stage.ledger.database.rows("PRAGMA query_only = OFF")
+        assert client.get("/readyz").status_code == 200
 
 
 def test_requests_repetitions_and_what_operators_do_are_all_there(stage: Stage) -> None:

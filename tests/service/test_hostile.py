@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def test_a_body_of_another_kind_closes_nothing_or_is_read_as_json(stage: Stage, 
         )
     assert answer.status_code in {400, 415}
     assert answer.json()["error"]["message"]
+    assert stage.state(opportunity)[0] == 0
+
+
+def test_a_packed_body_is_told_to_come_as_it_is(stage: Stage) -> None:
+    opportunity = stage.opportunity(1)
+    with stage.client() as client:
+        path, packed = f"/opportunities/{opportunity}/close", gzip.compress(b'{"outcome":"won"}')
+        answer = client.post(path, content=packed, headers={"content-encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "body_packed")
     assert stage.state(opportunity)[0] == 0
 
 

@@ -21,7 +21,7 @@ from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job
 from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_specs import OPERATIONS
-from connector.service.schemas.response_models import ErrorResponse
+from tests.service.error_body import ErrorResponse
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
 DRAFT, ACTIVE, WON_QUOTE = 1, 2, 4

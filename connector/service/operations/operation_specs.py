@@ -83,7 +83,7 @@ FAILURES: Mapping[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The organization or the endpoint is unavailable. Send it again after the seconds "
     "in Retry-After.",
 }
-"""What each status means, whatever the operation; the body is `ErrorResponse`."""
+"""What each status means, whatever the operation; the body is what `Problem.body` makes."""
 
 _ALWAYS = (401, 403, 429, 500, 503)
 _WAIT_HEADERS: JsonDict = {

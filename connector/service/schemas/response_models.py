@@ -208,27 +208,3 @@ class ErrorDetail(ResponseModel):
     code: str = described("Code", "A stable code.")
     message: str = described("Message", "What is wrong and what to do, as a sentence.")
     target: str | None = described("Target", "The field or the record that is concerned.", None)
-
-
-class ErrorFacts(ResponseModel):
-    """What a maker reads: a stable code, a sentence to act on, and the parts."""
-
-    code: str = described("Code", "A stable code.")
-    message: str = described("Message", "What is wrong and what to do, as a sentence.")
-    details: list[ErrorDetail] = Field(
-        default_factory=list, title="Details", description="The parts, where there are some."
-    )
-
-
-class ErrorResponse(ResponseModel):
-    """The body of every answer with 4xx and 5xx: the platform's `error` and the members of RFC 9457 beside it."""
-
-    error: ErrorFacts = described("Error", "What a flow reads.")
-    type: str = described("Type", "The kind of problem, as an address.", "about:blank")
-    title: str = described("Title", "The kind of problem, in short.")
-    status: int = described("Status", "The HTTP status.")
-    detail: str = described("Detail", "What is wrong and what to do, as a sentence.")
-    instance: str = described("Instance", "The path that was asked for.", "")
-    operation_id: str | None = described("Operation", "The id of the operation, if there is one.", None)
-    correlation_id: str = described("Correlation", "Names the request in the logs.", "")
-    retryable: bool = described("Retryable", "True when the same request may succeed later.")
