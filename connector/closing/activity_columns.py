@@ -64,7 +64,7 @@ _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "stat
 
 
 def assumed_columns(intent: Intent, metadata: OrganizationMetadata) -> frozenset[str]:
-    """Return the columns whose values `with_assumptions` adds, as nobody gave them: a date, where it may be set."""
+    """Return the columns that `with_assumptions` fills where the caller gave none: a date, where it may be set."""
     settable = (
         "opportunityclose.actualend" not in metadata.unwritable and "quoteclose.actualend" not in metadata.unwritable
     )
@@ -141,5 +141,5 @@ def _values(
 def _settable(
     table: str, defaults: Mapping[str, ColumnValue], metadata: OrganizationMetadata
 ) -> dict[str, ColumnValue]:
-    """Return what nobody asked for, without what may not be set."""
+    """Return the assumed values, without columns that may not be set."""
     return {name: value for name, value in defaults.items() if f"{table}.{name}" not in metadata.unwritable}

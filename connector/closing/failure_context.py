@@ -23,7 +23,7 @@ _LACK = re.compile(r"is missing prv|disabled|no roles|not been assigned|not a me
 
 
 def in_context(results: Sequence[StepResult], users: frozenset[UUID]) -> list[StepResult]:
-    """Return the results, their failures told as they are here; `users` are who signed in and who acts, none: unknown.
+    """Return the results, each failure with its context; `users` are who signed in and who acts, none: unknown.
 
     One error is one object in all its steps, so it is changed once.
     """

@@ -13,7 +13,7 @@ from connector.errors import NotFound
 
 
 class Goal(Protocol):
-    """What is wanted of one opportunity: a planner, and the words for its end."""
+    """What a call is to do with one opportunity: a planner, and the words for the end."""
 
     @property
     def opportunity_id(self) -> UUID:

@@ -1,4 +1,4 @@
-"""The order of the winning quote, and the revenue that is taken from either: what is wanted of them, and whether it is.
+"""The order of the winning quote, and the revenue that is taken from the quote or the order.
 
 The quote's orders are the evidence: a quote that has one gets no other. The order comes after the close, as a step of
 its own: no document says that ConvertQuoteToSalesOrder may stand in a change set with the close of its quote. Source:
@@ -59,7 +59,7 @@ def order_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
 
 
 def revenue_of(snapshot: Snapshot, intent: Intent) -> Decimal | None:
-    """Return the actual revenue that is wanted: the amount, or the total of the quote or its order.
+    """Return the actual revenue to write: the amount, or the total of the quote or its order.
 
     An order that is still to be made will have the total of its quote.
     """

@@ -18,7 +18,7 @@ TOO_MUCH_TRIES = 2
 """How often a plan may be left without an answer, or take too long, before less is asked at once."""
 
 MOST_PLANS = 12
-"""How often something may be carried out for one opportunity, pieces apart, before it is given up."""
+"""Plans that may be sent whole for one opportunity before the call gives up."""
 
 StepKey = tuple[StepKind, UUID]
 
@@ -55,7 +55,7 @@ class PlanParts:
         return replace(plan, steps=plan.steps[: min(self.size, len(plan.steps) - last)])
 
     def sent(self, results: Sequence[StepResult]) -> None:
-        """Take what came of a piece."""
+        """Note the results of a piece."""
         if self.size:
             self.left -= 1
             self.done += all(result.status is StepStatus.DONE for result in results)

@@ -1,4 +1,4 @@
-"""What must still happen: from what was seen and what is wanted to the writes that are left, or to a refusal. Pure.
+"""Plans a close: from a snapshot and an intent to the writes that are left, or to a refusal. Pure.
 
 A plan holds only what is not so already, so the plan after a crash is simply shorter, and an empty one means: done.
 An opportunity that is closed as wanted is done whatever its quotes are: they come before it in every plan, so a quote
@@ -320,7 +320,7 @@ def update_step(
 
 
 def _id(value: UUID | str | None, name: str) -> UUID | None:
-    """Return an id; raises InputError for a name that nobody has looked up (see `record_keys.look_up_all`)."""
+    """Return an id; raises InputError for a name that was not looked up (see `record_keys.look_up_all`)."""
     if isinstance(value, str):
         raise InputError(f"{name} is {value!r}, which is not the id of a record.", remedy="Look it up first.")
     return value

@@ -8,7 +8,7 @@ from connector.closing.model import Intent, OrganizationMetadata, Outcome
 
 
 def notes_of(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str]) -> tuple[str, ...]:
-    """Return the sentences on a close, in the order in which a person reads them; `assumed` columns nobody gave."""
+    """Return the sentences on a close, in reading order; `assumed` columns have values that the caller did not give."""
     return tuple(_notes(intent, metadata, assumed))
 
 

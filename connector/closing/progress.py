@@ -123,7 +123,7 @@ class Progress:
         return self._next(verdict)
 
     def _order_may_come(self, plan: Plan) -> bool:
-        """Tell whether an order may still come: an answer was lost, or whoever closed asked for it and was cut off."""
+        """Return whether an order may still come: an answer was lost, or the call that asked for it was cut off."""
         step, key = plan.steps[0], key_of(plan.steps[0])
         if step.kind is not StepKind.CREATE_ORDER:
             return False
@@ -283,7 +283,7 @@ class Progress:
                 self.results[key] = known if same else StepResult(step, StepStatus.DONE)
 
     def _forget_failures(self) -> None:
-        """Call a step that was turned down not run once nothing is left to do: somebody else made it needless."""
+        """Mark refused steps as not run once nothing is left to do: another user made them needless."""
         for key, result in self.results.items():
             if result.status is StepStatus.FAILED:
                 self.results[key] = replace(result, status=StepStatus.NOT_RUN)

@@ -23,7 +23,7 @@ COMPETITOR, USER, OPPORTUNITY = "competitor", "systemuser", "opportunity"
 """The tables whose records may be named by a key."""
 
 _CANDIDATES = 5
-"""Records of an ambiguous key that are told."""
+"""Records of an ambiguous key that a message names."""
 _WHAT = {COMPETITOR: "competitor", USER: "user", OPPORTUNITY: "opportunity"}
 _ASK = {
     COMPETITOR: "Check the name, or give the competitor's id.",

@@ -32,7 +32,7 @@ _DIFFERING = re.compile(
 )
 
 DONE, FAILED, USAGE, REFUSED, PARTLY = 0, 1, 2, 3, 4
-"""Exit codes: as wanted, failed, malformed input, refused, ended after some of it took effect."""
+"""Exit codes: success, failed, malformed input, refused, ended after some of it took effect."""
 
 
 def report_data(report: Report) -> dict[str, object]:
@@ -242,7 +242,7 @@ def alike(detail: str) -> str:
 
 
 def exit_code(report: Report) -> int:
-    """Return 0 when it is as wanted, 1 failed, 2 malformed input, 3 refused, 4 ended after some of it took effect."""
+    """Return 0 for success, 1 failed, 2 malformed input, 3 refused, 4 ended after some of it took effect."""
     if report.status not in {ReportStatus.FAILED, ReportStatus.REFUSED}:
         return DONE
     if report.partial:

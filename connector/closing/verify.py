@@ -38,7 +38,7 @@ _FINAL = frozenset(
 
 
 def shows(step: Step, snapshot: Snapshot) -> bool:
-    """Tell whether the snapshot is as this step leaves it, whoever did it."""
+    """Return whether the snapshot is as this step leaves it, by this call or another."""
     if step.kind is StepKind.CREATE_ORDER:
         return any(order.quote_id == step.record_id for order in snapshot.orders)
     if step.kind is StepKind.CLOSE_ALL_QUOTES:

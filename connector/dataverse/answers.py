@@ -234,7 +234,7 @@ def _fails_oddly(status: int, body: ErrorBody) -> bool:
 
 
 def _malformed(body: ErrorBody) -> Case | None:
-    """Return the case of a body that the service does not understand; the name of a column is nobody's secret."""
+    """Return the case of a body that the service does not understand; the name of a column is no secret."""
     if column := _COLUMN.search(body.detail):
         sentence, remedy = f"the table has no column {column[1]}.", "Check the logical names of the columns."
     elif _LOOKUP.search(body.detail):

@@ -131,7 +131,7 @@ class Metadata:
 
     @property
     def _users(self) -> list[UUID | None]:
-        """Return who signs in, and after it whom it acts as, if that is somebody else."""
+        """Return the user that signs in, followed by the user it acts as, if that is another."""
         return list(dict.fromkeys((None, self._endpoint.impersonate)))
 
     def _operations(self) -> list[Operation]:

@@ -37,7 +37,7 @@ _REDIRECTS = frozenset(
 )
 _PASSING_TROUBLE = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 LONG_PAUSE = 5.0
-"""Seconds of waiting from which on a person is told: shorter ones are over before they are read."""
+"""Seconds from which a wait is announced: a shorter one is over before the message is read."""
 
 
 class TokenSource(Protocol):

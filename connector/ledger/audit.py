@@ -76,7 +76,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries are wanted; what is empty does not matter. `by` is any part of who asked, or as whom it was done.
+    """Selects entries; an empty field matches all. `by` is any part of who asked, or of the user it was done as.
 
     `organization` is its host name or its address.
     """
@@ -89,7 +89,7 @@ class AuditFilter:
     tenant: str = ""
 
     def fits(self, source: AuditSource) -> bool:
-        """Return whether entries of this source are wanted."""
+        """Return whether entries of this source match."""
         people = f"{source.by} {source.user} {source.application}".casefold()
         host = self.organization.casefold().removeprefix("https://").rstrip("/")
         return (
@@ -135,7 +135,7 @@ class AuditLog:
         self.told([replace(entry, at=self._clock.now())])
 
     def entries(self, chosen: AuditFilter, most: int | None = None) -> Iterator[AuditEntry]:
-        """Return the entries that are wanted, or the `most` last ones of them, the oldest first; they stream."""
+        """Return the entries that match, or the last `most` of them, the oldest first; they stream."""
         rows = self._database.rows("SELECT id, facts FROM audit_source ORDER BY id")
         sources = [id_ for id_, facts in rows if chosen.fits(_source(facts))]
         conditions, values = ["1 = 1"], list[str | float | bytes]()

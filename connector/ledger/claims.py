@@ -87,7 +87,7 @@ class Worker:
             self.heartbeat(transaction)
 
     def desired_state(self, job: Job) -> DesiredState:
-        """Return what is wanted of the job now; a job that was deleted is cancelled."""
+        """Return what is asked of the job now; a deleted job counts as cancelled."""
         rows = self._database.rows("SELECT desired_state FROM job WHERE id = ?", (job.id,))
         return DesiredState(rows[0][0]) if rows else DesiredState.CANCEL
 
@@ -303,7 +303,7 @@ def _update(result: ItemResult, key: int, now: float) -> tuple[Value, ...]:
 
 
 def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
-    """Make the items, rows of CLAIMABLE, that worker's, in a transaction that lets nobody else claim."""
+    """Claim the items, rows of CLAIMABLE, for the worker, in a transaction that keeps other claims out."""
     if not rows:
         return
     marks = ", ".join("?" * len(rows))

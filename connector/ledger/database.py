@@ -62,13 +62,13 @@ class Database(Protocol):
         """Return the rows of a query, a few at a time, as they were when it began; others may write meanwhile."""
 
     def hold(self, worker: int) -> None:
-        """Show that this process lives, for as long as it does, to whoever asks whether `worker` is dead."""
+        """Show that this process lives, as long as it does, to processes that ask whether `worker` is dead."""
 
     def let_go(self, worker: int) -> None:
         """End what `hold` began."""
 
     def is_dead(self, worker: int) -> bool | None:
-        """Return whether the process that held `worker` is gone; None where that cannot be told for certain."""
+        """Return whether the process that held `worker` is gone; None where that is not certain."""
 
     def connections(self) -> tuple[int, int] | None:
         """Return how many connections its server has for users and how many are open; None where it has no server."""

@@ -26,11 +26,11 @@ PACE = "pace"
 
 
 class InputChanged(LedgerError):
-    """The job was made of other rows than those given now; nothing was touched."""
+    """The job was made of other rows than the input has now; nothing was changed."""
 
 
 class WorkerLost(LedgerError):
-    """The worker was taken for dead and its items given to another: what it records counts no more.
+    """The worker was taken for dead and its items went to another: its results no longer count.
 
     It may begin again as a new one.
     """
@@ -66,7 +66,7 @@ _JOB_SENTENCES = {
 
 
 class DesiredState(StrEnum):
-    """What a person wants of a job; whoever works on it looks at every commit."""
+    """What a person asks of a job; its workers read it at every commit."""
 
     RUN = "run"
     PAUSE = "pause"

@@ -156,7 +156,7 @@ class Ledger:
         return job
 
     def delete(self, name: str) -> None:
-        """Delete a job with all its items and events; raises LedgerError while somebody works on it."""
+        """Delete a job with all its items and events; raises LedgerError while a worker is on it."""
         job = self.job(name)
         present = self.workers(name)
         if present:
@@ -167,7 +167,7 @@ class Ledger:
         discard(self.database, job.id)
 
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
-        """Say what is wanted of a job; who works on it sees it at the next commit or sign of life."""
+        """Set what is asked of a job; its workers see it at the next commit or heartbeat."""
         job = self.job(name)
         with self.database.transaction() as transaction:
             transaction.run("UPDATE job SET desired_state = ? WHERE id = ?", (desired_state.value, job.id))
@@ -282,7 +282,7 @@ class Ledger:
             note(transaction, job.id, self.now(), kind, data)
 
     def workers(self, name: str = "") -> list[WorkerInfo]:
-        """Return who works in this store, or on this job, after clearing away whoever is known to be dead."""
+        """Return the workers of this store, or of this job, after removing those that are dead."""
         self.liveness.reap()
         rows = self.database.rows(
             "SELECT worker.id, worker.name, COALESCE(job.name, ''), worker.started, worker.seen"

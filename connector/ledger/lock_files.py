@@ -34,7 +34,7 @@ class LockFiles:
             self._path(worker).unlink()
 
     def is_dead(self, worker: int) -> bool | None:
-        """Return whether nobody holds the file of `worker`, which is removed then; None when it cannot be looked at."""
+        """Return whether no process holds the file of `worker`, and remove it then; None if it cannot be read."""
         if worker in self._held:
             return False
         try:

@@ -180,7 +180,7 @@ class OperationStore:
         return int(rows[0][0])
 
     def cancel(self, name: str, source: AuditSource) -> bool:
-        """End an operation that nobody works on yet; return whether that was in time. `source` is who wants it."""
+        """End an operation that no worker has yet; return whether that was in time. `source` is who asked."""
         operation, written = self.get(name), list[AuditEntry]()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()

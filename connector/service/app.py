@@ -69,7 +69,7 @@ _BODY_SENTENCES = {
     "missing": _NO_OBJECT,
     "model_attributes_type": _NO_OBJECT,
 }
-"""What is told of a body that is none; of its fields, the sentences of pydantic."""
+"""The sentence for an invalid body; for its fields, those of pydantic."""
 
 
 def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:

@@ -1,4 +1,4 @@
-"""The server of the endpoint: uvicorn with bounded heads, and an end that keeps nobody waiting.
+"""The server of the endpoint: uvicorn with bounded heads and a quick stop.
 
 A gateway in front may hold the same bounds; this is for where there is none, or where somebody is behind it.
 """

@@ -1,4 +1,4 @@
-"""What an endpoint tells whoever watches it: spans, measures and logs of OpenTelemetry; none without a collector.
+"""Telemetry of an endpoint: spans, measures and logs of OpenTelemetry; none without a collector.
 
 Nothing of customers is in them: routes instead of paths, ids of records and operations, statuses, kinds of failures.
 Never names, amounts, tokens or the text of an error; tenants, users and hosts only in the logs, which are the entries

@@ -19,7 +19,7 @@ LEAST = (20.0, 20.0, 2.0)
 
 
 STEPS = 30
-"""In so many steps of the window it is told when what counts was used."""
+"""Steps of the window by which use is carried over: one amount for each."""
 
 
 @dataclass(frozen=True, slots=True)

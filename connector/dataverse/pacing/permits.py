@@ -1,4 +1,4 @@
-"""What is said to the governor and by it: leave to send or until when to wait, what an answer told, how it goes."""
+"""What the governor takes and returns: permits to send, times to wait, what an answer says, and its status."""
 
 from __future__ import annotations
 

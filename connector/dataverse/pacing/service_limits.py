@@ -256,7 +256,7 @@ class LimitEstimate:
             self._look_again(now + stopped, ASSUMED * self._horizon)
 
     def grow(self, now: float, used: float) -> None:
-        """Raise the estimate if it is what holds us back, nobody confirms it, and it is time to look for more.
+        """Raise the estimate if it limits us, no answer confirms it, and it is time to look for more.
 
         To be called once for each request that was answered: refusals may not be more than a few in a thousand.
         """

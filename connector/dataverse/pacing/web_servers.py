@@ -125,7 +125,7 @@ class WebServer:
         return LimitEstimates(self.count.value, self.time.value, self.concurrency.value)
 
     def assume(self, now: float, learnt: LimitEstimates) -> None:
-        """Take over estimates that were made elsewhere; what is higher again is found out with care, and in time."""
+        """Take over estimates that were made elsewhere; a higher limit is looked for slowly, as time passes."""
         self.count.assume(now, learnt.requests)
         self.time.assume(now, learnt.seconds)
         self.concurrency.assume(now, learnt.concurrency)

@@ -1,4 +1,4 @@
-"""Token sources made of MSAL, which is imported here and nowhere else, and only when a token is first wanted.
+"""Token sources made of MSAL, which is imported only here, and only when the first token is needed.
 
 MSAL's own http client is replaced by a Handler, so that signing in trusts, proxies and times out exactly as the data
 requests do. Applications' tokens are kept here and not in MSAL's cache: one place to look, to renew and to let go.

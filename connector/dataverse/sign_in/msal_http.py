@@ -37,7 +37,7 @@ class MsalHttp:
         return self._send("POST", url, params, form, body.encode())
 
     def close(self) -> None:
-        """Do nothing: the handler is closed by whoever made it."""
+        """Do nothing: the maker of the handler closes it."""
 
     def _send(
         self, method: str, url: str, params: Mapping[str, str] | None, headers: Mapping[str, str] | None, body: bytes

@@ -1,4 +1,4 @@
-"""Says what kept a token from being given, and what to do about it.
+"""Says why there is no token, and what to do about it.
 
 Microsoft asks clients to branch on `error` and to show the rest. The AADSTS numbers here only choose a better sentence;
 one that is not known falls back to `error` and the service's own words. Source: Microsoft Learn, "Microsoft Entra
@@ -199,7 +199,7 @@ def _numbers(answer: Mapping[str, Any]) -> list[int]:
 
 
 def _quoted(answer: Mapping[str, Any]) -> str:
-    """Return the service's own first sentence and the id of the attempt, for whoever looks further."""
+    """Return the service's own first sentence and the id of the attempt, for support."""
     description = str(answer.get("error_description") or "").strip()
     first = _shortened(re.split(r"\r|\n| Trace ID:", description)[0].strip()) or str(answer.get("error") or "")[:80]
     correlation = re.sub(r"[^\w-]", "", str(answer.get("correlation_id") or ""))[:64]

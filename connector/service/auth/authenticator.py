@@ -1,4 +1,4 @@
-"""Finds out who calls: by token, by API key, or, for development, because nobody else can."""
+"""Finds out who calls: by token, by API key, or, for development, because only this machine can call."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Authenticator:
 
 
 def _developer(headers: Mapping[str, str], peer: str) -> Caller:
-    """Admit whoever is on this machine and means it: a page of another site names another host."""
+    """Admit callers of this machine; a page of another site is refused, as it names another host."""
     host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
     if not _is_loopback(peer) or not (host == "localhost" or _is_loopback(host.strip("[]"))):
         raise forbidden("development_only", "Without sign-in this endpoint answers this machine only.")

@@ -47,7 +47,7 @@ class Caller:
 
     @property
     def connection(self) -> str:
-        """Return what is counted as one connection by the rate limit; it names nobody."""
+        """Return what the rate limit counts as one connection; it names no person."""
         return hashlib.sha256(f"{self.owner}:{self.application_id}".encode()).hexdigest()[:24]
 
 

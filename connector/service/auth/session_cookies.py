@@ -20,7 +20,7 @@ from connector.service.operations.status_links import Seal
 
 SESSION, FLOW = "__Host-session", "__Host-sign-in"
 SESSION_SECONDS, FLOW_SECONDS = 3600, 600
-"""A session lasts about as long as a token: whoever loses the role keeps the page for no longer than this."""
+"""A session lasts about as long as a token: a user who loses the role loses the page within this time."""
 Site = Literal["lax", "none"]
 _NONCE = 12
 

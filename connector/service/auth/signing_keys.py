@@ -87,7 +87,7 @@ class SigningKeys:
         return key
 
     def fetch(self, tenant_id: str) -> None:
-        """Fetch the tenant's keys, unless somebody does already: then wait for that. Does not fail."""
+        """Fetch the tenant's keys, or wait for a thread that does already. Does not fail."""
         with self._lock:
             fetch, now = self._fetches.get(tenant_id), self._clock.monotonic()
             mine = fetch is None or now - fetch.began >= fetch.pause

@@ -163,7 +163,7 @@ def _file(document: Mapping[str, Any]) -> Response:
 
 
 def _webhooks() -> APIRouter:
-    """Return what a flow is told, as the webhook of the document."""
+    """Return the event that a flow gets, as the webhook of the document."""
     webhooks = APIRouter()
 
     @webhooks.post("OpportunityClosed", description="An opportunity was closed.", summary="Opportunity closed")

@@ -215,7 +215,7 @@ def _message(operation: StoredOperation) -> str:
 
 
 def message_for_operators(operation: StoredOperation) -> str:
-    """Return it for whoever looks after the endpoint: with the ids for support, without the organization's words."""
+    """Return it for the operator of the endpoint: with the ids for support, without the organization's words."""
     return _telling(operation, _to_others(operation.record.report or {}))
 
 

@@ -41,7 +41,7 @@ class Stopping(Exception):
 
 
 def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
-    """Announce to nobody."""
+    """Announce nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from connector.service.schemas.request_models import CloseBody, CloseFields, Reo
 from connector.service.service_options import ServiceOptions
 
 Entropy = Callable[[int], bytes]
-"""Returns so many bytes that nobody can guess."""
+"""Returns so many random bytes."""
 
 WAITING = "waiting"
 """The event that says until when an operation waits."""

@@ -75,7 +75,7 @@ class Waiter(Protocol):
         """Tell the listeners, from any thread, that the operation has ended."""
 
     def drain(self) -> None:
-        """Let nobody wait any longer: the process is about to stop."""
+        """End all waits: the process is about to stop."""
 
 
 async def ended(
@@ -149,7 +149,7 @@ class EventLoopWaiter:
                     del self._listeners[operation_id]
 
     def tell(self, operation_id: str) -> None:
-        """Wake whoever listens."""
+        """Wake the listeners."""
         with self._lock:
             for listener in self._listeners.get(operation_id, ()):
                 listener.wake()

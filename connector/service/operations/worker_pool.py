@@ -21,7 +21,7 @@ _log = logging.getLogger("connector.service")
 
 
 def tenant_of(job: Job) -> str:
-    """Return the tenant of whoever asked for an operation."""
+    """Return the tenant of the caller of an operation."""
     caller = job.options.get("caller")
     return str(caller.get("tenant", "")) if isinstance(caller, dict) else ""
 
@@ -135,7 +135,7 @@ class OperationWorkerPool:
         return max(0, min(self._size - busy.total(), spare, SPARE * self._size - held.total())), full
 
     def _back(self, job: Job, item: Item, future: Future[None]) -> None:
-        """Take a thread back; what ended in a way that nobody foresaw is tried again later."""
+        """Take a thread back; an operation that ended unexpectedly is tried again later."""
         with self._woken:
             self._running.pop(future, None)
         self.wake()
