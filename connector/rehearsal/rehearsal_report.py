@@ -129,7 +129,7 @@ class RehearsalReport:
                 "result": self.result,
                 "cases": [(case, duration(case.seconds), BINDS.get(case.binding, case.binding), _path(case, longest))
                           for case in self.result.cases],
-                "ticks": [(WIDTH * part / 4, duration(longest * part / 4)) for part in range(5)],
+                "ticks": [(WIDTH * part / 4, duration(longest * part / 4) if part else "0") for part in range(5)],
                 "durations": [(users, [(servers, duration(seconds)) for each, servers, seconds in self.durations()
                                        if each == users]) for users in sorted({*USERS, self.users})],
                 "effects": list(self.result.effects.lines()),
