@@ -11,8 +11,7 @@ same time, the second says so and stops. Rows that were not closed are listed by
 Every night at 2, by cron:
     0 2 * * *  cd /opt/connector && .venv/bin/python scripts/apply_closures.py /data/erp.csv --map Id=opportunityid --apply
 By Windows Task Scheduler:
-    schtasks /Create /SC DAILY /ST 02:00 /TN "Apply closures" /TR
-      "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\apply_closures.py D:\erp.csv --map Id=opportunityid --apply"
+    schtasks /Create /SC DAILY /ST 02:00 /TN "Apply closures" /TR "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\apply_closures.py D:\erp.csv --map Id=opportunityid --apply"
 """  # noqa: E501 - a line of a scheduler is one line
 
 from __future__ import annotations

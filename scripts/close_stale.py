@@ -10,9 +10,8 @@ It may run twice, and at the same time as another: what is closed already is fou
 Every Monday at 6, by cron:
     0 6 * * 1  cd /opt/connector && .venv/bin/python scripts/close_stale.py --days 180 --apply
 By Windows Task Scheduler:
-    schtasks /Create /SC WEEKLY /D MON /ST 06:00 /TN "Close stale opportunities" /TR
-      "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\close_stale.py --days 180 --apply"
-"""
+    schtasks /Create /SC WEEKLY /D MON /ST 06:00 /TN "Close stale opportunities" /TR "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\close_stale.py --days 180 --apply"
+"""  # noqa: E501 - a line of a scheduler is one line
 
 from __future__ import annotations
 

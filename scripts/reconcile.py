@@ -10,9 +10,8 @@ worked on is left to whoever works on it, and said. Settings: DATAVERSE_... and 
 Every morning at 7, by cron:
     0 7 * * *  cd /opt/connector && .venv/bin/python scripts/reconcile.py --apply
 By Windows Task Scheduler:
-    schtasks /Create /SC DAILY /ST 07:00 /TN "Reconcile closures" /TR
-      "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\reconcile.py --apply"
-"""
+    schtasks /Create /SC DAILY /ST 07:00 /TN "Reconcile closures" /TR "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\reconcile.py --apply"
+"""  # noqa: E501 - a line of a scheduler is one line
 
 from __future__ import annotations
 

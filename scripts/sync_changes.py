@@ -13,9 +13,8 @@ DATAVERSE_...
 Every 15 minutes, by cron:
     */15 * * * *  cd /opt/connector && .venv/bin/python scripts/sync_changes.py /data/changes --apply
 By Windows Task Scheduler:
-    schtasks /Create /SC MINUTE /MO 15 /TN "Hand on changes" /TR
-      "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\sync_changes.py D:\changes --apply"
-"""
+    schtasks /Create /SC MINUTE /MO 15 /TN "Hand on changes" /TR "cmd /c cd /d C:\connector && .venv\Scripts\python scripts\sync_changes.py D:\changes --apply"
+"""  # noqa: E501 - a line of a scheduler is one line
 
 from __future__ import annotations
 

@@ -109,6 +109,53 @@ def test_every_command_does_what_it_says(page: Path, reader: Reader) -> None:
         assert json.loads((reader.folder / "ready.json").read_text())["url"].startswith("https://localhost:")
 
 
+POWERSHELL_TRAPS = {
+    # Windows PowerShell 5.1 and PowerShell 7 must both take a line
+    "a list with && or ||, which 5.1 has not": r"&&|\|\|",
+    "a variable set as in sh": r"^(export\s|[A-Z_]+=)",
+    "a line continued as in sh": r"\\$",
+    "an alias that means another program": r"^(curl|wget)\s",
+    "a path with /bin/": r"\.venv/bin",
+    "the error stream of a program turned away, which 5.1 wraps": r"2>",
+}
+
+
+def without_texts(line: str) -> str:
+    """Return a line of PowerShell with its quoted texts empty: within them the traps are none."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "''", line)
+
+
+def traps(line: str) -> list[str]:
+    bare = without_texts(line)
+    inner = [name for name, pattern in POWERSHELL_TRAPS.items() if re.search(pattern, bare)]
+    if not re.match(r"(Invoke-|\$|\()", line) and re.search(r"'[^']*\"[^']*'", line):
+        inner.append("double quotes within an argument of a program, which 5.1 takes away")
+    return inner
+
+
+def test_the_lines_for_powershell_are_free_of_what_one_of_its_versions_takes_otherwise() -> None:
+    lines = [line for page in PAGES for text in blocks(page, "powershell") for line in text.splitlines()]
+    assert len(lines) > 5
+    assert {line: traps(line) for line in lines if traps(line)} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cd x && y",
+        "export A=1",
+        "A=1 x",
+        "x \\",
+        "curl http://h",
+        ". .venv/bin/activate",
+        "x 2>$null",
+        "x -d '{\"a\":1}'",
+    ],
+)
+def test_each_trap_of_powershell_is_found(line: str) -> None:
+    assert traps(line)
+
+
 @every_page
 def test_the_code_runs_as_it_stands(page: Path, reader: Reader) -> None:
     shutil.copy(reader.folder / ".env.example", reader.folder / ".env")

@@ -50,6 +50,7 @@ def main() -> int:
         draw("close", f"connector {' '.join(close)}", on_terminal(folder, *close))
         draw("log", "connector log", on_terminal(folder, "log"))
         panel(folder)
+        report(folder)
         page(folder)
     shutil.copyfile(CURVE, PICTURES / "governor.svg")
     return 0
@@ -113,6 +114,25 @@ def panel(folder: Path) -> None:
     draw("panel", "connector bulk run june.csv --job june", drawn(data, datetime.now(UTC).astimezone()))
 
 
+def report(folder: Path) -> None:
+    """Draw the report of the job as a browser shows it."""
+    file = folder / "june.html"
+    subprocess.run(
+        [*PROGRAM, "bulk", "report", "june", "--out", str(file)], cwd=folder, check=True, capture_output=True
+    )
+    photograph(folder, "report", file.as_uri(), "1000,900")
+
+
+def photograph(folder: Path, name: str, address: str, size: str) -> None:
+    """Keep what Chromium shows at an address, in a window of this size."""
+    subprocess.run(
+        [shutil.which("chromium") or "chromium-browser", "--headless", "--no-sandbox", "--hide-scrollbars",
+         f"--window-size={size}", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'profile'}",
+         f"--screenshot={PICTURES / f'{name}.png'}", address],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
 def page(folder: Path) -> None:
     """Draw the operators' page, with the job and some operations of flows."""
     environment = {**os.environ, "DATAVERSE_URL": "emulator:page.db", "CONNECTOR_STORE": str(folder / "page-jobs.db")}
@@ -124,12 +144,7 @@ def page(folder: Path) -> None:
         until(lambda: answers(f"{PAGE}/readyz"))
         for number, body in ((21, {"outcome": "won"}), (22, {"outcome": "lost"}), (21, {"outcome": "lost"})):
             post(f"{PAGE}/opportunities/00000003-0000-4000-8000-{number:012d}/close", body)
-        subprocess.run(
-            [shutil.which("chromium") or "chromium-browser", "--headless", "--no-sandbox", "--hide-scrollbars",
-             "--window-size=1000,620", "--virtual-time-budget=3000", f"--user-data-dir={folder / 'profile'}",
-             f"--screenshot={PICTURES / 'page.png'}", f"{PAGE}/operations-page"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        photograph(folder, "page", f"{PAGE}/operations-page", "1000,620")
     finally:
         process.terminate()
         process.wait()
