@@ -36,6 +36,7 @@ from connector.handler import Response
 
 _DEFAULT_WAIT = 5.0  # seconds; what Microsoft's ServiceClient waits when a 429 carries no Retry-After
 _LONGEST_WAIT = 86_400.0
+_NO_HTTP_STATUS = 600
 _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
@@ -192,22 +193,27 @@ def _is_own_logic(body: ErrorBody) -> bool:
 
 
 def _kind(status: int, body: ErrorBody, case: Case) -> type[ServiceError]:
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if _is_server_error(status):
         return Broken
     if _is_own_logic(body):
         return Rejected
-    return _KINDS.get(status) or case.kind or Rejected
+    return case.kind or _KINDS.get(status) or Rejected
+
+
+def _is_server_error(status: int) -> bool:
+    """Return whether the service failed; actions of the organization's own may answer with numbers beyond these."""
+    return HTTPStatus.INTERNAL_SERVER_ERROR <= status < _NO_HTTP_STATUS
 
 
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
-    by_text = _told_by_text(status, body) if status < HTTPStatus.INTERNAL_SERVER_ERROR else None
-    own = error_codes.STOPPED if _is_own_logic(body) and status < HTTPStatus.INTERNAL_SERVER_ERROR else None
+    by_text = _told_by_text(status, body) if not _is_server_error(status) else None
+    own = error_codes.STOPPED if _is_own_logic(body) and not _is_server_error(status) else None
     known = by_text or error_codes.CASES.get(body.code) or own or _BY_STATUS.get(status)
     if known is not None:
         return known
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if _is_server_error(status):
         return Case(f"the service failed (HTTP {status}).", "Try again later.")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return Case(f"the answer was a redirect (HTTP {status}), which is not followed.", "Check DATAVERSE_URL.")
@@ -248,11 +254,12 @@ def _malformed(body: ErrorBody) -> Case | None:
 
 def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
     code = f" ({body.code})" if body.code else ""
+    inside = f", in the plug-in {body.origin.plug_in}" if body.origin.plug_in else ""
     if body.code == "0x80040220" and (privilege := _PRIVILEGE.search(body.detail)):
         table = _ON_TABLE.search(body.detail)
-        return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}."
+        return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}{inside}."
     if body.code == "0x80040217" and (row := _ROW_MISSING.match(body.detail)):
-        return f"there is no {row[1].lower()} {row[2]}{code}."
+        return f"there is no {row[1].lower()} {row[2]}{code}{inside}."
     if response.status == HTTPStatus.UNAUTHORIZED and (
         tenant := _AUTHORITY.search(response.header("www-authenticate") or "")
     ):
@@ -261,7 +268,7 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
         solution = f" of the solution {body.origin.solution}" if body.origin.solution else ""
         step = f", step {body.origin.step_id}" if body.origin.step_id else ""
         return f"{case.sentence[:-1]}{code}: {body.origin.plug_in}{solution}{step}."
-    return f"{case.sentence[:-1]}{code}."
+    return f"{case.sentence[:-1]}{code}{inside}."
 
 
 def _remedy(response: Response, case: Case) -> str:

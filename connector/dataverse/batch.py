@@ -25,7 +25,7 @@ _PART = "Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n
 _BOUNDARY = re.compile(r'multipart/mixed\s*;(?:.*;)?\s*boundary="?([^";,\s]+)"?', re.IGNORECASE)
 _CONTENT_ID = re.compile(rb"^content-id:[ \t]*(.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _INTERIM = re.compile(rb"HTTP/\d\.\d 1\d\d(?: |\r|$)")
-_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3})(?: |$)")
+_STATUS = re.compile(rb"HTTP/\d\.\d (\d{3,5})(?: |$)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ come as hexadecimal text, as decimal text or empty. Sources: learn.microsoft.com
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from connector.handler import Response
 _CDS = "@Microsoft.PowerApps.CDS."
 _LONGEST_DETAIL = _LONGEST_TRACE = 4_000
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_TAG = re.compile(r"<[a-z/][^<>]{0,1000}>", re.IGNORECASE)
+_CLOSING_TAG = re.compile(r"</[a-z][a-z0-9]*>|<br ?/?>", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[\w.,/+=\- ]{1,300}", re.ASCII)
 _SERVICES_OWN = ("Microsoft.Crm.", "System.")
 
@@ -52,11 +55,11 @@ def error_body(response: Response) -> ErrorBody:
         inner.get("message") if isinstance(inner, dict) else None,
         error.get(f"{_CDS}InnerError.Message"),
     )
-    message = next((text for text in texts if text), "")
+    message = _without_tags(str(next((text for text in texts if text), "")))
     name = error.get(f"{_CDS}ErrorDetails.ApiExceptionMessageName") or error.get(
         f"{_CDS}ErrorDetails.ApiExceptionMesageName"  # as older builds spell it
     )
-    body = _named(response.status, _code(error.get("code")), str(name or ""), str(message))
+    body = _named(response.status, _code(error.get("code")), str(name or ""), message)
     return replace(body, origin=_origin(error))
 
 
@@ -92,7 +95,7 @@ def _named(status: int, code: str, name: str, detail: str) -> ErrorBody:
     if not code:
         lowered = detail.lower()
         code = next((c for s, text, c in error_codes.TEXTS if s == status and text in lowered), "")
-    return ErrorBody(code, detail[:_LONGEST_DETAIL])
+    return ErrorBody(code, detail if len(detail) <= _LONGEST_DETAIL else f"{detail[: _LONGEST_DETAIL - 1]}…")
 
 
 def _code(value: object) -> str:
@@ -110,6 +113,13 @@ def _salvaged(text: str) -> tuple[str, str, str]:
     code = re.search(r'"code"\s*:\s*"([^"]*)"', text)
     message = re.search(r'"[mM]essage"\s*:\s*"((?:[^"\\]|\\.)*)', text)
     return _code(code[1] if code else ""), "", message[1] if message else ""
+
+
+def _without_tags(text: str) -> str:
+    """Return a text for people without the HTML that plug-ins write for a form's dialog."""
+    if not _CLOSING_TAG.search(text):
+        return text
+    return " ".join(html.unescape(_TAG.sub(" ", text)).split())
 
 
 def _plain(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 
-from connector.errors import Effect, Forbidden, NotFound, ServiceError, Stale, StateConflict, TooLarge
+from connector.errors import Effect, Forbidden, NotFound, Rejected, ServiceError, Stale, StateConflict, TooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,11 @@ _STATE = {
     "0x80060882": Case("the record was changed by somebody else meanwhile.", "Look at it again.", kind=Stale),
     "0x80040237": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
     "0x80060892": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
-    "0x80040333": Case("duplicate detection found another record like it.", kind=Stale),
+    "0x80040333": Case(
+        "duplicate detection found another record like it.",
+        "Merge the two, or let the duplicate detection rule leave this table out.",
+        kind=Rejected,
+    ),
 }
 
 STOPPED = _plug_in("a rule of this organization (a plug-in) stopped it.")

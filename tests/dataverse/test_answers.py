@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -171,6 +172,19 @@ def test_a_plug_in_keeps_its_text_for_the_person_and_out_of_the_message() -> Non
     assert (error.effect, error.transient) == (Effect.NONE, False)
 
 
+def test_a_plug_in_in_which_the_service_itself_refused_is_named() -> None:
+    source = {"@Microsoft.PowerApps.CDS.ErrorDetails.ApiExceptionSourceKey": "Plugin/contoso.Sync, contoso"}
+    said = {"code": "0x80040217", "message": f"account With Id = {UUID(int=1)} Does Not Exist", **source}
+    error = error_from(Response(404, (), json.dumps({"error": said}).encode()), SUBJECT)
+    assert error.message.endswith(f"there is no account {UUID(int=1)} (0x80040217), in the plug-in contoso.Sync.")
+
+
+@pytest.mark.parametrize(("status", "code"), [(10012, "0x80040265"), (10012, ""), (412, "0x80040333")])
+def test_what_an_organizations_own_numbers_and_duplicates_end_is_a_refusal(status: int, code: str) -> None:
+    error = error_from(refusal(status, code, "No."), SUBJECT)
+    assert (type(error), error.effect, error.transient) == (Rejected, Effect.NONE, False)
+
+
 @pytest.mark.parametrize(
     ("status", "code", "message", "effect", "transient"),
     [
@@ -233,6 +247,9 @@ def test_an_empty_code_is_told_by_the_name_of_the_exception() -> None:
         (b'{"error":{"code":"0x80040203","message":"cut he', "cut he"),
         (b'{"error":"text"}', "text"),
         (b'{"error":null}', ""),
+        (b'{"error":{"message":"<h1>Stop</h1><p>5 < 7 &amp; so on<br>by <b>Ana</b>"}}', "Stop 5 < 7 & so on by Ana"),
+        (b'{"error":{"message":"if a < b > c"}}', "if a < b > c"),
+        (b'{"error":{"message":"%s"}}' % (b"x" * 5000), "x" * 3999 + "…"),
         (b"upstream connect error", "upstream connect error"),
     ],
 )

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 
 from connector.emulator.api.multipart import (
     BodyPart,
@@ -200,7 +201,7 @@ class Batch:
         lines = ["Content-Type: application/http", "Content-Transfer-Encoding: binary"]
         if content_id:
             lines.append(f"Content-ID: {content_id}")
-        lines += ["", f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+        lines += ["", f"HTTP/1.1 {response.status} {responses.get(response.status, 'Unknown')}"]
         if response.status >= _FAILED:
             lines.append(f"REQ_ID: {self._guid()}")
         for name, value in response.headers:
