@@ -240,10 +240,9 @@ class Governor:
         if feedback.facet is Facet.OTHER:
             self._concurrency.failed(float(FEWEST), self._under_way.requests + 1)
             return
-        hanging = LONGEST_WORK * sum(
-            self._under_way.hanging(now, kind, known.usual.value) for kind, known in self._costs.items()
-        )
-        server.refused(now, feedback, stopped, again=self._again > 0, hanging=hanging)
+        hanging = sum(self._under_way.hanging(now, kind, known.usual.value) for kind, known in self._costs.items())
+        hanging += any(known.unlike for known in self._costs.values())  # another one may just have begun
+        server.refused(now, feedback, stopped, again=self._again > 0, hanging=LONGEST_WORK * hanging)
         for known in self._servers.values():
             known.told_elsewhere(now, feedback, stopped)
 
