@@ -547,7 +547,7 @@ def test_nothing_is_asked_while_nobody_listens(room: Room) -> None:
 
 
 def client_of(
-    room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own()
+    room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own().rstrip("/")
 ) -> TestClient:
     parts = SubscriptionDependencies(
         room.subscriptions, room.notifier, room.tracker.look, KEYS, base, EventLoopWaiter(), room.clock
