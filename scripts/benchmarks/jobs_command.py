@@ -12,7 +12,7 @@ from functools import partial
 
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.jobs import Cell, JobRun, cells, clients, play
-from scripts.benchmarks.records import keep, markdown
+from scripts.benchmarks.records import FOLDER, keep, markdown
 from scripts.benchmarks.virtual_jobs import play_virtually, virtual_cells
 
 HEAD = (
@@ -29,33 +29,40 @@ time by which an end was foreseen wrongly, at most."""
 
 
 def main(options: argparse.Namespace) -> int:
-    """Play every cell and keep both clocks in one file; returns 1 when a target is missed."""
+    """Play the cells and keep them, each clock's in its part of one file; returns 1 when a target is missed."""
     before = conditions()
     with ProcessPoolExecutor(os.cpu_count(), initializer=_step_back) as pool:
         virtual = _virtual(options, pool) if options.clock in ("virtual", "both") else iter(())
         groups = list(_real(options)) if options.clock in ("real", "both") else []
         groups += [[run] for run in virtual]
-    runs = [run for group in groups for run in group]
     missed = [line for group in groups for line in misses(group)]
-    data = {
-        "benchmark": "jobs",
-        "conditions": before,
-        "conditions_after": conditions(),
-        "runs": [run.data() for run in runs],
-        "missed": missed,
-    }
-    text = markdown(HEAD, [_row(run) for run in runs]) + f"\nMissed: {'; '.join(missed) or 'nothing'}.\n"
+    data: dict[str, object] = {"benchmark": "jobs"}
+    for clock in ("real", "virtual"):
+        if runs := [run.data() for group in groups for run in group if run.clock == clock]:
+            data[clock] = {"conditions": before, "conditions_after": conditions(), "runs": runs}
+    text = markdown(HEAD, [_row(run) for group in groups for run in group])
+    text += f"\nMissed: {'; '.join(missed) or 'nothing'}.\n"
     if options.keep:
-        keep("jobs", data, text)
+        keep("jobs", _kept() | data)
     sys.stdout.write(json.dumps(data) + "\n" if options.json else text)
     return 1 if missed else 0
+
+
+def _kept() -> dict[str, object]:
+    """Return what is kept: the part of a clock that is not played now stays."""
+    kept = FOLDER / "jobs.json"
+    return dict(json.loads(kept.read_text(encoding="utf-8"))) if kept.exists() else {}
+
+
+def _is_asked(cell: Cell, options: argparse.Namespace) -> bool:
+    return not options.rows or cell.rows <= options.rows * cell.servers
 
 
 def _real(options: argparse.Namespace) -> Iterator[list[JobRun]]:
     """Play cells with every client, one after the other; a first small one makes each client's bytecode."""
     for client in clients(Cell(1, 1)):
         play(Cell(1, 1), client)
-    for cell in cells(quick=options.quick):
+    for cell in (each for each in cells(quick=options.quick) if _is_asked(each, options)):
         group = [play(cell, client, seed=options.seed) for client in clients(cell)]
         sys.stderr.write(f"{cell.name}: {', '.join(f'{run.client} {run.took} s' for run in group)}\n")
         yield group
@@ -71,7 +78,7 @@ def _step_back() -> None:
 
 def _virtual(options: argparse.Namespace, pool: Executor) -> Iterator[JobRun]:
     """Play cells on the virtual clock in the background, the largest first."""
-    cells_tried = list(virtual_cells(quick=options.quick))
+    cells_tried = [cell for cell in virtual_cells(quick=options.quick) if _is_asked(cell, options)]
     order = sorted(range(len(cells_tried)), key=lambda place: -cells_tried[place].rows)
     played = pool.map(partial(play_virtually, seed=options.seed), [cells_tried[place] for place in order])
 

@@ -27,9 +27,9 @@ Run = Mapping[str, Any]
 
 def tables() -> list[str]:
     """Return the tables as the page has them."""
-    runs = json.loads((FOLDER / "jobs.json").read_text(encoding="utf-8"))["runs"]
+    jobs = json.loads((FOLDER / "jobs.json").read_text(encoding="utf-8"))
     cells = json.loads((FOLDER / "governor-jobs.json").read_text(encoding="utf-8"))["cells"]
-    return [_real(runs), _virtual(runs), _services(cells)]
+    return [_real(jobs["real"]["runs"]), _virtual(jobs["virtual"]["runs"]), _services(cells)]
 
 
 def renewed(page: str) -> str:
@@ -46,8 +46,7 @@ def renewed(page: str) -> str:
 def _real(runs: Sequence[Run]) -> str:
     by_cell: dict[str, dict[str, Run]] = {}
     for run in runs:
-        if run["clock"] == "real":
-            by_cell.setdefault(run["cell"], {})[run["client"]] = run
+        by_cell.setdefault(run["cell"], {})[run["client"]] = run
     return markdown(REAL, [_line(name, clients) for name, clients in by_cell.items()])
 
 
@@ -57,7 +56,7 @@ def _line(name: str, clients: Mapping[str, Run]) -> list[str]:
 
 
 def _virtual(runs: Sequence[Run]) -> str:
-    by_cell = {run["cell"]: run for run in runs if run["clock"] == "virtual"}
+    by_cell = {run["cell"]: run for run in runs}
     lines = []
     for name, run in by_cell.items():
         if not name.endswith(BAD):
