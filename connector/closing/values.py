@@ -27,6 +27,8 @@ _GUID = re.compile(
     r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
     re.IGNORECASE,
 )
+_MOST_DIGITS = 28
+"""Places before or behind the point of a number; a `decimal` of the service has no more."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ROW = re.compile(
     r"/?(?P<set>[a-z_]\w*)\((?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)", re.ASCII | re.IGNORECASE
@@ -168,7 +170,7 @@ def _number(value: object) -> Decimal:
         amount = Decimal(text if text.isascii() and "_" not in text else "NaN")  # Python reads more
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite():
+    if not amount.is_finite() or abs(amount.adjusted()) > _MOST_DIGITS:
         raise ValueError(f"{value!r} is not an amount; write it with a point and no separators, as 12500.00")
     return amount
 

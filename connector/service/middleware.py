@@ -221,7 +221,7 @@ class RequestMiddleware:
                 body = await self._read(receive, exchange)
         except TimeoutError:
             raise RequestRefused(_SLOW) from None
-        if body.lstrip()[:1] in (b"{", b"[") and (name := repeated_name(body)):
+        if body and (name := repeated_name(body)):
             sentence = f"The request is malformed. body: it says {name} twice; say it once."
             raise RequestRefused(Problem(HTTPStatus.BAD_REQUEST, "invalid_request", sentence))
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]

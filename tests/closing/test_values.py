@@ -81,6 +81,7 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
         (FieldKind.AMOUNT, "1_000", f"'1_000' {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, True, f"True {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, "Infinity", f"'Infinity' {NOT_AN_AMOUNT}"),
+        (FieldKind.AMOUNT, "1e-99999999", f"'1e-99999999' {NOT_AN_AMOUNT}"),
         (FieldKind.AMOUNT, 10**12 + 1, f"{10**12 + 1} is larger than the 1,000,000,000,000 that the column holds"),
         (FieldKind.TEXT, 5, "5 is not text"),
         (FieldKind.DRAFTS, "burn", "'burn' is not a policy for drafts; say one of activate, delete, direct, leave"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +28,7 @@ def read(message: Any, **headers: str) -> WebhookMessage | None:
 
 @pytest.mark.parametrize("name", ["Win", "Lose", "WinOpportunity", "LoseOpportunity"])
 def test_the_opportunity_is_the_one_that_the_close_activity_names(name: str) -> None:
-    assert read(win_message(ID, name)) == WebhookMessage(ID, datetime(2026, 1, 31, 9, 0, tzinfo=UTC))
+    assert read(win_message(ID, name)) == WebhookMessage(ID)
 
 
 def test_an_update_names_it_as_its_target() -> None:
@@ -59,13 +58,6 @@ def test_what_is_about_something_else_is_nothing(changes: dict[str, str]) -> Non
     assert read(win_message(ID) | changes) is None
 
 
-@pytest.mark.parametrize("moment", ["/Date(x)/", "2026-01-31", None, "/Date(999999999999999999)/"])
-def test_a_moment_that_is_none_is_left_out(moment: object) -> None:
-    told = read(win_message(ID) | {"OperationCreatedOn": moment})
-    assert told is not None
-    assert told.occurred_at is None
-
-
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"{}", b"\xff", b"[" * 100_000])
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(RequestRefused) as refused:
@@ -84,9 +76,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+PAIRS = st.lists(st.fixed_dictionaries({"key": JSON, "value": JSON}), max_size=3)
 
 
-@given(JSON, JSON)
+@given(JSON | PAIRS, JSON)
 def test_no_parameters_whatever_break_the_reading(parameters: object, name: object) -> None:
     message = win_message(ID) | {"InputParameters": parameters, "PrimaryEntityId": name}
     told = read(message)

@@ -141,15 +141,20 @@ def test_text_that_is_none_and_numbers_that_are_none_end_nothing_in_a_5xx(stage:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"outcome":"won","outcome":"lost"}', b' {"outcome":"won","columns":{"new_a":1,"new_\\u0061":2}}']
+    ("text", "encoding"),
+    [
+        ('{"outcome":"won","outcome":"lost"}', "utf-8"),
+        (' {"outcome":"won","columns":{"new_a":1,"new_\\u0061":2}}', "utf-8-sig"),
+        ('{"outcome":"won","outcome":"lost"}', "utf-16-be"),
+    ],
 )
-def test_a_body_that_says_a_thing_twice_changes_nothing(stage: Stage, body: bytes) -> None:
+def test_a_body_that_says_a_thing_twice_changes_nothing(stage: Stage, text: str, encoding: str) -> None:
     opportunity = stage.opportunity(1)
-    call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"plan_close","arguments":' + body + b"}}"
+    call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"plan_close","arguments":' + text + "}}"
     headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     with stage.client() as client:
-        for path, content in ((f"/opportunities/{opportunity}/close", body), ("/mcp", call)):
-            answer = client.post(path, content=content, headers=headers)
+        for path, content in ((f"/opportunities/{opportunity}/close", text), ("/mcp", call)):
+            answer = client.post(path, content=content.encode(encoding), headers=headers)
             assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
             assert "twice" in answer.json()["error"]["message"]
     assert stage.state(opportunity)[0] == 0

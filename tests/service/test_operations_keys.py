@@ -61,11 +61,17 @@ def test_the_run_names_what_a_flow_sends_again() -> None:
         {"headers": RUN | {"x-ms-workflow-operation-name": "Close_2"}},
         {"headers": RUN, "opportunity": uuid4()},
         {"headers": RUN, "body": close(subject="x")},
+        {"headers": RUN, "body": close(columns={"new_a": "7" * 5000})},
         {"headers": RUN, "caller": Caller(CallerKind.USER, "tenant2", "user", "app")},
     ],
 )
 def test_turns_of_a_loop_and_other_actions_are_not_one(other: dict[str, object]) -> None:
     assert made(headers=RUN).ledger != made(**other).ledger  # type: ignore[arg-type]  # one argument at a time
+
+
+def test_texts_of_digits_are_one_only_where_every_digit_is() -> None:
+    assert made(body=close(status="3")).content == made(body=close(status=3)).content
+    assert made(body=close(subject="0012")).content != made(body=close(subject="12")).content
 
 
 def test_what_a_caller_is_told_meanwhile_is_not_part_of_what_is_asked() -> None:

@@ -35,6 +35,7 @@ from connector.service.schemas.request_models import LONGEST_KEY, CloseBody, Reo
 RUN_HEADER, ACTION_HEADER = "x-ms-workflow-run-id", "x-ms-workflow-operation-name"
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _NAME = re.compile(r"[\w.:~@/ -]{1,200}", re.ASCII)
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,17}")
 _NOT_ASKED = {"idempotency_key", "mode"}
 
 
@@ -120,7 +121,7 @@ def _canonical(value: object) -> object:
         return int(value)
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")
-    if isinstance(value, str) and value.isdecimal() and value.isascii():
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     return str(value) if isinstance(value, UUID | date) else value
 

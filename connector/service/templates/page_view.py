@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlencode
 from uuid import UUID
@@ -80,8 +80,7 @@ class PageQuery:
         """Return it for the store, without whose operations."""
         since = until = 0.0
         if day := _date(self.day):
-            begin = datetime.combine(day, time.min, zone_of(self.zone))
-            since, until = begin.timestamp(), (begin + timedelta(days=1)).timestamp()
+            since, until = (datetime.combine(day, end, zone_of(self.zone)).timestamp() for end in (time.min, time.max))
         return OperationFilter("", "", self.status, self.cause, since, until, self.text)
 
 

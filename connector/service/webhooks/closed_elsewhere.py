@@ -1,6 +1,6 @@
 """Closes that somebody else made: Dataverse's webhook tells of them, or the endpoint asks what has changed.
 
-The body is a `RemoteExecutionContext` as JSON of WCF: values are lists of key and value, moments are `/Date(ms)/`.
+The body is a `RemoteExecutionContext` as JSON of WCF: values are lists of key and value.
 Nothing of it is believed but which opportunity it is about: the event is made of what the organization has. Above
 256 KB the platform leaves the parameters out and says so in a header; then, and whenever the opportunity is not named,
 the organization is asked what has changed. Source: *Use webhooks to create external handlers* (Power Apps developer).
@@ -13,11 +13,9 @@ import hashlib
 import hmac
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -37,20 +35,14 @@ LARGEST_BODY = 512 * 1024
 """The platform strips a message above 256 KB; the rest is room for encoding."""
 
 _MESSAGES = frozenset({"win", "lose", "winopportunity", "loseopportunity", "update", "create"})
-_MOMENT = re.compile(r"/Date\((-?\d+)(?:[+-]\d{4})?\)/")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ID = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """What a message said: the opportunity, or None when the organization must be asked what has changed.
-
-    `occurred_at` is when it says that it happened, None where it does not.
-    """
+    """What a message said: the opportunity, or None when the organization must be asked what has changed."""
 
     opportunity_id: UUID | None
-    occurred_at: datetime | None
 
 
 def tenant_of(keys: Mapping[str, str], key: str) -> str:
@@ -93,13 +85,12 @@ def read_message(headers: Mapping[str, str], body: bytes) -> WebhookMessage | No
     ):
         return None
     stripped = headers.get(SIZE_HEADER, "").lower() in ("true", "1")
-    named = None if stripped and about != "opportunity" else _opportunity(content, about)
-    return WebhookMessage(named, _moment(content.get("OperationCreatedOn")))
+    return WebhookMessage(None if stripped and about != "opportunity" else _opportunity(content, about))
 
 
 def _opportunity(content: Mapping[str, Any], about: str) -> UUID | None:
     """Return the opportunity that is named: by the close activity or the target, else as the primary record."""
-    parameters = {pair.get("key"): pair.get("value") for pair in _pairs(content.get("InputParameters"))}
+    parameters = {str(pair.get("key")): pair.get("value") for pair in _pairs(content.get("InputParameters"))}
     for name in ("OpportunityClose", "Target"):
         entity = parameters.get(name)
         if not isinstance(entity, dict):
@@ -123,14 +114,6 @@ def _id(value: object) -> UUID | None:
     except ValueError:
         return None
     return None if id_ == _NO_ID else id_
-
-
-def _moment(value: object) -> datetime | None:
-    match = _MOMENT.fullmatch(str(value))
-    try:
-        return _EPOCH + timedelta(milliseconds=int(match[1])) if match else None
-    except OverflowError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
