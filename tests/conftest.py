@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 
 from hypothesis import HealthCheck, settings
+
+# Hundreds of processes start from the same modules: each module is compiled once.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How long an example takes says more about the machine than about us; whatever else the profile in force says stays.
 settings.register_profile(

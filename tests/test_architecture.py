@@ -7,7 +7,7 @@ import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -148,11 +148,24 @@ def classes(path: Path) -> Iterator[str]:
     yield from (node.name for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
 
 
+def of_every_module(rule: Callable[[Path], None]) -> Callable[[], None]:
+    """Make one test of a rule that every module keeps: a test of each module for each rule would be thousands."""
+
+    def test() -> None:
+        for path in MODULES:
+            try:
+                rule(path)
+            except AssertionError as error:
+                pytest.fail(f"{name(path)}: {error}")
+
+    return test
+
+
 def begins(imported: str, prefixes: tuple[str, ...]) -> bool:
     return any(imported == prefix or imported.startswith(f"{prefix}.") for prefix in prefixes)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_a_room_imports_only_what_it_may(path: Path) -> None:
     if room(path) in FREE:
         return
@@ -210,14 +223,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(f"These import each other: {' <- '.join(error.args[1])}.")
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_nothing_but_the_command_line_imports_the_command_line(path: Path) -> None:
     if room(path) in {"cli", "__main__", "__init__"}:  # the public names include the command line
         return
     assert [imported for imported in imports(path) if begins(imported, ("connector.cli",))] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_a_library_is_imported_only_where_it_belongs(path: Path) -> None:
     for library, places in OUTSIDE.items():
         if any(name(path).startswith(place) for place in places):
@@ -225,7 +238,7 @@ def test_a_library_is_imported_only_where_it_belongs(path: Path) -> None:
         assert [imported for imported in imports(path) if begins(imported, (library,))] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_only_settings_reads_the_environment(path: Path) -> None:
     if name(path) == "settings/environment.py":
         return
@@ -233,7 +246,7 @@ def test_only_settings_reads_the_environment(path: Path) -> None:
     assert reads == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_every_module_opens_with_a_sentence(path: Path) -> None:
     docstring = ast.get_docstring(tree(path))
     assert docstring
@@ -250,7 +263,7 @@ def test_every_room_has_a_budget() -> None:
     assert {room(path) for path in MODULES} <= {name for rooms in BUDGETS for name in rooms}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_nothing_is_too_large_to_fit_in_the_head(path: Path) -> None:
     assert [f"{node.name}: {length(node)} lines" for node in functions(path) if length(node) > LONGEST_FUNCTION] == []
     assert lines(path) <= LARGEST_FILE
@@ -340,7 +353,7 @@ def test_the_glossary_is_short_and_every_word_of_it_and_of_the_field_is_used() -
     assert {singular(word) for forms in glossary() for word in forms} & set(terms) == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_names_say_what_a_thing_is(path: Path) -> None:
     assert path.stem not in BANNED_NAMES
     assert [cls for cls in classes(path) if cls.endswith(BANNED_ENDINGS)] == []
@@ -404,7 +417,7 @@ def test_statuses_of_http_have_names() -> None:
     assert len(numbers) <= STATUS_NUMBERS_LEFT, numbers
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
+@of_every_module
 def test_nothing_is_passed_through_unnamed(path: Path) -> None:
     through = [
         node.name
