@@ -17,6 +17,7 @@ from connector.cli.bulk.limit_options import all_limit_options, limit_options, l
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import (
     agree,
+    agree_to_begin,
     code,
     compare_with_plan,
     go_on,
@@ -129,28 +130,27 @@ def run(
     job_name = checked_name(name or source.job_name())
     with opened(settings) as ledger:
         may_begin(ledger, job_name, tell, join=join)
+        pending = None
         with connect(settings) as connection:
             with source.opened(settings.drafts, connection) as rows:
                 source.must_belong(connection.base_url)
                 compare_with_plan(source, connection, settings, as_json=as_json)
                 job = ledger.find(job_name)
-                if job is None:
-                    count = sum(1 for _ in rows())
-                    if not count:
-                        return nothing_found(connection.base_url, as_json=as_json)
+                if job is not None:
+                    source.must_be_of(job, ledger, rows)
+                    go_on(context, ledger, job, settings, source.pilot)
+                elif count := sum(1 for _ in rows()):
                     limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
-                    question = f"Close {source.first_of(count)} of {connection.base_url} as job {job_name}?"
-                    agree(question, agreed=yes, as_json=as_json, count=count if source.file is None else None)
+                    agree_to_begin(source, connection.base_url, job_name, count, agreed=yes, as_json=as_json)
                     pending = prepare_ahead(ledger, settings, connection)
                     options = {**source.data(), **begun_with(settings, limits)}
                     ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
                 else:
-                    source.must_be_of(job, ledger, rows)
-                    go_on(context, ledger, job, settings, source.pilot)
-            if job is None:
-                job = ledger.job(job_name)
+                    return nothing_found(connection.base_url, as_json=as_json)
+            job = ledger.job(job_name)
+            if pending is not None:
                 return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
-        return work(ledger, ledger.job(job_name), settings, as_json=as_json, keep_going=keep_going)
+        return work(ledger, job, settings, as_json=as_json, keep_going=keep_going)
 
 
 @bulk.command(epilog=examples("bulk resume june"))

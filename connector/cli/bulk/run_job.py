@@ -295,6 +295,12 @@ def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = Non
     refuse("Not confirmed; nothing was changed.", as_json=as_json, code=code)
 
 
+def agree_to_begin(source: Source, base_url: str, name: str, count: int, *, agreed: bool, as_json: bool) -> None:
+    """Ask whether a new job may begin, as `agree`; the rows of a query are agreed by their number."""
+    question = f"Close {source.first_of(count)} of {base_url} as job {name}?"
+    agree(question, agreed=agreed, as_json=as_json, count=count if source.file is None else None)
+
+
 def _typed(question: str) -> str:
     answer = click.prompt(question, default="", show_default=False, err=True)
     return str(answer).strip().replace(",", "")
