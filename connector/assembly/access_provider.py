@@ -89,7 +89,7 @@ class AccessProvider:
 
     def organization(self, caller: Caller) -> LookupOrganization:
         """Return the organization of the caller's tenant; raises SignInError, SettingsError."""
-        return self._lane(caller).organization
+        return self._client(caller).organization
 
     def address(self, caller: Caller) -> str:
         """Return where it is."""
@@ -97,13 +97,13 @@ class AccessProvider:
 
     def user(self, caller: Caller) -> str:
         """Return as whom the organization is used for a caller; raises SignInError, SettingsError."""
-        return self._lane(caller).user
+        return self._client(caller).user
 
     def columns(self, caller: Caller, table: str) -> dict[str, Any]:
         """Return the custom columns of a table; raises ConnectorError."""
         from connector.dataverse.metadata import custom_columns
 
-        return custom_columns(self._lane(caller).handler, self.address(caller), table)
+        return custom_columns(self._client(caller).handler, self.address(caller), table)
 
     def check(self) -> None:
         """Find out whether the endpoint can sign in; raises SignInError."""
@@ -177,7 +177,7 @@ class AccessProvider:
                 self._connections[address] = connection
             return self._connections[address]
 
-    def _lane(self, caller: Caller) -> IdentityClient:
+    def _client(self, caller: Caller) -> IdentityClient:
         from connector.service.auth.caller import acts_as_user
 
         if not acts_as_user(caller, self._admission.access):
@@ -186,7 +186,7 @@ class AccessProvider:
             raise SignInAgain("The user's sign-in has expired.", remedy="Send the same request again, signed in.")
         with self._lock:
             who = (caller.tenant_id, caller.object_id)
-            latest, client = self._users.get(who) or self._new_lane(caller)
+            latest, client = self._users.get(who) or self._new_client(caller)
             latest.present(caller.assertion)
             self._users[who] = latest, client
             self._users.move_to_end(who)
@@ -194,7 +194,7 @@ class AccessProvider:
                 self._users.popitem(last=False)
             return client
 
-    def _new_lane(self, caller: Caller) -> tuple[LatestAssertion, IdentityClient]:
+    def _new_client(self, caller: Caller) -> tuple[LatestAssertion, IdentityClient]:
         """Return a client with a gate of its own: service protection limits count per user."""
         address = self._connection(caller).base_url
         on_behalf, transport = self._on_behalf.get(caller.tenant_id) or self._new_on_behalf(caller, address)

@@ -6,10 +6,8 @@ An entry is written before anything is done, and completed when its end is known
 from __future__ import annotations
 
 import getpass
-import random
 import socket
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,7 +19,6 @@ from uuid import UUID
 from connector.assembly.connection import Connection
 from connector.clock import SystemClock
 from connector.closing import close
-from connector.closing.converge import Chance, Pause
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
 from connector.closing.report import audit_data
 from connector.errors import InputError, LedgerError
@@ -41,30 +38,25 @@ def close_opportunity(
     connection: Connection,
     intent: Intent,
     *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
     if_plan: str | None = None,
 ) -> Report:
     """Close one opportunity with its quotes and report what came of it; a failure is a report too.
 
-    `pause` waits for some seconds, `chance` gives numbers from 0 to 1. With `if_plan`, the digest of a plan, it acts on
-    exactly that plan or is refused. The audit log has an entry of it; where none can be written that is said, and the
-    close stands.
+    With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused. The audit log has an entry of it;
+    where none can be written that is said, and the close stands.
 
     >>> with connect(load_settings()) as connection:
     ...     close_opportunity(connection, Intent(opportunity_id, Outcome.LOST)).status.value
     'closed'
     """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return close_many(connection, [intent], pause=pause, chance=chance, if_plans=bound)[0]
+    return close_many(connection, [intent], if_plans=bound)[0]
 
 
 def close_many(
     connection: Connection,
     intents: Sequence[Intent],
     *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
     """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
@@ -77,16 +69,14 @@ def close_many(
     >>> [report.status.value for report in reports]
     ['closed']
     """
-    act = partial(close.close_many, pause=pause, chance=chance, if_plans=if_plans)
-    return _kept(connection, intents, lambda: act(connection.organization, intents))
+    act = partial(close.close_many, connection.organization, intents, if_plans=if_plans)
+    return _kept(connection, intents, act)
 
 
 def reopen_opportunity(
     connection: Connection,
     intent: ReopenIntent,
     *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
     if_plan: str | None = None,
 ) -> Report:
     """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`.
@@ -96,15 +86,13 @@ def reopen_opportunity(
     'already_open'
     """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return reopen_many(connection, [intent], pause=pause, chance=chance, if_plans=bound)[0]
+    return reopen_many(connection, [intent], if_plans=bound)[0]
 
 
 def reopen_many(
     connection: Connection,
     intents: Sequence[ReopenIntent],
     *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
     """Reopen opportunities side by side; as `close_many`.
@@ -114,8 +102,8 @@ def reopen_many(
     ...     [report.status.value for report in reopen_many(connection, [ReopenIntent(opportunity_id)])]
     ['reopened']
     """
-    act = partial(close.reopen_many, pause=pause, chance=chance, if_plans=if_plans)
-    return _kept(connection, intents, lambda: act(connection.organization, intents))
+    act = partial(close.reopen_many, connection.organization, intents, if_plans=if_plans)
+    return _kept(connection, intents, act)
 
 
 def preview(connection: Connection, intent: Intent | ReopenIntent) -> close.Preview:
@@ -144,7 +132,7 @@ def audited(
 ) -> list[Report]:
     """Return what `act` reports of the intents, in order, and keep it in the audit log of the settings.
 
-    What cannot be kept there is told, and changes nothing.
+    Where no entry can be written, that is said, and the action goes on.
     """
     started, user = started_by(), connection.clients[0].user
     by, door = str(started["started_by"]), str(started.get("door", "command"))

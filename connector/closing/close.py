@@ -10,7 +10,7 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.close_columns import rows_of_intent
-from connector.closing.converge import ROUNDS, Chance, Pause, converge
+from connector.closing.converge import Chance, Pause, converge
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     Intent,
@@ -43,16 +43,15 @@ def close_opportunity(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    rounds: int = ROUNDS,
     if_plan: str | None = None,
 ) -> Report:
     """Close one opportunity with its quotes and report what came of it; a failure is a report too.
 
-    `pause` waits for some seconds, `chance` gives numbers from 0 to 1, `rounds` is how often to
-    look before giving up. With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused.
+    `pause` waits for some seconds, `chance` gives numbers from 0 to 1. With `if_plan`, the digest of a plan, it acts on
+    exactly that plan or is refused.
     """
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return close_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
+    return close_many(organization, [intent], pause=pause, chance=chance, if_plans=bound)[0]
 
 
 def close_many(
@@ -61,7 +60,6 @@ def close_many(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
     """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
@@ -74,7 +72,7 @@ def close_many(
     except ConnectorError as error:
         return [Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents]
     goals = [_CloseGoal(intent) for intent in resolved if isinstance(intent, Intent)]
-    reports = iter(converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans))
+    reports = iter(converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans))
     return [
         Report(intent.opportunity_id, ReportStatus.FAILED, error=goal)
         if isinstance(goal, InputError)
@@ -89,12 +87,11 @@ def reopen_opportunity(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    rounds: int = ROUNDS,
     if_plan: str | None = None,
 ) -> Report:
     """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
     bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return reopen_many(organization, [intent], pause=pause, chance=chance, rounds=rounds, if_plans=bound)[0]
+    return reopen_many(organization, [intent], pause=pause, chance=chance, if_plans=bound)[0]
 
 
 def reopen_many(
@@ -103,12 +100,11 @@ def reopen_many(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str] = _UNBOUND,
 ) -> list[Report]:
     """Reopen opportunities side by side; as `close_many`."""
     goals = [_ReopenGoal(intent) for intent in intents]
-    return converge(organization, goals, pause=pause, chance=chance, rounds=rounds, if_plans=if_plans)
+    return converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,6 @@ def converge(
     *,
     pause: Pause,
     chance: Chance,
-    rounds: int = ROUNDS,
     if_plans: Mapping[UUID, str],
 ) -> list[Report]:
     """Do the goals and return a report each, in order; failures are reports too.
@@ -63,8 +62,8 @@ def converge(
         ends = list(zip(working, look(organization, working), strict=True))
         reports |= {progress.opportunity_id: end for progress, end in ends if isinstance(end, Report)}
         working = [progress for progress, end in ends if not isinstance(end, Report)]
-        reports |= {each.opportunity_id: each.give_up() for each in working if each.tries >= rounds}
-        working = [progress for progress in working if progress.tries < rounds]
+        reports |= {each.opportunity_id: each.give_up() for each in working if each.tries >= ROUNDS}
+        working = [progress for progress in working if progress.tries < ROUNDS]
         if not working:
             break
         _act(organization, [(each, end) for each, end in ends if isinstance(end, Plan) and each in working])

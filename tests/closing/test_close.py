@@ -51,10 +51,8 @@ Statuses = st.lists(st.integers(1, 7), max_size=3)
 Faults = st.lists(st.sampled_from(TRANSIENT), max_size=4)
 
 
-def close(
-    small: SmallOrganization, intent: Intent = WON, *, if_plan: str | None = None, rounds: int = 12, chance: float = 0.5
-) -> Report:
-    return close_opportunity(small, intent, pause=small.pause, chance=lambda: chance, if_plan=if_plan, rounds=rounds)
+def close(small: SmallOrganization, intent: Intent = WON, *, if_plan: str | None = None, chance: float = 0.5) -> Report:
+    return close_opportunity(small, intent, pause=small.pause, chance=lambda: chance, if_plan=if_plan)
 
 
 def undisturbed(statuses: list[int], intent: Intent) -> SmallOrganization:
