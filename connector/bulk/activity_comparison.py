@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
 from connector.closing.intent import Intent
+from connector.closing.verify import same_amount
 from connector.errors import ConnectorError, ServiceError
 from connector.ledger.jobs import ItemStatus, Record
 
@@ -166,11 +167,3 @@ def _same(requested: object, read: object) -> bool:
 def _plain(text: str) -> str:
     """Return a text without what the service may have changed about its line ends."""
     return text.replace("\r\n", "\n").strip()
-
-
-def same_amount(amount: Decimal, read: Decimal | None) -> bool:
-    """Return whether an amount is the one asked for, at the precision that came back."""
-    if read is None:
-        return False
-    unit = Decimal(1).scaleb(min(0, int(read.as_tuple().exponent)))
-    return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))

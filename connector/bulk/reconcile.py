@@ -9,15 +9,16 @@ from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
-from connector.bulk.activity_comparison import ActivityComparison, ActivityReader, same_amount
+from connector.bulk.activity_comparison import ActivityComparison, ActivityReader
 from connector.bulk.reports.job_report import saved_names
 from connector.bulk.reports.report_row import report_row
 from connector.closing import reasons
 from connector.closing.intent import Intent, Outcome
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
-from connector.closing.orders import needs_orders, orders_of, revenue_of
+from connector.closing.orders import needs_orders, orders_of
 from connector.closing.organization import Organization
 from connector.closing.plan_checks import winning_quotes
+from connector.closing.verify import value_problems
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, Record
 from connector.ledger.ledger import Ledger
@@ -100,7 +101,7 @@ class Reconciliation:
         if snapshot is None:
             yield "The opportunity is not there any more."
         elif record.status in _CLOSED and isinstance(record.intent, Intent):
-            yield from _of_closed(record.intent, snapshot, metadata)
+            yield from _of_closed(record.intent, snapshot, metadata, self.unread)
         elif snapshot.opportunity.state is not OpportunityState.OPEN:
             yield f"It was opened again, and is {snapshot.opportunity.state.name.lower()} now."
 
@@ -113,7 +114,9 @@ def _stands_closed(record: Record, seen: Mapping[UUID, Snapshot]) -> bool:
     return snapshot.opportunity.state is _STATES[record.intent.outcome]
 
 
-def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+def _of_closed(
+    intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata, unread: Counter[str]
+) -> Iterator[str]:
     opportunity, state = snapshot.opportunity, _STATES[intent.outcome]
     if opportunity.state is not state:
         yield f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
@@ -126,11 +129,11 @@ def _of_closed(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadat
         else:
             if opportunity.status != status:
                 yield f"Its status reason is {opportunity.status}, not {status} as was asked."
-    if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
-        yield f"Its close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
-    revenue = revenue_of(snapshot, intent)
-    if revenue is not None and not same_amount(revenue, opportunity.actual_value):
-        yield f"Its actual revenue is {opportunity.actual_value}, not {revenue} as was asked."
+    for column, sentence in value_problems(intent, snapshot):
+        if f"opportunity.{column}" in metadata.unreadable:
+            unread[column] += 1
+        else:
+            yield sentence
     yield from _of_quotes(intent, snapshot, metadata)
 
 

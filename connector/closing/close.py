@@ -234,6 +234,6 @@ class _ReopenGoal:
         self,
         results: Sequence[StepResult],
         after: Snapshot,
-        metadata: OrganizationMetadata,  # noqa: ARG002 - as every goal
+        metadata: OrganizationMetadata,
     ) -> tuple[str, ...]:
-        return (*status_warnings(results, after), *left_closed(after))
+        return (*status_warnings(results, after), *left_closed(after, metadata))

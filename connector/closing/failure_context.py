@@ -14,6 +14,7 @@ _WAYS_OUT = (
     "A draft that cannot be activated can be deleted instead (--drafts delete), or closed by hand first (--drafts "
     "leave refuses the close until then)."
 )
+_MAY_NOT_ACT_FOR = "0x8004a110"
 _ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _SUBJECTS = (
     re.compile(rf"calling ?user\W{{1,5}}{_ID}", re.IGNORECASE),
@@ -22,15 +23,16 @@ _SUBJECTS = (
 _LACK = re.compile(r"is missing prv|disabled|no roles|not been assigned|not a member|privilege|access", re.IGNORECASE)
 
 
-def in_context(results: Sequence[StepResult], users: frozenset[UUID]) -> list[StepResult]:
+def in_context(results: Sequence[StepResult], users: frozenset[UUID], as_user: UUID | None = None) -> list[StepResult]:
     """Return the results, each failure with its context; `users` are who signed in and who acts, none: unknown.
 
-    One error is one object in all its steps, so it is changed once.
+    `as_user` is the Entra object id of the user in whose name it was done, if it was. One error is one object in all
+    its steps, so it is changed once.
     """
     changed: dict[int, ConnectorError] = {}
     for result in results:
         if result.error is not None and id(result.error) not in changed:
-            error = _about_another(result.error, users)
+            error = _in_the_name_of(result.error, as_user) if as_user else _about_another(result.error, users)
             if result.step.kind is StepKind.ACTIVATE_QUOTE:
                 _offer_ways_out(error)
             changed[id(result.error)] = error
@@ -41,6 +43,13 @@ def _offer_ways_out(error: ConnectorError) -> None:
     lasting = isinstance(error, Rejected | Broken) and not isinstance(error, StateConflict)
     if lasting and "--drafts" not in error.remedy:
         error.remedy = f"{error.remedy} {_WAYS_OUT}".strip()
+
+
+def _in_the_name_of(error: ConnectorError, as_user: UUID) -> ConnectorError:
+    if isinstance(error, Forbidden) and error.code != _MAY_NOT_ACT_FOR:
+        error.message = f"{error.message} It was tried in the name of the user {as_user}."
+        error.remedy = "Give that user what it lacks, or close it in the name of another, or of nobody (no as_user)."
+    return error
 
 
 def _about_another(error: ConnectorError, users: frozenset[UUID]) -> ConnectorError:

@@ -91,8 +91,10 @@ def forbidden_transition(steps: Sequence[Step], snapshot: Snapshot, metadata: Or
 def _why(step: Step, was: int, reasons: Sequence[StatusReason]) -> str:
     known = {reason.value: reason for reason in reasons}
     followers = known[was].followers or frozenset()
-    allowed = [reason for reason in reasons if reason.value in followers and reason.state == step.state]
-    options = f"Of that state only these may: {in_list(allowed)}." if allowed else "No reason of that state may."
+    may = [reason for reason in reasons if reason.value in followers]
+    allowed = [reason for reason in may if reason.state == step.state]
+    others = f"No reason of that state may{f', only {in_list(may)}' if may else ''}."
+    options = f"Of that state only these may: {in_list(allowed)}." if allowed else others
     which = f"quote {step.label}" if step.table == "quote" else "opportunity"
     return (
         f"The organization does not let the status reason {in_list([known[step.status or 0]])} follow "

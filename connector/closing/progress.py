@@ -166,7 +166,7 @@ class Progress:
 
     def take(self, plan: Plan, results: Sequence[StepResult]) -> None:
         """Take what came of performing the plan; a result is one step's, in the plan's order."""
-        results = in_context(results, self.users if plan.as_user is None else frozenset())
+        results = in_context(results, self.users, plan.as_user)
         for result in results:
             self._take_one(result)
         self.unseen = self.unseen or any(result.status is StepStatus.DONE for result in results)

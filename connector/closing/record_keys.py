@@ -97,7 +97,8 @@ def one_of(key: RecordKey, matches: Sequence[RecordMatch]) -> UUID:
     if not matches:
         raise InputError(f"There is no {str(key).removeprefix('the ')} that this user can see.", remedy=_ASK[key.table])
     if len(matches) == 1:
-        raise InputError(f"{str(key).capitalize()} ({matches[0].name}) {matches[0].problem}.", remedy=_ASK[key.table])
+        problem = f"{str(key).capitalize()} ({matches[0].name}) {matches[0].problem}."
+        raise InputError(problem, remedy="Let an administrator change that, or name another, or none.")
     listed = ", ".join(f"{match.id} ({match.name})" for match in matches[:_CANDIDATES])
     more = f" and {len(matches) - _CANDIDATES:,} more" if len(matches) > _CANDIDATES else ""
     raise InputError(

@@ -49,10 +49,10 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
             f"The opportunity is {state_name(opportunity.state)}, but not by what is to be undone. "
             "Reopen it by itself if that is wanted.",
         )
-    back = [q for q in snapshot.quotes if q.state not in OPEN_QUOTES and q.id in ours and not has_newer(q, snapshot)]
+    back = [quote for quote in snapshot.quotes if quote.state not in OPEN_QUOTES and quote.id in ours]
     known = _known(opportunity, intent, newest.get(opportunity.id), metadata)
     steps = [_reopen_opportunity(opportunity, known, metadata)] if closed else []
-    steps += [_reopen_quote(quote, metadata) for quote in back]
+    steps += [_reopen_quote(quote, metadata) for quote in back if not why_closed(quote, snapshot, metadata)]
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return Refusal(opportunity.id, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges)
@@ -60,12 +60,16 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
     return make_plan(opportunity.id, steps, metadata.bypass.text, None, tuple(notes))
 
 
-def has_newer(quote: Quote, snapshot: Snapshot) -> bool:
-    """Tell whether a newer revision of the quote is there, or one that is open: a number has one open revision."""
-    return bool(quote.number) and any(
+def why_closed(quote: Quote, snapshot: Snapshot, metadata: OrganizationMetadata) -> str:
+    """Return why a closed quote cannot be a draft again, or nothing: a number has one open revision, say."""
+    newer = any(
         other.number == quote.number and other.id != quote.id and (other.revision > quote.revision or other.is_open)
         for other in snapshot.quotes
     )
+    if quote.number and newer:
+        return "a newer revision of it is there"
+    may = reasons.may_follow(metadata.quote_statuses, quote.status, _reopen_quote(quote, metadata).status or 0)
+    return "" if may else "the organization lets no status reason of a draft follow the one it has"
 
 
 def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
@@ -112,21 +116,29 @@ def _now(opportunity: Opportunity) -> dict[str, ColumnValue]:
 
 def _reopen_opportunity(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Step:
     """Return the step that opens it, with what it had before as far as that is known and was changed."""
-    state, statuses = OpportunityState.OPEN, metadata.opportunity_statuses
-    status = known.status
-    if status is None or not reasons.may_follow(statuses, opportunity.status, status):
-        status = reasons.default_of("opportunity", statuses, state)
+    state, status = OpportunityState.OPEN, _open_status(opportunity, known, metadata)
     now = _now(opportunity)
     back = {name: value for name, value in known.values.items() if name in now and now[name] != value}
     back = {name: value for name, value in back.items() if f"opportunity.{name}" not in metadata.unwritable}
     return replace(update_step(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, state, status), columns=back)
 
 
+def _open_status(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> int:
+    """Return the reason it had, or another where that is not known or may not follow the one it has."""
+    statuses, was = metadata.opportunity_statuses, opportunity.status
+    if known.status is not None and reasons.may_follow(statuses, was, known.status):
+        return known.status
+    return reasons.reachable("opportunity", statuses, was, OpportunityState.OPEN)
+
+
 def _notes(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Iterator[str]:
     """Yield what cannot be brought back."""
+    label = {status.value: reasons.in_list([status]) for status in metadata.opportunity_statuses}
+    status = _open_status(opportunity, known, metadata)
     if known.status is None:
-        label = reasons.default_of("opportunity", metadata.opportunity_statuses, OpportunityState.OPEN)
-        yield f"The status reason it had before the close is not known: it gets the default of Open ({label})."
+        yield f"The status reason it had before the close is not known: it gets {label[status]}."
+    elif status != known.status:
+        yield f"{label[known.status]}, which it had, may not follow the status reason it has: it gets {label[status]}."
     now = _now(opportunity)
     for name, words in ((_VALUE, "actual revenue"), (_DATE, "close date")):
         if now[name] is not None and name not in known.values:
@@ -134,5 +146,5 @@ def _notes(opportunity: Opportunity, known: _OriginalFacts, metadata: Organizati
 
 
 def _reopen_quote(quote: Quote, metadata: OrganizationMetadata) -> Step:
-    status = reasons.default_of("quote", metadata.quote_statuses, QuoteState.DRAFT)
+    status = reasons.reachable("quote", metadata.quote_statuses, quote.status, QuoteState.DRAFT)
     return update_step(StepKind.REOPEN_QUOTE, "quote", quote, QuoteState.DRAFT, status)

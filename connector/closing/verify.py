@@ -9,6 +9,7 @@ from connector.closing import reasons
 from connector.closing.identity import is_ours
 from connector.closing.model import (
     Intent,
+    Opportunity,
     OrganizationMetadata,
     Quote,
     QuoteState,
@@ -19,9 +20,9 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.orders import missing_order, revenue_of
-from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES
+from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES, label_of
 from connector.closing.plan_checks import winning_quotes
-from connector.closing.reopening import has_newer
+from connector.closing.reopening import why_closed
 from connector.errors import ConnectorError, StateConflict
 
 _FINAL = frozenset(
@@ -77,7 +78,7 @@ def where_it_stands(snapshot: Snapshot, error: ConnectorError, left: Sequence[St
 def standing(snapshot: Snapshot) -> str:
     """Return a sentence that says which state the opportunity and each of its quotes is in."""
     parts = [f"the opportunity is {snapshot.opportunity.state.name.lower()}"]
-    parts += [f"quote {_named(quote)} is {quote.state.name.lower()}" for quote in snapshot.quotes]
+    parts += [f"quote {label_of(quote)} is {quote.state.name.lower()}" for quote in snapshot.quotes]
     return f"{', '.join(parts)}."
 
 
@@ -92,12 +93,12 @@ def unseen_quote(error: ConnectorError, left: Sequence[Step], snapshot: Snapshot
     )
 
 
-def left_closed(after: Snapshot) -> Iterator[str]:
-    """Yield a sentence for each quote that stays closed on the way back, as a newer revision of it is there."""
+def left_closed(after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
+    """Yield a sentence for each quote that stays closed on the way back, and why."""
     of_ours = {activity.record_id for activity in after.activities if is_ours(activity.id, after.opportunity.id)}
     for quote in after.quotes:
-        if quote.id in of_ours and quote.state is QuoteState.CLOSED and has_newer(quote, after):
-            yield f"Quote {_named(quote)} (revision {quote.revision}) stays closed: a newer revision of it is there."
+        if quote.id in of_ours and quote.state is QuoteState.CLOSED and (why := why_closed(quote, after, metadata)):
+            yield f"Quote {label_of(quote)} (revision {quote.revision}) stays closed: {why}."
 
 
 def status_warnings(results: Iterable[StepResult], after: Snapshot) -> Iterator[str]:
@@ -120,55 +121,55 @@ def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMeta
         )
         if status != opportunity.status:
             yield f"The opportunity has the status reason {opportunity.status}, not {status} as was asked."
-    if intent.closed_on is not None and opportunity.actual_close_date != intent.closed_on:
-        yield f"The opportunity's close date is {opportunity.actual_close_date}, not {intent.closed_on} as was asked."
-    revenue = revenue_of(after, intent)
-    if revenue is not None and not is_amount(opportunity.actual_value, revenue):
-        yield _about_revenue(opportunity.actual_value, revenue)
+    for column, sentence in value_problems(intent, after):
+        if f"opportunity.{column}" not in metadata.unreadable:  # else a note of the plan says so
+            yield sentence
     yield from _quote_warnings(intent, after)
 
 
-def is_amount(seen: Decimal | None, amount: Decimal) -> bool:
-    """Tell whether an amount was kept, at the precision that came back: the column and the currency round it."""
-    if seen is None:
+def value_problems(intent: Intent, after: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield the columns of the closed opportunity that have not the value that was asked, each with a sentence."""
+    day, value, revenue = after.opportunity.actual_close_date, after.opportunity.actual_value, revenue_of(after, intent)
+    if intent.closed_on is not None and day != intent.closed_on:
+        yield "actualclosedate", _otherwise("close date", day, intent.closed_on)
+    if revenue is not None and not same_amount(revenue, value):
+        yield "actualvalue", _otherwise("actual revenue", value, revenue)
+
+
+def same_amount(amount: Decimal, read: Decimal | None) -> bool:
+    """Tell whether an amount was kept: the column and its currency round it, and zeros at its end tell no precision."""
+    if read is None:
         return False
-    exponent = seen.as_tuple().exponent
-    if seen == amount or not isinstance(exponent, int) or exponent >= 0:
-        return seen == amount
-    unit = Decimal(1).scaleb(exponent)
-    return any(amount.quantize(unit, rounding) == seen for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
+    unit = Decimal(1).scaleb(min(0, int(read.normalize().as_tuple().exponent)))
+    return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
 
 
-def _about_revenue(seen: Decimal | None, amount: Decimal) -> str:
+def _otherwise(what: str, seen: object, requested: object) -> str:
     if seen is None:
         return (
-            f"The actual revenue that was asked ({amount}) cannot be read back: the column is empty, or secured so "
-            "that the application user may not read it."
+            f"The {what} that was asked ({requested}) cannot be read back: the column is empty, or secured so that the "
+            "application user may not read it."
         )
-    return f"The opportunity's revenue is {seen}, not {amount} as was asked."
+    return f"The opportunity's {what} is {seen}, not {requested} as was asked."
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
     winners = winning_quotes(after, intent)
     for quote in after.quotes:
         if quote in winners and quote.state is not QuoteState.WON:
-            yield f"The winning quote {_named(quote)} is {quote.state.name.lower()}, not won."
+            yield f"The winning quote {label_of(quote)} is {quote.state.name.lower()}, not won."
         elif quote.state in OPEN_QUOTES:
-            yield f"Quote {_named(quote)} of the closed opportunity is {quote.state.name.lower()}; it was left alone."
+            yield f"Quote {label_of(quote)} of the closed opportunity is {quote.state.name.lower()}; it was left alone."
 
 
 def _state(step: Step, snapshot: Snapshot) -> int | None:
-    if step.table == "opportunity":
-        return snapshot.opportunity.state
-    quote = _quote(step, snapshot)
-    return None if quote is None else quote.state
+    row = _row(step, snapshot)
+    return None if row is None else row.state
 
 
 def _status(step: Step, snapshot: Snapshot) -> int | None:
-    if step.table == "opportunity":
-        return snapshot.opportunity.status
-    quote = _quote(step, snapshot)
-    return None if quote is None else quote.status
+    row = _row(step, snapshot)
+    return None if row is None else row.status
 
 
 def _trace(step: Step, snapshot: Snapshot) -> object:
@@ -179,9 +180,6 @@ def _trace(step: Step, snapshot: Snapshot) -> object:
     return _state(step, snapshot)
 
 
-def _quote(step: Step, snapshot: Snapshot) -> Quote | None:
-    return next((quote for quote in snapshot.quotes if quote.id == step.record_id), None)
-
-
-def _named(quote: Quote) -> str:
-    return quote.number or quote.name or str(quote.id)
+def _row(step: Step, snapshot: Snapshot) -> Opportunity | Quote | None:
+    rows: tuple[Opportunity | Quote, ...] = (snapshot.opportunity, *snapshot.quotes)
+    return next((row for row in rows if row.id == step.record_id), None)

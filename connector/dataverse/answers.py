@@ -39,6 +39,7 @@ _LONGEST_WAIT = 86_400.0
 _NO_HTTP_STATUS = 600
 _PRIVILEGE = re.compile(r"\b(prv[A-Za-z0-9_]{1,100})\b")
 _ON_TABLE = re.compile(r"for entity '([a-z0-9_]{1,100})'")
+_RIGHT = re.compile(r"AccessRights: ([A-Za-z]{1,40})")
 _AUTHORITY = re.compile(r"authorization_uri=\"?https://[^/\s\"]+/([A-Za-z0-9.-]+)/", re.IGNORECASE)
 _ROW_MISSING = re.compile(r"([a-z][a-z0-9_]{1,100}) With Ids? = ([0-9a-f-]{36}) Do(?:es)? Not Exist", re.IGNORECASE)
 _COLUMN = re.compile(
@@ -112,7 +113,7 @@ def error_from(response: Response, subject: str) -> ServiceError:
         remedy=_remedy(response, case),
         origin=body.origin,
     )
-    error.timed_out = case.timed_out
+    error.timed_out = case.timed_out and not body.origin.plug_in  # a plug-in is as slow with less at once
     error.lasting = case.lasting or _fails_oddly(response.status, body)
     if case.effect is not None:
         error.effect = case.effect
@@ -208,8 +209,8 @@ def _is_server_error(status: int) -> bool:
 def _case(status: int, body: ErrorBody) -> Case:
     if body.code in error_codes.DEADLOCK_CODES and _DEADLOCK.search(body.detail):
         return error_codes.DEADLOCK
-    by_text = _told_by_text(status, body) if not _is_server_error(status) else None
     own = error_codes.STOPPED if _is_own_logic(body) and not _is_server_error(status) else None
+    by_text = _told_by_text(status, body) if not own and not _is_server_error(status) else None
     known = by_text or error_codes.CASES.get(body.code) or own or _BY_STATUS.get(status)
     if known is not None:
         return known
@@ -258,6 +259,8 @@ def _sentence(response: Response, body: ErrorBody, case: Case) -> str:
     if body.code == "0x80040220" and (privilege := _PRIVILEGE.search(body.detail)):
         table = _ON_TABLE.search(body.detail)
         return f"the user lacks the privilege {privilege[1]}{f' on {table[1]}' if table else ''}{code}{inside}."
+    if body.code == "0x80048306" and (right := _RIGHT.search(body.detail)):
+        return f"the user lacks {right[1]} to this row{code}{inside}."
     if body.code == "0x80040217" and (row := _ROW_MISSING.match(body.detail)):
         return f"there is no {row[1].lower()} {row[2]}{code}{inside}."
     if response.status == HTTPStatus.UNAUTHORIZED and (

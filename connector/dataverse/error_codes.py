@@ -72,8 +72,18 @@ _ACCESS = {
         kind=Forbidden,
     ),
     "0x80042f09": Case(
-        "the application user has no security role.",
+        "the user has no security role.",
         f"Give it a role with the privileges for opportunities and quotes ({_USERS}).",
+        kind=Forbidden,
+    ),
+    "0x8004a104 0x8004a113": Case(
+        "the environment is disabled, or in administration mode.",
+        "Change that in the Power Platform admin center; administration mode lets in administrators only.",
+        kind=Forbidden,
+    ),
+    "0x8004f502 0x8004f506 0x8004f507": Case(
+        "a column is secured, and the user may not use it.",
+        "Add the user to a column security profile that allows it, or leave the value out.",
         kind=Forbidden,
     ),
     "0x80040220": Case(
@@ -91,7 +101,7 @@ _ACCESS = {
         "Check the security roles of the application user and its access to this row.",
         kind=Forbidden,
     ),
-    "0x80040225": Case(
+    "0x80040225 0x8004a112": Case(
         "the user is disabled or belongs to no business unit.",
         f"Enable the application user and give it a business unit ({_USERS}).",
         kind=Forbidden,
@@ -104,15 +114,11 @@ _ACCESS = {
 }
 
 _NAMES = {
-    "0x80040217": Case("the record does not exist.", "Check the id; the record may have been deleted.", kind=NotFound),
-    "0x80040500": Case("the opportunity does not exist.", "Check the id; it may have been deleted.", kind=NotFound),
-    "0x80100006": Case("the opportunity does not exist.", "Check the id; it may have been deleted.", kind=NotFound),
-    "0x80060891": Case("no record has this key.", "Check the id; the record may have been deleted.", kind=NotFound),
-    "0x8006088a": Case(
-        "the organization has no table or action of this name.", "Run `connector doctor`: it lists what is missing."
+    "0x80040217 0x80040500 0x80060891 0x80100006": Case(
+        "the record does not exist.", "Check the id; the record may have been deleted.", kind=NotFound
     ),
-    "0x80060888": Case(
-        "the organization has no table or action of this name.", "Run `connector doctor`: it lists what is missing."
+    "0x8006088a 0x80060888": Case(
+        "the organization has no table or action of this name.", "`connector doctor` lists what is missing."
     ),
 }
 
@@ -134,8 +140,7 @@ _STATE = {
         "the status reason does not belong to this state.", "Choose one of the state's own status reasons."
     ),
     "0x8004f00e": _conflict("the record cannot go from its present state to this one."),
-    "0x8004f857": Case("the organization's status transition rules forbid this change."),
-    "0x8004f858": Case("the organization's status transition rules forbid this change."),
+    "0x8004f857 0x8004f858": Case("the organization's status transition rules forbid this change."),
     "0x80040233": _conflict("the record is not in a state that allows this."),
     "0x8004022e": _conflict("the record is read-only in its present state."),
     "0x80043b09": _conflict("the record's parent is read-only."),
@@ -156,8 +161,9 @@ _STATE = {
     "0x80060883": Case("the organization wants the row version with this change."),
     "0x8006088d": Case("the organization does not check row versions on this table."),
     "0x80060882": Case("the record was changed by somebody else meanwhile.", "Look at it again.", kind=Stale),
-    "0x80040237": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
-    "0x80060892": Case("a record with this key exists already.", "Look at it again before deciding.", kind=Stale),
+    "0x80040237 0x80060892": Case(
+        "a record with this key exists already.", "Look at it again before deciding.", kind=Stale
+    ),
     "0x80040333": Case(
         "duplicate detection found another record like it.",
         "Merge the two, or let the duplicate detection rule leave this table out.",
@@ -171,10 +177,7 @@ STOPPED = _plug_in("a rule of this organization (a plug-in) stopped it.")
 _RULES = {
     "0x80040265": STOPPED,
     "0x80040224": _plug_in("a plug-in of this organization failed."),
-    "0x80044171": _plug_in("a plug-in of this organization took too long."),
-    "0x80044172": _plug_in("a plug-in of this organization took too long."),
-    "0x80044173": _plug_in("a plug-in of this organization took too long."),
-    "0x80081111": _plug_in("a plug-in of this organization took too long."),
+    "0x80044171 0x80044172 0x80044173 0x80081111": _plug_in("a plug-in of this organization took too long."),
     "0x80040251": _plug_in("a plug-in of this organization ended the transaction."),
     "0x8004418d": _lasting("a plug-in of this organization crashed, or the service that runs plug-ins did."),
 }
@@ -198,10 +201,11 @@ _BUSY = {
     ),
 }
 
-RULES = frozenset(_RULES)
+RULES = frozenset(" ".join(_RULES).split())
 """The codes of the organization's own logic."""
 
-CASES: Mapping[str, Case] = MappingProxyType({**_ACCESS, **_NAMES, **_STATE, **_RULES, **_BUSY})
+_ALL = {**_ACCESS, **_NAMES, **_STATE, **_RULES, **_BUSY}
+CASES: Mapping[str, Case] = MappingProxyType({code: case for codes, case in _ALL.items() for code in codes.split()})
 """Every code that is told apart, by its lower-case hexadecimal form."""
 
 DEADLOCK = _busy("the database chose this change as the victim of a deadlock.")
@@ -231,9 +235,7 @@ TEXTS: tuple[tuple[int, str, str], ...] = (
 )
 """Status, text and code of the answers that older releases sent with an empty code."""
 
-INVALID_STATE = Case(
-    "the record cannot go from its present state to this one.", "Look at it again before deciding.", kind=StateConflict
-)
+INVALID_STATE = CASES["0x8004f00e"]
 """What the code of every error that has none of its own means where the text speaks of the state."""
 
 TOO_LARGE = Case(

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.activity_comparison import same_amount
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.job_rules import undo_name, undo_rows
 from connector.bulk.planning import Summary, forecast, is_plan, read_head, read_plan, write_plan
@@ -163,8 +162,8 @@ def test_everything_that_was_asked_is_compared_or_said_not_to_be(office: Office)
         "UPDATE opportunity SET actualvalue = 1, actualclosedate = '2026-02-01' WHERE opportunityid = ?", str(ids[0])
     )
     assert [each.problem.split(",")[0] for each in compare(office, "june")[0]] == [
-        "Its close date is 2026-02-01",
-        "Its actual revenue is 1.0",
+        "The opportunity's close date is 2026-02-01",
+        "The opportunity's actual revenue is 1.0",
     ]
 
 
@@ -221,15 +220,6 @@ class Blind:
     def activity_values(self, table: str, ids: Sequence[UUID], columns: Sequence[str]) -> Any:
         names = [f"{name}x" if name == self._column else name for name in columns]
         return self._organization.activity_values(table, ids, names)
-
-
-@pytest.mark.parametrize(
-    ("asked", "read", "same"),
-    [("1234.56789", "1234.57", True), ("0.125", "0.12", True), ("0.125", "0.13", True), ("5", "5.00", True),
-     ("12.3", "12.30", True), ("5", "6", False), ("1234.56", "1234.57", False)],
-)  # fmt: skip
-def test_amounts_are_compared_at_the_precision_that_came_back(asked: str, read: str, same: bool) -> None:
-    assert same_amount(Decimal(asked), Decimal(read)) is same
 
 
 def test_a_row_that_another_job_left_otherwise_is_compared_with_that_job(office: Office) -> None:

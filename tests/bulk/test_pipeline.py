@@ -184,11 +184,17 @@ def test_what_no_list_knows_stops_the_job_too_unless_it_shall_go_on(office: Offi
     assert virtual.run(most_alike=float("inf")).counts.of(ItemStatus.FAILED) == 60
 
 
-def test_single_rows_that_fail_alike_do_not_stop_the_job(office: Office) -> None:
+@pytest.mark.parametrize(
+    ("failure", "some"),
+    [
+        (Rejected("Something odd.", status=400, code="0x80048d0a"), slice(0, 100, 3)),
+        (Forbidden("X: the user lacks WriteAccess.", status=403, code="0x80048306"), slice(0, 10)),  # rows of others
+    ],
+)
+def test_single_rows_that_fail_alike_do_not_stop_the_job(office: Office, failure: ConnectorError, some: slice) -> None:
     ids = office.open_ids()[:100]
-    bad = set(ids[::3])
-    odd = Rejected("Something odd.", status=400, code="0x80048d0a")
-    trouble = Trouble(office.connection.organization, lambda plan: odd if plan.opportunity_id in bad else None)
+    bad = set(ids[some])
+    trouble = Trouble(office.connection.organization, lambda plan: failure if plan.opportunity_id in bad else None)
     ended = Virtual(office, trouble).job(ids)
     assert ended.blocked is None
     assert (ended.counts.of(ItemStatus.FAILED), ended.counts.of(ItemStatus.CLOSED)) == (len(bad), 100 - len(bad))

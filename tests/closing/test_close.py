@@ -28,7 +28,7 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
-from connector.closing.verify import is_amount, shows
+from connector.closing.verify import same_amount, shows
 from connector.errors import Broken, Effect, Forbidden, InputError, NotConverged, NotFound, Rejected
 from tests.closing.small_organization import (
     METADATA,
@@ -595,13 +595,17 @@ def _close_too(reports: list[Report], small: SmallOrganization) -> None:
         ("1234.56", "1234.565", True),
         ("1234.57", "1234.565", True),
         ("1234.56", "1234.57", False),
-        ("1235", "1234.57", False),
+        ("1234.5700", "1234.56789", True),
+        ("1235.0000", "1234.5678", True),
+        ("1240.0", "1236", False),
         ("12500.0000", "12500", True),
         (None, "1", False),
     ],
 )
-def test_an_amount_is_compared_at_the_precision_that_came_back(seen: str | None, asked: str, same: bool) -> None:
-    assert is_amount(None if seen is None else Decimal(seen), Decimal(asked)) is same
+def test_an_amount_is_compared_as_the_column_and_its_currency_round_it(
+    seen: str | None, asked: str, same: bool
+) -> None:
+    assert same_amount(Decimal(asked), None if seen is None else Decimal(seen)) is same
 
 
 def test_a_revenue_goes_with_the_opportunitys_own_currency() -> None:

@@ -51,6 +51,17 @@ def test_every_other_failure_stays_as_it_is(error: ConnectorError, users: frozen
     assert told(error, users) is error
 
 
+def test_what_is_done_in_anothers_name_is_laid_on_that_user() -> None:
+    for code, laid in (("0x80040220", True), ("0x8004a110", False)):
+        failed = StepResult(CLOSE, StepStatus.FAILED, Forbidden("No.", status=403, code=code, detail=LACKS))
+        ((_, _, error, *_),) = [
+            (each.step, each.status, each.error) for each in in_context([failed], frozenset({ME}), OTHER)
+        ]
+        assert error is not None
+        assert (f"in the name of the user {OTHER}" in error.message) is laid
+        assert error.remedy.startswith("Give that user what it lacks") is laid
+
+
 def test_the_calling_user_is_meant_where_several_are_named() -> None:
     detail = f"User {ME} is not a member. CallingUser: {OTHER}, access denied."
     assert str(OTHER) in told(Rejected("No.", status=400, detail=detail)).message

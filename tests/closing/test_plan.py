@@ -29,6 +29,7 @@ from connector.closing.model import (
 from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close
 from connector.closing.plan_checks import STEP_PRIVILEGES
 from connector.closing.reopening import plan_reopen
+from connector.closing.verify import left_closed
 from connector.errors import Forbidden, InputError
 from tests.closing.small_organization import (
     METADATA,
@@ -349,7 +350,7 @@ class TestReopening:
 
 
 STAYS = (
-    "The status reason it had before the close is not known: it gets the default of Open (1).",
+    "The status reason it had before the close is not known: it gets 1 In Progress.",
     "The actual revenue 900 stays: what it was before the close is not known.",
     "The close date 2026-01-31 stays: what it was before the close is not known.",
 )
@@ -472,6 +473,29 @@ def test_a_transition_that_the_organization_forbids_is_refused_with_what_may_fol
     assert refusal.reason == (
         f"The organization does not let the status reason {then} follow {was}, which the {which} has. {options} "
         "Nothing was changed."
+    )
+
+
+def test_the_way_back_takes_another_open_reason_where_the_usual_may_not_follow() -> None:
+    small = organization((2,))
+    small.perform([planned(small, Intent(OPPORTUNITY_ID, Outcome.WON))])
+    plan = plan_reopen(seen(small), ReopenIntent(OPPORTUNITY_ID, open_status=1), following("opportunity", 3, 2))
+    assert isinstance(plan, Plan)
+    assert plan.steps[0].status == 2
+    assert plan.notes[0] == "1 In Progress, which it had, may not follow the status reason it has: it gets 2 On Hold."
+
+
+def test_a_quote_that_no_draft_reason_may_follow_stays_closed_and_it_is_said() -> None:
+    small = organization((2,))
+    small.perform([planned(small, Intent(OPPORTUNITY_ID, Outcome.WON))])
+    small.known = following("quote", 6, 5)
+    snapshot = small.observe([OPPORTUNITY_ID], activities=True)[OPPORTUNITY_ID]
+    plan = plan_reopen(snapshot, ReopenIntent(OPPORTUNITY_ID), small.known)
+    assert isinstance(plan, Plan)
+    assert [step.kind for step in plan.steps] == [StepKind.REOPEN_OPPORTUNITY]
+    warnings = list(left_closed(snapshot, small.known))
+    assert warnings[0].endswith(
+        "stays closed: the organization lets no status reason of a draft follow the one it has."
     )
 
 

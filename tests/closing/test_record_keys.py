@@ -60,7 +60,7 @@ def test_one_record_is_meant() -> None:
             NAME,
             [RecordMatch(UUID(int=1), "Contoso", "is inactive")],
             "The competitor 'contoso' (Contoso) is inactive.",
-            "Check the name, or give the competitor's id.",
+            "Let an administrator change that, or name another, or none.",
         ),
         (
             NAME,

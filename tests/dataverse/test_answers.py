@@ -20,6 +20,7 @@ from connector.errors import (
     ServiceError,
     Stale,
     Throttled,
+    TooLarge,
     Unanswered,
     Unauthorized,
 )
@@ -138,6 +139,8 @@ def test_of_repeated_request_ids_the_last_is_taken() -> None:
         (403, "0x80095ffc", "allowed applications"),
         (403, "0x80042f09", "role"),
         (403, "0x8004a110", "prvActOnBehalfOfAnotherUser"),
+        (403, "0x8004a104", "administration mode"),
+        (403, "0x8004f502", "column security profile"),
         (400, "0x80040516", "quotes"),
         (400, "0x80048cea", "currency"),
     ],
@@ -153,6 +156,32 @@ def test_a_missing_privilege_is_named_with_its_table() -> None:
     error = error_from(refusal(403, "0x80040220", MISSING_PRIVILEGE), SUBJECT)
     assert "prvWriteQuote on quote" in error.message
     assert "security role" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "sentence"),
+    [
+        (413, "0x80040265", "No.", "a rule of this organization (a plug-in) stopped it"),
+        (400, "0x80040265", "The batch exceeds its size.", "a rule of this organization (a plug-in) stopped it"),
+        (500, "0x80044151", "Execution Timeout Expired.", "the organization's database took too long"),
+    ],
+)
+def test_what_a_plug_in_says_is_no_matter_of_how_much_is_asked_at_once(
+    status: int, code: str, said: str, sentence: str
+) -> None:
+    source = {"ErrorDetails_ApiExceptionSourceKey": "Plugin/contoso.Sync, contoso"}
+    error = error_from(refusal(status, code, said, **source), SUBJECT)
+    assert sentence in error.message
+    assert not isinstance(error, TooLarge)
+    assert not error.timed_out
+
+
+def test_a_right_that_is_missing_on_a_row_is_named() -> None:
+    said = "SecLib::AccessCheckEx failed. ObjectTypeCode: 3, AccessRights: WriteAccess "
+    assert (
+        "the user lacks WriteAccess to this row (0x80048306)."
+        in error_from(refusal(403, "0x80048306", said), "X").message
+    )
 
 
 def test_a_refused_token_names_the_tenant_that_the_organization_signs_in_with() -> None:

@@ -15,6 +15,8 @@ ALIKE = 25
 ALIKE_FORBIDDEN = 3
 """The same where what is refused is a matter of the user or the environment."""
 
+_NO_ACCESS = "0x80048306"
+
 
 class Stopped(ConnectorError):
     """Many rows failed alike and none was done: something is wrong with more than single rows."""
@@ -77,7 +79,8 @@ class Breaker:
 
 
 def _is_forbidden(verdict: RowVerdict) -> bool:
-    return isinstance(verdict.cause, Forbidden)
+    """Tell whether it is a matter of the user or the environment; access to one row is a matter of that row."""
+    return isinstance(verdict.cause, Forbidden) and verdict.cause.code != _NO_ACCESS
 
 
 def _why(held: Sequence[RowVerdict]) -> ConnectorError:

@@ -13,6 +13,7 @@ from connector.errors import (
     Broken,
     ConnectorError,
     Effect,
+    Forbidden,
     NotConverged,
     NotSent,
     ServiceError,
@@ -141,7 +142,13 @@ def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
 
 
 def reason_of(cause: ConnectorError | None) -> str:
-    """Return what failures are counted by: the code, and what the organization said apart from names and numbers."""
+    """Return what failures are counted by: the code, and what the organization said apart from names and numbers.
+
+    What a user lacks stands far behind in the organization's words, and in our sentence.
+    """
+    if isinstance(cause, Forbidden):
+        sentence = (cause.message.partition(": ")[2] or cause.message).replace(f" ({cause.code})", "")
+        return f"{cause.code or 'Forbidden'} {alike(sentence)}"
     if isinstance(cause, ServiceError) and cause.code:
         return f"{cause.code} {alike(cause.detail)}".rstrip()
     return type(cause).__name__ if cause else "unknown"
