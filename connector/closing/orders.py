@@ -73,7 +73,8 @@ def revenue_of(snapshot: Snapshot, intent: Intent) -> Decimal | None:
 
 def with_revenue(snapshot: Snapshot, intent: Intent) -> Intent:
     """Return the intent with the amount in the place of where it comes from."""
-    return replace(intent, actual_revenue=revenue_of(snapshot, intent))
+    revenue = revenue_of(snapshot, intent)
+    return intent if revenue is intent.actual_revenue else replace(intent, actual_revenue=revenue)
 
 
 def order_step(snapshot: Snapshot, intent: Intent) -> Iterable[Step]:

@@ -90,7 +90,6 @@ class SqliteDatabase:
                 f"The SQLite of this Python is {sqlite3.sqlite_version}; the job store needs 3.33 or newer.",
                 remedy="Use a newer Python, or set CONNECTOR_STORE to a postgresql:// address.",
             )
-        _refuse_network_drive(path)
         self._lock = threading.RLock()
         self._lock_files = LockFiles(path)
         self._create_file()
@@ -149,6 +148,7 @@ class SqliteDatabase:
             self._connection.close()
 
     def _create_file(self) -> None:
+        _refuse_network_drive(self.path)
         with self._sentences():
             if not self.path.parent.exists():
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -203,6 +203,30 @@ class SqliteDatabase:
             raise LedgerError(
                 f"The job store {self.path} cannot be used: {error.strerror or error}.", remedy=_ELSEWHERE
             ) from error
+
+
+class TemporaryDatabase(SqliteDatabase):
+    """A `Database` of one connection, for as long as it is open: SQLite's own temporary file, which goes with it.
+
+    However the process ends, nothing is left of it. Source: https://www.sqlite.org/inmemorydb.html, section 3.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Path("the temporary store"))
+
+    def hold(self, worker: int) -> None:
+        """Do nothing: no other process sees its workers."""
+
+    def is_dead(self, worker: int) -> bool | None:
+        """Return False: its workers live as long as it does."""
+        del worker
+        return False
+
+    def _create_file(self) -> None:
+        """Do nothing: SQLite makes it."""
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=256)
 
 
 _ELSEWHERE = "Make the folder writable, or set CONNECTOR_STORE to another file."

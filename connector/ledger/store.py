@@ -34,3 +34,10 @@ def open_ledger(
     from connector.ledger.sqlite import SqliteDatabase
 
     return Ledger(SqliteDatabase(Path(store).expanduser(), cache), clock, lease=lease)
+
+
+def temporary_ledger(clock: Clock) -> Ledger:
+    """Return a ledger that nobody else sees and that is gone once it is closed, however the process ends."""
+    from connector.ledger.sqlite import TemporaryDatabase
+
+    return Ledger(TemporaryDatabase(), clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
@@ -41,9 +41,13 @@ Ends = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class RowShape:
-    """What the model knows of a planned row: its close, its draft and active quotes, its value and currency."""
+    """What the model knows of a planned row: its close, its draft and active quotes, its value and currency.
 
-    intent: Intent
+    Rows that differ in their opportunity alone share the `request`, the intent for one of them: a job has many rows.
+    """
+
+    opportunity_id: UUID
+    request: Intent
     drafts: int
     actives: int
     number: int = 0
@@ -51,6 +55,11 @@ class RowShape:
     currency: UUID | None = None
     customer: UUID | None = None
     """Whose rows are never in two requests at the same time."""
+
+    @property
+    def intent(self) -> Intent:
+        """The close of its opportunity."""
+        return replace(self.request, opportunity_id=self.opportunity_id)
 
     @property
     def steps(self) -> int:
@@ -61,7 +70,7 @@ class RowShape:
 def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
     """Yield each n-th (`every`) row of a plan that is to be closed. Raises InputError for a file that is no plan."""
     with path.open(encoding="utf-8") as file:
-        planned, customers = 0, dict[str, UUID]()
+        planned, requests, known = 0, dict[str, Intent](), dict[str, UUID]()
         for number, line in enumerate(file, 1):
             try:
                 data = json.loads(line)
@@ -73,16 +82,20 @@ def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
                 kinds = Counter(str(step).partition(" ")[0] for step in data["steps"])
                 drafts, record = kinds[StepKind.ACTIVATE_QUOTE], data.get("record", {})
                 value, currency, customer = (record.get(name) for name in ("value", "currency", "customer"))
+                request = data["request"]
+                shared = json.dumps({name: request[name] for name in request if name != "opportunityid"})
+                if shared not in requests:
+                    requests[shared] = parse_request(request)
                 yield RowShape(
-                    parse_request(data["request"]),
+                    UUID(request["opportunityid"]),
+                    requests[shared],
                     drafts,
                     max(0, kinds[StepKind.CLOSE_QUOTE] - drafts),
                     int(data["row"]),
                     None if value is None else Decimal(value),
-                    None if currency is None else UUID(currency),
-                    None if customer is None else customers.setdefault(customer, UUID(customer)),
+                    *(None if key is None else known.setdefault(key, UUID(key)) for key in (currency, customer)),
                 )
-            except (ValueError, KeyError, AttributeError, ArithmeticError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
                 raise InputError(f"{path}, line {number}: this is no line of a plan.", remedy="Plan again.") from error
 
 
@@ -113,12 +126,20 @@ class RehearsalWorld:
     effects: SideEffects | None
     closed: dict[UUID, Ends] = field(default_factory=dict)
     refused: dict[UUID, LogicRefusal] = field(default_factory=dict)
+    seen: dict[UUID, Snapshot] = field(default_factory=dict)
     _ends: dict[Ends, Ends] = field(default_factory=dict)
+
+    def look(self, key: UUID) -> Snapshot:
+        """Return what stands; what is open is kept for `close`."""
+        ends = self.closed.get(key)
+        snapshot = snapshot_of(self.rows[key], ends)
+        if ends is None:
+            self.seen[key] = snapshot
+        return snapshot
 
     def close(self, plan: Plan) -> tuple[StepResult, ...]:
         """Close an opportunity, unless a stand-in refuses."""
-        row = self.rows[plan.opportunity_id]
-        before = snapshot_of(row, self.closed.get(plan.opportunity_id))
+        before = self.seen.pop(plan.opportunity_id, None) or self.look(plan.opportunity_id)
         refusal = self.logic.refusal(plan, before)
         if refusal is not None:
             self.refused[plan.opportunity_id] = refusal
@@ -157,8 +178,7 @@ class RehearsalOrganization:
     ) -> Mapping[UUID, Snapshot]:
         """Return what stands."""
         del activities, orders
-        rows, closed = self._world.rows, self._world.closed
-        return {key: snapshot_of(rows[key], closed.get(key)) for key in ids}
+        return {key: self._world.look(key) for key in ids}
 
     def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
         """Close the opportunities of the plans."""
@@ -167,7 +187,7 @@ class RehearsalOrganization:
 
 def snapshot_of(row: RowShape, ends: Ends | None = None) -> Snapshot:
     """Return the opportunity of a row with its quotes: open, or as a close left them."""
-    key = row.intent.opportunity_id
+    key = row.opportunity_id
     version = f'W/"{0 if ends is None else 1}"'
     states = [(int(QuoteState.DRAFT), 0)] * row.drafts + [(int(QuoteState.ACTIVE), 0)] * row.actives
     (state, status), *of_quotes = ends or ((int(OpportunityState.OPEN), 0), *states)

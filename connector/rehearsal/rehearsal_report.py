@@ -110,7 +110,8 @@ class RehearsalReport:
             "entitlement": {"requests": self.operations(), "a_day": ENTITLEMENT, "days": round(self.days(), 2)},
             "left_out_by_the_plan": self.planned_refusals(),
             "refused": [{"by": each.by, "reason": each.reason, "rows": rows} for each, rows in result.causes.items()],
-            "refused_rows": list(result.refusals()),
+            "refused_rows": [{"row": number, "opportunity_id": key, "by": refusal.by, "reason": refusal.reason}
+                             for number, key, refusal in result.rows],
             "cannot_be_told": result.untold,
             "side_effects": result.effects.data(),
             "summary": dict(self.summary),

@@ -96,8 +96,9 @@ class VirtualClient:
     def send(self, work: Callable[[], object], kind: str, parts: int, seconds: float) -> Future[Any]:
         """Take work that the organization does in so many seconds."""
         request = _Request(work, kind, parts, seconds)
+        if not self._waiting:  # else the first of them is already told when to ask again
+            self._time.at(self._time.monotonic(), self._ask)
         self._waiting.append(request)
-        self._time.at(self._time.monotonic(), self._ask)
         return request.future
 
     def _ask(self) -> None:
@@ -139,7 +140,6 @@ class VirtualClient:
     def _answered(self, request: _Request, permit: Permit, feedback: Feedback, result: object) -> None:
         self._settle(permit, feedback)
         request.future.set_result(result)
-        self._ask()
 
     def _settle(self, permit: Permit, feedback: Feedback) -> None:
         self.governor.settle(self._time.monotonic(), permit, feedback)

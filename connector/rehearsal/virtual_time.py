@@ -38,8 +38,9 @@ class VirtualTime:
 
     def pass_until(self, end: float, stop: threading.Event) -> None:
         """Let time pass until `end`, or until `stop` is set by what happens."""
-        while not stop.is_set() and self._events and self._events[0][0] <= end:
-            self._now, _, event = heapq.heappop(self._events)
+        events, is_set = self._events, stop.is_set
+        while events and events[0][0] <= end and not is_set():
+            self._now, _, event = heapq.heappop(events)
             event()
         if not stop.is_set():
             self._now = max(self._now, end)

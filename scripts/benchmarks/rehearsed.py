@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.bulk.planning import read_plan, read_summary, write_plan
-from connector.bulk.run.runner import Run
+from connector.bulk.run.runner import Run, Simulation
 from connector.cli.bulk.plan_views import PlanCounter
 from connector.clock import Clock, VirtualClock
 from connector.closing.model import Intent, Outcome
@@ -182,8 +182,7 @@ class _Trial:
                 [client],
                 time,
                 lambda _snapshot: None,
-                threads=network,
-                wake=VirtualWake(time),
+                simulation=Simulation(network, VirtualWake(time)),
             )
             result = run.work("here")
             assert result.well, result

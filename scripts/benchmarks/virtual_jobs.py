@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.bulk.run.runner import Run
+from connector.bulk.run.runner import Run, Simulation
 from connector.bulk.status import status_data
 from connector.closing.model import (
     Intent,
@@ -214,7 +214,9 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
         client = _Client(organization, VirtualGate(time, governor))
         run = Run(
             ledger, ledger.job(JOB), [client], time, watch,
-            threads=VirtualNetwork({id(organization): sender}, work.of_plan, work.of_read), wake=VirtualWake(time),
+            simulation=Simulation(
+                VirtualNetwork({id(organization): sender}, work.of_plan, work.of_read), VirtualWake(time)
+            ),
         )  # fmt: skip
         look()
         run.work("here")

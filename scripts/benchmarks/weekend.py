@@ -27,7 +27,7 @@ from pathlib import Path
 from connector.bulk.input.column_map import ColumnMapping
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.bulk.run.runner import Run
+from connector.bulk.run.runner import Run, Simulation
 from connector.clock import Clock
 from connector.closing.bypass import read_bypass
 from connector.closing.model import Plan
@@ -224,7 +224,7 @@ def work(folder: Path) -> None:
         users, network = clients(shift, emulator)
         job = ledger.find(JOB) or _begin(shift, ledger, users[0].organization, emulator.url)
         watch: Callable[[ProgressSnapshot], None] = partial(shift.watch, ledger=ledger)
-        Run(ledger, job, users, clock, watch, threads=network, wake=VirtualWake(clock)).work("weekend")
+        Run(ledger, job, users, clock, watch, simulation=Simulation(network, VirtualWake(clock))).work("weekend")
 
 
 def _begin(shift: Shift, ledger: Ledger, organization: DataverseOrganization, url: str) -> Job:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import sys
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +23,8 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.seeding.twin import Twin
 from connector.emulator.stand_ins import LogicStub, all_stand_ins
 from connector.errors import InputError
+from connector.ledger.jobs import Row
+from connector.ledger.store import temporary_ledger
 from connector.organization.capture_file import capture_text
 from connector.organization.capture_model import Capture, Coverage, TimeFact, sorted_section
 from connector.organization.side_effects import SideEffects
@@ -47,7 +50,8 @@ def capture() -> Capture:
 
 
 def rows(count: int, outcome: Outcome = Outcome.LOST) -> list[RowShape]:
-    return [RowShape(Intent(UUID(int=10**30 + number), outcome), number % 2, 1) for number in range(count)]
+    keys = [UUID(int=10**30 + number) for number in range(count)]
+    return [RowShape(key, Intent(keys[0], outcome), number % 2, 1) for number, key in enumerate(keys)]
 
 
 def rehearse(count: int, capture: Capture, **how: Any) -> list[CaseResult]:
@@ -140,6 +144,17 @@ def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     few = Rehearsal(capture, measured=RowCost(20.0, 1)).play(rows(450)[::2], 450)
     assert few.likely.seconds == part.seconds
     assert sum(few.effects.flow_runs.values()) == sum(whole_effects(capture).flow_runs.values())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows names the file, and removes it when it is closed")
+def test_the_ledger_of_a_rehearsal_leaves_nothing_however_the_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
+    with temporary_ledger(SystemClock()) as ledger:
+        ledger.create("x", (Row(number, Intent(UUID(int=number), Outcome.LOST)) for number in range(1, 20_001)))
+        assert ledger.counts("x").total == 20_000, "more than SQLite keeps in memory"
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_plan_with_nothing_to_close_and_a_capture_without_reasons_are_refused(capture: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.row_in_hand import RowInHand
@@ -70,15 +71,36 @@ class Postponed:
     reason: str
 
 
+def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
+    """Return the result of a row that was done as `user`.
+
+    What an earlier attempt of this job closed, cut off before it said so, is closed.
+    """
+    status = ItemStatus(report.status.value)
+    if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
+        status = ItemStatus.CLOSED
+    reason = ""
+    if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
+        reason = report.reason_code or reason_of(cause_of(report.error))
+    data = report_data(replace(report, notes=()))
+    if report.before is not None:
+        intent = row.item.intent
+        by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
+        data["record"] = record_data(report.before.opportunity) | {"by": str(by)}
+    kept = audit_data(report, row.item.intent)
+    return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, kept)
+
+
 @dataclass(slots=True)
 class Decisions:
-    """What was decided since it was last asked for, of rows that are done as `user`.
+    """What was decided since it was last asked for, of rows that are done as `user`; `result_of` makes the results.
 
     `verdicts` are to be recorded, `untouched` given back (nothing happened to them), `postponed` tried again later.
     `blocked` is what everything else would fail of too, until a person has done something.
     """
 
     user: str = ""
+    result_of: Callable[[RowInHand, Report, str], ItemResult] = result_of
     verdicts: list[RowVerdict] = field(default_factory=list)
     untouched: list[Item] = field(default_factory=list)
     postponed: list[Postponed] = field(default_factory=list)
@@ -99,12 +121,12 @@ class Decisions:
         elif cause is not None and _may_pass(cause) and row.item.attempts < MOST_ATTEMPTS:
             self.postpone(row, cause)
         else:
-            self.verdicts.append(RowVerdict(result_of(row, report, self.user), cause, sent=row.sent))
+            self.verdicts.append(RowVerdict(self.result_of(row, report, self.user), cause, sent=row.sent))
         return None
 
     def amend(self, row: RowInHand, report: Report) -> None:
         """Add to the result of a row that was recorded before what its check has shown."""
-        self.verdicts.append(RowVerdict(result_of(row, report, self.user), amends=True))
+        self.verdicts.append(RowVerdict(self.result_of(row, report, self.user), amends=True))
 
     def hand_on(self, row: RowInHand) -> None:
         """Let the next run see what became of a row: it may have been done."""
@@ -119,26 +141,6 @@ class Decisions:
 def is_outage(cause: ConnectorError | None) -> bool:
     """Return whether nothing was done because nothing gets through at present."""
     return isinstance(cause, NotSent | Throttled) or (isinstance(cause, SignInError) and cause.transient)
-
-
-def result_of(row: RowInHand, report: Report, user: str) -> ItemResult:
-    """Return the result of a row that was done as `user`.
-
-    What an earlier attempt of this job closed, cut off before it said so, is closed.
-    """
-    status = ItemStatus(report.status.value)
-    if report.status is ReportStatus.ALREADY_CLOSED and row.item.attempts > 1 and _is_ours(row, report):
-        status = ItemStatus.CLOSED
-    reason = ""
-    if report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
-        reason = report.reason_code or reason_of(cause_of(report.error))
-    data = report_data(replace(report, notes=()))
-    if report.before is not None:
-        intent = row.item.intent
-        by = intent.as_user if isinstance(intent, Intent) and intent.as_user else user
-        data["record"] = record_data(report.before.opportunity) | {"by": str(by)}
-    kept = audit_data(report, row.item.intent)
-    return ItemResult(row.item.row, row.item.epoch, status, reason, data, user, kept)
 
 
 def reason_of(cause: ConnectorError | None) -> str:

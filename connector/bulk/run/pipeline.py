@@ -14,14 +14,14 @@ from concurrent.futures import Executor, Future
 from functools import partial
 from typing import TypeVar
 
-from connector.bulk.run.decision import Decisions, SendOrder, cause_of, is_outage, looks_temporary
+from connector.bulk.run.decision import Decisions, SendOrder, cause_of, is_outage, looks_temporary, result_of
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
 from connector.errors import ConnectorError
-from connector.ledger.jobs import Item
+from connector.ledger.jobs import Item, ItemResult
 
 MOST_IN_FLIGHT = 512
 """Requests of one user under way at once, whatever the pacer allows."""
@@ -56,8 +56,8 @@ T = TypeVar("T")
 class Pipeline:
     """The rows that one user works on. Safe for threads; `wake` is called when it has nothing to do any more.
 
-    `threads` carries what waits, `chance` gives numbers from 0 to 1 for the jitter, `order` numbers
-    what is sent by all users. `spend` counts operations towards the entitlement, and says whether they may be used.
+    `threads` carries what waits, `chance` gives numbers from 0 to 1 for the jitter, `order` numbers what is sent by all
+    users, `results` makes what is recorded. `spend` counts operations of the entitlement, and says if they may be used.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Pipeline:
         wake: Callable[[], None],
         order: SendOrder,
         spend: Callable[[int], bool] = lambda _operations: True,
+        results: Callable[[RowInHand, Report, str], ItemResult] = result_of,
     ) -> None:
         self._client = client
         self._spend = spend
@@ -82,7 +83,7 @@ class Pipeline:
         self._to_check = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
         self._to_send = SendQueue()
         self._later = WaitingRoom()
-        self._decisions = Decisions(client.user)
+        self._decisions = Decisions(client.user, results)
         self._looks = 0
         self._checking: set[RowInHand] = set()
         self._batches = 0
@@ -135,7 +136,7 @@ class Pipeline:
         with self._lock:
             if self._defect is not None:
                 raise self._defect
-            decisions, self._decisions = self._decisions, Decisions(self._client.user)
+            decisions, self._decisions = self._decisions, Decisions(self._client.user, self._decisions.result_of)
             return decisions
 
     def state(self) -> PipelineState:

@@ -10,20 +10,23 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import groupby
 
 from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
-from connector.bulk.run.decision import Decisions, SendOrder
+from connector.bulk.run.decision import Decisions, SendOrder, result_of
 from connector.bulk.run.last_run import has_ended, is_running
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
+from connector.bulk.run.row_in_hand import RowInHand
 from connector.bulk.status import governor_data
 from connector.clock import Clock
+from connector.closing.model import Report
 from connector.errors import ConnectorError
 from connector.ledger.claims import Worker
-from connector.ledger.jobs import PACE, DesiredState, ItemStatus, Job
+from connector.ledger.jobs import PACE, DesiredState, ItemResult, ItemStatus, Job
 from connector.ledger.ledger import Ledger
 from connector.ledger.liveness import worker_key
 from connector.ledger.user_slots import UserSlots
@@ -49,11 +52,22 @@ NOTE_EVERY, NOTES = 5.0, 100
 """Seconds between the times at which it notes what holds it, at least, and about how many of them there are."""
 
 
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a run without an organization has of its own: what carries its requests, what it waits on meanwhile.
+
+    `results` makes what is recorded of a row.
+    """
+
+    threads: Executor
+    wake: threading.Event
+    results: Callable[[RowInHand, Report, str], ItemResult] = result_of
+
+
 class Run:
     """One worker of a job, in this process. `watch` is told how it goes, some times a second.
 
-    `most_alike` rows in a row may fail alike while none is done; then it stops (see `Breaker`). `threads` carries what
-    waits for the organization, `wake` is waited on while they do: a simulation has its own.
+    `most_alike` rows in a row may fail alike while none is done; then it stops (see `Breaker`).
     """
 
     def __init__(
@@ -65,21 +79,21 @@ class Run:
         watch: Callable[[ProgressSnapshot], None],
         *,
         most_alike: float = ALIKE,
-        threads: Executor | None = None,
-        wake: threading.Event | None = None,
+        simulation: Simulation | None = None,
     ) -> None:
         self._ledger = ledger
         self._job = job
         self._clock = clock
         self._watch = watch
         self._stopping = threading.Event()
-        self._wake = wake or threading.Event()
+        self._wake = simulation.wake if simulation else threading.Event()
         most = len(clients) * (MOST_IN_FLIGHT + AHEAD + MOST_LOOKS)
-        self._threads = threads or ThreadPoolExecutor(most, thread_name_prefix="request")
+        self._threads = simulation.threads if simulation else ThreadPoolExecutor(most, thread_name_prefix="request")
+        results = simulation.results if simulation else result_of
         order = SendOrder()
         self._allowance = RunAllowance(ledger, job, clock)
         self._pipelines = [
-            Pipeline(client, self._threads, clock, random.random, self._wake.set, order, self._allowance.spend)
+            Pipeline(client, self._threads, clock, random.random, self._wake.set, order, self._allowance.spend, results)
             for client in clients
         ]
         self._breaker = Breaker(order, most_alike)
