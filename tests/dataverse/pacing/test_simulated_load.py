@@ -30,74 +30,74 @@ def run(service: Service, seconds: float) -> Outcome:
     return Load(service).run(seconds)
 
 
-@pytest.mark.parametrize(
-    ("servers", "seconds"), [(1, 0.05), (1, 0.2), (1, 2.0), (2, 1.0), (4, 1.0), (8, 1.0), (8, 2.0)]
-)
+@pytest.mark.parametrize(("servers", "seconds"), [(1, 0.05), (1, 0.2), (1, 2.0), (2, 1.0), (8, 2.0)])
 def test_the_documented_limits_are_used_to_95_percent_and_nothing_is_refused(servers: int, seconds: float) -> None:
     limits = Limits(servers=servers)
-    outcome = run(Service(limits, about(seconds)), 900)
-    assert outcome.rate(0, 900) >= 0.95 * ceiling(limits, seconds)
+    outcome = run(Service(limits, about(seconds)), 600)
+    assert outcome.rate(0, 600) >= 0.95 * ceiling(limits, seconds)
     assert outcome.share_refused < 0.001
 
 
 def test_a_mixture_of_service_times_reaches_the_ceiling_too() -> None:
     limits = Limits(servers=2)
-    outcome = run(Service(limits, mixed), 1800)
-    assert outcome.rate(0, 1800) >= 0.95 * ceiling(limits, 0.8125)
+    outcome = run(Service(limits, mixed), 900)
+    assert outcome.rate(0, 900) >= 0.95 * ceiling(limits, 0.8125)
     assert outcome.share_refused < 0.005
 
 
 @pytest.mark.parametrize("factor", [0.4, 2.0])
-@pytest.mark.parametrize("seconds", [0.1, 1.0])
-def test_limits_other_than_documented_are_found_from_the_headers(factor: float, seconds: float) -> None:
-    limits = Limits(servers=2, requests=int(6000 * factor), execution_seconds=1200 * factor)
-    outcome = run(Service(limits, about(seconds)), 900)
-    assert outcome.rate(0, 900) >= 0.95 * ceiling(limits, seconds)
+@pytest.mark.parametrize(("servers", "seconds"), [(1, 0.1), (2, 1.0)])
+def test_limits_other_than_documented_are_found_from_the_headers(factor: float, servers: int, seconds: float) -> None:
+    limits = Limits(servers=servers, requests=int(6000 * factor), execution_seconds=1200 * factor)
+    outcome = run(Service(limits, about(seconds)), 600)
+    assert outcome.rate(0, 600) >= 0.95 * ceiling(limits, seconds)
     assert outcome.share_refused < 0.001
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.0])
-def test_a_higher_limit_is_found_without_headers(seconds: float) -> None:
-    limits = Limits(servers=2, requests=8000, execution_seconds=1600)
-    outcome = run(Service(limits, about(seconds), headers=False), 1800)
-    assert outcome.rate(1200, 1800) >= 0.95 * ceiling(limits, seconds)
+@pytest.mark.parametrize(("servers", "seconds"), [(1, 0.2), (2, 1.0)])
+def test_a_higher_limit_is_found_without_headers(servers: int, seconds: float) -> None:
+    limits = Limits(servers=servers, requests=8000, execution_seconds=1600)
+    outcome = run(Service(limits, about(seconds), headers=False), 1500)
+    assert outcome.rate(1200, 1500) >= 0.95 * ceiling(limits, seconds)
     assert outcome.share_refused < 0.005
 
 
 def test_a_lower_limit_is_found_without_headers() -> None:
     limits = Limits(servers=2, requests=2500, execution_seconds=500)
-    outcome = run(Service(limits, about(0.5), headers=False), 3600)
-    assert outcome.rate(600, 3600) >= 0.95 * ceiling(limits, 0.5)
+    outcome = run(Service(limits, about(0.5), headers=False), 1800)
+    assert outcome.rate(600, 1800) >= 0.95 * ceiling(limits, 0.5)
     assert outcome.share_refused < 0.005
 
 
-@pytest.mark.parametrize(("seconds", "lowered"), [(0.1, {"requests": 3000}), (1.0, {"execution_seconds": 600.0})])
+@pytest.mark.parametrize(
+    ("servers", "seconds", "lowered"), [(1, 0.1, {"requests": 3000}), (2, 1.0, {"execution_seconds": 600.0})]
+)
 def test_after_a_limit_recovers_the_ceiling_is_reached_within_a_minute(
-    seconds: float, lowered: dict[str, float]
+    servers: int, seconds: float, lowered: dict[str, float]
 ) -> None:
-    limits = Limits(servers=2)
+    limits = Limits(servers=servers)
     back = {name: getattr(limits, name) for name in lowered}
-    outcome = run(Service(limits, about(seconds), changes=[(600, lowered), (1500, back)]), 1800)
+    outcome = run(Service(limits, about(seconds), changes=[(600, lowered), (1200, back)]), 1500)
     full = ceiling(limits, seconds)
     assert outcome.rate(300, 600) >= 0.95 * full
-    assert outcome.rate(900, 1500) >= 0.95 * full / 2
-    assert outcome.rate(1500, 1560) >= 0.95 * full
-    assert outcome.rate(1500, 1800) >= 0.95 * full
+    assert outcome.rate(900, 1200) >= 0.95 * full / 2
+    assert outcome.rate(1200, 1260) >= 0.95 * full
+    assert outcome.rate(1200, 1500) >= 0.95 * full
     assert outcome.share_refused < 0.001
 
 
 def test_plug_ins_that_slow_down_and_recover_are_followed() -> None:
     limits = Limits(servers=2)
-    outcome = run(Service(limits, lambda c, now: c.expovariate(1 / (2.0 if 600 <= now < 1500 else 0.4))), 2100)
-    assert outcome.rate(900, 1500) >= 0.95 * ceiling(limits, 2.0)
-    assert outcome.rate(1500, 2100) >= 0.95 * ceiling(limits, 0.4)
+    outcome = run(Service(limits, lambda c, now: c.expovariate(1 / (2.0 if 300 <= now < 900 else 0.4))), 1200)
+    assert outcome.rate(600, 900) >= 0.95 * ceiling(limits, 2.0)
+    assert outcome.rate(900, 1200) >= 0.95 * ceiling(limits, 0.4)
     assert outcome.share_refused < 0.001
 
 
 def test_a_server_short_of_workers_is_not_crowded() -> None:
     limits = Limits(servers=2, workers=8, requests=100_000, execution_seconds=1e6)
-    outcome = run(Service(limits, about(0.5)), 1200)
-    assert outcome.rate(0, 1200) >= 0.93 * ceiling(limits, 0.5)
+    outcome = run(Service(limits, about(0.5)), 600)
+    assert outcome.rate(0, 600) >= 0.93 * ceiling(limits, 0.5)
     assert not outcome.refused
 
 
@@ -112,8 +112,8 @@ def test_no_request_is_sent_while_everybody_has_to_wait() -> None:
 
 def test_without_affinity_cookies_the_servers_are_still_used() -> None:
     limits = Limits(servers=4, requests=1500, execution_seconds=300)
-    outcome = run(Service(limits, about(0.5), affinity=False), 1800)
-    assert outcome.rate(0, 1800) >= 0.85 * ceiling(limits, 0.5)
+    outcome = run(Service(limits, about(0.5), affinity=False), 900)
+    assert outcome.rate(0, 900) >= 0.85 * ceiling(limits, 0.5)
     assert outcome.share_refused < 0.005
 
 
@@ -155,8 +155,9 @@ def test_a_service_scaled_down_is_paced_on_its_own_scale() -> None:
     assert outcome.share_refused < 0.005
 
 
-@pytest.mark.parametrize(("servers", "seconds"), [(1, 0.1), (1, 1.0), (2, 0.5), (4, 2.0)])
-@pytest.mark.parametrize("requests", [6000, 11_000])
+@pytest.mark.parametrize(
+    ("servers", "seconds", "requests"), [(1, 0.1, 11_000), (1, 1.0, 6000), (2, 0.5, 11_000), (4, 2.0, 6000)]
+)
 def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
     servers: int, seconds: float, requests: int
 ) -> None:
@@ -176,13 +177,13 @@ def test_the_end_is_foreseen_within_15_percent_after_the_first_5_percent(
 
 
 def test_fewer_at_once_than_documented_are_found_by_one_refusal_for_all_servers() -> None:
-    limits = Limits(servers=4, concurrency=10, concurrency_retry_after=(2.0, 9.0))
-    outcome = run(Service(limits, about(0.2)), 900)
-    assert outcome.rate(300, 900) >= 0.95 * ceiling(limits, 0.2)
+    limits = Limits(servers=3, concurrency=10, concurrency_retry_after=(2.0, 9.0))
+    outcome = run(Service(limits, about(0.2)), 400)
+    assert outcome.rate(300, 400) >= 0.95 * ceiling(limits, 0.2)
     assert {at for at, _, facet in outcome.holds if facet == "concurrency"} == {0.01}, "those of the first crowd"
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
     limits = Limits(servers=8, concurrency=10, concurrency_retry_after=(40.0, 60.0))
     load = Load(Service(limits, mixed), seed=seed)
@@ -190,5 +191,5 @@ def test_looking_for_other_servers_fills_none_of_them_up(seed: int) -> None:
     assert load.outcome.refused
     assert max(load.outcome.refused) < 3, "the first crowd meets the limit, on several servers"
     found = len(load.outcome.refused)
-    load.run(900)
+    load.run(420)
     assert len(load.outcome.refused) == found
