@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 from connector.dataverse import error_codes
-from connector.dataverse.error_bodies import ErrorBody, error_body
+from connector.dataverse.error_bodies import ErrorBody, error_body, whole_text
 from connector.dataverse.error_codes import Case
 from connector.errors import (
     Broken,
@@ -179,7 +179,8 @@ def unreadable(subject: str) -> NoReturn:
 def json_object(response: Response, subject: str) -> dict[str, Any]:
     """Return the JSON object in a successful `response`, decimals exact; raises as `expect`, or Unanswered."""
     with decoding(subject):
-        data = json.loads(expect(response, subject).body, parse_float=Decimal)
+        body = expect(response, subject).body
+        data = whole_text(json.loads(body, parse_float=Decimal), body)
         if isinstance(data, dict):
             return data
     unreadable(subject)

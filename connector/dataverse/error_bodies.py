@@ -24,6 +24,7 @@ _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _TAG = re.compile(r"<[a-z/][^<>]{0,1000}>", re.IGNORECASE)
 _CLOSING_TAG = re.compile(r"</[a-z][a-z0-9]*>|<br ?/?>", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[\w.,/+=\- ]{1,300}", re.ASCII)
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 _SERVICES_OWN = ("Microsoft.Crm.", "System.")
 
 
@@ -42,7 +43,7 @@ def error_body(response: Response) -> ErrorBody:
     if not text.startswith("{"):
         return _named(response.status, "", "", _plain(text))
     try:
-        data = json.loads(text)
+        data = whole_text(json.loads(text), response.body)
     except (ValueError, RecursionError):
         return _named(response.status, *_salvaged(text))
     error = data.get("error", data.get("Error", data))
@@ -61,6 +62,22 @@ def error_body(response: Response) -> ErrorBody:
     )
     body = _named(response.status, _code(error.get("code")), str(name or ""), message)
     return replace(body, origin=_origin(error))
+
+
+def whole_text(data: Any, body: bytes) -> Any:
+    """Return what `body` says in JSON with U+FFFD for halves of surrogate pairs, which no store and no screen takes.
+
+    A text that was cut by its number of UTF-16 units, a plug-in's message say, may end in one.
+    """
+    return _whole(data) if _HALF.search(body) else data
+
+
+def _whole(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {name: _whole(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_whole(value) for value in data]
+    return data.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(data, str) else data
 
 
 def sender_of(page: Response) -> str:

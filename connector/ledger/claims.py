@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 from uuid import UUID
 
@@ -80,6 +80,10 @@ class Worker:
     def leave(self) -> None:
         """Stop; what is still claimed is given back."""
         self._liveness.remove(self.id)
+
+    def keep_only(self, held: Iterable[tuple[Job, Item]]) -> None:
+        """Give back all but what is in hand: where the store failed, a claim or the end of one may have been lost."""
+        self._liveness.keep_only(self.id, {item_id(job.id, item.row) for job, item in held})
 
     def renew(self) -> None:
         """Say that this worker lives; raises WorkerLost when it has been taken for dead."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Collection
 
 from connector.clock import Clock
 from connector.ledger.database import Database, Transaction
@@ -62,6 +63,11 @@ class LivenessMonitor:
             self._give_back(transaction, worker, "left")
         self._database.let_go(worker)
 
+    def keep_only(self, worker: int, items: Collection[int]) -> None:
+        """Give back what a living worker holds beside these items."""
+        with self._database.transaction() as transaction:
+            self._free(transaction, worker, "given_back", items)
+
     def _dead(self, worker: int, heartbeat: int) -> bool:
         proven = self._database.is_dead(worker)
         if proven is not None:
@@ -82,9 +88,15 @@ class LivenessMonitor:
             self._seen.pop(worker, None)
 
     def _give_back(self, transaction: Transaction, worker: int, why: str) -> None:
+        self._free(transaction, worker, why)
+        transaction.run("DELETE FROM slot WHERE worker = ?", (worker,))
+        transaction.run("DELETE FROM saved_state WHERE name = ?", (worker_key(worker),))
+        transaction.run("DELETE FROM worker WHERE id = ?", (worker,))
+
+    def _free(self, transaction: Transaction, worker: int, why: str, kept: Collection[int] = ()) -> None:
         order = f" ORDER BY id{self._database.lock}"
         held = transaction.rows(f"SELECT id FROM item WHERE status = 'claimed' AND holder = ?{order}", (worker,))
-        back = [item for (item,) in held]
+        back = [item for (item,) in held if item not in kept]
         for start in range(0, len(back), _PIECE):
             piece = back[start : start + _PIECE]
             marks = ", ".join("?" * len(piece))
@@ -94,6 +106,3 @@ class LivenessMonitor:
             add_to_tally(transaction, job, {(ItemStatus.CLAIMED, ""): -count, (ItemStatus.PENDING, ""): count})
             rows = [item & ROW_MASK for item in back if item >> ROW_BITS == job]
             note(transaction, job, self._clock.now().timestamp(), why, {"worker": worker, "items": len(rows)})
-        transaction.run("DELETE FROM slot WHERE worker = ?", (worker,))
-        transaction.run("DELETE FROM saved_state WHERE name = ?", (worker_key(worker),))
-        transaction.run("DELETE FROM worker WHERE id = ?", (worker,))

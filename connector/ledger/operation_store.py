@@ -169,13 +169,13 @@ class OperationStore:
                 (self._ledger.now(),),
             )
 
-    def unfinished(self) -> int:
-        """Return how many operations have no result yet, counting to `MOST_COUNTED`."""
+    def unfinished(self, tenant: str = "") -> int:
+        """Return how many operations, or those of a tenant, have no result yet, counting to `MOST_COUNTED`."""
         # The order makes SQLite walk the index of those alone; it would walk every operation that is kept.
         rows = self._database.rows(
-            "SELECT COUNT(*) FROM (SELECT id FROM job WHERE key IS NOT NULL AND state = 'ready' ORDER BY id LIMIT ?)"
-            " AS unfinished",
-            (MOST_COUNTED,),
+            f"SELECT COUNT(*) FROM (SELECT id FROM job WHERE key IS NOT NULL AND state = 'ready'"
+            f"{' AND tenant = ?' if tenant else ''} ORDER BY id LIMIT ?) AS unfinished",
+            (*([tenant] if tenant else []), MOST_COUNTED),
         )
         return int(rows[0][0])
 

@@ -40,7 +40,6 @@ class PeriodicTasks:
     def __init__(self, tasks: Sequence[PeriodicTask], clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
-        self._due = {task: float("-inf") for task in tasks}
         self._began: dict[str, float] = {}
         self._failures: dict[str, str] = {}
         self._stopping = threading.Event()
@@ -57,14 +56,6 @@ class PeriodicTasks:
         end = time.monotonic() + STOPPING
         for thread in self._threads.values():
             thread.join(max(0.0, end - time.monotonic()))
-
-    def round(self) -> None:
-        """Do what is due now."""
-        for task, due in self._due.items():
-            now = self._clock.monotonic()
-            if now >= due and not self._stopping.is_set():
-                self._due[task] = now + task.every
-                self._attempt(task)
 
     def states(self) -> Mapping[str, str]:
         """Return how each task is: ok, stuck, or the kind of its last failure. A thread that has died is replaced."""

@@ -356,3 +356,9 @@ def test_a_service_failure_is_unknown_until_looked_at() -> None:
     error = error_from(Response(503, (), b"<html>Service Unavailable</html>"), SUBJECT)
     assert type(error) is Broken
     assert error.effect is Effect.UNKNOWN
+
+
+def test_half_of_a_character_where_a_text_was_cut_is_shown_as_such() -> None:
+    body = b'{"error":{"code":"0x80040265","message":"No deal \\ud83d"},"name":"\\ud83d\\ude00 \\udc00"}'
+    assert error_from(Response(400, (), body), SUBJECT).detail == "No deal \ufffd"
+    assert json_object(Response(200, (), body), SUBJECT)["name"] == "\U0001f600 \ufffd"

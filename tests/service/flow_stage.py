@@ -166,8 +166,9 @@ def _engine(play: Play, stage: Stage, timeline: Timeline, chance: random.Random)
         OperationService(stage.ledger, options, timeline, dependencies.entropy, lambda _: 0.0, lambda _: ""),
     )
     work = OperationRunner(
-        service, options, stage.organization_for, lambda _: "", timeline, waiting.tell, timeline.sleep, chance.random
-    )
+        service, options, stage.organization_for, lambda _: "", timeline, waiting.tell, timeline.sleep, chance.random,
+        announce=lambda *_: None,
+    )  # fmt: skip
     _metadata_at_hand(stage)
     worker = stage.ledger.enter("hands")
     for _ in range(play.workers):

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from connector.service.problems import RequestRefused
 from connector.service.webhooks.closed_elsewhere import (
-    LARGEST_BODY,
     SIZE_HEADER,
     WebhookMessage,
     read_message,
@@ -63,12 +62,6 @@ def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(RequestRefused) as refused:
         read_message({}, body)
     assert refused.value.failure.status == 400
-
-
-def test_a_message_larger_than_dataverse_sends_is_refused() -> None:
-    with pytest.raises(RequestRefused) as refused:
-        read_message({}, b" " * (LARGEST_BODY + 1))
-    assert refused.value.failure.status == 413
 
 
 JSON = st.recursive(

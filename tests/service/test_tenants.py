@@ -31,11 +31,11 @@ OPERATOR = {"roles": ["Operations.Manage", "Opportunities.Close"]}
 
 @contextmanager
 def served(
-    stage: Stage, entra: Entra, access: OrganizationAccess | None = None, workers: int = 0
+    stage: Stage, entra: Entra, access: OrganizationAccess | None = None, workers: int = 0, queue: int = 100
 ) -> Iterator[TestClient]:
     organizations = {TENANT: "https://org.crm4.dynamics.com", OTHER_TENANT: "https://other.crm4.dynamics.com"}
     admission = replace(ADMISSION, access=Access.APPLICATION, tenants=organizations, api_keys=KEYS)
-    options = replace(OPTIONS, admission=admission, public_url=URL, workers=workers)
+    options = replace(OPTIONS, admission=admission, public_url=URL, workers=workers, queue=queue)
     dependencies = replace(stage.dependencies(), keys_http=entra.http)
     app = create_app(options, replace(dependencies, organizations=access or dependencies.organizations))
     with TestClient(app, base_url=URL, client=("192.0.2.7", 50000)) as client:
@@ -133,6 +133,16 @@ def test_every_operation_of_every_caller_reaches_the_organization_of_their_own_t
             accepted = [entry for entry in entries if entry["event"] == "accepted"]
             assert len(accepted) == len(callers(entra)), "two of each of its four callers"
             assert all(tenant in str(entry) for entry in entries)
+
+
+def test_one_tenant_fills_no_more_than_half_of_the_queue(stage: Stage) -> None:
+    entra, body = Entra(SystemClock()), {"outcome": "won", "mode": "accept"}
+    with served(stage, entra, queue=4) as client:
+        known = callers(entra)
+        paths = [f"/opportunities/{stage.opportunity()}/close" for _ in range(6)]
+        ours = [client.post(path, json=body, headers=known["our user"]).status_code for path in paths[:3]]
+        theirs = [client.post(path, json=body, headers=known["their user"]).status_code for path in paths[3:]]
+    assert ours == theirs == [202, 202, 503]
 
 
 def test_nobody_repeats_many_of_another_tenant(stage: Stage) -> None:

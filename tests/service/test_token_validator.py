@@ -84,6 +84,7 @@ WRONG_CLAIMS: list[tuple[str, dict[str, Any], int, str]] = [
     ("2.0", {"tid": None}, 403, "tenant_not_admitted"),
     ("2.0", {"tid": f"{TENANT}/../{OTHER_TENANT}"}, 403, "tenant_not_admitted"),
     ("2.0", {"oid": None}, 401, "token_subject"),
+    ("2.0", {"oid": "\ud83d"}, 401, "token_subject"),
     ("2.0", {"azp": None}, 401, "token_subject"),
     ("2.0", {"azp": API}, 403, "application_not_admitted"),
     ("1.0", {"appid": API}, 403, "application_not_admitted"),

@@ -15,6 +15,7 @@ from connector.clock import Clock
 from connector.service.auth.caller import Caller, CallerKind
 from connector.service.auth.signing_keys import SigningKeys
 from connector.service.problems import Problem, RequestRefused
+from connector.service.schemas.field_values import is_text
 from connector.service.service_options import Access, Admission
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def forbidden(code: str, message: str) -> RequestRefused:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    return value if isinstance(value, str) else ""
+    return value if isinstance(value, str) and is_text(value) else ""
 
 
 def _texts(claims: Mapping[str, Any], name: str) -> list[str]:

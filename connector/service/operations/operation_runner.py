@@ -40,10 +40,6 @@ class Stopping(Exception):
     """The process is stopping: raised by `pause`, so that an operation is given back instead of waited for."""
 
 
-def _to_nobody(_tenant: str, _report: Report, _operation_id: str) -> None:
-    """Announce nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class OperationRunner:
     """How operations are worked off. `organization_for` gives the organization as a caller may use it.
@@ -63,7 +59,7 @@ class OperationRunner:
     tell: Callable[[str], None]
     pause: Callable[[float], None]
     chance: Callable[[], float]
-    announce: Callable[[str, Report, str], object] = _to_nobody
+    announce: Callable[[str, Report, str], object]
     telemetry: Telemetry = field(default_factory=Telemetry)
 
     def do(self, worker: Worker, job: Job, item: Item) -> None:

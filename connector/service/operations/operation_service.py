@@ -76,14 +76,14 @@ class OperationService:
         self._stopped = stopped
         self._address = address
         self._seal = Seal(options.secret)
-        self._counted_at = float("-inf")
-        self._unfinished = 0
+        self._waiting: dict[str, tuple[float, int]] = {}
+        """How many operations have no result, by tenant ("" for all), and when that was counted."""
 
     def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
         intent = _wanted(ask, key.intent)
-        self._refuse_when_full()
+        self._refuse_when_full(ask.caller.tenant_id)
         name = self._entropy(_ID).hex()
         options = self._facts(ask, name, key.kind)
         expires = self._clock.now() + timedelta(seconds=self._options.keep)
@@ -112,16 +112,25 @@ class OperationService:
             if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
                 break
             ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
-        self._unfinished += new
+        for whose in {"", ask.caller.tenant_id} & self._waiting.keys():
+            at, count = self._waiting[whose]
+            self._waiting[whose] = at, count + new
         return operation, new
 
-    def _refuse_when_full(self) -> None:
-        """Raise RequestRefused (503) when too many wait; counted each second, and before anybody is refused."""
-        now = self._clock.monotonic()
-        if now - self._counted_at >= 1.0 or self._unfinished >= self._options.queue:
-            self._counted_at, self._unfinished = now, self.operations.unfinished()
-        if self._unfinished >= self._options.queue:
-            raise RequestRefused(busy("queue_full", "Too many operations are waiting. Send it again later.", 30))
+    def _refuse_when_full(self, tenant: str) -> None:
+        """Raise RequestRefused (503) when too many wait, or half as many of one tenant of several.
+
+        Counted each second, and before anybody is refused.
+        """
+        now, most = self._clock.monotonic(), self._options.queue
+        shares = {"": most} | ({tenant: most // 2} if len(self._options.admission.tenants) > 1 else {})
+        for whose, share in shares.items():
+            at, count = self._waiting.get(whose, (float("-inf"), 0))
+            if now - at >= 1.0 or count >= share:
+                count = self.operations.unfinished(whose)
+                self._waiting[whose] = now, count
+            if count >= share:
+                raise RequestRefused(busy("queue_full", "Too many operations are waiting. Send it again later.", 30))
 
     def find(self, operation_id: str, caller: Caller | None) -> StoredOperation:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""

@@ -60,8 +60,9 @@ class OperationWorkerPool:
         self._wanted = True
         self._share = share
         self._pool = DaemonExecutor(SPARE * size, "operation")
-        self._running: dict[Future[None], tuple[str, float]] = {}
-        """The tenant of each operation that is worked on, and when that began."""
+        self._running: dict[Future[None], tuple[Job, Item, float]] = {}
+        """Each operation that is worked on, and when that began."""
+        self._store_failed = self._broke_off = False
         self._thread = threading.Thread(target=self._run, name="operations", daemon=True)
         self._worker: Worker | None = None
         self._renew_at = 0.0
@@ -92,21 +93,32 @@ class OperationWorkerPool:
     @property
     def alive(self) -> bool:
         """Return whether work is being shared out."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and not self._broke_off
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._share_out()
+                self._broke_off = False
             except WorkerLost:
                 self._worker = None  # taken for dead: its items are in other hands, and it begins anew
             except LedgerError as error:
+                self._store_failed = True
                 _log.error("Operations wait, since the store cannot be used. %s", error)
+                self._stopping.wait(OUTAGE_PAUSE)
+            except Exception as error:  # noqa: BLE001 - no row that cannot be read ends the thread
+                self._store_failed = self._broke_off = True
+                _log.error("Sharing out operations broke off: %s\n%s", type(error).__name__, _frames(error))
                 self._stopping.wait(OUTAGE_PAUSE)
 
     def _share_out(self) -> None:
         if self._worker is None:
             self._worker = self._ledger.enter(self._who)
+        if self._store_failed:
+            self._store_failed = False
+            with self._woken:
+                held = [(job, item) for job, item, _ in self._running.values()]
+            self._worker.keep_only(held)
         with self._woken:
             self._woken.wait_for(lambda: self._wanted or self._stopping.is_set(), LOOK_AGAIN)
             self._wanted = False
@@ -121,15 +133,15 @@ class OperationWorkerPool:
         for job, item in claimed:
             future = self._pool.submit(functools.partial(self._work.do, self._worker, job, item))
             with self._woken:
-                self._running[future] = tenant_of(job), now
+                self._running[future] = job, item, now
                 self._wanted = True  # there may be work of other tenants
             future.add_done_callback(functools.partial(self._back, job, item))
 
     def _room(self) -> tuple[int, list[str]]:
         """Return how many operations more may be begun, and the tenants that have their share."""
         young = self._work.clock.monotonic() - SLOW
-        held = Counter(tenant for tenant, _ in self._running.values())
-        busy = Counter(tenant for tenant, began in self._running.values() if began > young)
+        held = Counter(tenant_of(job) for job, _, _ in self._running.values())
+        busy = Counter(tenant_of(job) for job, _, began in self._running.values() if began > young)
         full = [tenant for tenant in held if busy[tenant] >= self._share or held[tenant] >= SPARE * self._share]
         spare = self._share - max((count for tenant, count in busy.items() if tenant not in full), default=0)
         return max(0, min(self._size - busy.total(), spare, SPARE * self._size - held.total())), full
@@ -142,11 +154,16 @@ class OperationWorkerPool:
         error = future.exception()
         if error is None or isinstance(error, WorkerLost | Stopping):
             return
-        frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
-        _log.error("The operation %s broke off: %s\n%s", job.name, type(error).__name__, frames)
+        _log.error("The operation %s broke off: %s\n%s", job.name, type(error).__name__, _frames(error))
         worker = self._worker
         if worker is not None:
             try:
                 worker.requeue(job, [item], UNFORESEEN_PAUSE)
             except LedgerError as failure:
-                _log.error("The operation %s is left to the next start. %s", job.name, failure)
+                self._store_failed = True
+                _log.error("The operation %s goes on when the store can be used again. %s", job.name, failure)
+
+
+def _frames(error: BaseException) -> str:
+    """Return where it was raised; not its message, which may hold customer text."""
+    return "".join(traceback.format_tb(error.__traceback__))

@@ -31,9 +31,6 @@ KEY_HEADER = "x-connector-webhook-key"
 """The header of the registration's authentication (`HttpHeader`); `?code=` (`WebhookKey`) is taken as well."""
 
 SIZE_HEADER = "x-ms-dynamics-msg-size-exceeded"
-LARGEST_BODY = 512 * 1024
-"""The platform strips a message above 256 KB; the rest is room for encoding."""
-
 _MESSAGES = frozenset({"win", "lose", "winopportunity", "loseopportunity", "update", "create"})
 _NO_ID = UUID(int=0)
 
@@ -62,14 +59,10 @@ def tenant_of(keys: Mapping[str, str], key: str) -> str:
 
 
 def read_message(headers: Mapping[str, str], body: bytes) -> WebhookMessage | None:
-    """Return what a message told; None when it is about something else. Raises RequestRefused (400, 413).
+    """Return what a message told; None when it is about something else. Raises RequestRefused (400).
 
     `headers` have lower-case names.
     """
-    if len(body) > LARGEST_BODY:
-        raise declined(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "message_too_large", "The message is larger than Dataverse sends."
-        )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
