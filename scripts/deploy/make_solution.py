@@ -30,9 +30,7 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write, which must not exist yet")
     arguments = parser.parse_args()
     if not re.fullmatch(r"shared_[a-z0-9-]+", arguments.connector):
-        parser.error(
-            f"--connector {arguments.connector}: the name of a connector is shared_ with small letters, digits and hyphens behind it."
-        )
+        parser.error(f"--connector {arguments.connector}: it is shared_ with small letters, digits and - behind it.")
     if arguments.out.exists():
         parser.error(f"--out {arguments.out}: it exists already. Remove it, or name another folder.")
     shutil.copytree(SOURCE, arguments.out)
