@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.gate import Gate
-from connector.dataverse.pacing.governor import MOST_PARTS
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry
 from connector.dataverse.search import Changes, read_changes
 from connector.dataverse.sign_in import auth

@@ -48,9 +48,9 @@ class VirtualGate:
         """Return what it is doing."""
         return self._governor.pace(self._time.monotonic(), WRITES, self._governor.parts(WRITES))
 
-    def expect(self, parts: float) -> None:
-        """Take in how many opportunities are still to be sent."""
-        self._governor.expect(WRITES, parts, self._governor.parts(WRITES))
+    def expect(self, parts: float) -> int:
+        """Take in how many opportunities are still to be sent; return how many the next batch must carry."""
+        return self._governor.expect(self._time.monotonic(), WRITES, parts, self._governor.parts(WRITES))
 
     def carried_over(self) -> Mapping[str, object]:
         """Return what is known of the limits."""

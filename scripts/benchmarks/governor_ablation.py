@@ -38,7 +38,7 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     "exploring at first": (governor, "EXPLORING_AT_FIRST", 1),
     "exploring later": (governor, "EXPLORE_EVERY", 1_000_000),
     "one request goes first": (governor, "PROBE_SECONDS", 0.0),
-    "further back": (governor.Governor, "_further_back", lambda _: 0.0),
+    "further back": (governor, "further_back", lambda *_: 0.0),
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "margin where left is told": (web_servers, "TOLD_MARGIN", 1.0),
     "measuring more than is counted": (service_limits, "MOST_BIAS", 0.0),

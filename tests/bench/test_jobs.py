@@ -82,3 +82,12 @@ def test_a_job_is_done_in_less_than_twice_the_least_time_and_its_end_is_told_tru
     assert run.behind <= 2.0
     assert run.forecast_error is None or run.forecast_error <= 0.1
     assert run.requests < 1.05 * rows
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_a_job_a_little_too_large_for_a_window_does_not_wait_for_the_next_one(seed: int) -> None:
+    run = play_virtually(Cell(1000, 1, seconds=1.22), seed=seed)
+    assert run.least > 300, "that is what all its work needs, if no request is to cross the limit"
+    assert run.took is not None
+    assert run.took < 100
+    assert (run.closed, run.twice, run.refused, run.early) == (1000, 0, 0, 0)

@@ -287,6 +287,7 @@ class Gate:
     usual_seconds: float = 0.01
     unlike: int = 0
     hanging: float = 0.0
+    carried: int = 0
 
     def width(self) -> int:
         return self.most_in_flight
@@ -294,8 +295,8 @@ class Gate:
     def pace(self) -> Gate:
         return self
 
-    def expect(self, parts: float) -> None:
-        pass
+    def expect(self, parts: float) -> int:
+        return self.carried if parts <= self.carried else 0
 
     def parts(self) -> int:
         return self.most_parts
@@ -343,6 +344,15 @@ def test_a_small_job_is_spread_over_all_that_may_be_in_flight() -> None:
         door.set()
         finish(pipeline)
     assert max(len(batch) for batch in recorder.batches) <= 2
+
+
+def test_the_last_rows_are_sent_together_where_the_pacer_says_so() -> None:
+    recorder = Recorder({UUID(int=number): UUID(int=1000 + number) for number in range(40)})
+    with ThreadPoolExecutor(12) as threads:
+        pipeline = through(recorder, Gate(4, 1, in_flight=8, carried=17), threads)
+        finish(pipeline)
+    assert sorted(len(batch) for batch in recorder.batches)[-2:] == [1, 17]
+    assert pipeline.state().largest == 17
 
 
 def test_when_it_stops_nothing_more_is_sent_and_what_was_not_sent_is_given_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
@@ -85,8 +86,8 @@ class Pacer(Protocol):
     def fewest_parts(self, waiting: float) -> int:
         """Return how many it must carry, `waiting` being left, so that not the number of requests holds the rate."""
 
-    def expect(self, parts: float) -> None:
-        """Take in how many opportunities are still to be sent."""
+    def expect(self, parts: float) -> int:
+        """Take in how many opportunities are still to be sent; return how many the next request must carry, if any."""
 
     def width(self) -> int:
         """Return how many requests may be under way at once."""
@@ -102,6 +103,24 @@ class Pacer(Protocol):
 
     def seconds_for(self, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so much work takes from now on, at no more than `fastest` requests a second."""
+
+
+BATCH_SECONDS = 2.0
+"""Work in one request, at most: what it did is not known before it ends."""
+QUICK_SECONDS = 0.15
+"""Rows share a request up to so much work, longer ones while requests are scarce: one that hangs holds the others."""
+SPLIT = 3
+"""Requests for each that may be in flight, at least, into which the rows that are left are divided."""
+LEARN = 8
+"""Rows answered before a request takes another one more: what a row costs shows by then."""
+
+
+def rows_per_request(gate: Pacer, left: float, width: int, answered: int) -> int:
+    """Return how many rows the next request takes: few enough that all `width` that may be in flight have some."""
+    even = math.ceil(left / (SPLIT * max(1, width)))
+    cost = max(gate.pace().seconds_per_part, 1e-6)
+    by_work = min(BATCH_SECONDS / cost, max(QUICK_SECONDS / cost, gate.fewest_parts(left)))
+    return max(1, min(gate.parts(), even, int(by_work), 1 + answered // LEARN))
 
 
 class PacedClient(Protocol):

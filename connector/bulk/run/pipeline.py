@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from connector.bulk.run.decision import Decisions, SendOrder, cause_of, is_outage, looks_temporary, result_of
-from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.paced_client import PacedClient, rows_per_request
 from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
@@ -35,14 +35,6 @@ ENOUGH_TO_LOOK, LOOK_WITHIN = 100, 0.5
 """Rows, and seconds of the oldest, after which those that wait for a plan are read."""
 ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 15.0
 """The same for those that are recorded and only to be checked."""
-BATCH_SECONDS = 2.0
-"""Work in one request, at most: what it did is not known before it ends."""
-QUICK_SECONDS = 0.15
-"""Rows share a request up to so much work, longer ones while requests are scarce: one that hangs holds the others."""
-SPLIT = 3
-"""Requests for each that may be in flight, at least, into which the rows that are left are divided."""
-LEARN = 8
-"""Rows answered before a request takes another one more: what a row costs shows by then."""
 TRIES = 3
 """How often a row is sent before it is left to the end of the job, where its failure looks temporary."""
 MOST_WAITS = 9
@@ -84,12 +76,10 @@ class Pipeline:
         self._to_send = SendQueue()
         self._later = WaitingRoom()
         self._decisions = Decisions(client.user, results)
-        self._looks = 0
+        self._looks = self._reading = 0
         self._checking: set[RowInHand] = set()
-        self._batches = 0
-        self._sending = 0
-        self._answered = 0
-        self._outages = 0
+        self._batches = self._sending = self._answered = self._outages = 0
+        self._largest = 1
         self._quiet_until = float("-inf")
         self._to_come: float = 0
         self._most = math.inf
@@ -122,7 +112,7 @@ class Pipeline:
         with self._lock:
             self._stopping = False
             self._to_come, self._most = to_come, most
-            self._client.gate.expect(to_come + len(self._to_look) + len(self._to_send))
+            self._client.gate.expect(self._left())
             self._give_out()
 
     def stop(self) -> None:
@@ -147,6 +137,7 @@ class Pipeline:
                 in_flight=self._sending,
                 in_doubt=len(self._later),
                 answered=self._answered,
+                largest=self._largest,
             )
 
     @property
@@ -195,6 +186,7 @@ class Pipeline:
             return False
         if self._looks < MOST_LOOKS and (group := self._group(now)):
             self._looks += 1
+            self._reading += sum(not row.recorded for row in group)
             self._checking.update(row for row in group if row.recorded)
             self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
@@ -211,6 +203,7 @@ class Pipeline:
             return True
         self._batches += 1
         self._sending += len(batch)
+        self._largest = max(self._largest, len(batch))
         number = self._order.next()
         for row in batch:
             row.sent = number
@@ -231,13 +224,19 @@ class Pipeline:
         return min(self._client.gate.width(), MOST_IN_FLIGHT)
 
     def _size(self) -> int:
-        """Return how many rows the next request takes: few enough that all that may be in flight have some."""
-        gate = self._client.gate
-        left = len(self._to_look) + len(self._to_send) + self._to_come
-        even = math.ceil(left / (SPLIT * max(1, self._width())))
-        cost = max(gate.pace().seconds_per_part, 1e-6)
-        by_work = min(BATCH_SECONDS / cost, max(QUICK_SECONDS / cost, gate.fewest_parts(left)))
-        return max(1, min(gate.parts(), even, int(by_work), 1 + self._answered // LEARN))
+        """Return how many rows the next request takes; 0 while the last one waits for others that are made ready."""
+        left = self._left()
+        if last := self._client.gate.expect(left):
+            return 0 if self._made_ready() else last
+        return rows_per_request(self._client.gate, left, self._width(), self._answered)
+
+    def _left(self) -> float:
+        """Return how many rows are still to be sent, those made ready for it included."""
+        return self._to_come + len(self._to_look) + self._reading + len(self._to_send) + self._made_ready()
+
+    def _made_ready(self) -> int:
+        """Return how many requests wait for the pacer."""
+        return max(0, self._batches + self._looks - self._client.gate.pace().in_flight)
 
     def _quiet(self) -> bool:
         return self._clock.monotonic() < self._quiet_until
@@ -272,6 +271,7 @@ class Pipeline:
 
     def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
         self._looks -= 1
+        self._reading -= sum(not row.recorded for row in group)
         self._checking.difference_update(group)
         for row, end in zip(group, ends, strict=True):
             row.sent = row.sent or self._order.latest + 1

@@ -216,6 +216,8 @@ class ProgressMeter:
         """
         doubtful = sum(state.in_doubt for state in states)
         rows = counts.open - counts.of(ItemStatus.WAITING) - doubtful
+        if not counts.of(ItemStatus.PENDING) and not any(state.waiting for state in states):
+            rows = min(rows, sum(state.in_flight for state in states))  # the others are answered
         if rows <= 0:
             return 0.0
         paces = [pace for _, pace in self._paces()]
@@ -256,8 +258,8 @@ class ProgressMeter:
         longest = 0.0
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
-            slow = each * (width ** (SLOW * pace.spread) + luck * pace.spread)
-            under_way = min(state.in_flight, pace.in_flight)  # the others wait to be sent
+            slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * pace.spread)
+            under_way = min(state.in_flight, pace.in_flight - 1 + state.largest)  # the others wait to be sent
             if share <= under_way:
                 longest = max(longest, slow - pace.since_sent)
                 continue

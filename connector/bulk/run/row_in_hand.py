@@ -17,12 +17,16 @@ from connector.ledger.jobs import Item
 
 @dataclass(frozen=True, slots=True)
 class PipelineState:
-    """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far."""
+    """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far.
+
+    `largest` is how many of them the largest request carries, at most.
+    """
 
     waiting: int
     in_flight: int
     in_doubt: int
     answered: int
+    largest: int
 
 
 @dataclass(slots=True, eq=False)

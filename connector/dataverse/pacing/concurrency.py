@@ -33,6 +33,16 @@ KNOWN = 3
 """Measurements after which it shows what is usual."""
 
 
+FIRST_COST = 0.3
+"""Seconds of execution that a part is taken to cost until one has been measured."""
+BATCH_SECONDS = 4.0
+"""How long one request with many parts should take: one that takes long hides what is done and ends late."""
+MOST_PARTS = 50
+"""Parts in one request, at most: what is repeated when its answer is lost."""
+FIRST_PARTS, ENOUGH = 4, 3
+"""Parts in a request until their cost is known, and the measurements that make it known."""
+
+
 class ServiceTime:
     """How long one part of a kind of request takes, in seconds: its mean, what is usual, and how much that differs.
 
@@ -58,6 +68,16 @@ class ServiceTime:
         self._logarithms.add(size)
         self._squares.add(size * size)
         self.usual.add(seconds)
+
+    @property
+    def cost(self) -> float:
+        """Return the seconds that a part costs on average."""
+        return self.mean.value or FIRST_COST
+
+    @property
+    def parts(self) -> float:
+        """Return how many parts a request should carry."""
+        return FIRST_PARTS if self.mean.count < ENOUGH else min(MOST_PARTS, BATCH_SECONDS / max(self.mean.value, 1e-6))
 
     @property
     def spread(self) -> float:

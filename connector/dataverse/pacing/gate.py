@@ -108,10 +108,13 @@ class Gate:
         with self._state:
             return self._governor.fewest_parts(self._clock.monotonic(), WRITES, waiting)
 
-    def expect(self, parts: float) -> None:
-        """Take in how many opportunities are still to be closed: those that fit into what is left are sent at once."""
+    def expect(self, parts: float) -> int:
+        """Take in how many opportunities are still to be closed: those that fit into what is left are sent at once.
+
+        Returns how many the next batch must carry where it is the last, else 0.
+        """
         with self._state:
-            self._governor.expect(WRITES, parts, self._governor.parts(WRITES))
+            return self._governor.expect(self._clock.monotonic(), WRITES, parts, self._governor.parts(WRITES))
 
     def carried_over(self) -> dict[str, object]:
         """Return what is known of this user's limits, as plain data, for the next gate of the same user."""

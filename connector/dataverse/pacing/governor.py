@@ -28,18 +28,8 @@ from connector.dataverse.pacing.concurrency import (
 from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import NEVER, InFlight, WebServer, fewest_parts, fits, further_back
+from connector.dataverse.pacing.web_servers import InFlight, WebServer, fewest_parts, fits, further_back, last_parts
 
-BATCH_SECONDS = 4.0
-"""How long one request with many parts should take: one that takes long hides what is done and ends late."""
-MOST_PARTS = 50
-"""Parts in one request, at most: what is repeated when its answer is lost."""
-FIRST_PARTS = 4
-"""Parts in a request until their cost is known."""
-FIRST_COST = 0.3
-"""Seconds of execution that a part is taken to cost until one has been measured."""
-ENOUGH = 3
-"""Measurements of a kind before its cost decides how much a request carries."""
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
 EXPLORE_EVERY = 25
@@ -74,7 +64,7 @@ class Governor:
         self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
         self._probe: Permit | None = None
         self._again = 0  # refusals in a row that came although we had waited as told
-        self._expecting = self._ending = False
+        self._expecting = self._ending = self._last = False
         self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
         self._binding = Binding.LATENCY
@@ -129,7 +119,7 @@ class Governor:
         at, why, key = min(ready)
         all_ready = max(ready)[0] < now + self._budget.window / 300
         if at > now:
-            return self._wait(min(at, now + self._budget.window / 300) if at < NEVER else at, why)
+            return self._wait(min(at, now + self._budget.window / 300) if at < float("inf") else at, why)
         self._since_explored += 1
         if self._since_explored < (EXPLORE_EVERY if self._complete() else 2) or not (all_ready and self._may_explore()):
             return self._permit(Permit(now, key, kind, parts, cost))
@@ -148,26 +138,32 @@ class Governor:
         servers = tuple(self._servers.values())
         at, why = max(self._ready(server, now, cost, len(servers)) for server in servers)
         if at > now:
-            return self._wait(min(at, now + self._budget.window / 300) if at < NEVER else at, why)
+            return self._wait(min(at, now + self._budget.window / 300) if at < float("inf") else at, why)
         return self._permit(Permit(now, "", kind, parts, cost))
 
     def _ready(self, server: WebServer, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
         """Return when `server` may take a request, and what it is waiting for."""
         if server.in_flight >= server.at_once(now):
-            return NEVER, Binding.CONCURRENCY
-        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending)
+            return float("inf"), Binding.CONCURRENCY
+        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last)
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
-        if interval == NEVER:
+        if interval == float("inf"):
             return now + self._budget.window / 300, why
         return server.last_at + interval / sharing, why
 
-    def expect(self, kind: str, parts: float, size: int) -> None:
+    def expect(self, now: float, kind: str, parts: float, size: int) -> int:
         """Take in how many `parts` of a kind are still to be sent, `size` in a request.
 
         Where all of them fit into a few windows, what comes back is used at once: evenness gains nothing any more.
+        Returns how many parts the next request must carry where it is the last one, so that a few that are too much
+        for the window need not wait for the next; else 0. Several servers are not tried so: one refusal stops them all.
         """
+        known = self._costs.get(kind) or ServiceTime()
         self._expecting = True
         self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
+        carried = last_parts(self._servers.values(), now, parts, known.usual.value or known.cost)
+        self._last = carried is not None
+        return carried if carried and parts <= carried else 0
 
     def _wait(self, until: float, why: Binding) -> Wait:
         self._binding = why
@@ -176,10 +172,12 @@ class Governor:
     def _permit(self, permit: Permit) -> Permit:
         if permit.server:
             self._servers[permit.server].addressed.add(permit.cost)
+            self._servers[permit.server].unheard += permit.cost
             self._servers[permit.server].last_at = permit.sent_at
         else:
             self._unaddressed.add(permit.cost)
             for server in self._servers.values():
+                server.unheard += permit.cost / len(self._servers)
                 server.last_at = permit.sent_at
         self._under_way.add(permit)
         self._last_at = permit.sent_at
@@ -187,8 +185,7 @@ class Governor:
         return permit
 
     def _cost(self, kind: str) -> float:
-        known = self._costs.get(kind)
-        return known.mean.value if known and known.mean.value else FIRST_COST
+        return (self._costs.get(kind) or ServiceTime()).cost
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in the answer to the request that `permit` allowed."""
@@ -287,9 +284,7 @@ class Governor:
         that the last ones end together.
         """
         known = self._costs.get(kind)
-        most = float(FIRST_PARTS)
-        if known is not None and known.mean.count >= ENOUGH:
-            most = min(MOST_PARTS, BATCH_SECONDS / max(known.mean.value, 1e-6))
+        most = (known or ServiceTime()).parts
         if self._steering and not self._complete():
             return 1
         return int(max(1, min(most, waiting / (2 * max(1, self.most_in_flight(self._last_at))))))
@@ -344,6 +339,9 @@ class Governor:
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
-        work = Workload(requests / servers, seconds / servers, fastest / servers)
         held = max(0.0, self._held_until - now)
+        unsent = max(0.0, requests - self._under_way.requests)
+        if self._last and (carried := last_parts(self._servers.values(), now, unsent, seconds / max(requests, 1.0))):
+            return held + max(0.0, requests - carried) / fastest + carried * seconds / requests
+        work = Workload(requests / servers, seconds / servers, fastest / servers)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
+from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
 from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
@@ -15,6 +17,9 @@ TOLD_MARGIN = 0.995
 What is fresh is used to the last, and so is a limit of which nothing is told: our windows count longer than its own."""
 NOT_OURS = 0.1
 """A window that is full although we have used so much less of it was filled by others under the same user too."""
+UNSURE_PARTS = 8
+"""Parts of which it is not known whether the service has taken them off: on their way there, or made ready. With 5, one
+job in three of those just beyond a window was refused at its end, with 8 none of 12."""
 SPARE = 0.1
 """The share of a limit that must be left for a crowd to go at once: one of them may take much longer than expected."""
 NEVER = float("inf")
@@ -98,6 +103,7 @@ class WebServer:
         "strayed",
         "time",
         "unaddressed",
+        "unheard",
     )  # fmt: skip
 
     def __init__(
@@ -114,6 +120,7 @@ class WebServer:
         self.concurrency = LimitEstimate(start.concurrency, now, horizon=horizon / 4, settle=None)
         self.addressed = InFlight()
         self.unaddressed = unaddressed
+        self.unheard = 0.0  # seconds expected of what was sent since the server last told what is left
         self.last_at = float("-inf")
         self.refused_until = float("-inf")
         self.strayed = 0
@@ -146,14 +153,19 @@ class WebServer:
         """Keep one request free for a window: something that we do not see may be under way."""
         self.guarded_until = max(now + self.budget.window, self.guarded_until)
 
-    def intervals(self, now: float, cost: float, servers: int, *, ending: bool = False) -> tuple[float, float]:
+    def intervals(
+        self, now: float, cost: float, servers: int, *, ending: bool = False, last: bool = False
+    ) -> tuple[float, float]:
         """Return the seconds between two requests that spend each window's budget as it should be spent.
 
         First for the count, then for the execution time at `cost` seconds a request; infinite without room, zero for
         what has lain unused for a whole window, and where the work is `ending` and there is room to spare. The service
-        lets in what crosses the limit, so the last request may.
+        lets in what crosses the limit, so the last request may. Where all the rest goes now it is the `last`: nothing
+        is spared for what would come after it.
         """
         requests, seconds = self.room(now, servers)
+        if last:
+            seconds = self.left(now)
         return (
             self._interval(now, 1.0, requests, self.sent, self.count.value, ending=ending) if requests >= 1 else NEVER,
             self._interval(now, cost, seconds, self.executed, self.time.value, ending=ending) if seconds > 0 else NEVER,
@@ -180,6 +192,15 @@ class WebServer:
             self._usable(now, self.count, self.sent) - self.sent.used(now) - self.in_flight,
             self._usable(now, self.time, self.executed) - self.executed.used(now) - expected,
         )
+
+    def left(self, now: float) -> float:
+        """Return how many seconds of execution may still be sent where nothing comes after them, by the only server.
+
+        What was under way when the server told what is left has been taken off, or will be when all has been let in.
+        """
+        expected = self.addressed.seconds + self.unaddressed.seconds
+        unheard = self.unheard if self.time.confirmed(now) else expected
+        return self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
@@ -224,6 +245,7 @@ class WebServer:
                 self.guarded_until = now
         if seconds_left is not None:
             self.time.hear(now, seconds_left, self.executed.used(now))
+            self.unheard = 0.0
 
     def refused(self, now: float, feedback: Feedback, stopped: float, *, again: bool, hanging: float = 0.0) -> None:
         """Learn from a refusal that stops us for `stopped` seconds; `again` says that we had waited as told.
@@ -270,6 +292,23 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     return requests <= ENDING * sum(count for count, _ in limits) and seconds <= ENDING * sum(
         time for _, time in limits
     )
+
+
+def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float) -> int | None:
+    """Return how many of the last `parts` of a job its last request must carry; None where it waits for a window.
+
+    The service lets in the request that crosses a limit, whatever it carries. So the rest of a job is done now, where
+    that one lasts no longer than it takes until as much comes back, and no longer than a fifth of the window. Several
+    servers are not tried so: a refusal by one of them stops all.
+    """
+    server, *others = servers
+    left, window = server.left(now), server.budget.window
+    over = (parts + UNSURE_PARTS) * cost - left
+    if over <= 0 or others:
+        return None if others else 0
+    back = accumulate(server.executed.leaving(now, STEPS))
+    wait = window / STEPS * sum(1 for _ in takewhile(lambda seconds: seconds < over, back))
+    return math.ceil(over / cost) if left >= cost and over <= min(window / 5, wait, MOST_PARTS * cost) else None
 
 
 ROOMY = 0.8

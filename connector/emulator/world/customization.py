@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from connector.emulator.world.schema import (
@@ -23,9 +22,6 @@ from connector.emulator.world.schema import (
     Schema,
     StatusOption,
 )
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 _DEFINITION_MARKS = frozenset(
     {"LogicalName", "MetadataId", "OptionSet", "Attributes", "AttributeType", "EntitySetName"}
@@ -199,21 +195,14 @@ class Customization:
     @classmethod
     def from_json(cls, text: str) -> Customization:
         """Return what `to_json` wrote, or a file in the same form says; raises ImportRefused for anything else."""
-        from pydantic import ValidationError
+        from pydantic import TypeAdapter, ValidationError
 
         try:
-            return _reader().validate_json(text)
+            return TypeAdapter(cls).validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the document"
             raise ImportRefused(f"The customization cannot be used: {place}: {first['msg']}.") from error
-
-
-@cache
-def _reader() -> TypeAdapter[Customization]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Customization)
 
 
 def _labels(texts: Mapping[int, str]) -> Labels:

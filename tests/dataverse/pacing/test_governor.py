@@ -247,7 +247,7 @@ def spreads(parts: float, size: int, *, seconds: float = 0.3, kind: str = "write
     governor = Governor(0.0)
     for at in (0.0, 200.0):  # at 400 the first of them has left the window, the other has not
         governor.settle(at + seconds, allowed(governor, at, "write"), Feedback())
-    governor.expect(kind, parts, size)
+    governor.expect(400.0, kind, parts, size)
     allowed(governor, 400.0, "write")
     return isinstance(governor.ask(400.0, "write"), Wait)
 
@@ -279,7 +279,7 @@ def test_a_governor_that_knows_how_much_is_left_foresees_a_sooner_end() -> None:
     for at in (0.0, 200.0):
         governor.settle(at + 0.1, allowed(governor, at), Feedback())
     evenly = governor.seconds_for(400.0, 5000.0, 1.0, float("inf"))
-    governor.expect("", 1e9, 1)
+    governor.expect(400.0, "", 1e9, 1)
     assert governor.seconds_for(400.0, 5000.0, 1.0, float("inf")) < evenly / 5
 
 
@@ -300,3 +300,36 @@ def test_the_end_is_foreseen_for_all_servers_together() -> None:
     assert governor.seconds_for(0.0, 100.0, 2000.0, float("inf")) == pytest.approx(2000 / 102, rel=0.05)
     assert governor.seconds_for(0.0, 1.0, 100.0, float("inf")) == pytest.approx(100 / 102, rel=0.05)
     assert 0 < governor.seconds_for(0.0, 100.0, 0.5, float("inf")) < 0.1
+
+
+def nearly_done(seconds_left: float, seconds: float = 1.0, servers: str = "a") -> Governor:
+    """Return a governor that has been told how much of the window is left; a part takes so many seconds."""
+    governor = Governor(0.0)
+    for number in range(18):
+        permit = allowed(governor, 2.0 * number, "write")
+        told = Feedback(server=servers[number % len(servers)], seconds_left=seconds_left)
+        governor.settle(2.0 * number + seconds, permit, told)
+    return governor
+
+
+def test_the_last_request_of_a_job_carries_what_the_window_has_no_room_for() -> None:
+    governor = nearly_done(100.0)
+    assert governor.expect(40.0, "write", 92, 1) == 0, "all fit"
+    assert governor.expect(40.0, "write", 115, 1) == 0, "the last one carries 23, others come before"
+    assert governor.seconds_for(40.0, 115.0, 115.0, 10.0) == pytest.approx((115 - 23) / 10 + 23)
+    assert nearly_done(7.5).expect(40.0, "write", 23, 1) == 24
+    assert nearly_done(7.5).expect(40.0, "write", 0, 1) == 1, "nothing is left to be sent"
+
+
+def test_a_job_waits_for_the_next_window_where_one_request_would_carry_too_much_or_another_server_would_stop() -> None:
+    assert nearly_done(7.0, 0.5).expect(40.0, "write", 50, 1) == 0, "more than fifty parts"
+    assert nearly_done(7.0, servers="ab").expect(40.0, "write", 20, 1) == 0
+
+
+def test_where_the_rest_is_sent_now_those_under_way_are_not_taken_off_twice() -> None:
+    governor = nearly_done(9.0)
+    first, *_ = [allowed(governor, 40.0, "write") for _ in range(6)]
+    governor.settle(41.0, first, Feedback(server="a", seconds_left=4.0))
+    assert isinstance(governor.ask(41.0, "write"), Wait), "five are under way, four seconds are left"
+    governor.expect(41.0, "write", 3, 1)
+    assert isinstance(governor.ask(41.0, "write"), Permit), "the four seconds were told when they were under way"

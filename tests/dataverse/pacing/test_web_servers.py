@@ -4,7 +4,15 @@ import pytest
 
 from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget
-from connector.dataverse.pacing.web_servers import NEVER, InFlight, LimitEstimates, ReservedQuota, WebServer, fits
+from connector.dataverse.pacing.web_servers import (
+    NEVER,
+    InFlight,
+    LimitEstimates,
+    ReservedQuota,
+    WebServer,
+    fits,
+    last_parts,
+)
 
 
 def server(key: str = "a", unaddressed: InFlight | None = None, learnt: LimitEstimates | None = None) -> WebServer:
@@ -235,3 +243,49 @@ def test_later_a_forecast_counts_on_what_the_service_usually_lets_through() -> N
     count, time = web_server.remaining(0.0, 1)
     assert count.room == pytest.approx(0.995 * web_server.count.usual - 1)
     assert time.room == pytest.approx(0.995 * web_server.time.usual - 1)
+
+
+def nearly_full(left: float) -> WebServer:
+    web_server = server()
+    web_server.ran(0.0, 1200.0 - left)
+    return web_server
+
+
+@pytest.mark.parametrize(
+    ("left", "parts", "carried"),
+    [
+        (100.0, 90, 0),  # it fits, with eight parts of which nobody knows
+        (100.0, 95, 3),
+        (100.0, 142, 50),
+        (100.0, 143, None),  # more parts than any request carries
+        (1.0, 39, 46),
+        (1.0, 40, 47),
+        (0.9, 40, None),  # even one would hardly be let in
+    ],
+)
+def test_the_last_request_carries_what_is_too_much_for_the_window(left: float, parts: int, carried: int | None) -> None:
+    assert last_parts([nearly_full(left)], 10.0, parts, 1.0) == carried
+
+
+def test_the_last_request_lasts_no_longer_than_a_fifth_of_the_window() -> None:
+    assert last_parts([nearly_full(100.0)], 10.0, 72, 2.0) == 30
+    assert last_parts([nearly_full(100.0)], 10.0, 73, 2.0) is None
+
+
+def test_what_comes_back_sooner_is_waited_for() -> None:
+    assert last_parts([nearly_full(100.0)], 295.0, 95, 1.0) == 3, "in five seconds, which three take less than"
+    assert last_parts([nearly_full(100.0)], 299.0, 130, 1.0) is None
+
+
+def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off() -> None:
+    web_server = server()
+    web_server.addressed.add(2.0)
+    web_server.unheard = 2.0
+    assert web_server.left(0.0) == 1198.0
+    web_server.hear(0.0, None, 500.0)
+    assert (web_server.left(0.0), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
+    web_server.unheard += 1.0
+    assert web_server.left(0.0) == 499.0
+    assert web_server.intervals(0.0, 1.0, 1, last=True) == (0.0, 0.0)
+    web_server.unheard += 499.0
+    assert web_server.intervals(0.0, 1.0, 1, last=True)[1] == NEVER
