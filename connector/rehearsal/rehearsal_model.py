@@ -209,7 +209,7 @@ def metadata_of(capture: Capture) -> OrganizationMetadata:
     def reasons(table: str) -> tuple[StatusReason, ...]:
         rows = [row for row in capture.reasons.rows if row.table == table]
         if not rows:
-            raise InputError(f"The capture has no status reasons of {table}: {capture.reasons.why}")
+            raise InputError(f"The capture has no status reasons of {table}. {capture.reasons.why}".rstrip())
         return tuple(
             StatusReason(
                 row.value, row.state, defaults.get((table, row.state)) == row.value, tuple(row.labels.values())

@@ -55,7 +55,11 @@ def main() -> int:
     parser.add_argument("--plugins", action="store_true", help="truth: with the emulator's example plug-ins at work")
     parser.add_argument("--seed", type=int, default=1, help="where chance begins (default: %(default)s)")
     parser.add_argument(
-        "--rows", type=int, default=0, help="weekend: how many rows; jobs: only cells of at most so many per web server"
+        "--rows",
+        type=int,
+        default=0,
+        help="weekend: how many rows; jobs: only cells of at most so many per web server; "
+        "rehearsal: one of so many rows, for its time and memory",
     )
     options = parser.parse_args()
     if options.what == "plots":

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from scripts.benchmarks import large_rehearsal
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
 from scripts.benchmarks.rehearsed import AFTER, BEFORE, HiddenOrganization, rehearse_beside
@@ -19,6 +20,8 @@ ORGANIZATIONS, FEW = 6, 2
 
 def main(options: argparse.Namespace) -> int:
     """Rehearse and run, and tell how far off the rehearsals are; returns 1 where one is too far off."""
+    if options.rows:
+        return large_rehearsal.main(options.rows, options.seed, kept=options.keep)
     rows, execution = (400, 50.0) if options.quick else (3000, 250.0)
     before, jobs = conditions(), []
     for seed in range(options.seed, options.seed + (FEW if options.quick else ORGANIZATIONS)):

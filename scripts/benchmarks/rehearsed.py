@@ -206,6 +206,12 @@ def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilo
     return RehearsedJob(hidden.seed, int(str(summary["planned"])), hidden.limits.servers, took, before, after)
 
 
+def prepared(hidden: HiddenOrganization, folder: Path, rows: int) -> tuple[Capture, Path]:
+    """Return the capture of an organization of so many opportunities, and the plan that closes them."""
+    trial = _Trial(hidden, folder)
+    return trial.prepare(rows, 0, 0), trial.plan("job")
+
+
 def _signed_in(emulator: EmbeddedEmulator, clock: Clock, requests: list[Request]) -> Handler:
     """Return the way in as the first application; `requests` gets what is sent."""
     registration = Registration(emulator.client_id, lambda: emulator.authority, emulator.url)

@@ -53,6 +53,14 @@ def test_a_refusal_about_another_user_is_not_laid_on_the_one_who_signed_in(
     assert error["effect"] == "none"
 
 
+def test_a_doctor_names_the_plug_ins_of_a_file_while_they_are_there(desk: Desk, logic: Path) -> None:
+    logic.write_text("def plugin(context): ...\n\n\ndef flow(context): ...", encoding="utf-8")
+    for named in ("4 plug-in steps (logic.plugin)", "no plug-in steps"):
+        own = next(check for check in desk.run("doctor", "--json").data["checks"] if check["name"] == "own logic")
+        assert named in str(own)
+        logic.write_text("def flow(context): ...", encoding="utf-8")
+
+
 @pytest.mark.parametrize(("code", "status"), [("0x80040265", 400), ("0x80043b12", 400), ("0x80040203", 400)])
 def test_whatever_keeps_a_draft_from_being_activated_the_ways_out_are_named(
     desk: Desk, logic: Path, code: str, status: int

@@ -290,6 +290,18 @@ def test_a_file_that_makes_no_twin_is_refused_in_a_sentence(text: str, words: st
         read_twin(path)
 
 
+def test_a_capture_that_was_edited_by_hand_makes_no_twin_and_one_that_was_only_laid_out_anew_does(
+    tmp_path: Path,
+) -> None:
+    text = capture_text(capture_of("flows_on_close", plain()))
+    path = tmp_path / "capture.json"
+    path.write_text(json.dumps(json.loads(text), indent=4), encoding="utf-8")
+    assert read_twin(path).data == json.loads(text)
+    path.write_text(text.replace('"default_reason": 1,', '"default_reason": 77,', 1), encoding="utf-8")
+    with pytest.raises(TwinRefused, match="was changed after it was taken"):
+        read_twin(path)
+
+
 def test_a_row_that_makes_no_schema_is_refused(base: Data) -> None:
     data = json.loads(json.dumps(base))
     data["columns"]["rows"][0] = {"name": "x"} | {"table": "quote"}

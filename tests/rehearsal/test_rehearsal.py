@@ -165,7 +165,7 @@ def test_a_plan_with_nothing_to_close_and_a_capture_without_reasons_are_refused(
             "reasons": capture.reasons.model_copy(update={"rows": (), "read": Coverage.REFUSED, "why": "Not allowed."})
         }
     )
-    with pytest.raises(InputError, match="no status reasons of opportunity: Not allowed"):
+    with pytest.raises(InputError, match=r"no status reasons of opportunity\. Not allowed"):
         rehearse(1, blind)
 
 

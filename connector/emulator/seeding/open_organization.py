@@ -16,7 +16,7 @@ from connector.emulator.seeding.emulator_options import SCENARIOS, EmulatorOptio
 from connector.emulator.seeding.files import seed_json
 from connector.emulator.seeding.opportunities import seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, is_seeded, seed_organization
-from connector.emulator.seeding.twin_rows import fill_twin
+from connector.emulator.seeding.twin_rows import fill_twin, list_plug_ins
 from connector.emulator.seeding.twin_schema import twin_schema
 from connector.emulator.world.callers import Caller, lacking
 from connector.emulator.world.customization import Customization, read_metadata
@@ -64,6 +64,7 @@ class Organization:
                 self.world.customize(options.customization)
         for path in options.plugins:
             self.world.logic.load(path)
+        list_plug_ins(self.world)
         self.entity_sets = frozenset(table.entity_set for table in schema.tables.values())
         self._baseline = self._copy()
 
@@ -125,6 +126,7 @@ class Organization:
             self.world.clear()
             self.store.keep_note(_OPENED, opened)
             self._begin(SCENARIOS[name])
+            list_plug_ins(self.world)
         self._baseline = self._copy()
 
     def customize(self, document: Mapping[str, Any], table: str) -> None:

@@ -6,10 +6,12 @@ section could not tell is taken from the emulator's own slice, and said in `gaps
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +163,24 @@ def read_twin(path: Path) -> Twin:
         for name in SECTIONS:
             twin.rows(name)
         _ = (twin.gaps, twin.language, twin.version, twin.switches())
+        digest = _digest_of(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise TwinRefused(f"{path} is not as a capture is written: {error!r}.") from error
+    if digest != data.get("digest"):
+        raise TwinRefused(f"{path} was changed after it was taken: its digest is another.")
     return twin
+
+
+def _digest_of(data: Json) -> str:
+    """Return the digest of what was taken, as the documents say it is made."""
+    text, lines = partial(json.dumps, ensure_ascii=False), []
+    for name in (name for name in data if name != "digest"):
+        part = data[name]
+        if name in SECTIONS:
+            rows = ",".join(f"\n  {text(row)}" for row in part["rows"])
+            lines.append(
+                f' {text(name)}: {{"read": {text(part["read"])}, "why": {text(part["why"])}, "rows": [{rows}]}}'
+            )
+        else:
+            lines.append(f" {text(name)}: {text(part)}")
+    return hashlib.sha256(",\n".join(lines).encode()).hexdigest()[:32]

@@ -24,6 +24,8 @@ from connector.emulator.world.world import World
 _IDS = UUID("5d0c1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a77")
 CALLER_ROLE = row_id(1036, 100)
 """The role of whoever signs in to a twin: it holds what the caller of the capture held."""
+_CLOSING = (("Win", "opportunity"), ("Lose", "opportunity"), ("Close", "quote"), ("Win", "quote"))
+"""The messages of a close, by the names and tables that plug-ins register for."""
 _QUOTE_STATES = (("drafts", 0), ("actives", 1), ("closed", 3))
 
 
@@ -48,6 +50,30 @@ def fill_twin(world: World, twin: Twin, *, volumes: bool) -> None:
         if volumes:
             _volumes(world, twin)
         _privileges(world, twin)
+
+
+def list_plug_ins(world: World) -> None:
+    """Make rows of the plug-ins that files brought, for each message of a close; those of an earlier opening go."""
+    of_files = "SELECT plugintypeid FROM plugintype WHERE assemblyname IS NOT NULL"
+    with world.store.transaction():
+        world.store.execute(f"DELETE FROM sdkmessageprocessingstep WHERE plugintypeid IN ({of_files})")
+        world.store.execute("DELETE FROM plugintype WHERE assemblyname IS NOT NULL")
+        for step in world.logic.steps:
+            if step.kind != "plugin":
+                continue
+            name = step.type_name
+            kind: Row = {"plugintypeid": _id(name), "name": name, "typename": name, "assemblyname": step.assembly}
+            world.store.insert("plugintype", kind)
+            keys = (step.step_id, *(_id(step.step_id, f"{number}") for number in range(1, len(_CLOSING))))
+            for key, (message, table) in zip(keys, _CLOSING, strict=True):
+                row: dict[str, object] = {
+                    "id": key,
+                    "name": f"{name}: {message} of {table}",
+                    "message": message,
+                    "table": table,
+                }
+                row |= {"plug_in": name, "asynchronous": step.mode == "async", "bypassable": step.bypassable}
+                world.store.insert("sdkmessageprocessingstep", _step(world, row | {"origin": "own"}))
 
 
 def _id(*names: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
 from connector.emulator.world.schema import (
@@ -22,6 +23,9 @@ from connector.emulator.world.schema import (
     Schema,
     StatusOption,
 )
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _DEFINITION_MARKS = frozenset(
     {"LogicalName", "MetadataId", "OptionSet", "Attributes", "AttributeType", "EntitySetName"}
@@ -195,14 +199,21 @@ class Customization:
     @classmethod
     def from_json(cls, text: str) -> Customization:
         """Return what `to_json` wrote, or a file in the same form says; raises ImportRefused for anything else."""
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         try:
-            return TypeAdapter(cls).validate_json(text)
+            return _reader().validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the document"
             raise ImportRefused(f"The customization cannot be used: {place}: {first['msg']}.") from error
+
+
+@cache
+def _reader() -> TypeAdapter[Customization]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Customization)
 
 
 def _labels(texts: Mapping[int, str]) -> Labels:

@@ -13,15 +13,15 @@ DRAFT, ACTIVE, WON, CLOSED = 0, 1, 2, 3
 LOST_STATUS, WON_STATUS = 5, 4
 WORK_BASED = 192350001
 _NEEDED = ("quoteid", "statecode", "msdyn_ordertype", "quotenumber", "revisionnumber", "opportunityid")
-_COPIED = names(
-    "name quotenumber opportunityid customerid customerid_type accountid contactid pricelevelid "
-    "transactioncurrencyid totalamount totallineitemamount totalamountlessfreight discountamount "
-    "discountpercentage freightamount totaltax effectivefrom effectiveto expireson description "
-    "msdyn_ordertype"
+_OF_OPPORTUNITY = names(
+    "name customerid customerid_type accountid contactid pricelevelid transactioncurrencyid totaltax "
+    "msdyn_ordertype totallineitemamount totalamountlessfreight discountamount discountpercentage freightamount "
+    "totalamount"
 )
+_COPIED = (*_OF_OPPORTUNITY, *names("quotenumber opportunityid effectivefrom effectiveto expireson description"))
 _LINE_COPIED = names(
-    "quotedetailname productdescription quantity priceperunit baseamount extendedamount "
-    "manualdiscountamount tax isproductoverridden ispriceoverridden lineitemnumber transactioncurrencyid"
+    "quotedetailname productdescription quantity priceperunit baseamount extendedamount manualdiscountamount tax "
+    "ispriceoverridden lineitemnumber transactioncurrencyid isproductoverridden"
 )
 
 
@@ -120,29 +120,33 @@ def revise(records: Records, access: Access, caller: Caller, arguments: Argument
     defaults: Row = {name: row[name] for name in _COPIED}
     defaults["revisionnumber"] = int(row["revisionnumber"] or 0) + 1
     revised = records.create(caller, tables["quote"], {}, defaults)
-    _copy_lines(records, caller, key, revised)
+    _copy_lines(records, caller, "quotedetail", Ref("quote", key), revised)
     return Ref("quote", revised)
 
 
-def _copy_lines(records: Records, caller: Caller, source: str, target: str) -> None:
-    names = ", ".join(_LINE_COPIED)
-    lines = records.store.rows(f"SELECT {names} FROM quotedetail WHERE quoteid = ?", (source,))
-    for line in lines:
-        defaults: Row = dict(zip(_LINE_COPIED, line, strict=True))
-        records.create(caller, records.schema.tables["quotedetail"], {}, {**defaults, "quoteid": target})
+def _copy_lines(records: Records, caller: Caller, table: str, source: Ref, quote: str) -> None:
+    """Copy the lines in `table` of a quote or an opportunity to a quote."""
+    known = records.schema.tables[table].columns
+    columns = {name: own for name in _LINE_COPIED if (own := name.replace("quotedetail", table)) in known}
+    sql = f'SELECT {", ".join(columns.values())} FROM "{table}" WHERE {source.table}id = ?'
+    for line in records.store.rows(sql, (source.id,)):
+        copied: Row = dict(zip(columns, line, strict=True))
+        records.create(caller, records.schema.tables["quotedetail"], {}, {**copied, "quoteid": quote})
 
 
 def generate(records: Records, access: Access, caller: Caller, arguments: Arguments) -> Ref:
-    """GenerateQuoteFromOpportunity: a new draft with the opportunity's name, customer and currency. Raises Refused."""
+    """GenerateQuoteFromOpportunity: a new draft with the opportunity's name, customer, amounts and lines.
+
+    Raises Refused.
+    """
     tables = records.schema.tables
     access.require(caller, tables["opportunity"], ("Read",))
     access.require(caller, tables["quote"], ("Create", "Append"))
     key = guid_argument(arguments, "OpportunityId", "GenerateQuoteFromOpportunity")
-    copied = ("name", "customerid", "customerid_type", "accountid", "contactid", "pricelevelid")
-    row = records.get("opportunity", key, (*copied, "transactioncurrencyid", "totalamount", "msdyn_ordertype"))
-    return Ref(
-        "quote", records.create(caller, tables["quote"], {}, {**new_quote(records), **row, "opportunityid": key})
-    )
+    row: Row = {**new_quote(records), **records.get("opportunity", key, _OF_OPPORTUNITY), "opportunityid": key}
+    made = records.create(caller, tables["quote"], {}, row)
+    _copy_lines(records, caller, "opportunityproduct", Ref("opportunity", key), made)
+    return Ref("quote", made)
 
 
 def new_quote(records: Records) -> Row:

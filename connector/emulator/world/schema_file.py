@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -87,8 +88,12 @@ def _message(raw: list[Any]) -> Message:
     )
 
 
+@cache
 def load_schema() -> Schema:
-    """Return the schema shipped with the emulator: the closing slice of a sales organization, nothing customized."""
+    """Return the schema shipped with the emulator: the closing slice of a sales organization, nothing customized.
+
+    It is read once: a process that opens many organizations shares the value.
+    """
     folder = resources.files("connector.emulator") / "data"
     raw = json.loads((folder / "schema.json").read_text("utf-8"))
     messages = json.loads((folder / "messages.json").read_text("utf-8"))

@@ -401,13 +401,19 @@ def test_an_order_wins_its_quote(world: World, admin: Caller) -> None:
     assert column(world, order, "opportunityid") == deal.id
 
 
-def test_a_generated_quote_is_a_draft_of_the_opportunity(world: World, admin: Caller) -> None:
+def test_a_generated_quote_is_a_draft_with_the_lines_of_the_opportunity(world: World, admin: Caller) -> None:
     deal = opportunity(world, admin)
+    for price in (50.0, 7.5):
+        amounts = {"quantity": 2.0, "priceperunit": price}
+        world.create(admin, "opportunityproduct", {"opportunityid": deal, "opportunityproductname": "Crane", **amounts})
     answer = world.call(admin, "GenerateQuoteFromOpportunity", {"OpportunityId": deal.id})
     assert answer is not None
     made = answer["@ref"]
     assert isinstance(made, Ref)
     assert (state(world, made), column(world, made, "opportunityid")) == ((0, 1), deal.id)
+    assert (column(world, made, "totalamount"), column(world, made, "totallineitemamount")) == (115.0, 115.0)
+    lines = "SELECT quotedetailname, extendedamount FROM quotedetail WHERE quoteid = ? ORDER BY 2"
+    assert list(world.store.rows(lines, (made.id,))) == [("Crane", 15.0), ("Crane", 100.0)]
 
 
 @pytest.mark.parametrize(
