@@ -241,6 +241,14 @@ class PostgresDatabase:
                 "The job store cannot be written: the disk of its PostgreSQL server is full.",
                 remedy="Nothing that was recorded is lost: make room, then resume the job.",
             ) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            self.close()  # by its name another server may be reached by now: after a failover this one is the standby
+            failure = LedgerError(
+                "The job store's PostgreSQL server can only be read now: it is a standby, or its storage is full.",
+                remedy="Nothing that was recorded is lost: make room, or end the failover; then resume the job.",
+            )
+            failure.transient = True
+            raise failure from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise LedgerError(
                 "The job store's PostgreSQL user may not do this.",

@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+import psycopg
 import pytest
 from starlette.testclient import TestClient
 
@@ -80,6 +81,26 @@ def test_a_store_that_swallows_everything_fails_a_call_and_serves_the_next_when_
         assert caught.value.transient
         relay.silent = False
         assert operations.unfinished() == 0
+
+
+def test_a_store_that_can_only_be_read_is_connected_to_anew_by_each_call(postgres_store: str) -> None:
+    database = urlsplit(postgres_store).path.removeprefix("/")
+    with (
+        open_ledger(postgres_store, SystemClock()) as ledger,
+        psycopg.connect(postgres_store, autocommit=True) as other,
+    ):
+        operations = OperationStore(ledger)
+        other.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on".encode())
+        with ledger.database.transaction() as transaction:
+            transaction.run("SET default_transaction_read_only = on")
+        for _ in range(2):
+            with pytest.raises(LedgerError, match="can only be read now") as caught:
+                operations.probe()
+            assert caught.value.transient
+        other.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only".encode())
+        with suppress(LedgerError):  # this connection was made before
+            operations.probe()
+        operations.probe()
 
 
 def test_with_a_silent_store_every_request_is_answered_and_work_goes_on_when_it_is_back(
