@@ -104,15 +104,8 @@ class RowSample:
             changed = organization.observe([key], activities=True) != before
             origin = getattr(failure, "origin", None)
             plug_in = origin.plug_in if refused and origin is not None else ""
-            yield RowAnswer(
-                key,
-                refused,
-                max(0.0, took - empty),
-                failure.message if refused else "",
-                plug_in,
-                changed,
-                len(plan.steps),
-            )
+            reason, steps = failure.message if refused else "", len(plan.steps)
+            yield RowAnswer(key, refused, max(0.0, took - empty), reason, plug_in, changed, steps)
 
 
 def _seconds_of(handler: Handler, endpoint: Endpoint, monotonic: Callable[[], float]) -> float:

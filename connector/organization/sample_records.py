@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from urllib.parse import quote
 from uuid import UUID
 
 from connector.dataverse.answers import decoding, expect
-from connector.dataverse.reading import read_object
+from connector.dataverse.reading import read_object, read_rows
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import ConnectorError, InputError, NotFound, Unanswered
 from connector.handler import Handler
 
 NAME = "Probe of the close connector"
+_BY_HAND = f"Delete it by hand once no probe runs: its name is '{NAME}'."
 _TESTING = frozenset(
     ("CustomerTest", "CustomerFreeTest", "CustomerPreview", "TestDrive", "EmailTrial", "Developer", "Trial")
 )
@@ -39,11 +41,18 @@ class SampleRecords:
         customer = {"customerid_account@odata.bind": f"/accounts({account})"}
         opportunity = self._add("opportunities", "opportunityid", customer)
         for _ in range(2):
-            quote = self._add(
+            offer = self._add(
                 "quotes", "quoteid", {**customer, "opportunityid@odata.bind": f"/opportunities({opportunity})"}
             )
-        self._send("PATCH", f"quotes({quote})", {"statecode": 1, "statuscode": 2})
+        self._send("PATCH", f"quotes({offer})", {"statecode": 1, "statuscode": 2})
         return opportunity
+
+    def leftovers(self) -> Iterator[str]:
+        """Yield a sentence for each record of an earlier run that was cut off before it could remove it."""
+        for entity_set, key in (("quotes", "quoteid"), ("opportunities", "opportunityid"), ("accounts", "accountid")):
+            operation = Operation("GET", f"{entity_set}?$select={key}&$filter=name%20eq%20'{quote(NAME)}'")
+            for row in read_rows(self._handler, self._endpoint, operation, _SUBJECT):
+                yield f"{entity_set}({row[key]}) was made to ask on by a run that was cut off or still runs. {_BY_HAND}"
 
     def remove(self) -> list[str]:
         """Delete what was made, the youngest first; returns a sentence for each record that could not be."""
@@ -54,7 +63,7 @@ class SampleRecords:
             except NotFound:
                 continue
             except ConnectorError as error:
-                left.append(f"{path} was made to ask on and could not be removed: {error.message}")
+                left.append(f"{path} was made to ask on and could not be removed: {error.message} {_BY_HAND}")
         return left
 
     def _require_sandbox(self) -> None:

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 
+from connector.assembly import connect
 from connector.assembly.asked_answers import answers_path, with_answers
 from connector.clock import SystemClock
 from connector.closing.close import close_opportunity
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import InputError, Unanswered
 from connector.handler import Request, Response
 from connector.organization.capture_model import AnswerFact
 from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, used, write_answers
+from connector.organization.sample_records import SampleRecords
 from connector.settings.environment import load
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
@@ -93,6 +96,16 @@ def test_records_made_to_ask_on_are_gone_afterwards(desk: Desk) -> None:
     assert said.code == 0
     assert "Nothing changed: 3 rows" in said.out
     assert everything(desk) == before
+
+
+def test_what_a_run_that_was_killed_has_left_is_named_with_the_way_to_remove_it(desk: Desk) -> None:
+    settings = load({"DATAVERSE_URL": f"emulator:{desk.file}", "HOME": str(desk.file.parent)})
+    with connect(settings) as connection:
+        SampleRecords(connection.handler, Endpoint(connection.base_url)).make()
+    said = desk.run("doctor", "--make-one", "--yes")
+    assert said.code == 0
+    assert said.err.count("was made to ask on by a run that was cut off") == 4
+    assert "Delete it by hand once no probe runs: its name is 'Probe of the close connector'." in said.err
 
 
 def test_records_are_made_in_a_sandbox_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

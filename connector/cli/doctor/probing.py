@@ -95,6 +95,8 @@ def _asked(
 ) -> tuple[int, list[AnswerFact], list[str]]:
     """Return how many rows were compared, the answers, and what changed; a failure comes after what changed."""
     samples = SampleRecords(connection.handler, endpoint)
+    for sentence in samples.leftovers() if opportunity_id is None else ():
+        say(sentence, sys.stderr)
     left: list[str] = []
     try:
         key = opportunity_id if opportunity_id is not None else samples.make()
