@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, Self, TextIO
 from uuid import UUID
 
 from connector.bulk.results import request_data
@@ -69,6 +69,16 @@ class Summary:
     problems: list[dict[str, object]] = field(default_factory=list)
     more: Mapping[str, object] = field(default_factory=dict)
     """What is known of the plans besides: what they set off (`side_effects`), what was asked (`asked`)."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Return the closes of a plan, from what it says of itself in the end."""
+        summary = cls()
+        for part in data.get("closes", ()):
+            currency = part["currency_id"] and UUID(part["currency_id"])
+            group = CloseGroup(Outcome(part["outcome"]), part["status_reason"], currency)
+            summary.closes[group], summary.values[group] = part["rows"], Decimal(part["value"])
+        return summary
 
     def add_close(self, group: CloseGroup, value: Decimal | None) -> None:
         """Count an opportunity that would be closed."""

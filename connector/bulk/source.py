@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -60,9 +61,17 @@ class Source:
         """Return how many of the rows are done before the job stops; None for all."""
         return self.limit if self.file is not None else None
 
-    def first_of(self, count: int) -> str:
-        """Return in words how many of so many opportunities are closed before the job stops."""
-        return f"{f'{self.pilot:,} of the ' if (self.pilot or count) < count else ''}{count:,} opportunities"
+    @staticmethod
+    def outcomes(rows: Rows) -> Counter[str]:
+        """Return how many rows close an opportunity in which way."""
+        return Counter(row.intent.outcome.value for row in rows() if isinstance(row.intent, Intent))
+
+    def first_of(self, outcomes: Counter[str]) -> str:
+        """Return in words how many of these opportunities, counted by outcome, are closed before the job stops."""
+        count = outcomes.total()
+        ways = ", ".join(f"{'all' if number == count else f'{number:,}'} as {way}" for way, number in outcomes.items())
+        first = f"{self.pilot:,} of the " if (self.pilot or count) < count else ""
+        return f"{first}{count:,} {'opportunity' if count == 1 else 'opportunities'} ({ways})"
 
     def job_name(self) -> str:
         """Return the name of a job that was given none. Raises InputError."""

@@ -29,8 +29,8 @@ _LIMITS = {
     "until": "until {}",
     "at_most": "at most {}",
     "in_flight": "{} requests at once",
-    "leave": "stops when {} rows are left",
-    "max_operations": "at most {} operations",
+    "leave": "stops when {} rows are left (--limit)",
+    "max_operations": "at most {} Power Platform requests",
 }
 
 

@@ -17,7 +17,6 @@ from connector.cli.bulk.limit_options import all_limit_options, limit_options, l
 from connector.cli.bulk.process import begun_with, job_argument, opened, who
 from connector.cli.bulk.run_job import (
     agree,
-    agree_to_begin,
     code,
     compare_with_plan,
     go_on,
@@ -35,6 +34,7 @@ from connector.cli.bulk.source_options import SECONDS_PER_STEP, plan_options, so
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import CommandGroup, examples
 from connector.cli.run_options import (
+    STORE_ONLY,
     as_begun,
     bypass_options,
     dry_run_option,
@@ -120,11 +120,11 @@ def run(
     FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
     its --limit, goes on with `resume`. A query is asked once, when its job begins.
     """
+    from connector.cli.bulk.plan_views import agree_to_close, show_job_plan
+
     source = source_of(context)
     settings = as_begun(read_settings(env_file), source.plan_head())
     if dry_run:
-        from connector.cli.bulk.plan_views import show_job_plan
-
         path = Path(f"{checked_name(name)}.plan.jsonl") if name else source.plan_file()
         return show_job_plan(source, settings, path, SECONDS_PER_STEP, as_json=as_json)
     job_name = checked_name(name or source.job_name())
@@ -139,9 +139,10 @@ def run(
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
                     go_on(context, ledger, job, settings, source.pilot)
-                elif count := sum(1 for _ in rows()):
-                    limits = limits_of(context, JobLimits(), count, settings, ledger.clock.now(), source.pilot)
-                    agree_to_begin(source, connection.base_url, job_name, count, agreed=yes, as_json=as_json)
+                elif closes := source.outcomes(rows):
+                    count, now = closes.total(), ledger.clock.now()
+                    limits = limits_of(context, JobLimits(), count, settings, now, source.pilot)
+                    agree_to_close(source, closes, connection, settings, job_name, agreed=yes, as_json=as_json)
                     pending = prepare_ahead(ledger, settings, connection)
                     options = {**source.data(), **begun_with(settings, limits)}
                     ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
@@ -195,7 +196,7 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
 
     All who work on it obey within seconds; `none` takes a limit away.
     """
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:
         job = ledger.whole(name)
         if says_limits(context):
@@ -241,7 +242,7 @@ def cancel(*, name: str, as_json: bool, env_file: Path | None) -> int:
 @run_options
 def status(*, name: str | None, watch: bool, organization: str, as_json: bool, env_file: Path | None) -> int:
     """Show where a job stands, or list the jobs."""
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     if watch and (as_json or not name):
         raise click.UsageError("--watch shows one job to a person: name it, and leave --json away.")
     with opened(settings) as ledger:
@@ -285,7 +286,7 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
     """Write what came of the rows to files. The exit code says whether all is well (.csv, .xlsx, .html, .jsonl)."""
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:
         outputs = ((out, ()), (dead_letters, BAD))
         files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
 import click
 
-from connector.cli.screen import legible
+from connector.cli.screen import legible, say
 from connector.errors import ConnectorError, InputError, SettingsError
 
 
@@ -68,7 +69,7 @@ def report_failure(error: Exception) -> int:
     1
     """
     failure = describe(error)
-    click.echo(sentences(failure.error), err=True)
+    say(sentences(failure.error), sys.stderr)
     return failure.exit_code
 
 

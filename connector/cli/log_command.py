@@ -14,7 +14,7 @@ import click
 from connector.cli.bulk.process import opened
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
-from connector.cli.run_options import env_file_option, read_settings, verbose_option
+from connector.cli.run_options import STORE_ONLY, env_file_option, read_settings, verbose_option
 from connector.cli.screen import TextTable, in_ascii, say, show
 from connector.ledger.audit import STARTED, AuditEntry, AuditFilter
 
@@ -71,7 +71,7 @@ def log(
     Every close and reopen that this connector did is in the log: those of single commands, scripts, jobs and the
     endpoint. CONNECTOR_STORE says where it is kept, CONNECTOR_LOG_DAYS for how long.
     """
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     chosen = AuditFilter(opportunity, since, job, by, organization)
     with opened(settings) as ledger:
         ledger.audit.forget(settings.log_days)

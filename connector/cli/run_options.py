@@ -15,6 +15,7 @@ from connector.cli.record_id import check_addresses
 from connector.closing.bypass import bypass_of
 from connector.settings.environment import load
 from connector.settings.settings import Settings
+from connector.settings.variables import EMULATOR_SCHEME
 
 Function = Callable[..., Any]
 
@@ -112,17 +113,21 @@ def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
     return settings if on_command_line else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
-def read_settings(env_file: Path | None) -> Settings:
+STORE_ONLY: Mapping[str, str] = {"DATAVERSE_URL": EMULATOR_SCHEME}
+"""What stands for the organization where a command only reads and writes the store."""
+
+
+def read_settings(env_file: Path | None, defaults: Mapping[str, str] | None = None) -> Settings:
     """Return the settings, and log on stderr as much as they say. Raises SettingsError, with all that is wrong.
 
-    They follow what probes answered in this organization.
+    They follow what probes answered in this organization; `defaults` stand for what is not set.
 
     Raises click.UsageError when the command line names a record by the address of another organization.
     """
     from connector.assembly.asked_answers import with_answers
     from connector.clock import SystemClock
 
-    settings = load(env_file=env_file, options=_options())
+    settings = load(env_file=env_file, options=_options(), defaults=defaults or {})
     check_addresses(settings.url)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_FORMAT)  # no effect after --verbose
     return with_answers(settings, SystemClock().now())

@@ -66,10 +66,26 @@ def room(stream: TextIO) -> int:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Write lines of text to `stream` (None: stdout), legible; on a terminal they break between words."""
     stream = stream or sys.stdout
-    for line in text.split("\n"):
-        shown = legible(line)
-        fits = len(shown) < room(stream)
-        click.echo(shown if fits else click.wrap_text(shown, room(stream) - 1), file=stream)
+    click.echo(broken(text, room(stream)), file=stream)
+
+
+def broken(text: str, columns: int) -> str:
+    """Return legible lines that break between words before so many columns; options and ids stay whole."""
+    import textwrap
+
+    lines = [legible(line) for line in text.split("\n")]
+    return "\n".join(
+        line
+        if len(line) < columns
+        else textwrap.fill(
+            line,
+            max(columns - 1, 20),
+            subsequent_indent=" " * (len(line) - len(line.lstrip())),
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for line in lines
+    )
 
 
 def make_streams_safe() -> None:

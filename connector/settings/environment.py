@@ -81,8 +81,11 @@ def load(
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
     options: Mapping[str, str] = MappingProxyType({}),
+    defaults: Mapping[str, str] = MappingProxyType({}),
 ) -> Settings:
     """Return the settings of `environ` (default: this process's) over those of `env_file`, and `options` over both.
+
+    `defaults` stand for what none of them says.
 
     Without `env_file` the file `.env` of the current folder is read if there is one. Raises SettingsError, which
     names every problem in a sentence of its own.
@@ -92,7 +95,7 @@ def load(
     """
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    values = {name: value for name, value in _file_values(env_file, problems).items() if value}
+    values = {**defaults, **{name: value for name, value in _file_values(env_file, problems).items() if value}}
     values |= {name: value.strip() for name, value in environ.items() if name.startswith(_OURS) and value.strip()}
     problems += _misspelt(values, environ)
     values |= options

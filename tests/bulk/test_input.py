@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from connector.bulk.input import disk_tables, row_reader, text_file
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
+from connector.bulk.input.excel_file import open_workbook
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import FileFormat, readable
 from connector.bulk.results import write_dead_letters
@@ -166,9 +167,8 @@ HEAD = "opportunityid,outcome\n"
         (
             f"opportunityid outcome\n{A} won\n",
             ("rows.csv: the column 'opportunityid outcome' is not known (did you mean opportunityid?); there is no column"
-            " opportunityid; say it with --map THEIRS=opportunityid; there is no column outcome; add it, say --map"
-            " THEIRS=outcome, or give one outcome for all rows with --won or --lost. Nothing was touched. Its columns are"
-            f" opportunityid outcome. {READ}"),
+            " opportunityid and none for outcome. Nothing was touched. Say which they are: --map THEIRS=opportunityid"
+            f" --map THEIRS=outcome (or one outcome for all rows: --won or --lost). {READ}"),
         ),
         (
             "opportunityid,outcome;status\n",
@@ -202,8 +202,8 @@ HEAD = "opportunityid,outcome\n"
         ),
         (
             f"{HEAD}{A},won\n{B},maybe\n",
-            ("rows.csv, row 2 (line 3): outcome: 'maybe' is not an outcome; say won or lost. Nothing was touched."
-            " Correct it and try again."),
+            ("rows.csv, row 2 (line 3): outcome: 'maybe' is not an outcome; say won or lost, or translate it with --values"
+            " FILE.toml. Nothing was touched. Correct it and try again."),
         ),
         (
             f"{HEAD}nonsense,won\n",
@@ -277,12 +277,45 @@ def test_what_is_wrong_with_a_line_of_json_is_said_in_a_sentence(write: Write, l
 
 
 def test_what_is_wrong_is_told_together_up_to_a_number(write: Write) -> None:
-    lines = [f"{opportunity(n)},{'won' if n % 2 else 'maybe'}" for n in range(1, 101)]
-    path = write(HEAD + "\n".join([*lines, f"{A},lost"]))
-    text = told(path)
-    assert text.startswith("rows.csv: 52 rows cannot be used; nothing was touched.\n  row 2 (line 3): outcome: 'maybe'")
-    assert text.endswith("\n  And 32 more.\n Correct them and try again.")
+    columns = [each.name for each in FILE_COLUMNS if each.name not in ("opportunityid", "outcome")][:7]
+    cells = [",".join("NULL" if n % 7 == place else "" for place in range(7)) for n in range(100)]
+    bad = "".join(f"{opportunity(n)},maybe,{cells[n]}\n" for n in range(100))
+    text = told(write(f"opportunityid,outcome,{','.join(columns)}\n{bad}"))
+    assert text.startswith(
+        "rows.csv: 100 rows cannot be used; nothing was touched.\n  row 1 (line 2): outcome: 'maybe'"
+    )
+    assert "is not an outcome; say won or lost, or translate it with --values FILE.toml; status: NULL may mean" in text
+    assert text.endswith("\n  And 80 more.\n Correct them and try again.")
     assert len(text.splitlines()) == 23
+
+
+def test_problems_of_one_kind_are_told_three_times_and_counted(write: Write) -> None:
+    lines = [f"{opportunity(n)},{'won' if n % 2 else f'maybe {n}'}" for n in range(1, 101)]
+    text = told(write(HEAD + "\n".join(lines)))
+    assert text.startswith(
+        "rows.csv: 50 rows cannot be used; nothing was touched.\n  row 2 (line 3): outcome: 'maybe 2'"
+    )
+    assert text.endswith("\n  And 47 more like these.\n Correct them and try again.")
+
+
+@pytest.mark.parametrize(("word", "outcome"), [("Gewonnen", "won"), ("FÖRLORAD", "lost"), ("Closed  Won", "won")])
+def test_an_outcome_may_be_in_the_words_of_an_export(write: Write, word: str, outcome: str) -> None:
+    assert read(write(f"{HEAD}{A},{word}\n")) == plain((1, Outcome(outcome)))
+
+
+def test_columns_below_a_title_are_named_though_none_of_them_is_known(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for cells in (["Deals of October"], [], ["Chance", "Ergebnis"], [str(A), "Gewonnen"]):
+        book.active.append(cells)
+    book.save(tmp_path / "erp.xlsx")
+    table = open_workbook(tmp_path / "erp.xlsx", ColumnMapping().ours)
+    assert [row.line for row in table.rows] == [4]
+    with pytest.raises(
+        InputError, match=r"the columns 'Chance', 'Ergebnis' are not known; there is no column .* outcome"
+    ):
+        ColumnMapping().read("erp.xlsx", table.columns or ())
 
 
 def test_no_row_comes_after_a_problem(write: Write) -> None:

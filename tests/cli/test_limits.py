@@ -35,7 +35,7 @@ def test_a_pilot_does_so_many_rows_and_resume_does_the_others(desk: Desk) -> Non
     said = bulk(desk, "run", "rows.csv", "--job", "june", "--yes", "--limit", "7", "--json")
     assert (said.code, said.data["closed"], said.data["pending"]) == (4, 7, 23)
     assert said.data["limit_reached"] == "limit"
-    assert "resume does the others" in bulk(desk, "status", "june").out
+    assert "`bulk resume` does the others" in bulk(desk, "status", "june").out
     more = bulk(desk, "resume", "june", "--yes", "--limit", "5", "--json")
     assert (more.code, more.data["closed"]) == (4, 12)
     last = bulk(desk, "resume", "june", "--yes", "--json")

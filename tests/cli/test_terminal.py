@@ -59,7 +59,7 @@ def test_who_closes_what_a_query_finds_types_how_many_that_are(desk: Desk, answe
     seen = on_terminal(
         "bulk", "run", *query, columns=100, folder=folder, answer=answer, DATAVERSE_URL=url, CONNECTOR_STORE=store
     )
-    assert "Close 3 opportunities of" in seen.text.replace("\r\n", " ")
+    assert "Close 3 opportunities (all as lost) of" in seen.text.replace("\r\n", " ")
     assert seen.code == code
 
 

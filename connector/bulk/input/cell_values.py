@@ -62,6 +62,18 @@ class CellRules:
     words: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: _NO_WORDS)
     ours: bool = False
 
+    def values(self, cells: Mapping[str, object]) -> dict[str, object]:
+        """Return what cells say, by our columns; raises ValueError with what is wrong with any of them."""
+        values, problems = dict[str, object](), list[str]()
+        for name, cell in cells.items():
+            try:
+                values[name] = self.value(name, cell)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return values
+
     def value(self, name: str, cell: object) -> object:
         """Return what a cell of our column `name` says, None for an empty one; raises ValueError with a sentence."""
         if isinstance(cell, CellError):
@@ -82,8 +94,8 @@ class CellRules:
                 cell = int(float(cell))
             case FieldKind.TEXT | FieldKind.RECORD_NAME:
                 cell = as_text(cell)
-            case FieldKind.OUTCOME if isinstance(cell, str):
-                cell = _OUTCOMES.get(" ".join(cell.lower().split()), cell)
+            case FieldKind.OUTCOME if str(cell).strip():
+                cell = _outcome(name, str(cell))
         return cell
 
     def of_our_file(self) -> CellRules:
@@ -161,7 +173,19 @@ class CellRules:
         return plain
 
 
-_OUTCOMES = {"closed won": "won", "closed lost": "lost", "closed as won": "won", "closed as lost": "lost"}
+_OUTCOMES = {
+    "won": "won, closed won, closed as won, gewonnen, vunnen, vunnet, vundet, gagné, gagnée, ganada, ganha, vinta",
+    "lost": "lost, closed lost, closed as lost, verloren, förlorad, perdu, perdue, perdida, persa, tapt, tabt",
+}
+"""How an opportunity ends, in words of Salesforce and Dynamics 365 in the languages of their users."""
+
+
+def _outcome(name: str, text: str) -> str:
+    plain = " ".join(text.casefold().split())
+    for outcome, words in _OUTCOMES.items():
+        if plain in words.split(", "):
+            return outcome
+    raise ValueError(f"{name}: {text!r} is not an outcome; say won or lost, or translate it with --values FILE.toml")
 
 
 def _strptime_format(text: str) -> str:

@@ -168,15 +168,13 @@ class ColumnMapping:
                 remedy="Write the names of the columns above it, as opportunityid,outcome.",
             )
         names = {theirs: self.ours(theirs) for theirs in columns}
-        problems = [unknown(theirs) for theirs, ours in names.items() if ours is None]
+        others = [theirs for theirs, ours in names.items() if ours is None]
+        problems = [unknown(*others)] if others else []
         problems += twice(columns, [names[theirs] for theirs in columns])
         problems += twice(columns, [theirs if self.kept(theirs) and not names[theirs] else None for theirs in columns])
         present = {ours for ours in names.values() if ours}
-        problems += [
-            f"there is no column {name}; {'say it with --map THEIRS=' + name if name != 'outcome' else _OUTCOME}"
-            for name in REQUIRED
-            if name not in present and not self.defaults.get(name)
-        ]
+        missing = [name for name in REQUIRED if name not in present and not self.defaults.get(name)]
+        problems += [f"there is no column {' and none for '.join(missing)}"] if missing else []
         lower = {theirs.strip().lower() for theirs in columns}
         problems += [
             f"there is no column {theirs!r}, which {option} names"
@@ -188,10 +186,12 @@ class ColumnMapping:
         if parts and len(parts) < len(self.key_columns):
             problems.append(f"there is no column {parts[0]!r}, which is a part of the key")
         if problems:
-            there = f"Its columns are {', '.join(columns)}. " if len(columns) else ""
+            maps = "".join(f" --map THEIRS={name}" for name in missing)
+            maps = f"Say which they are:{maps}{_OUTCOME if 'outcome' in missing else ''}. " if missing else ""
+            there = f"Its columns are {', '.join(columns)}. " if len(columns) > len(others) else ""
             raise InputError(
                 f"{file}: {'; '.join(problems)}. Nothing was touched.",
-                remedy=f"{there}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
+                remedy=f"{maps}{there}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
                 f" {OPPORTUNITY_PREFIX}NAME or {QUOTE_PREFIX}NAME. Leave others unread with --ignore-other-columns, or"
                 " carry them along with --keep NAME.",
             )
@@ -205,7 +205,7 @@ def _is_id(text: str) -> bool:
         return False
 
 
-_OUTCOME = "add it, say --map THEIRS=outcome, or give one outcome for all rows with --won or --lost"
+_OUTCOME = " (or one outcome for all rows: --won or --lost)"
 
 
 def parse_renames(options: Sequence[str]) -> dict[str, str]:
@@ -222,10 +222,13 @@ def parse_renames(options: Sequence[str]) -> dict[str, str]:
     return renames
 
 
-def unknown(name: str) -> str:
-    """Say that a column is not known, with the name it is nearest to."""
-    near = difflib.get_close_matches(name.strip().lower(), FIELDS, n=1, cutoff=0.75)
-    return f"the column {name!r} is not known{f' (did you mean {near[0]}?)' if near else ''}"
+def unknown(*names: str) -> str:
+    """Say that columns are not known, with the names they are nearest to."""
+    near = [each for name in names for each in difflib.get_close_matches(name.strip().lower(), FIELDS, 1, 0.75)]
+    listed = ", ".join(map(repr, names))
+    subject = f"the column {listed} is" if len(names) == 1 else f"the columns {listed} are"
+    hint = f" (did you mean {', '.join(near)}?)" if near else ""
+    return f"{subject} not known{hint}"
 
 
 def twice(columns: Sequence[str], ours: Sequence[str | None]) -> list[str]:

@@ -90,9 +90,10 @@ def _refuse_other_forms(path: Path) -> None:
 def _table_in(path: Path, sheets: Sequence[Any], our_name: OurName) -> tuple[int, int]:
     """Return the place of the sheet to read and the number of the row with the names of its columns, 0 for none.
 
-    It is the first sheet that has the column of opportunities, else the first that has anything.
+    It is the first sheet that has the column of opportunities, else the first that has names of columns side by side.
     """
     first: tuple[int, int] | None = None
+    widest = 0
     for place, sheet in enumerate(sheets):
         if sheet.sheet_state != "visible":
             continue
@@ -101,8 +102,8 @@ def _table_in(path: Path, sheets: Sequence[Any], our_name: OurName) -> tuple[int
             names = [str(cell).strip() for cell in row if cell is not None]
             if is_header(names, our_name):
                 return place, line
-            if any(names) and not first[1]:
-                first = place, line
+            if min(len(names), 2) > widest:  # a title stands in one cell
+                first, widest = (place, line), min(len(names), 2)
     if first is None:
         raise InputError(f"{path} has no sheet of cells that can be seen.", remedy="Show the sheet in Excel.")
     return first

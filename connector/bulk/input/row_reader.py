@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,8 +57,10 @@ CHUNK = TOGETHER
 """Rows whose keys are looked up together."""
 RECORDS = frozenset(field.name for field in FILE_COLUMNS if field.kind in (FieldKind.RECORD_ID, FieldKind.RECORD_NAME))
 """The columns that name a record."""
-MOST_PROBLEMS = 20
-"""How many problems are told; the others are counted."""
+MOST_PROBLEMS, ALIKE = 20, 3
+"""How many problems are told, and how many of one kind; the others are counted."""
+_VALUE = re.compile(r"'[^']*'|\d+")
+"""What differs between problems of one kind."""
 
 T = TypeVar("T")
 Check = Callable[[Intent], None]
@@ -247,7 +251,7 @@ class RowReader:
         if any(name.startswith(RESULT_PREFIX) for name in row.cells):  # a file of ours
             cells = {name: as_written(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
             rules = rules.of_our_file()
-        request = {name: rules.value(name, cell) for name, cell in cells.items()}
+        request = rules.values(cells)
         parts = [rules.value(OPPORTUNITY_ID.name, cell) for cell in columns.key_cells(row.cells)]
         texts = ["" if part is None else str(as_text(part)).strip() for part in parts]
         if texts and address_in(texts[0]) is None:
@@ -305,12 +309,16 @@ class _Problems:
         self.count = 0
         self.last = ""
         self._told: list[str] = []
+        self._kinds = Counter[str]()
 
     def add(self, number: int, line: int, problem: str) -> None:
         """Add what is wrong with a row."""
         self.count += 1
         self.last = problem
-        if len(self._told) < MOST_PROBLEMS:
+        kind = _VALUE.sub("", problem)
+        if kind in self._kinds or len(self._told) < MOST_PROBLEMS:
+            self._kinds[kind] += 1
+        if 0 < self._kinds[kind] <= ALIKE and len(self._told) < MOST_PROBLEMS:
             where = f"row {number}" if number == line else f"row {number} (line {line})"
             self._told.append(f"{where}: {problem}")
 
@@ -321,7 +329,8 @@ class _Problems:
             return InputError(f"{name}, {self._told[0]}. Nothing was touched.", remedy=remedy.replace("them", "it"))
         listed = "\n".join(f"  {problem}." for problem in self._told)
         more = self.count - len(self._told)
-        rest = f"\n  And {more:,} more." if more else ""
+        alike = "" if len(self._told) == MOST_PROBLEMS else " like these"
+        rest = f"\n  And {more:,} more{alike}." if more else ""
         return InputError(
             f"{name}: {self.count:,} rows cannot be used; nothing was touched.\n{listed}{rest}\n", remedy=remedy
         )

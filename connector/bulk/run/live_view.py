@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -89,12 +90,13 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     working = bool(data["workers"])
     lines = []
     if pace:
-        ceiling = f"; the limits allow {pace['ceiling']:,.1f}" if pace.get("ceiling") else ""
-        lines.append(("Rate", f"{pace['rate']:,.1f} rows/s in the last 30 s{ceiling}"))
+        ceiling = pace.get("ceiling") or 0.0
+        words = f"; the limits allow {ceiling:,.1f}{' in the long run' if pace['rate'] > ceiling else ''}"
+        lines.append(("Rate", f"{pace['rate']:,.1f} rows/s in the last 30 s{words if ceiling else ''}"))
     if data.get("sleeps_until"):
         lines = [("Sleeping", f"until {moment_words(data['sleeps_until'])}")]
     elif pace and working and done_of(data) < int(str(data["total"])):
-        lines += _flow(data, pace, now)
+        lines += _flow(data, pace, now, ending=stopping is None)
     if data.get("limits"):
         lines.append(("Limits", limits_words(data["limits"])))
     if stopping is not None and working:
@@ -107,12 +109,16 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     return lines + _bad(data)
 
 
-def _flow(data: Mapping[str, object], pace: Mapping[str, float], now: datetime) -> list[tuple[str, str]]:
-    """Return what is under way, what holds it and when it ends."""
+def _flow(
+    data: Mapping[str, object], pace: Mapping[str, float], now: datetime, *, ending: bool
+) -> list[tuple[str, str]]:
+    """Return what is under way, what holds it and, where it goes on to its `ending`, when that is."""
     governor = data["governor"]
     assert isinstance(governor, Mapping)
     users = parts_of(governor, "users")
-    most = sum(int(str(user["most_in_flight"])) for user in users)
+    limits = data.get("limits") or {}
+    assert isinstance(limits, Mapping)
+    most = min(sum(int(str(user["most_in_flight"])) for user in users), limits.get("in_flight", math.inf))
     flight = f"{sum(int(str(user['in_flight'])) for user in users)} of {most} requests"
     flight += f", {len(users)} users" if len(users) > 1 else ""
     flight += f"; {pace['in_doubt']:,.0f} rows in doubt, looked at again" if pace["in_doubt"] else ""
@@ -120,7 +126,7 @@ def _flow(data: Mapping[str, object], pace: Mapping[str, float], now: datetime) 
     if pace["waiting"]:
         lines.append(("Waiting", f"until {_when(now, pace['waiting'])} ({duration(pace['waiting'])})"))
     end = f"about {_when(now, pace['left'])} (in {duration(pace['left'])})" if "left" in pace else "not known yet"
-    return [*lines, ("Ends", end)]
+    return [*lines, ("Ends", end)] if ending else lines
 
 
 def _stopping(pace: Mapping[str, float], now: datetime, seconds: float) -> str:

@@ -134,7 +134,10 @@ class ProgressMeter:
         cost = self._per_row(paces, states)
         ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
         rate = allowance.limits.rate or float("inf")
+        held = _held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
         left = self._forecast(counts, states, cost) if cost and not _only_later(counts) else None
+        if left is None and held == "at_most":  # what rows cost does not matter then
+            left = 0.0
         return ProgressSnapshot(
             job=self._job.name,
             counts=counts,
@@ -143,8 +146,7 @@ class ProgressMeter:
             rate=self._rate(),
             ceiling=min(sum(ceilings), rate) if any(state.answered for state in states) else allowance.limits.rate,
             left=None if left is None else max(left, counts.open / rate),
-            binding=_held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
-            or _binding(paces, states, counts),
+            binding=held or _binding(paces, states, counts),
             paces=paces,
             desired_state=desired_state,
             opens_at=allowance.opens_at,

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TextIO
 
-import click
-
 from connector.assembly import Connection
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
@@ -77,9 +75,9 @@ def _next(name: str, counts: Counts, data: Mapping[str, object]) -> list[str]:
 
 def show_limits(name: str, data: Mapping[str, object]) -> None:
     """Write what a job may do."""
-    click.echo(f"Job {legible(name)}: {limits_words(data['limits']) or 'no limits'}.")
+    say(f"Job {legible(name)}: {limits_words(data['limits']) or 'no limits'}.")
     if data["sleeps_until"]:
-        click.echo(f"It sleeps until {moment_words(data['sleeps_until'])}.")
+        say(f"It sleeps until {moment_words(data['sleeps_until'])}.")
 
 
 def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
@@ -101,7 +99,7 @@ def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
     show(TextTable("Jobs", ("job", "stands", "done", "organization", "started", "for", "by"), tuple(cells)), sys.stdout)
     for data in jobs:
         if data["state"] == JobState.READY and not data.get("workers"):
-            click.echo(f"Go on: {command_line('bulk', 'resume', str(data['job']))}")
+            say(f"Go on: {command_line('bulk', 'resume', str(data['job']))}")
 
 
 def _origin(data: Mapping[str, object]) -> str:
@@ -144,12 +142,12 @@ def _stands(data: Mapping[str, object]) -> str:
         return str(data["state"])
     if data.get("workers"):
         return "being worked on"
-    return _LEFT_TO_LIE.get(str(data.get("desired_state")), "not finished, and no process works on it")
+    return _LEFT_TO_LIE.get(str(data.get("desired_state")), "stopped")
 
 
 _LIMIT_REACHED = {
     "until": " Its time is over.",
-    "limit": " That is reached; resume does the others.",
+    "limit": " That is reached: `bulk resume` does the others.",
     "max_operations": " They are used up.",
 }
 _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "cancelled"}
@@ -178,12 +176,12 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
     else:
         for each in mismatches:
             owner = f" (owner {each['owner']})" if each["owner"] else ""
-            click.echo(f"row {each['row']}, {each['name']}{owner}, {each['opportunity_id']}: {each['problem']}")
+            say(f"row {each['row']}, {each['name']}{owner}, {each['opportunity_id']}: {each['problem']}")
         result = f"{len(mismatches):,} do not match" if mismatches else "all match"
-        click.echo(f"{rows(checked)} checked: {result}.")
+        say(f"{rows(checked)} checked: {result}.")
         if later:
-            click.echo(f"{rows(later)} left by other jobs since: reconcile those.")
+            say(f"{rows(later)} left by other jobs since: reconcile those.")
         if unread:
             names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
-            click.echo(f"Not compared, since it cannot be read or was closed before: {names}.")
+            say(f"Not compared, since it cannot be read or was closed before: {names}.")
     return ExitCode.FAILED if mismatches else ExitCode.DONE

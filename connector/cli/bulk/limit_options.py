@@ -92,7 +92,9 @@ def _value(name: str, value: Any, pending: int, now: datetime) -> object:
     digits = value.replace(",", "")
     if not digits.isdecimal() or not int(digits):
         raise InputError(f"--{name.replace('_', '-')} is {value!r}.", remedy="Give a number from 1 up, or none.")
-    return max(0, pending - int(digits)) if name == "limit" else int(digits)
+    if name == "limit":
+        return pending - int(digits) if int(digits) < pending else None  # no limit where all are done
+    return int(digits)
 
 
 def take_up(context: click.Context, ledger: Ledger, job: Job, settings: Settings, rows: int | None = None) -> None:

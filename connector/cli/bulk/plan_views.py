@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,18 +14,19 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import fresh_answers
-from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
+from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, read_summary, write_plan
 from connector.bulk.reports.plan_review import ENDINGS as REVIEWS
 from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, rows
 from connector.cli.bulk.process import read_names
+from connector.cli.bulk.run_job import agree
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
-from connector.closing.model import OpportunityState, OrganizationMetadata, Outcome, Plan, Snapshot
+from connector.closing.model import OpportunityState, Outcome, Plan, Snapshot
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
@@ -143,22 +145,21 @@ def show_job_plan(
             if review is not None:
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
-            say(f"Based on: {basis_text(kept)}.")
-            show_plan(path, summary, cost, connection, settings)
+            show_plan(path, summary, cost, basis_text(kept), connection, settings)
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 
 
-def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connection, settings: Settings) -> None:
-    """Write what a plan comes to, and what to type next."""
-    by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary.by_status.items())
+def show_plan(
+    path: Path, summary: Summary, cost: Forecast, basis: str, connection: Connection, settings: Settings
+) -> None:
+    """Write what a plan comes to, what it rests on, and what to type next."""
+    counts = sorted(summary.by_status.items(), key=lambda pair: pair[0] != "planned")
+    by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts)
     if not summary.rows:
         say(f"The query finds no opportunities in {connection.base_url} that this user can see: nothing is to be done.")
         return
     say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status}.")
-    if summary.closes:
-        show(
-            _closes(summary, connection.organization.metadata(), _currencies(summary, connection, settings)), sys.stdout
-        )
+    _show_closes(summary, connection, settings)
     if summary.problems:
         _show_problems(summary, path)
     say(
@@ -166,28 +167,52 @@ def show_plan(path: Path, summary: Summary, cost: Forecast, connection: Connecti
         f"{cost.operations:,} Power Platform requests counted, and "
         f"{duration(cost.seconds)} to run."
     )
+    say(f"Based on: {basis}.")
     if summary.by_status["planned"]:
         say("Nothing was changed. Read the plan, then carry it out with:")
         click.echo(f"  {command_line('bulk', 'run', str(path))}")
 
 
-def _closes(summary: Summary, metadata: OrganizationMetadata, currencies: dict[UUID, str]) -> TextTable:
+def agree_to_close(
+    source: Source,
+    outcomes: Counter[str],
+    connection: Connection,
+    settings: Settings,
+    name: str,
+    *,
+    agreed: bool,
+    as_json: bool,
+) -> None:
+    """Ask before a job begins with so many closes, and show those of a plan file; it ends where nobody agrees."""
+    if source.file is not None and source.plan_head() and not agreed:
+        _show_closes(Summary.of(read_summary(source.file)), connection, settings)
+    question = f"Close {source.first_of(outcomes)} of {connection.base_url} as job {name}?"
+    count = outcomes.total() if source.file is None else None
+    agree(question, agreed=agreed, as_json=as_json, count=count)
+
+
+def _show_closes(summary: Summary, connection: Connection, settings: Settings) -> None:
+    if not summary.closes:
+        return
+    metadata, currencies = connection.organization.metadata(), _currencies(summary, connection, settings)
     cells = []
     for group, count in summary.closes.most_common():
         words = opportunity_words(_STATES[group.outcome], group.status, metadata)
         currency = currencies.get(group.currency_id, "") if group.currency_id else ""
         cells.append((words, f"{count:,}", f"{summary.values[group]:,.2f} {currency}".rstrip()))
-    return TextTable("To be closed", ("as", "opportunities", "estimated value"), tuple(cells))
+    columns = "as", "opportunities", "estimated value"
+    show(TextTable("To be closed", columns, tuple(sorted(cells, key=lambda row: row[0], reverse=True))), sys.stdout)
 
 
 def _show_problems(summary: Summary, path: Path) -> None:
     bad = summary.by_status["refused"] + summary.by_status["failed"]
     for problem in summary.problems:
         name = f" '{problem['name']}'" if problem.get("name") else ""
-        say(f"Row {problem['row']}{name}, {problem['opportunity_id']}: {problem['status']}: {problem['reason']}")
+        id_ = "" if str(problem["opportunity_id"]) in str(problem["reason"]) else f", {problem['opportunity_id']}"
+        say(f"Row {problem['row']}{name}{id_}: {problem['status']}: {problem['reason']}")
     more = f"These are the first {len(summary.problems)}. " if bad > PROBLEMS else ""
     by_reason = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.most_common())
-    say(f"{more}Reasons: {by_reason}. See {path} for the {rows(bad)} and why.")
+    say(f"{more}By reason: {by_reason}. {path} has the {'row' if bad == 1 else 'rows'}, and why.")
 
 
 def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, str]:

@@ -26,8 +26,8 @@ from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.limit_options import take_up
 from connector.cli.bulk.process import clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
-from connector.cli.run_options import as_begun, read_settings
-from connector.cli.screen import print_json, say
+from connector.cli.run_options import STORE_ONLY, as_begun, read_settings
+from connector.cli.screen import broken, print_json, room, say
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
 from connector.dataverse.webapi import Endpoint
@@ -37,6 +37,7 @@ from connector.settings.settings import Settings
 
 T = TypeVar("T")
 
+_ANSWERS = " [y/N]: y"
 WATCH_EVERY = 0.5
 """Seconds between looks whether a job that is watched needs somebody."""
 _NAMES_WITHIN = 10.0
@@ -168,9 +169,9 @@ def show_status(ledger: Ledger, name: str | None, organization: str, *, as_json:
         if statuses:
             show_jobs(statuses, ledger.clock.now())
         if len(statuses) < len(ledger.jobs()):
-            click.echo("Other organizations have jobs in this store too: bulk status --organization all")
+            say("Other organizations have jobs in this store too: bulk status --organization all")
         elif not statuses:
-            click.echo("There are no jobs in this store.")
+            say("There are no jobs in this store.")
     return ExitCode.DONE
 
 
@@ -186,7 +187,7 @@ def code(ending: RunResult) -> int:
 
 def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, env_file: Path | None) -> int:
     """Say to the workers of a job what is wanted, and to the person what that means. Returns the exit code."""
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:
         finished = ledger.job(name).state is JobState.FINISHED
         if not finished:
@@ -195,7 +196,7 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
     if as_json:
         print_json(data)
     else:
-        click.echo(
+        say(
             "It is finished: every row has its result, and nothing was changed." if finished else desired_state.sentence
         )
     return ExitCode.DONE
@@ -205,7 +206,7 @@ def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, 
     """Let a job go on that the same command began earlier."""
     counts = ledger.counts(job.name)
     if job.finished is not None:
-        click.echo(finished_before(job, counts), err=True)
+        tell(finished_before(job, counts))
     may_go_on(ledger, job, counts.open)
     take_up(context, ledger, job, settings, rows=pilot)
 
@@ -256,7 +257,7 @@ def nothing_found(base_url: str, *, as_json: bool) -> int:
     if as_json:
         print_json({"job": None, "total": 0, "message": sentence})
     else:
-        click.echo(sentence)
+        say(sentence)
     return ExitCode.DONE
 
 
@@ -284,21 +285,16 @@ def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = Non
     if not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on, so nothing was changed. Agree with --yes.")
     code = ExitCode.REFUSED
+    question = broken(question, room(sys.stderr) - len(_ANSWERS))
     try:
         if count is None and click.confirm(question, default=False, err=True):
             return
-        if count is not None and _typed(f"{question} Type their number to go on") == str(count):
+        if count is not None and _typed(f"{question}\nType their number to go on") == str(count):
             return
     except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
         click.echo(err=True)
         code = ExitCode.INTERRUPTED
     refuse("Not confirmed; nothing was changed.", as_json=as_json, code=code)
-
-
-def agree_to_begin(source: Source, base_url: str, name: str, count: int, *, agreed: bool, as_json: bool) -> None:
-    """Ask whether a new job may begin, as `agree`; the rows of a query are agreed by their number."""
-    question = f"Close {source.first_of(count)} of {base_url} as job {name}?"
-    agree(question, agreed=agreed, as_json=as_json, count=count if source.file is None else None)
 
 
 def _typed(question: str) -> str:

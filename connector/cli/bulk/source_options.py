@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from connector.bulk.source import Source
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
 from connector.cli.run_options import yes_option
+from connector.cli.screen import say
 from connector.closing.organization import Query
 
 
@@ -165,7 +167,7 @@ def source_of(context: click.Context) -> Source:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
     from connector.bulk.input.file_reading import reading_of
 
-    reading = reading_of(kept, lambda sentence: click.echo(sentence, err=True))
+    reading = reading_of(kept, lambda sentence: say(sentence, sys.stderr))
     return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"])
 
 
