@@ -17,7 +17,7 @@ from connector.dataverse.batch import Applied, ChangeSet, Missing, match_change_
 from connector.dataverse.diagnosis import remaining_limits
 from connector.dataverse.pacing.gate import feedback_of
 from connector.dataverse.webapi import Endpoint, Operation
-from connector.errors import Effect, Forbidden, InputError, ServiceError, Throttled, Unanswered, Unauthorized
+from connector.errors import Effect, Forbidden, InputError, ServiceError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
 
 _SUBJECT = "Asking by a change set that must fail"
@@ -74,8 +74,8 @@ def ask_set(
     if isinstance(fate, Missing):
         raise Unanswered(f"{_SUBJECT}: its answer is not there, or is not one to it.")
     error = error_from(fate.response, _SUBJECT)
-    if isinstance(error, Forbidden | Unauthorized | Throttled) or error.effect is not Effect.NONE:
-        raise error
+    if isinstance(error, Forbidden | Unauthorized) or error.transient or error.effect is not Effect.NONE:
+        raise error  # what passes is no answer
     return FailedSet(len(operations), fate.index, error)
 
 

@@ -10,9 +10,10 @@ import pytest
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.webapi import Endpoint
+from connector.emulator.limits.faults import plan_of
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
-from connector.errors import Forbidden, InputError
+from connector.errors import Forbidden, InputError, ServiceError
 from connector.handler import Request, Response
 from connector.organization.probes import QUESTIONS, Probes, changes
 from connector.organization.safe_requests import NotFailed
@@ -161,6 +162,18 @@ def test_a_change_of_any_row_would_show() -> None:
     (change,) = changes(before, asking.state())
     assert change.startswith(f"quote {quotes[0]} was version ")
     assert changes({"quote 1": "x"}, {}) == ["quote 1 was x and is not there."]
+
+
+def test_trouble_that_passes_is_no_answer() -> None:
+    trouble = plan_of({"seed": 1, "faults": [{"do": "deadlock", "message": "WinOpportunity", "nth": 1}]})
+    asked = Asked(EmulatorOptions(seeded=0, faults=trouble))
+    asked.has_opportunity(0, 1)
+    before = asked.everything()
+    with pytest.raises(ServiceError) as failure:
+        list(probes(asked).answers())
+    assert failure.value.transient
+    assert asked.everything() == before
+    assert told(asked)["actions_in_set"] == "accepted"
 
 
 def test_a_set_that_did_not_fail_is_told_at_once() -> None:

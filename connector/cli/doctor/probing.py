@@ -37,6 +37,7 @@ _RUNS = (
     "This user may not leave out the organization's own logic ({privilege} is missing): its synchronous plug-ins run "
     "before that, and what they send to other systems is not undone. "
 )
+_UNCHANGED = "Nothing changed: {} rows and their versions are as before."
 _LEFT_OUT = "The organization's own synchronous logic is left out. "
 
 
@@ -105,8 +106,8 @@ def _asked(
         try:
             answers = list(probes.answers())
         except ConnectorError:
-            for change in changes(before, probes.state()):
-                say(f"CHANGED: {change}", sys.stderr)
+            changed = [f"CHANGED: {change}" for change in changes(before, probes.state())]
+            say("\n".join(changed or [_UNCHANGED.format(len(before))]), sys.stderr)
             raise
         changed = changes(before, probes.state())
     finally:
@@ -127,4 +128,4 @@ def _show(kept: KeptAnswers, rows: int, changed: list[str], *, as_json: bool) ->
     cells = tuple((QUESTIONS[row.question], row.value, row.code) for row in kept.rows)
     show(TextTable("What the organization answered", ("question", "answer", "code"), cells), sys.stdout)
     if not changed:
-        say(f"Nothing changed: {rows} rows and their versions are as before. The answers are kept.")
+        say(f"{_UNCHANGED.format(rows)} The answers are kept.")
