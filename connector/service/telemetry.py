@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, SeverityNumber
+from opentelemetry._logs import LoggerProvider, SeverityNumber
 from opentelemetry.metrics import CallbackOptions, MeterProvider, NoOpMeterProvider, Observation
 from opentelemetry.trace import NoOpTracerProvider, Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -50,7 +50,7 @@ class Telemetry:
     ) -> None:
         self._tracer = (tracers or NoOpTracerProvider()).get_tracer("connector", version)
         self._meter = (meters or NoOpMeterProvider()).get_meter("connector", version)
-        self._logger = (loggers or NoOpLoggerProvider()).get_logger("connector.audit", version)
+        self._logger = loggers.get_logger("connector.audit", version) if loggers else None
         self._histograms = {
             name: self._meter.create_histogram(name, "s", explicit_bucket_boundaries_advisory=_BOUNDS)
             for name in (REQUEST_SECONDS, OPERATION_SECONDS, CALL_SECONDS)
@@ -81,6 +81,8 @@ class Telemetry:
 
     def audited(self, entries: Sequence[AuditEntry]) -> None:
         """Send entries of the audit log, each as a log whose event is `connector.audit` and whose body is its JSON."""
+        if self._logger is None:
+            return
         for entry in entries:
             at = int(entry.at.timestamp() * 1e9) if entry.at else None
             severity = SeverityNumber.WARN if entry.event == "failed" else SeverityNumber.INFO

@@ -105,4 +105,4 @@ class _ToolEndpoint:
     def _make(self) -> StreamableHTTPSessionManager:
         from connector.service.mcp.tool_server import sessions
 
-        return sessions(self._app, self._hosts, self._version)
+        return sessions(self._app, self._version)

@@ -7,7 +7,7 @@ when an agent first calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -16,13 +16,11 @@ import mcp_types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message
 
 from connector.service.mcp.tools import CONFIRMED, OPPORTUNITY_KEY, TOOLS, Tool
 
-LARGEST_BODY = 64 * 1024
 INSTRUCTIONS = (
     "Plan first, show the plan to the person, and close only after the person has agreed. A call may be repeated: "
     "nothing happens twice."
@@ -35,16 +33,9 @@ _BY_NAME: Mapping[str, Tool] = {tool.name: tool for tool in TOOLS}
 _ACCEPTED, _FAILED = 202, 400
 
 
-def sessions(app: ASGIApp, hosts: Sequence[str], version: str) -> StreamableHTTPSessionManager:
-    """Return what answers the protocol's requests, statelessly and in JSON; see `service.mcp.mount` for `hosts`."""
-    origins = [f"{scheme}://{host}" for host in hosts for scheme in ("https", "http")]
-    return StreamableHTTPSessionManager(
-        tools_server(app, version),
-        json_response=True,
-        stateless=True,
-        security_settings=TransportSecuritySettings(allowed_hosts=list(hosts), allowed_origins=origins),
-        max_request_body_size=LARGEST_BODY,
-    )
+def sessions(app: ASGIApp, version: str) -> StreamableHTTPSessionManager:
+    """Return what answers the protocol's requests, statelessly and in JSON; `service.mcp.mount` has checked them."""
+    return StreamableHTTPSessionManager(tools_server(app, version), json_response=True, stateless=True)
 
 
 def tools_server(app: ASGIApp, version: str) -> Server[dict[str, Any]]:
