@@ -467,7 +467,8 @@ def test_a_large_body_is_413_however_it_is_announced(stage: Stage) -> None:
         json_kind = {"content-type": "application/json"}
         announced = client.post(path, content=b" " * 1001, headers=json_kind)
         streamed = client.post(path, content=iter([b" " * 600, b" " * 600]), headers=json_kind)
-    assert (announced.status_code, streamed.status_code) == (413, 413)
+        of_an_agent = client.post("/mcp", content=b" " * 1001, headers=json_kind)
+    assert (announced.status_code, streamed.status_code, of_an_agent.status_code) == (413, 413, 413)
     assert announced.json()["error"]["code"] == streamed.json()["error"]["code"] == "too_large"
 
 
