@@ -204,7 +204,7 @@ def read_currencies() -> Operation:
 
 def read_users() -> Operation:
     """Return the read of the names of users; an organization with more than a page of them shows the others' ids."""
-    return Operation("GET", "systemusers?$select=fullname,azureactivedirectoryobjectid&$top=5000")
+    return Operation("GET", "systemusers?$select=fullname,azureactivedirectoryobjectid,applicationid&$top=5000")
 
 
 # --- writing ---

@@ -120,7 +120,7 @@ def report(folder: Path) -> None:
     subprocess.run(
         [*PROGRAM, "bulk", "report", "june", "--out", str(file)], cwd=folder, check=True, capture_output=True
     )
-    photograph(folder, "report", file.as_uri(), "1000,900")
+    photograph(folder, "report", file.as_uri(), "1000,1200")
 
 
 def photograph(folder: Path, name: str, address: str, size: str) -> None:

@@ -49,6 +49,25 @@ def test_requests_repetitions_and_what_operators_do_are_all_there(stage: Stage) 
     assert {entry["opportunity"] for entry in entries} == {str(opportunity)}
 
 
+def test_whatever_an_agent_changes_through_its_tools_is_in_the_log(stage: Stage) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+
+        def call(name: str, **arguments: object) -> object:
+            tool = {"name": name, "arguments": {"opportunityId": str(opportunity), **arguments}}
+            message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": tool}
+            answer = client.post("/mcp", json=message, headers={"accept": "application/json, text/event-stream"})
+            return answer.json()["result"]["structuredContent"]["result"]
+
+        assert call("close_opportunity_with_quotes", outcome="won") == "unconfirmed"
+        assert stage.log() == []
+        assert call("close_opportunity_with_quotes", outcome="won", confirmed=True) == "closed"
+        assert call("reopen_opportunity", confirmed=True) == "reopened"
+    entries = stage.log()
+    assert [entry["event"] for entry in entries] == ["accepted", "closed", "accepted", "reopened"]
+    assert {entry["opportunity"] for entry in entries} == {str(opportunity)}
+
+
 def test_entries_belong_to_the_tenant_of_who_asked(stage: Stage) -> None:
     with stage.client() as client:
         client.post(f"/opportunities/{stage.opportunity()}/close", json=WON)

@@ -87,7 +87,7 @@ class SheetWriter:
         if self._rows == MOST_ROWS:
             self._begin()
         self._rows += 1
-        self._sheet.append([self._cell(cell) for cell in cells])
+        self._sheet.append([None if cell == "" else self._cell(cell) for cell in cells])  # a blank cell takes no room
 
     def _begin(self) -> None:
         from openpyxl.cell import WriteOnlyCell
