@@ -234,5 +234,9 @@ class NotConverged(ConnectorError):
         self.effect = last.effect if last is not None else Effect.NONE
 
 
+class RepeatedUndo(NotConverged):
+    """A step was done more than once, and each time something in the organization undid it."""
+
+
 class LedgerError(ConnectorError):
     """The job's ledger cannot be used as asked (other input, held by another run, unreadable, full disk)."""

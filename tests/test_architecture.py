@@ -79,7 +79,7 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_500),
+    ("closing",): (3_100, 4_515),
     ("ledger",): (3_350, 3_495),
     ("dataverse",): (5_000, 6_843),
     ("bulk",): (5_000, 6_861),

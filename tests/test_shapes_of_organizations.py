@@ -15,6 +15,8 @@ from connector.dataverse.policies import authorize
 from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
+from connector.emulator.world.custom_logic import LogicContext
+from connector.errors import RepeatedUndo
 from connector.handler import Request, Response
 
 OPPORTUNITY = UUID("0c000000-0000-4000-8000-000000000001")
@@ -155,3 +157,18 @@ def test_a_plug_in_that_pushes_a_quote_back_to_draft_every_time_is_reported_with
     assert (report.status, report.partial) == (ReportStatus.FAILED, True)
     assert "QUO-1 is closed" in report.stands
     assert "QUO-2 is draft" in report.stands
+
+
+@pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "stepwise"])
+def test_a_close_that_something_undoes_each_time_is_not_done_for_ever(desk: Desk, *, atomic: bool) -> None:
+    def plugin(context: LogicContext) -> None:
+        if context.message == "WinOpportunity":
+            context.update("opportunity", context.record_id, {"statecode": 0, "statuscode": 1})
+
+    plugin.mode = "async"  # type: ignore[attr-defined]
+    desk.embedded.emulator.organization.world.logic.add(plugin)
+    report = desk.close(atomic=atomic)
+    assert isinstance(report.error, RepeatedUndo)
+    assert "'s own logic" in report.error.message
+    assert report.stands.startswith("When last seen, the opportunity is open")
+    assert len([line for line in desk.sent if line.startswith("POST")]) <= 8

@@ -79,7 +79,8 @@ def with_assumptions(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     """
     if assumed_columns(intent, metadata):
         intent = replace(intent, closed_on=metadata.today)
-    if intent.outcome is Outcome.LOST and intent.actual_revenue is None and metadata.lost_revenue is not None:
+    settable = "opportunityclose.actualrevenue" not in metadata.unwritable
+    if intent.outcome is Outcome.LOST and intent.actual_revenue is None and settable:
         intent = replace(intent, actual_revenue=metadata.lost_revenue)
     return intent
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from connector.closing.model import StepKind, StepResult
-from connector.errors import Broken, ConnectorError, Forbidden, Rejected, ServiceError, StateConflict
+from connector.closing.model import Step, StepKind, StepResult
+from connector.closing.step_words import PHRASES
+from connector.errors import Broken, ConnectorError, Forbidden, Rejected, RepeatedUndo, ServiceError, StateConflict
 
 _WAYS_OUT = (
     "A draft that cannot be activated can be deleted instead (--drafts delete), or closed by hand first (--drafts "
@@ -37,6 +38,15 @@ def in_context(results: Sequence[StepResult], users: frozenset[UUID], as_user: U
                 _offer_ways_out(error)
             changed[id(result.error)] = error
     return [replace(result, error=changed[id(result.error)]) if result.error else result for result in results]
+
+
+def undone(step: Step) -> RepeatedUndo:
+    """Return the failure of a step that was done more than once and stands to be done again."""
+    return RepeatedUndo(
+        f"{PHRASES[step.kind].capitalize()} {step.label} was done more than once, and each time something undid it: "
+        "the organization's own logic (a plug-in, a workflow, a flow), or another user.",
+        remedy="Ask who maintains that logic (`connector doctor` lists what runs on a close) before it is run again.",
+    )
 
 
 def _offer_ways_out(error: ConnectorError) -> None:

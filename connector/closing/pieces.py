@@ -7,8 +7,9 @@ the service: opportunities with hundreds of quotes, or slow plug-ins.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
@@ -30,8 +31,8 @@ _TOO_MUCH = "it was too much for the service at once"
 class PlanParts:
     """`size` is how many steps are sent at once, 0 for all; `left` how many pieces may still be sent.
 
-    `done` counts the pieces that were done, `held_back` tells whether steps of the last plan were not sent yet, and
-    `note` says for the report why it goes in pieces.
+    `times` counts how often a step was done, `done` the pieces that were, `held_back` tells whether steps of the last
+    plan were not sent yet, and `note` says for the report why it goes in pieces.
     """
 
     size: int = 0
@@ -39,6 +40,7 @@ class PlanParts:
     done: int = 0
     held_back: bool = False
     note: str = ""
+    times: Counter[StepKey] = field(default_factory=Counter)
 
     @property
     def used_up(self) -> bool:
@@ -55,10 +57,18 @@ class PlanParts:
         return replace(plan, steps=plan.steps[: min(self.size, len(plan.steps) - last)])
 
     def sent(self, results: Sequence[StepResult]) -> None:
-        """Note the results of a piece."""
+        """Note the results of a plan, or of a piece of one."""
+        self.times.update(key_of(result.step) for result in results if result.status is StepStatus.DONE)
         if self.size:
             self.left -= 1
             self.done += all(result.status is StepStatus.DONE for result in results)
+
+    def undone(self, plan: Plan) -> Step | None:
+        """Return a step that was done before, more than once; what Project Operations takes may still run."""
+        steps = [
+            step for step in plan.steps if step.kind not in (StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE)
+        ]
+        return next((step for step in steps if self.times[key_of(step)] > 1), None)
 
     def begin(self, plan: Plan, tried: Sequence[Step], stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:
         """Go on in smaller pieces where that can help, and tell whether it can; of `tried` steps one was turned down.

@@ -253,7 +253,7 @@ def _close_all(closing: _ResolvedIntent, opportunity: Opportunity, quotes: Itera
 
 def _activate(closing: _ResolvedIntent, quote: Quote, then: int) -> Step:
     """Return the activation of a draft, under a reason that may stand between the draft's and the one `then`."""
-    status = reasons.between(closing.metadata.quote_statuses, quote.status, QuoteState.ACTIVE, then)
+    status = reasons.reachable("quote", closing.metadata.quote_statuses, quote.status, QuoteState.ACTIVE, then)
     return update_step(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
 
 

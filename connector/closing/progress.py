@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from connector.closing.digest import digests, in_words, last_change, make_plan
-from connector.closing.failure_context import in_context
+from connector.closing.failure_context import in_context, undone
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
@@ -92,8 +92,7 @@ class Progress:
     @property
     def is_doubtful(self) -> bool:
         """Whether waiting may help, before the next look."""
-        transient = self.failure is not None and self.failure.transient
-        return self.in_doubt or transient or self.unread is not None
+        return self.in_doubt or self.unread is not None or (self.failure is not None and self.failure.transient)
 
     @property
     def needs_activities(self) -> bool:
@@ -139,6 +138,8 @@ class Progress:
             if not self._go_in_pieces(plan, self.failure):
                 return self.fail(self.failure)
             part = self.pieces.part(plan)
+        if step := self.pieces.undone(part):
+            return self.fail(undone(step))
         if self.performed >= MOST_PLANS or self.pieces.used_up:
             return self.give_up()
         self.pieces.held_back = len(part.steps) < len(plan.steps)
@@ -243,14 +244,13 @@ class Progress:
 
     def _report(self, status: ReportStatus, warnings: tuple[str, ...] = ()) -> Report:
         doubted = self.doubts.keys() if self.in_doubt else ()
-        warnings = (*warnings, self.pieces.note) if self.pieces.note else warnings
         return Report(
             opportunity_id=self.goal.opportunity_id,
             status=status,
             steps=tuple(_doubted(r) if key in doubted else r for key, r in self.results.items()),
             digest=(self.first or make_plan(self.goal.opportunity_id, ())).digest,
             rounds=self.rounds,
-            warnings=warnings,
+            warnings=(*warnings, *filter(None, [self.pieces.note])),
             notes=self.first.notes if self.first and status is self.goal.done else (),
             before=self.before,
             after=self.now,

@@ -89,19 +89,15 @@ def may_follow(statuses: Sequence[StatusReason], was: int, then: int) -> bool:
     return followers is None or was == then or then in followers
 
 
-def reachable(table: str, statuses: Sequence[StatusReason], was: int, state: IntEnum) -> int:
-    """Return the reason of `state` that may follow `was`: its default, else the lowest that may, else the default."""
+def reachable(table: str, statuses: Sequence[StatusReason], was: int, state: IntEnum, then: int | None = None) -> int:
+    """Return the reason of `state` that may follow `was`, and be followed by `then`: its default, else the lowest.
+
+    Where none may it is the default all the same.
+    """
     default = default_of(table, statuses, state)
     others = sorted(status.value for status in statuses if status.state == state)
-    return next((status for status in (default, *others) if may_follow(statuses, was, status)), default)
-
-
-def between(statuses: Sequence[StatusReason], was: int, state: IntEnum, then: int) -> int:
-    """Return the reason of `state` to pass through from one reason to another: the default where it may be."""
-    default = default_of("quote", statuses, state)
-    others = sorted(status.value for status in statuses if status.state == state and status.value != default)
-    ways = (way for way in (default, *others) if may_follow(statuses, was, way) and may_follow(statuses, way, then))
-    return next(ways, default)
+    ways = (way for way in (default, *others) if may_follow(statuses, was, way))
+    return next((way for way in ways if then is None or may_follow(statuses, way, then)), default)
 
 
 def _by_value(statuses: Sequence[StatusReason], reason: int | str) -> list[StatusReason]:

@@ -200,6 +200,17 @@ def test_single_rows_that_fail_alike_do_not_stop_the_job(office: Office, failure
     assert (ended.counts.of(ItemStatus.FAILED), ended.counts.of(ItemStatus.CLOSED)) == (len(bad), 100 - len(bad))
 
 
+def test_a_row_that_something_opens_again_each_time_is_told_as_not_done(office: Office) -> None:
+    ids = office.open_ids()[:5]
+    office.sql(
+        "CREATE TRIGGER again AFTER UPDATE ON opportunity WHEN NEW.statecode = 1 AND "
+        f"NEW.opportunityid = '{ids[2]}' BEGIN UPDATE opportunity SET statecode = 0, statuscode = 1 "
+        "WHERE opportunityid = NEW.opportunityid; END"
+    )
+    ended = Virtual(office, office.connection.organization).job(ids)
+    assert (ended.counts.of(ItemStatus.FAILED), ended.counts.of(ItemStatus.CLOSED)) == (1, 4)
+
+
 def test_a_breaker_loses_no_verdict() -> None:
     odd = Rejected("Something odd.", status=400)
 

@@ -52,6 +52,8 @@ def test_a_lost_opportunity_gets_the_revenue_of_the_settings_unless_one_is_given
     assert with_assumptions(replace(lost, actual_revenue=Decimal(5)), metadata).actual_revenue == 5
     assert with_assumptions(replace(lost, outcome=Outcome.WON), metadata).actual_revenue is None
     assert with_assumptions(lost, METADATA).actual_revenue is None
+    secured = replace(metadata, unwritable=frozenset({"opportunityclose.actualrevenue"}))
+    assert with_assumptions(lost, secured).actual_revenue is None
 
 
 def test_a_secured_column_that_was_asked_for_is_refused_and_one_that_was_not_is_left_out() -> None:

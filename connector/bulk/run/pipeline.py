@@ -20,7 +20,7 @@ from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, 
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
 from connector.closing.model import Plan, Report, StepResult
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, RepeatedUndo
 from connector.ledger.jobs import Item, ItemResult
 
 MOST_IN_FLIGHT = 512
@@ -287,7 +287,7 @@ class Pipeline:
     def _end(self, row: RowInHand, report: Report) -> None:
         """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
         if row.recorded:
-            if report.warnings and report.error is None:
+            if (report.warnings and report.error is None) or isinstance(report.error, RepeatedUndo):
                 self._decisions.amend(row, report)
         elif self._decisions.take(row, report) is not None:
             self._back_off()
