@@ -6,7 +6,7 @@ import pytest
 
 from scripts.benchmarks.jobs import NAIVE, OURS, Cell, JobRun, Watched, cells, play
 from scripts.benchmarks.jobs_command import misses
-from scripts.benchmarks.virtual_jobs import play_virtually
+from scripts.benchmarks.virtual_jobs import STARTING_READS, play_virtually
 
 pytestmark = (
     pytest.mark.no_cover
@@ -82,6 +82,13 @@ def test_a_job_is_done_in_less_than_twice_the_least_time_and_its_end_is_told_tru
     assert run.behind <= 2.0
     assert run.forecast_error is None or run.forecast_error <= 0.1
     assert run.requests < 1.05 * rows
+
+
+@pytest.mark.parametrize("cell", [Cell(300, 1), Cell(1000, 1, seconds=0.2), Cell(3000, 1)], ids=lambda cell: cell.name)
+def test_a_row_costs_one_write_and_two_hundredths_of_a_read_at_most(cell: Cell) -> None:
+    run = play_virtually(cell)
+    assert run.closed == cell.rows
+    assert run.requests - STARTING_READS <= 1.02 * cell.rows
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])

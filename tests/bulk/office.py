@@ -13,7 +13,6 @@ from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.run.runner import Run
 from connector.clock import Clock
 from connector.closing.model import Intent, Outcome
-from connector.dataverse.policies import reads_only
 from connector.handler import Request
 from connector.ledger.jobs import Job, Row
 from connector.ledger.ledger import Ledger
@@ -53,8 +52,3 @@ class Office:
 
     def requests(self) -> int:
         return len(self.sent)
-
-    def reads(self) -> int:
-        """How many requests read opportunities; the definitions are read once."""
-        reading = (request for request in self.sent if reads_only(request))
-        return sum(b"opportunities" in request.url.encode() + request.body for request in reading)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from connector.bulk.job_rules import may_begin
 from connector.bulk.run.last_run import check_again, is_running
 from connector.bulk.run.paced_client import Pacer
-from connector.bulk.run.pipeline import CHECK_WITHIN
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
 from connector.bulk.status import status_data
@@ -27,14 +25,12 @@ from tests.bulk.office import Office
 
 
 def test_every_row_is_closed_once_with_few_requests(office: Office) -> None:
-    ids, began = office.open_ids(), time.monotonic()
+    ids = office.open_ids()
     ending = office.run(office.job("june", ids))
-    again = (time.monotonic() - began) / CHECK_WITHIN  # a slow machine has more to check in between
     assert ending.well
     assert ending.counts.data()["closed"] == len(ids) == 300
     assert office.open_ids() == []
     assert all(office.closes()[str(id_)] == 1 for id_ in ids)
-    assert office.reads() <= 0.03 * len(ids) + again
     assert office.requests() / len(ids) <= 1.1
 
 

@@ -31,9 +31,9 @@ MOST_LOOKS = 2
 """Reads under way at once."""
 LOOK_AT = 300
 """Rows looked at with one read: two of them for a row make 0.007 requests."""
-ENOUGH_TO_LOOK, LOOK_WITHIN = 100, 0.5
+ENOUGH_TO_LOOK, LOOK_WITHIN = 150, 0.5
 """Rows, and seconds of the oldest, after which those that wait for a plan are read."""
-ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 15.0
+ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 30.0
 """The same for those that are recorded and only to be checked."""
 TRIES = 3
 """How often a row is sent before it is left to the end of the job, where its failure looks temporary."""

@@ -33,7 +33,7 @@ from connector.ledger.user_slots import UserSlots
 
 MOST_CLAIMED = 1_000
 """Rows in one claim."""
-FEWEST = 50
+FEWEST = 100
 """Rows that a user must have room for before it is given some: few reads are made for many rows."""
 GATHER = 1.0
 """Seconds over which rows that a rate lets through gather, so that one request takes several."""
