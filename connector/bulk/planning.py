@@ -19,6 +19,7 @@ from uuid import UUID
 
 from connector.bulk.results import request_data
 from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.sheet_file import whole_text
 from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
 from connector.closing.model import Intent, Outcome, Plan, Snapshot, StepKind
@@ -153,24 +154,16 @@ def write_plan(
 ) -> Summary:
     """Write the plan of `rows` to a file and return what it comes to; changes nothing. Raises ConnectorError."""
     summary = Summary()
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            _line(file, {"plan": PLAN_VERSION, **head})
-            for chunk in _chunks(rows):
-                intents = [row.intent for row in chunk]
-                for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
-                    _line(file, _planned(row, preview, summary))
-                    if listener is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
-                        listener.add(preview.verdict, preview.snapshot)
-            summary.more = listener.data() if listener is not None else {}
-            _line(file, {"summary": summary.data()})
-        aside.replace(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"The plan {path} cannot be written: {reason}.", remedy="Name another place.") from error
-    finally:
-        aside.unlink(missing_ok=True)
+    with whole_text(path, encoding="utf-8") as file:
+        _line(file, {"plan": PLAN_VERSION, **head})
+        for chunk in _chunks(rows):
+            intents = [row.intent for row in chunk]
+            for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
+                _line(file, _planned(row, preview, summary))
+                if listener is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
+                    listener.add(preview.verdict, preview.snapshot)
+        summary.more = listener.data() if listener is not None else {}
+        _line(file, {"summary": summary.data()})
     return summary
 
 

@@ -13,6 +13,9 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet takes for a formula. Source: OWASP, CSV Injection."""
 
 
+_ELSEWHERE = "Name another place."
+
+
 def harmless(text: str) -> str:
     """Return text that a spreadsheet shows and does not run: with an apostrophe before it where it must be."""
     return f"'{text}" if text.startswith((*_RUNS, "'")) and not _is_number(text) else text
@@ -48,7 +51,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return what to tell who wants a file that cannot be written."""
     reason = error.strerror or error
-    return InputError(f"The file {path} cannot be written: {reason}.", remedy="Name another place.")
+    is_open = isinstance(error, PermissionError) and path.exists()  # as Excel keeps a file on Windows
+    remedy = "If it is open in another program, close it there, or name another file." if is_open else _ELSEWHERE
+    return InputError(f"The file {path} cannot be written: {reason}.", remedy=remedy)
 
 
 @contextmanager

@@ -68,12 +68,11 @@ def show_report(
     """Write what was done to `stream`; why it failed, if it did, to stderr; then what stands."""
     seen = report.after or report.before
     if report.steps:
-        totals = around.totals() if around else {}
-        rows = step_rows([result.step for result in report.steps], report.before, metadata, totals)
+        rows = step_rows([result.step for result in report.steps], report.before, metadata)
         results = [result.status.value.replace("_", " ") for result in report.steps]
-        cells = tuple((*row, result) for row, result in zip(rows, results, strict=True))
+        cells = tuple((row[0], row[1], row[3], result) for row, result in zip(rows, results, strict=True))
         name = _name(seen) if seen else str(report.opportunity_id)
-        show(TextTable(f"Steps for {name}", (*COLUMNS, "result"), cells), stream)
+        show(TextTable(f"Steps for {name}", (COLUMNS[0], COLUMNS[1], COLUMNS[3], "result"), cells), stream)
     show_failure(report)
     say(_ending(report, metadata, around), stream)
     for note in report.notes:

@@ -26,7 +26,7 @@ _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "est
 @click.option("--owner", metavar="NAME", default="", help="The full name of the user that owns them.")
 @click.option("--where", metavar="FILTER", default="", help="An OData filter, as 'estimatedvalue lt 1000'.")
 @click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=30, help="Show at most N. Default: 30.")
+@click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=10, help="Show at most N. Default: 10.")
 @run_options
 def list(  # noqa: A001 - the command's name
     *, older_than: int | None, owner: str, where: str, view: str, limit: int, as_json: bool, env_file: Path | None

@@ -140,7 +140,8 @@ async def _until_stopped(
 
 def stop_on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Set `stop` when the process is asked to end; the loops of Windows have no signal handlers of their own."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    names = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last is Ctrl-Break, of Windows alone
+    for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:

@@ -25,7 +25,9 @@ from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.reports.report_row import OrganizationNames
 from connector.bulk.reports.workbook import new_workbook
 from connector.bulk.results import write_results
+from connector.bulk.sheet_file import whole_text
 from connector.closing.model import Intent, Outcome
+from connector.errors import InputError
 from connector.ledger.jobs import PACE, Event, Row
 from tests.bulk.office import Office
 
@@ -256,3 +258,16 @@ def test_a_plan_is_shown_to_who_approves_it(office: Office, tmp_path: Path) -> N
     total = sum(Decimal(str(row["Estimated value"])) for row in told[:4])
     assert f"{total:,.2f}" in text
     assert plan.read_bytes() == before
+
+
+def test_a_file_that_another_program_keeps_open_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise PermissionError(13, "Access is denied")  # as Windows does while Excel shows the file
+
+    file = tmp_path / "june.csv"
+    file.write_text("as it was", encoding="utf-8")
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(InputError, match="open in another program"), whole_text(file):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["june.csv"]
+    assert file.read_text(encoding="utf-8") == "as it was"

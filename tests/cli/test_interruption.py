@@ -13,12 +13,21 @@ from pathlib import Path
 
 import pytest
 
+from connector.cli.bulk.process import stopped_by_keyboard
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 
 PATIENCE = 120.0
+
+
+def test_ctrl_break_of_windows_stops_a_job_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    stopped: list[bool] = []
+    with stopped_by_keyboard(lambda: stopped.append(True), lambda: None):
+        signal.raise_signal(signal.SIGUSR1)
+    assert stopped == [True]
 
 
 @pytest.fixture

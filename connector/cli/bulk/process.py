@@ -57,6 +57,10 @@ def read_names(settings: Settings, connection: Connection) -> OrganizationNames:
     return OrganizationNames(currencies, labels, named)
 
 
+STOPPING = ("SIGINT", "SIGTERM", "SIGBREAK")
+"""Ctrl-C, a polite end, and Ctrl-Break, which Windows sends when its window closes too."""
+
+
 def _tell_stopping() -> None:
     os.write(2, b"\nStopping: what is in flight is finished. Press Ctrl-C again to stop at once.\n")
 
@@ -77,7 +81,8 @@ def stopped_by_keyboard(stop: Callable[[], None], tell: Callable[[], None] = _te
         tell()
         stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
