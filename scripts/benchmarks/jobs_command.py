@@ -31,7 +31,7 @@ time by which an end was foreseen wrongly, at most."""
 def main(options: argparse.Namespace) -> int:
     """Play the cells and keep them, each clock's in its part of one file; returns 1 when a target is missed."""
     before = conditions()
-    with ProcessPoolExecutor(os.cpu_count(), initializer=_step_back) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_step_back if options.clock == "both" else None) as pool:
         virtual = _virtual(options, pool) if options.clock in ("virtual", "both") else iter(())
         groups = list(_real(options)) if options.clock in ("real", "both") else []
         groups += [[run] for run in virtual]
