@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from statistics import linear_regression
 
 from connector.bulk.run.decision import cause_of, reason_of
@@ -152,7 +153,11 @@ class Rehearsal:
         share = (total or len(rows)) / len(world.rows)
         effects.scale(share)
         causes = Counter({cause: round(count * share) for cause, count in Counter(world.refused.values()).items()})
-        cases = [played[name][0] for name in ("fast", "likely", "slow") if name in played]
+        cases, likely = [], played["likely"][0]
+        for name, bound in (("fast", min), ("likely", max), ("slow", max)):
+            if name in played:  # of what was played in part the rest may be off by chance
+                end = bound(played[name][0], likely, key=attrgetter("seconds"))
+                cases.append(replace(played[name][0], seconds=end.seconds, curve=end.curve))
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
         return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
 

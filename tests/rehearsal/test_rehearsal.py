@@ -146,6 +146,16 @@ def test_of_a_large_job_a_part_is_played_and_the_rest_goes_on_at_its_rate(
     assert sum(few.effects.flow_runs.values()) == sum(whole_effects(capture).flow_runs.values())
 
 
+def test_the_fast_case_is_never_slower_than_the_slow_one_however_little_of_them_is_played(
+    capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (7, 20):
+        monkeypatch.setattr(rehearsal, "MOST_PLAYED", {"likely": 1000, "fast": part, "slow": part})
+        cases = rehearse(120, capture, measured=RowCost(0.05, error=0.01))
+        assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
+        assert [case.curve[-1] for case in cases] == [(case.seconds, 120) for case in cases]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows names the file, and removes it when it is closed")
 def test_the_ledger_of_a_rehearsal_leaves_nothing_however_the_process_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
