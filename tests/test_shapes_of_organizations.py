@@ -159,6 +159,15 @@ def test_a_plug_in_that_pushes_a_quote_back_to_draft_every_time_is_reported_with
     assert "QUO-2 is draft" in report.stands
 
 
+def test_what_is_too_much_for_a_change_set_is_done_in_pieces_and_it_is_said(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("connector.dataverse.performance.MAX_OPERATIONS", 3)  # it takes four, and 1,000 are a wait
+    report = desk.close()
+    assert (report.status, desk.states()) == (ReportStatus.CLOSED, [1, 3, 3])
+    assert "it was too much for the service at once" in report.warnings[0]
+
+
 @pytest.mark.parametrize("atomic", [True, False], ids=["atomic", "stepwise"])
 def test_a_close_that_something_undoes_each_time_is_not_done_for_ever(desk: Desk, *, atomic: bool) -> None:
     def plugin(context: LogicContext) -> None:

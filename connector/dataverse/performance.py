@@ -28,7 +28,7 @@ from connector.dataverse.batch import (
 from connector.dataverse.error_bodies import error_body
 from connector.dataverse.error_codes import UNSUPPORTED
 from connector.dataverse.webapi import Endpoint, Operation, operation_of, subject_of
-from connector.errors import ConnectorError, Effect, InputError, Rejected, ServiceError, Unanswered
+from connector.errors import ConnectorError, Effect, InputError, Rejected, ServiceError, TooLarge, Unanswered
 from connector.handler import Handler, Request, Response
 
 _NO_VERSIONS = "0x8006088d"
@@ -79,14 +79,17 @@ class Performance:
     def _performed(self, work: Sequence[tuple[Plan, list[Operation]]]) -> list[Results]:
         """Return the results of plans that have steps; too many operations for one batch are sent in two.
 
-        A batch acts as one user.
+        A batch acts as one user. A plan that is too much for a change set is not sent.
         """
         size = sum(len(operations) for _, operations in work)
         other = next((place for place, (plan, _) in enumerate(work) if plan.as_user != work[0][0].as_user), 0)
-        if not self.atomic or (size > MAX_OPERATIONS and len(work) == 1):
+        if not self.atomic:
             return [self._singly(plan) for plan, _ in work]
         if other:
             return self._performed(work[:other]) + self._performed(work[other:])
+        if size > MAX_OPERATIONS and len(work) == 1:
+            why = f"It takes {size:,} operations, and a change set holds {MAX_OPERATIONS:,}."
+            return [_spread(work[0][0], TooLarge(why, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE))]
         if size > MAX_OPERATIONS:
             half = len(work) // 2
             return self._performed(work[:half]) + self._performed(work[half:])
