@@ -79,7 +79,7 @@ def test_a_job_outside_its_hours_sleeps_says_until_when_and_ends_at_ctrl_c(desk:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=300)
     assert first.startswith("The job sleeps until ")
     assert process.returncode == 4
     assert '"closed": 0' in out

@@ -25,6 +25,6 @@ def test_a_managed_identity_signs_in(server: ServedEmulator, monkeypatch: pytest
         who = session.get(
             f"{server.url}/api/data/v9.2/WhoAmI",
             headers={"Authorization": f"Bearer {answer['access_token']}"},
-            timeout=20,
+            timeout=120,
         )
     assert who.status_code == 200

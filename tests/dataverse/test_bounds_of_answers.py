@@ -146,14 +146,14 @@ def test_nothing_was_sent_when_no_connection_became_free(monkeypatch: pytest.Mon
 
     def script(connection: socket.socket) -> None:
         inside.set()
-        done.wait(10)
+        done.wait(120)
         connection.sendall(OK)
 
     transport = Transport(Network(connections=1))
     with listening(script) as url:
         first = threading.Thread(target=transport, args=(Request("GET", url),))
         first.start()
-        inside.wait(10)
+        inside.wait(120)
         with pytest.raises(NotSent):
             transport(Request("GET", url))
         done.set()

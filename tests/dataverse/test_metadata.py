@@ -118,7 +118,7 @@ def test_one_thread_reads_metadata_while_the_others_wait() -> None:
 
 
 def test_what_is_read_ahead_of_many_closes_is_the_same_and_its_parts_are_under_way_together() -> None:
-    wire, together, first = organization(), threading.Barrier(7, timeout=20), itertools.count()
+    wire, together, first = organization(), threading.Barrier(7, timeout=120), itertools.count()
     messages: list[frozenset[str]] = []
 
     def parallel(request: Request) -> Response:

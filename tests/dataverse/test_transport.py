@@ -77,7 +77,7 @@ class TlsServer:
 
     def _hold(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError), plain:
-            plain.settimeout(10)
+            plain.settimeout(120)
             with self._context.wrap_socket(plain, server_side=True) as secured:
                 self._conversation(secured)
 
@@ -100,7 +100,7 @@ def serve(trusted: Certificates) -> Iterator[Callable[[Conversation], TlsServer]
 
 @pytest.fixture
 def transport(trusted: Certificates) -> Iterator[Transport]:
-    made = Transport(Network(ca_file=trusted.authority, connect_timeout=5, read_timeout=5))
+    made = Transport(Network(ca_file=trusted.authority, connect_timeout=60, read_timeout=60))
     yield made
     made.close()
 

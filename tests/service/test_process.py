@@ -81,8 +81,8 @@ def test_asked_to_stop_it_tells_who_waits_where_to_ask_and_the_next_one_answers(
         waiting.start()
         until(lambda: process.ask("GET", "/operations").json()["value"])
         process.popen.send_signal(signal.SIGTERM)
-        waiting.join(60)
-        assert process.popen.wait(60) == 0
+        waiting.join(180)
+        assert process.popen.wait(180) == 0
     (answer,) = answers
     assert answer.status == 202
     with serving(tmp_path) as process:
@@ -101,7 +101,7 @@ def test_what_is_being_sent_is_finished_before_it_stops(tmp_path: Path, emulator
             state = f"SELECT statecode FROM opportunity WHERE opportunityid = '{opportunity}'"
             until(lambda: found(emulated, state) == ["1"])  # it is done, and its answer is on the way
             process.popen.send_signal(signal.SIGTERM)
-            assert process.popen.wait(60) == 0
+            assert process.popen.wait(180) == 0
     with closing(sqlite3.connect(tmp_path / "jobs.db")) as store:
         assert store.execute("SELECT status, attempts FROM item").fetchall() == [(ItemStatus.CLOSED, 1)]
 
@@ -129,4 +129,4 @@ def test_on_a_full_disk_nothing_is_accepted_and_nothing_is_lost(tmp_path: Path) 
             until(lambda: process.ask("POST", f"/opportunities/{opportunity}/close", WON).status == 200)  # noqa: B023 - called at once
             assert closes(tmp_path / "organization.db", opportunity) == 1
         process.popen.send_signal(signal.SIGTERM)
-        assert process.popen.wait(60) == 0
+        assert process.popen.wait(180) == 0

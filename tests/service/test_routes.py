@@ -34,7 +34,7 @@ def close(client: TestClient, opportunity: UUID, key: str | None = None, **body:
 
 def polled(client: TestClient, location: str) -> Any:
     """Ask at a status address until there is an answer, as a flow does: without signing in."""
-    path, patience = urlsplit(location).path, time.monotonic() + 60
+    path, patience = urlsplit(location).path, time.monotonic() + 180
     while (answer := client.get(path)).status_code == 202:
         assert time.monotonic() < patience, "it never ended"
         time.sleep(0.15)  # within what a connection may ask

@@ -151,7 +151,7 @@ def test_a_closed_gate_turns_away_what_was_not_sent() -> None:
         waiting = pool.submit(gate, get())
         gate.close()
         with pytest.raises(NotSent) as turned_away:
-            waiting.result(timeout=20)
+            waiting.result(timeout=120)
     assert turned_away.value.message == "The run is stopping; this request was not sent."
     assert turned_away.value.remedy == "Resume the job."
 
@@ -270,13 +270,13 @@ def test_a_request_beyond_those_that_may_be_in_flight_waits_for_an_answer() -> N
     def service(_request: Request) -> Response:
         sent.append(1)
         begun.release()
-        go_on.wait(20)
+        go_on.wait(120)
         return Response(204)
 
     gate = Gate(service, SystemClock(), connections=1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(gate, get())
-        assert begun.acquire(timeout=20)
+        assert begun.acquire(timeout=120)
         second = pool.submit(gate, get())
         assert len(sent) == 1
         go_on.set()

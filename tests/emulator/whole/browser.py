@@ -93,6 +93,6 @@ def browser(profile: Path, width: int, height: int) -> Iterator[Browser]:
             yield Browser(to_write, back_read)
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(120)
             os.close(to_write)
             os.close(back_read)

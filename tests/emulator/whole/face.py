@@ -44,13 +44,13 @@ class Face:
         self.session.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        return self.session.get(self.api + path, headers=headers, timeout=20)
+        return self.session.get(self.api + path, headers=headers, timeout=120)
 
     def post(self, path: str, data: object, **headers: str) -> requests.Response:
-        return self.session.post(self.api + path, json=data, headers=headers, timeout=20)
+        return self.session.post(self.api + path, json=data, headers=headers, timeout=120)
 
     def control(self, method: str, what: str, data: object = None) -> requests.Response:
-        return self.session.request(method, f"{self.url}/_emulator/{what}", json=data, timeout=20)
+        return self.session.request(method, f"{self.url}/_emulator/{what}", json=data, timeout=120)
 
 
 def session_for(trust: str | None = None) -> requests.Session:

@@ -82,7 +82,7 @@ def test_rows_come_from_json_csv_and_the_generator(face: Face) -> None:
     assert face.control("POST", "seed", {"opportunity": [one]}).status_code == 200
     text = "opportunityid,name,statecode,statuscode\n10000000-0000-4000-8000-000000000002,From CSV,0,1\n"
     answer = face.session.post(
-        f"{face.url}/_emulator/seed", data=text, headers={"Content-Type": "text/csv"}, timeout=20
+        f"{face.url}/_emulator/seed", data=text, headers={"Content-Type": "text/csv"}, timeout=120
     )
     assert answer.status_code == 200, answer.text
     names = face.get("opportunities?$select=name&$filter=startswith(name,'From')").json()["value"]
@@ -156,7 +156,7 @@ def test_the_referee_sees_bad_habits(make_face: MakeFace) -> None:
         face.get(f"opportunities(00000003-0000-4000-8000-{number:012d})")
     for number in range(1, 36):
         face.session.patch(
-            f"{face.api}opportunities(00000003-0000-4000-8000-{number:012d})", json={"description": "x"}, timeout=20
+            f"{face.api}opportunities(00000003-0000-4000-8000-{number:012d})", json={"description": "x"}, timeout=120
         )
     found = {row["kind"]: row["count"] for row in face.control("GET", "referee").json()}
     assert found == {"missing_select": 15, "n_plus_one": 1, "unconditional_update": 35, "unbatched_loop": 1}
@@ -190,7 +190,7 @@ def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Fac
     seen, waiting = set(), ["?view=journal"]
     while waiting:
         link = waiting.pop()
-        page = face.session.get(f"{face.url}/_emulator/{link.removeprefix('/_emulator/')}", timeout=20)
+        page = face.session.get(f"{face.url}/_emulator/{link.removeprefix('/_emulator/')}", timeout=120)
         assert page.status_code == 200, link
         seen.add(link)
         if "text/html" not in page.headers["Content-Type"]:
@@ -205,21 +205,21 @@ def test_the_page_is_whole_escapes_what_people_wrote_and_loads_nothing(face: Fac
     assert any("row=" in one for one in seen)
     assert any("entry=" in one for one in seen)
     number = face.emulator.journal.number
-    assert "LoseOpportunity" in face.session.get(f"{face.url}/_emulator/?entry={number}", timeout=20).text
+    assert "LoseOpportunity" in face.session.get(f"{face.url}/_emulator/?entry={number}", timeout=120).text
 
 
 def test_the_page_tells_rows_without_a_name_and_what_is_gone(face: Face) -> None:
     face.sign_in()
     key = face.post("opportunities", {}, Prefer="return=representation").json()["opportunityid"]
     for view in ("view=data", f"view=data&row={key}"):
-        text = face.session.get(f"{face.url}/_emulator/?{view}", timeout=20).text
+        text = face.session.get(f"{face.url}/_emulator/?{view}", timeout=120).text
         assert "<i>no name</i>" in text
         assert ">None<" not in text
     assert (
         "There is no opportunity nowhere."
-        in face.session.get(f"{face.url}/_emulator/?view=data&row=nowhere", timeout=20).text
+        in face.session.get(f"{face.url}/_emulator/?view=data&row=nowhere", timeout=120).text
     )
-    gone = face.session.get(f"{face.url}/_emulator/?entry=<b>", timeout=20)
+    gone = face.session.get(f"{face.url}/_emulator/?entry=<b>", timeout=120)
     assert "The journal no longer has a request &lt;b&gt;." in gone.text
 
 
@@ -227,7 +227,7 @@ def test_the_page_shows_only_what_failed_where_that_is_wanted(face: Face) -> Non
     face.sign_in()
     face.get("nothings")
     face.get("WhoAmI")
-    text = face.session.get(f"{face.url}/_emulator/?view=journal&only=failed", timeout=20).text
+    text = face.session.get(f"{face.url}/_emulator/?view=journal&only=failed", timeout=120).text
     assert "nothings" in text
     assert "WhoAmI" not in text
 
@@ -235,7 +235,7 @@ def test_the_page_shows_only_what_failed_where_that_is_wanted(face: Face) -> Non
 def test_a_close_is_found_with_the_quotes_and_activities_it_left(face: Face) -> None:
     face.sign_in()
     assert lose(face) == 204
-    text = face.session.get(f"{face.url}/_emulator/?view=data&row={OPPORTUNITY}", timeout=20).text
+    text = face.session.get(f"{face.url}/_emulator/?view=data&row={OPPORTUNITY}", timeout=120).text
     assert '<span class="badge bad">Lost</span>' in text
     assert '<span class="badge good">Completed</span>' in text
 

@@ -118,10 +118,10 @@ def test_a_planned_throttle_names_its_facet_and_does_nothing(face: Face) -> None
 def test_the_identity_provider_has_trouble_too(face: Face) -> None:
     plan(face, {"do": "status", "status": 500, "message": "token", "nth": 1, "form": "html"})
     url = f"{face.authority}/v2.0/.well-known/openid-configuration"
-    assert face.session.get(url, timeout=20).status_code == 500
-    assert face.session.get(url, timeout=20).status_code == 200
+    assert face.session.get(url, timeout=120).status_code == 500
+    assert face.session.get(url, timeout=120).status_code == 200
     plan(face, {"do": "throttle", "message": "token", "seconds": 3})
-    throttled = face.session.get(url, timeout=20)
+    throttled = face.session.get(url, timeout=120)
     assert (throttled.status_code, throttled.headers["Retry-After"]) == (429, "3")
 
 

@@ -130,7 +130,7 @@ def test_a_defect_is_answered_500_without_a_traceback_and_serving_goes_on(
 @pytest.mark.parametrize("headers", [{}, BOUNDARY, {"Content-Type": "multipart/mixed"}, {"Content-Type": "text/plain"}])
 def test_a_batch_that_is_none_is_refused_as_json(face: Face, body: bytes, headers: dict[str, str]) -> None:
     face.sign_in()
-    answer = face.session.post(f"{face.api}$batch", data=body, headers=headers, timeout=20)
+    answer = face.session.post(f"{face.api}$batch", data=body, headers=headers, timeout=120)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"].startswith("0x8")
 
@@ -141,7 +141,7 @@ def test_one_operation_too_many_is_refused_whole(on_file: Face) -> None:
         'POST opportunities HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{"name":"x"}\r\n'
     )
     body = (part * 1001 + "--b--\r\n").encode()
-    answer = on_file.session.post(f"{on_file.api}$batch", data=body, headers=BOUNDARY, timeout=20)
+    answer = on_file.session.post(f"{on_file.api}$batch", data=body, headers=BOUNDARY, timeout=120)
     assert answer.status_code == 400
     assert "'1000' operations" in answer.json()["error"]["message"]
     assert on_file.control("GET", "health").json()["rows"]["opportunity"] == 20

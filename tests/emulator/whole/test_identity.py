@@ -36,7 +36,7 @@ def token_request(face: Face, **fields: str) -> requests.Response:
     form = {"client_id": face.client_id, "client_secret": face.client_secret, "grant_type": "client_credentials"}
     form |= {"scope": f"{face.url}/.default"} | fields
     form = {name: value for name, value in form.items() if value}
-    return face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=20)
+    return face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=120)
 
 
 def public(face: Face) -> msal.PublicClientApplication:
@@ -66,7 +66,7 @@ def test_a_scope_with_two_slashes_means_the_resource_with_one(face: Face) -> Non
     token = token_request(face, scope=f"{face.url}//.default").json()["access_token"]
     assert claims_of(token)["aud"] == f"{face.url}/"
     answer = requests.Request("GET", face.api + "WhoAmI", headers={"Authorization": f"Bearer {token}"})
-    assert face.session.send(face.session.prepare_request(answer), timeout=20).status_code == 200
+    assert face.session.send(face.session.prepare_request(answer), timeout=120).status_code == 200
 
 
 def test_the_recorded_requests_of_msal_and_azure_identity_are_answered(face: Face) -> None:
@@ -79,7 +79,7 @@ def test_the_recorded_requests_of_msal_and_azure_identity_are_answered(face: Fac
         body = body.replace("client_secret=sec", f"client_secret={face.client_secret}")
         headers = {name: value for name, value in recorded["headers"] if name != "Content-Length"}
         origin = face.authority.rpartition("/")[0]
-        answer = face.session.request(recorded["method"], origin + target, headers=headers, data=body, timeout=20)
+        answer = face.session.request(recorded["method"], origin + target, headers=headers, data=body, timeout=120)
         assert answer.status_code == 200, answer.text
         assert "token_endpoint" in answer.json() or "access_token" in answer.json()
 
@@ -87,7 +87,7 @@ def test_the_recorded_requests_of_msal_and_azure_identity_are_answered(face: Fac
 def test_a_secret_may_come_as_basic_credentials(face: Face) -> None:
     form = {"grant_type": "client_credentials", "scope": f"{face.url}/.default"}
     answer = face.session.post(
-        f"{face.authority}/oauth2/v2.0/token", data=form, auth=(face.client_id, face.client_secret), timeout=20
+        f"{face.authority}/oauth2/v2.0/token", data=form, auth=(face.client_id, face.client_secret), timeout=120
     )
     assert answer.status_code == 200
 
@@ -114,7 +114,7 @@ def test_refusals_have_entras_fields(face: Face, fields: dict[str, str], status:
 
 def test_an_unknown_tenant_is_refused(face: Face) -> None:
     url = face.authority.rpartition("/")[0] + "/99999999-0000-4000-8000-000000000000/oauth2/v2.0/token"
-    answer = face.session.post(url, data={"grant_type": "client_credentials"}, timeout=20)
+    answer = face.session.post(url, data={"grant_type": "client_credentials"}, timeout=120)
     assert (answer.status_code, answer.json()["error_codes"]) == (400, [90002])
 
 
@@ -125,8 +125,8 @@ def test_msal_returns_a_wrong_secret_as_a_result(face: Face) -> None:
 
 
 def test_the_oidc_document_and_the_keys_fit_the_token(face: Face) -> None:
-    document = face.session.get(f"{face.authority}/.well-known/openid-configuration", timeout=20).json()
-    keys = face.session.get(document["jwks_uri"], timeout=20).json()["keys"]
+    document = face.session.get(f"{face.authority}/.well-known/openid-configuration", timeout=120).json()
+    keys = face.session.get(document["jwks_uri"], timeout=120).json()["keys"]
     token = token_request(face).json()["access_token"]
     header = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
     assert document["issuer"] == claims_of(token)["iss"]
@@ -165,11 +165,11 @@ def test_the_device_flow_waits_until_somebody_confirms(face: Face) -> None:
     application = public(face)
     flow = application.initiate_device_flow([f"{face.url}/user_impersonation"])
     form = {"grant_type": "device_code", "device_code": flow["device_code"], "client_id": face.client_id}
-    pending = face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=20)
+    pending = face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=120)
     assert pending.json()["error"] == "authorization_pending"
-    page = face.session.get(flow["verification_uri"], params={"otc": flow["user_code"]}, timeout=20)
+    page = face.session.get(flow["verification_uri"], params={"otc": flow["user_code"]}, timeout=120)
     assert flow["user_code"] in page.text
-    confirmed = face.session.post(flow["verification_uri"], data={"otc": flow["user_code"]}, timeout=20)
+    confirmed = face.session.post(flow["verification_uri"], data={"otc": flow["user_code"]}, timeout=120)
     assert confirmed.status_code == 200
     answer = application.acquire_token_by_device_flow(flow)
     assert answer["id_token_claims"]["preferred_username"] == "admin@emulator.invalid"
@@ -180,7 +180,7 @@ def test_an_interactive_sign_in_and_its_refresh_token(face: Face) -> None:
     application = public(face)
     scopes = [f"{face.url}/user_impersonation"]
     flow = application.initiate_auth_code_flow(scopes, redirect_uri="http://localhost:1", response_mode="form_post")
-    page = face.session.get(flow["auth_uri"], timeout=20)
+    page = face.session.get(flow["auth_uri"], timeout=120)
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
     answer = application.acquire_token_by_auth_code_flow(flow, fields)
     assert "access_token" in answer, answer
@@ -194,10 +194,10 @@ def test_a_code_is_of_no_use_without_its_verifier(face: Face) -> None:
     scopes = [f"{face.url}/user_impersonation"]
     with pytest.warns(UserWarning, match="form_post"):
         flow = public(face).initiate_auth_code_flow(scopes, redirect_uri="http://localhost:1", response_mode="query")
-    sent_to = face.session.get(flow["auth_uri"], allow_redirects=False, timeout=20).headers["Location"]
+    sent_to = face.session.get(flow["auth_uri"], allow_redirects=False, timeout=120).headers["Location"]
     code = parse_qs(urlsplit(sent_to).query)["code"][0]
     form = {"grant_type": "authorization_code", "code": code, "client_id": face.client_id, "code_verifier": "x" * 43}
-    answer = face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=20)
+    answer = face.session.post(f"{face.authority}/oauth2/v2.0/token", data=form, timeout=120)
     assert answer.json()["error_codes"] == [501481]
 
 
@@ -217,10 +217,10 @@ def test_managed_identities_get_tokens_from_both_endpoints(face: Face) -> None:
         ("/msi/token", {"X-IDENTITY-HEADER": "any"}),
     ):
         answer = face.session.get(
-            face.authority.rpartition("/")[0] + path, params={"resource": face.url}, headers=headers, timeout=20
+            face.authority.rpartition("/")[0] + path, params={"resource": face.url}, headers=headers, timeout=120
         )
         assert face.get("WhoAmI", Authorization=f"Bearer {answer.json()['access_token']}").status_code == 200
-        bare = face.session.get(face.authority.rpartition("/")[0] + path, params={"resource": face.url}, timeout=20)
+        bare = face.session.get(face.authority.rpartition("/")[0] + path, params={"resource": face.url}, timeout=120)
         assert bare.status_code == 400
 
 
@@ -292,7 +292,7 @@ def test_a_federated_assertion_signs_in(make_face: MakeFace) -> None:
         "https://login.emulator.invalid/msi/token",
         params={"resource": "api://AzureADTokenExchange"},
         headers={"X-IDENTITY-HEADER": "any"},
-        timeout=20,
+        timeout=120,
     ).json()["access_token"]
     signed_in = msal.ConfidentialClientApplication(
         face.client_id,

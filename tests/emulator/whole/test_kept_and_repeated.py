@@ -137,7 +137,7 @@ def test_the_same_plug_in_inside_a_change_set_is_undone_with_it(make_face: MakeF
         f"Content-Type: application/json\r\n\r\n{json.dumps(close_quote(quote))}\r\n--c--\r\n--b--\r\n"
     )
     headers = {"Content-Type": "multipart/mixed; boundary=b"}
-    answer = face.session.post(f"{face.api}$batch", data=body, headers=headers, timeout=20)
+    answer = face.session.post(f"{face.api}$batch", data=body, headers=headers, timeout=120)
     assert answer.status_code == 400
     assert "Not this quote." in answer.text
     assert face.get(f"quotes({quote})?$select=statecode").json()["statecode"] == 1
@@ -152,7 +152,7 @@ def test_a_test_of_somebody_else_gets_the_fixtures(tmp_path: Path) -> None:
         "        assert session.get(dataverse_emulator.url + '/api/data/v9.2/WhoAmI').status_code == 401\n\n\n"
         "def test_over_a_socket(dataverse_emulator_server):\n"
         "    one = dataverse_emulator_server\n"
-        "    assert requests.get(one.url + '/_emulator/health', verify=one.ca_file, timeout=20).status_code == 200\n",
+        "    assert requests.get(one.url + '/_emulator/health', verify=one.ca_file, timeout=120).status_code == 200\n",
         encoding="utf-8",
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -47,15 +47,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Ser
     with served(EmulatorOptions(), SystemClock(), tmp_path_factory.mktemp("emulator"), keys) as one:
         with requests.Session() as session:
             session.trust_env, session.verify = False, str(one.ca_file)
-            session.get(f"{one.url}/api/data/v9.2/WhoAmI", timeout=20)
+            session.get(f"{one.url}/api/data/v9.2/WhoAmI", timeout=120)
             form = {"client_id": one.client_id, "client_secret": one.client_secret, "scope": f"{one.url}/.default"}
             url = f"{one.authority}/oauth2/v2.0/token"
-            token = session.post(url, data={**form, "grant_type": "client_credentials"}, timeout=20).json()
+            token = session.post(url, data={**form, "grant_type": "client_credentials"}, timeout=120).json()
             session.headers["Authorization"] = f"Bearer {token['access_token']}"
-            session.get(f"{one.url}/api/data/v9.2/opportunities?$top=3", timeout=20)
-            session.get(f"{one.url}/api/data/v9.2/nothings", timeout=20)
-            session.patch(f"{one.url}/_emulator/limits", json={"requests": 2}, timeout=20)
-            session.get(f"{one.url}/api/data/v9.2/WhoAmI", timeout=20)
+            session.get(f"{one.url}/api/data/v9.2/opportunities?$top=3", timeout=120)
+            session.get(f"{one.url}/api/data/v9.2/nothings", timeout=120)
+            session.patch(f"{one.url}/_emulator/limits", json={"requests": 2}, timeout=120)
+            session.get(f"{one.url}/api/data/v9.2/WhoAmI", timeout=120)
         yield one
 
 

@@ -61,11 +61,11 @@ def test_a_closed_quote_closes_its_siblings(organization: Any) -> None:
 def test_an_approval_is_required_for_what_is_large(organization: Any) -> None:
     face = organization("close_siblings", "approval_required")
     close_quote(face, QUOTE)
-    face.session.patch(f"{face.api}opportunities({DEAL})", json={"estimatedvalue": 250000}, timeout=20)
+    face.session.patch(f"{face.api}opportunities({DEAL})", json={"estimatedvalue": 250000}, timeout=120)
     refused = close(face, "WinOpportunity", 3)
     assert refused.status_code == 400
     assert refused.json()["error"]["message"].startswith("Approval is missing: Opportunity 6 is worth 100,000 or more.")
-    face.session.patch(f"{face.api}opportunities({DEAL})", json={"description": "Approved by Ana"}, timeout=20)
+    face.session.patch(f"{face.api}opportunities({DEAL})", json={"description": "Approved by Ana"}, timeout=120)
     assert close(face, "WinOpportunity", 3).status_code == 204
 
 
