@@ -15,6 +15,8 @@ from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
+from connector.errors import Unanswered
+from connector.handler import Request, Response
 from connector.organization.row_questions import RowSample
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
@@ -39,8 +41,15 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
         seen = preview(organization, Intent(key, Outcome.LOST))
         assert isinstance(seen.verdict, Plan)
         sample.add(seen.verdict, seen.snapshot)
-    before = asked.everything()
-    answers = list(sample.ask(asked.handler, Endpoint(asked.base_url), organization, asked.clock.monotonic))
+    before, lost = asked.everything(), iter([True])
+
+    def losing_the_first_answer(request: Request) -> Response:
+        response = asked.handler(request)
+        if next(lost, False):
+            raise Unanswered("It was lost.")
+        return response
+
+    answers = list(sample.ask(losing_the_first_answer, Endpoint(asked.base_url), organization, asked.clock.monotonic))
     assert asked.everything() == before
     assert [answer.opportunity_id for answer in answers if answer.refused] == [keys[1]]
     assert "plugin" in answers[1].plug_in
