@@ -15,7 +15,7 @@ BINDS = {
     "time": "the limit of execution time",
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
-    "rows": "nothing: no rows wait to be sent",
+    "rows": "nothing: every row is under way",
     "window": "the hours that were set (--window)",
     "at_most": "the rate that was set (--at-most)",
     "in_flight": "the requests at once that were set (--in-flight)",

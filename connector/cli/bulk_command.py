@@ -95,7 +95,7 @@ def plan(
     )
 )
 @source_options
-@click.option("--job", "name", metavar="NAME", help="The job's name; else that of the file. A query needs one.")
+@click.option("--job", "name", metavar="NAME", help="The name of the job; default: that of FILE. A query needs one.")
 @click.option("--join", is_flag=True, help="Work on the job although other processes work on it.")
 @keep_going_option
 @yes_option
@@ -168,8 +168,8 @@ def resume(
 ) -> int:
     """Go on with a job that was paused, stopped or broken off.
 
-    It may have been begun on another machine, if the store is one that machines share. Its limits stay, unless others
-    are given; a `--limit` that is reached is over.
+    It may have been begun on another machine, if the store is one that machines share. Its limits stay, unless you
+    give others; a `--limit` that was reached no longer counts.
     """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
@@ -194,7 +194,7 @@ def resume(
 def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Path | None) -> int:
     """Change the limits of a job, also while it runs.
 
-    All who work on it obey within seconds; `none` takes a limit away.
+    Every process that works on it follows within seconds; `none` takes a limit away.
     """
     settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:

@@ -29,9 +29,10 @@ def org() -> None:
 @click.option("--volumes", is_flag=True, help="Count opportunities by state and their quotes: pages of 5,000 rows.")
 @run_options
 def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -> int:
-    """Read columns, status reasons, messages, plug-in steps, flows, limits; write them to a file.
+    """Read columns, status reasons, logic and limits into a file.
 
-    Only reads are sent, and nothing of a customer is kept. Each section says how much of it this user could see.
+    Logic is plug-in steps, processes and flows. Only reads are sent, and nothing of a customer is kept.
+    Each section says how much of it this user could see.
     """
     from connector.organization.capture_file import read_capture, write_capture
     from connector.organization.capture_model import SECTIONS, section, sorted_section
@@ -80,7 +81,7 @@ def diff(*, old: Path, new: Path, as_json: bool) -> int:
     if before.organization != after.organization:
         say("These are captures of two organizations.")
     if before.caller != after.caller:
-        say("They were taken by two users: what one cannot see may be there all the same.")
+        say("Two users made the captures: what one of them cannot see may still be there.")
     for each in changes:
         say(each.line())
     say(f"{len(changes):,} {'difference' if len(changes) == 1 else 'differences'}.")

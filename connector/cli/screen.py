@@ -89,7 +89,7 @@ def broken(text: str, columns: int) -> str:
 
 
 def make_streams_safe() -> None:
-    """See to it that writing never fails for want of a character, and that no stream is missing altogether.
+    """Keep writing from failing where an encoding lacks a character or a stream is closed.
 
     A narrow encoding (LANG=C, an old Windows console) gets `?` for what it lacks; a stream that was closed before the
     program began leads nowhere.
@@ -104,7 +104,7 @@ def make_streams_safe() -> None:
 
 
 def written_out() -> bool:
-    """Return whether all that was said has been written; what has not is dropped, lest Python fails on it in the end.
+    """Return whether all that was said has been written; what has not is dropped: Python would fail on it in the end.
 
     The failure itself was told when it happened.
     """

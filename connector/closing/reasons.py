@@ -92,7 +92,7 @@ def may_follow(statuses: Sequence[StatusReason], was: int, then: int) -> bool:
 def reachable(table: str, statuses: Sequence[StatusReason], was: int, state: IntEnum, then: int | None = None) -> int:
     """Return the reason of `state` that may follow `was`, and be followed by `then`: its default, else the lowest.
 
-    Where none may it is the default all the same.
+    Where none may, it is still the default.
     """
     default = default_of(table, statuses, state)
     others = sorted(status.value for status in statuses if status.state == state)

@@ -743,4 +743,4 @@ def test_hidden_columns_of_a_workbook_are_told(desk: Desk) -> None:
     (row,) = desk.read(desk.workbook(head, [str(A), "won", 99], change=hide))
     assert isinstance(row.intent, Intent)
     assert row.intent.actual_revenue == 99
-    assert desk.notes == ["Columns that are hidden in Excel are there all the same: actual_revenue."]
+    assert desk.notes == ["Columns that are hidden in Excel are read too: actual_revenue."]

@@ -118,7 +118,7 @@ def _notes(sheets: Sequence[Any], place: int, look: SheetLook, columns: Sequence
     unseen = [columns[number - 1] for number in sorted(look.hidden_columns) if number <= len(columns)]
     unseen = [name for name in unseen if name and not name.startswith("(")]  # those of an export of Dynamics
     if unseen:
-        yield f"Columns that are hidden in Excel are there all the same: {', '.join(unseen)}."
+        yield f"Columns that are hidden in Excel are read too: {', '.join(unseen)}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 30.0
 TRIES = 3
 """How often a row is sent before it is left to the end of the job, where its failure looks temporary."""
 MOST_WAITS = 9
-"""How often a row in doubt is looked at in vain before it is left to the end: about three minutes."""
+"""How often a row in doubt is looked at without an answer before it is left to the end: about three minutes."""
 LONGEST_OUTAGE_PAUSE = 60.0
 """Seconds between attempts while the organization or the sign-in cannot be reached."""
 

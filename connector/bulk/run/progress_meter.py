@@ -68,7 +68,7 @@ class ProgressSnapshot:
     desired_state: DesiredState = DesiredState.RUN
     opens_at: datetime | None = None
     executed_per_row: float | None = None
-    """Seconds of execution for each row that this run has done, reads and tries in vain included."""
+    """Seconds of execution for each row that this run has done, reads and failed tries included."""
 
     @property
     def waiting(self) -> float:
@@ -285,7 +285,7 @@ def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, sho
 
 
 def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
-    """Return what holds the rate: of the user with the most requests, as the pacer says, unless rows are wanting."""
+    """Return what holds the rate: of the user with the most requests, as the pacer says, unless no rows wait."""
     _, (_, pace) = max(enumerate(paces), key=lambda pair: pair[1][1].requests)
     starving = not any(state.waiting for state in states) and not counts.of(ItemStatus.PENDING)
     if starving and pace.binding != "waiting":

@@ -27,7 +27,7 @@ def reading_options(keep: Callable[[click.Context, click.Parameter, Any], None])
             "--format",
             "kind",
             type=click.Choice(["csv", "json", "jsonl", "excel", "parquet"]),
-            help="How FILE is written; default: as the end of its name says.",
+            help="The format of FILE; default: by the ending of its name.",
         ),
         option(
             "--encoding", default="", metavar="NAME", help="The encoding of a text file; default: UTF-8, or a guess."

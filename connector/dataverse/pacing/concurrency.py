@@ -138,7 +138,7 @@ class ConcurrencyLimiter:
         self.most += 1.0
 
     def failed(self, least: float, in_flight: int) -> None:
-        """Take in that the service failed, or refused for want of room: down to four fifths of what is in flight.
+        """Take in that the service failed, or refused for lack of room: down to four fifths of what is in flight.
 
         That happens at most once for the answers of one round trip, and not below `least`.
         """

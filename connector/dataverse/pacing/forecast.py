@@ -90,7 +90,7 @@ def seconds_for(
 ) -> float:
     """Return how many seconds the work will take from now on, what comes back being spent over `spread` seconds.
 
-    Nothing is sent for the first `waiting` seconds, in which what was used comes back all the same.
+    Nothing is sent for the first `waiting` seconds, in which what was used still comes back.
 
     `budgets` has those of requests and of seconds of each server.
 

@@ -35,7 +35,7 @@ MOST_STRAYED = 12
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 PROBE_SECONDS = 5.0
-"""After a refusal one request goes first; when it takes longer than this, the others follow all the same."""
+"""After a refusal one request goes first; when it takes longer than this, the others follow anyway."""
 EXPLORING_AT_FIRST = 12
 """So many of them at once while new servers keep showing up, every second request; later one at a time."""
 

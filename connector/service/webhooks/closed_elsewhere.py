@@ -174,7 +174,7 @@ class ChangeTracker:
     def _look_or_say(self, tenant: str) -> int:
         try:
             return self.look(tenant)
-        except ConnectorError as error:  # the other tenants are told all the same; this one at its next turn
+        except ConnectorError as error:  # the other tenants are still told; this one at its next turn
             _log.warning(
                 "What changed of the opportunities of tenant %s cannot be read (%s): who subscribed there is told "
                 "of closes through this endpoint and by the webhook, if there is one.",
