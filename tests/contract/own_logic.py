@@ -183,7 +183,10 @@ class QuoteRow:
 
 @dataclass(frozen=True)
 class Shape:
-    """An organization: its quotes, rules, switches, customizations, and what its application user lacks."""
+    """An organization: its quotes, rules, switches, customizations, and what its application user lacks.
+
+    `unit` is the business unit of that user, who sees its quotes alone where some are not to be seen.
+    """
 
     quotes: Sequence[QuoteRow] = ()
     rules: Sequence[Rule] = ()
@@ -191,6 +194,8 @@ class Shape:
     customization: Mapping[str, Any] = field(default_factory=dict)
     without: Sequence[str] = ()
     atomic: bool = True
+    unit: str = ""
+    precision: int = 2
 
 
 @dataclass(frozen=True)
@@ -254,8 +259,10 @@ def organization_of_shape(shape: Shape, keys: Keys) -> Iterator[UntidyOrganizati
     if shape.customization:
         world.customize(Customization.from_json(json.dumps(shape.customization)))
     hidden = any(not quote.seen for quote in shape.quotes)
-    depths = {"prvReadQuote": "Basic"} if hidden else {}
-    user = change_user(world, {"user": embedded.client_id, "without": list(shape.without), "depths": depths})["user"]
+    depths = {"prvReadQuote": "Local" if shape.unit else "Basic"} if hidden else {}
+    change = {"user": embedded.client_id, "without": list(shape.without), "depths": depths, "unit": shape.unit}
+    user = change_user(world, change)["user"]
+    world.store.execute("UPDATE transactioncurrency SET currencyprecision = ?", (shape.precision,))
     for key in (DEAL, ELSEWHERE):
         row = {"opportunityid": key, "name": key[-1], "statecode": 0, "statuscode": 1, "estimatedvalue": 900.5}
         emulator.organization.load_rows("opportunity", [row])
@@ -264,11 +271,14 @@ def organization_of_shape(shape: Shape, keys: Keys) -> Iterator[UntidyOrganizati
                "quotenumber": f"QUO-{number}", "opportunityid": DEAL, "revisionnumber": 0,
                "statecode": STATE_OF_QUOTE[quote.status], "statuscode": quote.status}  # fmt: skip
         emulator.organization.load_rows("quote", [row])
-    other = world.store.rows("SELECT systemuserid FROM systemuser WHERE systemuserid <> ? LIMIT 1", (user,))[0][0]
+    others = "SELECT systemuserid, businessunitid FROM systemuser WHERE systemuserid <> ? LIMIT 1"
+    ((other, other_unit),) = world.store.rows(others, (user,))
+    ((unit,),) = world.store.rows("SELECT businessunitid FROM systemuser WHERE systemuserid = ?", (user,))
     for number, quote in enumerate(shape.quotes, 1):
-        owner = user if quote.seen else other
+        owner = (user, unit) if quote.seen else (other, other_unit)
         world.store.execute(
-            "UPDATE quote SET ownerid = ?, ownerid_type = 'systemuser' WHERE quotenumber = ?", (owner, f"QUO-{number}")
+            "UPDATE quote SET ownerid = ?, owningbusinessunit = ?, ownerid_type = 'systemuser' WHERE quotenumber = ?",
+            (*owner, f"QUO-{number}"),
         )
     for number, rule in enumerate(shape.rules, 1):
         kind = "flow" if rule.mode == "flow" else "plugin"
