@@ -44,7 +44,7 @@ TESTS = Path(__file__).parent
 LONGEST = ("test_readme.py", "test_flow_engine.py", "test_simulated_load.py", "test_rehearsed.py", "test_crash.py")
 """Files of few and long tests: they come first, or one process would work on them alone at the end."""
 
-UNMEASURED = ("bench", "clients", "contract", "crash", "emulator", "rehearsal", "scripts")
+UNMEASURED = ("bench", "clients", "crash", "emulator", "rehearsal", "scripts")
 """Rooms that go through lines which the tests of other rooms cover."""
 
 
