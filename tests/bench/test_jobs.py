@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from connector.bulk.run.progress_meter import WINDOW, ProgressMeter, ProgressSnapshot
 from scripts.benchmarks.jobs import NAIVE, OURS, Cell, JobRun, Watched, cells, play
 from scripts.benchmarks.jobs_command import misses
 from scripts.benchmarks.virtual_jobs import STARTING_READS, play_virtually
@@ -98,3 +101,20 @@ def test_a_job_a_little_too_large_for_a_window_does_not_wait_for_the_next_one(se
     assert run.took is not None
     assert run.took < 100
     assert (run.closed, run.twice, run.refused, run.early) == (1000, 0, 0, 0)
+
+
+def test_while_the_last_rows_wait_to_be_checked_it_is_told_until_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = ProgressMeter.snapshot
+    told: list[tuple[float, float]] = []
+
+    def seen(meter: ProgressMeter, *args: Any, **more: Any) -> ProgressSnapshot:
+        taken = snapshot(meter, *args, **more)
+        if not taken.counts.open and taken.left is not None:
+            told.append((meter._clock.monotonic(), taken.left))
+        return taken
+
+    monkeypatch.setattr(ProgressMeter, "snapshot", seen)
+    play_virtually(Cell(1000, 1, seconds=1.22), seed=2)
+    end, _ = told[-1]
+    assert end - told[0][0] > 200, "the window has no room for the reads"
+    assert max(abs(at + left - end) for at, left in told) < 0.1 * WINDOW

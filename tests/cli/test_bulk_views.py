@@ -94,6 +94,13 @@ def test_nothing_binds_a_job_that_is_finished() -> None:
     assert "bound by the limit of execution time" in line_of(status())
 
 
+def test_when_all_rows_are_done_it_says_how_long_the_last_ones_are_still_checked() -> None:
+    pace = dict(status()["governor"]) | {"left": 240.0}  # type: ignore[call-overload]
+    done = status(pending=0, claimed=0, governor=pace)
+    assert "the last rows are read again, about 23:04:00 (in 4 min)" in picture(done)
+    assert "the last rows are read again, about 4 min left" in line_of(done)
+
+
 def test_a_picture_says_until_when_all_users_wait() -> None:
     said = picture(status(user(42.0), user(60.0)))
     assert "until 23:00:42 (42 s)" in said

@@ -97,6 +97,8 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
         lines = [("Sleeping", f"until {moment_words(data['sleeps_until'])}")]
     elif pace and working and done_of(data) < int(str(data["total"])):
         lines += _flow(data, pace, now, ending=stopping is None)
+    elif pace and working and pace.get("left", 0.0) >= 1:
+        lines.append(("Checking", f"the last rows are read again, {_end(pace, now)}"))
     if data.get("limits"):
         lines.append(("Limits", limits_words(data["limits"])))
     if stopping is not None and working:
@@ -125,8 +127,11 @@ def _flow(
     lines = [("Limited by", BINDS.get(str(governor["binding"]), str(governor["binding"]))), ("In flight", flight)]
     if pace["waiting"]:
         lines.append(("Waiting", f"until {_when(now, pace['waiting'])} ({duration(pace['waiting'])})"))
-    end = f"about {_when(now, pace['left'])} (in {duration(pace['left'])})" if "left" in pace else "not known yet"
-    return [*lines, ("Ends", end)] if ending else lines
+    return [*lines, ("Ends", _end(pace, now) if "left" in pace else "not known yet")] if ending else lines
+
+
+def _end(pace: Mapping[str, float], now: datetime) -> str:
+    return f"about {_when(now, pace['left'])} (in {duration(pace['left'])})"
 
 
 def _stopping(pace: Mapping[str, float], now: datetime, seconds: float) -> str:

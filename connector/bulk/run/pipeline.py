@@ -138,6 +138,7 @@ class Pipeline:
                 in_doubt=len(self._later),
                 answered=self._answered,
                 largest=self._largest,
+                unchecked=len(self._to_check) + len(self._checking),
             )
 
     @property
@@ -297,7 +298,7 @@ class Pipeline:
         failure = row.progress.failure
         tries = TRIES if looks_temporary(failure) else 1
         if row.sends and failure is not None and failure.transient and row.sends >= tries:
-            self._give_up(row)
+            self._end(row, row.progress.give_up())
         else:
             self._to_send.add(row)
 
@@ -334,14 +335,11 @@ class Pipeline:
             self._decisions.untouched.append(row.item)
             self._back_off()
         elif row.waits >= MOST_WAITS:
-            self._give_up(row)
+            self._end(row, row.progress.give_up())
         else:
             seconds = pause_length(row.waits, self._chance(), (failure,))
             self._later.add(row, self._clock.monotonic(), seconds)
         row.waits += 1
-
-    def _give_up(self, row: RowInHand) -> None:
-        self._end(row, row.progress.give_up())
 
     def _back_off(self) -> None:
         """Send nothing for a while, longer and longer while nothing gets through."""

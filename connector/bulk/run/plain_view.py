@@ -83,6 +83,8 @@ def line_of(data: Mapping[str, object]) -> str:
     if isinstance(governor, Mapping) and done < total:
         parts.append(f"bound by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
         parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
+    if done == total and pace.get("left", 0.0) >= 1:
+        parts.append(f"the last rows are read again, about {duration(pace['left'])} left")
     if pace.get("waiting"):
         parts.append(f"waiting {duration(pace['waiting'])} more")
     later = sum(int(str(part["count"])) for part in parts_of(data, "tried_later"))

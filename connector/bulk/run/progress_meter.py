@@ -221,7 +221,7 @@ class ProgressMeter:
         if not counts.of(ItemStatus.PENDING) and not any(state.waiting for state in states):
             rows = min(rows, sum(state.in_flight for state in states))  # the others are answered
         if rows <= 0:
-            return 0.0
+            return self._until_checked(states, cost)
         paces = [pace for _, pace in self._paces()]
         error = max(UNSURE, DOUBT * max(pace.spread for pace in paces) / math.sqrt(self._done))
         requests, seconds, most = cost
@@ -235,6 +235,12 @@ class ProgressMeter:
         if ends[1] > elapsed / ENOUGH_SHARE:
             return None  # what goes wrong now and then has hardly had the time to show
         return ends[1]
+
+    def _until_checked(self, states: Sequence[PipelineState], cost: Cost) -> float:
+        """Return how long until the last rows are read again; a full window has no room for that."""
+        each = cost[1] / cost[0]
+        gates = [client.gate for client, state in zip(self._clients, states, strict=True) if state.unchecked]
+        return max((gate.seconds_for(1, each, math.inf) for gate in gates), default=0.0)
 
     def _left_with_stops(self, rows: int, elapsed: float) -> float | None:
         """Return the same where rows that hang fill the windows, so that now and then everything has to stop.

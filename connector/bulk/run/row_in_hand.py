@@ -19,7 +19,7 @@ from connector.ledger.jobs import Item
 class PipelineState:
     """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far.
 
-    `largest` is how many of them the largest request carries, at most.
+    `largest` is how many of them the largest request carries, at most; `unchecked` are recorded and to be read again.
     """
 
     waiting: int
@@ -27,6 +27,7 @@ class PipelineState:
     in_doubt: int
     answered: int
     largest: int
+    unchecked: int = 0
 
 
 @dataclass(slots=True, eq=False)
