@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,16 @@ _LIMITS = {
     "leave": "stops when {} rows are left (--limit)",
     "max_operations": "at most {} Power Platform requests",
 }
+
+
+_CODE = re.compile(r"[A-Za-z]+(_[a-z]+)*")
+_BETWEEN_WORDS = re.compile(r"_|(?<=[a-z])(?=[A-Z])")
+
+
+def reason_words(reason: object) -> str:
+    """Return what rows are counted by for people: a code of ours, as NotFound or plan_changed, in its words."""
+    text = str(reason) or "in doubt"
+    return _BETWEEN_WORDS.sub(" ", text).lower() if _CODE.fullmatch(text) else text
 
 
 def limits_words(limits: object) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import click
 
+from connector.bulk.words import reason_words
 from connector.cli.bulk.process import opened
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id
@@ -114,7 +115,8 @@ def _event(entry: AuditEntry) -> str:
     details = entry.details
     outcome = f" as {details['outcome']}" if "outcome" in details and entry.event.endswith("closed") else ""
     error = details.get("error")
-    reason = str(details.get("reason") or "").replace("_", " ")
+    reason = str(details.get("reason") or "")
     if not reason and isinstance(error, dict):
         reason = str(error.get("code") or error.get("kind"))
+    reason = reason_words(reason) if reason else ""
     return f"{entry.event.replace('_', ' ')}{outcome}{f': {reason}' if reason else ''}"

@@ -123,7 +123,7 @@ def test_the_page_is_one_file_whose_sums_are_the_organizations(closed: Office, t
     ]
     assert "url(" not in text
     assert "default-src 'none'" in text
-    assert {"10", "1 refused", "1 failed", "closed_with_other_outcome", "NotFound"} <= {
+    assert {"10", "1 refused", "1 failed", "closed with other outcome", "not found"} <= {
         part.strip(": ") for part in page.texts
     }
     ids = ", ".join(f"'{record.opportunity_id}'" for record in closed.ledger.records("june"))

@@ -218,7 +218,7 @@ def test_a_person_is_told_where_to_read_why_rows_were_not_done(desk: Desk) -> No
     said = bulk(desk, "plan", "none.csv")
     assert "Plan of 1 row in https://org.emulator.invalid: 1 failed." in said.out
     assert "failed: There is no opportunity" in said.out
-    assert "By reason: 1 NotFound. none.plan.jsonl has the row, and why." in said.out
+    assert "By reason: 1 not found. none.plan.jsonl has the row, and why." in said.out
 
 
 def test_a_plan_sums_up_by_outcome_and_currency_and_says_what_to_type_next(desk: Desk) -> None:

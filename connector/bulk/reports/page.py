@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from connector.bulk.sheet_file import whole_file
+from connector.bulk.words import reason_words
 from connector.errors import InputError
 
 
@@ -27,7 +28,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"amount": _amount, "count": _count, "moment": _moment}
+    templates.filters |= {"amount": _amount, "count": _count, "moment": _moment, "reason": reason_words}
     with whole_file(path) as aside:
         templates.get_template(template).stream(values).dump(str(aside), encoding="utf-8")
 

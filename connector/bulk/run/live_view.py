@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.bulk.status import done_of, numbers, parts_of
-from connector.bulk.words import BINDS, duration, limits_words, moment_words
+from connector.bulk.words import BINDS, duration, limits_words, moment_words, reason_words
 from connector.clock import Clock
 
 REASONS = 5
@@ -107,7 +107,7 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
         first = float(str(part["seconds"]))
         when = f"not before {_when(now, first)}" if first else "as soon as no others are left"
         name = "" if number else "Tried later"
-        lines.append((name, f"{part['count']:,} {part['reason'] or 'in doubt'}, at the end of the job, {when}"))
+        lines.append((name, f"{part['count']:,} {reason_words(part['reason'])}, at the end of the job, {when}"))
     return lines + _bad(data)
 
 
@@ -149,7 +149,9 @@ def _bad(data: Mapping[str, object]) -> list[tuple[str, str]]:
         return []
     reasons: Sequence[Mapping[str, object]] = parts_of(data, "reasons")
     lines = [("Not done", f"{bad:,}")]
-    lines += [("", f"{group['count']:,} {group['status']}: {group['reason']}") for group in reasons[:REASONS]]
+    lines += [
+        ("", f"{group['count']:,} {group['status']}: {reason_words(group['reason'])}") for group in reasons[:REASONS]
+    ]
     if len(reasons) > REASONS:
         lines.append(("", f"and {len(reasons) - REASONS} more reasons"))
     return lines

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol, TextIO
 
 from connector.bulk.status import done_of, numbers, parts_of
-from connector.bulk.words import BINDS, duration, limits_words, moment_words, rows
+from connector.bulk.words import BINDS, duration, limits_words, moment_words, reason_words, rows
 from connector.clock import Clock
 from connector.ledger.jobs import DesiredState
 
@@ -93,5 +93,5 @@ def line_of(data: Mapping[str, object]) -> str:
     bad = int(str(data["refused"])) + int(str(data["failed"]))
     if bad:
         reasons = parts_of(data, "reasons")
-        parts.append(f"{bad:,} not done" + (f" (most: {reasons[0]['reason']})" if reasons else ""))
+        parts.append(f"{bad:,} not done" + (f" (most: {reason_words(reasons[0]['reason'])})" if reasons else ""))
     return ", ".join(parts)

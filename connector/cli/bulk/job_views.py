@@ -10,7 +10,7 @@ from typing import TextIO
 from connector.assembly import Connection
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
-from connector.bulk.words import command_line, duration, limits_words, moment_words, rows
+from connector.bulk.words import command_line, duration, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, console, legible, print_json, say, show
 from connector.clock import Clock
@@ -36,14 +36,14 @@ def show_counts(name: str, counts: Counts, data: Mapping[str, object]) -> None:
         if counts.of(status)
     ]
     lines += [
-        f"  {count:>10,}    of these: {reason}"
+        f"  {count:>10,}    of these: {reason_words(reason)}"
         for (status, reason), count in sorted(counts.reasons.items(), key=lambda pair: -pair[1])
         if count
     ]
     for part in parts_of(data, "tried_later"):
         first = duration(float(str(part["seconds"])))
         lines.append(
-            f"  {part['count']:>10,}  tried later, {part['reason'] or 'in doubt'}, not before {first} from now"
+            f"  {part['count']:>10,}  tried later, {reason_words(part['reason'])}, not before {first} from now"
         )
     if data.get("limits"):
         lines.append(f"Limits: {limits_words(data['limits'])}.{_LIMIT_REACHED.get(str(data['limit_reached']), '')}")

@@ -18,7 +18,7 @@ from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, read_
 from connector.bulk.reports.plan_review import ENDINGS as REVIEWS
 from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.source import Source
-from connector.bulk.words import command_line, duration, rows
+from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
 from connector.cli.bulk.run_job import agree
 from connector.cli.capture_option import side_effects
@@ -211,7 +211,7 @@ def _show_problems(summary: Summary, path: Path) -> None:
         id_ = "" if str(problem["opportunity_id"]) in str(problem["reason"]) else f", {problem['opportunity_id']}"
         say(f"Row {problem['row']}{name}{id_}: {problem['status']}: {problem['reason']}")
     more = f"These are the first {len(summary.problems)}. " if bad > PROBLEMS else ""
-    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.most_common())
+    by_reason = ", ".join(f"{count:,} {reason_words(reason)}" for reason, count in summary.reasons.most_common())
     say(f"{more}By reason: {by_reason}. {path} has the {'row' if bad == 1 else 'rows'}, and why.")
 
 
