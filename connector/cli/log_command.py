@@ -115,8 +115,5 @@ def _event(entry: AuditEntry) -> str:
     details = entry.details
     outcome = f" as {details['outcome']}" if "outcome" in details and entry.event.endswith("closed") else ""
     error = details.get("error")
-    reason = str(details.get("reason") or "")
-    if not reason and isinstance(error, dict):
-        reason = str(error.get("code") or error.get("kind"))
-    reason = reason_words(reason) if reason else ""
-    return f"{entry.event.replace('_', ' ')}{outcome}{f': {reason}' if reason else ''}"
+    code = details.get("reason") or (isinstance(error, dict) and (error.get("code") or error.get("kind")))
+    return f"{entry.event.replace('_', ' ')}{outcome}{f': {reason_words(code)}' if code else ''}"

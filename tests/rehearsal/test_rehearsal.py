@@ -221,7 +221,10 @@ def test_a_plan_is_rehearsed_and_what_is_not_known_comes_first(desk: Desk) -> No
     assert desk.rows() == before
 
 
-def test_a_page_is_one_file_that_says_first_what_is_not_known(desk: Desk) -> None:
+def test_a_page_is_one_file_that_says_first_what_is_not_known(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Path("slow.py")  # so that a set that asks something takes longer than one that asks nothing
+    slow.write_text("def plugin(context):\n    context.sleep(0.1)\n", encoding="utf-8")
+    monkeypatch.setenv("DATAVERSE_EMULATOR_PLUGINS", str(slow))
     assert desk.run("org", "capture", "--out", "capture.json").code == 0
     asking = ("bulk", "plan", "--where", "statecode eq 0", "--lost", "--out", "all.plan.jsonl", "--ask", "4", "--yes")
     assert desk.run(*asking).code == 0
