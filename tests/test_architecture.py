@@ -87,7 +87,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_640),
     ("organization",): (2_100, 2_305),
     ("rehearsal",): (900, 1_054),
-    ("cli",): (4_200, 5_588),
+    ("cli",): (4_200, 5_607),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }
 LONGEST_FUNCTION = 52

@@ -40,7 +40,10 @@ _BETWEEN_WORDS = re.compile(r"_|(?<=[a-z])(?=[A-Z])")
 
 
 def reason_words(reason: object) -> str:
-    """Return what rows are counted by for people: a code of ours, as NotFound or plan_changed, in its words."""
+    """Return what rows are counted by for people: a code of ours, as NotFound or plan_changed, in its words.
+
+    A row in doubt has no code yet.
+    """
     text = str(reason) or "in doubt"
     return _BETWEEN_WORDS.sub(" ", text).lower() if _CODE.fullmatch(text) else text
 

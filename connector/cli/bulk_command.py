@@ -22,7 +22,6 @@ from connector.cli.bulk.run_job import (
     go_on,
     nothing_done,
     nothing_found,
-    prepare_ahead,
     say_desired_state,
     show_status,
     tell,
@@ -120,7 +119,8 @@ def run(
     FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
     its --limit, goes on with `resume`. A query is asked once, when its job begins.
     """
-    from connector.cli.bulk.plan_views import agree_to_close, show_job_plan
+    from connector.cli.bulk.begin_job import begin
+    from connector.cli.bulk.plan_views import show_job_plan
 
     source = source_of(context)
     settings = as_begun(read_settings(env_file), source.plan_head())
@@ -139,15 +139,10 @@ def run(
                 if job is not None:
                     source.must_be_of(job, ledger, rows)
                     go_on(context, ledger, job, settings, source.pilot)
-                elif closes := source.outcomes(rows):
-                    count, now = closes.total(), ledger.clock.now()
-                    limits = limits_of(context, JobLimits(), count, settings, now, source.pilot)
-                    agree_to_close(source, closes, connection, settings, job_name, agreed=yes, as_json=as_json)
-                    pending = prepare_ahead(ledger, settings, connection)
-                    options = {**source.data(), **begun_with(settings, limits)}
-                    ledger.create(job_name, rows(), options=options, organization=connection.base_url, who=who())
                 else:
-                    return nothing_found(connection.base_url, as_json=as_json)
+                    pending = begin(context, ledger, job_name, source, rows, connection, agreed=yes, as_json=as_json)
+                    if pending is None:
+                        return nothing_found(connection.base_url, as_json=as_json)
             job = ledger.job(job_name)
             if pending is not None:
                 return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,13 +13,12 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import fresh_answers
-from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, read_summary, write_plan
+from connector.bulk.planning import PROBLEMS, Forecast, Summary, forecast, write_plan
 from connector.bulk.reports.plan_review import ENDINGS as REVIEWS
 from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.source import Source
 from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
-from connector.cli.bulk.run_job import agree
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, print_json, say, show
@@ -159,7 +157,7 @@ def show_plan(
         say(f"The query finds no opportunities in {connection.base_url} that this user can see: nothing is to be done.")
         return
     say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status}.")
-    _show_closes(summary, connection, settings)
+    show_closes(summary, connection, settings)
     if summary.problems:
         _show_problems(summary, path)
     say(
@@ -173,25 +171,8 @@ def show_plan(
         click.echo(f"  {command_line('bulk', 'run', str(path))}")
 
 
-def agree_to_close(
-    source: Source,
-    outcomes: Counter[str],
-    connection: Connection,
-    settings: Settings,
-    name: str,
-    *,
-    agreed: bool,
-    as_json: bool,
-) -> None:
-    """Ask before a job begins with so many closes, and show those of a plan file; it ends where nobody agrees."""
-    if source.file is not None and source.plan_head() and not agreed:
-        _show_closes(Summary.of(read_summary(source.file)), connection, settings)
-    question = f"Close {source.first_of(outcomes)} of {connection.base_url} as job {name}?"
-    count = outcomes.total() if source.file is None else None
-    agree(question, agreed=agreed, as_json=as_json, count=count)
-
-
-def _show_closes(summary: Summary, connection: Connection, settings: Settings) -> None:
+def show_closes(summary: Summary, connection: Connection, settings: Settings) -> None:
+    """Write a table of what a plan closes, and as what."""
     if not summary.closes:
         return
     metadata, currencies = connection.organization.metadata(), _currencies(summary, connection, settings)
