@@ -191,6 +191,13 @@ def test_a_session_ends_after_an_hour() -> None:
     assert sessions.caller(cookies) is None
 
 
+def test_a_session_that_another_version_made_is_none() -> None:
+    sessions = SessionCookie(b"s" * 32, VirtualClock(), bytes)
+    response = PlainResponse()
+    sessions._keep(response, "__Host-session", {"kind": "user", "what_was_kept_once": 1}, 60)
+    assert sessions.caller(response.headers["set-cookie"].partition(";")[0]) is None
+
+
 def test_a_list_that_is_renewed_after_the_session_leads_to_the_sign_in(stage: Stage, emulator_keys: Keys) -> None:
     with served(stage, emulator_keys) as (client, _):
         answer = client.get(PAGE, headers={"hx-request": "true"})

@@ -21,6 +21,7 @@ from connector.ledger.claims import Worker
 from connector.ledger.jobs import Item, Job
 from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_specs import OPERATIONS
+from connector.service.operations.worker_pool import UNFORESEEN_TRIES
 from tests.service.error_body import ErrorResponse
 from tests.service.stage import Stage, Trouble, busy, lost, unavailable
 
@@ -269,6 +270,28 @@ def test_a_lost_answer_changes_nothing_twice(stage: Stage) -> None:
     assert answer.status_code == 200
     assert answer.json()["changed"] is True
     assert stage.state(opportunity) == (1, [3, 3], 1, 2)
+
+
+def test_what_breaks_off_each_time_ends_and_may_be_asked_for_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("connector.service.operations.worker_pool.UNFORESEEN_PAUSE", 0.0)
+
+    def unforeseen(_request: Request, _pass_on: Handler) -> Response:
+        raise ZeroDivisionError(customer_text)
+
+    opportunity, customer_text = stage.opportunity(DRAFT), "Secret Name"
+    with stage.client() as client:
+        stage.troubles.extend([unforeseen] * UNFORESEEN_TRIES)
+        failed = close(client, opportunity, "again")
+        error = failed.json()["error"]
+        assert (failed.status_code, stage.sent) == (409, UNFORESEEN_TRIES)
+        assert "did not foresee" in error["message"]
+        assert "some of it may have been done" in error["message"]
+        assert close(client, opportunity, "again").is_success
+    assert stage.state(opportunity)[0] == 1
+    assert "ZeroDivisionError" in caplog.text
+    assert customer_text not in caplog.text
 
 
 def test_an_operation_that_nobody_has_begun_can_be_canceled(stage: Stage) -> None:

@@ -54,7 +54,10 @@ class SessionCookie:
     def caller(self, cookies: str) -> Caller | None:
         """Return who has signed in at the browser that sent these cookies, or None."""
         facts = self._read(cookies, SESSION)
-        return Caller(**{**facts, "kind": CallerKind(facts["kind"])}) if facts else None
+        try:
+            return Caller(**{**facts, "kind": CallerKind(facts["kind"])}) if facts else None
+        except (TypeError, ValueError, KeyError):  # a version with other facts made it: the person signs in again
+            return None
 
     def _keep(
         self, response: Response, name: str, content: Mapping[str, Any], seconds: int, site: Site = "lax"

@@ -18,7 +18,7 @@ from connector.closing.identity import is_made_under
 from connector.closing.model import Intent, Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import audit_data, report_data
-from connector.errors import ConnectorError, NotConverged, SignInError, Throttled
+from connector.errors import ConnectorError, NotConverged, SignInError, Throttled, Unanswered
 from connector.ledger.claims import Worker
 from connector.ledger.jobs import AnyIntent, Item, ItemResult, ItemStatus, Job
 from connector.service.auth.caller import Caller
@@ -34,6 +34,9 @@ So an operation goes on within half a minute of whatever it waits for.
 """
 TOLD_PAUSE = 3.0
 """Seconds from which a pause in the middle is told to those who ask."""
+
+_BROKE_OFF = "The endpoint failed each time it tried this, in a way it did not foresee."
+_LOOK = "Look at the opportunity: some of it may have been done. Then send the request again, or ask support."
 
 
 class Stopping(Exception):
@@ -72,6 +75,14 @@ class OperationRunner:
         trace = str(job.options.get("trace", ""))
         with self.telemetry.span(f"operation {job.kind.value}", SpanKind.INTERNAL, trace, facts) as span:
             self._do(worker, job, item, span)
+
+    def give_up(self, worker: Worker, job: Job, item: Item) -> None:
+        """End an operation that breaks off each time it is tried. Raises LedgerError."""
+        error = Unanswered(_BROKE_OFF, remedy=_LOOK)
+        report = Report(item.intent.opportunity_id, ReportStatus.FAILED, error=error)
+        entry = {"run": job.options.get("run_id", ""), "attempt": item.attempts, **audit_data(report, item.intent)}
+        worker.record(job, [ItemResult(item.row, item.epoch, ItemStatus.FAILED, GAVE_UP, _kept(report), "", entry)])
+        self.tell(job.name)
 
     def _do(self, worker: Worker, job: Job, item: Item, span: Span) -> None:
         operation = self.service.operations.get(job.name)

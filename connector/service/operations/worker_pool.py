@@ -33,7 +33,8 @@ RENEWAL = 5.0
 OUTAGE_PAUSE = 5.0
 STOPPING = 6.0
 """Seconds for which the end of what is under way is waited for."""
-UNFORESEEN_PAUSE = 60.0
+UNFORESEEN_PAUSE, UNFORESEEN_TRIES = 60.0, 5
+"""Seconds until what broke off for no known reason is tried again, and how often at most it is tried in all."""
 SLOW, SPARE = 25.0, 4
 """Seconds after which an operation counts as slow and another may run beside it: up to so many times the workers.
 
@@ -147,7 +148,7 @@ class OperationWorkerPool:
         return max(0, min(self._size - busy.total(), spare, SPARE * self._size - held.total())), full
 
     def _back(self, job: Job, item: Item, future: Future[None]) -> None:
-        """Take a thread back; an operation that ended unexpectedly is tried again later."""
+        """Take a thread back; an operation that broke off is tried again later, not for ever."""
         with self._woken:
             self._running.pop(future, None)
         self.wake()
@@ -158,7 +159,10 @@ class OperationWorkerPool:
         worker = self._worker
         if worker is not None:
             try:
-                worker.requeue(job, [item], UNFORESEEN_PAUSE)
+                if item.attempts < UNFORESEEN_TRIES:
+                    worker.requeue(job, [item], UNFORESEEN_PAUSE)
+                else:
+                    self._work.give_up(worker, job, item)
             except LedgerError as failure:
                 self._store_failed = True
                 _log.error("The operation %s goes on when the store can be used again. %s", job.name, failure)
