@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -114,14 +115,16 @@ class Client:
         self._clock = clock
         self._chance = chance
 
-    def work_off(self, items: Sequence[Item]) -> Decisions:
-        """Work rows of a bulk job off as the job does, but one batch after the other."""
-        pipeline = Pipeline(self, _AtOnce(), self._clock, self._chance.random, lambda: None, SendOrder())
+    def work_off(self, items: Sequence[Item]) -> Iterator[Decisions]:
+        """Work rows of a bulk job off as the job does, but one request after the other; yield what to record."""
+        waiting = _Waiting()
+        pipeline = Pipeline(self, waiting, self._clock, self._chance.random, lambda: None, SendOrder())
         pipeline.add(items)
         while not pipeline.idle:
-            self._clock.sleep(max(LOOK, min(pipeline.due_in(), 1.0)))
-            pipeline.go_on(0)
-        return pipeline.take_decisions()
+            if not waiting.carry_out_one():
+                self._clock.sleep(max(LOOK, min(pipeline.due_in(), 1.0)))
+                pipeline.go_on(0)
+            yield pipeline.take_decisions()
 
     def close(self, keys: Sequence[UUID]) -> list[Report]:
         """Close these opportunities."""
@@ -129,14 +132,24 @@ class Client:
         return close_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
 
 
-class _AtOnce(Executor):
-    """Does what it is given before it returns."""
+class _Waiting(Executor):
+    """Keeps what it is given until it is asked to carry out the oldest."""
+
+    def __init__(self) -> None:
+        self._work: deque[Callable[[], None]] = deque()
 
     def submit(self, work: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> Future[T]:
         """See `Executor`."""
         future: Future[T] = Future()
-        future.set_result(work(*arguments, **named))
+        self._work.append(lambda: future.set_result(work(*arguments, **named)))
         return future
+
+    def carry_out_one(self) -> bool:
+        """Carry out the oldest; returns False where there is nothing."""
+        if not self._work:
+            return False
+        self._work.popleft()()
+        return True
 
 
 class _Unbiased:

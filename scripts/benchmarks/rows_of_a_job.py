@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -12,7 +12,8 @@ from connector.closing.model import Intent, Outcome
 from connector.ledger.jobs import Item, ItemStatus
 from scripts.benchmarks.embedded_client import Client
 
-CHUNK = 100
+CHUNK = 20
+"""Rows taken up at once: few, so that many are half done whenever trouble strikes, and every life gets on."""
 AGAIN = 60.0
 """Seconds until rows are taken up again for which nothing could be sent, as jobs do in a long outage."""
 TAKINGS = 60
@@ -44,32 +45,31 @@ class Rows:
         Returns False when it ends before, as a job does that needs a person first: it can be resumed.
         """
         while left := [key for key in keys if key not in self.results]:
-            pause = 0.0
+            pauses = [0.0]
             for at in range(0, len(left), CHUNK):
-                decisions = self._chunk(client, left[at : at + CHUNK])
-                if decisions.blocked is not None:
-                    return False
-                pauses = [one.seconds for one in decisions.postponed]
-                pause = max([pause, AGAIN if decisions.untouched else 0.0, *pauses])
-            clock.sleep(pause)
+                for decisions in self._chunk(client, left[at : at + CHUNK]):
+                    if decisions.blocked is not None:
+                        return False
+                    pauses += [one.seconds for one in decisions.postponed] + [AGAIN] * bool(decisions.untouched)
+            clock.sleep(max(pauses))
         return True
 
     def give_up(self, keys: Sequence[UUID]) -> None:
         """Count rows without a result as failed."""
         self.results.update({key: ItemStatus.FAILED for key in keys if key not in self.results})
 
-    def _chunk(self, client: Client, keys: Sequence[UUID]) -> Decisions:
-        """Take a chunk up and record what came of it."""
-        decisions = client.work_off([self._item(number, key, client.outcome) for number, key in enumerate(keys)])
-        self.results.update({keys[one.result.row]: one.result.status for one in decisions.verdicts})
-        for item in decisions.untouched:
-            self._attempts[item.intent.opportunity_id] -= 1
-        items = [*decisions.untouched, *(one.item for one in decisions.postponed)]
-        left = [item.intent.opportunity_id for item in items]
-        given_up = [key for key in left if self._taken[key] >= self.takings]
-        self.give_up(given_up)
-        self.again += len(left) - len(given_up)
-        return decisions
+    def _chunk(self, client: Client, keys: Sequence[UUID]) -> Iterator[Decisions]:
+        """Take a chunk up, record what comes of it as soon as it is decided, and yield it."""
+        for decisions in client.work_off([self._item(number, key, client.outcome) for number, key in enumerate(keys)]):
+            self.results.update({keys[one.result.row]: one.result.status for one in decisions.verdicts})
+            for item in decisions.untouched:
+                self._attempts[item.intent.opportunity_id] -= 1
+            items = [*decisions.untouched, *(one.item for one in decisions.postponed)]
+            left = [item.intent.opportunity_id for item in items]
+            given_up = [key for key in left if self._taken[key] >= self.takings]
+            self.give_up(given_up)
+            self.again += len(left) - len(given_up)
+            yield decisions
 
     def _item(self, number: int, key: UUID, outcome: Outcome) -> Item:
         self._taken[key] = self._taken.get(key, 0) + 1
