@@ -31,7 +31,7 @@ from connector.dataverse.webapi import Endpoint, Operation, operation_of
 from connector.errors import InputError, ServiceError
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
-from connector.organization.safe_requests import FailedSet, ask_set, impossible
+from connector.organization.safe_requests import FailedSet, RowVersion, ask_set, impossible
 
 QUESTIONS = {
     "actions_in_set": "Does a change set take all that a close sends?",
@@ -64,7 +64,7 @@ class Probes:
         assert isinstance(plan, Plan)  # an open opportunity with the way for drafts is never refused
         self._steps = plan.steps
 
-    def state(self) -> dict[str, str]:
+    def state(self) -> dict[str, RowVersion]:
         """Return the version of each row that a close could touch, by table and id."""
         quotes = [quote.id for quote in self._snapshot.quotes]
         sets = [
@@ -77,12 +77,16 @@ class Probes:
         for table, entity_set, column, ids in sets:
             values = ",".join(f"'{id_}'" for id_ in ids)
             condition = f"Microsoft.Dynamics.CRM.In(PropertyName='{column}',PropertyValues=%5B{values}%5D)"
-            operation = Operation("GET", f"{entity_set}?$select=statecode,statuscode,versionnumber&$filter={condition}")
+            names = "statecode,statuscode,versionnumber,_modifiedby_value"
+            operation = Operation("GET", f"{entity_set}?$select={names}&$filter={condition}")
             key = "activityid" if table.endswith("close") else f"{table}id"
             for row in read_rows(self._handler, self._endpoint, operation, _SUBJECT):
                 with decoding(_SUBJECT):
                     state = f"state {row['statecode']}, status reason {row['statuscode']}"
-                    versions[f"{table} {row[key]}"] = f"version {row['versionnumber']}, {state}"
+                    writer = row.get("_modifiedby_value")
+                    versions[f"{table} {row[key]}"] = RowVersion(
+                        f"version {row['versionnumber']}, {state}", None if writer is None else UUID(writer)
+                    )
         return versions
 
     def answers(self) -> Iterator[AnswerFact]:
@@ -183,15 +187,6 @@ class Probes:
 
     def _rows(self, path: str) -> list[Row]:
         return read_rows(self._handler, self._endpoint, Operation("GET", path), "Reading currencies")
-
-
-def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return a sentence for each row that is not as it was."""
-    return [
-        f"{row} was {before.get(row, 'not there')} and is {after.get(row, 'not there')}."
-        for row in sorted(before.keys() | after.keys())
-        if before.get(row) != after.get(row)
-    ]
 
 
 def _fit(organization: Organization, opportunity_id: UUID) -> Snapshot:

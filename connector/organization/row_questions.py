@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from uuid import UUID
 
-from connector.closing.model import Plan, Snapshot
+from connector.closing.model import Opportunity, Plan, Quote, Snapshot
 from connector.closing.organization import Organization
 from connector.dataverse.webapi import Endpoint, operation_of
-from connector.errors import ConnectorError, Unanswered
+from connector.errors import ConnectorError, Forbidden, NotFound, Unanswered
 from connector.handler import Handler
-from connector.organization.safe_requests import ask_set
+from connector.organization.safe_requests import RowChange, RowVersion, ask_set, changes
 
 EMPTY_SETS = 3
 """Change sets without a question that are sent to learn what the way there and back takes."""
@@ -28,15 +28,15 @@ EMPTY_SETS = 3
 class RowAnswer:
     """What the organization answered for one row of so many steps: refused, why and by which plug-in, in which time.
 
-    `changed` is true when the row is not as it was, which no answer should bring about.
+    `refused` is None where that is not known, `reason` then says why. `changes` are rows that are not as they were.
     """
 
     opportunity_id: UUID
-    refused: bool
+    refused: bool | None
     seconds: float
     reason: str = ""
     plug_in: str = ""
-    changed: bool = False
+    changes: tuple[RowChange, ...] = ()
     steps: int = 1
 
     def data(self) -> dict[str, object]:
@@ -47,21 +47,26 @@ class RowAnswer:
             "seconds": round(self.seconds, 3),
             "reason": self.reason,
             "plug_in": self.plug_in,
-            "changed": self.changed,
+            "changed": bool(self.changes),
+            "changes": [change.text for change in self.changes],
         }
 
 
 def asked_data(answers: Sequence[RowAnswer]) -> dict[str, object]:
     """Return what the answers come to: rows, how many are refused, mean steps and seconds of a row, the mean's error.
 
-    That rows with more steps take longer is no error.
+    That rows with more steps take longer is no error. Times are those of rows that were answered.
     """
-    steps, seconds = mean(answer.steps for answer in answers), mean(answer.seconds for answer in answers)
-    others = [answer.seconds - seconds * answer.steps / steps for answer in answers]
+    known = [answer for answer in answers if answer.refused is not None]
+    refused = sum(answer.refused is True for answer in known)
+    data: dict[str, object] = {"rows": len(answers), "refused": refused, "not_known": len(answers) - len(known)}
+    if not known:
+        return data
+    steps, seconds = mean(answer.steps for answer in known), mean(answer.seconds for answer in known)
+    others = [answer.seconds - seconds * answer.steps / steps for answer in known]
     error = stdev(others) / math.sqrt(len(others)) if len(others) > 1 else seconds
-    refused = sum(answer.refused for answer in answers)
     times = {"steps": steps, "seconds": seconds, "error": error}
-    return {"rows": len(answers), "refused": refused, **{name: round(value, 4) for name, value in times.items()}}
+    return data | {name: round(value, 4) for name, value in times.items()}
 
 
 class RowSample:
@@ -85,28 +90,58 @@ class RowSample:
             self.plans[place] = plan
 
     def ask(
-        self, handler: Handler, endpoint: Endpoint, organization: Organization, monotonic: Callable[[], float]
+        self,
+        handler: Handler,
+        endpoint: Endpoint,
+        organization: Organization,
+        monotonic: Callable[[], float],
+        user: UUID,
     ) -> Iterator[RowAnswer]:
-        """Yield the answer for each; a failure of one is its answer. Each row is looked at before and after.
+        """Yield the answer for each, asked as `user`. Each row is looked at before and after.
 
         From each time that is taken goes off what a set takes that asks nothing.
         """
         empty = median([_seconds_of(handler, endpoint, monotonic) for _ in range(EMPTY_SETS)]) if self.plans else 0.0
         for plan in self.plans:
             key = plan.opportunity_id
-            before = organization.observe([key], activities=True)
+            before = _versions(organization, key)
             began = monotonic()
-            try:
-                reply = ask_set(handler, endpoint, [operation_of(step) for step in plan.steps], key)
-            except ConnectorError as error:
-                took, failure, refused = monotonic() - began, error, True
-            else:
-                took, failure, refused = monotonic() - began, reply.error, not reply.reached_end
-            changed = organization.observe([key], activities=True) != before
+            refused, failure = _asked(handler, endpoint, plan)
+            took = max(0.0, monotonic() - began - empty)
+            changed = tuple(changes(before, _versions(organization, key), user))
             origin = getattr(failure, "origin", None)
             plug_in = origin.plug_in if refused and origin is not None else ""
-            reason, steps = failure.message if refused else "", len(plan.steps)
-            yield RowAnswer(key, refused, max(0.0, took - empty), reason, plug_in, changed, steps)
+            reason = "" if refused is False else failure.message
+            yield RowAnswer(key, refused, took, reason, plug_in, changed, len(plan.steps))
+
+
+def _asked(handler: Handler, endpoint: Endpoint, plan: Plan) -> tuple[bool | None, ConnectorError]:
+    """Return whether a plan would be refused, None where that is not known, and what its change set ended with.
+
+    A lost answer, a limit and trouble that passes say nothing of the row; nor does a failure of no part by name.
+    """
+    try:
+        reply = ask_set(handler, endpoint, [operation_of(step) for step in plan.steps], plan.opportunity_id)
+    except Forbidden as error:
+        return True, error
+    except ConnectorError as error:
+        return None, error
+    unnamed = reply.index is None and isinstance(reply.error, NotFound)
+    return None if unnamed else not reply.reached_end, reply.error
+
+
+def _versions(organization: Organization, key: UUID) -> dict[str, RowVersion]:
+    """Return the rows that a close of an opportunity could touch, as they are now."""
+    versions = {}
+    for snapshot in organization.observe([key], activities=True).values():
+        records: list[Opportunity | Quote] = [snapshot.opportunity, *snapshot.quotes]
+        for row in records:
+            text = f"version {row.version}, state {int(row.state)}, status reason {row.status}"
+            versions[f"{type(row).__name__.lower()} {row.id}"] = RowVersion(text, row.modified_by)
+        for activity in snapshot.activities:
+            done = "completed" if activity.completed else "not completed"
+            versions[f"close activity {activity.id}"] = RowVersion(done)
+    return versions
 
 
 def _seconds_of(handler: Handler, endpoint: Endpoint, monotonic: Callable[[], float]) -> float:

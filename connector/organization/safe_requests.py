@@ -7,7 +7,7 @@ forbids to create it. Synchronous logic of the organization runs before the roll
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
@@ -21,6 +21,8 @@ from connector.errors import Effect, Forbidden, InputError, ServiceError, Unansw
 from connector.handler import Handler, Request, Response
 
 _SUBJECT = "Asking by a change set that must fail"
+CHANGED = {False: "CHANGED", True: "Changed by others meanwhile"}
+"""What is said of a row that is not as it was, by whether another user wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,42 @@ def ask_set(
     if isinstance(error, Forbidden | Unauthorized) or error.transient or error.effect is not Effect.NONE:
         raise error  # what passes is no answer
     return FailedSet(len(operations), fate.index, error)
+
+
+@dataclass(frozen=True, slots=True)
+class RowVersion:
+    """A row as it was read, in words, and the user who wrote it last, None where that was not told."""
+
+    text: str
+    modified_by: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """A row that is not as it was before something was asked, as a sentence; `by_others`: another user wrote it."""
+
+    text: str
+    by_others: bool
+
+
+def changes(before: Mapping[str, RowVersion], after: Mapping[str, RowVersion], user: UUID) -> list[RowChange]:
+    """Return what is not as it was, by the names of the rows. What this user did not write last, it did not ask for."""
+    listed = []
+    for row in sorted(before.keys() | after.keys()):
+        was, is_now = before.get(row), after.get(row)
+        if was == is_now:
+            continue
+        writer = is_now.modified_by if is_now else None
+        whose = (
+            "who wrote it last is not known"
+            if writer is None
+            else f"user {writer} wrote it last, not this one"
+            if writer != user
+            else "this user wrote it last: what was asked here, or another program that works as this user"
+        )
+        texts = [version.text if version else "not there" for version in (was, is_now)]
+        listed.append(RowChange(f"{row} was {texts[0]} and is {texts[1]}; {whose}.", writer not in (None, user)))
+    return listed
 
 
 class ReadingOnly:

@@ -23,6 +23,7 @@ from connector.cli.bulk.plan_views import PlanCounter
 from connector.clock import Clock, VirtualClock
 from connector.closing.model import Intent, Outcome
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.policies import authorize
@@ -146,10 +147,11 @@ class _Trial:
             intents = [Intent(UUID(str(key)), Outcome.LOST) for (key,) in keys]
             random.Random(hidden.seed).shuffle(intents)
             organization = DataverseOrganization(handler, emulator.url, clock=clock)
+            user = Diagnosis(handler, emulator.url).acting_user()
             for name, part, most in (("pilot", intents[:pilot], 0), ("job", intents[pilot:], ask)):
 
                 def asking(sample: RowSample) -> list[RowAnswer]:
-                    return list(sample.ask(handler, Endpoint(emulator.url), organization, clock.monotonic))
+                    return list(sample.ask(handler, Endpoint(emulator.url), organization, clock.monotonic, user))
 
                 numbered = [Row(number, intent) for number, intent in enumerate(part, 1)]
                 counter = PlanCounter(None, RowSample(most, hidden.seed), asking)

@@ -15,8 +15,8 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Forbidden, InputError, ServiceError
 from connector.handler import Request, Response
-from connector.organization.probes import QUESTIONS, Probes, changes
-from connector.organization.safe_requests import NotFailed
+from connector.organization.probes import QUESTIONS, Probes
+from connector.organization.safe_requests import NotFailed, RowVersion, changes
 from tests.organization.asked import OPPORTUNITY, Asked
 
 EURO = "00009105-0000-4000-8000-000000000002"
@@ -41,7 +41,7 @@ def told(asked: Asked, bypass: Bypass = NO_BYPASS) -> dict[str, str]:
     asking = probes(asked, bypass=bypass)
     state = asking.state()
     answers = {answer.question: answer.value for answer in asking.answers()}
-    assert changes(state, asking.state()) == []
+    assert changes(state, asking.state(), OPPORTUNITY) == []
     assert asked.everything() == before
     assert list(answers) == list(QUESTIONS)
     return answers
@@ -159,9 +159,11 @@ def test_a_change_of_any_row_would_show() -> None:
     asking = probes(asked)
     before = asking.state()
     asked.store.update("quote", quotes[0], {"name": "touched"})
-    (change,) = changes(before, asking.state())
-    assert change.startswith(f"quote {quotes[0]} was version ")
-    assert changes({"quote 1": "x"}, {}) == ["quote 1 was x and is not there."]
+    (change,) = changes(before, asking.state(), OPPORTUNITY)
+    assert change.text.startswith(f"quote {quotes[0]} was version ")
+    (gone,) = changes({"quote 1": RowVersion("x")}, {}, OPPORTUNITY)
+    assert gone.text == "quote 1 was x and is not there; who wrote it last is not known."
+    assert not gone.by_others
 
 
 def test_trouble_that_passes_is_no_answer() -> None:

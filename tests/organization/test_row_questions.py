@@ -11,13 +11,14 @@ from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.model import Intent, Outcome, Plan
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Unanswered
 from connector.handler import Request, Response
-from connector.organization.row_questions import RowSample
+from connector.organization.row_questions import RowSample, asked_data
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
 
@@ -31,6 +32,7 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
     def plugin(context: LogicContext) -> None:
         if context.message == "LoseOpportunity" and context.stage == "post":
             context.sleep(2)
+            context.update("opportunity", context.record_id, {"description": "touched by own logic"})
             if context.record_id == str(keys[1]):
                 context.abort("Ask your manager first.")
 
@@ -41,20 +43,62 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
         seen = preview(organization, Intent(key, Outcome.LOST))
         assert isinstance(seen.verdict, Plan)
         sample.add(seen.verdict, seen.snapshot)
-    before, lost = asked.everything(), iter([True])
+    before = asked.everything()
+    trouble = {number: Unanswered("It was lost.") for number in (1, 6)}  # of an empty set, and of the third row
 
-    def losing_the_first_answer(request: Request) -> Response:
+    def losing_answers(request: Request) -> Response:
         response = asked.handler(request)
-        if next(lost, False):
-            raise Unanswered("It was lost.")
+        sets.append(request)
+        if len(sets) in trouble:
+            raise trouble[len(sets)]
         return response
 
-    answers = list(sample.ask(losing_the_first_answer, Endpoint(asked.base_url), organization, asked.clock.monotonic))
+    sets: list[Request] = []
+    user = Diagnosis(asked.handler, asked.base_url).acting_user()
+    asking = sample.ask(losing_answers, Endpoint(asked.base_url), organization, asked.clock.monotonic, user)
+    answers = list(asking)
     assert asked.everything() == before
-    assert [answer.opportunity_id for answer in answers if answer.refused] == [keys[1]]
+    assert [answer.refused for answer in answers] == [False, True, None, False]
     assert "plugin" in answers[1].plug_in
-    assert not any(answer.changed for answer in answers)
+    assert answers[2].reason == "It was lost."
+    assert not any(answer.changes for answer in answers)
     assert all(answer.seconds >= 2 for answer in answers)
+    totals = asked_data(answers)
+    assert (totals["rows"], totals["refused"], totals["not_known"]) == (4, 1, 1)
+    assert "seconds" not in asked_data([answers[2]])
+
+
+def test_who_wrote_meanwhile_is_told_and_what_was_asked_is_not_blamed_for_it() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    keys = [UUID(int=OPPORTUNITY.int + number) for number in range(3)]
+    for key in keys:
+        asked.has_opportunity(1, key=key)
+    organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
+    user = Diagnosis(asked.handler, asked.base_url).acting_user()
+    other = UUID(asked.store.rows("SELECT systemuserid FROM systemuser WHERE applicationid IS NULL")[0][0])
+    writers = {str(keys[1]): other, str(keys[2]): user}
+    sample = RowSample(3)
+    for key in keys:
+        seen = preview(organization, Intent(key, Outcome.WON))
+        assert isinstance(seen.verdict, Plan)
+        sample.add(seen.verdict, seen.snapshot)
+
+    def beside(request: Request) -> Response:
+        """Answer, and let somebody write to the same row."""
+        response = asked.handler(request)
+        for key, writer in writers.items():
+            if key.encode() in request.body:
+                asked.store.update("opportunity", key, {"description": "meanwhile", "modifiedby": str(writer)})
+        return response
+
+    answers = list(sample.ask(beside, Endpoint(asked.base_url), organization, asked.clock.monotonic, user))
+    assert [answer.refused for answer in answers] == [False] * 3
+    assert answers[0].changes == ()
+    ((by_other,), (by_this,)) = (answer.changes for answer in answers[1:])
+    assert (by_other.by_others, by_this.by_others) == (True, False)
+    assert f"user {other} wrote it last, not this one" in by_other.text
+    assert "this user wrote it last: what was asked here, or another program" in by_this.text
+    assert answers[1].data()["changed"] is True
 
 
 def test_a_sample_is_of_the_size_that_was_asked_for_and_of_all_rows() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,12 +27,14 @@ from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.closing.model import OpportunityState, Outcome, Plan, Snapshot
 from connector.closing.step_words import opportunity_words
+from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_of, basis_text
 from connector.organization.row_questions import RowAnswer, RowSample, asked_data
+from connector.organization.safe_requests import CHANGED
 from connector.organization.side_effects import SideEffects
 from connector.settings.settings import Settings
 
@@ -73,10 +76,11 @@ def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, a
     if not agreed and not click.confirm("Ask now?", default=False, err=True):
         return []
     endpoint = Endpoint(connection.base_url, settings.impersonate)
-    answers = list(sample.ask(connection.handler, endpoint, connection.organization, SystemClock().monotonic))
-    for answer in answers:
-        if answer.changed:
-            say(f"CHANGED: opportunity {answer.opportunity_id} or its quotes are not as they were.", sys.stderr)
+    user = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate).acting_user()
+    monotonic = SystemClock().monotonic
+    answers = list(sample.ask(connection.handler, endpoint, connection.organization, monotonic, user))
+    for change in (change for answer in answers for change in answer.changes):
+        say(f"{CHANGED[change.by_others]}: {change.text}", sys.stderr)
     return answers
 
 
@@ -87,8 +91,11 @@ def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
     if not answers:
         return
     refused = [answer for answer in answers if answer.refused]
-    mean = sum(answer.seconds for answer in answers) / len(answers)
-    say(f"Of {len(answers)} rows that were asked {len(refused)} would be refused; {mean:.2f} s each on average.")
+    totals = asked_data(answers)
+    time = f"; {totals['seconds']:.2f} s each on average" if "seconds" in totals else ""
+    say(f"Of {len(answers)} rows that were asked {len(refused)} would be refused{time}.")
+    for reason, count in Counter(answer.reason for answer in answers if answer.refused is None).most_common():
+        say(f"Of {rows(count)} it is not known: {reason}")
     if refused:
         cells = tuple(
             (str(answer.opportunity_id), answer.plug_in or "the platform", answer.reason) for answer in refused
@@ -144,6 +151,8 @@ def show_job_plan(
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
             show_plan(path, summary, cost, basis_text(kept), connection, settings)
+    if any(not change.by_others for answer in counter.answers for change in answer.changes):
+        return ExitCode.FAILED
     return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
 
 

@@ -22,7 +22,8 @@ from connector.errors import ConnectorError
 from connector.organization.capture_model import AnswerFact
 from connector.organization.capture_reading import caller_mark
 from connector.organization.kept_answers import KeptAnswers, basis_text, read_answers, write_answers
-from connector.organization.probes import QUESTIONS, Probes, changes
+from connector.organization.probes import QUESTIONS, Probes
+from connector.organization.safe_requests import CHANGED, RowChange, changes
 from connector.organization.sample_records import SampleRecords
 from connector.settings.settings import Settings
 
@@ -38,6 +39,7 @@ _RUNS = (
     "before that, and what they send to other systems is not undone. "
 )
 _UNCHANGED = "Nothing changed: {} rows and their versions are as before."
+_NOT_KEPT = "The answers are not kept: rows changed while it asked. Ask again, on a record that nobody works on."
 _LEFT_OUT = "The organization's own synchronous logic is left out. "
 
 
@@ -74,15 +76,15 @@ def probe(settings: Settings, request: ProbeRequest) -> int:
             return ExitCode.REFUSED
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
         endpoint = Endpoint(connection.base_url, settings.impersonate, bypass=bypass)
-        rows, answers, changed = _asked(connection, endpoint, request.opportunity_id)
+        rows, answers, changed, left = _asked(connection, endpoint, request.opportunity_id, user)
         kept = KeptAnswers(
             asked=SystemClock().now(), version=diagnosis.version(), caller=caller_mark(user), rows=tuple(answers)
         )
-    for path in (answers_path(settings), request.out):
+    for path in () if changed else (answers_path(settings), request.out):
         if path is not None:
             write_answers(path, kept)
-    _show(kept, rows, changed, as_json=request.as_json)
-    return ExitCode.FAILED if changed else ExitCode.DONE
+    _show(kept, rows, changed, left, as_json=request.as_json)
+    return ExitCode.FAILED if changed or left else ExitCode.DONE
 
 
 def _agrees() -> bool:
@@ -92,9 +94,12 @@ def _agrees() -> bool:
 
 
 def _asked(
-    connection: Connection, endpoint: Endpoint, opportunity_id: UUID | None
-) -> tuple[int, list[AnswerFact], list[str]]:
-    """Return how many rows were compared, the answers, and what changed; a failure comes after what changed."""
+    connection: Connection, endpoint: Endpoint, opportunity_id: UUID | None, user: UUID
+) -> tuple[int, list[AnswerFact], list[RowChange], list[str]]:
+    """Return how many rows were compared, the answers, what changed, and what was made and could not be removed.
+
+    A failure comes after what changed.
+    """
     samples = SampleRecords(connection.handler, endpoint)
     for sentence in samples.leftovers() if opportunity_id is None else ():
         say(sentence, sys.stderr)
@@ -106,26 +111,31 @@ def _asked(
         try:
             answers = list(probes.answers())
         except ConnectorError:
-            changed = [f"CHANGED: {change}" for change in changes(before, probes.state())]
+            changed = [_line(change) for change in changes(before, probes.state(), user)]
             say("\n".join(changed or [_UNCHANGED.format(len(before))]), sys.stderr)
             raise
-        changed = changes(before, probes.state())
+        differences = changes(before, probes.state(), user)
     finally:
         left = samples.remove()
         for sentence in left:
             say(sentence, sys.stderr)
-    return len(before), answers, changed + left
+    return len(before), answers, differences, left
 
 
-def _show(kept: KeptAnswers, rows: int, changed: list[str], *, as_json: bool) -> None:
+def _line(change: RowChange) -> str:
+    return f"{CHANGED[change.by_others]}: {change.text}"
+
+
+def _show(kept: KeptAnswers, rows: int, changed: list[RowChange], left: list[str], *, as_json: bool) -> None:
     if as_json:
         answers = [{**row.model_dump(), "text": QUESTIONS[row.question]} for row in kept.rows]
-        print_json({"status": "changed" if changed else "asked", "rows_compared": rows, "changed": changed,
+        ours = bool(left) or not all(change.by_others for change in changed)
+        status = "changed" if ours else "changed_by_others" if changed else "asked"
+        print_json({"status": status, "rows_compared": rows, "changed": [*(change.text for change in changed), *left],
                     "answers": answers})  # fmt: skip
         return
     for change in changed:
-        say(f"CHANGED: {change}")
+        say(_line(change))
     cells = tuple((QUESTIONS[row.question], row.value, row.code) for row in kept.rows)
     show(TextTable("What the organization answered", ("question", "answer", "code"), cells), sys.stdout)
-    if not changed:
-        say(f"{_UNCHANGED.format(rows)} The answers are kept.")
+    say(_NOT_KEPT if changed else f"{_UNCHANGED.format(rows)} The answers are kept.")
