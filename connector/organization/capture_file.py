@@ -15,7 +15,7 @@ from connector.errors import InputError
 from connector.organization.capture_model import SECTIONS, VERSION, Capture, Coverage, key_of, section
 
 _AGAIN = "Make a new one, in another file: `connector org capture --out FILE`."
-LARGEST = 64 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
 """Bytes of the largest file that is read."""
 
 
@@ -68,7 +68,7 @@ def _loaded(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise InputError(f"{path} is too large for a capture.", remedy=_AGAIN)
-        data = json.loads(path.read_bytes())  # in any UTF, with a mark or without
+        data = json.loads(path.read_bytes(), parse_constant=_no_number)  # in any UTF, with a mark or without
     except OSError as error:
         raise InputError(f"The capture {path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
@@ -76,6 +76,11 @@ def _loaded(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path} is no capture of an organization.", remedy=_AGAIN)
     return data
+
+
+def _no_number(name: str) -> object:
+    """Raise ValueError for NaN and the infinities, which JSON does not have."""
+    raise ValueError(f"{name} is no number")
 
 
 def capture_schema() -> dict[str, Any]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 VERSION = 1
 """The version of the form; a file of another one is refused."""
@@ -21,6 +21,14 @@ SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")
 Name = Annotated[str, Field(max_length=400)]
 Labels = dict[Annotated[str, Field(pattern=r"^\d{1,6}$")], Annotated[str, Field(max_length=4000)]]
 """Texts by language code (LCID)."""
+
+
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Digits = Annotated[int, Field(ge=0, le=10)]
+Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+MOST_SERVERS = 1000
+MOST_ROWS = 50_000
+"""Rows of a section that are read; with the bounds of numbers, so that no file can exhaust the machine."""
 
 
 class Coverage(StrEnum):
@@ -69,9 +77,9 @@ class ColumnFact(_Fact):
     update: bool = True
     read: bool = True
     secured: bool = False
-    max_length: int | None = None
-    precision: int | None = None
-    precision_source: int | None = None
+    max_length: Whole | None = None
+    precision: Digits | None = None
+    precision_source: Whole | None = None
     format: Name = ""
     behavior: Name = ""
     targets: tuple[Name, ...] = ()
@@ -84,7 +92,7 @@ class ChoiceFact(_Fact):
     key: ClassVar = ("table", "column", "value")
     table: Name
     column: Name
-    value: int
+    value: Whole
     labels: Labels = {}
 
 
@@ -93,8 +101,8 @@ class StateFact(_Fact):
 
     key: ClassVar = ("table", "value")
     table: Name
-    value: int
-    default_reason: int
+    value: Whole
+    default_reason: Whole
     invariant_name: Name = ""
     labels: Labels = {}
 
@@ -104,9 +112,9 @@ class ReasonFact(_Fact):
 
     key: ClassVar = ("table", "value")
     table: Name
-    value: int
-    state: int
-    transitions: tuple[int, ...] | None = None
+    value: Whole
+    state: Whole
+    transitions: tuple[Whole, ...] | None = None
     labels: Labels = {}
 
 
@@ -149,8 +157,8 @@ class StepFact(_Fact):
     plug_in: Name = ""
     origin: Literal["own", "managed", "microsoft"]
     asynchronous: bool = False
-    stage: int = 40
-    rank: int = 1
+    stage: Whole = 40
+    rank: Whole = 1
     columns: tuple[Name, ...] = ()
     bypassable: bool = True
 
@@ -160,9 +168,9 @@ class TimeFact(_Fact):
 
     key: ClassVar = ("plug_in",)
     plug_in: Name
-    average_ms: float
-    executions: int
-    failure_percent: float
+    average_ms: Amount
+    executions: Whole
+    failure_percent: Amount
 
 
 class ProcessFact(_Fact):
@@ -188,10 +196,10 @@ class FlowFact(_Fact):
     id: Name
     name: Name
     table: Name
-    message: int
+    message: Whole
     action: Name = ""
-    scope: int = 4
-    run_as: int | None = None
+    scope: Whole = 4
+    run_as: Whole | None = None
     columns: tuple[Name, ...] = ()
     filter: Annotated[str, Field(max_length=100_000)] = ""
 
@@ -201,7 +209,7 @@ class CurrencyFact(_Fact):
 
     key: ClassVar = ("code",)
     code: Name
-    precision: int
+    precision: Digits
     base: bool = False
 
 
@@ -209,7 +217,7 @@ class SettingFact(_Fact):
     """A setting of the organization that matters to a close."""
 
     name: Name
-    value: int | bool | None
+    value: bool | Whole | None
 
 
 class PrivilegeFact(_Fact):
@@ -223,18 +231,24 @@ class LimitFact(_Fact):
     """What the organization's answers told of its limits: the highest value that was seen."""
 
     name: Name
-    value: float
+    value: Amount
+
+    @model_validator(mode="after")
+    def _has_some_servers(self) -> Self:
+        if self.name == "servers" and not 1 <= self.value <= MOST_SERVERS:
+            raise ValueError(f"no organization has {self.value:g} web servers")
+        return self
 
 
 class VolumeFact(_Fact):
     """How many opportunities have this state and so many quotes of each kind; nine stands for nine or more."""
 
     key: ClassVar = ("state", "drafts", "actives", "closed")
-    state: int
-    drafts: int
-    actives: int
-    closed: int
-    rows: int
+    state: Whole
+    drafts: Digits
+    actives: Digits
+    closed: Digits
+    rows: Annotated[int, Field(ge=0, le=10**9)]
 
 
 class AnswerFact(_Fact):
@@ -255,7 +269,7 @@ class Section(BaseModel, Generic[FactT]):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     read: Coverage
     why: Annotated[str, Field(max_length=2000)] = ""
-    rows: tuple[FactT, ...] = ()
+    rows: Annotated[tuple[FactT, ...], Field(max_length=MOST_ROWS)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +296,7 @@ class Capture(BaseModel):
     organization: Name
     version: Name
     metadata: Name
-    base_language: int = 1033
+    base_language: Annotated[int, Field(ge=1, le=999_999)] = 1033
     caller: Name
     tables: Section[TableFact]
     columns: Section[ColumnFact]

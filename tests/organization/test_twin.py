@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,14 @@ from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.emulator.command import _stand_ins
 from connector.emulator.seeding.emulator_options import EmulatorOptions, ServeOptions
-from connector.emulator.seeding.twin import Twin, TwinRefused, read_twin
+from connector.emulator.seeding.twin import SECTIONS, Twin, TwinRefused, read_twin
+from connector.emulator.seeding.twin import _digest_of as digest_of
 from connector.emulator.seeding.twin_schema import twin_schema
 from connector.emulator.stand_ins import read_stand_ins, stand_ins_text, usual_stand_ins
 from connector.emulator.world.schema_file import load_schema
+from connector.errors import InputError
 from connector.handler import Response
-from connector.organization.capture_file import capture_text, differences, write_capture
+from connector.organization.capture_file import capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import AnswerFact, Capture, Coverage, VolumeFact, sorted_section
 from connector.organization.probes import Probes
 from tests.organization.asked import OPPORTUNITY, Asked
@@ -272,22 +275,63 @@ def test_a_twin_of_a_capture_that_saw_little_says_what_it_does_not_know() -> Non
     twin.store.execute("UPDATE opportunity SET ownerid = ?", owner)
 
 
+def changed(section: str, **values: Any) -> Callable[[Data], Any]:
+    return lambda data: data[section]["rows"][0].update(values)
+
+
+BAD_ROWS: list[tuple[Callable[[Data], Any], str]] = [
+    (lambda data: data.update(limits={"read": "all", "why": "", "rows": [{"name": "requests", "value": 1e308}]}), "limits.rows.0.value"),
+    (lambda data: data.update(limits={"read": "all", "why": "", "rows": [{"name": "servers", "value": 1e8}]}), "100,000,000 web servers|1e\\+08 web servers"),
+    (lambda data: data.update(limits={"read": "all", "why": "", "rows": [{"name": "seconds", "value": -1}]}), "limits.rows.0.value"),
+    (lambda data: data.update(limits={"read": "all", "why": "", "rows": [{"name": "seconds", "value": "many"}]}), "limits.rows.0.value"),
+    (lambda data: data.update(limits=[]), "limits"),
+    (lambda data: data.pop("flows"), "flows"),
+    (lambda data: data["keys"].update(rows=[{"table": "quote", "name": "k", "columns": []}] * 50_001), "at most 50000"),
+    (lambda data: data.update(more=1), "more"),
+    (changed("currencies", precision=10**9), "currencies.rows.0.precision"),
+    (changed("states", value=2**40), "states.rows.0.value"),
+    (changed("columns", name=[[["deep"]]]), "columns.rows.0.name"),
+]  # fmt: skip
+"""What makes a capture one that nobody took, and words of the sentence that says so."""
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD_ROWS)
+def test_what_no_organization_tells_is_refused_in_a_sentence_on_both_sides_though_the_digest_fits(
+    spoil: Callable[[Data], Any], words: str, base: Data, tmp_path: Path
+) -> None:
+    data = json.loads(json.dumps(base))
+    spoil(data)
+    path = tmp_path / "capture.json"
+    lists = all(isinstance(data.get(name), dict) for name in SECTIONS)
+    path.write_text(json.dumps(data | {"digest": digest_of(data) if lists else ""}), encoding="utf-8")
+    with pytest.raises(TwinRefused, match=words) as twin:
+        read_twin(path)
+    with pytest.raises(InputError, match=words) as product:
+        read_capture(path)
+    assert "\n" not in str(twin.value) + product.value.message
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "cut off"),
+        ("[" * 200_000, "cut off"),
         ("[]", "no capture"),
         ('{"capture": 7}', "version 7"),
         ('{"capture": 1, "limits": {"rows": [{"name": "seconds", "value": NaN}]}}', "NaN is no number"),
-        ('{"capture": 1}', "not as a capture is written"),
-        ('{"capture": 1, "tables": []}', "not as a capture is written"),
+        ('{"capture": 1}', "not as a capture is written|cannot be used"),
+        ('{"capture": [1]}', "no capture|version"),
     ],
 )
-def test_a_file_that_makes_no_twin_is_refused_in_a_sentence(text: str, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_capture_is_refused_in_a_sentence_on_both_sides(
+    text: str, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "capture.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TwinRefused, match=words):
         read_twin(path)
+    with pytest.raises(InputError, match=words):
+        read_capture(path)
 
 
 def test_a_capture_that_was_edited_by_hand_makes_no_twin_and_one_that_was_only_laid_out_anew_does(

@@ -9,23 +9,55 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from connector.emulator.limits.protection import Limits
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from connector.emulator.limits.protection import POSSIBLE, Limits
 from connector.emulator.world.callers import VERBS
 from connector.emulator.world.customization import Customization
 from connector.emulator.world.schema import names
 
 Json = Mapping[str, Any]
 VERSION = 1
-SECTIONS = names(
-    "tables columns choices states reasons navigation keys messages steps times processes flows currencies settings "
-    "privileges limits volumes answers"
-)
+_FORMS: Mapping[str, str] = {
+    "tables": "name entity_set schema_name primary_id primary_name? target?b user_owned?b transitions_enforced?b "
+    "change_tracking?b labels?m plural_labels?m",
+    "columns": "table name type schema_name? custom?b required? create?b update?b read?b secured?b max_length?i "
+    "precision?d precision_source?i format? behavior? targets?l labels?m",
+    "choices": "table column value:i labels?m",
+    "states": "table value:i default_reason:i invariant_name? labels?m",
+    "reasons": "table value:i state:i transitions?v labels?m",
+    "navigation": "table name column target",
+    "keys": "table name columns:l status?",
+    "messages": "table? name",
+    "steps": "id name message table? plug_in? origin asynchronous?b stage?i rank?i columns?l bypassable?b",
+    "times": "plug_in average_ms:n executions:i failure_percent:n",
+    "processes": "id name kind table unique_name? real_time?b on_create?b on_delete?b columns?l managed?b",
+    "flows": "id name table message:i action? scope?i run_as?i columns?l filter?",
+    "currencies": "code precision:d base?b",
+    "settings": "name value?x",
+    "privileges": "name depth",
+    "limits": "name value:n",
+    "volumes": "state:i drafts:d actives:d closed:d rows:n",
+    "answers": "question value code?",
+}
+"""The columns of each section's rows: `?` may be absent; then what it holds, text where nothing is said (`_KINDS`)."""
+_TEXT = Annotated[str, Field(max_length=100_000)]
+_WHOLE = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+_KINDS: Mapping[str, Any] = {
+    "": _TEXT, "b": bool, "i": _WHOLE, "d": Annotated[int, Field(ge=0, le=10)], "l": list[_TEXT], "v": list[_WHOLE],
+    "m": dict[_TEXT, _TEXT], "n": Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)], "x": bool | _WHOLE | None,
+}  # fmt: skip
+"""Text, yes or no, a whole number, a digit or ten, names, numbers, labels, an amount, a setting."""
+SECTIONS = tuple(_FORMS)
+MOST_ROWS = 50_000
+"""Rows of a section that are read."""
 _SWITCHES: Mapping[tuple[str, str], tuple[str, str]] = {
     ("actions_in_set", "accepted"): ("actions_in_change_set", "accept"),
     ("actions_in_set", "refused"): ("actions_in_change_set", "refuse"),
@@ -137,8 +169,24 @@ class Twin:
         return str(self.data["base_language"])
 
 
-LARGEST = 64 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
 """Bytes of the largest file that is read."""
+
+
+@cache
+def _form() -> type[BaseModel]:
+    """Return the form of a capture: every number has its bounds, so that none can exhaust the machine."""
+    strict, sections = ConfigDict(extra="forbid", strict=True), {}
+    for name, columns in _FORMS.items():
+        fields: dict[str, Any] = {}
+        for column, optional, kind in re.findall(r"(\w+)(\??):?(\w?)(?: |$)", columns):
+            fields[column] = (_KINDS[kind] | None, None) if optional else _KINDS[kind]
+        row = create_model(f"Row of {name}", __config__=strict, **fields)
+        rows = Annotated[list[row], Field(max_length=MOST_ROWS)]  # type: ignore[valid-type]
+        sections[name] = create_model(f"Section of {name}", __config__=strict, read=_TEXT, why=_TEXT, rows=rows)
+    head: dict[str, Any] = dict.fromkeys(names("taken of organization version metadata caller digest"), _TEXT)
+    head |= {"capture": int, "base_language": Annotated[int, Field(ge=1, le=999_999)], **sections}
+    return create_model("Form of a capture", __config__=strict, **head)
 
 
 def _refuse_constant(name: str) -> object:
@@ -158,15 +206,17 @@ def read_twin(path: Path) -> Twin:
         raise TwinRefused(f"{path} is no capture of an organization.")
     if data["capture"] != VERSION:
         raise TwinRefused(f"{path} is a capture of version {data['capture']}; the emulator reads version {VERSION}.")
-    twin = Twin(data)
     try:
-        for name in SECTIONS:
-            twin.rows(name)
-        _ = (twin.gaps, twin.language, twin.version, twin.switches())
-        digest = _digest_of(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise TwinRefused(f"{path} is not as a capture is written: {error!r}.") from error
-    if digest != data.get("digest"):
+        _form().model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise TwinRefused(f"{path} is not as a capture is written: {place}: {first['msg']}.") from error
+    twin = Twin(data)
+    servers = twin.limits(Limits()).servers
+    if not POSSIBLE["servers"][0] <= servers <= POSSIBLE["servers"][1]:
+        raise TwinRefused(f"{path} is not as a capture is written: no organization has {servers:,} web servers.")
+    if _digest_of(data) != data["digest"]:
         raise TwinRefused(f"{path} was changed after it was taken: its digest is another.")
     return twin
 

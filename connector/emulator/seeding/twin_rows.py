@@ -15,7 +15,7 @@ from connector.emulator.seeding.organization import (
     row_id,
     seed_parties,
 )
-from connector.emulator.seeding.twin import Json, Twin
+from connector.emulator.seeding.twin import Json, Twin, TwinRefused
 from connector.emulator.world.callers import all_privileges
 from connector.emulator.world.message_handlers import message_id
 from connector.emulator.world.store import Row
@@ -26,6 +26,8 @@ CALLER_ROLE = row_id(1036, 100)
 """The role of whoever signs in to a twin: it holds what the caller of the capture held."""
 _CLOSING = (("Win", "opportunity"), ("Lose", "opportunity"), ("Close", "quote"), ("Win", "quote"))
 """The messages of a close, by the names and tables that plug-ins register for."""
+MOST_VOLUMES = 1_000_000
+"""Opportunities that a twin is filled with, at most."""
 _QUOTE_STATES = (("drafts", 0), ("actives", 1), ("closed", 3))
 
 
@@ -199,6 +201,9 @@ def _privileges(world: World, twin: Twin) -> None:
 
 def _volumes(world: World, twin: Twin) -> None:
     """Add as many opportunities, with as many quotes of each kind, as the capture counted."""
+    total = sum(int(group["rows"]) for group in twin.rows("volumes"))
+    if total > MOST_VOLUMES:
+        raise TwinRefused(f"The capture counts {total:,} opportunities, and a twin holds {MOST_VOLUMES:,} at most.")
     seed_parties(world)
     number = quote = 0
     for group in twin.rows("volumes"):
