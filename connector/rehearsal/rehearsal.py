@@ -33,6 +33,7 @@ from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
 from connector.rehearsal.logic_model import LogicModel, LogicRefusal
 from connector.rehearsal.rehearsal_model import (
+    SPREAD,
     CostModel,
     RehearsalOrganization,
     RehearsalWorld,
@@ -45,9 +46,7 @@ from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, Virtu
 from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
 JOB = "rehearsal"
-SPREAD = 0.35
-"""Spread of the work of a row (log-normal), as the emulator's model has it."""
-MOST_PLAYED = {"likely": 1_000_000, "fast": 40_000, "slow": 40_000}
+MOST_PLAYED = {"likely": 1_000_000, "fast": 40_000, "slow": 40_000, "pilot": 40_000}
 """Rows that are played of each case; more go on at the steady rate of the second half."""
 UNKNOWN_WORK = {"likely": 1.0, "fast": 1 / 3, "slow": 3.0}
 """How many times the model's work per row each case takes, as nobody has measured it."""
@@ -63,7 +62,8 @@ SHOWN = 1000
 class CaseResult:
     """What one case comes to; `curve` has (seconds, rows done), `binding` what held it for most of the time.
 
-    `rate` is rows per second in the second half, `refused` how many rows stand-ins refuse.
+    `rate` is rows per second in the second half, `refused` how many rows stand-ins refuse. `besides` are seconds per
+    row that the user's governor counts besides the work of writes: reads, and the ways there and back.
     """
 
     name: str
@@ -76,10 +76,11 @@ class CaseResult:
     binding: str
     rate: float
     curve: tuple[tuple[float, int], ...]
+    besides: float
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
-        plain, digits = asdict(self), {"seconds_per_row": 3, "rate": 3, "seconds": None}
+        plain, digits = asdict(self), {"seconds_per_row": 3, "rate": 3, "besides": 3, "seconds": None}
         rounded = {name: round(plain[name], digits[name]) for name in digits}
         return {"case": plain.pop("name"), **plain, **rounded, "curve": [[round(at), rows] for at, rows in self.curve]}
 
@@ -147,8 +148,10 @@ class Rehearsal:
         else:
             error = self.measured.error
             scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
-        effects = SideEffects(self.capture, self.bypass)
-        played = {name: self._play(name, scale, rows, total or len(rows), effects) for name, scale in scales.items()}
+        effects, cost = SideEffects(self.capture, self.bypass), self._cost_of_writes(rows)
+        played = {
+            name: self._play(name, scale, rows, total or len(rows), effects, cost) for name, scale in scales.items()
+        }
         world = played["likely"][1]
         share = (total or len(rows)) / len(world.rows)
         effects.scale(share)
@@ -161,8 +164,23 @@ class Rehearsal:
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
         return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
 
+    def _cost_of_writes(self, rows: Sequence[RowShape]) -> RowCost | None:
+        """Return what the writes of a row take: what a job measured, less what such a job measures besides."""
+        cost = self.measured
+        if cost is None or not cost.rows:
+            return cost
+        pilot = rows[:: max(1, round(len(rows) / cost.rows))]
+        besides = self._play("pilot", 1.0, pilot, len(pilot), None, cost)[0].besides
+        return replace(cost, seconds_per_row=max(cost.seconds_per_row - besides, cost.seconds_per_row / 10))
+
     def _play(
-        self, name: str, scale: float, rows: Sequence[RowShape], total: int, effects: SideEffects
+        self,
+        name: str,
+        scale: float,
+        rows: Sequence[RowShape],
+        total: int,
+        effects: SideEffects | None,
+        cost: RowCost | None,
     ) -> tuple[CaseResult, RehearsalWorld]:
         random.seed(self.seed)  # of the pauses of rows in doubt
         most = MOST_PLAYED[name]
@@ -174,7 +192,7 @@ class Rehearsal:
             logic,
             effects if name == "likely" else None,
         )
-        model = self._model(logic, scale, world, played)
+        model = self._model(logic, scale, world, played, cost)
         time, limits = VirtualTime(), self.limits()
         users, network = self._network(world, model, time, limits)
         clients = [
@@ -196,16 +214,24 @@ class Rehearsal:
             binding=binding,
             rate=rate,
             curve=tuple(whole),
+            besides=(sum(client.gate.pace().executed for client in clients) - model.drawn) / len(played),
         ), world
 
-    def _model(self, logic: LogicModel, scale: float, world: RehearsalWorld, rows: Sequence[RowShape]) -> CostModel:
+    def _model(
+        self,
+        logic: LogicModel,
+        scale: float,
+        world: RehearsalWorld,
+        rows: Sequence[RowShape],
+        cost: RowCost | None,
+    ) -> CostModel:
         """Return the work of rows: the model's, or so many times that as the mean row was measured to take."""
         model = CostModel(logic, scale)
-        if self.measured is None:
+        if cost is None:
             return model
         mean = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
         steps = sum(row.steps for row in rows) / len(rows)
-        return CostModel(logic, scale * self.measured.of(steps) / mean)
+        return CostModel(logic, scale * cost.of(steps) / mean)
 
     def _network(
         self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits
@@ -219,7 +245,7 @@ class Rehearsal:
             users.append((RehearsalOrganization(world), VirtualClient(user, time, protection, governor)))
 
         def seconds_of(plan: Plan) -> float:
-            return model.median(plan, world.rows[plan.opportunity_id]) * math.exp(chance.gauss(0.0, SPREAD))
+            return model.draw(plan, world.rows[plan.opportunity_id], chance)
 
         return users, VirtualNetwork({id(organization): client for organization, client in users}, seconds_of)
 

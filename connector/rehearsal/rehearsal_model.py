@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,8 @@ from connector.organization.capture_model import Capture
 from connector.organization.side_effects import SideEffects
 from connector.rehearsal.logic_model import LogicModel, LogicRefusal
 
+SPREAD = 0.35
+"""Spread of the work of a row (log-normal), as the emulator's model has it."""
 OTHER_SECONDS = 0.1
 """Seconds of a write whose median the emulator's model does not have."""
 Ends = tuple[tuple[int, int], ...]
@@ -100,9 +104,13 @@ def planned_shapes(path: Path, every: int = 1) -> Iterator[RowShape]:
 
 
 class CostModel:
-    """Seconds of work of a plan: medians of its writes, and what stands for the own steps that run with it."""
+    """Seconds of work of a plan: medians of its writes, and what stands for the own steps that run with it.
+
+    `drawn` sums up what was drawn around them.
+    """
 
     def __init__(self, logic: LogicModel, scale: float) -> None:
+        self.drawn = 0.0
         self._logic = logic
         self._scale = scale
         self._known: dict[tuple[str, ...], float] = {}
@@ -114,6 +122,12 @@ class CostModel:
             own = self._logic.delay(plan, snapshot_of(row))
             self._known[shape] = sum(MEDIANS.get(message, OTHER_SECONDS) for message in shape) + own
         return self._scale * self._known[shape]
+
+    def draw(self, plan: Plan, row: RowShape, chance: random.Random) -> float:
+        """Return the seconds that such a plan takes this time."""
+        seconds = self.median(plan, row) * math.exp(chance.gauss(0.0, SPREAD))
+        self.drawn += seconds
+        return seconds
 
 
 @dataclass(slots=True)

@@ -21,12 +21,14 @@ class RowCost:
     """Seconds of work per row on average, give or take a share of it, and web servers, None where not told.
 
     `steps` are the writes that such a row had on average, 0 where not told: rows with more of them take longer.
+    `rows` is the size of the job that was measured, its reads and the ways there and back included; 0: writes alone.
     """
 
     seconds_per_row: float
     servers: int | None = None
     error: float = 0.0
     steps: float = 0.0
+    rows: int = 0
 
     def of(self, steps: float) -> float:
         """Return the seconds of work of a row with so many writes."""
@@ -56,4 +58,4 @@ def cost_of_job(ledger: Ledger, name: str) -> RowCost:
         )
     servers = max(int(user["servers"]) for user in governor["users"])
     error = min(MOST_ERROR, max(LEAST_OF_JOB, OF_ONE_ROW / math.sqrt(done)))
-    return RowCost(float(seconds), servers, error, int(str(status["operations"])) / done)
+    return RowCost(float(seconds), servers, error, int(str(status["operations"])) / done, done)
