@@ -227,6 +227,17 @@ class PrivilegeFact(_Fact):
     depth: Name
 
 
+class ColumnAccessFact(_Fact):
+    """What the caller may do with a secured column, by column security profiles."""
+
+    key: ClassVar = ("table", "name")
+    table: Name
+    name: Name
+    read: bool = False
+    create: bool = False
+    update: bool = False
+
+
 class LimitFact(_Fact):
     """What the organization's answers told of its limits: the highest value that was seen."""
 
@@ -313,6 +324,7 @@ class Capture(BaseModel):
     currencies: Section[CurrencyFact]
     settings: Section[SettingFact]
     privileges: Section[PrivilegeFact]
+    column_access: Section[ColumnAccessFact]
     limits: Section[LimitFact]
     volumes: Section[VolumeFact]
     answers: Section[AnswerFact]

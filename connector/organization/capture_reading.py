@@ -18,6 +18,7 @@ from connector.clock import Clock
 from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
+from connector.dataverse.user_access import TABLE_RULES, column_privileges_of, table_rules
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, ServiceError, Throttled, Unauthorized
 from connector.handler import Handler
@@ -26,6 +27,7 @@ from connector.organization.capture_model import (
     SLICE,
     AnswerFact,
     Capture,
+    ColumnAccessFact,
     Coverage,
     CurrencyFact,
     FlowFact,
@@ -111,6 +113,7 @@ class CaptureReading:
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(privileges, settings_row, volumes=volumes)
+        sections["column_access"] = self._section(lambda: self._column_access(user))
         probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
         seen = self._reads.seen
         if old is not None and (old.organization, old.caller) == (head["organization"], head["caller"]):
@@ -190,6 +193,24 @@ class CaptureReading:
     def _privileges(self, user: UUID) -> Section[PrivilegeFact]:
         held = self._diagnosis.held_privileges(user, _PRIVILEGES)
         return sorted_section([PrivilegeFact(name=name, depth=depth) for name, depth in held.items()])
+
+    def _column_access(self, user: UUID) -> Section[ColumnAccessFact]:
+        rules = table_rules(self._reads(self._endpoint.request(TABLE_RULES)), _SUBJECT)
+        if rules is None:
+            return unread(Coverage.REFUSED, "Which columns are secured could not be read.")
+        if not rules.secured:
+            return sorted_section([])
+        answer = read_object(self._reads, self._endpoint, column_privileges_of(user), _SUBJECT)
+        with decoding(_SUBJECT):
+            rights = {UUID(row["AttributeId"]): row for row in rows_of(answer, _SUBJECT, "AttributePrivileges")}
+            facts = []
+            for key, name in rules.secured.items():
+                table, _, column = name.partition(".")
+                may = {
+                    verb.lower(): bool(rights.get(key, {}).get(f"Can{verb}")) for verb in ("Read", "Create", "Update")
+                }
+                facts.append(ColumnAccessFact(table=table, name=column, **may))
+            return sorted_section(facts)
 
     def _settings_row(self) -> Row:
         rows = self._rows(f"organizations?$select=languagecode,_basecurrencyid_value,{','.join(_SETTINGS)}")

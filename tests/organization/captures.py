@@ -245,6 +245,7 @@ def short_code(data: Data) -> None:
             column("opportunity", "new_tags", "MultiSelectPicklist"),
         ]
     )
+    rows(data, "column_access").append({"table": "opportunity", "name": "new_aliases", "read": True, "update": True})
     rows(data, "choices").extend(choices("opportunity", "new_tags", {1: {"1033": "A"}, 2: {"1033": "B"}}))
     rows(data, "keys").append(
         {"table": "opportunity", "name": "new_code", "columns": ["new_oppcode"], "status": "Active"}

@@ -73,6 +73,8 @@ def test_what_shapes_a_close_is_there(capture: Capture) -> None:
     assert (region.custom, region.type, region.labels) == (True, "PicklistType", {"1033": "Region", "1036": "Région"})
     assert columns["opportunityclose", "new_margin"].precision == 4
     assert columns["opportunity", "new_secret"].secured
+    (access,) = capture.column_access.rows
+    assert (access.name, access.read, access.create, access.update) == ("new_secret", True, True, True)
     assert columns["opportunity", "customerid"].targets == ("account", "contact")
     (won,) = [row for row in capture.reasons.rows if row.value == 100000009]
     assert (won.state, won.labels["1031"], won.transitions) == (1, "Zweimal gewonnen", (1,))
@@ -118,6 +120,7 @@ def test_volumes_count_opportunities_by_the_quotes_they_have(capture: Capture) -
         ({"without": ["prvReadTransactionCurrency", "prvReadOrganization"]}, {"currencies": Coverage.REFUSED, "settings": Coverage.REFUSED}),
         ({"without": ["prvReadSdkMessage"]}, {"messages": Coverage.REFUSED, "steps": Coverage.REFUSED}),
         ({"role": "Opportunity Closer"}, {"steps": Coverage.REFUSED, "flows": Coverage.REFUSED, "times": Coverage.REFUSED, "processes": Coverage.REFUSED}),
+        ({"without": ["prvReadUser"]}, {"column_access": Coverage.REFUSED, "privileges": Coverage.REFUSED, "flows": Coverage.OWN, "processes": Coverage.OWN, "volumes": Coverage.OWN}),
         ({"role": "Sales Reader"}, {}),
     ],
 )  # fmt: skip
@@ -191,7 +194,7 @@ def test_a_later_capture_reads_the_definitions_only_when_they_moved() -> None:
     first = asked.capture()
     asked.sent.clear()
     again = asked.capture(first)
-    assert not any("EntityDefinitions" in request.url for request in asked.sent)
+    assert not any("/Attributes" in request.url for request in asked.sent)
     assert list(differences(first, again)) == []
     more = json.loads(OWN.to_json())
     more["columns"] = [{**more["columns"][0], "name": "new_later"}]

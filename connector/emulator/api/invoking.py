@@ -223,14 +223,10 @@ class MessageOperations:
 
     def _attribute_privileges(self, user: Caller) -> list[dict[str, object]]:
         """Return what the user may do with each secured column; 4 is allowed, 0 is not (FieldPermissionType)."""
-        closed = {verb: self._world.closed_columns(user, verb) for verb in ("read", "write")}
+        closed = {verb: self._world.closed_columns(user, verb.lower()) for verb in ("Create", "Read", "Update")}
         return [
-            {
-                "AttributeId": definition_id(table, column),
-                "CanCreate": 0 if (table, column) in closed["write"] else _ALLOWED,
-                "CanRead": 0 if (table, column) in closed["read"] else _ALLOWED,
-                "CanUpdate": 0 if (table, column) in closed["write"] else _ALLOWED,
-            }
+            {"AttributeId": definition_id(table, column)}
+            | {f"Can{verb}": 0 if (table, column) in columns else _ALLOWED for verb, columns in closed.items()}
             for table, column in sorted(self._world.customization.secured)
         ]
 

@@ -43,6 +43,7 @@ _FORMS: Mapping[str, str] = {
     "currencies": "code precision:d base?b",
     "settings": "name value?x",
     "privileges": "name depth",
+    "column_access": "table name read?b create?b update?b",
     "limits": "name value:n",
     "volumes": "state:i drafts:d actives:d closed:d rows:n",
     "answers": "question value code?",
@@ -109,7 +110,7 @@ class Twin:
 
     @property
     def secured(self) -> Customization:
-        """The secured columns. No profile is known, so nobody but whom a test names one sees their values."""
+        """The secured columns; who may use them is told by `column_access`."""
         rows = self.rows("columns") if self.whole("columns") else []
         return Customization(secured=tuple((row["table"], row["name"]) for row in rows if row.get("secured")))
 

@@ -17,6 +17,7 @@ from connector.emulator.seeding.organization import (
 )
 from connector.emulator.seeding.twin import Json, Twin, TwinRefused
 from connector.emulator.world.callers import all_privileges
+from connector.emulator.world.customization import Customization, SecurityProfile
 from connector.emulator.world.message_handlers import message_id
 from connector.emulator.world.store import Row
 from connector.emulator.world.world import World
@@ -28,6 +29,7 @@ _CLOSING = (("Win", "opportunity"), ("Lose", "opportunity"), ("Close", "quote"),
 """The messages of a close, by the names and tables that plug-ins register for."""
 MOST_VOLUMES = 1_000_000
 """Opportunities that a twin is filled with, at most."""
+_APPLICATIONS = "SELECT systemuserid FROM systemuser WHERE applicationid IS NOT NULL ORDER BY 1"
 _QUOTE_STATES = (("drafts", 0), ("actives", 1), ("closed", 3))
 
 
@@ -88,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 def _owner(world: World) -> Row:
     """Return the columns of an owner: the first who can sign in, so that they see what the caller saw."""
-    key = str(world.store.rows("SELECT systemuserid FROM systemuser WHERE applicationid IS NOT NULL ORDER BY 1")[0][0])
+    key = str(world.store.rows(_APPLICATIONS)[0][0])
     return {"ownerid": key, "ownerid_type": "systemuser", "owninguser": key, "owningbusinessunit": BUSINESS_UNIT_ID}
 
 
@@ -190,10 +192,19 @@ def _privileges(world: World, twin: Twin) -> None:
     """Give whoever signs in what the caller of the capture held; what a capture does not tell of is held."""
     held, depths = twin.privileges(all_privileges(world.schema))
     define_role(world, CALLER_ROLE, "Caller of the capture", held, depths)
-    for (user,) in world.store.rows("SELECT systemuserid FROM systemuser WHERE applicationid IS NOT NULL"):
+    users = [str(user) for (user,) in world.store.rows(_APPLICATIONS)]
+    access = twin.rows("column_access")
+    if access:
+        read, create, update = (
+            tuple(f"{row['table']}.{row['name']}" for row in access if row.get(verb))
+            for verb in ("read", "create", "update")
+        )
+        profile = SecurityProfile("Caller of the capture", tuple(users), read, (), create, update)
+        world.customize(Customization(profiles=(profile,)))
+    for user in users:
         for (role,) in world.store.rows("SELECT roleid FROM systemuserroles WHERE systemuserid = ?", (user,)):
-            world.store.disassociate("systemuserroles", {"systemuserid": str(user), "roleid": str(role)})
-        world.store.associate("systemuserroles", {"systemuserid": str(user), "roleid": CALLER_ROLE})
+            world.store.disassociate("systemuserroles", {"systemuserid": user, "roleid": str(role)})
+        world.store.associate("systemuserroles", {"systemuserid": user, "roleid": CALLER_ROLE})
 
 
 # --- volumes ---

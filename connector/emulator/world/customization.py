@@ -112,12 +112,17 @@ class CustomColumn:
 
 @dataclass(frozen=True, slots=True)
 class SecurityProfile:
-    """A column security profile: the users in it, and the secured columns (`table.column`) they may read and write."""
+    """A column security profile: the users in it, and the secured columns (`table.column`) they may read and set.
+
+    `write` is to `create` and to `update`.
+    """
 
     name: str
     users: tuple[str, ...]
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    create: tuple[str, ...] = ()
+    update: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +188,11 @@ class Customization:
         return {table: frozenset(column for name, column in self.required if name == table) for table in tables}
 
     def closed_to(self, user_id: str, verb: str) -> frozenset[tuple[str, str]]:
-        """Return the secured columns, as (table, column), that this user may not `read` or `write`."""
-        allowed = {
-            name
-            for profile in self.profiles
-            if user_id in profile.users
-            for name in (profile.read if verb == "read" else profile.write)
-        }
+        """Return the secured columns, as (table, column), that this user may not `read`, `create` or `update`."""
+        allowed = set[str]()
+        for profile in self.profiles:
+            if user_id in profile.users:
+                allowed.update(getattr(profile, verb), () if verb == "read" else profile.write)
         return frozenset((table, column) for table, column in self.secured if f"{table}.{column}" not in allowed)
 
     def to_json(self) -> str:

@@ -153,7 +153,7 @@ class World:
         self.access.require(caller, self.schema.tables[table], ("Read",))
 
     def closed_columns(self, caller: Caller, verb: str) -> frozenset[tuple[str, str]]:
-        """Return the secured columns, as (table, column), that the caller may not `read` or `write`.
+        """Return the secured columns, as (table, column), that the caller may not `read`, `create` or `update`.
 
         A system administrator sees all of them (field-security-entities: the profile System Administrator).
         """
@@ -162,7 +162,7 @@ class World:
         return self.customization.closed_to(caller.user_id, verb)
 
     def _check_secured(self, caller: Caller, table: str, values: Values, rule: str) -> None:
-        closed = self.closed_columns(caller, "write")
+        closed = self.closed_columns(caller, rule.removeprefix("column.secured_"))
         if any((table, name) in closed for name in values):
             raise refuse(rule)
 
