@@ -70,13 +70,8 @@ def access_questions(users: Iterable[UUID], rules: TableRules | None) -> list[Op
     ids = list(users)
     operations = [_privileges_of(user) for user in ids]
     if ids and rules is not None and rules.secured:
-        operations.append(column_privileges_of(ids[-1]))
+        operations.append(Operation("GET", f"systemusers({ids[-1]}){_FUNCTIONS}RetrievePrincipalAttributePrivileges()"))
     return operations
-
-
-def column_privileges_of(user: UUID) -> Operation:
-    """Return the read of what a user may do with each secured column, by the ids of their definitions."""
-    return Operation("GET", f"systemusers({user}){_FUNCTIONS}RetrievePrincipalAttributePrivileges()")
 
 
 def read_access(answers: Sequence[Response], rules: TableRules | None, subject: str) -> UserAccess:

@@ -18,7 +18,7 @@ from connector.clock import Clock
 from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
-from connector.dataverse.user_access import TABLE_RULES, column_privileges_of, table_rules
+from connector.dataverse.user_access import TABLE_RULES, access_questions, table_rules
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, ServiceError, Throttled, Unauthorized
 from connector.handler import Handler
@@ -200,7 +200,7 @@ class CaptureReading:
             return unread(Coverage.REFUSED, "Which columns are secured could not be read.")
         if not rules.secured:
             return sorted_section([])
-        answer = read_object(self._reads, self._endpoint, column_privileges_of(user), _SUBJECT)
+        answer = read_object(self._reads, self._endpoint, access_questions([user], rules)[-1], _SUBJECT)
         with decoding(_SUBJECT):
             rights = {UUID(row["AttributeId"]): row for row in rows_of(answer, _SUBJECT, "AttributePrivileges")}
             facts = []
