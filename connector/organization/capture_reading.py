@@ -112,8 +112,7 @@ class CaptureReading:
         }
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
-        sections |= self._rest(privileges, settings_row, volumes=volumes)
-        sections["column_access"] = self._section(lambda: self._column_access(user))
+        sections |= self._rest(user, privileges, settings_row, volumes=volumes)
         probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
         seen = self._reads.seen
         if old is not None and (old.organization, old.caller) == (head["organization"], head["caller"]):
@@ -147,13 +146,14 @@ class CaptureReading:
         )
 
     def _rest(
-        self, privileges: Section[PrivilegeFact], settings: Row | None, *, volumes: bool
+        self, user: UUID, privileges: Section[PrivilegeFact], settings: Row | None, *, volumes: bool
     ) -> dict[str, Section[Any]]:
         """Return the sections that are read each time."""
         depths = {row.name: row.depth for row in privileges.rows}
         logic = self._logic(privileges, self._tried(self._flow_names) or {})
         return {
             "privileges": privileges,
+            "column_access": self._section(lambda: self._column_access(user)),
             "settings": self._section(lambda: self._settings(settings)),
             "currencies": self._section(lambda: self._currencies(settings)),
             "messages": self._section(self._messages),

@@ -31,7 +31,7 @@ from connector.dataverse.webapi import Endpoint, Operation, operation_of
 from connector.errors import InputError, ServiceError
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
-from connector.organization.safe_requests import FailedSet, RowVersion, ask_set, impossible
+from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
 
 QUESTIONS = {
     "actions_in_set": "Does a change set take all that a close sends?",
@@ -64,7 +64,7 @@ class Probes:
         assert isinstance(plan, Plan)  # an open opportunity with the way for drafts is never refused
         self._steps = plan.steps
 
-    def state(self) -> dict[str, RowVersion]:
+    def state(self) -> dict[str, RowState]:
         """Return the version of each row that a close could touch, by table and id."""
         quotes = [quote.id for quote in self._snapshot.quotes]
         sets = [
@@ -84,7 +84,7 @@ class Probes:
                 with decoding(_SUBJECT):
                     state = f"state {row['statecode']}, status reason {row['statuscode']}"
                     writer = row.get("_modifiedby_value")
-                    versions[f"{table} {row[key]}"] = RowVersion(
+                    versions[f"{table} {row[key]}"] = RowState(
                         f"version {row['versionnumber']}, {state}", None if writer is None else UUID(writer)
                     )
         return versions

@@ -18,7 +18,7 @@ from connector.closing.organization import Organization
 from connector.dataverse.webapi import Endpoint, operation_of
 from connector.errors import ConnectorError, Forbidden, NotFound, Unanswered
 from connector.handler import Handler
-from connector.organization.safe_requests import RowChange, RowVersion, ask_set, changes
+from connector.organization.safe_requests import RowChange, RowState, ask_set, changes
 
 EMPTY_SETS = 3
 """Change sets without a question that are sent to learn what the way there and back takes."""
@@ -130,17 +130,17 @@ def _asked(handler: Handler, endpoint: Endpoint, plan: Plan) -> tuple[bool | Non
     return None if unnamed else not reply.reached_end, reply.error
 
 
-def _versions(organization: Organization, key: UUID) -> dict[str, RowVersion]:
+def _versions(organization: Organization, key: UUID) -> dict[str, RowState]:
     """Return the rows that a close of an opportunity could touch, as they are now."""
     versions = {}
     for snapshot in organization.observe([key], activities=True).values():
         records: list[Opportunity | Quote] = [snapshot.opportunity, *snapshot.quotes]
         for row in records:
             text = f"version {row.version}, state {int(row.state)}, status reason {row.status}"
-            versions[f"{type(row).__name__.lower()} {row.id}"] = RowVersion(text, row.modified_by)
+            versions[f"{type(row).__name__.lower()} {row.id}"] = RowState(text, row.modified_by)
         for activity in snapshot.activities:
             done = "completed" if activity.completed else "not completed"
-            versions[f"close activity {activity.id}"] = RowVersion(done)
+            versions[f"close activity {activity.id}"] = RowState(done)
     return versions
 
 

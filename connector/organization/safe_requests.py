@@ -82,7 +82,7 @@ def ask_set(
 
 
 @dataclass(frozen=True, slots=True)
-class RowVersion:
+class RowState:
     """A row as it was read, in words, and the user who wrote it last, None where that was not told."""
 
     text: str
@@ -97,7 +97,7 @@ class RowChange:
     by_others: bool
 
 
-def changes(before: Mapping[str, RowVersion], after: Mapping[str, RowVersion], user: UUID) -> list[RowChange]:
+def changes(before: Mapping[str, RowState], after: Mapping[str, RowState], user: UUID) -> list[RowChange]:
     """Return what is not as it was, by the names of the rows. What this user did not write last, it did not ask for."""
     listed = []
     for row in sorted(before.keys() | after.keys()):

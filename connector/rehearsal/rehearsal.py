@@ -143,15 +143,15 @@ class Rehearsal:
         """
         if not rows:
             raise InputError("The plan has no row that would be closed: there is nothing to rehearse.")
+        if self.measured is not None and self.measured.rows:
+            return replace(self, measured=self._cost_of_writes(rows, self.measured)).play(rows, total)
         if self.measured is None:
             scales = UNKNOWN_WORK
         else:
             error = self.measured.error
             scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
-        effects, cost = SideEffects(self.capture, self.bypass), self._cost_of_writes(rows)
-        played = {
-            name: self._play(name, scale, rows, total or len(rows), effects, cost) for name, scale in scales.items()
-        }
+        effects = SideEffects(self.capture, self.bypass)
+        played = {name: self._play(name, scale, rows, total or len(rows), effects) for name, scale in scales.items()}
         world = played["likely"][1]
         share = (total or len(rows)) / len(world.rows)
         effects.scale(share)
@@ -164,23 +164,14 @@ class Rehearsal:
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
         return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
 
-    def _cost_of_writes(self, rows: Sequence[RowShape]) -> RowCost | None:
+    def _cost_of_writes(self, rows: Sequence[RowShape], cost: RowCost) -> RowCost:
         """Return what the writes of a row take: what a job measured, less what such a job measures besides."""
-        cost = self.measured
-        if cost is None or not cost.rows:
-            return cost
-        pilot = rows[:: max(1, round(len(rows) / cost.rows))]
-        besides = self._play("pilot", 1.0, pilot, len(pilot), None, cost)[0].besides
-        return replace(cost, seconds_per_row=max(cost.seconds_per_row - besides, cost.seconds_per_row / 10))
+        pilot, effects = rows[:: max(1, round(len(rows) / cost.rows))], SideEffects(self.capture, self.bypass)
+        besides = self._play("pilot", 1.0, pilot, len(pilot), effects)[0].besides
+        return replace(cost, rows=0, seconds_per_row=max(cost.seconds_per_row - besides, cost.seconds_per_row / 10))
 
     def _play(
-        self,
-        name: str,
-        scale: float,
-        rows: Sequence[RowShape],
-        total: int,
-        effects: SideEffects | None,
-        cost: RowCost | None,
+        self, name: str, scale: float, rows: Sequence[RowShape], total: int, effects: SideEffects
     ) -> tuple[CaseResult, RehearsalWorld]:
         random.seed(self.seed)  # of the pauses of rows in doubt
         most = MOST_PLAYED[name]
@@ -192,7 +183,7 @@ class Rehearsal:
             logic,
             effects if name == "likely" else None,
         )
-        model = self._model(logic, scale, world, played, cost)
+        model = self._model(logic, scale, world, played)
         time, limits = VirtualTime(), self.limits()
         users, network = self._network(world, model, time, limits)
         clients = [
@@ -217,21 +208,14 @@ class Rehearsal:
             besides=(sum(client.gate.pace().executed for client in clients) - model.drawn) / len(played),
         ), world
 
-    def _model(
-        self,
-        logic: LogicModel,
-        scale: float,
-        world: RehearsalWorld,
-        rows: Sequence[RowShape],
-        cost: RowCost | None,
-    ) -> CostModel:
+    def _model(self, logic: LogicModel, scale: float, world: RehearsalWorld, rows: Sequence[RowShape]) -> CostModel:
         """Return the work of rows: the model's, or so many times that as the mean row was measured to take."""
         model = CostModel(logic, scale)
-        if cost is None:
+        if self.measured is None:
             return model
         mean = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
         steps = sum(row.steps for row in rows) / len(rows)
-        return CostModel(logic, scale * cost.of(steps) / mean)
+        return CostModel(logic, scale * self.measured.of(steps) / mean)
 
     def _network(
         self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits

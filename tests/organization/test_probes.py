@@ -16,7 +16,7 @@ from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Forbidden, InputError, ServiceError
 from connector.handler import Request, Response
 from connector.organization.probes import QUESTIONS, Probes
-from connector.organization.safe_requests import NotFailed, RowVersion, changes
+from connector.organization.safe_requests import NotFailed, RowState, changes
 from tests.organization.asked import OPPORTUNITY, Asked
 
 EURO = "00009105-0000-4000-8000-000000000002"
@@ -161,7 +161,7 @@ def test_a_change_of_any_row_would_show() -> None:
     asked.store.update("quote", quotes[0], {"name": "touched"})
     (change,) = changes(before, asking.state(), OPPORTUNITY)
     assert change.text.startswith(f"quote {quotes[0]} was version ")
-    (gone,) = changes({"quote 1": RowVersion("x")}, {}, OPPORTUNITY)
+    (gone,) = changes({"quote 1": RowState("x")}, {}, OPPORTUNITY)
     assert gone.text == "quote 1 was x and is not there; who wrote it last is not known."
     assert not gone.by_others
 

@@ -59,6 +59,11 @@ class PlanCounter:
         if self.effects is not None:
             self.effects.add(plan, snapshot)
 
+    @property
+    def changed(self) -> bool:
+        """Whether a row changed that no other user wrote."""
+        return any(not change.by_others for answer in self.answers for change in answer.changes)
+
     def data(self) -> Mapping[str, object]:
         """Ask, and return what was answered, and what the plans set off where a capture tells."""
         self.answers.extend(self.ask(self.sample))
@@ -151,9 +156,7 @@ def show_job_plan(
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
             show_plan(path, summary, cost, basis_text(kept), connection, settings)
-    if any(not change.by_others for answer in counter.answers for change in answer.changes):
-        return ExitCode.FAILED
-    return ExitCode.REFUSED if summary.by_status["refused"] or summary.by_status["failed"] else ExitCode.DONE
+    return ExitCode.FAILED if counter.changed else ExitCode.REFUSED if _bad(summary) else ExitCode.DONE
 
 
 def show_plan(
@@ -180,6 +183,10 @@ def show_plan(
         click.echo(f"  {command_line('bulk', 'run', str(path))}")
 
 
+def _bad(summary: Summary) -> int:
+    return summary.by_status["refused"] + summary.by_status["failed"]
+
+
 def show_closes(summary: Summary, connection: Connection, settings: Settings) -> None:
     """Write a table of what a plan closes, and as what."""
     if not summary.closes:
@@ -195,7 +202,7 @@ def show_closes(summary: Summary, connection: Connection, settings: Settings) ->
 
 
 def _show_problems(summary: Summary, path: Path) -> None:
-    bad = summary.by_status["refused"] + summary.by_status["failed"]
+    bad = _bad(summary)
     for problem in summary.problems:
         name = f" '{problem['name']}'" if problem.get("name") else ""
         id_ = "" if str(problem["opportunity_id"]) in str(problem["reason"]) else f", {problem['opportunity_id']}"
