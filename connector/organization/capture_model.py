@@ -6,29 +6,21 @@ customer's data: no person, no name of a record, no address, no `clientdata` of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-VERSION = 1
-"""The version of the form; a file of another one is refused."""
+VERSION = 1  # of the form; a file of another one is refused
 
-SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")
-"""The tables that a close reads and writes."""
+SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")  # the tables that a close reads and writes
 
 Name = Annotated[str, Field(max_length=400)]
-Labels = dict[Annotated[str, Field(pattern=r"^\d{1,6}$")], Annotated[str, Field(max_length=4000)]]
-"""Texts by language code (LCID)."""
-
-
+Labels = dict[Annotated[str, Field(pattern=r"^\d{1,6}$")], Annotated[str, Field(max_length=4000)]]  # by LCID
 Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Digits = Annotated[int, Field(ge=0, le=10)]
 Amount = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-MOST_SERVERS = 1000
-MOST_ROWS = 50_000
-"""Rows of a section that are read; with the bounds of numbers, so that no file can exhaust the machine."""
+MOST_ROWS = 50_000  # of a section: with the bounds of numbers no file can exhaust the machine
 
 
 class Coverage(StrEnum):
@@ -244,12 +236,6 @@ class LimitFact(_Fact):
     name: Name
     value: Amount
 
-    @model_validator(mode="after")
-    def _has_some_servers(self) -> Self:
-        if self.name == "servers" and not 1 <= self.value <= MOST_SERVERS:
-            raise ValueError(f"no organization has {self.value:g} web servers")
-        return self
-
 
 class VolumeFact(_Fact):
     """How many opportunities have this state and so many quotes of each kind; nine stands for nine or more."""
@@ -283,8 +269,7 @@ class Section(BaseModel, Generic[FactT]):
     rows: Annotated[tuple[FactT, ...], Field(max_length=MOST_ROWS)] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Logic:
+class Logic(NamedTuple):
     """What an organization lists that a close may set off."""
 
     steps: Section[StepFact]
@@ -336,7 +321,6 @@ class Capture(BaseModel):
 
 
 SECTIONS = tuple(name for name, field in Capture.model_fields.items() if "Section" in str(field.annotation))
-"""The names of the sections, in the order of the file."""
 DEFINITIONS = ("tables", "columns", "choices", "states", "reasons", "navigation", "keys")
 """The sections that stay as they are while the organization's metadata timestamp does."""
 

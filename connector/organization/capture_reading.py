@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
@@ -44,7 +45,15 @@ from connector.organization.capture_model import (
     sorted_section,
     unread,
 )
-from connector.organization.definition_reading import flow_fact, process_fact, read_definitions, step_fact, table_filter
+from connector.organization.definition_reading import (
+    access_facts,
+    flow_fact,
+    process_fact,
+    read_definitions,
+    step_fact,
+    table_filter,
+    time_fact,
+)
 from connector.organization.safe_requests import ReadingOnly
 
 EVENTS = ("Win", "Lose", "Close", "SetState", "Update", "Create", "Delete")
@@ -65,8 +74,7 @@ _PRIVILEGES = tuple(
         "ActOnBehalfOfAnotherUser", "BypassCustomBusinessLogic", "BypassCustomPlugins",
     )
 )  # fmt: skip
-MOST_PAGES = 400
-"""Pages of 5,000 rows that volumes are counted on."""
+MOST_PAGES = 400  # of 5,000 rows, that volumes are counted on
 _SUBJECT = "Capturing the organization"
 T = TypeVar("T")
 
@@ -168,8 +176,7 @@ class CaptureReading:
         try:
             return read_definitions(self._reads, self._endpoint)
         except ServiceError as error:
-            why = _refused(error)
-            return {name: unread(Coverage.REFUSED, why) for name in DEFINITIONS}
+            return dict.fromkeys(DEFINITIONS, unread(Coverage.REFUSED, _refused(error)))
 
     def _section(self, read: Callable[[], Section[T]]) -> Section[T]:  # type: ignore[type-var]
         """Return what `read` returns, or a section that says why it was refused."""
@@ -202,15 +209,7 @@ class CaptureReading:
             return sorted_section([])
         answer = read_object(self._reads, self._endpoint, access_questions([user], rules)[-1], _SUBJECT)
         with decoding(_SUBJECT):
-            rights = {UUID(row["AttributeId"]): row for row in rows_of(answer, _SUBJECT, "AttributePrivileges")}
-            facts = []
-            for key, name in rules.secured.items():
-                table, _, column = name.partition(".")
-                may = {
-                    verb.lower(): bool(rights.get(key, {}).get(f"Can{verb}")) for verb in ("Read", "Create", "Update")
-                }
-                facts.append(ColumnAccessFact(table=table, name=column, **may))
-            return sorted_section(facts)
+            return sorted_section(list(access_facts(rules.secured, rows_of(answer, _SUBJECT, "AttributePrivileges"))))
 
     def _settings_row(self) -> Row:
         rows = self._rows(f"organizations?$select=languagecode,_basecurrencyid_value,{','.join(_SETTINGS)}")
@@ -237,7 +236,8 @@ class CaptureReading:
             )
 
     def _messages(self) -> Section[MessageFact]:
-        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{_quoted(ACTIONS)}%5D)"
+        quoted = ",".join(f"'{name}'" for name in ACTIONS)
+        condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{quoted}%5D)"
         facts = [MessageFact(name=row["name"]) for row in self._rows(f"sdkmessages?$select=name&$filter={condition}")]
         for table, names_filter in zip(SLICE, table_filter("primaryobjecttypecode"), strict=True):
             rows = self._rows(
@@ -263,18 +263,7 @@ class CaptureReading:
             "&$expand=plugintypeid($select=typename)"
         )
         with decoding(_SUBJECT):
-            return sorted_section(
-                [
-                    TimeFact(
-                        plug_in=row["plugintypeid"]["typename"],
-                        average_ms=float(row["averageexecutetimeinmilliseconds"] or 0),
-                        executions=int(row["executecount"] or 0),
-                        failure_percent=float(row["failurepercent"] or 0),
-                    )
-                    for row in rows
-                    if row.get("plugintypeid")
-                ]
-            )
+            return sorted_section([time_fact(row) for row in rows if row.get("plugintypeid")])
 
     def _processes(self) -> Section[ProcessFact]:
         tables = "%20or%20".join(table_filter("primaryentity"))
@@ -296,7 +285,7 @@ class CaptureReading:
             "filterexpression,runas&$filter=softdeletestatus%20eq%200"
         )
         with decoding(_SUBJECT):
-            facts = [flow_fact(row, names) for row in rows]
+            facts = (flow_fact(row, names) for row in rows)
             return sorted_section([fact for fact in facts if fact.table in SLICE or fact.action])
 
     def _counted(self, depths: dict[str, str]) -> Section[VolumeFact]:
@@ -319,12 +308,9 @@ class CaptureReading:
     def _all(self, path: str) -> Iterator[Row]:
         page = read_object(self._reads, self._endpoint, Operation("GET", path), _SUBJECT)
         yield from rows_of(page, _SUBJECT)
-        for number, following in enumerate(
-            pages(self._reads, self._endpoint, page.get("@odata.nextLink"), _SUBJECT), 2
-        ):
-            if number > MOST_PAGES:
-                return
-            yield from rows_of(following, _SUBJECT)
+        following = pages(self._reads, self._endpoint, page.get("@odata.nextLink"), _SUBJECT)
+        for more in islice(following, MOST_PAGES - 1):
+            yield from rows_of(more, _SUBJECT)
 
 
 def caller_mark(user: UUID) -> str:
@@ -362,7 +348,3 @@ def _reaching(section: Section[T], depths: dict[str, str], privilege: str) -> Se
         return section
     why = f"The caller's {privilege} reaches {depth} rows only." if depth else f"The depth of {privilege} is not known."
     return section.model_copy(update={"read": Coverage.OWN, "why": why})
-
-
-def _quoted(names: tuple[str, ...]) -> str:
-    return ",".join(f"'{name}'" for name in names)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
+from uuid import UUID
 
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, read_rows
@@ -19,6 +20,7 @@ from connector.handler import Handler
 from connector.organization.capture_model import (
     SLICE,
     ChoiceFact,
+    ColumnAccessFact,
     ColumnFact,
     FlowFact,
     KeyFact,
@@ -30,6 +32,7 @@ from connector.organization.capture_model import (
     StateFact,
     StepFact,
     TableFact,
+    TimeFact,
     sorted_section,
 )
 
@@ -267,3 +270,22 @@ def flow_fact(row: Row, names: dict[str, str]) -> FlowFact:
         columns=_listed(row["filteringattributes"]),
         filter=row["filterexpression"] or "",
     )
+
+
+def time_fact(row: Row) -> TimeFact:
+    """Return what a plug-in type took on average."""
+    return TimeFact(
+        plug_in=row["plugintypeid"]["typename"],
+        average_ms=float(row["averageexecutetimeinmilliseconds"] or 0),
+        executions=int(row["executecount"] or 0),
+        failure_percent=float(row["failurepercent"] or 0),
+    )
+
+
+def access_facts(secured: Mapping[UUID, str], rows: list[Row]) -> Iterator[ColumnAccessFact]:
+    """Yield what the caller may do with each secured column, by the privileges that name its definition's id."""
+    rights = {UUID(row["AttributeId"]): row for row in rows}
+    for key, name in secured.items():
+        (table, _, column), right = name.partition("."), rights.get(key, {})
+        read, create, update = (bool(right.get(f"Can{verb}")) for verb in ("Read", "Create", "Update"))
+        yield ColumnAccessFact(table=table, name=column, read=read, create=create, update=update)
