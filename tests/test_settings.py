@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -229,9 +230,26 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_file_in_another_encoding_is_said_and_nothing_else_is_taken_for_missing(tmp_path: Path) -> None:
-    (tmp_path / "wide.env").write_text("DATAVERSE_URL=emulator:x.db\n", encoding="utf-16")
-    (said,) = problems({}, tmp_path / "wide.env")
-    assert said.endswith("wide.env cannot be read: it is not UTF-8.")
+    (tmp_path / "old.env").write_text("DATAVERSE_URL=emulator:ä.db\n", encoding="cp1252")
+    (said,) = problems({}, tmp_path / "old.env")
+    assert said.endswith("old.env is not UTF-8.")
+
+
+def test_files_that_windows_powershell_wrote_are_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATAVERSE_URL=emulator:ä.db\r\n", encoding="utf-16")
+    assert load({}).url == "emulator:ä.db"
+    listed = f"[[identity]]\r\nname = 'ä'\r\nclient_id = '{UUID(int=1)}'\r\nclient_secret = 's'\r\n"
+    (tmp_path / "ours.toml").write_text(listed, encoding="utf-16")
+    settings = load({**REAL, "DATAVERSE_IDENTITIES": str(tmp_path / "ours.toml")})
+    assert "ä" in [identity.name for identity in settings.identities]
+
+
+def test_a_user_without_a_home_has_a_place_for_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)  # as in a container whose user has no name
+    assert load({"DATAVERSE_URL": "emulator:x.db"}).state == Path(".state")
 
 
 def test_a_file_named_that_is_not_there_or_not_readable_is_said(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -59,7 +59,7 @@ class Reconciliation:
 
     Rows that a later job left otherwise are counted as `later`: they are compared with that job. `unread` counts what
     was asked of rows and could not be compared, by the name of its column: it cannot be read, or the opportunity was
-    closed before the job came.
+    closed before the job came. `tell` is told now and then how many were checked.
     """
 
     ledger: Ledger
@@ -68,12 +68,14 @@ class Reconciliation:
     checked: int = 0
     later: int = 0
     unread: Counter[str] = field(default_factory=Counter)
+    tell: Callable[[int], None] = lambda _checked: None
 
     def mismatches(self) -> Iterator[Mismatch]:
         """Yield what is not as the job says. Raises ConnectorError."""
         metadata, names = self.organization.metadata(), saved_names(self.ledger, self.job)
         records = self._last_words(self.ledger.records(self.job.name, DONE))
         while chunk := list(islice(records, CHUNK)):
+            self.tell(self.checked)
             orders = any(isinstance(record.intent, Intent) and needs_orders(record.intent) for record in chunk)
             seen = self.organization.observe([record.opportunity_id for record in chunk], orders=orders)
             activities = ActivityComparison(self.organization, self.unread)

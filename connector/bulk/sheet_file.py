@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
+from connector.bulk.words import WINDOWS
 from connector.errors import InputError
 
 _RUNS = ("=", "+", "-", "@", "\t", "\r")
@@ -14,6 +15,8 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 _ELSEWHERE = "Name another place."
+_LONGEST_PATH = 248
+"""Characters from which Windows may refuse a path: 260, less what a name beside it needs ("Maximum Path Length")."""
 
 
 def harmless(text: str) -> str:
@@ -36,23 +39,32 @@ def _is_number(text: str) -> bool:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to; the file appears at `path` afterwards, whole or not at all. Raises InputError."""
-    aside = path.with_name(f".{path.name}.part")
+    """Give a path to write to; the file appears at `path` afterwards, whole or not at all. Raises InputError.
+
+    What is there and is no file, as /dev/stdout, is written as it is, and never replaced.
+    """
+    device = path.exists() and not path.is_file()
+    aside = path if device else path.with_name(f".{path.name}.part")
     try:
         yield aside
-        aside.replace(path)
+        if not device:
+            aside.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
+        if not device:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return what to tell who wants a file that cannot be written."""
-    reason = error.strerror or error
-    is_open = isinstance(error, PermissionError) and path.exists()  # as Excel keeps a file on Windows
-    remedy = "If it is open in another program, close it there, or name another file." if is_open else _ELSEWHERE
+    reason, length = error.strerror or error, len(str(path.absolute()))
+    remedy = _ELSEWHERE
+    if isinstance(error, PermissionError) and path.exists():  # as Excel keeps a file on Windows
+        remedy = "If it is open in another program, close it there, or name another file."
+    elif WINDOWS and length >= _LONGEST_PATH:
+        remedy = f"Its path has {length} characters, which is more than Windows takes: name a shorter one."
     return InputError(f"The file {path} cannot be written: {reason}.", remedy=remedy)
 
 

@@ -69,8 +69,22 @@ def moment_words(text: object) -> str:
 
 def command_line(*words: str) -> str:
     """Return a command of `connector` as it is typed: with double quotes on Windows, which both shells there take."""
-    line = subprocess.list2cmdline(words) if WINDOWS else shlex.join(words)
+    line = subprocess.list2cmdline(words) if WINDOWS else " ".join(map(_quoted, words))
     return f"connector {line}"
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+
+
+def file_name(job: str, ending: str) -> str:
+    """Return the name of a file about a job, without what a file system reads otherwise, as in `a/b`, `a:b`, `CON`.
+
+    Source: "Naming Files, Paths, and Namespaces" (Microsoft).
+    """
+    name = re.sub(r'[<>:"/\\|?*]', "-", job)
+    reserved = re.fullmatch(r"con|prn|aux|nul|(com|lpt)[0-9]", name.split(".")[0].rstrip(), re.IGNORECASE)
+    return f"{'_' if reserved else ''}{name}{ending}"
 
 
 def rows(count: int) -> str:

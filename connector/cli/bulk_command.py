@@ -11,10 +11,11 @@ from connector.bulk.job_rules import checked_name, may_begin, may_go_on, may_und
 from connector.bulk.results import BAD, write_results
 from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
+from connector.bulk.words import file_name
 from connector.bulk.words import rows as rows_of
 from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
-from connector.cli.bulk.process import begun_with, job_argument, opened, who
+from connector.cli.bulk.process import begun_with, job_argument, new_job_option, opened, who
 from connector.cli.bulk.run_job import (
     agree,
     code,
@@ -94,7 +95,7 @@ def plan(
     )
 )
 @source_options
-@click.option("--job", "name", metavar="NAME", help="The name of the job; default: that of FILE. A query needs one.")
+@new_job_option
 @click.option("--join", is_flag=True, help="Work on the job although other processes work on it.")
 @keep_going_option
 @yes_option
@@ -125,7 +126,7 @@ def run(
     source = source_of(context)
     settings = as_begun(read_settings(env_file), source.plan_head())
     if dry_run:
-        path = Path(f"{checked_name(name)}.plan.jsonl") if name else source.plan_file()
+        path = Path(file_name(checked_name(name), ".plan.jsonl")) if name else source.plan_file()
         return show_job_plan(source, settings, path, SECONDS_PER_STEP, as_json=as_json)
     job_name = checked_name(name or source.job_name())
     with opened(settings) as ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,9 +118,10 @@ def write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         if WINDOWS:
-            who = ["whoami"]  # with the domain, without which another user of this machine may be meant
-            user = subprocess.run(who, capture_output=True, text=True, check=False).stdout.strip()
-            only_me = ["icacls", str(path), "/inheritance:r", "/grant:r", f"{user or getpass.getuser()}:F"]
+            who = ["whoami", "/user", "/fo", "csv"]  # by number: the letters of a name come in some code page
+            number = re.search(rb"S-1-[0-9-]+", subprocess.run(who, capture_output=True, check=False).stdout)
+            user = f"*{number[0].decode()}" if number else getpass.getuser()
+            only_me = ["icacls", str(path), "/inheritance:r", "/grant:r", f"{user}:F"]
             if subprocess.run(only_me, capture_output=True, check=False).returncode:
                 raise OSError(0, "its access list could not be set (icacls)", str(path))
         file.write(text)

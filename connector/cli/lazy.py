@@ -36,11 +36,18 @@ class CommandGroup(click.Group):
         """Return the command that `args` begin with; a name that is none is a usage error with what is like it."""
         name = args[0]
         if not name.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
-            from difflib import get_close_matches
-
-            meant = get_close_matches(name, self.list_commands(ctx), n=1)
-            ctx.fail(f"There is no command '{name}'.{f' Did you mean {meant[0]}?' if meant else ''}")
+            meant = self._meant(ctx, name)
+            ctx.fail(f"There is no command '{name}'.{f' Did you mean {meant}?' if meant else ''}")
         return super().resolve_command(ctx, args)
+
+    def _meant(self, ctx: click.Context, name: str) -> str:
+        """Return the command that is like `name`, or has that name in a group of this one; empty without one."""
+        from difflib import get_close_matches
+
+        for group in (self.get_command(ctx, each) for each in self.list_commands(ctx)):
+            if isinstance(group, click.Group) and name in group.list_commands(ctx):
+                return f"{group.name} {name}"
+        return next(iter(get_close_matches(name, self.list_commands(ctx), n=1)), "")
 
 
 class LazyGroup(CommandGroup):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from connector.assembly import connect
+from connector.bulk.words import command_line
 from connector.cli.lazy import examples
 from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say, show
@@ -33,13 +34,13 @@ def list(  # noqa: A001 - the command's name
 ) -> None:
     """List open opportunities: all, stale ones, those of an owner, a filter or a view.
 
-    What is found can be closed: one with `connector close ID`, all of them with `connector bulk run` and the same
-    options.
+    What is found can be closed: one with `connector close ID`, all of them with the `connector bulk plan` that stands
+    below the list.
     """
     if view and (owner or where or older_than is not None):
         raise click.UsageError("A view has its own conditions: give it without --where, --owner and --older-than.")
     settings = read_settings(env_file)
-    conditions = [f"({where})"] if where else []
+    conditions = [f"({where})" if owner else where] if where else []
     if owner:
         conditions.append("owninguser/fullname eq '{}'".format(owner.replace("'", "''")))
     query = Query(" and ".join(conditions), older_than, view)
@@ -56,9 +57,10 @@ def list(  # noqa: A001 - the command's name
         return
     show(TextTable(f"Opportunities in {connection.base_url}", _COLUMNS, tuple(map(_cells, cards))), sys.stdout)
     more = f"There are more than {limit}: see more with --limit. " if len(ids) > limit else ""
-    chosen = f" --older-than {older_than}" * (older_than is not None) + f' --where "{where}"' * bool(where)
-    chosen = f' --view "{view}"' if view else chosen
-    many = f", or all of them: connector bulk plan{chosen} --lost" if chosen and not owner else ""
+    chosen = ["--older-than", str(older_than)] if older_than is not None else []
+    chosen += ["--where", query.where] if query.where else []
+    chosen += ["--view", view] if view else []
+    many = f", or all of them: {command_line('bulk', 'plan', *chosen, '--lost')}" if chosen else ""
     say(f"{more}Next: connector show ID, connector plan ID --won{many}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 from uuid import UUID
 
 import click
@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
+Item = TypeVar("Item")
 _OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of what stands around them (Unicode Standard Annex 9)."""
 _STAND_IN = "\ufffd"
@@ -219,6 +220,38 @@ def _rich_table(table: TextTable, widths: Mapping[int, int], whole: Sequence[int
         return Group(*head, grid(table.rows))
     under = [(grid([row]), Text(f"{_GAP}{row[below]}", style="dim")) for row in table.rows]
     return Group(*head, *(part for pair in under for part in pair))
+
+
+class RowCounter:
+    """Says on stderr now and then how far something long has come, by `text` with a count in it.
+
+    A terminal shows one line, which goes in the end; elsewhere a line comes every so often.
+    """
+
+    def __init__(self, text: str, monotonic: Callable[[], float]) -> None:
+        self._text, self._monotonic, self._told_at = text, monotonic, monotonic()
+        self._terminal, self._shown = sys.stderr.isatty(), ""
+
+    def show(self, count: int) -> None:
+        """Show the count, if it is time to."""
+        if self._monotonic() - self._told_at < (1 if self._terminal else 10):
+            return
+        self._told_at, self._shown = self._monotonic(), self._text.format(f"{count:,}")
+        click.echo(f"\r{self._shown}" if self._terminal else self._shown, nl=not self._terminal, err=True)
+
+    def end(self) -> None:
+        """Take the line away again."""
+        if self._terminal and self._shown:
+            click.echo(f"\r{' ' * len(self._shown)}\r", nl=False, err=True)
+
+    def counted(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Return the items, and show how many were taken."""
+        try:
+            for number, item in enumerate(items):
+                self.show(number)
+                yield item
+        finally:
+            self.end()
 
 
 def print_json(data: Mapping[str, object]) -> None:

@@ -23,7 +23,11 @@ class LockFiles:
     def hold(self, worker: int) -> None:
         """Create and lock the file of `worker`; raises OSError."""
         descriptor = os.open(self._path(worker), os.O_RDWR | os.O_CREAT, 0o600)
-        _lock(descriptor)
+        try:
+            _lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._held[worker] = descriptor
 
     def let_go(self, worker: int) -> None:

@@ -275,7 +275,7 @@ def _mounts() -> str:
 
 def network_filesystem(path: Path, mounts: str) -> str:
     """Return the kind of network file system `path` is on, by Linux's list of mounts or a Windows share, or ""."""
-    if sys.platform == "win32" and str(path.absolute()).startswith("\\\\"):
+    if sys.platform == "win32" and os.path.realpath(path).startswith("\\\\"):  # a drive letter may stand for a share
         return "a share"
     place = path.absolute()
     best, system = -1, ""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from connector.closing.bypass import Bypass, read_bypass
 from connector.errors import SettingsError
-from connector.settings.identities import identities, no_identities
+from connector.settings.identities import identities, no_identities, text_of
 from connector.settings.service_settings import COLLECTORS, ServiceSettings
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME, Variables, sentences
@@ -217,7 +217,10 @@ def _first(environ: Mapping[str, str], *names: str) -> str:
 
 def _state_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder where this user's programs keep their state, by the custom of the platform."""
-    home = Path(_first(environ, "HOME", "USERPROFILE") or "~").expanduser()
+    try:
+        home = Path(_first(environ, "HOME", "USERPROFILE") or "~").expanduser()
+    except RuntimeError:  # a container may run as a user that has no name and no home
+        return Path(".state")
     if sys.platform == "win32":
         state = Path(_first(environ, "LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -232,12 +235,9 @@ def _file_values(env_file: Path | None, problems: list[str]) -> dict[str, str]:
     if env_file is None and not path.is_file():
         return {}
     try:
-        values, wrong = parse_env(path.read_text(encoding="utf-8"))
+        values, wrong = parse_env(text_of(path))
     except UnicodeDecodeError:
-        raise SettingsError(
-            f"The settings file {path} cannot be read: it is not UTF-8.",
-            remedy="Save it as UTF-8; `>` of Windows PowerShell writes UTF-16.",
-        ) from None
+        raise SettingsError(f"The settings file {path} is not UTF-8.", remedy="Save it as UTF-8.") from None
     except OSError as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error.strerror}.") from None
     problems += [f"Line {number} of {path} is not NAME=value; quote a value with spaces or quotes." for number in wrong]

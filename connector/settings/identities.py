@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Literal
 
@@ -60,11 +61,18 @@ def identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
     return complete
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 with its mark, as `>` of Windows PowerShell writes it."""
+    content = path.read_bytes()
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+
+
 def _rows(path: Path, problems: list[str]) -> list[_IdentityRow]:
     import tomllib
 
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = tomllib.loads(text_of(path))
     except (OSError, ValueError) as error:
         problems.append(f"DATAVERSE_IDENTITIES: {path} cannot be read as TOML: {error}.")
         return []

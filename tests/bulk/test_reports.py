@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -258,6 +259,25 @@ def test_a_plan_is_shown_to_who_approves_it(office: Office, tmp_path: Path) -> N
     total = sum(Decimal(str(row["Estimated value"])) for row in told[:4])
     assert f"{total:,.2f}" in text
     assert plan.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes with a name in a folder")
+def test_what_is_no_file_is_written_as_it_is_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "stdout"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with whole_text(pipe, "utf-8") as file:
+        file.write("rows")
+    assert os.read(reading, 10) == b"rows"
+    os.close(reading)
+    assert pipe.is_fifo()
+
+
+def test_a_path_that_is_longer_than_windows_takes_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connector.bulk.sheet_file.WINDOWS", True)
+    with pytest.raises(InputError) as failure, whole_text(tmp_path / ("x" * 250) / "june.csv"):
+        pass
+    assert "more than Windows takes" in failure.value.remedy
 
 
 def test_a_file_that_another_program_keeps_open_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

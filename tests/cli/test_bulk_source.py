@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,19 @@ def test_what_is_stale_is_closed_and_nothing_else(desk: Desk) -> None:
     other = bulk(desk, "run", "--older-than", "80", "--lost", "--job", "stale", "--yes")
     assert other.code == 1
     assert "another query" in other.err
-    assert bulk(desk, "run", *query, "--job", "again", "--yes", "--json").data["total"] == 0
+    assert bulk(desk, "run", *query, "--job", "again-{day}", "--yes", "--json").data["total"] == 0
+
+
+def test_a_job_of_a_schedule_has_the_day_in_its_name(desk: Desk) -> None:
+    stale(desk, 1)
+    said = bulk(desk, "run", "--older-than", "90", "--lost", "--job", "stale-{day}", "--yes", "--json")
+    assert date.fromisoformat(said.data["job"].removeprefix("stale-"))
+
+
+def test_words_are_translated_from_a_file_of_windows_powershell(desk: Desk) -> None:
+    Path("words.toml").write_bytes("[outcome]\r\n'für uns' = 'won'\r\n".encode("utf-16"))
+    Path("rows.csv").write_text(f"opportunityid,outcome\n{desk.opportunity(drafts=1)},Für uns\n", encoding="utf-8")
+    assert bulk(desk, "plan", "rows.csv", "--values", "words.toml", "--json").data["planned"] == 1
 
 
 def test_a_filter_finds_the_open_ones_that_fit_it(desk: Desk) -> None:
@@ -156,10 +169,15 @@ FETCH = (
 )
 
 
-@pytest.mark.parametrize(("encoding", "attributes"), [("utf-8", ""), ("utf-16", ' count="7"'), ("utf-8", ' top="7"')])
-def test_a_query_in_fetchxml_is_read_through_all_its_pages(desk: Desk, encoding: str, attributes: str) -> None:
-    text = f'<?xml version="1.0" encoding="{encoding}"?>{FETCH.format(attributes, "statecode")}'
-    Path("open.xml").write_bytes(text.encode(encoding))
+@pytest.mark.parametrize(
+    ("declared", "encoding", "attributes"),
+    [("utf-8", "utf-8", ""), ("utf-16", "utf-16", ' count="7"'), ("utf-8", "utf-16", ' top="7"')],
+)
+def test_a_query_in_fetchxml_is_read_through_all_its_pages(
+    desk: Desk, declared: str, encoding: str, attributes: str
+) -> None:
+    text = f'<?xml version="1.0" encoding="{declared}"?>{FETCH.format(attributes, "statecode")}'
+    Path("open.xml").write_bytes(text.encode(encoding))  # the last as `>` of Windows PowerShell writes it
     planned = desk.run("bulk", "plan", "--fetchxml", "open.xml", "--lost", "--out", "p.jsonl", "--json").data
     ((open_now,),) = desk.sql("SELECT count(*) FROM opportunity WHERE statecode = 0")
     assert planned["rows"] == (7 if "top" in attributes else open_now)

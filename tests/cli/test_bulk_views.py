@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from rich.console import Console
 from connector.bulk.run.live_view import LiveView, drawn
 from connector.bulk.run.plain_view import PLAIN_EVERY, PlainView, line_of
 from connector.cli.bulk.job_views import view_on
+from connector.cli.screen import RowCounter
 from connector.clock import VirtualClock
 
 
@@ -87,11 +89,32 @@ def test_before_the_end_is_known_it_says_so() -> None:
     assert "not known yet" in line_of(status(governor=pace))
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_something_long_says_how_far_it_is(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, clock = io.StringIO(), VirtualClock()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    counter = RowCounter("{} rows read", clock.monotonic)
+    assert [*counter.counted(range(3))] == [0, 1, 2]
+    assert stream.getvalue() == "", "what is short says nothing"
+    for _ in counter.counted(range(50)):
+        clock.sleep(0.25)
+    lines = re.findall(r"[0-9]+ rows read", stream.getvalue())
+    assert lines == ([f"{count} rows read" for count in range(4, 50, 4)] if terminal else ["40 rows read"])
+    assert stream.getvalue().endswith(f"\r{' ' * 12}\r") == terminal
+
+
+def test_nothing_is_said_of_a_rate_before_there_is_one() -> None:
+    pace = dict(status()["governor"]) | {"rate": 0.0, "left": None}  # type: ignore[call-overload]
+    assert line_of(status(governor=pace)) == "400 of 1,000 (40%)"
+    assert "/s" not in picture(status(governor=pace))
+
+
 def test_nothing_binds_a_job_that_is_finished() -> None:
     finished = status(pending=0, claimed=0)
     assert "Limited by" not in picture(finished)
-    assert "bound by" not in line_of(finished)
-    assert "bound by the limit of execution time" in line_of(status())
+    assert "limited by" not in line_of(finished)
+    assert "limited by the limit of execution time" in line_of(status())
 
 
 def test_when_all_rows_are_done_it_says_how_long_the_last_ones_are_still_checked() -> None:
@@ -163,4 +186,6 @@ def test_where_there_is_no_terminal_a_line_comes_every_so_often() -> None:
     view.end()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("400 of 1,000 (40%), 31.2/s, ceiling 40.0/s, bound by the limit of execution time")
+    assert lines[0].startswith(
+        "400 of 1,000 (40%), 31.2 rows/s; the limits allow 40.0, limited by the limit of execution time"
+    )

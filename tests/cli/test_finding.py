@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -27,6 +28,9 @@ def test_stale_ones_and_those_of_an_owner_are_listed_alone(desk: Desk) -> None:
     owner = everything[0]["owner"]
     own = desk.run("list", "--owner", owner, "--limit", "5000", "--json").data["opportunities"]
     assert own == [row for row in everything if row["owner"] == owner]
+    next_line = desk.run("list", "--owner", owner, "--older-than", "100").out.splitlines()[-1]
+    (words,) = [shlex.split(part)[1:] for part in next_line.split(": ") if part.startswith("connector bulk plan")]
+    assert desk.run(*words, "--out", "p.jsonl", "--json").data["rows"] == len([row for row in stale if row in own])
     assert desk.run("list", "--owner", "Nobody's O'Name", "--json").data["opportunities"] == []
 
 

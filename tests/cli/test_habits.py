@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from connector.bulk.words import command_line
+from connector.bulk.words import command_line, file_name
 from connector.cli.program import program, run
 from tests.cli.desk import Desk
 
@@ -39,7 +39,13 @@ def test_the_help_of_a_command_is_found_by_h_and_by_help_and_has_examples(
 
 
 @pytest.mark.parametrize(
-    ("words", "meant"), [(("clsoe",), "close"), (("bulk", "statsu"), "status"), (("emulator", "contorl"), "control")]
+    ("words", "meant"),
+    [
+        (("clsoe",), "close"),
+        (("bulk", "statsu"), "status"),
+        (("undo",), "bulk undo"),
+        (("emulator", "contorl"), "control"),
+    ],
 )
 def test_a_misspelt_command_is_answered_with_the_one_that_was_meant(
     words: tuple[str, ...], meant: str, capsys: pytest.CaptureFixture[str]
@@ -83,9 +89,33 @@ def test_the_names_of_jobs_are_completed(desk: Desk, tmp_path: Path) -> None:
     assert "june" in done.stdout.splitlines(), done.stderr
 
 
-@pytest.mark.parametrize(("system", "quoted"), [("posix", "'our june'"), ("nt", '"our june"')])
+@pytest.mark.parametrize(
+    ("system", "word", "quoted"),
+    [
+        ("posix", "our june", "'our june'"),
+        ("nt", "our june", '"our june"'),
+        ("posix", "name eq 'x'", "\"name eq 'x'\""),
+        ("posix", "it's $5", "'it'\"'\"'s $5'"),
+    ],
+)
 def test_a_command_to_type_has_the_quotes_of_the_shell(
-    system: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+    system: str, word: str, quoted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("connector.bulk.words.WINDOWS", system == "nt")
-    assert command_line("bulk", "resume", "our june") == f"connector bulk resume {quoted}"
+    assert command_line("bulk", "resume", word) == f"connector bulk resume {quoted}"
+
+
+@pytest.mark.parametrize(
+    ("job", "file"),
+    [
+        ("june", "june.html"),
+        ("a/b:c", "a-b-c.html"),
+        ("..\\x", "..-x.html"),
+        ("CON", "_CON.html"),
+        ("aux.csv", "_aux.csv.html"),
+        ("lpt1", "_lpt1.html"),
+        ("console", "console.html"),
+    ],
+)
+def test_the_name_of_a_job_makes_a_name_that_every_system_takes(job: str, file: str) -> None:
+    assert file_name(job, ".html") == file

@@ -102,11 +102,12 @@ def test_on_windows_the_access_list_keeps_others_out_before_anything_is_written(
 ) -> None:
     program(folder, "icacls", "import sys; print(open(sys.argv[1]).read(), *sys.argv[1:], file=open('seen','w'))",
             monkeypatch)  # fmt: skip
-    program(folder, "whoami", "print('corp\\\\anna berg')", monkeypatch)
+    umlaut = 'import sys; sys.stdout.buffer.write(b\'"corp\\\\j\\x81rg","S-1-5-21-7-1001"\')'  # of code page 850
+    program(folder, "whoami", umlaut, monkeypatch)
     monkeypatch.setattr(init_command, "WINDOWS", True)
     write_private(folder / "secret", "content")
     seen = (folder / "seen").read_text(encoding="utf-8")
-    assert seen.split(maxsplit=3) == [str(folder / "secret"), "/inheritance:r", "/grant:r", "corp\\anna berg:F\n"]
+    assert seen.split() == [str(folder / "secret"), "/inheritance:r", "/grant:r", "*S-1-5-21-7-1001:F"]
     program(folder, "icacls", "raise SystemExit(5)", monkeypatch)
     with pytest.raises(OSError, match="icacls"):
         write_private(folder / "secret", "content")

@@ -41,6 +41,15 @@ def test_it_stops_when_it_is_asked_to_on_every_kind_of_loop(
             signal.signal(each, handler)
 
 
+def test_ctrl_break_stops_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "SIGBREAK", signal.SIGUSR1, raising=False)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        test_it_stops_when_it_is_asked_to_on_every_kind_of_loop(WindowsLoop, signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_port_is_ours_alone_where_the_system_would_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_KEEPALIVE, raising=False)
     with listening("127.0.0.1", 0) as sock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import stat
@@ -247,6 +248,14 @@ def test_a_network_drive_is_known(path: str, kind: str) -> None:
         "//s/share /mnt/the\\040share cifs rw 0 0\n"
     )
     assert network_filesystem(Path(path), mounts) == kind
+
+
+def test_a_drive_letter_of_windows_that_stands_for_a_share_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    shares = {"Z:": r"\\server\share", "C:": "C:"}
+    monkeypatch.setattr(os.path, "realpath", lambda path: str(path).replace(str(path)[:2], shares[str(path)[:2]]))
+    assert network_filesystem(Path("Z:/jobs.db"), "") == "a share"
+    assert network_filesystem(Path("C:/jobs.db"), "") == ""
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password() -> None:

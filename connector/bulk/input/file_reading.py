@@ -13,6 +13,7 @@ from connector.bulk.input.cell_values import CellRules, is_date_format
 from connector.bulk.input.column_map import ColumnMapping, parse_renames
 from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.input.table_file import STANDARD_INPUT, FileFormat, readable
+from connector.bulk.input.text_file import decoded
 from connector.closing.intent import Intent
 from connector.closing.record_keys import KeyLookup
 from connector.errors import InputError
@@ -68,7 +69,7 @@ def read_values(file: Path | None) -> dict[str, dict[str, str]]:
     if file is None:
         return {}
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        data = tomllib.loads(decoded(file.read_bytes()))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}.", remedy=_EXAMPLE) from None
     except ValueError as error:

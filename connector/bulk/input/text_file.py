@@ -62,6 +62,12 @@ def encoding_of(path: Path, named: str, notes: list[str]) -> str:
     return guess
 
 
+def decoded(content: bytes) -> str:
+    """Return a small text in UTF-8, or in UTF-16 with its mark, as Windows PowerShell writes it. Raises ValueError."""
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if marked else "utf-8-sig")
+
+
 def _without_mark(begins: bytes) -> str:
     """Return the kind of UTF-16 in which text of plain letters has a zero byte in every other place, if it is so."""
     even, odd = begins[0::2], begins[1::2]

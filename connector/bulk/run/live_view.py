@@ -89,7 +89,7 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     pace = numbers(data)
     working = bool(data["workers"])
     lines = []
-    if pace:
+    if pace.get("rate"):  # at first nothing is known of it
         ceiling = pace.get("ceiling") or 0.0
         words = f"; the limits allow {ceiling:,.1f}{' in the long run' if pace['rate'] > ceiling else ''}"
         lines.append(("Rate", f"{pace['rate']:,.1f} rows/s in the last 30 s{words if ceiling else ''}"))

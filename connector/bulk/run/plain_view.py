@@ -75,13 +75,11 @@ def line_of(data: Mapping[str, object]) -> str:
     """Return where a job stands as one line."""
     total, done, pace = int(str(data["total"])), done_of(data), numbers(data)
     parts = [f"{done:,} of {total:,} ({100 * done // max(1, total)}%)"]
-    if pace:
-        parts.append(f"{pace['rate']:.1f}/s")
-    if pace.get("ceiling"):
-        parts.append(f"ceiling {pace['ceiling']:.1f}/s")
-    governor = data["governor"]
-    if isinstance(governor, Mapping) and done < total:
-        parts.append(f"bound by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
+    rate, ceiling, governor = pace.get("rate"), pace.get("ceiling"), data["governor"]
+    if rate:  # at first nothing is known of it
+        parts.append(f"{rate:.1f} rows/s" + (f"; the limits allow {ceiling:.1f}" if ceiling else ""))
+    if isinstance(governor, Mapping) and rate and done < total:
+        parts.append(f"limited by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
         parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
     if done == total and pace.get("left", 0.0) >= 1:
         parts.append(f"the last rows are read again, about {duration(pace['left'])} left")

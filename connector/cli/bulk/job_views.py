@@ -10,10 +10,10 @@ from typing import TextIO
 from connector.assembly import Connection
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
-from connector.bulk.words import command_line, duration, limits_words, moment_words, reason_words, rows
+from connector.bulk.words import command_line, duration, file_name, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
-from connector.cli.screen import TextTable, console, legible, print_json, say, show
-from connector.clock import Clock
+from connector.cli.screen import RowCounter, TextTable, console, legible, print_json, say, show
+from connector.clock import Clock, SystemClock
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 
@@ -66,7 +66,9 @@ def _next(name: str, counts: Counts, data: Mapping[str, object]) -> list[str]:
     if data.get("files") or data["state"] != JobState.FINISHED:
         return []
     bad = counts.of(ItemStatus.FAILED) + counts.of(ItemStatus.REFUSED)
-    lines = [f"Report: {command_line('bulk', 'report', name, '--out', f'{name}.html')} (or .xlsx, .csv, .jsonl)"]
+    lines = [
+        f"Report: {command_line('bulk', 'report', name, '--out', file_name(name, '.html'))} (or .xlsx, .csv, .jsonl)"
+    ]
     if bad:
         command = command_line("bulk", "report", name, "--dead-letters", "FILE.csv")
         lines.append(f"The {rows(bad)} not done, and what to do about each: {command}")
@@ -156,7 +158,7 @@ _LEFT_TO_LIE = {DesiredState.PAUSE.value: "paused", DesiredState.CANCEL.value: "
 def _pace(data: Mapping[str, object]) -> str:
     """Return how fast those who work on a job are, as they last said."""
     governor = data.get("governor")
-    if not isinstance(governor, Mapping):
+    if not isinstance(governor, Mapping) or not governor["rate"]:
         return ""
     left = governor["left"]
     end = f", about {duration(left)} left" if isinstance(left, float) else ""
@@ -167,8 +169,12 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
     """Compare and show what does not match. Returns the exit code."""
     from connector.bulk.reconcile import Reconciliation
 
-    compared = Reconciliation(ledger, job, connection.organization)
-    mismatches = [each.data() for each in compared.mismatches()]
+    line = RowCounter(f"{{}} of {rows(ledger.counts(job.name).total)} compared", SystemClock().monotonic)
+    compared = Reconciliation(ledger, job, connection.organization, tell=line.show)
+    try:
+        mismatches = [each.data() for each in compared.mismatches()]
+    finally:
+        line.end()
     checked, later, unread = compared.checked, compared.later, dict(compared.unread)
     if as_json:
         data = {"job": job.name, "checked": checked, "mismatches": mismatches, "open": ledger.counts(job.name).open}

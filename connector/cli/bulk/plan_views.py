@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
-from connector.cli.screen import TextTable, print_json, say, show
+from connector.cli.screen import RowCounter, TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.closing.model import OpportunityState, Outcome, Plan, Snapshot
@@ -136,12 +136,13 @@ def show_job_plan(
     review = path if path.suffix.lower() in REVIEWS else None
     path = source.plan_file(review) if review else path
     with connect(settings) as connection, source.opened(settings.drafts, connection) as rows:
-        for _ in rows():  # every problem is told before anything is written
-            pass
+        monotonic = SystemClock().monotonic
+        deque(RowCounter("{} rows read", monotonic).counted(rows()), 0)  # problems are told before a file is begun
         effects = side_effects(settings, connection, capture_file)
         asking = partial(ask_rows, connection=connection, settings=settings, agreed=yes)
         counter = PlanCounter(effects, RowSample(ask), asking)
-        summary = write_plan(path, _head(source, connection, settings), rows(), connection.organization, counter)
+        planned = RowCounter("{} rows planned", monotonic).counted(rows())
+        summary = write_plan(path, _head(source, connection, settings), planned, connection.organization, counter)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:
             write_plan_review(review, path, read_names(settings, connection))

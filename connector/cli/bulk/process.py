@@ -100,6 +100,19 @@ def job_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Cal
     return click.argument("name", metavar="JOB" if required else "[JOB]", required=required, shell_complete=_job_names)
 
 
+def _dated(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    return name and name.replace("{day}", f"{SystemClock().now().astimezone():%Y-%m-%d}")
+
+
+new_job_option = click.option(
+    "--job",
+    "name",
+    metavar="NAME",
+    callback=_dated,
+    help="The name of the job; default: that of FILE. A query needs one. {day} in it becomes the date.",
+)
+
+
 def _job_names(_context: click.Context, _argument: click.Parameter, begun: str) -> list[str]:
     """Return the names of the jobs that begin so; none where the store cannot be read."""
     try:

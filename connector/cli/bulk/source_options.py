@@ -139,13 +139,17 @@ _QUERIES = "--older-than, --where, --view or --fetchxml"
 
 
 def _fetchxml(file: Path | None) -> str:
-    """Return the text of a query, as the encoding that it declares has it. Raises click.UsageError."""
+    """Return the text of a query, as its mark or the encoding that it declares has it. Raises click.UsageError."""
     if file is None:
         return ""
+    import codecs
     import xml.etree.ElementTree as ET
 
     try:
-        return ET.tostring(ET.parse(file).getroot(), encoding="unicode")  # noqa: S314 - a file of the user's own
+        content = file.read_bytes()
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # whatever it declares
+        query = ET.fromstring(content.decode("utf-16") if marked else content)  # noqa: S314 - the user's own
+        return ET.tostring(query, encoding="unicode")
     except (ET.ParseError, OSError, ValueError) as error:
         raise click.UsageError(f"{file} is no FetchXML that can be read: {error}.") from None
 

@@ -36,15 +36,15 @@ def azure_cli_tokens(base_url: str, tenant: str, clock: Clock) -> TokenCache:
 
 def _asked(arguments: list[str], login: str) -> Mapping[str, Any]:
     """Return what the Azure CLI answers. Raises SignInError."""
-    program = shutil.which("az")
-    if program is None:
+    if (program := shutil.which("az")) is None:
         raise SignInError("The Azure CLI (az) is not on the path.", remedy="Install it, or sign in another way.")
     try:
         done = subprocess.run(
             [program, "account", "get-access-token", "--output", "json", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",  # on Windows it speaks in the code page of the machine
             timeout=DEADLINE,
             check=False,
         )
