@@ -67,6 +67,12 @@ class RehearsalReport:
         """Return how many days of the entitlement the job uses."""
         return self.operations() / ENTITLEMENT
 
+    def entitlement(self) -> tuple[str, str]:
+        """Return how much of the entitlement the job uses, and of what, in words."""
+        if (days := self.days()) >= 1:
+            return f"{days:.1f}", "days of entitlement"
+        return f"{100 * days:.0f} %" if days >= 0.01 else "under 1 %", "of a day's entitlement"
+
     def durations(self) -> Iterator[tuple[int, int, float]]:
         """Yield how many seconds the job takes with so many users on so many servers.
 

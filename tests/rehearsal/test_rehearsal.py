@@ -82,6 +82,14 @@ def test_what_a_pilot_showed_makes_the_rehearsal_right(capture: Capture) -> None
     assert case.seconds == pytest.approx(job.took, rel=0.05)
 
 
+def test_what_a_pilot_measured_besides_its_writes_is_not_counted_twice(capture: Capture) -> None:
+    (case,) = rehearse(200, capture, measured=RowCost(0.9, 1, rows=100))
+    assert case.besides > 0
+    assert case.seconds_per_row + case.besides == pytest.approx(0.9, rel=0.05)
+    (writes,) = rehearse(200, capture, measured=RowCost(0.9, 1))
+    assert writes.seconds_per_row == pytest.approx(0.9)
+
+
 def test_without_a_pilot_it_tells_a_range(capture: Capture) -> None:
     cases = rehearse(100, capture)
     assert [case.name for case in cases] == ["fast", "likely", "slow"]
@@ -210,6 +218,7 @@ def test_a_plan_is_rehearsed_and_what_is_not_known_comes_first(desk: Desk) -> No
     said = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json")
     assert said.code == 0
     assert said.out.startswith("Rehearsed against a model, not in the organization.")
+    assert "requests count: under 1 % of a day's entitlement (500,000 for a tenant" in said.out
     assert said.out.index("How many web servers") < said.out.index("likely")
     data = desk.run("bulk", "rehearse", "all.plan.jsonl", "--like", "capture.json", "--users", "2", "--json").data
     assert (data["rehearsed"], data["rows"], data["users"]) == ("against a model", planned, 2)
