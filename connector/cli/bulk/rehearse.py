@@ -108,7 +108,9 @@ def _show(report: RehearsalReport, out: Path | None) -> None:
     heads = ("users", *(f"{count} {'server' if count == 1 else 'servers'}" for count in servers))
     show(TextTable("How long with more users and web servers", heads, lines), sys.stdout)
     share = " ".join(report.entitlement())
-    say(f"{report.operations():,} requests count: {share} ({ENTITLEMENT:,} for a tenant, before its licenses add more).")
+    say(
+        f"{report.operations():,} requests count: {share} ({ENTITLEMENT:,} for a tenant, before its licenses add more)."
+    )
     for line in result.effects.lines():
         say(f"Sets off: {line}")
     _show_refused(report)
