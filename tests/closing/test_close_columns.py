@@ -101,7 +101,7 @@ def test_a_value_is_written_in_the_form_of_its_column(
     [
         (ColumnDefinition("new_day", "DateTime", date_only=True), "2026-01-31T12:00:00Z", "is not a date, as 2026-01-31"),
         (ColumnDefinition("new_day", "DateTime", date_only=True), "2026-02-30", "is not a date, as 2026-01-31"),
-        (ColumnDefinition("new_at", "DateTime"), "noon", "is not a date or a moment"),
+        (ColumnDefinition("new_at", "DateTime"), "noon", "is not a date or a moment, as 2026-01-31T12:00:00Z"),
         (ColumnDefinition("new_at", "DateTime"), 5, "is not a date or a moment"),
         (ColumnDefinition("new_id", "Uniqueidentifier"), "seven", "is not an id"),
         (NAME, 5, "5 is not a text"),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.failure_context import in_context
+from connector.closing.failure_context import in_context, undone
 from connector.closing.model import Step, StepKind, StepResult, StepStatus
 from connector.errors import Broken, ConnectorError, Effect, Forbidden, Origin, Rejected, StateConflict, Unanswered
 
@@ -85,3 +85,9 @@ def test_one_error_of_several_steps_is_told_once_for_all_of_them() -> None:
     first, second, third = in_context([*whole, done], frozenset({ME}))
     assert first.error is second.error is not error
     assert third is done
+
+
+def test_what_is_undone_each_time_names_the_step_and_who_can_be_asked() -> None:
+    error = undone(Step(StepKind.CLOSE_QUOTE, "quote", UUID(int=1), "QUO-1", "", "CloseQuote"))
+    assert "QUO-1 was done more than once" in error.message
+    assert error.remedy.startswith("Ask who maintains that logic (`connector doctor` lists what runs on a close)")

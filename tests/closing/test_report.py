@@ -25,7 +25,15 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.record_keys import RecordMatch
-from connector.closing.report import audit_data, error_data, exit_code, preview_data, record_data, report_data
+from connector.closing.report import (
+    audit_data,
+    error_data,
+    exit_code,
+    failure_lines,
+    preview_data,
+    record_data,
+    report_data,
+)
 from connector.errors import InputError, NotConverged, Origin, Rejected, SignInAgain
 from tests.closing.small_organization import OPPORTUNITY_ID, Fault, SmallOrganization, organization, quote_id
 
@@ -236,3 +244,12 @@ def test_a_quote_that_was_deleted_and_not_looked_at_since_stands_nowhere() -> No
         change("opportunity", OPPORTUNITY_ID, (0, 1), (1, 3)),
         change("quote", quote_id(1), (0, 1), None),
     ]
+
+
+@pytest.mark.parametrize("known", ["code", "request_id"])
+def test_support_is_told_the_ids_once_one_of_the_service_is_known(known: str) -> None:
+    error = {"message": "It was stopped.", "detail": "No \n approval.", "remedy": "Ask for it.", known: "0x1"}
+    *lines, support, stands = failure_lines(error, "It is open.")
+    assert lines == ["It was stopped.", "The organization said: No approval.", "Ask for it."]
+    assert (support.startswith("For support: "), support.endswith(" 0x1."), stands) == (True, True, "It is open.")
+    assert failure_lines({"message": "It was stopped."}) == ["It was stopped."]

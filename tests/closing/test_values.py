@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import DraftPolicy, Outcome
+from connector.closing.intent import DraftPolicy, Outcome, RevenueSource
 from connector.closing.record_address import address_in, is_of
 from connector.closing.request import parse_request
 from connector.closing.values import column_value, plain_value, read_value
@@ -46,6 +46,7 @@ def field(kind: FieldKind, limit: int | None = None) -> CloseField:
         (FieldKind.DAY, date(2026, 1, 31), date(2026, 1, 31)),
         (FieldKind.AMOUNT, " 12.50 ", Decimal("12.50")),
         (FieldKind.AMOUNT, 1, Decimal(1)),
+        (FieldKind.AMOUNT, " Quote ", RevenueSource.QUOTE),
         (FieldKind.AMOUNT, "1000000000000", Decimal(10) ** 12),
         (FieldKind.AMOUNT, "-1000000000000", -(Decimal(10) ** 12)),
         (FieldKind.TEXT, " x ", " x "),
