@@ -195,7 +195,7 @@ def _condition(world: World, row: Json, text: str, table: str) -> Test:
         compiler = FilterCompiler(world.schema)
         sql = compiler.expression(parse_filter(text, {}, set()), AliasedTable("t", shape), {}, negated=False)
     except ODataError as error:
-        raise TwinRefused(f"{row['name']}: the filter {text!r} is not understood: {error}") from error
+        raise TwinRefused(f"{row['name']}: the filter {text[:80]!r} is not understood: {error}"[:400]) from error
     parameters = list(compiler.parameters)
 
     def meets(context: LogicContext) -> bool:

@@ -14,7 +14,7 @@ from connector.bulk.words import BINDS, duration
 from connector.cli.bulk.process import opened
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
-from connector.cli.run_options import bypass_options, read_settings, run_options
+from connector.cli.run_options import STORE_ONLY, bypass_options, read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.emulator.seeding.twin import TwinRefused, read_twin
 from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_ins
@@ -63,7 +63,7 @@ def rehearse(
     It says how long the plan takes, what it sets off and what is refused. The pipeline, the pacing
     and the ledger are those of a real run, on a virtual clock. Nothing is sent.
     """
-    settings = read_settings(env_file)
+    settings = read_settings(env_file, STORE_ONLY)
     head, capture, summary = read_head(plan), read_capture(like), read_summary(plan)
     measured, work = _measured(settings, learn, summary)
     stubs, gaps = _twin(like, stand_ins)

@@ -26,15 +26,15 @@ from connector.emulator.world.schema import names
 Json = Mapping[str, Any]
 VERSION = 1
 _FORMS: Mapping[str, str] = {
-    "tables": "name entity_set schema_name primary_id primary_name? target?b user_owned?b transitions_enforced?b "
-    "change_tracking?b labels?m plural_labels?m",
-    "columns": "table name type schema_name? custom?b required? create?b update?b read?b secured?b max_length?i "
+    "tables": "name:k entity_set:k schema_name primary_id:k primary_name?k target?b user_owned?b "
+    "transitions_enforced?b change_tracking?b labels?m plural_labels?m",
+    "columns": "table:k name:k type schema_name? custom?b required? create?b update?b read?b secured?b max_length?i "
     "precision?d precision_source?i format? behavior? targets?l labels?m",
-    "choices": "table column value:i labels?m",
+    "choices": "table:k column:k value:i labels?m",
     "states": "table value:i default_reason:i invariant_name? labels?m",
     "reasons": "table value:i state:i transitions?v labels?m",
-    "navigation": "table name column target",
-    "keys": "table name columns:l status?",
+    "navigation": "table:k name:k column:k target:k",
+    "keys": "table:k name columns:o status?",
     "messages": "table? name",
     "steps": "id name message table? plug_in? origin asynchronous?b stage?i rank?i columns?l bypassable?b",
     "times": "plug_in average_ms:n executions:i failure_percent:n",
@@ -43,19 +43,21 @@ _FORMS: Mapping[str, str] = {
     "currencies": "code precision:d base?b",
     "settings": "name value?x",
     "privileges": "name depth",
-    "column_access": "table name read?b create?b update?b",
+    "column_access": "table:k name:k read?b create?b update?b",
     "limits": "name value:n",
     "volumes": "state:i drafts:d actives:d closed:d rows:n",
     "answers": "question value code?",
 }
 """The columns of each section's rows: `?` may be absent; then what it holds, text where nothing is said (`_KINDS`)."""
 _TEXT = Annotated[str, Field(max_length=100_000)]
+_NAME = Annotated[str, Field(pattern=r"^\w*$", max_length=200)]
 _WHOLE = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 _KINDS: Mapping[str, Any] = {
-    "": _TEXT, "b": bool, "i": _WHOLE, "d": Annotated[int, Field(ge=0, le=10)], "l": list[_TEXT], "v": list[_WHOLE],
-    "m": dict[_TEXT, _TEXT], "n": Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)], "x": bool | _WHOLE | None,
+    "": _TEXT, "k": _NAME, "o": list[_NAME], "b": bool, "i": _WHOLE, "d": Annotated[int, Field(ge=0, le=10)],
+    "l": list[_TEXT], "v": list[_WHOLE], "m": dict[_TEXT, _TEXT], "x": bool | _WHOLE | None,
+    "n": Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)],
 }  # fmt: skip
-"""Text, yes or no, a whole number, a digit or ten, names, numbers, labels, an amount, a setting."""
+"""Text, a name, names, yes or no, a whole number, a digit or ten, texts, numbers, labels, a setting, an amount."""
 SECTIONS = tuple(_FORMS)
 MOST_ROWS = 50_000
 """Rows of a section that are read."""
