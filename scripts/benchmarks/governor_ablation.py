@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from connector.dataverse.pacing import governor, service_limits, web_servers
+from connector.dataverse.pacing import governor, hold, service_limits, web_servers
 from scripts.benchmarks import governor_cells, governor_jobs, scenarios
 from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.trial import ours
@@ -34,10 +34,14 @@ def _never(*_arguments: object, **_named: object) -> Any:
 RULES: Mapping[str, tuple[object, str, object]] = {
     # rule: what holds it, its name there, what stands in for it
     "unused budget at once": (service_limits.SlidingWindow, "fresh", property(lambda _: False, _never)),
-    "what comes back over a sixth of a window": (service_limits.Budget, "spread", property(lambda b: b.window / 60)),
+    "what comes back over a twentieth of a window": (
+        service_limits.Budget,
+        "spread",
+        property(lambda b: b.window / 120),
+    ),
     "exploring at first": (governor, "EXPLORING_AT_FIRST", 1),
     "exploring later": (governor, "EXPLORE_EVERY", 1_000_000),
-    "one request goes first": (governor, "PROBE_SECONDS", 0.0),
+    "one request goes first": (hold, "PROBE_SECONDS", 0.0),
     "further back": (governor, "further_back", lambda *_: 0.0),
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "margin where left is told": (web_servers, "TOLD_MARGIN", 1.0),

@@ -48,6 +48,7 @@ from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
 from scripts.benchmarks.records import scratch
 from scripts.benchmarks.scenarios import drawn
 from scripts.benchmarks.served import opportunity_key, quote_key
+from scripts.benchmarks.virtual_service import RetryAfters
 
 USER = "user"
 TRANSPORT = 0.02
@@ -120,22 +121,23 @@ def _snapshot(key: UUID, *, closed: bool) -> Snapshot:
 class WatchedGovernor(Governor):
     """The governor of a run, which also notes the first write, and what is sent before a Retry-After is over."""
 
-    early = 0
-    first_write = float("inf")
-    _told_until = float("-inf")
+    def __init__(self, now: float, *, chance: random.Random) -> None:
+        super().__init__(now, chance=chance)
+        self.first_write = float("inf")
+        self.early = 0
+        self._told = RetryAfters()
 
     def ask(self, now: float, kind: str = "", parts: int = 1) -> Permit | Wait:
         """Return leave to send a request, or until when to wait."""
         leave = super().ask(now, kind, parts)
         if isinstance(leave, Permit):
-            self.early += now < self._told_until
+            self.early += self._told.too_early(now, leave)
             self.first_write = min(self.first_write, now) if kind == WRITES else self.first_write
         return leave
 
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in an answer."""
-        if feedback.facet is not None:
-            self._told_until = max(self._told_until, now + (feedback.retry_after or 0.0))
+        self._told.answered(now, feedback)
         super().settle(now, permit, feedback)
 
 

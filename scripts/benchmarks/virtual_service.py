@@ -85,6 +85,24 @@ class Service:
         return protection.limits
 
 
+class RetryAfters:
+    """Until when each server has told a client to wait."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def too_early(self, now: float, permit: Permit) -> bool:
+        """Return whether a request is sent before that; one that chooses no server may reach any of them."""
+        last = max(self._until.values(), default=-math.inf)
+        return now < (self._until.get(permit.server, -math.inf) if permit.server else last)
+
+    def answered(self, now: float, feedback: Feedback) -> None:
+        """Take in an answer."""
+        if feedback.facet is not None:
+            until = now + (feedback.retry_after or 0.0)
+            self._until[feedback.server] = max(self._until.get(feedback.server, -math.inf), until)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of it: the moments when rows were done and requests refused.
@@ -183,7 +201,7 @@ class _Client:
         self._ends = ends
         self._idle = _OWN_PROCESSES
         self._asking_at = float("inf")
-        self._told_until = float("-inf")
+        self._told = RetryAfters()
 
     def ask(self) -> None:
         """Send as many requests as the rule lets through, and ask again when it says."""
@@ -201,7 +219,7 @@ class _Client:
                 load.rows -= parts
             self._idle -= 1
             self._outcome.first = min(self._outcome.first, load.now)
-            self._outcome.early += load.now < self._told_until
+            self._outcome.early += self._told.too_early(load.now, leave)
             rows = [load.draw() for _ in range(parts)]
             load.at(load.now + load.service.transport / 2, partial(self._arrive, leave, rows))
 
@@ -218,7 +236,6 @@ class _Client:
     def _refused(self, permit: Permit, rows: Sequence[float], throttle: Throttle, key: str) -> None:
         load = self._load
         self._outcome.refused.append(load.now)
-        self._told_until = max(self._told_until, load.now + throttle.retry_after)
         if self._outcome is load.outcome:
             load.take_back(rows)
         self._settle(permit, refusal(throttle, key))
@@ -238,6 +255,7 @@ class _Client:
         self._settle(permit, feedback)
 
     def _settle(self, permit: Permit, feedback: Feedback) -> None:
+        self._told.answered(self._load.now, feedback)
         self._rule.settle(self._load.now, permit, feedback)
         self._idle += 1
         self.ask()

@@ -13,6 +13,7 @@ from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
 from connector.dataverse.pacing.service_limits import Budget
 from connector.emulator.limits.protection import Admission, Limits, Protection, Throttle
+from scripts.benchmarks.virtual_service import RetryAfters
 
 USER = "user"
 
@@ -31,7 +32,7 @@ class Service:
 
 @dataclass
 class Outcome:
-    """What came of it: the moments of answers and of refusals, and how many requests came too early."""
+    """What came of it: the moments of answers and of refusals, and how many requests were sent too early."""
 
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -56,6 +57,7 @@ class Load:
         self.protection = Protection(service.limits, seed=seed)
         self.governor = Governor(0.0, budget or Budget(window=service.limits.window_seconds))
         self.outcome = Outcome()
+        self._told = RetryAfters()
         self._random = random.Random(seed)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
@@ -94,6 +96,7 @@ class Load:
                         self._at(leave.until, self._ask)
                 return
             self._idle -= 1
+            self.outcome.early += self._told.too_early(self.now, leave)
             self._at(self.now + self.service.transport / 2, partial(self._arrive, leave))
 
     def _arrive(self, permit: Permit) -> None:
@@ -108,7 +111,6 @@ class Load:
             self._at(verdict.ends, lambda: self._leave(permit, verdict, key))
 
     def _refuse(self, permit: Permit, throttle: Throttle, key: str) -> None:
-        self.outcome.early += throttle.early
         number = float(re.findall(r"limit of ([\d,]+)", throttle.message)[0].replace(",", ""))
         feedback = Feedback(
             server=key,
@@ -131,6 +133,7 @@ class Load:
         self._at(self.now + self.service.transport / 2, lambda: self._settle(permit, feedback))
 
     def _settle(self, permit: Permit, feedback: Feedback) -> None:
+        self._told.answered(self.now, feedback)
         self.governor.settle(self.now, permit, feedback)
         self._idle += 1
         self._ask()

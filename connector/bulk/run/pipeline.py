@@ -213,8 +213,8 @@ class Pipeline:
 
     def _group(self, now: float) -> list[RowInHand]:
         """Return the rows of the next read, if it is time for one."""
-        fresh = self._to_look.has_fresh() and not self._to_send
-        if self._to_look.is_due(now) or (fresh and self._batches < self._width()):
+        idle = not self._to_send and self._batches < self._width()
+        if self._to_look.is_due(now) or (self._to_look.has_fresh() and (idle or not self._to_come)):
             return [] if self._quiet() else self._to_look.take()
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
         if self._to_check.is_due(now) or (last and not self._batches):

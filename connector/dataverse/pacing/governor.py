@@ -8,9 +8,10 @@ protection API limits"):
     concurrency  requests in flight at one moment   -> in flight at once
 
 What has lain unused for a whole window is spent at once, as fast as requests in flight allow: a small job pays for no
-learning. What comes back is spent over a sixth of the window, so a long job becomes even. A server is told by its
+learning. What comes back is spent over a twentieth of it, so a long job becomes even. A server is told by its
 affinity cookie; sending that cookie back chooses the server, so the budgets of all of them are used evenly, and a
-request without it now and then finds servers not seen before. A refusal stops everything until its Retry-After is over.
+request without it now and then finds servers not seen before. A refusal stops what goes to its server until its
+Retry-After is over.
 """
 
 from __future__ import annotations
@@ -28,14 +29,20 @@ from connector.dataverse.pacing.concurrency import (
 from connector.dataverse.pacing.forecast import Workload, seconds_for
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import InFlight, WebServer, fewest_parts, fits, further_back, last_parts
+from connector.dataverse.pacing.web_servers import (
+    InFlight,
+    LastRequests,
+    WebServer,
+    fewest_parts,
+    fits,
+    further_back,
+    last_requests,
+)
 
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
-PROBE_SECONDS = 5.0
-"""After a refusal one request goes first; when it takes longer than this, the others follow anyway."""
 EXPLORING_AT_FIRST = 12
 """So many of them at once while new servers keep showing up, every second request; later one at a time."""
 
@@ -61,10 +68,8 @@ class Governor:
         self._concurrency = ConcurrencyLimiter()
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
-        self._refuser: WebServer | None = None  # who said until when to wait, as long as nobody has come back since
-        self._probe: Permit | None = None
-        self._again = 0  # refusals in a row that came although we had waited as told
-        self._expecting = self._ending = self._last = False
+        self._expecting = self._ending = False
+        self._last: LastRequests | None = None
         self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
         self._binding = Binding.LATENCY
@@ -82,28 +87,11 @@ class Governor:
         if now < self._held_until:
             return self._wait(self._held_until, Binding.WAITING)
         cost = self._cost(kind) * parts
-        if self._refuser is not None:
-            return self._come_back(now, self._refuser, kind, parts, cost)
         if self._under_way.requests >= min(self._concurrency.most, self._connections):
             return self._wait(float("inf"), Binding.LATENCY)
         if self._settled():
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
-
-    def _come_back(self, now: float, server: WebServer, kind: str, parts: int, cost: float) -> Permit | Wait:
-        """Send one request, whatever we think is left: the service said when it would take it, and that is now.
-
-        The others follow when it is answered, or takes long.
-        """
-        if self._probe is None:
-            key = server.key if self._settled() and server.key in self._servers else ""
-            self._probe = Permit(now, key, kind, parts, cost)
-            return self._permit(self._probe)
-        ends = self._probe.sent_at + PROBE_SECONDS
-        if now < ends:
-            return self._wait(ends, Binding.WAITING)
-        self._refuser = None
-        return self.ask(now, kind, parts)
 
     def _settled(self) -> bool:
         """Return whether there are servers to choose among."""
@@ -119,18 +107,22 @@ class Governor:
         at, why, key = min(ready)
         all_ready = max(ready)[0] < now + self._budget.window / 300
         if at > now:
-            return self._wait(min(at, now + self._budget.window / 300) if at < float("inf") else at, why)
+            return self._wait_for(at, now, why)
         self._since_explored += 1
-        if self._since_explored < (EXPLORE_EVERY if self._complete() else 2) or not (all_ready and self._may_explore()):
+        seldom = self._since_explored < (EXPLORE_EVERY if self._complete() else 2)
+        if seldom or not (all_ready and self._may_explore(now)):
             return self._permit(Permit(now, key, kind, parts, cost))
         self._since_explored = 0
         return self._permit(Permit(now, "", kind, parts, cost))
 
-    def _may_explore(self) -> bool:
+    def _may_explore(self, now: float) -> bool:
         """Return whether a request may go to any server: few at a time, since each takes a slot on all of them.
 
-        Whichever gets it must have room: a refusal stops everything, for minutes.
+        Whichever gets it must have room, and must not have told us to wait.
         """
+        filling = self._last is not None and self._last.parts
+        if filling or any(server.hold.open_at(now) is not None for server in self._servers.values()):
+            return False
         return self._unaddressed.requests < (1 if self._complete() else EXPLORING_AT_FIRST)
 
     def _ask_any(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
@@ -138,14 +130,17 @@ class Governor:
         servers = tuple(self._servers.values())
         at, why = max(self._ready(server, now, cost, len(servers)) for server in servers)
         if at > now:
-            return self._wait(min(at, now + self._budget.window / 300) if at < float("inf") else at, why)
+            return self._wait_for(at, now, why)
         return self._permit(Permit(now, "", kind, parts, cost))
 
     def _ready(self, server: WebServer, now: float, cost: float, sharing: int) -> tuple[float, Binding]:
         """Return when `server` may take a request, and what it is waiting for."""
+        held = server.hold.open_at(now)
+        if held is not None:
+            return held, Binding.WAITING
         if server.in_flight >= server.at_once(now):
             return float("inf"), Binding.CONCURRENCY
-        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last)
+        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last is not None)
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
         if interval == float("inf"):
             return now + self._budget.window / 300, why
@@ -155,15 +150,19 @@ class Governor:
         """Take in how many `parts` of a kind are still to be sent, `size` in a request.
 
         Where all of them fit into a few windows, what comes back is used at once: evenness gains nothing any more.
-        Returns how many parts the next request must carry where it is the last one, so that a few that are too much
-        for the window need not wait for the next; else 0. Several servers are not tried so: one refusal stops them all.
+        Returns how many parts the next request must carry where it is one of the last, so that a few that are too much
+        for the windows need not wait for the next; else 0.
         """
         known = self._costs.get(kind) or ServiceTime()
         self._expecting = True
         self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
-        carried = last_parts(self._servers.values(), now, parts, known.usual.value or known.cost)
-        self._last = carried is not None
-        return carried if carried and parts <= carried else 0
+        last = self._last = last_requests(self._servers.values(), now, parts, known.usual.value or known.cost)
+        return last.parts if last and parts <= last.parts * last.requests else 0
+
+    def _wait_for(self, at: float, now: float, why: Binding) -> Wait:
+        """Wait until a server is ready, which is foreseen for a step of its windows at most."""
+        known = why is Binding.WAITING or at == float("inf")
+        return self._wait(at if known else min(at, now + self._budget.window / 300), why)
 
     def _wait(self, until: float, why: Binding) -> Wait:
         self._binding = why
@@ -172,13 +171,11 @@ class Governor:
     def _permit(self, permit: Permit) -> Permit:
         if permit.server:
             self._servers[permit.server].addressed.add(permit.cost)
-            self._servers[permit.server].unheard += permit.cost
-            self._servers[permit.server].last_at = permit.sent_at
+            self._servers[permit.server].goes(permit, 1)
         else:
             self._unaddressed.add(permit.cost)
             for server in self._servers.values():
-                server.unheard += permit.cost / len(self._servers)
-                server.last_at = permit.sent_at
+                server.goes(permit, len(self._servers))
         self._under_way.add(permit)
         self._last_at = permit.sent_at
         self._requests += 1
@@ -190,16 +187,15 @@ class Governor:
     def settle(self, now: float, permit: Permit, feedback: Feedback) -> None:
         """Take in the answer to the request that `permit` allowed."""
         self._release(permit)
-        came_back = permit is self._probe
-        if came_back and feedback.facet is None:
-            self._refuser = self._probe = None
-            self._again = 0
+        came_back = [server for server in self._servers.values() if server.hold.first is permit]
         server = self._answered_by(now, permit, feedback.server)
         if feedback.facet is not None:
-            self._again += came_back
+            server.hold.again += bool(came_back)
             self._refusal(now, server, feedback)
         elif feedback.executed:
             self._execution(now, server, permit, feedback)
+        for known in came_back if feedback.facet is None else ():
+            known.hold.answered()
         server.grow(now)
 
     def _release(self, permit: Permit) -> None:
@@ -224,22 +220,21 @@ class Governor:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 
     def _refusal(self, now: float, server: WebServer, feedback: Feedback) -> None:
-        """Stop everything for as long as the service says, and learn what the limit is: once for each stop."""
+        """Leave the server alone for as long as it says, and learn what the limit is: once for each stop."""
         self._refused += 1
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
-        stopped += further_back(self._again, self._budget.window, self._chance.uniform(0.5, 1.0))
-        self._held_until = max(self._held_until, now + stopped)
-        self._refuser, self._probe = server, None
-        if now < server.refused_until:
+        stopped += further_back(server.hold.again, self._budget.window, self._chance.uniform(0.5, 1.0))
+        held = now < server.hold.until
+        server.hold.refused(now + stopped)
+        if held:
             return
-        server.refused_until = now + stopped
         if feedback.facet is Facet.OTHER:
             self._concurrency.failed(float(FEWEST), self._under_way.requests + 1)
             return
         hanging = sum(self._under_way.hanging(now, kind, known.usual.value) for kind, known in self._costs.items())
         hanging += any(known.unlike for known in self._costs.values())  # another one may just have begun
-        server.refused(now, feedback, stopped, again=self._again > 0, hanging=LONGEST_WORK * hanging)
+        server.refused(now, feedback, stopped, again=server.hold.again > 0, hanging=LONGEST_WORK * hanging)
         for known in self._servers.values():
             known.told_elsewhere(now, feedback, stopped)
 
@@ -296,7 +291,7 @@ class Governor:
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
         cost, known = self._cost(kind), self._costs.get(kind)
-        waiting = max(0.0, self._held_until - now)
+        waiting = self._stopped(now)
         return PacingStatus(
             binding=Binding.WAITING if waiting else self._binding,
             waiting=waiting,
@@ -315,6 +310,11 @@ class Governor:
             hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,
         )
 
+    def _stopped(self, now: float) -> float:
+        """Return for how many seconds nothing may be sent to any server."""
+        first = min(server.hold.until for server in self._servers.values())
+        return max(0.0, max(self._held_until, first) - now)
+
     def most_in_flight(self, now: float) -> int:
         """Return how many requests may be under way at once."""
         slots = sum(server.at_once(now) for server in self._servers.values())
@@ -322,7 +322,8 @@ class Governor:
 
     def carried_over(self, now: float) -> CarriedOverLimits:
         """Return what the next governor of this user should begin with."""
-        return left_by(self._servers.values(), now, self._held_until - now)
+        held = max(self._held_until, *(server.hold.until for server in self._servers.values()))
+        return left_by(self._servers.values(), now, held - now)
 
     def begin_with(self, now: float, carried_over: CarriedOverLimits, age: float) -> None:
         """Begin with what another governor of this user left `age` seconds ago."""
@@ -339,9 +340,10 @@ class Governor:
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
-        held = max(0.0, self._held_until - now)
+        held = self._stopped(now)
         unsent = max(0.0, requests - self._under_way.requests)
-        if self._last and (carried := last_parts(self._servers.values(), now, unsent, seconds / max(requests, 1.0))):
-            return held + max(0.0, requests - carried) / fastest + carried * seconds / requests
+        each = seconds / max(requests, 1.0)
+        if self._last and (last := last_requests(self._servers.values(), now, unsent, each)) and last.parts:
+            return held + max(0.0, requests - last.parts * last.requests) / fastest + last.parts * each
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

@@ -47,7 +47,7 @@ class Budget:
     @property
     def spread(self) -> float:
         """Over how many seconds a budget that comes back is spent: a long job becomes even, window by window."""
-        return self.window / 6
+        return self.window / 20
 
 
 DOCUMENTED = Budget()

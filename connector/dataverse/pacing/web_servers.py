@@ -9,7 +9,8 @@ from itertools import accumulate, takewhile
 
 from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
-from connector.dataverse.pacing.permits import Facet, Feedback
+from connector.dataverse.pacing.hold import Hold
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
 
 TOLD_MARGIN = 0.995
@@ -96,9 +97,9 @@ class WebServer:
         "executed",
         "for_others",
         "guarded_until",
+        "hold",
         "key",
         "last_at",
-        "refused_until",
         "sent",
         "strayed",
         "time",
@@ -122,7 +123,7 @@ class WebServer:
         self.unaddressed = unaddressed
         self.unheard = 0.0  # seconds expected of what was sent since the server last told what is left
         self.last_at = float("-inf")
-        self.refused_until = float("-inf")
+        self.hold = Hold()
         self.strayed = 0
         self.for_others = ReservedQuota(window)
         self.guarded_until = NEVER
@@ -165,7 +166,7 @@ class WebServer:
         """
         requests, seconds = self.room(now, servers)
         if last:
-            seconds = self.left(now)
+            seconds = self.left(now, servers)
         return (
             self._interval(now, 1.0, requests, self.sent, self.count.value, ending=ending) if requests >= 1 else NEVER,
             self._interval(now, cost, seconds, self.executed, self.time.value, ending=ending) if seconds > 0 else NEVER,
@@ -178,7 +179,7 @@ class WebServer:
         if window.fresh or (ending and room > SPARE * limit):
             return 0.0
         if ending:
-            return cost * self.budget.spread / 10 / room
+            return cost * self.budget.window / 60 / room
         return cost * self.budget.spread / (room + window.returning(now))
 
     def room(self, now: float, servers: int) -> tuple[float, float]:
@@ -193,14 +194,20 @@ class WebServer:
             self._usable(now, self.time, self.executed) - self.executed.used(now) - expected,
         )
 
-    def left(self, now: float) -> float:
-        """Return how many seconds of execution may still be sent where nothing comes after them, by the only server.
+    def left(self, now: float, servers: int) -> float:
+        """Return how many seconds of execution may still be sent where nothing comes after them; none while it is held.
 
         What was under way when the server told what is left has been taken off, or will be when all has been let in.
         """
-        expected = self.addressed.seconds + self.unaddressed.seconds
+        expected = self.addressed.seconds + self.unaddressed.seconds / servers
         unheard = self.unheard if self.time.confirmed(now) else expected
-        return self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
+        left = self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
+        return left if self.hold.open_at(now) is None else 0.0
+
+    def back_within(self, now: float, seconds: float) -> float:
+        """Return how long it takes until so many seconds of execution have left the window, at most the window."""
+        back = accumulate(self.executed.leaving(now, STEPS))
+        return self.budget.window / STEPS * sum(1 for _ in takewhile(lambda amount: amount < seconds, back))
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
@@ -225,6 +232,12 @@ class WebServer:
             RemainingBudget(count, count if self.sent.fresh else 0.0, self.sent.leaving(now, STEPS)),
             RemainingBudget(time, time if self.executed.fresh else 0.0, self.executed.leaving(now, STEPS)),
         )
+
+    def goes(self, permit: Permit, servers: int) -> None:
+        """Take in what is sent to one of so many `servers`, which may be this one."""
+        self.unheard += permit.cost / servers
+        self.last_at = permit.sent_at
+        self.hold.sent(permit)
 
     def ran(self, now: float, seconds: float) -> None:
         """Count a request that this server has executed in `seconds`."""
@@ -294,21 +307,28 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     )
 
 
-def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float) -> int | None:
-    """Return how many of the last `parts` of a job its last request must carry; None where it waits for a window.
+@dataclass(frozen=True, slots=True)
+class LastRequests:
+    """How a job ends: so many `requests`, each to another server with so many `parts`: 0 where all have room."""
+
+    parts: int
+    requests: int
+
+
+def last_requests(servers: Collection[WebServer], now: float, parts: float, cost: float) -> LastRequests | None:
+    """Return what the last requests of a job must carry, `parts` being left of it; None where it waits for a window.
 
     The service lets in the request that crosses a limit, whatever it carries. So the rest of a job is done now, where
-    that one lasts no longer than it takes until as much comes back, and no longer than a fifth of the window. Several
-    servers are not tried so: a refusal by one of them stops all.
+    those last no longer than it takes until as much comes back, and no longer than a fifth of the window.
     """
-    server, *others = servers
-    left, window = server.left(now), server.budget.window
-    over = (parts + UNSURE_PARTS) * cost - left
-    if over <= 0 or others:
-        return None if others else 0
-    back = accumulate(server.executed.leaving(now, STEPS))
-    wait = window / STEPS * sum(1 for _ in takewhile(lambda seconds: seconds < over, back))
-    return math.ceil(over / cost) if left >= cost and over <= min(window / 5, wait, MOST_PARTS * cost) else None
+    left = {server: seconds for server in servers if (seconds := server.left(now, len(servers))) >= cost}
+    over = (parts + UNSURE_PARTS * len(left)) * cost - sum(left.values())
+    if not left or over <= 0:
+        return LastRequests(0, len(left)) if left else None
+    each, window = over / len(left), next(iter(left)).budget.window
+    if each > min(window / 5, MOST_PARTS * cost) or any(each > server.back_within(now, each) for server in left):
+        return None
+    return LastRequests(math.ceil(each / cost), len(left))
 
 
 ROOMY = 0.8

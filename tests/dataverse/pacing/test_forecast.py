@@ -29,7 +29,7 @@ def test_where_only_the_client_sets_the_rate_it_takes_the_work_divided_by_the_ra
     assert foreseen(Workload(10_000.0, 0.0, 2.0)) == pytest.approx(5000.0)
 
 
-def test_what_is_fresh_is_spent_at_once_and_the_rest_over_a_sixth_of_the_window() -> None:
+def test_what_is_fresh_is_spent_at_once_and_the_rest_over_some_seconds() -> None:
     fresh, room = RemainingBudget(6000.0, 6000.0, NOTHING), RemainingBudget(6000.0, 0.0, NOTHING)
     assert foreseen(Workload(5000.0, 0.0, 1e6), count=fresh) <= 5.0
     assert 40.0 < foreseen(Workload(3500.0, 0.0, 1e6), count=room) < 50.0

@@ -30,7 +30,7 @@ def test_a_server_that_shows_up_counts_what_may_be_under_way_to_it() -> None:
     assert more == 2 * (51 - 49), "49 may be under way to either of them"
 
 
-def test_everything_waits_for_the_whole_retry_after() -> None:
+def test_all_that_goes_to_a_server_waits_for_the_whole_retry_after() -> None:
     governor = Governor(0.0)
     permit = governor.ask(0.0)
     assert isinstance(permit, Permit)
@@ -139,6 +139,49 @@ def test_who_refused_is_asked_first_again_where_servers_can_be_chosen(servers: s
     refused = Feedback(server="a", facet=Facet.CONCURRENCY, retry_after=10.0, number=52)
     governor.settle(1.0, allowed(governor, 1.0), refused)
     assert allowed(governor, 11.0).server == chosen
+
+
+def refused_by_one_of_two() -> Governor:
+    """Return a governor that server a has told, at second 1, to wait for 100 seconds."""
+    governor = Governor(0.0)
+    two_servers(governor)
+    governor.settle(1.0, to(governor, 1.0, "a"), Feedback(server="a", facet=Facet.TIME, retry_after=100.0, number=1200))
+    return governor
+
+
+def to(governor: Governor, now: float, server: str) -> Permit:
+    """Return leave for a request to one server."""
+    return next(permit for permit in iter(lambda: allowed(governor, now), None) if permit.server == server)
+
+
+def test_while_one_server_is_held_the_others_go_on_and_nothing_is_left_to_chance() -> None:
+    governor = refused_by_one_of_two()
+    for number in range(200):
+        permit = allowed(governor, 2.0 + number / 4)
+        assert permit.server == "b"
+        governor.settle(2.1 + number / 4, permit, Feedback(server="b"))
+    assert governor.pace(60.0).waiting == 0
+    assert governor.carried_over(60.0).waiting == 41.0, "who comes next does not know which server it was"
+
+
+def test_everything_waits_only_where_every_server_is_held_and_for_the_first_of_them() -> None:
+    governor = refused_by_one_of_two()
+    refused = Feedback(server="b", facet=Facet.TIME, retry_after=50.0, number=1200)
+    governor.settle(2.0, allowed(governor, 2.0), refused)
+    assert governor.ask(3.0) == Wait(52.0, Binding.WAITING)
+    assert governor.pace(3.0).waiting == 49.0
+    assert governor.seconds_for(3.0, 0.0, 0.0, float("inf")) == 49.0
+    assert allowed(governor, 52.0).server == "b"
+
+
+def test_a_request_that_goes_first_to_one_server_holds_up_no_other() -> None:
+    governor = refused_by_one_of_two()
+    first = allowed(governor, 101.0)
+    assert first.server == "a"
+    assert {allowed(governor, 101.0).server for _ in range(5)} == {"b"}
+    governor.settle(102.0, first, Feedback(server="a", facet=Facet.TIME, retry_after=10.0, number=1200))
+    assert 117.0 <= governor.carried_over(102.0).waiting + 102.0 <= 122.0, "refused again: further back"
+    assert {allowed(governor, 103.0).server for _ in range(5)} == {"b"}
 
 
 def test_when_the_first_one_takes_long_the_others_follow_all_the_same() -> None:
@@ -321,9 +364,17 @@ def test_the_last_request_of_a_job_carries_what_the_window_has_no_room_for() -> 
     assert nearly_done(7.5).expect(40.0, "write", 0, 1) == 1, "nothing is left to be sent"
 
 
-def test_a_job_waits_for_the_next_window_where_one_request_would_carry_too_much_or_another_server_would_stop() -> None:
+def test_a_job_waits_for_the_next_window_where_one_request_would_carry_too_much() -> None:
     assert nearly_done(7.0, 0.5).expect(40.0, "write", 50, 1) == 0, "more than fifty parts"
-    assert nearly_done(7.0, servers="ab").expect(40.0, "write", 20, 1) == 0
+
+
+def test_each_of_several_servers_gets_one_of_the_last_requests() -> None:
+    governor = nearly_done(7.5, servers="ab")
+    assert governor.expect(40.0, "write", 21, 1) == 12, "eleven and a half more than there is room for, on each of two"
+    assert governor.seconds_for(40.0, 40.0, 40.0, 10.0) == pytest.approx(21.0), "as long as the last ones take"
+    first, second = allowed(governor, 40.0, "write", 12), allowed(governor, 40.0, "write", 9)
+    assert {first.server, second.server} == {"a", "b"}, "nothing is left to chance"
+    assert isinstance(governor.ask(40.0, "write"), Wait)
 
 
 def test_where_the_rest_is_sent_now_those_under_way_are_not_taken_off_twice() -> None:

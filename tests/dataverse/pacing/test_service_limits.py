@@ -18,10 +18,10 @@ def counted() -> LimitEstimate:
     return LimitEstimate(6000.0, 0.0, horizon=60.0, settle=300.0)
 
 
-def test_the_documented_budget_is_spent_over_a_sixth_of_its_window_and_grows_in_a_fifth() -> None:
+def test_the_documented_budget_is_spent_over_a_twentieth_of_its_window_and_grows_in_a_fifth() -> None:
     assert (Budget().requests, Budget().seconds, Budget().concurrency, Budget().window) == (6000, 1200, 52, 300)
-    assert (Budget().spread, Budget().horizon) == (50, 60)
-    assert (Budget(window=6.0).spread, Budget(window=6.0).horizon) == (1, 1.2)
+    assert (Budget().spread, Budget().horizon) == (15, 60)
+    assert (Budget(window=6.0).spread, Budget(window=6.0).horizon) == (0.3, 1.2)
 
 
 def test_what_was_used_counts_for_a_whole_window_and_not_longer() -> None:

@@ -7,11 +7,12 @@ from connector.dataverse.pacing.service_limits import Budget
 from connector.dataverse.pacing.web_servers import (
     NEVER,
     InFlight,
+    LastRequests,
     LimitEstimates,
     ReservedQuota,
     WebServer,
     fits,
-    last_parts,
+    last_requests,
 )
 
 
@@ -75,11 +76,11 @@ def test_what_has_lain_unused_for_a_window_is_spent_at_once() -> None:
     assert server().intervals(0.0, 1.0, 1) == (0.0, 0.0)
 
 
-def test_what_comes_back_is_spent_over_fifty_seconds() -> None:
+def test_what_comes_back_is_spent_over_fifteen_seconds() -> None:
     web_server = used_up_long_ago(server())
     count, time = web_server.intervals(0.0, 2.0, 1)
-    assert count == pytest.approx(50 / (6000 - 1 + 1))
-    assert time == pytest.approx(2.0 * 50 / (1200 - 1 + 1))
+    assert count == pytest.approx(15 / (6000 - 1 + 1))
+    assert time == pytest.approx(2.0 * 15 / (1200 - 1 + 1))
 
 
 def test_what_is_under_way_counts_as_used() -> None:
@@ -89,8 +90,8 @@ def test_what_is_under_way_counts_as_used() -> None:
         web_server.addressed.add(4.0)
         anywhere.add(8.0)
     count, time = web_server.intervals(0.0, 1.0, 4)
-    assert count == pytest.approx(50 / (6000 - 20))
-    assert time == pytest.approx(50 / (1200 - 40 - 80 / 4)), "those of unknown servers are dealt out"
+    assert count == pytest.approx(15 / (6000 - 20))
+    assert time == pytest.approx(15 / (1200 - 40 - 80 / 4)), "those of unknown servers are dealt out"
 
 
 def test_without_room_nothing_goes() -> None:
@@ -107,8 +108,8 @@ def test_where_the_service_tells_what_is_left_a_smaller_margin_is_kept_and_none_
     web_server = used_up_long_ago(server())
     web_server.hear(0.0, 2999.0, 599.0)
     count, time = web_server.intervals(0.0, 1.0, 1)
-    assert count == pytest.approx(50 / (0.995 * 3000))
-    assert time == pytest.approx(50 / (0.995 * 600))
+    assert count == pytest.approx(15 / (0.995 * 3000))
+    assert time == pytest.approx(15 / (0.995 * 600))
     fresh = server()
     fresh.ran(0.0, 1.0)
     fresh.hear(0.0, 0.0, 0.0)
@@ -181,7 +182,7 @@ def test_who_is_refused_again_after_waiting_as_told_leaves_others_more() -> None
 def test_what_is_left_to_others_is_not_used() -> None:
     web_server = used_up_long_ago(server())
     web_server.for_others.more(0.0)
-    assert web_server.intervals(0.0, 1.0, 1)[0] == pytest.approx(50 / (0.9 * 6000))
+    assert web_server.intervals(0.0, 1.0, 1)[0] == pytest.approx(15 / (0.9 * 6000))
 
 
 def test_a_number_that_another_server_named_holds_for_the_same_limit_only() -> None:
@@ -264,28 +265,63 @@ def nearly_full(left: float) -> WebServer:
     ],
 )
 def test_the_last_request_carries_what_is_too_much_for_the_window(left: float, parts: int, carried: int | None) -> None:
-    assert last_parts([nearly_full(left)], 10.0, parts, 1.0) == carried
+    last = last_requests([nearly_full(left)], 10.0, parts, 1.0)
+    assert last == (None if carried is None else LastRequests(carried, 1))
 
 
 def test_the_last_request_lasts_no_longer_than_a_fifth_of_the_window() -> None:
-    assert last_parts([nearly_full(100.0)], 10.0, 72, 2.0) == 30
-    assert last_parts([nearly_full(100.0)], 10.0, 73, 2.0) is None
+    assert last_requests([nearly_full(100.0)], 10.0, 72, 2.0) == LastRequests(30, 1)
+    assert last_requests([nearly_full(100.0)], 10.0, 73, 2.0) is None
 
 
 def test_what_comes_back_sooner_is_waited_for() -> None:
-    assert last_parts([nearly_full(100.0)], 295.0, 95, 1.0) == 3, "in five seconds, which three take less than"
-    assert last_parts([nearly_full(100.0)], 299.0, 130, 1.0) is None
+    assert last_requests([nearly_full(100.0)], 295.0, 95, 1.0) == LastRequests(3, 1), (
+        "in five seconds, which three take less than"
+    )
+    assert last_requests([nearly_full(100.0)], 299.0, 130, 1.0) is None
+
+
+def held(web_server: WebServer) -> WebServer:
+    web_server.hold.refused(400.0)
+    return web_server
+
+
+@pytest.mark.parametrize(
+    ("left", "parts", "last"),
+    [
+        ((100.0, 50.0), 134, LastRequests(0, 2)),  # all fit, with eight parts of which nobody knows on each
+        ((100.0, 50.0), 135, LastRequests(1, 2)),
+        ((100.0, 50.0), 234, LastRequests(50, 2)),
+        ((100.0, 50.0), 235, None),
+        ((100.0, 0.5), 135, LastRequests(43, 1)),  # the other one has no room
+        ((0.5, 0.5), 1, None),
+    ],
+)
+def test_each_of_several_servers_takes_a_last_request_while_it_has_room(
+    left: tuple[float, float], parts: int, last: LastRequests | None
+) -> None:
+    assert last_requests([nearly_full(seconds) for seconds in left], 10.0, parts, 1.0) == last
+
+
+def test_a_server_that_has_refused_takes_no_last_request() -> None:
+    assert last_requests([nearly_full(100.0), held(nearly_full(50.0))], 10.0, 95, 1.0) == LastRequests(3, 1)
+
+
+def test_what_may_reach_any_of_several_servers_is_dealt_out_in_what_is_left() -> None:
+    web_server = server()
+    web_server.unaddressed.add(4.0)
+    assert web_server.left(0.0, 2) == 1198.0
 
 
 def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off() -> None:
     web_server = server()
     web_server.addressed.add(2.0)
     web_server.unheard = 2.0
-    assert web_server.left(0.0) == 1198.0
+    assert web_server.left(0.0, 1) == 1198.0
     web_server.hear(0.0, None, 500.0)
-    assert (web_server.left(0.0), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
+    assert (web_server.left(0.0, 1), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
     web_server.unheard += 1.0
-    assert web_server.left(0.0) == 499.0
+    assert web_server.left(0.0, 1) == 499.0
     assert web_server.intervals(0.0, 1.0, 1, last=True) == (0.0, 0.0)
     web_server.unheard += 499.0
     assert web_server.intervals(0.0, 1.0, 1, last=True)[1] == NEVER

@@ -1,0 +1,50 @@
+"""How a web server that has refused is left alone, and how it is come back to."""
+
+from __future__ import annotations
+
+from connector.dataverse.pacing.permits import Permit
+
+PROBE_SECONDS = 5.0
+"""After a refusal one request goes first; when it takes longer than this, the others follow anyway."""
+
+
+class Hold:
+    """Nothing goes to a server before the Retry-After of its refusal is over; then one request goes first.
+
+    `until` is when that is, `first` the request that went first, `again` how many refusals in a row came to those.
+    """
+
+    __slots__ = ("again", "first", "until")
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        self.first: Permit | None = None
+        self.again = 0
+
+    def refused(self, until: float) -> None:
+        """Take in a refusal that says until when to wait."""
+        self.until = max(self.until, until)
+        self.first = None
+
+    def sent(self, permit: Permit) -> None:
+        """Take in what goes there."""
+        if self.until > float("-inf"):
+            self.first = self.first or permit
+
+    def answered(self) -> None:
+        """Take in that the first was answered: the others follow."""
+        self.until = float("-inf")
+        self.first = None
+        self.again = 0
+
+    def open_at(self, now: float) -> float | None:
+        """Return from when on the next request may go; None where nothing is held.
+
+        It is long ago for the one that goes first: the service said when it would take it, whatever we think is left.
+        """
+        if self.until == float("-inf") or now < self.until:
+            return self.until if now < self.until else None
+        if self.first is None:
+            return float("-inf")
+        follows = self.first.sent_at + PROBE_SECONDS
+        return follows if now < follows else None
