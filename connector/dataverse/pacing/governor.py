@@ -10,8 +10,7 @@ protection API limits"):
 What has lain unused for a whole window is spent at once, as fast as requests in flight allow: a small job pays for no
 learning. What comes back is spent over a twentieth of it, so a long job becomes even. A server is told by its
 affinity cookie; sending that cookie back chooses the server, so the budgets of all of them are used evenly, and a
-request without it now and then finds servers not seen before. A refusal stops what goes to its server until its
-Retry-After is over.
+request without it now and then finds servers not seen before. A refusal stops its server until Retry-After is over.
 """
 
 from __future__ import annotations
