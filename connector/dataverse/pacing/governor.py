@@ -26,17 +26,10 @@ from connector.dataverse.pacing.concurrency import (
     ServiceTime,
 )
 from connector.dataverse.pacing.forecast import Workload, seconds_for
+from connector.dataverse.pacing.hold import further_back
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import (
-    InFlight,
-    LastRequests,
-    WebServer,
-    fewest_parts,
-    fits,
-    further_back,
-    last_requests,
-)
+from connector.dataverse.pacing.web_servers import InFlight, LastRequests, WebServer, fewest_parts, fits, last_requests
 
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""

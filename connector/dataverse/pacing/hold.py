@@ -48,3 +48,12 @@ class Hold:
             return float("-inf")
         follows = self.first.sent_at + PROBE_SECONDS
         return follows if now < follows else None
+
+
+def further_back(again: int, window: float, chance: float) -> float:
+    """Return how many seconds to stay away beyond what we are told: none at first.
+
+    Refused `again` after waiting as told, so many times, somebody else under the same user keeps the penalty going. Two
+    who both come back exactly as told prolong it for each other for good; so each time twice as far back, at random.
+    """
+    return window / 60 * 2.0 ** min(again, 5) * chance if again else 0.0

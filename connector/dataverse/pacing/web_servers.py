@@ -346,12 +346,3 @@ def fewest_parts(servers: Collection[WebServer], now: float, waiting: float, cos
         return 1
     seconds, requests = sum(server.time.value for server in servers), sum(server.count.value for server in servers)
     return math.ceil(BESIDE * seconds / requests / max(cost, 1e-6))
-
-
-def further_back(again: int, window: float, chance: float) -> float:
-    """Return how many seconds to stay away beyond what we are told: none at first.
-
-    Refused `again` after waiting as told, so many times, somebody else under the same user keeps the penalty going. Two
-    who both come back exactly as told prolong it for each other for good; so each time twice as far back, at random.
-    """
-    return window / 60 * 2.0 ** min(again, 5) * chance if again else 0.0
