@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from connector.dataverse.pacing import governor, hold, service_limits, web_servers
+from connector.dataverse.pacing import governor, service_limits, throttled_server, web_servers
 from scripts.benchmarks import governor_cells, governor_jobs, scenarios
 from scripts.benchmarks.governor_jobs import Job
 from scripts.benchmarks.trial import ours
@@ -41,7 +41,7 @@ RULES: Mapping[str, tuple[object, str, object]] = {
     ),
     "exploring at first": (governor, "EXPLORING_AT_FIRST", 1),
     "exploring later": (governor, "EXPLORE_EVERY", 1_000_000),
-    "one request goes first": (hold, "PROBE_SECONDS", 0.0),
+    "one request goes first": (throttled_server, "PROBE_SECONDS", 0.0),
     "further back": (governor, "further_back", lambda *_: 0.0),
     "leaving others more": (web_servers.ReservedQuota, "more", _never),
     "margin where left is told": (web_servers, "TOLD_MARGIN", 1.0),

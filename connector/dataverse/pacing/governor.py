@@ -26,10 +26,17 @@ from connector.dataverse.pacing.concurrency import (
     ServiceTime,
 )
 from connector.dataverse.pacing.forecast import Workload, seconds_for
-from connector.dataverse.pacing.hold import further_back
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
-from connector.dataverse.pacing.web_servers import InFlight, LastRequests, WebServer, fewest_parts, fits, last_requests
+from connector.dataverse.pacing.throttled_server import further_back
+from connector.dataverse.pacing.web_servers import (
+    FinalRequests,
+    InFlight,
+    WebServer,
+    fewest_parts,
+    final_requests,
+    fits,
+)
 
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
@@ -61,7 +68,7 @@ class Governor:
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
         self._expecting = self._ending = False
-        self._last: LastRequests | None = None
+        self._last: FinalRequests | None = None
         self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
         self._binding = Binding.LATENCY
@@ -148,7 +155,7 @@ class Governor:
         known = self._costs.get(kind) or ServiceTime()
         self._expecting = True
         self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
-        last = self._last = last_requests(self._servers.values(), now, parts, known.usual.value or known.cost)
+        last = self._last = final_requests(self._servers.values(), now, parts, known.usual.value or known.cost)
         return last.parts if last and parts <= last.parts * last.requests else 0
 
     def _wait_for(self, at: float, now: float, why: Binding) -> Wait:
@@ -335,7 +342,7 @@ class Governor:
         held = self._stopped(now)
         unsent = max(0.0, requests - self._under_way.requests)
         each = seconds / max(requests, 1.0)
-        if self._last and (last := last_requests(self._servers.values(), now, unsent, each)) and last.parts:
+        if self._last and (last := final_requests(self._servers.values(), now, unsent, each)) and last.parts:
             return held + max(0.0, requests - last.parts * last.requests) / fastest + last.parts * each
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

@@ -9,9 +9,9 @@ from itertools import accumulate, takewhile
 
 from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.forecast import ENDING, STEPS, RemainingBudget
-from connector.dataverse.pacing.hold import Hold
 from connector.dataverse.pacing.permits import Facet, Feedback, Permit
 from connector.dataverse.pacing.service_limits import Budget, LimitEstimate, SlidingWindow
+from connector.dataverse.pacing.throttled_server import ThrottledServer
 
 TOLD_MARGIN = 0.995
 """The share of a limit that is used where the service says what is left: requests in flight take longer than expected.
@@ -123,7 +123,7 @@ class WebServer:
         self.unaddressed = unaddressed
         self.unheard = 0.0  # seconds expected of what was sent since the server last told what is left
         self.last_at = float("-inf")
-        self.hold = Hold()
+        self.hold = ThrottledServer()
         self.strayed = 0
         self.for_others = ReservedQuota(window)
         self.guarded_until = NEVER
@@ -308,14 +308,14 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LastRequests:
+class FinalRequests:
     """How a job ends: so many `requests`, each to another server with so many `parts`: 0 where all have room."""
 
     parts: int
     requests: int
 
 
-def last_requests(servers: Collection[WebServer], now: float, parts: float, cost: float) -> LastRequests | None:
+def final_requests(servers: Collection[WebServer], now: float, parts: float, cost: float) -> FinalRequests | None:
     """Return what the last requests of a job must carry, `parts` being left of it; None where it waits for a window.
 
     The service lets in the request that crosses a limit, whatever it carries. So the rest of a job is done now, where
@@ -324,11 +324,11 @@ def last_requests(servers: Collection[WebServer], now: float, parts: float, cost
     left = {server: seconds for server in servers if (seconds := server.left(now, len(servers))) >= cost}
     over = (parts + UNSURE_PARTS * len(left)) * cost - sum(left.values())
     if not left or over <= 0:
-        return LastRequests(0, len(left)) if left else None
+        return FinalRequests(0, len(left)) if left else None
     each, window = over / len(left), next(iter(left)).budget.window
     if each > min(window / 5, MOST_PARTS * cost) or any(each > server.back_within(now, each) for server in left):
         return None
-    return LastRequests(math.ceil(each / cost), len(left))
+    return FinalRequests(math.ceil(each / cost), len(left))
 
 
 ROOMY = 0.8

@@ -8,7 +8,7 @@ PROBE_SECONDS = 5.0
 """After a refusal one request goes first; when it takes longer than this, the others follow anyway."""
 
 
-class Hold:
+class ThrottledServer:
     """Nothing goes to a server before the Retry-After of its refusal is over; then one request goes first.
 
     `until` is when that is, `first` the request that went first, `again` how many refusals in a row came to those.
