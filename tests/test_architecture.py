@@ -79,12 +79,12 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_515),
+    ("closing",): (3_100, 4_564),
     ("ledger",): (3_350, 3_499),
-    ("dataverse",): (5_000, 6_917),
+    ("dataverse",): (5_000, 6_937),
     ("bulk",): (5_000, 6_919),
     ("service",): (7_100, 7_230),
-    ("emulator",): (15_300, 16_690),
+    ("emulator",): (15_300, 16_687),
     ("organization",): (2_100, 2_425),
     ("rehearsal",): (900, 1_096),
     ("cli",): (4_200, 5_705),

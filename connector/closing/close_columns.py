@@ -2,15 +2,15 @@
 
 A lookup may be named by its logical name or by its navigation property; the service takes the latter alone. A text is
 read as the column's own kind, and a choice may be given by its label.
-Sources: learn.microsoft.com /power-apps/developer/data-platform/webapi/associate-disassociate-entities-using-web-api
-and .../reference/attributetypecode; ranges: the references of the attribute types.
+Sources: learn.microsoft.com /power-apps/developer/data-platform/webapi/associate-disassociate-entities-using-web-api,
+.../multi-select-picklist and .../reference/attributetypecode; ranges: the references of the attribute types.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -82,6 +82,28 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     return replace(intent, opportunity_columns=opportunity, quote_columns=quote)
 
 
+def columns_asked_for(intent: Intent, metadata: OrganizationMetadata, tables: Collection[str]) -> list[str]:
+    """Return the columns of close activities of `tables` that only forms require and an intent leaves out.
+
+    Raises InputError for those that the service itself requires.
+    """
+    set_here: set[str] = set()
+    for field in COLUMN_FIELDS:
+        definition = metadata.tables.get(field.table)
+        ways = {way.navigation: way.column for way in definition.lookups} if definition else {}
+        names = [name.removesuffix(BIND) for name in getattr(intent, field.key)]
+        set_here |= {f"{field.table}.{ways.get(name, name)}" for name in names}
+    left_out = [name for name in metadata.required if name not in set_here and name.partition(".")[0] in tables]
+    needed = [name for name in left_out if metadata.required[name]]
+    if needed:
+        raise InputError(
+            f"The organization requires a value of {', '.join(needed)}. Nothing was changed.",
+            remedy="Give it with the other columns of that close activity.",
+            fields=tuple(field.name for field in COLUMN_FIELDS if any(name.startswith(field.table) for name in needed)),
+        )
+    return left_out
+
+
 def rows_of_intent(intent: Intent) -> Iterator[RowRef]:
     """Yield the rows that a close would point at: its competitor, and those of the lookups among its columns."""
     if isinstance(intent.competitor_id, UUID):
@@ -134,9 +156,9 @@ def _unknown(table: TableDefinition, name: str) -> str:
 
 
 def _value(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
-    if column.kind in _VALUES:
-        return _VALUES[column.kind](column, value)
-    return value
+    if column.kind not in _VALUES:
+        raise _Problem(f"a close sets no column of the kind {column.kind}")
+    return _VALUES[column.kind](column, value)
 
 
 def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
@@ -172,13 +194,24 @@ def _truth(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     return truth
 
 
-def _choice(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+def _fitting(column: ColumnDefinition, value: ColumnValue) -> list[int]:
     text = str(_integral(value)).strip().casefold()
-    fitting = [
+    return [
         number
         for number, labels in column.options.items()
         if text in (str(number), *(label.strip().casefold() for label in labels))
     ]
+
+
+def _choices(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    """Return several choices as the service takes them; labels are parted by semicolons, as it shows them itself."""
+    text = str(_integral(value))
+    parts = [text] if _fitting(column, text) else text.split(";" if ";" in text else ",")
+    return ",".join(dict.fromkeys([str(_choice(column, part)) for part in parts]))
+
+
+def _choice(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
+    fitting = _fitting(column, value)
     if len(fitting) == 1 and not isinstance(value, bool):
         return fitting[0]
     listed = ", ".join(" ".join((str(number), *labels[:1])) for number, labels in column.options.items())
@@ -213,10 +246,12 @@ _VALUES: Mapping[str, Callable[[ColumnDefinition, ColumnValue], ColumnValue]] = 
     **dict.fromkeys(_FRACTIONS, _fraction),
     "Boolean": _truth,
     "Picklist": _choice,
+    "MultiSelectPicklist": _choices,
     "DateTime": _time,
     "Uniqueidentifier": _id,
+    **dict.fromkeys(("State", "Status"), lambda _column, value: value),
 }
-"""By AttributeType; values of the others are taken as they are."""
+"""By AttributeType; the others cannot be set by a close: files and images are uploaded, parties are rows themselves."""
 
 
 def _typed(kind: str, value: ColumnValue) -> ColumnValue:

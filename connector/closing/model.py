@@ -52,10 +52,9 @@ class StatusReason:
 
 @dataclass(frozen=True, slots=True)
 class ColumnDefinition:
-    """A column as the organization defines it.
+    """A column as the organization defines it: `options` are the labels of a choice by its values.
 
-    `kind` is the service's AttributeType (`String`, `Picklist`, `Lookup`). `length` is the most characters of a text,
-    `options` are the labels of a choice by its values, `date_only` tells a date from a moment.
+    `kind` is the service's AttributeType (`Lookup`), or of a virtual one what it is (`File`).
     """
 
     name: str
@@ -95,16 +94,16 @@ class OrganizationMetadata:
     `messages` holds those of the names in `closing.plan.MESSAGES_OF_INTEREST` which exist. `utc_offset_minutes` is the
     acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
-    `bypass` is which of its own logic this connection leaves out.
+    `bypass` is which of its own logic this connection leaves out. `today` is the day that a close without a
+    date gets, `day_of` says whose: `this machine (CET)`. `lost_revenue` is the actual revenue of a lost opportunity for
+    which none is given; None: none is written.
 
-    `today` is the day that a close without a date gets, `day_of` says whose: `this machine (CET)`. `lost_revenue` is
-    the actual revenue of a lost opportunity for which none is given; None: none is written.
-
-    `users` are who signed in and who acts, by their ids in the organization. `privileges` are those of
-    `closing.privileges` that the acting user holds, None where they could not be read.
-    `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set. `tables`
-    has the definitions of close activities and `absent` the rows not to be seen, of those that were asked for by
-    `MetadataRequest`. `unchecked` says what could not be read and so is not checked, a sentence each.
+    `users` are who signed in and who acts, by their ids in the organization. `privileges` are those that
+    the acting user holds, None where they could not be read.
+    `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set,
+    `required` the organization's own columns that must have a value: True where the service says so, False where only
+    forms do. `tables` has the definitions of close activities and `absent` the rows not to be seen, of those that were
+    asked for by `MetadataRequest`. `unchecked` says what could not be read and so is not checked, a sentence each.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
@@ -120,6 +119,7 @@ class OrganizationMetadata:
     privileges: frozenset[str] | None = None
     unreadable: frozenset[str] = frozenset()
     unwritable: frozenset[str] = frozenset()
+    required: Mapping[str, bool] = field(default_factory=dict)
     tables: Mapping[str, TableDefinition] = field(default_factory=dict)
     absent: frozenset[RowRef] = frozenset()
     unchecked: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from connector.closing import identity, reasons
 from connector.closing.activity_columns import assumed_columns, opportunity_close, quote_close, with_assumptions
-from connector.closing.close_columns import resolve_columns
+from connector.closing.close_columns import columns_asked_for, resolve_columns
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     DraftPolicy,
@@ -113,7 +113,9 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return _refuse(snapshot, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges if user is None else None)
-    return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes_of(intent, metadata, assumed))
+    asked_for = columns_asked_for(intent, metadata, {f"{step.table}close" for step in steps if step.activity})
+    notes = notes_of(intent, metadata, assumed, asked_for)
+    return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes)
 
 
 class _Statuses(NamedTuple):

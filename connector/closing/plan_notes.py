@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from connector.closing.model import Intent, OrganizationMetadata, Outcome
 
 
-def notes_of(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str]) -> tuple[str, ...]:
-    """Return the sentences on a close, in reading order; `assumed` columns have values that the caller did not give."""
-    return tuple(_notes(intent, metadata, assumed))
+def notes_of(
+    intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str], asked_for: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the sentences on a close, in reading order.
+
+    `assumed` columns have values that the caller did not give; `asked_for` have none, and the organization's forms
+    require one.
+    """
+    return tuple(_notes(intent, metadata, assumed, asked_for))
 
 
-def _notes(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str]) -> Iterator[str]:
+def _notes(
+    intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str], asked_for: Sequence[str]
+) -> Iterator[str]:
     if "actualend" in assumed:
         yield f"The close date is {metadata.today}, the day it is now by {metadata.day_of}."
     if intent.outcome is Outcome.LOST and intent.actual_revenue is None:
@@ -23,4 +31,9 @@ def _notes(intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[st
                 f"The column opportunity.{column} is secured and the user may not read it: what is written there "
                 "cannot be compared afterwards."
             )
+    if asked_for:
+        yield (
+            f"The organization's forms require {', '.join(asked_for)}, which this close leaves empty. The service "
+            "does not; plug-ins may."
+        )
     yield from metadata.unchecked

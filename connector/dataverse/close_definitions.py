@@ -25,11 +25,12 @@ _SUBJECT = "Reading the definitions of close activities"
 _CAST = "/Microsoft.Dynamics.CRM."
 _OPTIONS = "OptionSet($select=Options),GlobalOptionSet($select=Options)"
 _PARTS = (
-    "Attributes?$select=LogicalName,AttributeType,IsValidForCreate",
+    "Attributes?$select=LogicalName,AttributeType,AttributeTypeName,IsValidForCreate",
     f"Attributes{_CAST}StringAttributeMetadata?$select=LogicalName,MaxLength",
     f"Attributes{_CAST}MemoAttributeMetadata?$select=LogicalName,MaxLength",
     f"Attributes{_CAST}DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior",
     f"Attributes{_CAST}PicklistAttributeMetadata?$select=LogicalName&$expand={_OPTIONS}",
+    f"Attributes{_CAST}MultiSelectPicklistAttributeMetadata?$select=LogicalName&$expand={_OPTIONS}",
     "ManyToOneRelationships?$select=ReferencingAttribute,ReferencedEntity,ReferencingEntityNavigationPropertyName",
 )
 _ROWS_AT_ONCE = 50
@@ -121,14 +122,14 @@ def _missing(rows: Sequence[RowRef], answers: Sequence[Response]) -> Iterator[Ro
 
 
 def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
-    attributes, strings, memos, times, choices, _ = parts
+    attributes, strings, memos, times, choice, choices, _ = parts
     lengths = {row["LogicalName"]: row["MaxLength"] for row in (*strings, *memos)}
     dates = {row["LogicalName"] for row in times if (row["DateTimeBehavior"] or {}).get("Value") == "DateOnly"}
-    options = {row["LogicalName"]: _options(row) for row in choices}
+    options = {row["LogicalName"]: _options(row) for row in (*choice, *choices)}
     return {
         str(row["LogicalName"]): ColumnDefinition(
             str(row["LogicalName"]),
-            str(row["AttributeType"]),
+            kind_of(row),
             bool(row["IsValidForCreate"]),
             lengths.get(row["LogicalName"]),
             options.get(row["LogicalName"], {}),
@@ -136,6 +137,12 @@ def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
         )
         for row in attributes
     }
+
+
+def kind_of(row: Row) -> str:
+    """Return the kind of a column; AttributeType calls several choices, images and files all `Virtual`."""
+    named = (row.get("AttributeTypeName") or {}).get("Value") or ""
+    return str(named).removesuffix("Type") if named and row["AttributeType"] == "Virtual" else str(row["AttributeType"])
 
 
 def labels_of(label: Mapping[str, Any]) -> tuple[str, ...]:

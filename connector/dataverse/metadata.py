@@ -163,6 +163,7 @@ class Metadata:
             privileges=access.privileges,
             unreadable=access.unreadable,
             unwritable=access.unwritable,
+            required=rules.required if rules is not None else {},
             unchecked=(*(() if opportunities and quotes else (NO_DEFINITIONS,)), *access.unchecked),
         )
 

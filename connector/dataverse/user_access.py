@@ -23,22 +23,30 @@ from connector.handler import Response
 
 _FUNCTIONS = "/Microsoft.Dynamics.CRM."
 _TABLES = ("opportunity", "quote", "opportunityclose", "quoteclose")
+_REQUIRED = frozenset({"SystemRequired", "ApplicationRequired"})
+_FILLED_BY_ITSELF = frozenset({"Boolean", "Picklist", "Owner", "State", "Status"})
+"""Kinds of columns that have a value of their own where none is given."""
 _WHICH = "%20or%20".join([f"LogicalName%20eq%20'{table}'" for table in _TABLES])
 
 TABLE_RULES = Operation(
     "GET",
     f"EntityDefinitions?$select=LogicalName,EnforceStateTransitions&$filter={_WHICH}"
-    "&$expand=Attributes($select=LogicalName;$filter=IsSecured%20eq%20true)",
+    "&$expand=Attributes($select=LogicalName,AttributeType,IsSecured,IsCustomAttribute,IsValidForCreate,RequiredLevel;"
+    "$filter=IsSecured%20eq%20true%20or%20IsCustomAttribute%20eq%20true)",
 )
-"""The read of which tables enforce transitions, and of their secured columns."""
+"""The read of which tables enforce transitions, of their secured columns and of those of the organization's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """The tables that enforce transitions of status reasons, and the secured columns by the id of their definition."""
+    """The tables that enforce transitions of status reasons, and the secured columns by the id of their definition.
+
+    `required` is that of `OrganizationMetadata`.
+    """
 
     enforced: frozenset[str]
     secured: Mapping[UUID, str]
+    required: Mapping[str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +63,18 @@ def table_rules(answer: Response, subject: str) -> TableRules | None:
     """Return what the answer to `TABLE_RULES` says, None where this user may not read it; raises ConnectorError."""
     if _is_withheld(answer):
         return None
-    enforced, secured = set[str](), dict[UUID, str]()
+    enforced, secured, required = set[str](), dict[UUID, str](), dict[str, bool]()
     with decoding(subject):
         for row in rows_of(json_object(answer, subject), subject):
             if row.get("EnforceStateTransitions"):
                 enforced.add(str(row["LogicalName"]))
             for column in row.get("Attributes") or ():
-                secured[UUID(column["MetadataId"])] = f"{row['LogicalName']}.{column['LogicalName']}"
-    return TableRules(frozenset(enforced), secured)
+                name, level = f"{row['LogicalName']}.{column['LogicalName']}", column["RequiredLevel"]["Value"]
+                if column["IsSecured"]:
+                    secured[UUID(column["MetadataId"])] = name
+                if column["IsCustomAttribute"] and column["IsValidForCreate"] and level in _REQUIRED:
+                    required[name] = level == "SystemRequired" and column["AttributeType"] not in _FILLED_BY_ITSELF
+    return TableRules(frozenset(enforced), secured, required)
 
 
 def access_questions(users: Iterable[UUID], rules: TableRules | None) -> list[Operation]:

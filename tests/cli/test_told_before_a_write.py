@@ -24,6 +24,9 @@ OWN = {
         {"table": "opportunityclose", "name": "new_reason", "kind": "picklist", "labels": {"1033": "Reason"},
          "options": [{"value": 1, "labels": {"1033": "Price", "1031": "Preis"}},
                      {"value": 2, "labels": {"1033": "Quality"}}]},
+        {"table": "opportunityclose", "name": "new_tags", "kind": "choices", "labels": {"1033": "Tags"},
+         "options": [{"value": 1, "labels": {"1033": "Price"}}, {"value": 2, "labels": {"1033": "Time", "1031": "Zeit"}}]},
+        {"table": "opportunityclose", "name": "new_total", "kind": "decimal", "calculated": True, "labels": {"1033": "T"}},
         {"table": "opportunityclose", "name": "new_count", "kind": "integer", "labels": {"1033": "Count"}},
         {"table": "opportunityclose", "name": "new_fee", "kind": "money", "labels": {"1033": "Fee"}},
         {"table": "opportunityclose", "name": "new_final", "kind": "boolean", "labels": {"1033": "Final"}},
@@ -72,6 +75,8 @@ def close(desk: Desk, emulator: ServedEmulator, *arguments: str, **settings: str
 
 WRONG = {
     "unknown": ("new_resaon=1", "there is no such column; like it are new_reason"),
+    "not one of several choices": ("new_tags=1,3", "'3' is not one of its choices: 1 Price, 2 Time"),
+    "calculated": ("new_total=1", "it cannot be set"),
     "not settable": ("createdon=2026-01-31", "it cannot be set"),
     "no choice": ("new_reason:int=7", "7 is not one of its choices: 1 Price, 2 Quality"),
     "no label of a choice": ("new_reason=Prize", "'Prize' is not one of its choices"),
@@ -112,6 +117,7 @@ def test_a_column_that_does_not_fit_is_refused_before_any_write(
     [
         ("new_reason=preis", "new_reason", 1),
         ("new_count=3", "new_count", 3),
+        ("new_tags=zeit;1", "new_tags", "2,1"),
         ("new_fee=12.5", "new_fee", 12.5),
         ("new_final=yes", "new_final", 1),
         ("new_signed=2026-01-31", "new_signed", "2026-01-31"),
@@ -124,6 +130,20 @@ def test_a_text_is_read_as_its_column_wants_it(
     said = close(desk, emulator, "--opportunity-column", given)
     assert said.code == 0, said.err
     assert column(emulator, name) == stored
+
+
+def test_a_column_that_only_forms_require_is_named_by_the_plan(desk: Desk, emulator: ServedEmulator) -> None:
+    required = {"required": [["opportunityclose", "new_count"], ["quoteclose", "new_rival"]]}
+    world_of(emulator).customize(Customization.from_json(json.dumps(OWN | required)))
+    note = "The organization's forms require opportunityclose.new_count, quoteclose.new_rival, which this close leaves"
+    rival = f"new_rival=competitors({some(emulator, 'competitor')})"
+    plan = desk.run("plan", OPPORTUNITY, "--won", **by_secret(emulator))
+    assert note in " ".join(plan.out.split())
+    given = ("--opportunity-column", "new_count=3", "--quote-column", rival)
+    assert "forms require" not in desk.run("plan", OPPORTUNITY, "--won", *given, **by_secret(emulator)).out
+    assert "Rival is required to create" in close(desk, emulator).data["error"]["detail"]
+    emulator.emulator.control.set_switches({"required_columns": "off"})
+    assert close(desk, emulator).code == 0
 
 
 @pytest.mark.parametrize("name", ["new_reviewer", "new_Reviewer", "new_reviewer@odata.bind", "new_Reviewer_contact"])

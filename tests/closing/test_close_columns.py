@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close_columns import resolve_columns, rows_of_intent
+from connector.closing.close_columns import columns_asked_for, resolve_columns, rows_of_intent
 from connector.closing.model import (
     ColumnDefinition,
     ColumnValue,
@@ -30,6 +30,7 @@ PRICE = ColumnDefinition("new_price", "Money")
 SHARE = ColumnDefinition("new_share", "Decimal")
 WON_BACK = ColumnDefinition("new_wonback", "Boolean")
 WHY = ColumnDefinition("new_why", "Picklist", options={1: ("Price", "Preis"), 2: ("Other",), 3: ("other",), 4: ()})
+TAGS = ColumnDefinition("new_tags", "MultiSelectPicklist", options={1: ("Red, hot",), 2: ("Blue", "Blau")})
 WAYS = TableDefinition(
     {
         "new_partner": ColumnDefinition("new_partner", "Customer"),
@@ -68,7 +69,14 @@ def written(
         (ColumnDefinition("new_at", "DateTime"), "2026-01-31", "2026-01-31"),
         (ColumnDefinition("new_at", "DateTime"), "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
         (ColumnDefinition("new_id", "Uniqueidentifier"), ID.upper(), ID),
-        (ColumnDefinition("new_other", "Virtual"), "as it is", "as it is"),
+        (ColumnDefinition("opportunitystatuscode", "Status"), 3, 3),
+        (ColumnDefinition("new_share", "Double"), "0.25", Decimal("0.25")),
+        (ColumnDefinition("new_story", "Memo", length=20), "One\nTwo", "One\nTwo"),
+        (TAGS, "1", "1"),
+        (TAGS, 2, "2"),
+        (TAGS, "2, 1,2", "2,1"),
+        (TAGS, "blue; Red, hot", "2,1"),
+        (TAGS, "Red, hot", "1"),
         (NAME, "Anna!", "Anna!"),
         (replace(NAME, length=None), "Anna and Otto", "Anna and Otto"),
         (NAME, None, None),
@@ -104,6 +112,9 @@ def test_a_value_is_written_in_the_form_of_its_column(
         (ColumnDefinition("new_at", "DateTime"), "noon", "is not a date or a moment, as 2026-01-31T12:00:00Z"),
         (ColumnDefinition("new_at", "DateTime"), 5, "is not a date or a moment"),
         (ColumnDefinition("new_id", "Uniqueidentifier"), "seven", "is not an id"),
+        (ColumnDefinition("new_offer", "File"), "x", "a close sets no column of the kind File"),
+        (TAGS, "Blue; Green", "' Green' is not one of its choices: 1 Red, hot, 2 Blue"),
+        (TAGS, "", "'' is not one of its choices"),
         (NAME, 5, "5 is not a text"),
         (NAME, "Thomas", "it has 6 characters; at most 5 fit"),
         (COUNT, "a few", "'a few' is not a whole number"),
@@ -169,6 +180,19 @@ def test_a_lookup_is_written_by_the_way_that_leads_to_the_rows_table(name: str, 
 )
 def test_a_lookup_that_leads_nowhere_is_refused_with_where_it_could(name: str, value: ColumnValue, reason: str) -> None:
     assert f"opportunityclose.{name}: {reason}" in refusal(WAYS, name, value)
+
+
+def test_a_column_that_the_service_requires_is_refused_and_one_that_forms_require_is_named() -> None:
+    required = {"opportunityclose.new_partner": False, "opportunityclose.new_fixed": True, "quoteclose.new_why": True}
+    metadata = replace(METADATA, required=required, tables={"opportunityclose": WAYS})
+    bare = Intent(OPPORTUNITY_ID, Outcome.LOST)
+    with pytest.raises(InputError, match=r"requires a value of opportunityclose\.new_fixed\.") as refused:
+        columns_asked_for(bare, metadata, {"opportunityclose"})
+    assert refused.value.fields == ("opportunity_columns",)
+    fixed = replace(bare, opportunity_columns={"new_fixed": "x"})
+    assert columns_asked_for(fixed, metadata, {"opportunityclose"}) == ["opportunityclose.new_partner"]
+    both = replace(bare, opportunity_columns={"new_fixed": "x", "new_Partner_account@odata.bind": f"/accounts({ID})"})
+    assert columns_asked_for(both, metadata, {"opportunityclose"}) == []
 
 
 def test_a_lookup_to_a_row_that_is_not_seen_and_a_secured_one_are_refused() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,28 @@ PAIRED = [
 ]
 
 
+MOST = 2_000
+"""Opportunities that an organization is given before the next cases get a fresh one: what is there slows what comes."""
+
+
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = Stage()
-    yield stage
-    stage.embedded.close()
+def stages() -> Iterator[dict[str, Stage]]:
+    """The organizations of this module, by what they are called."""
+    stages: dict[str, Stage] = {}
+    yield stages
+    for stage in stages.values():
+        stage.embedded.close()
+
+
+def renewed(stages: dict[str, Stage], name: str, make: Callable[[], Stage]) -> Stage:
+    if name in stages and stages[name].made > MOST:
+        stages.pop(name).embedded.close()
+    return stages.get(name) or stages.setdefault(name, make())
+
+
+@pytest.fixture
+def stage(stages: dict[str, Stage]) -> Stage:
+    return renewed(stages, "plain", Stage)
 
 
 def check(stage: Stage, case: Case, schedules: Iterator[Schedule], expected_closes: tuple[int, ...]) -> None:
@@ -63,12 +80,10 @@ SHIPPED = tuple(
 )
 
 
-@pytest.fixture(scope="module", params=[None, 150_000.0], ids=["small", "in want of an approval"])
-def lived_in(request: pytest.FixtureRequest) -> Iterator[Stage]:
+@pytest.fixture(params=[None, 150_000.0], ids=["small", "in want of an approval"])
+def lived_in(request: pytest.FixtureRequest, stages: dict[str, Stage]) -> Stage:
     """An organization with the shipped plug-ins: a close is done in pieces there, and what is large is refused."""
-    stage = Stage(SHIPPED, request.param)
-    yield stage
-    stage.embedded.close()
+    return renewed(stages, str(request.param), lambda: Stage(SHIPPED, request.param))
 
 
 @pytest.mark.parametrize("case", PLUGGED, ids=str)

@@ -45,6 +45,7 @@ METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
     Kind.DATEONLY: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
     Kind.DATETIME: ("DateTimeAttributeMetadata", "DateTime", "DateTimeType"),
     Kind.PICKLIST: ("PicklistAttributeMetadata", "Picklist", "PicklistType"),
+    Kind.CHOICES: ("MultiSelectPicklistAttributeMetadata", "Virtual", "MultiSelectPicklistType"),
     Kind.STATE: ("StateAttributeMetadata", "State", "StateType"),
     Kind.STATUS: ("StatusAttributeMetadata", "Status", "StatusType"),
     Kind.LOOKUP: ("LookupAttributeMetadata", "Lookup", "LookupType"),
@@ -53,9 +54,6 @@ METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
     Kind.ENTITYNAME: ("EntityNameAttributeMetadata", "EntityName", "EntityNameType"),
 }
 """By kind of column: type of the definition, AttributeType, AttributeTypeName."""
-
-CHOICES_TYPE = "MultiSelectPicklistAttributeMetadata"
-"""The type of a column of several choices, which the emulator stores as text."""
 
 _OWN = frozenset(
     names(
@@ -66,7 +64,7 @@ _OWN = frozenset(
 )
 """Properties of every attribute that are computed."""
 
-OPTION_KINDS = frozenset({Kind.PICKLIST, Kind.STATE, Kind.STATUS, Kind.BOOLEAN})
+OPTION_KINDS = frozenset({Kind.PICKLIST, Kind.CHOICES, Kind.STATE, Kind.STATUS, Kind.BOOLEAN})
 
 
 def definition_id(*names: str) -> str:
@@ -162,7 +160,7 @@ def attribute_definition(table: Table, column: Column) -> Json:
         "IsSecured": column.secured,
     }
     definition |= _kind_properties(column) | dict(column.declared)
-    if column.kind in OPTION_KINDS or definition["@odata.type"].endswith(CHOICES_TYPE):
+    if column.kind in OPTION_KINDS:
         definition["OptionSet"] = option_set(table, column)
         definition["GlobalOptionSet"] = None
     return definition
@@ -195,7 +193,7 @@ def option_set(table: Table, column: Column) -> Json:
         "IsManaged": not column.custom,
         "DisplayName": label(column.label, column.labels),
         "Description": _NO_LABEL,
-        "OptionSetType": METADATA_TYPES[column.kind][1] if column.kind in OPTION_KINDS else "Picklist",
+        "OptionSetType": "Picklist" if column.kind is Kind.CHOICES else METADATA_TYPES[column.kind][1],
     }
     if column.kind is Kind.BOOLEAN:
         texts, labels = dict(column.options) or {0: "No", 1: "Yes"}, dict(column.option_labels)

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from connector.emulator.api.definition_values import (
-    CHOICES_TYPE,
     METADATA_TYPES,
     OPTION_KINDS,
     attribute_definition,
@@ -28,7 +27,7 @@ from connector.emulator.world.schema import Schema, Table
 from connector.handler import Response
 
 Json = dict[str, Any]
-ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()} | {CHOICES_TYPE}
+ATTRIBUTE_TYPES = {kind for kind, _, _ in METADATA_TYPES.values()}
 LISTS = ("Attributes", "ManyToOneRelationships", "OneToManyRelationships", "ManyToManyRelationships", "Keys")
 """What hangs below a table definition."""
 _NAVIGATIONS = {"OptionSet": "OptionSetMetadata", "GlobalOptionSet": "OptionSetMetadata"}
@@ -221,7 +220,7 @@ def _meets(node: Expression, definition: Json, kind: str) -> bool:
 
 
 def _has_options(kind: str, definition: Json) -> bool:
-    kinds = {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS} | {CHOICES_TYPE}
+    kinds = {METADATA_TYPES[option_kind][0] for option_kind in OPTION_KINDS}
     return "OptionSet" in definition and kind in kinds
 
 

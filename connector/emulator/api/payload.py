@@ -276,7 +276,7 @@ def plain(table: Table, column: Column, value: object) -> TypedValue:
 def _from_text(kind: Kind, text: str) -> TypedValue:
     if kind is Kind.UUID:
         return text.strip("{}").lower() if GUID.match(text) else None
-    if kind in (Kind.STRING, Kind.MEMO, Kind.ENTITYNAME):
+    if kind in (Kind.STRING, Kind.MEMO, Kind.ENTITYNAME, Kind.CHOICES):
         return text
     if kind is Kind.DATEONLY:
         return day(text)

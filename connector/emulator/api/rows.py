@@ -64,6 +64,9 @@ def _labels(table: Table, column: Column) -> Formatter | None:
         labels = dict(column.options) or {0: "No", 1: "Yes"}
     elif column.kind is Kind.PICKLIST:
         labels = dict(column.options)
+    elif column.kind is Kind.CHOICES:
+        texts = {str(value): text for value, text in column.options}
+        return lambda value, _offset: "; ".join([texts.get(part, part) for part in str(value).split(",")])
     else:
         return None
     return lambda value, _offset: labels.get(int(str(value)))

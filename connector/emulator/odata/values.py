@@ -28,6 +28,7 @@ EDM = {
     Kind.DATEONLY: "Edm.Date",
     Kind.DATETIME: "Edm.DateTimeOffset",
     Kind.PICKLIST: "Edm.Int32",
+    Kind.CHOICES: "Edm.String",
     Kind.STATE: "Edm.Int32",
     Kind.STATUS: "Edm.Int32",
     Kind.LOOKUP: "Edm.Guid",

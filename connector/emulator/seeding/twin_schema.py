@@ -27,7 +27,7 @@ KINDS = {
     "BigIntType": Kind.BIGINT, "DecimalType": Kind.DECIMAL, "DoubleType": Kind.DOUBLE, "MoneyType": Kind.MONEY,
     "BooleanType": Kind.BOOLEAN, "DateTimeType": Kind.DATETIME, "PicklistType": Kind.PICKLIST, "StateType": Kind.STATE,
     "StatusType": Kind.STATUS, "LookupType": Kind.LOOKUP, "CustomerType": Kind.CUSTOMER, "OwnerType": Kind.OWNER,
-    "EntityNameType": Kind.ENTITYNAME,
+    "EntityNameType": Kind.ENTITYNAME, "MultiSelectPicklistType": Kind.CHOICES,
 }  # fmt: skip
 """How a column of each type is stored; every other type is stored as text and told as what it is."""
 _FIRST_CODE = 10_100
@@ -188,9 +188,7 @@ def _stub(row: Json, code: int) -> Table:
 def _declared(row: Json, kind: Kind) -> Iterator[tuple[str, object]]:
     """Yield the properties of a column's definition that its kind alone does not tell."""
     if row["type"] not in KINDS:
-        choices = row["type"] == "MultiSelectPicklistType"
-        named = "MultiSelectPicklistAttributeMetadata" if choices else "AttributeMetadata"
-        yield "@odata.type", f"#Microsoft.Dynamics.CRM.{named}"
+        yield "@odata.type", "#Microsoft.Dynamics.CRM.AttributeMetadata"
         yield "AttributeType", "Virtual"
         yield "AttributeTypeName", {"Value": row["type"]}
     for field, name in (("precision", "Precision"), ("precision_source", "PrecisionSource")):

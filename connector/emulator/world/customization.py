@@ -73,6 +73,7 @@ class CustomColumn:
     `labels` are texts by language code, the first is the base language. `targets` are the tables that a lookup may
     point at, `navigation` the name of its navigation property by table (by default `schema_name`, followed by the
     table's name where there are several). `precision` is the number of decimals; money without one has its currency's.
+    A `calculated` column (also one of a rollup or a formula) is read, and set by nobody.
     """
 
     table: str
@@ -85,6 +86,7 @@ class CustomColumn:
     targets: tuple[str, ...] = ()
     navigation: Mapping[str, str] = field(default_factory=dict)
     options: tuple[ChoiceOption, ...] = ()
+    calculated: bool = False
 
     def column(self) -> Column:
         """Return it as the schema holds it."""
@@ -92,6 +94,8 @@ class CustomColumn:
             self.name,
             self.kind,
             self.max_length,
+            creatable=not self.calculated,
+            updatable=not self.calculated,
             label=_base_label(self.labels) or self.name,
             schema_name=self.schema_name or self.name,
             targets=self.targets,

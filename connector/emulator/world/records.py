@@ -150,11 +150,13 @@ class Records:
             if abs(value) > (_MOST_MONEY if kind is Kind.MONEY else _MOST):
                 raise refuse("column.number_range", column.name, table.logical_name)
             return float(value) if column.precision is None else round(float(value), column.precision)
-        if kind in WHOLE_KINDS and isinstance(value, int) and not isinstance(value, bool):
-            if column.options and all(value != option for option, _ in column.options):
-                accepted = ",".join(str(option) for option, _ in column.options)
-                raise refuse("column.choice", value, column.name, table.logical_name, accepted)
-            return value
+        several = kind is Kind.CHOICES and isinstance(value, str)
+        if isinstance(value, str | int) and (several or (kind in WHOLE_KINDS and type(value) is int)):
+            chosen = [part.strip() for part in str(value).split(",") if part.strip()]
+            options = [str(option) for option, _ in column.options]
+            if options and (unknown := [part for part in chosen if part not in options]):
+                raise refuse("column.choice", unknown[0], column.name, table.logical_name, ",".join(options))
+            return (",".join(chosen) or None) if several else value
         if kind is Kind.BOOLEAN and isinstance(value, bool):
             return int(value)
         if isinstance(value, date) and (kind is Kind.DATETIME or not isinstance(value, datetime)):
@@ -336,9 +338,8 @@ class Records:
         self._round_money(table, row, self.currency_precision(whole["transactioncurrencyid"]))
         whole |= row
         for name, value in list(whole.items()):
-            base = f"{name}_base"
-            if base in columns:
-                row[base] = None if value is None else round(float(value) / rate, 4)
+            if f"{name}_base" in columns:
+                row[f"{name}_base"] = None if value is None else round(float(value) / rate, 4)
 
 
 def _taken(table: Table, error: DuplicateKey) -> Refused:

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     DATEONLY = "dateonly"
     DATETIME = "datetime"
     PICKLIST = "picklist"
+    CHOICES = "choices"
     STATE = "state"
     STATUS = "status"
     LOOKUP = "lookup"
