@@ -237,6 +237,22 @@ def test_a_row_that_was_sent_before_the_trouble_and_is_done_proves_nothing() -> 
     assert [result.row for result in breaker.sift([]).record] == [0, 1]
 
 
+def test_what_is_refused_to_the_user_is_left_to_be_done_also_beside_the_last_row_that_is_done() -> None:
+    lost = Forbidden("The user lacks a privilege.", status=403, code="0x80040220")
+    order = SendOrder()
+    for _ in range(6):
+        order.next()
+    breaker = Breaker(order)
+    order.done = 6  # sent after the row that is refused, and carried out before it
+    failed = [RowVerdict(ItemResult(4, 1, ItemStatus.FAILED, "lost"), lost, sent=4)]
+    assert breaker.sift(failed).record == []
+    assert [result.row for result in breaker.end().give_back] == [4]
+    breaker = Breaker(order)
+    assert breaker.sift(failed).record == []
+    order.done = order.next()
+    assert [result.row for result in breaker.sift([]).record] == [4]
+
+
 class Recorder:
     """An organization that keeps who was sent with whom, and which accounts at the same time."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.decision import RowVerdict, SendOrder
 from connector.errors import ConnectorError, Forbidden
@@ -33,6 +33,9 @@ class BreakerDecision:
 class Breaker:
     """Holds failures until a row that was sent after them is done (single trouble) or too many are alike (it stops).
 
+    What is refused to the user is held until one is done that was sent after the refusal was read: a privilege may
+    vanish while several requests are under way, and those sent last may still be done.
+
     `open` says why the job stops. `most` is how many; infinite where the job shall go on whatever fails.
     """
 
@@ -44,7 +47,11 @@ class Breaker:
 
     def sift(self, verdicts: Sequence[RowVerdict]) -> BreakerDecision:
         """Take verdicts; what is not a failure is recorded at once."""
-        failed = [verdict for verdict in verdicts if verdict.result.status is ItemStatus.FAILED]
+        failed = [
+            replace(verdict, sent=max(verdict.sent, self._order.latest)) if _is_forbidden(verdict) else verdict
+            for verdict in verdicts
+            if verdict.result.status is ItemStatus.FAILED
+        ]
         decision = BreakerDecision(
             [verdict.result for verdict in verdicts if verdict.result.status is not ItemStatus.FAILED]
         )
@@ -59,9 +66,9 @@ class Breaker:
         return decision
 
     def end(self) -> BreakerDecision:
-        """Return what is held when nothing more comes: single trouble, unless it is the user's and nothing was done."""
+        """Return what is held when nothing more comes: single trouble, unless all of it is refused to the user."""
         decision = BreakerDecision()
-        if self._held and not self._order.done and all(_is_forbidden(verdict) for verdict in self._held):
+        if self._held and all(_is_forbidden(verdict) for verdict in self._held):
             self.open = _why(self._held)
             self._give_back(decision)
         self._settle(decision, self._held)
