@@ -15,8 +15,7 @@ _RUNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 _ELSEWHERE = "Name another place."
-_LONGEST_PATH = 248
-"""Characters from which Windows may refuse a path: 260, less what a name beside it needs ("Maximum Path Length")."""
+_LONGEST_PATH = 248  # 260, less what the name of a file beside it needs ("Maximum Path Length Limitation", Microsoft)
 
 
 def harmless(text: str) -> str:

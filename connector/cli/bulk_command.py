@@ -281,7 +281,10 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
 )
 @run_options
 def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
-    """Write what came of the rows to files. The exit code says whether all is well (.csv, .xlsx, .html, .jsonl)."""
+    """Write what came of the rows to files.
+
+    The ending of a name says the kind: .csv, .xlsx, .html or .jsonl. The exit code says whether all is well.
+    """
     settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:
         outputs = ((out, ()), (dead_letters, BAD))

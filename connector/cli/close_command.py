@@ -28,7 +28,7 @@ from connector.closing.record_keys import RecordKey
 
 @click.command(
     epilog=examples(
-        "close ID --won", "close ID --lost --status 'Out-Sold' --description 'Too dear'", "close ID --won --dry-run"
+        "close ID --won", 'close ID --lost --status Out-Sold --description "Too dear"', "close ID --won --dry-run"
     )
 )
 @click.argument("opportunity", metavar="ID", type=opportunity_id)

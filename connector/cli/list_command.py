@@ -21,11 +21,11 @@ _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "est
 
 
 @click.command(
-    epilog=examples("list", "list --older-than 180", "list --owner 'Sam Seller'", "list --view 'My Open Opportunities'")
+    epilog=examples("list", "list --older-than 180", 'list --owner "Sam Seller"', 'list --view "My Open Opportunities"')
 )
 @click.option("--older-than", metavar="DAYS", type=click.IntRange(0, 36500), help="Days since the expected close date.")
 @click.option("--owner", metavar="NAME", default="", help="The full name of the user that owns them.")
-@click.option("--where", metavar="FILTER", default="", help="An OData filter, as 'estimatedvalue lt 1000'.")
+@click.option("--where", metavar="FILTER", default="", help='An OData filter, as "estimatedvalue lt 1000".')
 @click.option("--view", metavar="NAME", default="", help="Those of a saved view, by its name or id.")
 @click.option("--limit", metavar="N", type=click.IntRange(1, 5000), default=10, help="Show at most N. Default: 10.")
 @run_options

@@ -38,7 +38,7 @@ key_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_keep_key,
-    help="ID is a value of this column of the opportunity table, such as an alternate key; of several as A,B: X,Y.",
+    help="ID is a value of this column of opportunities, such as an alternate key. Of two: --key A,B and ID X,Y.",
 )
 
 

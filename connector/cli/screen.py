@@ -222,6 +222,9 @@ def _rich_table(table: TextTable, widths: Mapping[int, int], whole: Sequence[int
     return Group(*head, *(part for pair in under for part in pair))
 
 
+COUNTED_EVERY = {True: 1.0, False: 10.0}  # seconds between counts: on a terminal, and elsewhere
+
+
 class RowCounter:
     """Says on stderr now and then how far something long has come, by `text` with a count in it.
 
@@ -234,7 +237,7 @@ class RowCounter:
 
     def show(self, count: int) -> None:
         """Show the count, if it is time to."""
-        if self._monotonic() - self._told_at < (1 if self._terminal else 10):
+        if self._monotonic() - self._told_at < COUNTED_EVERY[self._terminal]:
             return
         self._told_at, self._shown = self._monotonic(), self._text.format(f"{count:,}")
         click.echo(f"\r{self._shown}" if self._terminal else self._shown, nl=not self._terminal, err=True)

@@ -190,7 +190,7 @@ CLOSE_FIELDS = (
         "description",
         FieldKind.TEXT,
         "Description",
-        "A remark that the close activity keeps.",
+        "The description of the close activity.",
         limit=2000,
         for_agents=True,
         column="description",

@@ -29,7 +29,7 @@ _MOMENT = re.compile(
     r"(?:(?P<day>\d{4}-\d{2}-\d{2})[T ])?(?P<clock>\d{1,2}:\d{2}(?::\d{2})?)"
     r"(?P<offset>Z|[+-]\d{2}:\d{2})?(?:\s+(?P<zone>\S+))?"
 )
-_EXAMPLE = "Write it as 22:00-08:00, 'mon-fri 20:00-06:00 Europe/Stockholm' or 'fri 22:00-mon 06:00'."
+_EXAMPLE = 'Write it as 22:00-08:00, "mon-fri 20:00-06:00 Europe/Stockholm" or "fri 22:00-mon 06:00".'
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def read_moment(text: str, now: datetime) -> datetime:
 
 
 def _no_time(text: str) -> InputError:
-    return InputError(f"{text!r} is no time.", remedy="Write it as 06:00 or '2026-01-31 06:00 Europe/Stockholm'.")
+    return InputError(f"{text!r} is no time.", remedy='Write it as 06:00 or "2026-01-31 06:00 Europe/Stockholm".')
 
 
 def _days(text: str) -> list[int]:

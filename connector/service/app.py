@@ -59,8 +59,9 @@ _CODES: Mapping[int, str] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "no_such_method",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "not_json",
 }
-_CHECKS: Mapping[int, str] = {
-    HTTPStatus.BAD_REQUEST: "the body cannot be read; send JSON in UTF-8, nested no deeper than the fields ask for"
+_SENTENCES: Mapping[int, str] = {
+    HTTPStatus.BAD_REQUEST: "The body cannot be read. Send JSON in UTF-8, nested no deeper than the fields ask for.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this address. Check the path.",
 }
 _UNPROCESSABLE = 422
 _NO_OBJECT = "Send a JSON object, with Content-Type: application/json"
@@ -311,7 +312,7 @@ def _answer_failures(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         status = HTTPStatus.BAD_REQUEST if error.status_code == _UNPROCESSABLE else error.status_code
         code = _CODES.get(status, "invalid_request")
-        sentence = f"{responses.get(status, 'Failed')}: {_CHECKS.get(status, 'check the method and the address')}."
+        sentence = _SENTENCES.get(status, f"{responses.get(status, 'Failed')}: check the method and the address.")
         return _failed(request, Problem(status, code, sentence, headers=dict(error.headers or {})))
 
     app.add_exception_handler(RequestRefused, of_declined)

@@ -224,7 +224,7 @@ def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, Any
             "application/x-www-form-urlencoded",
             "Send a JSON object, with Content-Type: application/json.",
         ),
-        (b'{"outcome":"won","subject":"\xe9"}', "application/json", "the body cannot be read; send JSON in UTF-8"),
+        (b'{"outcome":"won","subject":"\xe9"}', "application/json", "The body cannot be read. Send JSON in UTF-8"),
         (b"[" * 30_000, "application/json", "nested no deeper than the fields ask for."),
     ],
 )

@@ -162,10 +162,9 @@ class CellRules:
         if _SERIAL.fullmatch(text):
             return FIRST_SERIAL + timedelta(days=int(float(text)))
         if (numbers := _NUMBERS.fullmatch(text)) and not numbers["year"]:
-            problem = (
-                f"is not as {self.date_format}" if self.date_format else "is a date of which the order is not known"
-            )
-            raise ValueError(f"{name}: {text!r} {problem}; say --date-format DD.MM.YYYY or another")
+            problem = "is a date of which the order is not known; say --date-format DD.MM.YYYY or another"
+            problem = f"is not as {self.date_format}, which --date-format says" if self.date_format else problem
+            raise ValueError(f"{name}: {text!r} {problem}")
         moment = _MOMENT.fullmatch(text)
         plain = moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
         if plain and not _ISO_LIKE.fullmatch(plain):

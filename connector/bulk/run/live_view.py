@@ -124,7 +124,9 @@ def _flow(
     flight = f"{sum(int(str(user['in_flight'])) for user in users)} of {most} requests"
     flight += f", {len(users)} users" if len(users) > 1 else ""
     flight += f"; {pace['in_doubt']:,.0f} rows in doubt, looked at again" if pace["in_doubt"] else ""
-    lines = [("Limited by", BINDS.get(str(governor["binding"]), str(governor["binding"]))), ("In flight", flight)]
+    held_by = BINDS.get(str(governor["binding"]), str(governor["binding"]))
+    lines = [("Limited by", held_by)] if pace.get("rate") or governor["binding"] != "rows" else []
+    lines.append(("In flight", flight))
     if pace["waiting"]:
         lines.append(("Waiting", f"until {_when(now, pace['waiting'])} ({duration(pace['waiting'])})"))
     return [*lines, ("Ends", _end(pace, now) if "left" in pace else "not known yet")] if ending else lines

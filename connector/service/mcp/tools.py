@@ -48,15 +48,15 @@ _NAMED: Json = {
     OPPORTUNITY_KEY: {
         "type": "string",
         "maxLength": 128,
-        "description": "A column of opportunities that names them, an alternate key say. Optional: without it an id is "
-        "given.",
+        "description": "The column that opportunityId is a value of, such as an alternate key. Leave it out when "
+        "opportunityId is an id.",
     },
 }
 """What names an opportunity."""
 _KEY: Json = {
     "type": "string",
     "maxLength": 255,
-    "description": "Names this request: a repetition with the same key gets the first answer. Optional.",
+    "description": "Identifies this request: sent again with the same key, it gets the first answer. Optional.",
 }
 _WISH: Json = {field.wire_name: _schema(field) for field in HOSTED_FIELDS if field.for_agents}
 """What agents may ask of a close."""
@@ -119,7 +119,7 @@ _CLOSED: Json = {
     },
     "changed": {"type": "boolean", "description": "True when this call changed something."},
     "opportunityId": _OPPORTUNITY,
-    "operationId": {"type": "string", "description": "The id of the operation; ask get_operation while it runs."},
+    "operationId": {"type": "string", "description": "The id of the operation; call get_operation while it runs."},
     "quotes": _QUOTES,
     "steps": _STEPS,
     "code": {"type": "string", "description": "A stable code of what is wrong."},
@@ -138,7 +138,7 @@ TOOLS = (
     Tool(
         "plan_close",
         "Plan the close of an opportunity",
-        "Tells what closing the opportunity with its draft and active quotes would do now, and changes nothing. Show "
+        "Shows what closing the opportunity with its draft and active quotes would do now, and changes nothing. Show "
         "the plan to the person before closing, and pass its digest on.",
         "POST",
         "/opportunities/{}/plan",
@@ -148,7 +148,7 @@ TOOLS = (
         {
             "message": _MESSAGE,
             "result": {"type": "string", "description": "One of planned, already_closed, refused, failed."},
-            "digest": {"type": "string", "description": "Names the plan."},
+            "digest": {"type": "string", "description": "Identifies the plan."},
             "opportunityId": _OPPORTUNITY,
             "quotes": _QUOTES,
             "steps": _STEPS,
@@ -160,7 +160,7 @@ TOOLS = (
         "close_opportunity_with_quotes",
         "Close an opportunity with its quotes",
         "Closes the draft and active quotes of an opportunity and then the opportunity, as won or lost. Ask a person "
-        "first and set confirmed. Called again it does nothing twice and tells the same result.",
+        "first and set confirmed. Called again, it does nothing twice and returns the same result.",
         "POST",
         "/opportunities/{}/close",
         "opportunityId",
@@ -206,7 +206,7 @@ TOOLS = (
     Tool(
         "get_operation",
         "Get the result of an operation",
-        "Tells what came of a close or reopen that was still running when its tool answered.",
+        "Gets the result of a close or reopen that was still running when its tool answered.",
         "GET",
         "/operations/{}",
         "operationId",

@@ -42,8 +42,8 @@ OpportunityPath = Annotated[str, BeforeValidator(unquote), Path(alias="id", titl
     description="The id of the opportunity, or its key.", json_schema_extra=_ENCODED_TWICE | IMPORTANT)]  # fmt: skip
 OpportunityKey = Annotated[Annotated[str, Field(max_length=128)] | None,
     BeforeValidator(lambda value: None if is_empty(value) else value),
-    Query(alias="opportunityKey", title="Opportunity Key", description="The column of opportunities, an alternate key "
-    "say, of which the opportunity given is a value. Leave it empty where that is an id.",
+    Query(alias="opportunityKey", title="Opportunity Key", description="The column that Opportunity is a value "
+    "of, such as an alternate key. Leave it empty when Opportunity is an id.",
     json_schema_extra=ADVANCED)]  # fmt: skip
 OperationId = Annotated[str, Path(alias="id", title="Operation", min_length=1, max_length=512,
     description="The id of the operation, as its answer gave it.", json_schema_extra=_ENCODED)]  # fmt: skip
@@ -51,7 +51,7 @@ SubscriptionKey = Annotated[str, Path(alias="id", title="Subscription", min_leng
     description="The part of the subscription's address that only its owner knows.",
     json_schema_extra=_ENCODED)]  # fmt: skip
 IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", title="Idempotency Key Header",
-    description="The same as the field of the body, for callers who prefer a header.", max_length=LONGEST_KEY + 2,
+    description="The idempotency key as a header, instead of in the body.", max_length=LONGEST_KEY + 2,
     json_schema_extra=ADVANCED)]  # fmt: skip
 OutcomeQuery = Annotated[Outcome | None, BeforeValidator(lowered), Query(alias="outcome", title="Outcome",
     description="Lists only the status reasons that fit this outcome.")]  # fmt: skip
@@ -62,7 +62,7 @@ ColumnsTable = Annotated[Literal["opportunityclose", "quoteclose"],
     BeforeValidator(lambda value: lowered(value) or "opportunityclose"),
     Query(alias="table", title="Table", description="The table whose custom columns are wanted.")]  # fmt: skip
 StatusQuery = Annotated[OperationStatus | None, BeforeValidator(lowered), Query(alias="status", title="Status",
-    description="Lists only the operations that are there.")]  # fmt: skip
+    description="Lists only the operations with this status.")]  # fmt: skip
 TopQuery = Annotated[Annotated[int, Field(ge=1, le=200)],
     BeforeValidator(lambda value: 50 if is_empty(value) else value),
     Query(alias="top", title="Top", description="How many operations to list at most.")]  # fmt: skip
@@ -73,8 +73,8 @@ FAILURES: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "The token is missing, expired or not for this endpoint. Sign in to the connection again.",
     HTTPStatus.FORBIDDEN: "The tenant, application or user is not allowed to do this.",
     HTTPStatus.NOT_FOUND: "There is no such record, or the signed-in user may not see it.",
-    HTTPStatus.CONFLICT: "The record stands in the way: it is closed with the other outcome, or a quote forbids "
-    "the close.",
+    HTTPStatus.CONFLICT: "The state of the record forbids it: it is closed with the other outcome, or a quote "
+    "cannot be closed.",
     HTTPStatus.PRECONDITION_FAILED: "The plan is no longer the one that was approved. Make a new plan.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request is larger than the endpoint accepts.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The idempotency key was used before for another request.",
@@ -88,11 +88,11 @@ FAILURES: Mapping[int, str] = {
 _ALWAYS = (401, 403, 429, 500, 503)
 _WAIT_HEADERS: JsonDict = {
     "Location": {
-        "description": "Where to ask again.",
+        "description": "The address of the result.",
         "schema": {"type": "string", "title": "Location", "x-ms-visibility": "internal"},
     },
     "Retry-After": {
-        "description": "Seconds to wait before that.",
+        "description": "Seconds to wait before asking there.",
         "schema": {"type": "integer", "title": "Retry After", "x-ms-visibility": "internal"},
     },
 }
@@ -138,7 +138,7 @@ class OperationSpec:
             answers[HTTPStatus.CREATED] = {"headers": _SUBSCRIBED_HEADERS}
         if self.waits:
             answers[HTTPStatus.ACCEPTED] = {
-                "description": "It is still running: ask again at the location.",
+                "description": "It is still running: get the result at Location.",
                 "headers": _WAIT_HEADERS,
             }
         for status in sorted({*self.failures, *_ALWAYS}):
@@ -159,11 +159,11 @@ _WRITE = (
 _TABLE = (
     OperationSpec("CloseOpportunity", "POST", "/opportunities/{id}/close", "Close an opportunity with its quotes",
         "This operation closes the draft and active quotes of an opportunity and then the opportunity, as won or "
-        "lost. Sent again, it does nothing twice and gives the same answer.",
+        "lost. Sent again, it does nothing twice and returns the same answer.",
         CloseResult, CloseBody, waits=True, failures=_WRITE,
         extra={"x-ms-visibility": "important", "x-ms-no-generic-test": True, "x-ms-require-user-confirmation": True}),
     OperationSpec("PlanClose", "POST", "/opportunities/{id}/plan", "Plan the close of an opportunity",
-        "This operation tells what closing the opportunity would do now, and changes nothing.",
+        "This operation shows what closing the opportunity would do now, and changes nothing.",
         PlanResult, PlanBody, failures=(*_READ, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
         extra={"x-ms-visibility": "important", "x-ms-safe-operation": True}),
     OperationSpec("ReopenOpportunity", "POST", "/opportunities/{id}/reopen", "Reopen an opportunity",
@@ -178,10 +178,10 @@ _TABLE = (
         "This operation lists the status reasons of the organization that fit an outcome.",
         StatusReasons, failures=(HTTPStatus.BAD_REQUEST,), extra=_INTERNAL),
     OperationSpec("GetCloseColumns", "GET", "/close-columns", "Get the custom close columns",
-        "This operation tells which columns of its own the organization has on a close activity.",
+        "This operation lists the custom columns of the close activity.",
         CloseColumns, failures=(HTTPStatus.BAD_REQUEST,), extra=_INTERNAL),
     OperationSpec("GetOperation", "GET", "/operations/{id}", "Get the result of an operation",
-        "This operation waits for an operation that was accepted and gives its result.",
+        "This operation waits until an accepted operation has ended, and returns its result.",
         CloseResult, waits=True, failures=(*_READ, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
         extra={"x-ms-visibility": "advanced"}),
     OperationSpec("ListOperations", "GET", "/operations", "List operations",

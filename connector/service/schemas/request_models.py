@@ -107,8 +107,8 @@ Key = Annotated[
     str | None,
     Field(
         title="Idempotency Key",
-        description="Names this request: a repetition with the same key gets the first answer. Leave it empty in a "
-        "flow; the run and the action name it then.",
+        description="Identifies this request: sent again with the same key, it gets the first answer. Leave it "
+        "empty in a flow: the run and the action identify it.",
         min_length=1,
         max_length=LONGEST_KEY,
         json_schema_extra=ADVANCED,
@@ -225,10 +225,10 @@ class SubscribeBody(RequestModel):
     )
     outcome: Annotated[Literal["any", "won", "lost"], BeforeValidator(lowered)] = described(
         "Outcome",
-        "Tells of opportunities with this outcome only.",
+        "Notifies only of opportunities with this outcome.",
         "any",
         shown=IMPORTANT | _named("any", "won", "lost"),
     )
     minimum_revenue: Annotated[Decimal, Field(ge=0, le=LARGEST_AMOUNT)] | None = described(
-        "Minimum Revenue", "Tells only of opportunities with at least this actual revenue.", None, shown=ADVANCED
+        "Minimum Revenue", "Notifies only of opportunities with at least this actual revenue.", None, shown=ADVANCED
     )

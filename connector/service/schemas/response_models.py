@@ -136,12 +136,12 @@ class OperationStatus(StrEnum):
 
 
 class OperationView(ResponseModel):
-    """An operation that was accepted, and where it is."""
+    """An accepted operation and its status."""
 
     operation_id: str = described("Operation", "The id of the operation.")
     kind: Literal["close", "reopen"] = described("Kind", "What is asked for.")
     opportunity_id: UUID = described("Opportunity", "The id of the opportunity.")
-    status: OperationStatus = described("Status", "Where the operation is.", shown=IMPORTANT)
+    status: OperationStatus = described("Status", "The status of the operation.", shown=IMPORTANT)
     message: str = described("Message", "What is being waited for, or what came of it.", "")
     accepted_at: datetime = described("Accepted At", "When the request was accepted.")
     finished_at: datetime | None = described("Finished At", "When the operation ended.", None)
@@ -160,8 +160,8 @@ class OperationList(ResponseModel):
 class AcceptedView(OperationView):
     """The answer while an operation runs: ask again at `location` after `retry_after` seconds."""
 
-    location: str = described("Location", "Where to ask again, without signing in.")
-    retry_after: int = described("Retry After", "Seconds to wait before that.")
+    location: str = described("Location", "The address of the result; it needs no sign-in.")
+    retry_after: int = described("Retry After", "Seconds to wait before asking there.")
 
 
 class SubscriptionView(ResponseModel):
@@ -169,11 +169,11 @@ class SubscriptionView(ResponseModel):
 
     subscription_id: str = described("Subscription", "The id of the subscription, for support.")
     expires_at: datetime = described("Expires At", "When the subscription ends unless the flow renews it.")
-    outcome: Literal["any", "won", "lost"] = described("Outcome", "Which outcomes are told of.")
+    outcome: Literal["any", "won", "lost"] = described("Outcome", "The outcomes that are notified.")
 
 
 class ClosedEvent(ResponseModel):
-    """What a flow is told: an opportunity was closed."""
+    """The notification that an opportunity was closed."""
 
     event_id: str = described("Event", "The id of the event: the same event sent twice has the same id.")
     occurred_at: datetime = described("Occurred At", "When the opportunity was closed.")
@@ -185,7 +185,7 @@ class ClosedEvent(ResponseModel):
     closed_on: date | None = described("Close Date", "The actual close date.", None)
     quotes: list[QuoteView] = described("Quotes", "All quotes of the opportunity, as they stand.")
     source: Literal["connector", "dataverse_webhook", "change_tracking"] = described(
-        "Source", "How the close was noticed.", shown=ADVANCED
+        "Source", "How this connector learned of the close.", shown=ADVANCED
     )
     operation_id: str | None = described(
         "Operation", "The operation of this connector that closed it, if it was one.", None
