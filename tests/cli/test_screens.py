@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from connector.cli.program import run
-from connector.cli.screen import COUNTED_EVERY
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -71,7 +70,7 @@ def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "desk")
     monkeypatch.setattr("sys.argv", ["connector"])
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
-    monkeypatch.setitem(COUNTED_EVERY, 1, float("inf"))  # no test depends on the machine
+    monkeypatch.setattr("connector.cli.screen.COUNTED_EVERY", {True: float("inf")})  # no test depends on the machine
     settings = {"DATAVERSE_URL": "emulator:organization.db", "CONNECTOR_STORE": "jobs.db", "NO_COLOR": "1", "TZ": "UTC"}
     for name, value in {**settings, "XDG_STATE_HOME": str(tmp_path), "DATAVERSE_TIME_ZONE": "UTC"}.items():
         monkeypatch.setenv(name, value)
