@@ -32,11 +32,7 @@ _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "est
 def list(  # noqa: A001 - the command's name
     *, older_than: int | None, owner: str, where: str, view: str, limit: int, as_json: bool, env_file: Path | None
 ) -> None:
-    """List open opportunities: all, stale ones, those of an owner, a filter or a view.
-
-    What is found can be closed: one with `connector close ID`, all of them with the `connector bulk plan` that stands
-    below the list.
-    """
+    """List open opportunities: all, stale ones, those of an owner, a filter or a view."""
     if view and (owner or where or older_than is not None):
         raise click.UsageError("A view has its own conditions: give it without --where, --owner and --older-than.")
     settings = read_settings(env_file)
