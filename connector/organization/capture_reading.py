@@ -21,7 +21,7 @@ from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
 from connector.dataverse.user_access import TABLE_RULES, access_questions, table_rules
 from connector.dataverse.webapi import Endpoint, Operation
-from connector.errors import Effect, ServiceError, Throttled, Unauthorized
+from connector.errors import Effect, InputError, ServiceError, Throttled, Unauthorized
 from connector.handler import Handler
 from connector.organization.capture_model import (
     DEFINITIONS,
@@ -62,6 +62,7 @@ ACTIONS = ("WinOpportunity", "LoseOpportunity", "CloseQuote", "WinQuote", "msdyn
            "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")  # fmt: skip
 _SETTINGS = ("currencydecimalprecision", "pricingdecimalprecision", "oobpricecalculationenabled",
              "isquickcreateenabledforopportunityclose")  # fmt: skip
+_SETTINGS_ROW = f"languagecode,_basecurrencyid_value,{','.join(_SETTINGS)}"
 _PRIVILEGES = tuple(
     f"prv{verb}{table}"
     for verb in ("Create", "Read", "Write", "Delete", "Append", "AppendTo")
@@ -76,6 +77,7 @@ _PRIVILEGES = tuple(
 )  # fmt: skip
 MOST_PAGES = 400  # of 5,000 rows, that volumes are counted on
 _SUBJECT = "Capturing the organization"
+_OF_OTHERS = "The file holds a capture of another organization or by another user; it was left as it is."
 T = TypeVar("T")
 
 
@@ -106,7 +108,7 @@ class CaptureReading:
     ) -> Capture:
         """Return the capture. Definitions are taken from `old` where the metadata has not moved since.
 
-        Raises ConnectorError when not even the caller is known, or the organization does not answer.
+        Raises ConnectorError when not even the caller is known, nothing answers, or `old` is of others.
         """
         signed_in, user = self._diagnosis.who_am_i(), self._diagnosis.acting_user()
         privileges = self._section(lambda: self._privileges(user))
@@ -118,12 +120,14 @@ class CaptureReading:
             "metadata": stamp,
             "caller": caller_mark(user),
         }
+        if old is not None and (old.organization, old.caller) != (head["organization"], head["caller"]):
+            raise InputError(_OF_OTHERS, remedy="Name another with --out.")
         same = old is not None and stamp and all(getattr(old, name) == value for name, value in head.items())
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(user, privileges, settings_row, volumes=volumes)
         probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
         seen = self._reads.seen
-        if old is not None and (old.organization, old.caller) == (head["organization"], head["caller"]):
+        if old is not None:
             before = {row.name: row.value for row in old.limits.rows}
             seen = {name: max(before.get(name, 0.0), seen.get(name, 0.0)) for name in before | seen}
         return Capture(
@@ -212,8 +216,7 @@ class CaptureReading:
             return sorted_section(list(access_facts(rules.secured, rows_of(answer, _SUBJECT, "AttributePrivileges"))))
 
     def _settings_row(self) -> Row:
-        rows = self._rows(f"organizations?$select=languagecode,_basecurrencyid_value,{','.join(_SETTINGS)}")
-        return rows[0] if rows else {}
+        return next(iter(self._rows(f"organizations?$select={_SETTINGS_ROW}")), {})
 
     def _settings(self, row: Row | None) -> Section[SettingFact]:
         if row is None:
@@ -330,15 +333,11 @@ def read_metadata_stamp(handler: Handler, endpoint: Endpoint) -> str:
 
 def _refused(error: ServiceError) -> str:
     """Return why a section could not be read; raises what is no refusal of it: limits, trouble, a lost sign-in."""
-    if (
-        isinstance(error, Throttled | Unauthorized)
-        or error.effect is not Effect.NONE
-        or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    ):
+    trouble = error.effect is not Effect.NONE or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    if trouble or isinstance(error, Throttled | Unauthorized):
         raise error
-    detail = " ".join(error.detail.split())
-    privilege = next((word.strip(" ,.'") for word in detail.split() if word.startswith("prv")), "")
-    return f"{error.message}{f' Missing: {privilege}.' if privilege else ''}"
+    privilege = next((word.strip(" ,.'") for word in error.detail.split() if word.startswith("prv")), "")
+    return f"{error.message}{f' Missing: {privilege}.' if privilege not in error.message else ''}"
 
 
 def _reaching(section: Section[T], depths: dict[str, str], privilege: str) -> Section[T]:  # type: ignore[type-var]

@@ -129,11 +129,10 @@ class SideEffects:
     @property
     def unseen(self) -> list[str]:
         """Sentences about what the capture could not see of the organization's logic."""
-        parts = ((name, section(self._capture, name)) for name in _LOGIC)
         return [
-            f"{name.capitalize()} were not all seen ({part.read.value.replace('_', ' ')}): {part.why}"
-            for name, part in parts
-            if part.read is not Coverage.ALL
+            f"perhaps more: {name} were not all seen ({part.read.value.replace('_', ' ')}): {part.why}"
+            for name in _LOGIC
+            if (part := section(self._capture, name)).read is not Coverage.ALL
         ]
 
     def own_steps(self) -> Iterator[tuple[StepFact, int, float]]:
@@ -182,16 +181,17 @@ class SideEffects:
             maybe = self.flow_runs_maybe[key]
             if runs or maybe:
                 more = f", and up to {maybe:,} more that cannot be told from here" if maybe else ""
-                yield f"{runs:,} runs of the flow '{self._names[key]}'{more}."
+                yield f"{runs:,} run{'s' * (runs != 1)} of the flow '{self._names[key]}'{more}."
         for key, runs in self.workflows.most_common():
             if runs:
-                yield f"{runs:,} times the real-time workflow '{self._names[key]}' runs, which may refuse."
+                yield f"{runs:,} time{'s' * (runs != 1)} the real-time workflow '{self._names[key]}', which may refuse."
         steps = list(self.own_steps())
         if not any(sum(runs.values()) for runs in (self.flow_runs, self.flow_runs_maybe, self.workflows)) and not steps:
             yield "no flow, no real-time workflow and no plug-in step of the organization's own that the capture has."
         for step, runs, mean in steps:
             time = f", {mean:.2f} s each on average" if mean else ", its time is not known"
-            yield f"{runs:,} times '{step.name}' runs ({step.origin}{', later' if step.asynchronous else ''}{time})."
+            later = ", later" if step.asynchronous else ""
+            yield f"{runs:,} time{'s' * (runs != 1)} '{step.name}' runs ({step.origin}{later}{time})."
         out = sum(runs for step, runs, _ in steps if step.bypassable)
         if out and not self._bypass:
             saved = sum(runs * mean for step, runs, mean in steps if step.bypassable and not step.asynchronous)

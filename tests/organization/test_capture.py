@@ -206,6 +206,13 @@ def test_a_later_capture_reads_the_definitions_only_when_they_moved() -> None:
 # --- the file ---
 
 
+def test_a_capture_of_another_organization_or_user_is_not_brought_up_to_date(asked: Asked, capture: Capture) -> None:
+    for other in ({"organization": "another"}, {"caller": "another"}):
+        with pytest.raises(InputError, match="another organization or by another user; it was left") as refused:
+            asked.capture(capture.model_copy(update=other))
+        assert refused.value.remedy
+
+
 def test_what_is_written_is_read_again_a_row_a_line(capture: Capture, tmp_path: Path) -> None:
     path = tmp_path / "capture.json"
     write_capture(path, capture)

@@ -161,9 +161,9 @@ def test_own_steps_workflows_and_what_bypass_leaves_out_are_told() -> None:
     for each in (effects, bypassing):
         each.add(seen.verdict, seen.snapshot)
     text = "\n".join(effects.lines())
-    assert "1 times 'Contoso.Sales.OnWin: Win' runs (own, 0.42 s each on average)." in text
+    assert "1 time 'Contoso.Sales.OnWin: Win' runs (own, 0.42 s each on average)." in text
     assert "4 times 'Vendor.Audit: Update' runs (managed, later, its time is not known)." in text
-    assert "1 times the real-time workflow 'Refuse a cheap win' runs, which may refuse." in text
+    assert "1 time the real-time workflow 'Refuse a cheap win', which may refuse." in text
     assert "--bypass sync,async would leave out 5 of these runs" in text
     assert "Microsoft" not in text
     data = bypassing.data()
@@ -176,8 +176,8 @@ def test_what_could_not_be_seen_is_said() -> None:
     lesser.has_logic()
     lesser.limit_user(without=["prvReadSdkMessageProcessingStep"], depths={"prvReadCallbackRegistration": "Basic"})
     lines = list(SideEffects(lesser.capture()).lines())
-    assert any(line.startswith("Steps were not all seen (refused): ") for line in lines)
-    assert any(line.startswith("Flows were not all seen (own): ") for line in lines)
+    assert any(line.startswith("perhaps more: steps were not all seen (refused): ") for line in lines)
+    assert any(line.startswith("perhaps more: flows were not all seen (own): ") for line in lines)
 
 
 # --- at a terminal ---
@@ -213,12 +213,12 @@ def test_plans_of_one_and_of_many_tell_what_they_set_off(desk: Desk) -> None:
     Path("rows.csv").write_text(f"opportunityid,outcome\n{won},won\n{lost},lost\n", encoding="utf-8")
     assert "Sets off" not in desk.run("plan", won, "--won").out
     assert desk.run("org", "capture", "--out", "capture.json").code == 0
-    assert "Sets off: 1 runs of the flow 'Tell the team'." in desk.run("plan", won, "--won").out
+    assert "Sets off: 1 run of the flow 'Tell the team'." in desk.run("plan", won, "--won").out
     said = desk.run("bulk", "plan", "rows.csv", "--capture", "capture.json", "--json")
     assert [(each["name"], each["runs"]) for each in said.data["side_effects"]["flows"]] == [("Tell the team", 1)]
     summary = json.loads(Path("rows.plan.jsonl").read_text(encoding="utf-8").splitlines()[-1])["summary"]
     assert summary["side_effects"] == said.data["side_effects"]
-    assert "Sets off: 1 runs of the flow" in desk.run("bulk", "plan", "rows.csv").out
+    assert "Sets off: 1 run of the flow" in desk.run("bulk", "plan", "rows.csv").out
     assert desk.run("plan", won, "--won", "--json", "--bypass", "flows").data["side_effects"]["flows"] == []
 
 
