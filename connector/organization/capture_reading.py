@@ -126,10 +126,7 @@ class CaptureReading:
         sections = {name: getattr(old, name) for name in DEFINITIONS} if same else self._definitions()
         sections |= self._rest(user, privileges, settings_row, volumes=volumes)
         probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
-        seen = self._reads.seen
-        if old is not None:
-            before = {row.name: row.value for row in old.limits.rows}
-            seen = {name: max(before.get(name, 0.0), seen.get(name, 0.0)) for name in before | seen}
+        seen = self._reads.seen_with(old.limits.rows if old is not None else ())
         return Capture(
             capture=1,
             taken=self._clock.now().replace(microsecond=0),

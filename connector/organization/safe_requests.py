@@ -7,7 +7,7 @@ forbids to create it. Synchronous logic of the organization runs before the roll
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from uuid import UUID
@@ -19,6 +19,7 @@ from connector.dataverse.pacing.gate import feedback_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, Forbidden, InputError, ServiceError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
+from connector.organization.capture_model import LimitFact
 
 _SUBJECT = "Asking by a change set that must fail"
 CHANGED = {False: "CHANGED", True: "Changed by others meanwhile"}
@@ -142,3 +143,8 @@ class ReadingOnly:
             if value is not None:
                 self.seen[name] = max(float(value), self.seen.get(name, 0.0))
         return response
+
+    def seen_with(self, rows: Iterable[LimitFact]) -> dict[str, float]:
+        """Return the highest limits that were told, now or at an earlier time."""
+        before = {row.name: row.value for row in rows}
+        return {name: max(before.get(name, 0.0), self.seen.get(name, 0.0)) for name in before | self.seen}
