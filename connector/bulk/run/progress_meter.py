@@ -43,8 +43,9 @@ FREE = frozenset({"latency", "concurrency"})
 """What binds while no budget does."""
 FRESH, FRESH_SHARE = 0.2, 0.01
 """Seconds, and share of what is left, after which the end is worked out anew: every bucket counts in it."""
-STEADY = 4.0
-"""Seconds for which as many requests as now may be in flight before the rate since then is that of the rest."""
+STEADY, STEADY_ROWS = 4.0, 300
+"""Seconds for which as many requests as now may be in flight before the rate since then is that of the rest; it is
+known sooner where one round was answered and so many rows are done: it is right within a seventeenth then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,9 @@ class ProgressMeter:
         since, done = self._steady
         if now <= since:
             self._steady = since, self._done
-        return (self._done - done) / (now - since) if now - since >= STEADY and self._done > done else float("inf")
+        rows, seconds = self._done - done, now - since
+        is_known = seconds >= STEADY or (seconds >= each and rows >= STEADY_ROWS)
+        return rows / seconds if is_known and rows > 0 else float("inf")
 
     def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState]) -> Cost | None:
         """Return what a row has cost on average; None until that is known.
@@ -234,6 +237,10 @@ class ProgressMeter:
             return None
         if ends[1] > elapsed / ENOUGH_SHARE:
             return None  # what goes wrong now and then has hardly had the time to show
+        if all(pace.binding in FREE for pace in paces) and max(pace.servers for pace in paces) > 1:
+            each = seconds / requests
+            if self._steady_rate(self._paces(), each) == float("inf"):
+                return None  # servers may still be found, and how fast they are together shows later
         return ends[1]
 
     def _until_checked(self, states: Sequence[PipelineState], cost: Cost) -> float:
@@ -267,7 +274,8 @@ class ProgressMeter:
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
             slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * pace.spread)
-            under_way = min(state.in_flight, pace.in_flight - 1 + state.largest)  # the others wait to be sent
+            large = min(pace.servers, pace.in_flight)  # one for each server, at the end; the others wait to be sent
+            under_way = min(state.in_flight, pace.in_flight + large * (state.largest - 1))
             if share <= under_way:
                 longest = max(longest, slow - pace.since_sent)
                 continue

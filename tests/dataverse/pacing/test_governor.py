@@ -184,6 +184,14 @@ def test_a_request_that_goes_first_to_one_server_holds_up_no_other() -> None:
     assert {allowed(governor, 103.0).server for _ in range(5)} == {"b"}
 
 
+def test_the_end_is_foreseen_without_what_a_held_server_may_not_do_yet() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    both = governor.seconds_for(1.0, 20.0, 2000.0, float("inf"))
+    governor.settle(1.0, to(governor, 1.0, "a"), Feedback(server="a", facet=Facet.OTHER, retry_after=100.0))
+    assert 100.0 < governor.seconds_for(1.0, 20.0, 2000.0, float("inf")) < 2000 / 8 < 300 > both
+
+
 def test_when_the_first_one_takes_long_the_others_follow_all_the_same() -> None:
     governor = Governor(0.0)
     governor.settle(0.0, allowed(governor, 0.0), Feedback(facet=Facet.CONCURRENCY, retry_after=10.0, number=52))
