@@ -40,12 +40,24 @@ def in_context(results: Sequence[StepResult], users: frozenset[UUID], as_user: U
     return [replace(result, error=changed[id(result.error)]) if result.error else result for result in results]
 
 
+_ASK = "Ask who maintains that logic (`connector doctor` lists what runs on a close) before it is run again."
+
+
+def added(label: str) -> RepeatedUndo:
+    """Return the failure of a close after whose steps other quotes turn up each time; `label` is the last of them."""
+    return RepeatedUndo(
+        f"Each time quotes were closed, others turned up, at last {label}: the organization's own logic (a plug-in, a "
+        "workflow, a flow) makes them, or another user.",
+        remedy=_ASK,
+    )
+
+
 def undone(step: Step) -> RepeatedUndo:
     """Return the failure of a step that was done more than once and stands to be done again."""
     return RepeatedUndo(
         f"{PHRASES[step.kind].capitalize()} {step.label} was done more than once, and each time something undid it: "
         "the organization's own logic (a plug-in, a workflow, a flow), or another user.",
-        remedy="Ask who maintains that logic (`connector doctor` lists what runs on a close) before it is run again.",
+        remedy=_ASK,
     )
 
 

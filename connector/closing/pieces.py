@@ -12,14 +12,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
+from connector.closing.failure_context import added, undone
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
-from connector.errors import ConnectorError, NotFound, ServiceError, Stale, StateConflict, TooLarge, Unanswered
+from connector.errors import (
+    ConnectorError,
+    NotFound,
+    RepeatedUndo,
+    ServiceError,
+    Stale,
+    StateConflict,
+    TooLarge,
+    Unanswered,
+)
 
 TOO_MUCH_TRIES = 2
 """How often a plan may be left without an answer, or take too long, before less is asked at once."""
 
 MOST_PLANS = 12
 """Plans that may be sent whole for one opportunity before the call gives up."""
+
+MOST_NEW = 3
+"""How often other quotes may turn up after some were closed: people add one or two, logic adds them each time."""
 
 StepKey = tuple[StepKind, UUID]
 
@@ -31,7 +44,8 @@ _TOO_MUCH = "it was too much for the service at once"
 class PlanParts:
     """`size` is how many steps are sent at once, 0 for all; `left` how many pieces may still be sent.
 
-    `times` counts how often a step was done, `done` the pieces that were, `held_back` tells whether steps of the last
+    `times` counts how often a step was done, `quotes` are those planned so far, `news` how often others turned up,
+    `done` counts the pieces that were, `held_back` tells whether steps of the last
     plan were not sent yet, and `note` says for the report why it goes in pieces.
     """
 
@@ -41,6 +55,8 @@ class PlanParts:
     held_back: bool = False
     note: str = ""
     times: Counter[StepKey] = field(default_factory=Counter)
+    quotes: set[UUID] = field(default_factory=set)
+    news: int = 0
 
     @property
     def used_up(self) -> bool:
@@ -63,12 +79,21 @@ class PlanParts:
             self.left -= 1
             self.done += all(result.status is StepStatus.DONE for result in results)
 
-    def undone(self, plan: Plan) -> Step | None:
-        """Return a step that was done before, more than once; what Project Operations takes may still run."""
+    def in_vain(self, plan: Plan, part: Plan) -> RepeatedUndo | None:
+        """Return why it is in vain to go on: a step was done more than once, or other quotes turn up each time.
+
+        What Project Operations takes may still run.
+        """
+        labels = {step.record_id: step.label for step in plan.steps if step.table == "quote"}
+        others = labels.keys() - self.quotes
+        self.news += bool(self.quotes and others)
+        self.quotes |= others
+        if self.news >= MOST_NEW:
+            return added(labels[min(others or labels)])
         steps = [
-            step for step in plan.steps if step.kind not in (StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE)
+            step for step in part.steps if step.kind not in (StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE)
         ]
-        return next((step for step in steps if self.times[key_of(step)] > 1), None)
+        return next((undone(step) for step in steps if self.times[key_of(step)] > 1), None)
 
     def begin(self, plan: Plan, tried: Sequence[Step], stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:
         """Go on in smaller pieces where that can help, and tell whether it can; of `tried` steps one was turned down.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from connector.closing.digest import digests, in_words, last_change, make_plan
-from connector.closing.failure_context import in_context, undone
+from connector.closing.failure_context import in_context
 from connector.closing.goal import Goal, missing
 from connector.closing.model import (
     OrganizationMetadata,
@@ -138,8 +138,8 @@ class Progress:
             if not self._go_in_pieces(plan, self.failure):
                 return self.fail(self.failure)
             part = self.pieces.part(plan)
-        if step := self.pieces.undone(part):
-            return self.fail(undone(step))
+        if error := self.pieces.in_vain(plan, part):
+            return self.fail(error)
         if self.performed >= MOST_PLANS or self.pieces.used_up:
             return self.give_up()
         self.pieces.held_back = len(part.steps) < len(plan.steps)
@@ -286,7 +286,7 @@ class Progress:
         """Mark refused steps as not run once nothing is left to do: another user made them needless."""
         for key, result in self.results.items():
             if result.status is StepStatus.FAILED:
-                self.results[key] = replace(result, status=StepStatus.NOT_RUN)
+                self.results[key] = replace(result, status=StepStatus.NOT_RUN, error=None)
 
     def _approve(self, plan: Plan, snapshot: Snapshot) -> Plan | Refusal:
         """Return the plan, or a refusal when it is not, or no longer a part of, the one it is bound to."""

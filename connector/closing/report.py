@@ -114,6 +114,8 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
 def result_data(result: StepResult) -> dict[str, object]:
     """Return a step and what came of it, ready for JSON."""
     data = step_data(result.step) | {"result": result.status.value}
+    if result.status is StepStatus.NOT_RUN:
+        data.pop("activity_id", None)  # there is none
     data |= {name: text for name, text in (("request_id", result.request_id), ("note", result.note)) if text}
     if result.error is not None:
         data["error"] = error_data(result.error)

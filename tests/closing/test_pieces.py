@@ -23,7 +23,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.pieces import PlanParts, same_steps
-from connector.errors import NotConverged, Rejected, Stale, StateConflict
+from connector.errors import Rejected, Stale, StateConflict
 from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization
 from tests.closing.test_verify import step
 
@@ -97,8 +97,8 @@ def test_logic_that_adds_as_fast_as_is_done_ends_with_a_true_report() -> None:
     report = close(small)
     assert report.status is ReportStatus.FAILED
     assert report.partial
-    assert isinstance(report.error, NotConverged | StateConflict)
-    assert small.calls < 100
+    assert "others turned up" in str(report.error)
+    assert small.calls < 50
     assert report.after is not None
     assert report.after.quotes == tuple(sorted(small.rows.quotes.values(), key=lambda quote: quote.id))
 

@@ -117,6 +117,12 @@ def _touch(context: LogicContext, _rule: Rule) -> None:
     context.update("opportunity", _deal(context), {"description": "touched"})
 
 
+def _add_a_draft(context: LogicContext, _rule: Rule) -> None:
+    deal = _deal(context)
+    if deal:
+        context.create("quote", {"name": "Another", "opportunityid": deal, "statecode": 0, "statuscode": 1})
+
+
 def _touch_quotes(context: LogicContext, _rule: Rule) -> None:
     for row in context.query("quote", opportunityid=_deal(context)):
         context.update("quote", str(row["quoteid"]), {"description": "touched"})
@@ -161,6 +167,7 @@ ACTS: Mapping[str, Act] = {
     "open again": _open_again,
     "push back": _push_back,
     "revise": _revise,
+    "add a draft": _add_a_draft,
     "delete drafts": _delete_drafts,
     "touch": _touch,
     "touch quotes": _touch_quotes,

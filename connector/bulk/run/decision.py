@@ -27,7 +27,6 @@ from connector.ledger.jobs import Item, ItemResult, ItemStatus
 
 MOST_ATTEMPTS = 4
 """Claims of a row that keeps failing before it counts as failed."""
-_GATEWAY = frozenset({502, 503, 504})
 FIRST_PAUSE, GROWTH = 15.0, 4.0
 """Seconds before such a row is tried again at the end of the job, and by how much they grow each time."""
 
@@ -175,7 +174,7 @@ def _may_pass(cause: ConnectorError) -> bool:
 
 
 def looks_temporary(failure: ConnectorError | None) -> bool:
-    """Return whether the very next try may well succeed: a lock, a deadlock, a lost connection, a busy gateway."""
-    if isinstance(failure, Broken) and failure.status in _GATEWAY:
-        return True
+    """Return whether the very next try may well succeed: a lock, a lost connection, a failure not known to last."""
+    if isinstance(failure, Broken):
+        return not failure.lasting
     return isinstance(failure, Unanswered) or (failure is not None and failure.effect is Effect.NONE)

@@ -36,7 +36,7 @@ ENOUGH_TO_LOOK, LOOK_WITHIN = 150, 0.5
 ENOUGH_TO_CHECK, CHECK_WITHIN = 200, 30.0
 """The same for those that are recorded and only to be checked."""
 TRIES = 3
-"""How often a row is sent before it is left to the end of the job, where its failure looks temporary."""
+"""How often a row fails, one time after the other, before it is left to the end, where its failure looks temporary."""
 MOST_WAITS = 9
 """How often a row in doubt is looked at without an answer before it is left to the end: about three minutes."""
 LONGEST_OUTAGE_PAUSE = 60.0
@@ -297,7 +297,7 @@ class Pipeline:
         row.plan, row.recorded = plan, False
         failure = row.progress.failure
         tries = TRIES if looks_temporary(failure) else 1
-        if row.sends and failure is not None and failure.transient and row.sends >= tries:
+        if failure is not None and failure.transient and row.setbacks >= tries:
             self._end(row, row.progress.give_up())
         else:
             self._to_send.add(row)
@@ -312,6 +312,7 @@ class Pipeline:
             assert row.plan is not None
             row.sends += 1
             row.progress.take(row.plan, results)
+            row.setbacks = row.setbacks + 1 if row.progress.failure else 0
             report = row.progress.answered()
             if report is not None:
                 self._outages = 0

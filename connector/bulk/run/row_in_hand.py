@@ -34,7 +34,8 @@ class PipelineState:
 class RowInHand:
     """An item that this run has claimed. Times are seconds on the run's clock.
 
-    `since` is when it came to its present stage, `sends` how often it was sent, `waits` how often it had to wait.
+    `since` is when it came to its present stage, `sends` how often it was sent, `setbacks` how often without success
+    since something of it succeeded, `waits` how often it had to wait.
     `recorded` is whether it was written down as done and is only to be checked. `sent` is its number in the order of
     sending.
     """
@@ -44,6 +45,7 @@ class RowInHand:
     since: float
     plan: Plan | None = None
     sends: int = 0
+    setbacks: int = 0
     waits: int = 0
     recorded: bool = False
     sent: int = 0

@@ -64,6 +64,7 @@ _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.ALREADY_OPEN: "The opportunity was open before; nothing was left to do.",
 }
 _QUOTE_SENTENCES = {"not_run": "Nothing was done to this quote.", "unknown": "What became of this quote is not known."}
+_CLOSED_BY_OTHERS = "The organization's own logic, or somebody else, had done it before."
 _CHANGED = frozenset({"closed", "won", "deleted", "reopened"})
 _VIEW = {
     ItemStatus.PENDING: OperationStatus.QUEUED,
@@ -142,16 +143,19 @@ def step_results(steps: Iterable[Mapping[str, Any]]) -> list[StepView]:
     ]
 
 
-def quote_results(steps: Sequence[Mapping[str, Any]]) -> list[QuoteResult]:
-    """Return what came of each quote: its last step tells, unless one before it did not work."""
+def quote_results(steps: Iterable[Mapping[str, Any]], not_run: str = "") -> list[QuoteResult]:
+    """Return what came of each quote: its last step tells, unless one before it did not work.
+
+    `not_run` says what it means that nothing was done to a quote.
+    """
     by_quote: dict[str, list[Mapping[str, Any]]] = {}
     for step in steps:
         if step["table"] == "quote":
             by_quote.setdefault(step["record"], []).append(step)
-    return [_quote(quote, own) for quote, own in by_quote.items()]
+    return [_quote(quote, own, not_run) for quote, own in by_quote.items()]
 
 
-def _quote(quote: str, steps: Sequence[Mapping[str, Any]]) -> QuoteResult:
+def _quote(quote: str, steps: Sequence[Mapping[str, Any]], not_run: str) -> QuoteResult:
     telling = next((step for step in steps if step["result"] in ("failed", "unknown")), steps[-1])
     word = telling["result"]
     return QuoteResult(
@@ -159,19 +163,19 @@ def _quote(quote: str, steps: Sequence[Mapping[str, Any]]) -> QuoteResult:
         result=_QUOTE_WORDS.get(telling["kind"], telling["kind"]) if word == "done" else word,
         status=telling.get("status_reason"),
         activity_id=telling.get("activity_id"),
-        message=_sentence(telling.get("error")) or None,
+        message=_sentence(telling.get("error")) or (not_run if word == "not_run" else "") or None,
     )
 
 
 def _result(operation: StoredOperation, report: Mapping[str, Any]) -> CloseResult:
-    steps: list[Mapping[str, Any]] = list(report.get("steps", ()))
-    word = "partial" if operation.record.status not in _DONE else operation.record.status.value
+    steps, done = _steps(report), operation.record.status in _DONE
+    word = operation.record.status.value if done else "partial"
     return CloseResult(
         opportunity_id=operation.record.opportunity_id,
         result="closed" if word == "undone" else word,  # type: ignore[arg-type]  # the words of the statuses
         changed=any(step["result"] == "done" for step in steps) or operation.record.status is ItemStatus.CLOSED,
         message=_message(operation),
-        quotes=quote_results(steps),
+        quotes=quote_results(_lasting(report), _CLOSED_BY_OTHERS if done else _QUOTE_SENTENCES["not_run"]),
         warnings=list(report.get("warnings", ())),
         steps=step_results(steps),
         digest=_text(report, "digest"),
@@ -188,7 +192,7 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
             message=quote.message or _QUOTE_SENTENCES.get(quote.result, f"The quote is {quote.result}."),
             target=str(quote.quote_id),
         )
-        for quote in quote_results(_steps(report))
+        for quote in quote_results(_lasting(report))
     )
     error: Mapping[str, Any] = _for_caller(operation).get("error") or {}
     if error:
@@ -274,7 +278,7 @@ _IDS = {
 
 
 def _counted(report: Mapping[str, Any]) -> str:
-    count = sum(quote.result in _CHANGED for quote in quote_results(_steps(report)))
+    count = sum(quote.result in _CHANGED for quote in quote_results(_lasting(report)))
     return f" {count} quote{'s were' if count != 1 else ' was'} changed with it." if count else ""
 
 
@@ -287,6 +291,12 @@ def _outcome(report: Mapping[str, Any]) -> str:
 
 def _steps(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(report.get("steps", ()))
+
+
+def _lasting(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the steps of a report, none where something undid them again: where the quotes stand is told beside it."""
+    undone = (report.get("error") or {}).get("kind") == "RepeatedUndo"
+    return [] if undone else _steps(report)
 
 
 def _sentence(error: object) -> str:
