@@ -14,7 +14,7 @@ from scripts.benchmarks import truth
 from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
 
-ROWS, WITH_PLUGINS, FEW = 4_000, 1_000, 500
+ROWS, WITH_PLUGINS, FEW = 4_000, 600, 200
 
 
 def main(options: argparse.Namespace) -> int:
