@@ -87,7 +87,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_687),
     ("organization",): (2_100, 2_425),
     ("rehearsal",): (900, 1_096),
-    ("cli",): (4_200, 5_706),
+    ("cli",): (4_200, 5_723),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }
 LONGEST_FUNCTION = 52

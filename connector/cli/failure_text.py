@@ -42,7 +42,8 @@ def describe(error: Exception) -> ShownFailure:
     if isinstance(error, ConnectorError):
         return _of_connector(error)
     if isinstance(error, click.Abort):
-        return ShownFailure(ExitCode.INTERRUPTED, _plain("Interrupted", "Stopped from the keyboard.", ""))
+        why = "from the keyboard" if sys.stdin.isatty() else "by a signal, or because nobody is there to answer"
+        return ShownFailure(ExitCode.INTERRUPTED, _plain("Interrupted", f"Stopped {why}.", ""))
     if isinstance(error, click.UsageError):
         where = f"{error.ctx.command_path} --help" if error.ctx else "connector --help"
         remedy = f"`{where}` shows how it is used."

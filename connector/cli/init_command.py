@@ -19,6 +19,7 @@ from connector.cli.run_options import verbose_option
 from connector.cli.screen import say
 from connector.errors import SettingsError
 from connector.settings.environment import commented, load
+from connector.settings.variables import organization_url
 
 _METHODS = {
     "secret": "an application with a client secret",
@@ -65,8 +66,9 @@ def _asked(url: str | None, method: str | None) -> dict[str, str]:
         method = click.prompt("Sign in as (number or name)", value_proc=_method, err=True)
     if method == "emulator":
         return {"DATAVERSE_URL": "emulator:.state/emulator.db"}
-    url = url or click.prompt("Address of the organization (https://ORG.crm4.dynamics.com)", err=True)
-    values = {"DATAVERSE_URL": url.strip(), "DATAVERSE_SIGN_IN": method}
+    question = "Address of the organization (https://ORG.crm4.dynamics.com)"
+    url = _address(url) if url else click.prompt(question, value_proc=_address, err=True)
+    values = {"DATAVERSE_URL": url, "DATAVERSE_SIGN_IN": method}
     if method == "managed_identity":
         return values | {"DATAVERSE_MANAGED_IDENTITY": "system"}
     if method == "azure_cli":
@@ -77,6 +79,13 @@ def _asked(url: str | None, method: str | None) -> dict[str, str]:
     elif method == "certificate":
         values["DATAVERSE_CLIENT_CERTIFICATE"] = click.prompt("File of the certificate", err=True).strip()
     return values
+
+
+def _address(answer: str) -> str:
+    try:
+        return organization_url(answer.strip())
+    except ValueError as error:
+        raise click.UsageError(f"The address {error}.") from None
 
 
 def _method(answer: str) -> str:

@@ -47,6 +47,9 @@ class CommandGroup(click.Group):
         for group in (self.get_command(ctx, each) for each in self.list_commands(ctx)):
             if isinstance(group, click.Group) and name in group.list_commands(ctx):
                 return f"{group.name} {name}"
+        outer = ctx.parent.command if ctx.parent else None
+        if isinstance(outer, click.Group) and name in outer.list_commands(ctx):
+            return f"connector {name}"
         return next(iter(get_close_matches(name, self.list_commands(ctx), n=1)), "")
 
 

@@ -69,9 +69,10 @@ def record_name(field: CloseField, text: str) -> UUID | str:
     try:
         name: UUID | str = read_value(field, text)
     except ValueError:
+        keyed = context is not None and any(option.name == "key" for option in context.command.params)
         raise click.BadParameter(
             f"'{text}' does not name one {field.table}. Give its GUID (with or without braces) or the address of the "
-            "record, copied from the browser."
+            f"record, copied from the browser{', or say what it is by --key, as --key name' * keyed}."
         ) from None
     return name
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from connector.cli.record_id import check_addresses
-from connector.closing.bypass import bypass_of
+from connector.closing.bypass import bypass_of, read_bypass
 from connector.settings.environment import load
 from connector.settings.settings import Settings
 from connector.settings.variables import EMULATOR_SCHEME
@@ -34,8 +34,6 @@ env_file_option = click.option(
 def _start_logging(_context: click.Context, _option: click.Parameter, verbose: bool) -> None:
     if not verbose:
         return
-    import logging
-
     logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO)
     logging.getLogger("connector").setLevel(logging.DEBUG)
 
@@ -67,8 +65,13 @@ if_plan_option = click.option(
 
 def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
     """Keep the option for `read_settings`, which puts it before what the environment says."""
-    if value is not None:
-        context.meta[f"connector.{option.name}"] = value
+    if value is None:
+        return
+    try:
+        read_bypass(*(value if option.name == name else "" for name in ("bypass", "bypass_steps", "tag")))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    context.meta[f"connector.{option.name}"] = value
 
 
 def bypass_options(command: Function) -> Function:

@@ -64,8 +64,7 @@ def identities(names: Variables, problems: list[str]) -> tuple[Identity, ...]:
 def text_of(path: Path) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with its mark, as `>` of Windows PowerShell writes it."""
     content = path.read_bytes()
-    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    return content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+    return content.decode("utf-16" if content[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
 
 
 def _rows(path: Path, problems: list[str]) -> list[_IdentityRow]:

@@ -31,7 +31,8 @@ class SignInMethod(StrEnum):
     AZURE_CLI = "azure_cli"
 
 
-def _url(value: str) -> str:
+def organization_url(value: str) -> str:
+    """Return the address of an organization as it is compared. Raises ValueError with the end of a sentence."""
     if value.startswith(EMULATOR_SCHEME):
         return value if value.removeprefix(EMULATOR_SCHEME).strip() else f"{EMULATOR_SCHEME}{EMULATOR_FILE}"
     try:
@@ -110,7 +111,7 @@ class Variables(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    url: Annotated[str, AfterValidator(_url)] = Field(
+    url: Annotated[str, AfterValidator(organization_url)] = Field(
         alias="DATAVERSE_URL",
         description="The organization's address, as in https://ORG.crm4.dynamics.com; or emulator:PATH for an "
         "emulator inside this process that keeps its records in that file (emulator: alone: in .state/emulator.db).",

@@ -88,7 +88,7 @@ def test_without_the_privilege_nothing_is_written(organization: Organization) ->
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--bypass", "quick", "quick is none of sync, async, flows"),
+        ("--bypass", "quick", "Invalid value for '--bypass': quick is none of sync, async, flows"),
         ("--bypass-steps", "one", "is not a list of step ids"),
         ("--bypass-steps", ",".join(f"00000000-0000-4000-8000-00000000000{n}" for n in range(4)), "at most 3"),
         ("--tag", "Ümlaut", "plain (ASCII)"),

@@ -44,6 +44,7 @@ def test_the_help_of_a_command_is_found_by_h_and_by_help_and_has_examples(
         (("clsoe",), "close"),
         (("bulk", "statsu"), "status"),
         (("undo",), "bulk undo"),
+        (("bulk", "list"), "connector list"),
         (("emulator", "contorl"), "control"),
     ],
 )

@@ -59,6 +59,17 @@ def test_a_way_to_sign_in_is_chosen_by_number_or_name(
     assert load({}, folder / ".env").emulator is not None
 
 
+@pytest.mark.parametrize(("url", "code"), [("http://org.crm.dynamics.com", 2), ("contoso", 2), (None, 130)])
+def test_an_address_that_is_none_is_told_before_anything_else_is_asked(
+    url: str | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("contoso\n" if url is None else ""))
+    assert run(["init", "--from", "secret", *(["--url", url] if url else [])]) == code
+    said = capsys.readouterr().err
+    assert "The address must be the organization's own address" in said
+    assert "client" not in said
+
+
 def test_what_is_there_is_replaced_only_when_that_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / ".env").write_text("mine", encoding="utf-8")
     assert run(["init", "--from", "emulator"]) == 2

@@ -64,8 +64,7 @@ def encoding_of(path: Path, named: str, notes: list[str]) -> str:
 
 def decoded(content: bytes) -> str:
     """Return a small text in UTF-8, or in UTF-16 with its mark, as Windows PowerShell writes it. Raises ValueError."""
-    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if marked else "utf-8-sig")
+    return content.decode("utf-16" if content[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
 
 
 def _without_mark(begins: bytes) -> str:
