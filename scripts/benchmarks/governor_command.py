@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from scripts.benchmarks import governor, governor_ablation, governor_cells, governor_jobs
 from scripts.benchmarks.conditions import conditions
@@ -48,9 +51,12 @@ def main(options: argparse.Namespace) -> int:
 
 def _jobs_and_cells(options: argparse.Namespace) -> int:
     """Play jobs of a number of rows, and services that are not as documented."""
-    jobs = [governor_jobs.play(job, seed=options.seed) for job in governor_jobs.jobs()] if options.jobs else []
-    cells = governor_cells.cells(quick=options.quick) if options.cells else iter(())
-    services = [governor_cells.play(cell, seed=options.seed) for cell in cells]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = list(
+            pool.map(partial(governor_jobs.play, seed=options.seed), governor_jobs.jobs() if options.jobs else ())
+        )
+        numbers = range(len(list(governor_cells.cells(quick=options.quick)))) if options.cells else range(0)
+        services = list(pool.map(partial(_cell, seed=options.seed, quick=options.quick), numbers))
     rows = [[job.name, f"{job.least:,.1f} s", f"{job.took:,.1f} s", f"{job.ratio:.2f}", _refused(job)] for job in jobs]
     tables = markdown(["job", "least time", "took", "ratio", "refused"], rows) if jobs else ""
     head = ["service", "together", "ours", "ours when they have left", "refused"]
@@ -68,6 +74,11 @@ def _jobs_and_cells(options: argparse.Namespace) -> int:
         keep("governor-jobs", data, tables)
     sys.stdout.write(json.dumps(data) + "\n" if options.json else tables)
     return int(any(job.ratio < governor_jobs.LEAST_SHARE or job.early for job in jobs))
+
+
+def _cell(number: int, *, seed: int, quick: bool) -> governor_cells.CellFigures:
+    """Play one of the services; they hold functions, which do not go to another process."""
+    return governor_cells.play(list(governor_cells.cells(quick=quick))[number], seed=seed)
 
 
 def _percent(share: float | None) -> str:
