@@ -119,11 +119,9 @@ class Difference:
         mark = {"added": "+", "removed": "-"}.get(self.change, "~")
         if self.change in ("added", "removed"):
             return f"{mark} {self.section} {self.row}"
-        parts = (f"{name} {_text(self.before.get(name))} -> {_text(self.after.get(name))}" for name in self._names())
+        names = dict.fromkeys((*self.before, *self.after))
+        parts = (f"{name} {_json(self.before.get(name))} -> {_json(self.after.get(name))}" for name in names)
         return f"{mark} {self.section} {self.row}: {', '.join(parts)}"
-
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys((*self.before, *self.after)))
 
 
 def differences(old: Capture, new: Capture) -> Iterator[Difference]:
@@ -152,7 +150,3 @@ def _changed(name: str, label: str, was: dict[str, Any], now: dict[str, Any]) ->
     return Difference(
         name, label, "changed", {field: was[field] for field in fields}, {field: now[field] for field in fields}
     )
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

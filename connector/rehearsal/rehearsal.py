@@ -50,6 +50,8 @@ MOST_PLAYED = {"likely": 1_000_000, "fast": 40_000, "slow": 40_000, "pilot": 40_
 """Rows that are played of each case; more go on at the steady rate of the second half."""
 UNKNOWN_WORK = {"likely": 1.0, "fast": 1 / 3, "slow": 3.0}
 """How many times the model's work per row each case takes, as nobody has measured it."""
+LEAST_TOLD = {"requests": 100, "seconds": 10}
+"""From where on what was left of a limit tells what the limit is."""
 CURVE = 60
 """Points of the curve."""
 PAUSE = 5.0
@@ -234,8 +236,12 @@ class Rehearsal:
         return users, VirtualNetwork({id(organization): client for organization, client in users}, seconds_of)
 
     def limits(self) -> Limits:
-        """Return limits as the organization told them: the answer that told most had spent one request."""
-        values = {row.name: row.value for row in self.capture.limits.rows}
+        """Return limits as the organization told them: the answer that told most had spent one request.
+
+        Where next to nothing was left, that tells how busy the user was, not what the limit is.
+        """
+        rows = self.capture.limits.rows
+        values = {row.name: row.value for row in rows if row.value >= LEAST_TOLD.get(row.name, 0)}
         usual = Limits()
         measured = self.measured.servers if self.measured else None
         return replace(

@@ -124,6 +124,8 @@ class Twin:
             for name in SECTIONS
             if (part := self.data[name])["read"] != "all"
         ]
+        if any(map(_spent, self.rows("limits"))):
+            sentences.append("limits: too little was left of them when the capture was taken to tell what they are.")
         if self.data["of"] != "organization":
             sentences.insert(
                 0, "The capture was taken of an emulator: what this twin shows is known of no organization."
@@ -132,7 +134,7 @@ class Twin:
 
     def limits(self, limits: Limits) -> Limits:
         """Return limits as the organization told them: the answer that told most had spent one request."""
-        values = {row["name"]: row["value"] for row in self.rows("limits")}
+        values = {row["name"]: row["value"] for row in self.rows("limits") if not _spent(row)}
         return replace(
             limits,
             requests=int(values["requests"]) + 1 if "requests" in values else limits.requests,
@@ -170,6 +172,11 @@ class Twin:
     def language(self) -> str:
         """The base language, as its code in text."""
         return str(self.data["base_language"])
+
+
+def _spent(row: Json) -> bool:
+    """Return whether so little was left of a limit that it tells how busy the user was, not what the limit is."""
+    return bool(row["value"] < {"requests": 100, "seconds": 10}.get(row["name"], 0))
 
 
 LARGEST = 16 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid5
@@ -19,7 +20,7 @@ from connector.emulator.seeding.twin import Json, Twin, TwinRefused
 from connector.emulator.world.callers import all_privileges
 from connector.emulator.world.customization import Customization, SecurityProfile
 from connector.emulator.world.message_handlers import message_id
-from connector.emulator.world.store import Row
+from connector.emulator.world.store import DuplicateKey, Row
 from connector.emulator.world.world import World
 
 _IDS = UUID("5d0c1f4e-6c0c-5d0c-9a5e-7f2f0c1f3a77")
@@ -34,7 +35,14 @@ _QUOTE_STATES = (("drafts", 0), ("actives", 1), ("closed", 3))
 
 
 def fill_twin(world: World, twin: Twin, *, volumes: bool) -> None:
-    """Add what the capture tells of rows to an organization that was set up."""
+    """Add what the capture tells of rows to an organization that was set up. Raises TwinRefused."""
+    try:
+        _fill(world, twin, volumes=volumes)
+    except (DuplicateKey, sqlite3.IntegrityError) as error:
+        raise TwinRefused(f"The capture tells a row twice, or one that cannot be: {error}.") from error
+
+
+def _fill(world: World, twin: Twin, *, volumes: bool) -> None:
     with world.store.transaction():
         _currencies(world, twin)
         settings: Row = {str(row["name"]): _plain(row.get("value")) for row in twin.rows("settings")}
