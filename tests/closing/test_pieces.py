@@ -20,11 +20,12 @@ from connector.closing.model import (
     ReportStatus,
     Step,
     StepKind,
+    StepResult,
     StepStatus,
 )
 from connector.closing.pieces import PlanParts, same_steps
-from connector.errors import Rejected, Stale, StateConflict
-from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization
+from connector.errors import Rejected, RepeatedUndo, Stale, StateConflict
+from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization, quote_id
 from tests.closing.test_verify import step
 
 WON = Intent(OPPORTUNITY_ID, Outcome.WON)
@@ -101,6 +102,40 @@ def test_logic_that_adds_as_fast_as_is_done_ends_with_a_true_report() -> None:
     assert small.calls < 50
     assert report.after is not None
     assert report.after.quotes == tuple(sorted(small.rows.quotes.values(), key=lambda quote: quote.id))
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_what_is_undone_each_time_is_done_twice_and_the_end_says_so(atomic: bool) -> None:
+    done: list[Step] = []
+
+    def undoes(small: SmallOrganization, step: Step) -> None:
+        if step.kind is StepKind.CLOSE_QUOTE:
+            done.append(step)
+            small.set_quote(step.record_id, QuoteState.ACTIVE, 2)
+
+    small = organization((2,))
+    small.after, small.atomic = undoes, atomic
+    report = close(small)
+    assert report.status is ReportStatus.FAILED
+    assert isinstance(report.error, RepeatedUndo)
+    assert len(done) == (3 if atomic else 2), "a transaction that is rolled back comes first"
+
+
+def test_a_record_that_others_change_meanwhile_is_tried_again_at_its_new_version() -> None:
+    def touched(small: SmallOrganization) -> None:
+        small.set_quote(quote_id(1), QuoteState.DRAFT, 1)
+
+    small = organization((1,))
+    small.meddling, small.atomic = {call: [touched] for call in range(1, 8)}, False
+    assert close(small).status is ReportStatus.CLOSED
+    assert small.writes >= 4
+
+
+def test_pieces_are_used_up_after_as_many_as_may_be_sent() -> None:
+    parts = PlanParts(size=1, left=2)
+    for used_up in (False, True):
+        parts.sent([StepResult(step(StepKind.CLOSE_QUOTE), StepStatus.DONE)])
+        assert parts.used_up is used_up
 
 
 def test_an_abort_is_no_reason_for_pieces_so_nothing_is_half_done() -> None:
