@@ -234,3 +234,29 @@ def test_a_maker_in_whose_name_it_was_done_reads_what_the_organization_said(stag
     in_order(problem.message, [error["message"], trouble.said, str(error.get("remedy", ""))])
     facts = {detail.code: detail.message for detail in problem.details}
     assert facts.get("organization_said", "") == " ".join(error.get("detail", "").split())
+
+
+@pytest.mark.parametrize("undone", [False, True], ids=["closed by the organization", "opened again by it"])
+def test_a_quote_is_told_as_it_stands_whatever_the_organization_did_to_it(tmp_path: Path, undone: bool) -> None:
+    def plugin(context: LogicContext) -> None:
+        if (context.message, context.stage) == ("CloseQuote", "post"):
+            deal = context.retrieve("quote", context.record_id)["opportunityid"]
+            for quote in context.query("quote", opportunityid=deal):
+                if undone == (quote["quoteid"] == context.record_id):
+                    state = {"statecode": 0, "statuscode": 1} if undone else {"statecode": 3, "statuscode": 6}
+                    context.update("quote", str(quote["quoteid"]), state)
+
+    stage = Stage(tmp_path)
+    stage.embedded.emulator.organization.world.logic.add(plugin)
+    opportunity = stage.opportunity(1, 2)
+    with stage.client(patience=0.0) as client:
+        answer = client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}).json()
+    stage.close()
+    if undone:
+        assert "closed" not in {detail["code"] for detail in answer["error"]["details"]}
+        assert "is draft" in answer["error"]["message"]
+    else:
+        first, second = answer["quotes"]
+        assert (first["result"], bool(first["activityId"])) == ("closed", True)
+        assert (second["result"], second.get("activityId")) == ("not_run", None)
+        assert "had done it before" in second["message"]
