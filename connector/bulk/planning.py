@@ -6,6 +6,7 @@ row that has drifted since, or that the plan refuses, is refused.
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 from collections import Counter
@@ -168,19 +169,22 @@ def write_plan(
 
 
 def is_plan(path: Path) -> bool:
-    """Return whether a file is a plan, by its first line."""
+    """Return whether a file is a plan, by its first line. Raises InputError for one that was saved again as UTF-16."""
     try:
         if not path.is_file():  # a pipe gives its first bytes once only
             return False
         with path.open("rb") as file:
-            return file.read(9) == b'{"plan": '
+            begins = file.read(20).removeprefix(codecs.BOM_UTF8)
     except OSError:
         return False
+    if begins[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} and '{"plan": ' in begins.decode("utf-16", "ignore"):
+        raise InputError(f"{path} is a plan that was saved as UTF-16.", remedy="Save it as UTF-8, or plan again.")
+    return begins.startswith(b'{"plan": ')
 
 
 def read_head(path: Path) -> dict[str, object]:
     """Return what a plan says about itself."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         head = _loaded(path, 1, file.readline())
     if head.get("plan") != PLAN_VERSION:
         raise InputError(f"{path} is a plan of another version.", remedy="Plan again.")
@@ -211,7 +215,7 @@ def read_plan(path: Path, *, strict: bool = False) -> Iterator[Row]:
     """
     read_head(path)
     ended = False
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(islice(file, 1, None), 2):
             data = _loaded(path, number, line)
             ended = "summary" in data

@@ -99,6 +99,19 @@ def test_a_plan_that_breaks_off_is_refused(office: Office, tmp_path: Path) -> No
         list(read_plan(file))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_plan_that_windows_powershell_saved_again_is_known(office: Office, tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "plan.jsonl"
+    write_plan(file, {"organization": "x"}, rows(office.open_ids()[:2]), office.connection.organization)
+    file.write_text(file.read_text(encoding="utf-8"), encoding=encoding)
+    if encoding == "utf-16":
+        with pytest.raises(InputError, match="saved as UTF-16"):
+            is_plan(file)
+    else:
+        assert is_plan(file)
+        assert len(list(read_plan(file))) == 2
+
+
 def test_dead_letters_are_input_for_the_next_run(office: Office, tmp_path: Path) -> None:
     ids = office.open_ids()[:6]
     for id_ in ids[:2]:
