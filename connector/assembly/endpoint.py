@@ -103,7 +103,7 @@ def telemetry_of(settings: ServiceSettings, version: str) -> Telemetry:
     except ImportError as error:
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed.",
-            remedy="Install it: pip install 'dataverse-close-connector[telemetry]', or set "
+            remedy="Install the connector with the extra telemetry (`connector docs administrator`), or set "
             "CONNECTOR_SERVICE_TELEMETRY=off.",
         ) from error
     return to_collector(version)

@@ -61,7 +61,7 @@ def _require_libraries() -> None:
     if missing:
         raise SettingsError(
             f"The endpoint needs libraries that are not installed ({', '.join(missing)}).",
-            remedy="Install them: pip install 'dataverse-close-connector[service]'.",
+            remedy="Install the connector with the extra service (`connector docs administrator`).",
         )
 
 

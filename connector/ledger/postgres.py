@@ -22,7 +22,7 @@ try:
 except ImportError as error:
     raise LedgerError(
         "A job store in PostgreSQL needs a library that is not installed.",
-        remedy="Install it: pip install 'dataverse-close-connector[postgres]'.",
+        remedy="Install the connector with the extra postgres (`connector docs administrator`).",
     ) from error
 
 SPELLING = {

@@ -389,7 +389,7 @@ def test_a_missing_library_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, module, None)
     assert told(write("x", name)) == (
         f"{name}: reading {'Excel' if extra == 'excel' else 'Parquet'} files needs a library that is not installed."
-        f" Install it: pip install 'dataverse-close-connector[{extra}]'; or save the file as CSV."
+        f" Install the connector with the extra {extra} (`connector docs administrator`), or save it as CSV."
     )
 
 

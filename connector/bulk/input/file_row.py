@@ -61,5 +61,5 @@ def missing_library(path: Path, what: str, extra: str) -> InputError:
     """Return what to tell who lacks the library of a format."""
     return InputError(
         f"{path}: reading {what} files needs a library that is not installed.",
-        remedy=f"Install it: pip install 'dataverse-close-connector[{extra}]'; or save the file as CSV.",
+        remedy=f"Install the connector with the extra {extra} (`connector docs administrator`), or save it as CSV.",
     )

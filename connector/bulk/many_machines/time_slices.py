@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise LedgerError(
         "Work on many machines needs libraries that are not installed.",
-        remedy="Install them: pip install 'dataverse-close-connector[postgres]'.",
+        remedy="Install the connector with the extra postgres (`connector docs administrator`).",
     ) from error
 
 SCHEMA = "connector_queue"

@@ -19,7 +19,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
     except ImportError as error:
         raise InputError(
             "Pages need a library that is not installed.",
-            remedy="Install it: pip install 'dataverse-close-connector[report]'.",
+            remedy="Install the connector with the extra report (`connector docs administrator`).",
         ) from error
     templates = Environment(
         loader=PackageLoader("connector.bulk.reports", "templates"),

@@ -43,7 +43,7 @@ def new_workbook(path: Path) -> Iterator[WorkbookWriter]:
     except ImportError as error:
         raise InputError(
             "Workbooks need a library that is not installed.",
-            remedy="Install it: pip install 'dataverse-close-connector[report]'.",
+            remedy="Install the connector with the extra report (`connector docs administrator`).",
         ) from error
     with whole_file(path) as aside, TemporaryFile() as made:
         book = Workbook(write_only=True)

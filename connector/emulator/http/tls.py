@@ -40,8 +40,8 @@ class ExtraMissing(Exception):
     """A library of the extra `emulator` is not installed; the message says which, `remedy` what to do."""
 
     remedy = (
-        "Install it: pip install 'dataverse-close-connector[emulator]', or use DATAVERSE_URL=emulator:, which needs no "
-        "socket."
+        "Install the connector with the extra emulator (`connector docs administrator`), or use "
+        "DATAVERSE_URL=emulator:, which needs no socket."
     )
 
     def __init__(self, error: ModuleNotFoundError) -> None:

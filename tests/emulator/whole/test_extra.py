@@ -38,4 +38,4 @@ def test_the_socket_names_the_extra(tmp_path: Path, kept: bool) -> None:
     result = run(f"from connector.cli import main\nmain(['emulator', '--folder', {str(tmp_path)!r}])")
     assert result.returncode != 0
     assert f"The emulator's socket needs {missing}, which is not installed." in result.stderr
-    assert "pip install 'dataverse-close-connector[emulator]'" in result.stderr
+    assert "with the extra emulator" in result.stderr
