@@ -120,7 +120,9 @@ def _touch(context: LogicContext, _rule: Rule) -> None:
 def _add_a_draft(context: LogicContext, _rule: Rule) -> None:
     deal = _deal(context)
     if deal:
-        context.create("quote", {"name": "Another", "opportunityid": deal, "statecode": 0, "statuscode": 1})
+        number = f"ADD-{len(context.query('quote', opportunityid=deal))}"
+        draft = {"name": "Another", "quotenumber": number, "statecode": 0, "statuscode": 1}
+        context.create("quote", {**draft, "opportunityid": deal})
 
 
 def _touch_quotes(context: LogicContext, _rule: Rule) -> None:
