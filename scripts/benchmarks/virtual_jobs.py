@@ -131,7 +131,7 @@ class WatchedGovernor(Governor):
         """Return leave to send a request, or until when to wait."""
         leave = super().ask(now, kind, parts)
         if isinstance(leave, Permit):
-            self.early += self._told.too_early(now, leave)
+            self.early += self._told.too_early(now)
             self.first_write = min(self.first_write, now) if kind == WRITES else self.first_write
         return leave
 

@@ -86,21 +86,19 @@ class Service:
 
 
 class RetryAfters:
-    """Until when each server has told a client to wait."""
+    """Until when a client was told to wait, by any server."""
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._until = -math.inf
 
-    def too_early(self, now: float, permit: Permit) -> bool:
-        """Return whether a request is sent before that; one that chooses no server may reach any of them."""
-        last = max(self._until.values(), default=-math.inf)
-        return now < (self._until.get(permit.server, -math.inf) if permit.server else last)
+    def too_early(self, now: float) -> bool:
+        """Return whether what is sent now is sent before that."""
+        return now < self._until
 
     def answered(self, now: float, feedback: Feedback) -> None:
         """Take in an answer."""
         if feedback.facet is not None:
-            until = now + (feedback.retry_after or 0.0)
-            self._until[feedback.server] = max(self._until.get(feedback.server, -math.inf), until)
+            self._until = max(self._until, now + (feedback.retry_after or 0.0))
 
 
 @dataclass(slots=True)
@@ -219,7 +217,7 @@ class _Client:
                 load.rows -= parts
             self._idle -= 1
             self._outcome.first = min(self._outcome.first, load.now)
-            self._outcome.early += self._told.too_early(load.now, leave)
+            self._outcome.early += self._told.too_early(load.now)
             rows = [load.draw() for _ in range(parts)]
             load.at(load.now + load.service.transport / 2, partial(self._arrive, leave, rows))
 

@@ -96,7 +96,7 @@ class Load:
                         self._at(leave.until, self._ask)
                 return
             self._idle -= 1
-            self.outcome.early += self._told.too_early(self.now, leave)
+            self.outcome.early += self._told.too_early(self.now)
             self._at(self.now + self.service.transport / 2, partial(self._arrive, leave))
 
     def _arrive(self, permit: Permit) -> None:

@@ -26,14 +26,6 @@ class RemainingBudget:
     fresh: float
     returning: Sequence[float]
 
-    def held(self, windows: float) -> RemainingBudget:
-        """Return it as it is where nothing may be spent for so many windows: all is there after them."""
-        if windows <= 0:
-            return self
-        steps = min(STEPS - 1, int(windows * STEPS))
-        later = [0.0] * steps + [self.room + sum(self.returning[: steps + 1]), *self.returning[steps + 1 :]]
-        return RemainingBudget(0.0, 0.0, later)
-
 
 @dataclass(frozen=True, slots=True)
 class Workload:

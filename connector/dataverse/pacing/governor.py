@@ -219,13 +219,14 @@ class Governor:
             self._held_until = max(self._held_until, now + feedback.retry_after)
 
     def _refusal(self, now: float, server: WebServer, feedback: Feedback) -> None:
-        """Leave the server alone for as long as it says, and learn what the limit is: once for each stop."""
+        """Send nothing for as long as it says, to any server, and learn what the limit is: once for each stop."""
         self._refused += 1
         server.sent.add(now, 1)
         stopped = feedback.retry_after if feedback.retry_after is not None else self._budget.window / 30
         stopped += further_back(server.hold.again, self._budget.window, self._chance.uniform(0.5, 1.0))
         held = now < server.hold.until
         server.hold.refused(now + stopped)
+        self._held_until = max(self._held_until, now + stopped)
         if held:
             return
         if feedback.facet is Facet.OTHER:
@@ -290,7 +291,7 @@ class Governor:
     def pace(self, now: float, kind: str = "", parts: int = 1) -> PacingStatus:
         """Return what is going on at `now`, the ceiling being that of requests of `parts` parts of this kind."""
         cost, known = self._cost(kind), self._costs.get(kind)
-        waiting = self._stopped(now)
+        waiting = max(0.0, self._held_until - now)
         return PacingStatus(
             binding=Binding.WAITING if waiting else self._binding,
             waiting=waiting,
@@ -309,11 +310,6 @@ class Governor:
             hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,
         )
 
-    def _stopped(self, now: float) -> float:
-        """Return for how many seconds nothing may be sent to any server."""
-        first = min(server.hold.until for server in self._servers.values())
-        return max(0.0, max(self._held_until, first) - now)
-
     def most_in_flight(self, now: float) -> int:
         """Return how many requests may be under way at once."""
         slots = sum(server.at_once(now) for server in self._servers.values())
@@ -321,8 +317,7 @@ class Governor:
 
     def carried_over(self, now: float) -> CarriedOverLimits:
         """Return what the next governor of this user should begin with."""
-        held = max(self._held_until, *(server.hold.until for server in self._servers.values()))
-        return left_by(self._servers.values(), now, held - now)
+        return left_by(self._servers.values(), now, self._held_until - now)
 
     def begin_with(self, now: float, carried_over: CarriedOverLimits, age: float) -> None:
         """Begin with what another governor of this user left `age` seconds ago."""
@@ -339,7 +334,7 @@ class Governor:
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
-        held = self._stopped(now)
+        held = max(0.0, self._held_until - now)
         unsent = max(0.0, requests - self._under_way.requests)
         each = seconds / max(requests, 1.0)
         if self._last and (last := final_requests(self._servers.values(), now, unsent, each)) and last.parts:

@@ -1,4 +1,4 @@
-"""How a web server that has refused is left alone, and how it is come back to."""
+"""How a web server that has refused is come back to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PROBE_SECONDS = 5.0
 
 
 class ThrottledServer:
-    """Nothing goes to a server before the Retry-After of its refusal is over; then one request goes first.
+    """When the Retry-After of its refusal is over, one request goes first to a server, and the others follow it.
 
     `until` is when that is, `first` the request that went first, `again` how many refusals in a row came to those.
     """

@@ -228,11 +228,10 @@ class WebServer:
             count += self.addressed.requests + self.unaddressed.requests / servers
         if self.time.confirmed(now):
             time += self.addressed.seconds + self.unaddressed.seconds / servers
-        return self._remaining(count, self.sent, now), self._remaining(time, self.executed, now)
-
-    def _remaining(self, room: float, window: SlidingWindow, now: float) -> RemainingBudget:
-        there = RemainingBudget(room, room if window.fresh else 0.0, window.leaving(now, STEPS))
-        return there.held((self.hold.until - now) / self.budget.window)
+        return (
+            RemainingBudget(count, count if self.sent.fresh else 0.0, self.sent.leaving(now, STEPS)),
+            RemainingBudget(time, time if self.executed.fresh else 0.0, self.executed.leaving(now, STEPS)),
+        )
 
     def goes(self, permit: Permit, servers: int) -> None:
         """Take in what is sent to one of so many `servers`, which may be this one."""

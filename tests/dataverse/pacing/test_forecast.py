@@ -116,16 +116,3 @@ def test_quick_requests_take_less_of_the_time() -> None:
 def test_what_is_spent_over_less_than_a_step_is_spent_in_one() -> None:
     room = RemainingBudget(100.0, 0.0, NOTHING)
     assert seconds_for(Workload(100.0, 0.0, 1e6), [(room, ENDLESS)], window=300.0, spread=2.5) < 5.1
-
-
-@pytest.mark.parametrize(
-    ("windows", "later"),
-    [
-        (0.0, RemainingBudget(5.0, 4.0, [1.0] * STEPS)),
-        (1e-9, RemainingBudget(0.0, 0.0, [6.0, *[1.0] * (STEPS - 1)])),
-        (0.5, RemainingBudget(0.0, 0.0, [0.0] * 30 + [36.0] + [1.0] * 29)),
-        (1.4, RemainingBudget(0.0, 0.0, [0.0] * 59 + [65.0])),
-    ],
-)
-def test_what_is_held_is_all_there_afterwards(windows: float, later: RemainingBudget) -> None:
-    assert RemainingBudget(5.0, 4.0, [1.0] * STEPS).held(windows) == later

@@ -101,7 +101,7 @@ def test_a_server_short_of_workers_is_not_crowded() -> None:
     assert not outcome.refused
 
 
-def test_no_request_is_sent_to_a_server_that_has_told_to_wait() -> None:
+def test_no_request_is_sent_while_everybody_has_to_wait() -> None:
     limits = Limits(servers=3, requests=400, execution_seconds=80)
     outcome = run(Service(limits, about(0.2), headers=False, changes=[(400, {"requests": 200})]), 1500)
     assert outcome.holds
