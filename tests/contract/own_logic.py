@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -255,6 +256,11 @@ class UntidyOrganization:
             {str(key): (str(number), int(str(one)), int(str(two))) for key, number, one, two in quotes},
             {str(key): state == 1 for key, state in activities},
         )
+
+    def revenue(self) -> Decimal | None:
+        """Read what the opportunity brought in."""
+        ((value,),) = self.world.store.rows("SELECT actualvalue FROM opportunity WHERE opportunityid = ?", (DEAL,))
+        return None if value is None else Decimal(str(value))
 
 
 @contextmanager
