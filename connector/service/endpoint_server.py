@@ -127,15 +127,12 @@ class EndpointServer(uvicorn.Server):
         self._public_url = public_url
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signals are handled
-        """Let those who wait go, and stop: in any case after `LONGEST_STOP`, at once on a second Ctrl-C.
-
-        Some supervisors send SIGTERM twice, to the process and to its group, and mean one stop.
-        """
+        """Let those who wait go, and stop: after `LONGEST_STOP` in any case, at once on a second Ctrl-C."""
         giving_up = threading.Timer(LONGEST_STOP, _give_up)
         giving_up.daemon = True
         giving_up.start()
         self._drain()
-        self.force_exit = self.should_exit and sig != signal.SIGTERM
+        self.force_exit = self.should_exit and sig != signal.SIGTERM  # which goes to the group too, and means one stop
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
