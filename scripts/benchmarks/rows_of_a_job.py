@@ -54,6 +54,13 @@ class Rows:
             clock.sleep(max(pauses))
         return True
 
+    def retry(self) -> None:
+        """Take up once more what failed, as the command `bulk retry` does."""
+        failed = [key for key, status in self.results.items() if status is ItemStatus.FAILED]
+        for kept in (self.results, self._taken, self._attempts):
+            for key in failed:
+                kept.pop(key, None)
+
     def give_up(self, keys: Sequence[UUID]) -> None:
         """Count rows without a result as failed."""
         self.results.update({key: ItemStatus.FAILED for key in keys if key not in self.results})

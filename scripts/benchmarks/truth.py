@@ -140,10 +140,12 @@ def _play(
 
 
 def _run(stage: Stage, chance: random.Random, around: Around = untouched) -> Told:
-    """Close everything; a job that stops for want of a person is resumed."""
+    """Close everything; a job that stops for want of a person is resumed, and what failed is tried once more."""
     rows = Rows()
-    while not rows.work(stage.client(chance.getrandbits(32), around), stage.keys, stage.clock):
-        pass
+    for _ in range(2):
+        rows.retry()
+        while not rows.work(stage.client(chance.getrandbits(32), around), stage.keys, stage.clock):
+            pass
     return Told([rows])
 
 
