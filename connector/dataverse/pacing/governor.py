@@ -30,12 +30,11 @@ from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingS
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.throttled_server import further_back
 from connector.dataverse.pacing.web_servers import (
-    FinalRequests,
     InFlight,
     WebServer,
     fewest_parts,
-    final_requests,
     fits,
+    last_parts,
 )
 
 MOST_STRAYED = 12
@@ -67,8 +66,7 @@ class Governor:
         self._concurrency = ConcurrencyLimiter()
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
-        self._expecting = self._ending = False
-        self._last: FinalRequests | None = None
+        self._expecting = self._ending = self._last = False
         self._since_explored = self._nothing_new = self._strayed = 0
         self._steering = True
         self._binding = Binding.LATENCY
@@ -119,8 +117,7 @@ class Governor:
 
         Whichever gets it must have room, and must not have told us to wait.
         """
-        filling = self._last is not None and self._last.parts
-        if filling or any(server.hold.open_at(now) is not None for server in self._servers.values()):
+        if any(server.hold.open_at(now) is not None for server in self._servers.values()):
             return False
         return self._unaddressed.requests < (1 if self._complete() else EXPLORING_AT_FIRST)
 
@@ -139,7 +136,7 @@ class Governor:
             return held, Binding.WAITING
         if server.in_flight >= server.at_once(now):
             return float("inf"), Binding.CONCURRENCY
-        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last is not None)
+        count, time = server.intervals(now, cost, len(self._servers), ending=self._ending, last=self._last)
         interval, why = (count, Binding.COUNT) if count > time else (time, Binding.TIME)
         if interval == float("inf"):
             return now + self._budget.window / 300, why
@@ -149,14 +146,15 @@ class Governor:
         """Take in how many `parts` of a kind are still to be sent, `size` in a request.
 
         Where all of them fit into a few windows, what comes back is used at once: evenness gains nothing any more.
-        Returns how many parts the next request must carry where it is one of the last, so that a few that are too much
-        for the windows need not wait for the next; else 0.
+        Returns how many parts the next request must carry where it is the last one, so that a few that are too much
+        for the window need not wait for the next; else 0. Several servers are not tried so: one refusal stops them all.
         """
         known = self._costs.get(kind) or ServiceTime()
         self._expecting = True
         self._ending = fits(self._servers.values(), parts / size, parts * self._cost(kind))
-        last = self._last = final_requests(self._servers.values(), now, parts, known.usual.value or known.cost)
-        return last.parts if last and parts <= last.parts * last.requests else 0
+        carried = last_parts(self._servers.values(), now, parts, known.usual.value or known.cost)
+        self._last = carried is not None
+        return carried if carried and parts <= carried else 0
 
     def _wait_for(self, at: float, now: float, why: Binding) -> Wait:
         """Wait until a server is ready, which is foreseen for a step of its windows at most."""
@@ -336,8 +334,7 @@ class Governor:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)
         held = max(0.0, self._held_until - now)
         unsent = max(0.0, requests - self._under_way.requests)
-        each = seconds / max(requests, 1.0)
-        if self._last and (last := final_requests(self._servers.values(), now, unsent, each)) and last.parts:
-            return held + max(0.0, requests - last.parts * last.requests) / fastest + last.parts * each
+        if self._last and (carried := last_parts(self._servers.values(), now, unsent, seconds / max(requests, 1.0))):
+            return held + max(0.0, requests - carried) / fastest + carried * seconds / requests
         work = Workload(requests / servers, seconds / servers, fastest / servers)
         return seconds_for(work, left, window=budget.window, spread=budget.spread, ends=self._expecting, waiting=held)

@@ -166,7 +166,7 @@ class WebServer:
         """
         requests, seconds = self.room(now, servers)
         if last:
-            seconds = self.left(now, servers)
+            seconds = self.left(now)
         return (
             self._interval(now, 1.0, requests, self.sent, self.count.value, ending=ending) if requests >= 1 else NEVER,
             self._interval(now, cost, seconds, self.executed, self.time.value, ending=ending) if seconds > 0 else NEVER,
@@ -194,20 +194,14 @@ class WebServer:
             self._usable(now, self.time, self.executed) - self.executed.used(now) - expected,
         )
 
-    def left(self, now: float, servers: int) -> float:
-        """Return how many seconds of execution may still be sent where nothing comes after them; none while it is held.
+    def left(self, now: float) -> float:
+        """Return how many seconds of execution may still be sent where nothing comes after them, by the only server.
 
         What was under way when the server told what is left has been taken off, or will be when all has been let in.
         """
-        expected = self.addressed.seconds + self.unaddressed.seconds / servers
+        expected = self.addressed.seconds + self.unaddressed.seconds
         unheard = self.unheard if self.time.confirmed(now) else expected
-        left = self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
-        return left if self.hold.open_at(now) is None else 0.0
-
-    def back_within(self, now: float, seconds: float) -> float:
-        """Return how long it takes until so many seconds of execution have left the window, at most the window."""
-        back = accumulate(self.executed.leaving(now, STEPS))
-        return self.budget.window / STEPS * sum(1 for _ in takewhile(lambda amount: amount < seconds, back))
+        return self.time.value - self.for_others.share(now) * self.time.number - self.executed.used(now) - unheard
 
     def _usable(self, now: float, limit: LimitEstimate, window: SlidingWindow) -> float:
         """Return how much of a limit may be used."""
@@ -307,28 +301,21 @@ def fits(servers: Iterable[WebServer], requests: float, seconds: float) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FinalRequests:
-    """How a job ends: so many `requests`, each to another server with so many `parts`: 0 where all have room."""
-
-    parts: int
-    requests: int
-
-
-def final_requests(servers: Collection[WebServer], now: float, parts: float, cost: float) -> FinalRequests | None:
-    """Return what the last requests of a job must carry, `parts` being left of it; None where it waits for a window.
+def last_parts(servers: Collection[WebServer], now: float, parts: float, cost: float) -> int | None:
+    """Return how many of the last `parts` of a job its last request must carry; None where it waits for a window.
 
     The service lets in the request that crosses a limit, whatever it carries. So the rest of a job is done now, where
-    those last no longer than it takes until as much comes back, and no longer than a fifth of the window.
+    that one lasts no longer than it takes until as much comes back, and no longer than a fifth of the window. Several
+    servers are not tried so: a refusal by one of them stops all.
     """
-    left = {server: seconds for server in servers if (seconds := server.left(now, len(servers))) >= cost}
-    over = (parts + UNSURE_PARTS * len(left)) * cost - sum(left.values())
-    if not left or over <= 0:
-        return FinalRequests(0, len(left)) if left else None
-    each, window = over / len(left), next(iter(left)).budget.window
-    if each > min(window / 5, MOST_PARTS * cost) or any(each > server.back_within(now, each) for server in left):
-        return None
-    return FinalRequests(math.ceil(each / cost), len(left))
+    server, *others = servers
+    left, window = server.left(now), server.budget.window
+    over = (parts + UNSURE_PARTS) * cost - left
+    if over <= 0 or others:
+        return None if others else 0
+    back = accumulate(server.executed.leaving(now, STEPS))
+    wait = window / STEPS * sum(1 for _ in takewhile(lambda seconds: seconds < over, back))
+    return math.ceil(over / cost) if left >= cost and over <= min(window / 5, wait, MOST_PARTS * cost) else None
 
 
 ROOMY = 0.8

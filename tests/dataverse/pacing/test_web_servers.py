@@ -6,13 +6,12 @@ from connector.dataverse.pacing.permits import Facet, Feedback
 from connector.dataverse.pacing.service_limits import Budget
 from connector.dataverse.pacing.web_servers import (
     NEVER,
-    FinalRequests,
     InFlight,
     LimitEstimates,
     ReservedQuota,
     WebServer,
-    final_requests,
     fits,
+    last_parts,
 )
 
 
@@ -265,63 +264,28 @@ def nearly_full(left: float) -> WebServer:
     ],
 )
 def test_the_last_request_carries_what_is_too_much_for_the_window(left: float, parts: int, carried: int | None) -> None:
-    last = final_requests([nearly_full(left)], 10.0, parts, 1.0)
-    assert last == (None if carried is None else FinalRequests(carried, 1))
+    assert last_parts([nearly_full(left)], 10.0, parts, 1.0) == carried
 
 
 def test_the_last_request_lasts_no_longer_than_a_fifth_of_the_window() -> None:
-    assert final_requests([nearly_full(100.0)], 10.0, 72, 2.0) == FinalRequests(30, 1)
-    assert final_requests([nearly_full(100.0)], 10.0, 73, 2.0) is None
+    assert last_parts([nearly_full(100.0)], 10.0, 72, 2.0) == 30
+    assert last_parts([nearly_full(100.0)], 10.0, 73, 2.0) is None
 
 
 def test_what_comes_back_sooner_is_waited_for() -> None:
-    assert final_requests([nearly_full(100.0)], 295.0, 95, 1.0) == FinalRequests(3, 1), (
-        "in five seconds, which three take less than"
-    )
-    assert final_requests([nearly_full(100.0)], 299.0, 130, 1.0) is None
-
-
-def held(web_server: WebServer) -> WebServer:
-    web_server.hold.refused(400.0)
-    return web_server
-
-
-@pytest.mark.parametrize(
-    ("left", "parts", "last"),
-    [
-        ((100.0, 50.0), 134, FinalRequests(0, 2)),  # all fit, with eight parts of which nobody knows on each
-        ((100.0, 50.0), 135, FinalRequests(1, 2)),
-        ((100.0, 50.0), 234, FinalRequests(50, 2)),
-        ((100.0, 50.0), 235, None),
-        ((100.0, 0.5), 135, FinalRequests(43, 1)),  # the other one has no room
-        ((0.5, 0.5), 1, None),
-    ],
-)
-def test_each_of_several_servers_takes_a_last_request_while_it_has_room(
-    left: tuple[float, float], parts: int, last: FinalRequests | None
-) -> None:
-    assert final_requests([nearly_full(seconds) for seconds in left], 10.0, parts, 1.0) == last
-
-
-def test_a_server_that_has_refused_takes_no_last_request() -> None:
-    assert final_requests([nearly_full(100.0), held(nearly_full(50.0))], 10.0, 95, 1.0) == FinalRequests(3, 1)
-
-
-def test_what_may_reach_any_of_several_servers_is_dealt_out_in_what_is_left() -> None:
-    web_server = server()
-    web_server.unaddressed.add(4.0)
-    assert web_server.left(0.0, 2) == 1198.0
+    assert last_parts([nearly_full(100.0)], 295.0, 95, 1.0) == 3, "in five seconds, which three take less than"
+    assert last_parts([nearly_full(100.0)], 299.0, 130, 1.0) is None
 
 
 def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off() -> None:
     web_server = server()
     web_server.addressed.add(2.0)
     web_server.unheard = 2.0
-    assert web_server.left(0.0, 1) == 1198.0
+    assert web_server.left(0.0) == 1198.0
     web_server.hear(0.0, None, 500.0)
-    assert (web_server.left(0.0, 1), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
+    assert (web_server.left(0.0), web_server.room(0.0, 1)[1]) == (500.0, 498.0)
     web_server.unheard += 1.0
-    assert web_server.left(0.0, 1) == 499.0
+    assert web_server.left(0.0) == 499.0
     assert web_server.intervals(0.0, 1.0, 1, last=True) == (0.0, 0.0)
     web_server.unheard += 499.0
     assert web_server.intervals(0.0, 1.0, 1, last=True)[1] == NEVER
