@@ -23,7 +23,7 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.pieces import PlanParts, same_steps
+from connector.closing.pieces import MOST_PLANS, PlanParts, same_steps
 from connector.errors import Rejected, RepeatedUndo, Stale, StateConflict
 from tests.closing.small_organization import OPPORTUNITY_ID, SmallOrganization, organization, quote_id
 from tests.closing.test_verify import step
@@ -121,14 +121,19 @@ def test_what_is_undone_each_time_is_done_twice_and_the_end_says_so(atomic: bool
     assert len(done) == (3 if atomic else 2), "a transaction that is rolled back comes first"
 
 
-def test_a_record_that_others_change_meanwhile_is_tried_again_at_its_new_version() -> None:
+@pytest.mark.parametrize(("changes", "status"), [(7, ReportStatus.CLOSED), (200, ReportStatus.FAILED)])
+def test_a_record_that_others_change_meanwhile_is_tried_at_its_new_version_but_not_for_ever(
+    changes: int, status: ReportStatus
+) -> None:
     def touched(small: SmallOrganization) -> None:
         small.set_quote(quote_id(1), QuoteState.DRAFT, 1)
 
     small = organization((1,))
-    small.meddling, small.atomic = {call: [touched] for call in range(1, 8)}, False
-    assert close(small).status is ReportStatus.CLOSED
-    assert small.writes >= 4
+    small.meddling, small.atomic = {call: [touched] for call in range(1, changes + 1)}, False
+    report = close(small)
+    assert report.status is status
+    assert 4 <= small.writes <= MOST_PLANS
+    assert (status is ReportStatus.CLOSED) == (small.rows.opportunity.state is OpportunityState.WON)
 
 
 def test_pieces_are_used_up_after_as_many_as_may_be_sent() -> None:
@@ -136,6 +141,20 @@ def test_pieces_are_used_up_after_as_many_as_may_be_sent() -> None:
     for used_up in (False, True):
         parts.sent([StepResult(step(StepKind.CLOSE_QUOTE), StepStatus.DONE)])
         assert parts.used_up is used_up
+
+
+def test_far_more_quotes_than_were_planned_end_one_call_with_a_true_report_and_the_next_does_the_rest() -> None:
+    def adds_many(small: SmallOrganization, step: Step) -> None:
+        if step.kind is StepKind.CLOSE_QUOTE and len(small.rows.quotes) < 3:
+            for number in range(100, 140):
+                small.add_quote(number, 2)
+
+    small = organization((1, 2))
+    small.after = adds_many
+    report = close(small)
+    assert (report.status, report.partial) == (ReportStatus.FAILED, True)
+    assert "did not come to an end" in str(report.error)
+    assert close(small).status is ReportStatus.CLOSED
 
 
 def test_an_abort_is_no_reason_for_pieces_so_nothing_is_half_done() -> None:
