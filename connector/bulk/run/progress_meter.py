@@ -274,7 +274,7 @@ class ProgressMeter:
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
             slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * pace.spread)
-            large = min(pace.servers, pace.in_flight)  # one for each server, at the end; the others wait to be sent
+            large = min(pace.servers, pace.in_flight)  # as many may be large; the others wait to be sent
             under_way = min(state.in_flight, pace.in_flight + large * (state.largest - 1))
             if share <= under_way:
                 longest = max(longest, slow - pace.since_sent)
