@@ -157,12 +157,10 @@ def write_plan(
     summary = Summary()
     with whole_text(path, encoding="utf-8") as file:
         _line(file, {"plan": PLAN_VERSION, **head})
-        for chunk in _chunks(rows):
-            intents = [row.intent for row in chunk]
-            for row, preview in zip(chunk, preview_many(organization, intents), strict=True):
-                _line(file, _planned(row, preview, summary))
-                if listener is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
-                    listener.add(preview.verdict, preview.snapshot)
+        for row, preview in previews(rows, organization):
+            _line(file, _planned(row, preview, summary))
+            if listener is not None and isinstance(preview, Preview) and isinstance(preview.verdict, Plan):
+                listener.add(preview.verdict, preview.snapshot)
         summary.more = listener.data() if listener is not None else {}
         _line(file, {"summary": summary.data()})
     return summary
@@ -271,10 +269,11 @@ def _planned(row: Row, preview: Preview | ConnectorError, summary: Summary) -> d
     return data
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def previews(rows: Iterable[Row], organization: LookupOrganization) -> Iterator[tuple[Row, Preview | ConnectorError]]:
+    """Return what closing or reopening each row would do now, or why that is not known. Raises ConnectorError."""
     iterator = iter(rows)
     while chunk := list(islice(iterator, CHUNK)):
-        yield chunk
+        yield from zip(chunk, preview_many(organization, [row.intent for row in chunk]), strict=True)
 
 
 def _line(file: TextIO, data: Mapping[str, object]) -> None:

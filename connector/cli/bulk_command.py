@@ -13,7 +13,7 @@ from connector.bulk.run.progress_meter import RunResult
 from connector.bulk.status import status_data
 from connector.bulk.words import file_name
 from connector.bulk.words import rows as rows_of
-from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation
+from connector.cli.bulk.job_views import show_counts, show_limits, show_reconciliation, show_undo
 from connector.cli.bulk.limit_options import all_limit_options, limit_options, limits_of, says_limits, take_up
 from connector.cli.bulk.process import begun_with, job_argument, new_job_option, opened, who
 from connector.cli.bulk.run_job import (
@@ -129,7 +129,7 @@ def run(
         path = Path(file_name(checked_name(name), ".plan.jsonl")) if name else source.plan_file()
         return show_job_plan(source, settings, path, SECONDS_PER_STEP, as_json=as_json)
     job_name = checked_name(name or source.job_name())
-    with opened(settings) as ledger:
+    with opened(settings, create=True) as ledger:
         may_begin(ledger, job_name, tell, join=join)
         pending = None
         with connect(settings) as connection:
@@ -312,12 +312,13 @@ def reconcile(*, name: str, as_json: bool, env_file: Path | None) -> int:
         return show_reconciliation(ledger, job, connection, as_json=as_json)
 
 
-@bulk.command(epilog=examples("bulk undo june"))
+@bulk.command(epilog=examples("bulk undo june", "bulk undo june --dry-run"))
 @job_argument()
 @yes_option
+@dry_run_option
 @bypass_options
 @run_options
-def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
+def undo(*, name: str, yes: bool, dry_run: bool, as_json: bool, env_file: Path | None) -> int:
     """Open again what a job closed, and only that.
 
     It runs as a new job, NAME.undo. The job must be finished or cancelled.
@@ -327,22 +328,18 @@ def undo(*, name: str, yes: bool, as_json: bool, env_file: Path | None) -> int:
     settings = read_settings(env_file)
     with opened(settings) as ledger:
         job = ledger.job(name)
+        if dry_run:
+            may_undo(ledger, job, tell)
+            return show_undo(ledger, job, settings, as_json=as_json)
         undoing = undo_name(job)
         may_begin(ledger, undoing, tell, join=False)
         if ledger.find(undoing) is None:
             may_undo(ledger, job, tell)
             closed = ledger.counts(name).of(ItemStatus.CLOSED)
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
-            rows = undo_rows(ledger, job)
-            ledger.create(
-                undoing,
-                rows,
-                kind=JobKind.REOPEN,
-                options={**job.options, **begun_with(settings, JobLimits())},
-                organization=job.organization,
-                undoes=name,
-                who=who(),
-            )
+            rows, options = undo_rows(ledger, job), {**job.options, **begun_with(settings, JobLimits())}
+            kept = {"organization": job.organization, "undoes": name, "who": who()}
+            ledger.create(undoing, rows, kind=JobKind.REOPEN, options=options, **kept)
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)
 
 

@@ -21,11 +21,13 @@ def open_ledger(
     cache: int = CACHE,
     patience: float = 0.0,
     password: Callable[[], str] | None = None,
+    create: bool = True,
 ) -> Ledger:
     """Return the ledger in the SQLite file or the PostgreSQL database that `store` names; raises LedgerError.
 
     `cache` is how many kilobytes of the file are kept in memory; PostgreSQL keeps its own. `patience` is for how many
     seconds one answer of PostgreSQL is waited for, 0 for its default; `password` is asked for each of its connections.
+    Where there is no such file, an empty ledger stands for it unless it is to `create` one.
     """
     if store.startswith(POSTGRES):
         from connector.ledger.postgres import PATIENCE, PostgresDatabase
@@ -33,7 +35,10 @@ def open_ledger(
         return Ledger(PostgresDatabase(store, patience or PATIENCE, password), clock, lease=lease)
     from connector.ledger.sqlite import SqliteDatabase
 
-    return Ledger(SqliteDatabase(Path(store).expanduser(), cache), clock, lease=lease)
+    path = Path(store).expanduser()
+    if not create and not path.exists():
+        return temporary_ledger(clock)
+    return Ledger(SqliteDatabase(path, cache), clock, lease=lease)
 
 
 def temporary_ledger(clock: Clock) -> Ledger:

@@ -77,7 +77,13 @@ def test_a_plan_is_written_run_and_undone(desk: Desk) -> None:
         "left_later_by_other_jobs": 0,
         "not_compared": {},
     }
+    before = desk.rows()
+    said = bulk(desk, "undo", "june", "--dry-run", "--json")
+    assert said.data == {"job": "june", "would_reopen": len(ids), "would_refuse": []}
+    assert "Nothing was changed" in bulk(desk, "undo", "june", "--dry-run").out
+    assert desk.rows() == before
     assert bulk(desk, "undo", "june", "--yes", "--json").data["reopened"] == len(ids)
+    assert bulk(desk, "undo", "june", "--dry-run", "--json").data["would_reopen"] == 0
     assert bulk(desk, "status", "june", "--json").data["undone"] == len(ids)
 
 
@@ -130,6 +136,7 @@ def test_an_unknown_job_is_told(desk: Desk, verb: str) -> None:
     said = bulk(desk, verb, "nothing", "--json")
     assert said.code == 1
     assert "There is no job 'nothing'" in said.data["error"]["message"]
+    assert not (desk.file.parent / "jobs.db").exists()
 
 
 def test_without_agreement_nothing_is_changed(desk: Desk) -> None:

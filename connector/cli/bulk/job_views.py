@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TextIO
 
-from connector.assembly import Connection
+from connector.assembly import Connection, connect
+from connector.bulk.job_rules import same_organization, undo_rows
 from connector.bulk.run.plain_view import PlainView, View
 from connector.bulk.status import parts_of
 from connector.bulk.words import command_line, duration, file_name, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import RowCounter, TextTable, console, legible, print_json, say, show
 from connector.clock import Clock, SystemClock
+from connector.closing.close import Preview
+from connector.closing.model import Plan, Refusal
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
+from connector.settings.settings import Settings
 
 
 def view_on(stream: TextIO, clock: Clock) -> View:
@@ -191,3 +195,29 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
             names = ", ".join(f"{column} ({count:,})" for column, count in sorted(unread.items()))
             say(f"Not compared, since it cannot be read or was closed before: {names}.")
     return ExitCode.FAILED if mismatches else ExitCode.DONE
+
+
+def show_undo(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
+    """Show what undoing a job would do to its rows, as the organization is now. Returns the exit code."""
+    from connector.bulk.planning import previews
+
+    line = RowCounter("{} rows planned", SystemClock().monotonic)
+    planned, stay = 0, []
+    with connect(settings) as connection:
+        same_organization(job, connection.base_url)
+        for row, seen in line.counted(previews(undo_rows(ledger, job), connection.organization)):
+            verdict = seen.verdict if isinstance(seen, Preview) else seen
+            if isinstance(verdict, Plan):
+                planned += bool(verdict.steps)
+                continue
+            reason = verdict.reason if isinstance(verdict, Refusal) else verdict.message
+            stay.append({"row": row.number, "opportunity_id": str(row.intent.opportunity_id), "reason": reason})
+    if as_json:
+        print_json({"job": job.name, "would_reopen": planned, "would_refuse": stay})
+    else:
+        for each in stay:
+            say(f"row {each['row']}, {each['opportunity_id']}: would stay as it is: {each['reason']}")
+        closed = ledger.counts(job.name).of(ItemStatus.CLOSED)
+        say(f"Of the {rows(closed)} that it closed {planned:,} would be reopened.")
+        say(f"Nothing was changed. To do it: {command_line('bulk', 'undo', job.name)}")
+    return ExitCode.REFUSED if stay else ExitCode.DONE

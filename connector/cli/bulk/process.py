@@ -30,9 +30,12 @@ from connector.settings.settings import Settings
 
 
 @contextmanager
-def opened(settings: Settings, lease: float = LEASE) -> Iterator[Ledger]:
-    """Give the ledger of the settings; it is closed at the end. `lease` is in seconds, see `Ledger`."""
-    with open_ledger(settings.store, SystemClock(), lease=lease) as ledger:
+def opened(settings: Settings, lease: float = LEASE, *, create: bool = False) -> Iterator[Ledger]:
+    """Give the ledger of the settings; it is closed at the end. `lease` is in seconds, see `Ledger`.
+
+    A file that is not there is made only by who wants to `create` it; everybody else finds no job.
+    """
+    with open_ledger(settings.store, SystemClock(), lease=lease, create=create) as ledger:
         yield ledger
 
 
