@@ -13,7 +13,7 @@ from typing import Any
 
 from connector.errors import LedgerError
 from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
-from connector.ledger.schema import MIGRATIONS, VERSION
+from connector.ledger.schema import MIGRATIONS, OTHER_VERSION, VERSION
 
 try:
     import psycopg
@@ -254,6 +254,9 @@ class PostgresDatabase:
                 "The job store's PostgreSQL user may not do this.",
                 remedy="Give it the right to create the schema connector, or to use it and its tables.",
             ) from error
+        except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
+            text = f"The job store was written by another version of the connector: {_first_line(error)}."
+            raise LedgerError(text, remedy=OTHER_VERSION) from error
         except psycopg.OperationalError as error:
             failure = LedgerError(
                 f"The job store's PostgreSQL server cannot be reached or broke off: {_first_line(error)}.",

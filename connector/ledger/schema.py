@@ -123,6 +123,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """MIGRATIONS[n] leads from version n to n + 1."""
 
 VERSION = len(MIGRATIONS)
+OTHER_VERSION = "Finish its jobs with that version, or set CONNECTOR_STORE to another place."
+"""What to do where the tables are not those that the migrations make: versions that were never released had others."""
 
 ROW_BITS = 32
 ROW_MASK = 2**ROW_BITS - 1

@@ -18,7 +18,7 @@ from pathlib import Path
 from connector.errors import LedgerError
 from connector.ledger.database import ITEM_COLUMNS, RESULT_COLUMNS, SqlRow, Value
 from connector.ledger.lock_files import LockFiles
-from connector.ledger.schema import MIGRATIONS, VERSION
+from connector.ledger.schema import MIGRATIONS, OTHER_VERSION, VERSION
 
 _OLDEST = (3, 33, 0)  # UPDATE ... FROM
 _PATIENCE = 30.0
@@ -252,7 +252,10 @@ _FAILURES = {
 
 def _failure(path: Path, error: sqlite3.Error) -> LedgerError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    sentence, remedy = _FAILURES.get(code, (f"failed: {error}", "If it happens again, report it."))
+    other = (f"failed: {error}", "If it happens again, report it.")
+    if "no such" in str(error) or "no column" in str(error):
+        other = (f"was written by another version of the connector: {error}", OTHER_VERSION)
+    sentence, remedy = _FAILURES.get(code, other)
     return LedgerError(f"The job store {path} {sentence}.", remedy=remedy)
 
 

@@ -10,11 +10,12 @@ import psycopg
 import pytest
 
 from connector.clock import VirtualClock
+from connector.errors import LedgerError
 from connector.ledger import postgres, sqlite
 from connector.ledger.jobs import DesiredState, ItemStatus
 from connector.ledger.schema import MIGRATIONS
 from connector.ledger.store import open_ledger
-from tests.ledger.rows import closed, opportunity
+from tests.ledger.rows import closed, opportunity, rows
 
 JOB = (
     "INSERT INTO job (name, kind, state, wish, total, digest, options, created)"
@@ -79,3 +80,16 @@ def test_a_store_of_version_2_goes_on_where_it_was(kind: str, request: pytest.Fi
         worker.record(job, closed(items))
         assert ledger.counts("june").open == 0
         worker.leave()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_store_with_other_columns_is_told_as_that_of_another_version(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "jobs.db") if kind == "sqlite" else request.getfixturevalue("postgres_store")
+    with open_ledger(store, VirtualClock()) as ledger:
+        with ledger.database.transaction() as transaction:
+            transaction.run("ALTER TABLE item DROP COLUMN kept")
+        with pytest.raises(LedgerError, match=r"by another version of the connector: .*kept") as caught:
+            ledger.create("june", rows(1))
+    assert "CONNECTOR_STORE" in caught.value.remedy
