@@ -16,7 +16,7 @@ from connector.closing import reasons
 from connector.closing.intent import Intent, Outcome
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.orders import needs_orders, orders_of
-from connector.closing.organization import Organization
+from connector.closing.organization import MetadataRequest, Organization
 from connector.closing.plan_checks import winning_quotes
 from connector.closing.verify import value_problems
 from connector.errors import InputError
@@ -72,7 +72,7 @@ class Reconciliation:
 
     def mismatches(self) -> Iterator[Mismatch]:
         """Yield what is not as the job says. Raises ConnectorError."""
-        metadata, names = self.organization.metadata(), saved_names(self.ledger, self.job)
+        metadata, names = self.organization.metadata(MetadataRequest(amounts=True)), saved_names(self.ledger, self.job)
         records = self._last_words(self.ledger.records(self.job.name, DONE))
         while chunk := list(islice(records, CHUNK)):
             self.tell(self.checked)
@@ -130,8 +130,9 @@ def _of_closed(
             yield error.message
         else:
             if opportunity.status != status:
-                yield f"Its status reason is {opportunity.status}, not {status} as was asked."
-    for column, sentence in value_problems(intent, snapshot):
+                otherwise = reasons.otherwise(metadata.opportunity_statuses, opportunity.status, status)
+                yield f"Its status reason is {otherwise} as was asked."
+    for column, sentence in value_problems(intent, snapshot, metadata):
         if f"opportunity.{column}" in metadata.unreadable:
             unread[column] += 1
         else:

@@ -11,7 +11,7 @@ from connector.cli.change_view import ChangeContext, change_table, remarks, rest
 from connector.cli.failure_text import sentences
 from connector.cli.screen import TextTable, say, show
 from connector.closing.close import Preview
-from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot
+from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot, StepStatus
 from connector.closing.plan import CLOSE_PROJECT_QUOTE_AS_WON
 from connector.closing.report import error_data
 from connector.closing.step_words import COLUMNS, opportunity_words, step_rows
@@ -89,11 +89,13 @@ def show_failure(report: Report) -> None:
 
 def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
     """Return the sentence that says how it ended and what stands."""
+    some = any(result.status is StepStatus.DONE for result in report.steps)
+    unchanged = "" if some else ", nothing was changed"
     opening = {
         ReportStatus.CLOSED: "Closed:",
-        ReportStatus.ALREADY_CLOSED: "Already closed, nothing was changed:",
+        ReportStatus.ALREADY_CLOSED: f"Already closed{unchanged}:",
         ReportStatus.REOPENED: "Reopened:",
-        ReportStatus.ALREADY_OPEN: "Already open, nothing was changed:",
+        ReportStatus.ALREADY_OPEN: f"Already open{unchanged}:",
         ReportStatus.REFUSED: "Refused, after some steps took effect:" if report.partial else "Refused:",
         ReportStatus.FAILED: "Failed after some steps took effect." if report.partial else "Failed.",
     }[report.status]

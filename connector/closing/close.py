@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
@@ -188,7 +189,9 @@ class _CloseGoal:
     def needs(self) -> MetadataRequest:
         rows = frozenset(rows_of_intent(self.intent))
         columns = bool(self.intent.opportunity_columns or self.intent.quote_columns)
-        return MetadataRequest(columns, rows) if columns or rows else ONLY_REASONS
+        revenue = self.intent.actual_revenue  # one without decimals is not rounded
+        amounts = isinstance(revenue, Decimal) and revenue != revenue.to_integral_value()
+        return MetadataRequest(columns, rows, amounts) if columns or rows or amounts else ONLY_REASONS
 
     @property
     def needs_orders(self) -> bool:
@@ -200,7 +203,11 @@ class _CloseGoal:
     def warnings(
         self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
     ) -> tuple[str, ...]:
-        sentences = (*status_warnings(results, after), *closing_warnings(self.intent, after, metadata), *_late(results))
+        sentences = (
+            *status_warnings(results, after, metadata),
+            *closing_warnings(self.intent, after, metadata),
+            *_late(results),
+        )
         return tuple(dict.fromkeys(sentences))
 
 
@@ -236,4 +243,4 @@ class _ReopenGoal:
         after: Snapshot,
         metadata: OrganizationMetadata,
     ) -> tuple[str, ...]:
-        return (*status_warnings(results, after), *left_closed(after, metadata))
+        return (*status_warnings(results, after, metadata), *left_closed(after, metadata))

@@ -72,7 +72,7 @@ def converge(
             length = pause_length(doubtful_rounds, chance(), failures)
             pause(length)
             for progress in working:
-                progress.wait(length)
+                progress.waited += length
             doubtful_rounds += 1
     return [reports[goal.opportunity_id] for goal in goals]
 

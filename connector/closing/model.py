@@ -94,16 +94,16 @@ class OrganizationMetadata:
     `messages` holds those of the names in `closing.plan.MESSAGES_OF_INTEREST` which exist. `utc_offset_minutes` is the
     acting user's, used to place a calendar date in a moment. `close_action` is an action of the organization's own that
     closes opportunities with either outcome (parameters `OpportunityClose` and `Status`), where it wants that used.
-    `bypass` is which of its own logic this connection leaves out. `today` is the day that a close without a
-    date gets, `day_of` says whose: `this machine (CET)`. `lost_revenue` is the actual revenue of a lost opportunity for
-    which none is given; None: none is written.
+    `bypass` is which of its own logic this connection leaves out. `today` is the day of a close without a date,
+    `day_of` says whose: `this machine (CET)`. `lost_revenue` is the actual revenue of a lost opportunity for which none
+    is given; None: none is written.
 
-    `users` are who signed in and who acts, by their ids in the organization. `privileges` are those that
-    the acting user holds, None where they could not be read.
-    `unreadable` and `unwritable` name secured columns (`opportunity.actualvalue`) that it may not read or set,
-    `required` the organization's own columns that must have a value: True where the service says so, False where only
-    forms do. `tables` has the definitions of close activities and `absent` the rows not to be seen, of those that were
-    asked for by `MetadataRequest`. `unchecked` says what could not be read and so is not checked, a sentence each.
+    `users` are who signed in and who acts, by their ids. `privileges` are those that the acting user holds, None where
+    they could not be read. `unreadable` and `unwritable` name secured columns that it may not read or set, `required`
+    the organization's own columns that must have a value: True where the service says so, False where only forms do.
+    `tables` has the definitions of close activities, `absent` the rows not to be seen and `decimals` those of the
+    actual revenue by currency, under None where the column has a number of its own, of what `MetadataRequest` asked
+    for. `unchecked` says what could not be read and so is not checked, a sentence each.
     """
 
     opportunity_statuses: tuple[StatusReason, ...]
@@ -122,6 +122,7 @@ class OrganizationMetadata:
     required: Mapping[str, bool] = field(default_factory=dict)
     tables: Mapping[str, TableDefinition] = field(default_factory=dict)
     absent: frozenset[RowRef] = frozenset()
+    decimals: Mapping[UUID | None, int] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
 
 
@@ -196,8 +197,7 @@ class QuoteOrder:
 class Snapshot:
     """What was seen at one moment: the opportunity and all its quotes, ordered by id.
 
-    `activities` holds the close activities of the opportunity and its quotes, where they
-    were asked for (reopening and verifying need them), else it is empty. So does `orders` with the quotes' orders.
+    `activities` holds their close activities and `orders` the quotes' orders, where they were asked for.
     """
 
     opportunity: Opportunity

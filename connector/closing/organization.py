@@ -13,10 +13,11 @@ from connector.closing.record_keys import KeyLookup
 
 @dataclass(frozen=True, slots=True)
 class MetadataRequest:
-    """What planning needs to know beside the status reasons: definitions of columns, and whether rows are there."""
+    """What is needed beside the status reasons: definitions of columns, whether rows are there, decimals of amounts."""
 
     columns: bool = False
     rows: frozenset[RowRef] = frozenset()
+    amounts: bool = False
 
 
 ONLY_REASONS = MetadataRequest()
@@ -28,7 +29,8 @@ def all_needs(each: Iterable[MetadataRequest]) -> MetadataRequest:
     if not needs:
         return ONLY_REASONS
     rows = frozenset[RowRef]().union(*(request.rows for request in needs))
-    return MetadataRequest(any(request.columns for request in needs), rows)
+    columns, amounts = any(request.columns for request in needs), any(request.amounts for request in needs)
+    return MetadataRequest(columns, rows, amounts)
 
 
 class Organization(Protocol):

@@ -1,7 +1,7 @@
 """What one opportunity has been through in one call, and what follows from each look at it.
 
-Nothing here is needed to go on after a crash: it serves to tell the truth about this call. Three questions are kept
-apart: what stands (the snapshot), what was answered (the results), and what may still happen (the doubts).
+Nothing here is needed to go on after a crash; it serves to tell the truth about this call. Three questions are kept
+apart: what stands (the snapshot), what was answered (the results), what may still happen (the doubts).
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from connector.closing.model import (
 )
 from connector.closing.pieces import MOST_PLANS, TOO_MUCH_TRIES, PlanParts, StepKey, is_slow, key_of, same_steps
 from connector.closing.plan import PROJECT_STEPS
-from connector.closing.verify import left_marks, shows, where_it_stands
+from connector.closing.verify import changed_meanwhile, left_marks, rolled_back, shows, where_it_stands
 from connector.errors import ConnectorError, Effect, Forbidden, InputError, NotConverged, ServiceError, Unanswered
 
 SETTLED_AFTER = 120.0
 """Seconds of waiting after which a write without an answer can no longer happen: the service ends it by then."""
 
+_AGAIN = "Run the same command again in a few minutes: it looks first and does what is left."
 _TRIES = 2
 """How often the very same plan may be turned down before that counts, where something moved in between."""
 
@@ -47,7 +48,8 @@ class Progress:
     `unread` is why the last look failed, if it did, `missed` why the last of those that failed did. `sent` holds by its
     activity every close that happened or may have; `unsure` is whether only the activities tell which of them did: an
     answer was lost, or a record was closed more than once. `unseen` is whether steps were done since the last look.
-    `performed` counts the plans sent whole, `rebuffs` how often in a row there was no answer or a lasting failure.
+    `performed` counts the plans sent whole, `waited` seconds since the last write, `rebuffs` how often there was no
+    answer.
     """
 
     goal: Goal
@@ -171,14 +173,13 @@ class Progress:
         for result in results:
             self._take_one(result)
         self.unseen = self.unseen or any(result.status is StepStatus.DONE for result in results)
-        self.tried = plan.steps
+        self.tried, self.performed = plan.steps, self.performed + (not self.pieces.size)
         self.pieces.sent(results)
-        self.performed += not self.pieces.size
         self.left = tuple(result.step for result in results if result.status is not StepStatus.DONE)
         self.failure = next((result.error for result in results if result.error is not None), None)
         if self.failure is not None and not self.failure.transient:
             self.turned_down.append(self.tried)
-        if isinstance(self.failure, Unanswered) or (isinstance(self.failure, ServiceError) and self.failure.lasting):
+        if isinstance(self.failure, Unanswered) or getattr(self.failure, "lasting", False):
             self.rebuffs += 1
         elif self.failure is None:
             self.rebuffs = 0
@@ -195,10 +196,6 @@ class Progress:
         if any(step.kind in PROJECT_STEPS for step in self.tried):
             return None  # accepted, and may still run
         return self._finish(())
-
-    def wait(self, seconds: float) -> None:
-        """Take note that so much time has passed since the last write."""
-        self.waited += seconds
 
     def give_up(self) -> Report:
         """Return the end after the last round: what stands, and whether more may come."""
@@ -218,23 +215,27 @@ class Progress:
     def _fail_with(self, error: ConnectorError) -> Report:
         if isinstance(error, NotConverged):
             error.effect = Effect.UNKNOWN if self.in_doubt else error.effect
-            error.remedy = (
-                error.remedy or "Run the same command again in a few minutes: it looks first and does what is left."
-            )
-        when = "Before the steps that are done" if self.unseen else "When last seen"
-        stands = where_it_stands(self.now, error, self.left, when) if self.now else ""
-        return replace(self._report(ReportStatus.FAILED), error=error, stands=stands, partial=self._left_something())
+            error.remedy = error.remedy or _AGAIN
+        stands, when = "", "Before the steps that are done" if self.unseen else "When last seen"
+        if self.now:
+            error.remedy = rolled_back(error, self.left, self.now) or error.remedy
+            stands = where_it_stands(self.now, error, self.left, when)
+        return replace(self._report(ReportStatus.FAILED), error=error, stands=stands)
 
     def _refuse(self, refusal: Refusal) -> Report:
-        report = self._report(ReportStatus.REFUSED)
-        return replace(report, reason=refusal.reason, reason_code=refusal.code, partial=self._left_something())
+        reason = " ".join((*self._meanwhile(), refusal.reason))
+        return replace(self._report(ReportStatus.REFUSED), reason=reason, reason_code=refusal.code)
 
     def _finish(self, warnings: tuple[str, ...]) -> Report:
         kinds = {result.step.kind for result in self.results.values() if result.status is StepStatus.DONE}
-        ours = bool(kinds & self.goal.deciding)
         self._forget_failures()
         notes = dict.fromkeys(result.note for result in self.results.values() if result.note)
-        return self._report(self.goal.done if ours else self.goal.already, (*warnings, *notes))
+        if kinds & self.goal.deciding:
+            return self._report(self.goal.done, (*warnings, *notes))
+        return self._report(self.goal.already, (*self._meanwhile(), *warnings, *notes))
+
+    def _meanwhile(self) -> list[str]:
+        return list(changed_meanwhile(self.before, self.now, self.results.values(), self.users))
 
     def _end_unread(self, error: ConnectorError) -> Report:
         """Return the end when the last look failed: every step answered well is done, even if unseen."""
@@ -243,13 +244,19 @@ class Progress:
         return self.fail(error)
 
     def _report(self, status: ReportStatus, warnings: tuple[str, ...] = ()) -> Report:
-        doubted = self.doubts.keys() if self.in_doubt else ()
+        marks = self.unseen or left_marks(self.results.values(), self.before, self.now)
+        unseen = self.doubts.keys() if self.in_doubt else ()
+        doubted = {key for key in unseen if self.results[key].status is not StepStatus.DONE}
         return Report(
             opportunity_id=self.goal.opportunity_id,
             status=status,
-            steps=tuple(_doubted(r) if key in doubted else r for key, r in self.results.items()),
+            steps=tuple(
+                replace(result, status=StepStatus.UNKNOWN) if key in doubted else result
+                for key, result in self.results.items()
+            ),
             digest=(self.first or make_plan(self.goal.opportunity_id, ())).digest,
             rounds=self.rounds,
+            partial=marks and status in {ReportStatus.FAILED, ReportStatus.REFUSED},
             warnings=(*warnings, *filter(None, [self.pieces.note])),
             notes=self.first.notes if self.first and status is self.goal.done else (),
             before=self.before,
@@ -322,13 +329,13 @@ class Progress:
         if failure.transient:
             return isinstance(failure, ServiceError) and failure.lasting and self.rebuffs >= _LASTING_TRIES
         again = sum(same_steps(plan.steps, tried, failure) for tried in self.turned_down)
-        return same_steps(plan.steps, self.left, failure) or again >= _TRIES
+        return again >= _TRIES or same_steps(plan.steps, self.left, failure)
 
     def _take_one(self, result: StepResult) -> None:
         key, step = key_of(result.step), result.step
         self.results[key] = result
-        effect = result.error.effect if result.error else Effect.NONE
-        unknown = result.status is StepStatus.UNKNOWN or effect is Effect.UNKNOWN
+        lost = result.error is not None and result.error.effect is Effect.UNKNOWN
+        unknown = lost or result.status is StepStatus.UNKNOWN
         if unknown:
             self.doubts[key], self.waited = step, 0.0
         elif result.status is StepStatus.DONE:
@@ -341,10 +348,3 @@ class Progress:
         """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
         for step in [r.step for r in results if r.step.kind in PROJECT_STEPS and r.status is StepStatus.DONE]:
             self.doubts[key_of(step)], self.waited = step, 0.0
-
-    def _left_something(self) -> bool:
-        return self.unseen or left_marks(self.results.values(), self.before, self.now)
-
-
-def _doubted(result: StepResult) -> StepResult:
-    return result if result.status is StepStatus.DONE else replace(result, status=StepStatus.UNKNOWN)

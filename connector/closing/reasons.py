@@ -122,6 +122,11 @@ def _said(status: StatusReason, reason: int | str) -> str:
     return f"{in_list([status])}{other}"
 
 
+def otherwise(statuses: Sequence[StatusReason], now: int, then: int | None) -> str:
+    """Return for people which status reason it is, and which it is not: `3 Won, not 9 Won by Referral`."""
+    return ", not ".join(in_list(_by_value(statuses, str(value))) or str(value) for value in (now, then))
+
+
 def in_list(statuses: Iterable[StatusReason]) -> str:
     """Return status reasons for people, each with its number: `4 Canceled, 5 Out-Sold`."""
     return ", ".join(" ".join((str(status.value), *status.labels[:1])) for status in statuses)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from uuid import UUID
 
 from connector.closing import reasons
 from connector.closing.identity import is_ours
 from connector.closing.model import (
     Intent,
     Opportunity,
+    OpportunityState,
     OrganizationMetadata,
     Quote,
     QuoteState,
@@ -36,6 +38,16 @@ _FINAL = frozenset(
     }
 )
 """Steps whose status reason the row shall have in the end."""
+
+_OF_OPPORTUNITY = frozenset({StepKind.CLOSE_OPPORTUNITY, StepKind.REOPEN_OPPORTUNITY})
+
+_NEEDED = {
+    StepKind.ACTIVATE_QUOTE: QuoteState.DRAFT,
+    StepKind.WIN_QUOTE: QuoteState.ACTIVE,
+    StepKind.CLOSE_QUOTE: QuoteState.ACTIVE,
+    StepKind.CLOSE_OPPORTUNITY: OpportunityState.OPEN,
+}
+"""The state in which a step finds its record where nothing comes between."""
 
 
 def shows(step: Step, snapshot: Snapshot) -> bool:
@@ -82,15 +94,60 @@ def standing(snapshot: Snapshot) -> str:
     return f"{', '.join(parts)}."
 
 
+_CLOSED_ALREADY = "0x80040515"
+"""The refusal of a close because the opportunity is closed (OpportunityAlreadyClosed, web-service-error-codes)."""
+
+
 def unseen_quote(error: ConnectorError, left: Sequence[Step], snapshot: Snapshot) -> str:
     """Return what the refusal of the last step means if it contradicts what was read, or nothing."""
     closing = len(left) == 1 and left[0].kind is StepKind.CLOSE_OPPORTUNITY
-    if not closing or not isinstance(error, StateConflict) or any(quote.is_open for quote in snapshot.quotes):
+    if not closing or not isinstance(error, StateConflict) or error.code == _CLOSED_ALREADY:
+        return ""
+    if any(quote.is_open for quote in snapshot.quotes):
         return ""
     return (
         " No open quote of it was seen, so there may be one that the application user may not read, of another "
         "business unit say: let it read quotes of the whole organization."
     )
+
+
+def rolled_back(error: ConnectorError, left: Sequence[Step], snapshot: Snapshot) -> str:
+    """Return what to do where a record is said to stand otherwise than it does after the refusal, or nothing.
+
+    What changed it was part of the request itself, and was undone with it: a plug-in that runs before the step.
+    """
+    step = left[0] if left else None
+    if step is None or not isinstance(error, StateConflict) or unseen_quote(error, left, snapshot):
+        return ""
+    if step.kind not in _NEEDED or _state(step, snapshot) != _NEEDED[step.kind]:
+        return ""
+    return (
+        f"The {step.table} {step.label} stands as this step needs it: most likely the organization's own logic changed "
+        "it inside the request, and that was undone with it. Ask who maintains that logic (`connector doctor` lists "
+        "what runs on a close), or leave it out (--bypass, --bypass-steps) if the user may."
+    )
+
+
+def changed_meanwhile(
+    before: Snapshot | None, after: Snapshot | None, results: Iterable[StepResult], users: frozenset[UUID]
+) -> Iterator[str]:
+    """Yield who changed the state of the opportunity during this call, if it was not the last step of this call.
+
+    `users` are who signed in and who acts: what runs as they do is not told apart from other programs of theirs.
+    """
+    if before is None or after is None or before.opportunity.state is after.opportunity.state:
+        return
+    was, now = before.opportunity.state, after.opportunity
+    ours = [
+        result.step.state
+        for result in results
+        if result.step.kind in _OF_OPPORTUNITY and result.step.state is not None and result.status is StepStatus.DONE
+    ]
+    other = f"the user {now.modified_by}, or logic that runs as that user" if now.modified_by else "somebody else"
+    who = "the organization's own logic, or another program of the same user" if now.modified_by in users else other
+    made = f"this call made it {OpportunityState(ours[-1]).name.lower()}, and then" if ours else ""
+    first = made or "while this call was at work"
+    yield f"The opportunity was {was.name.lower()} at first; {first} it was made {now.state.name.lower()} by {who}."
 
 
 def left_closed(after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
@@ -101,7 +158,7 @@ def left_closed(after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str
             yield f"Quote {label_of(quote)} (revision {quote.revision}) stays closed: {why}."
 
 
-def status_warnings(results: Iterable[StepResult], after: Snapshot) -> Iterator[str]:
+def status_warnings(results: Iterable[StepResult], after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
     """Yield a sentence for each row that was written but does not have the status reason it was given."""
     for result in results:
         step = result.step
@@ -109,38 +166,44 @@ def status_warnings(results: Iterable[StepResult], after: Snapshot) -> Iterator[
             continue
         status = _status(step, after)
         if status is not None and status != step.status:
-            yield f"The {step.table} {step.label} has the status reason {status}, not {step.status} as was asked."
+            statuses = metadata.quote_statuses if step.table == "quote" else metadata.opportunity_statuses
+            otherwise = reasons.otherwise(statuses, status, step.status)
+            yield f"The {step.table} {step.label} has the status reason {otherwise} as was planned."
 
 
 def closing_warnings(intent: Intent, after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
     """Yield a sentence for each thing the intent asks for by name and the closed opportunity has otherwise."""
     opportunity = after.opportunity
     if intent.status is not None:
-        status = reasons.resolve(
-            "opportunity", metadata.opportunity_statuses, intent.status, CLOSED_STATE[intent.outcome]
-        )
+        statuses = metadata.opportunity_statuses
+        status = reasons.resolve("opportunity", statuses, intent.status, CLOSED_STATE[intent.outcome])
         if status != opportunity.status:
-            yield f"The opportunity has the status reason {opportunity.status}, not {status} as was asked."
-    for column, sentence in value_problems(intent, after):
+            otherwise = reasons.otherwise(statuses, opportunity.status, status)
+            yield f"The opportunity has the status reason {otherwise} as was asked."
+    for column, sentence in value_problems(intent, after, metadata):
         if f"opportunity.{column}" not in metadata.unreadable:  # else a note of the plan says so
             yield sentence
     yield from _quote_warnings(intent, after)
 
 
-def value_problems(intent: Intent, after: Snapshot) -> Iterator[tuple[str, str]]:
+def value_problems(intent: Intent, after: Snapshot, metadata: OrganizationMetadata) -> Iterator[tuple[str, str]]:
     """Yield the columns of the closed opportunity that have not the value that was asked, each with a sentence."""
     day, value, revenue = after.opportunity.actual_close_date, after.opportunity.actual_value, revenue_of(after, intent)
     if intent.closed_on is not None and day != intent.closed_on:
         yield "actualclosedate", _otherwise("close date", day, intent.closed_on)
-    if revenue is not None and not same_amount(revenue, value):
+    decimals = metadata.decimals.get(None, metadata.decimals.get(after.opportunity.currency_id))
+    if revenue is not None and not same_amount(revenue, value, decimals):
         yield "actualvalue", _otherwise("actual revenue", value, revenue)
 
 
-def same_amount(amount: Decimal, read: Decimal | None) -> bool:
-    """Tell whether an amount was kept: the column and its currency round it, and zeros at its end tell no precision."""
+def same_amount(amount: Decimal, read: Decimal | None, decimals: int | None = None) -> bool:
+    """Tell whether an amount was kept: the column and its currency round it to so many `decimals`.
+
+    Where these are not known, those that were read count; zeros at the end tell nothing.
+    """
     if read is None:
         return False
-    unit = Decimal(1).scaleb(min(0, int(read.normalize().as_tuple().exponent)))
+    unit = Decimal(1).scaleb(min(0, int(read.normalize().as_tuple().exponent)) if decimals is None else -decimals)
     return any(amount.quantize(unit, rounding) == read for rounding in (ROUND_HALF_UP, ROUND_HALF_EVEN))
 
 

@@ -1,6 +1,6 @@
-"""The definitions of the columns of close activities, and whether rows that a close points at are to be seen.
+"""The definitions of the columns of close activities, whether rows that a close points at are to be seen, decimals.
 
-Both are read when an intent first needs them, and kept as long as the rest of the metadata.
+All are read when an intent first needs them, and kept as long as the rest of the metadata.
 Source: learn.microsoft.com/power-apps/developer/data-platform/webapi/query-metadata-web-api.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
 from connector.closing.organization import MetadataRequest
@@ -34,6 +35,14 @@ _PARTS = (
     "ManyToOneRelationships?$select=ReferencingAttribute,ReferencedEntity,ReferencingEntityNavigationPropertyName",
 )
 _ROWS_AT_ONCE = 50
+_DECIMALS = "Reading the decimals of amounts"
+_REVENUE = f"Attributes(LogicalName='actualvalue'){_CAST}MoneyAttributeMetadata?$select=Precision,PrecisionSource"
+_AMOUNTS = (
+    f"EntityDefinitions(LogicalName='opportunity')/{_REVENUE}",
+    "organizations?$select=pricingdecimalprecision",
+    "transactioncurrencies?$select=currencyprecision",
+)
+_OF_COLUMN, _OF_CURRENCY = 0, 2
 NOT_READ = (
     "The user may not read the definitions of the close activities (prvReadEntity), so the extra columns were not "
     "checked."
@@ -50,11 +59,12 @@ class CloseDefinitions:
         self._tables: Mapping[str, TableDefinition] | None = None
         self._keys: dict[str, str] = {"competitors": "competitorid"}
         self._seen: set[RowRef] = set()
+        self._decimals: Mapping[UUID | None, int] | None = None
 
     def forget(self) -> None:
         """Read everything again when it is next needed."""
         with self._lock:
-            self._tables = None
+            self._tables = self._decimals = None
             self._seen.clear()
 
     def add(self, metadata: OrganizationMetadata, needs: MetadataRequest) -> OrganizationMetadata:
@@ -68,7 +78,27 @@ class CloseDefinitions:
                 tables = self._tables
                 unchecked = unchecked if tables else (*unchecked, NOT_READ)
             absent = self._absent(needs.rows)
-        return replace(metadata, tables=tables, absent=absent, unchecked=unchecked)
+            if needs.amounts and self._decimals is None:
+                self._decimals = self._read_decimals()
+            decimals = (self._decimals or {}) if needs.amounts else {}
+        return replace(metadata, tables=tables, absent=absent, decimals=decimals, unchecked=unchecked)
+
+    def _read_decimals(self) -> Mapping[UUID | None, int]:
+        """Return the decimals of the actual revenue, by currency where the column has that of each; nothing if unknown.
+
+        Source: MoneyAttributeMetadata.PrecisionSource (0: the column's, 1: the organization's, 2: the currency's).
+        """
+        answers = read_each(self._handler, self._endpoint, [Operation("GET", path) for path in _AMOUNTS], _DECIMALS)
+        if any(answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) for answer in answers):
+            return {}
+        with decoding(_DECIMALS):
+            column, organizations, currencies = (json_object(answer, _DECIMALS) for answer in answers)
+            source = column.get("PrecisionSource")
+            if source == _OF_CURRENCY:
+                rows = rows_of(currencies, _DECIMALS)
+                return {UUID(row["transactioncurrencyid"]): int(row["currencyprecision"]) for row in rows}
+            own = column if source == _OF_COLUMN else rows_of(organizations, _DECIMALS)[0]
+            return {None: int(own["Precision" if source == _OF_COLUMN else "pricingdecimalprecision"])}
 
     def _read_tables(self) -> Mapping[str, TableDefinition]:
         """Return the definitions by table, or nothing where this user may not read them."""

@@ -130,11 +130,11 @@ _ITEM_SENTENCES = {
     ItemStatus.CLAIMED: "In progress.",
     ItemStatus.WAITING: "Waits and is tried again: the reason passes.",
     ItemStatus.CLOSED: "This job closed it.",
-    ItemStatus.ALREADY_CLOSED: "It was closed as wanted before; nothing was done.",
+    ItemStatus.ALREADY_CLOSED: "It was closed as wanted, but not by this job.",
     ItemStatus.REFUSED: "Not changed; the reason says why and what to do.",
     ItemStatus.FAILED: "Not done; the error says why and what to do.",
     ItemStatus.REOPENED: "This job opened it again.",
-    ItemStatus.ALREADY_OPEN: "It was open before; nothing was done.",
+    ItemStatus.ALREADY_OPEN: "It was opened, but not by this job.",
     ItemStatus.UNDONE: "This job closed it; undo opened it again.",
 }
 

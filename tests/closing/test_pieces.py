@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -189,6 +190,50 @@ def test_a_refusal_that_contradicts_what_was_read_says_so() -> None:
     assert report.status is ReportStatus.FAILED
     assert report.partial
     assert "No open quote of it was seen, so there may be one that the application user may not read" in report.stands
+
+
+@pytest.mark.parametrize("kind", [StepKind.ACTIVATE_QUOTE, StepKind.CLOSE_QUOTE, StepKind.CLOSE_OPPORTUNITY])
+@pytest.mark.parametrize("code", ["0x80040515", "0x80040216"])
+def test_a_record_that_logic_changes_inside_the_request_is_not_left_to_be_looked_at(kind: StepKind, code: str) -> None:
+    def changes_it_first(_small: SmallOrganization, step: Step) -> None:
+        if step.kind is kind:
+            raise StateConflict("It is not in that state.", status=400, code=code, remedy="Look at it.")
+
+    small = organization((1,))
+    small.plug_in = changes_it_first
+    report = close(small)
+    assert report.error is not None
+    unseen = kind is StepKind.CLOSE_OPPORTUNITY and code != "0x80040515"
+    assert ("most likely the organization's own logic changed it" in report.error.remedy) is not unseen
+    assert ("No open quote of it was seen" in report.stands) is unseen
+
+
+@pytest.mark.parametrize("who", ["ours", "another", "nobody"])
+@pytest.mark.parametrize("state", [OpportunityState.WON, OpportunityState.LOST])
+@pytest.mark.parametrize("when", [StepKind.CLOSE_QUOTE, StepKind.CLOSE_OPPORTUNITY])
+def test_what_is_closed_while_the_call_is_at_work_is_told_with_who_did_it(
+    who: str, state: OpportunityState, when: StepKind
+) -> None:
+    user, other = UUID(int=7), UUID(int=8)
+
+    def closes_it(small: SmallOrganization, step: Step) -> None:
+        if step.kind is when:
+            by = {"ours": user, "another": other}.get(who)
+            status = {OpportunityState.WON: 3, OpportunityState.LOST: 5}[state]
+            small.rows.opportunity = replace(small.rows.opportunity, state=state, status=status, modified_by=by)
+
+    small = organization((2,))
+    small.known, small.after = replace(small.known, users=frozenset({user})), closes_it
+    report = close(small)
+    told = " ".join((report.reason, *report.warnings))
+    if state is OpportunityState.WON and when is StepKind.CLOSE_OPPORTUNITY:
+        assert report.status is ReportStatus.CLOSED
+        assert "at first" not in told
+        return
+    names = {"ours": "another program of the same user", "another": f"by the user {other}", "nobody": "somebody else"}
+    assert names[who] in told
+    assert ("this call made it won, and then it was made lost" in told) is (when is StepKind.CLOSE_OPPORTUNITY)
+    assert report.status is (ReportStatus.ALREADY_CLOSED if state is OpportunityState.WON else ReportStatus.REFUSED)
 
 
 def test_a_failure_that_may_pass_but_does_not_look_so_is_tried_few_times() -> None:

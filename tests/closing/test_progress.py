@@ -123,16 +123,16 @@ def test_an_error_after_a_write_without_an_answer_says_that_it_may_still_take_ef
     assert error.message == "No. Earlier writes of this call had no answer and may still take effect."
     assert (error.remedy, error.effect) == ("Ask.", Effect.UNKNOWN)
     assert isinstance(error.last, InputError)
-    progress.wait(120.0)
+    progress.waited += 120.0
     assert isinstance(progress.fail(InputError("No.")).error, InputError)
 
 
 def test_a_write_without_an_answer_is_in_doubt_for_two_minutes_after_it() -> None:
     progress, _ = taken(StepStatus.UNKNOWN, Unanswered("No answer came."))
-    progress.wait(60.0)
-    progress.wait(59.5)
+    progress.waited += 60.0
+    progress.waited += 59.5
     assert progress.in_doubt
-    progress.wait(0.5)
+    progress.waited += 0.5
     assert not progress.in_doubt
 
 
@@ -179,7 +179,7 @@ def test_a_refusal_waits_while_a_write_may_still_take_effect_and_nothing_moved()
     assert bound.look(seen(small), METADATA) is not None
     small.add_quote(1, 1)
     assert bound.look(seen(small), METADATA) is None
-    bound.wait(SETTLED_AFTER)
+    bound.waited += SETTLED_AFTER
     assert isinstance(bound.look(seen(small), METADATA), Report)
 
 

@@ -28,6 +28,7 @@ from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organizat
 from tests.closing.test_plan import seen
 
 DRAFT, ACTIVE, WON, LOST, CANCELED = 1, 2, 4, 5, 6
+EURO = UUID(int=5)
 
 
 def step(kind: StepKind, number: int = 1, state: int | None = None, status: int | None = None) -> Step:
@@ -126,9 +127,9 @@ def test_another_status_reason_than_was_given_is_told() -> None:
             StepStatus.DONE,
         ),
     ]
-    assert list(status_warnings(results, after)) == [
-        "The quote QUO-1 has the status reason 6, not 5 as was asked.",
-        "The opportunity Fleet has the status reason 1, not 3 as was asked.",
+    assert list(status_warnings(results, after, METADATA)) == [
+        "The quote QUO-1 has the status reason 6 Canceled, not 5 Lost as was planned.",
+        "The opportunity Fleet has the status reason 1 In Progress, not 3 Won as was planned.",
     ]
 
 
@@ -143,7 +144,7 @@ def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
     )
     after = closed(3, quotes=(LOST, WON, DRAFT, ACTIVE))
     assert list(closing_warnings(intent, after, METADATA)) == [
-        "The opportunity has the status reason 3, not 100000001 as was asked.",
+        "The opportunity has the status reason 3 Won, not 100000001 Won by Referral as was asked.",
         *(
             f"The {what} that was asked ({value}) cannot be read back: the column is empty, or secured so that the "
             "application user may not read it."
@@ -171,6 +172,21 @@ def test_nothing_is_told_where_all_is_as_asked() -> None:
     assert list(closing_warnings(intent, replace(after, opportunity=opportunity), METADATA)) == []
     bare = Intent(OPPORTUNITY_ID, Outcome.WON)
     assert list(closing_warnings(bare, after, METADATA)) == []
+
+
+@pytest.mark.parametrize(
+    ("decimals", "read", "told"),
+    [({None: 2}, "10", True), ({None: 2}, "10.4", False), ({EURO: 2}, "10", True), ({EURO: 0}, "10", False),
+     ({UUID(int=9): 2}, "10", False), ({}, "10", False), ({}, "10.5", True)],
+)  # fmt: skip
+def test_an_amount_is_rounded_to_the_decimals_of_its_column_or_currency_and_else_changed(
+    decimals: dict[UUID | None, int], read: str, told: bool
+) -> None:
+    after = closed()
+    opportunity = replace(after.opportunity, actual_value=Decimal(read), currency_id=EURO)
+    intent = Intent(OPPORTUNITY_ID, Outcome.WON, actual_revenue=Decimal("10.40"))
+    after = replace(after, opportunity=opportunity)
+    assert bool(list(closing_warnings(intent, after, replace(METADATA, decimals=decimals)))) is told
 
 
 def test_a_closed_quote_with_a_newer_revision_is_told_on_the_way_back() -> None:

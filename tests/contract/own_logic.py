@@ -92,6 +92,16 @@ def _lose_past_the_rules(context: LogicContext, _rule: Rule) -> None:
     context.update("opportunity", _deal(context), {"statecode": 2, "statuscode": 5})
 
 
+def _win_past_the_rules(context: LogicContext, _rule: Rule) -> None:
+    context.update("opportunity", _deal(context), {"statecode": 1, "statuscode": 3})
+
+
+def _whole_revenue(context: LogicContext, _rule: Rule) -> None:
+    value = context.retrieve("opportunity", _deal(context))["actualvalue"]
+    if value is not None:
+        context.update("opportunity", _deal(context), {"actualvalue": round(float(str(value)))})
+
+
 def _open_again(context: LogicContext, _rule: Rule) -> None:
     context.update("opportunity", _deal(context), {"statecode": 0, "statuscode": 1})
 
@@ -166,6 +176,8 @@ ACTS: Mapping[str, Act] = {
     "close siblings": _close_siblings,
     "close siblings by message": _close_siblings_by_message,
     "win": _win,
+    "win past the rules": _win_past_the_rules,
+    "whole revenue": _whole_revenue,
     "lose": _lose_past_the_rules,
     "open again": _open_again,
     "push back": _push_back,
@@ -235,6 +247,7 @@ class UntidyOrganization:
     client: DataverseOrganization
     sent: list[str]
     ours: str
+    secured: bool = False
 
     def standing(self, *, everything: bool = False) -> Standing:
         """Read the tables, those of the quotes that the application user may not see only where asked."""
@@ -310,7 +323,9 @@ def organization_of_shape(shape: Shape, keys: Keys) -> Iterator[UntidyOrganizati
     handler: Handler = retry(wire, clock=clock, chance=random.Random(7), policy=RetryPolicy())
     client = DataverseOrganization(handler, embedded.url, clock=clock, atomic=shape.atomic)
     try:
-        yield UntidyOrganization(world, clock, client, sent, str(user) if hidden else "")
+        yield UntidyOrganization(
+            world, clock, client, sent, str(user) if hidden else "", "secured" in shape.customization
+        )
     finally:
         embedded.close()
 

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from connector.clock import Clock, VirtualClock
+from connector.closing.organization import MetadataRequest
 from connector.dataverse.metadata import Metadata, status_reasons
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, Forbidden, Throttled, Unanswered
@@ -165,3 +166,28 @@ def test_a_batch_of_reads_that_is_turned_away_is_not_tried_singly(status: int, k
     with pytest.raises(kind):
         metadata(turned_away).get()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "decimals"),
+    [(0, {None: 4}), (1, {None: 3}), (2, {UUID(int=1): 2, UUID(int=2): 0}), (None, {})],
+    ids=["of the column", "of the organization", "of each currency", "not to be read"],
+)
+def test_the_decimals_of_amounts_are_read_where_they_are_needed(
+    source: int | None, decimals: dict[UUID | None, int]
+) -> None:
+    currencies = [{"transactioncurrencyid": str(UUID(int=n)), "currencyprecision": p} for n, p in ((1, 2), (2, 0))]
+    wire = organization()
+    column = refused(403, "0x80040220") if source is None else ok({"Precision": 4, "PrecisionSource": source})
+    wire.answers = {
+        "GET EntityDefinitions.*MoneyAttributeMetadata": column,
+        "GET organizations": ok({"value": [{"pricingdecimalprecision": 3}]}),
+        "GET transactioncurrencies": ok({"value": currencies}),
+        **wire.answers,
+    }
+    definitions = metadata(wire)
+    assert definitions.get(MetadataRequest(amounts=True)).decimals == decimals
+    asked = len(wire.requests)
+    assert definitions.get(MetadataRequest(amounts=True)).decimals == decimals
+    assert definitions.get().decimals == {}
+    assert len(wire.requests) == asked

@@ -192,7 +192,7 @@ class WaitingRoom:
         rows = []
         while self.next_at <= now:
             row = heapq.heappop(self._heap)[2]
-            row.progress.wait(now - row.since)
+            row.progress.waited += now - row.since
             rows.append(row)
         return rows
 
