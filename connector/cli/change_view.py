@@ -68,7 +68,11 @@ class ChangeContext:
             return {}
         values = {quote.record.id: quote.total for quote in self.card.quotes}
         values[self.card.record.id] = self.card.record.estimated_value
-        return {id_: f"{value:,.2f}" for id_, value in values.items() if value is not None}
+        return {id_: self.card.amount(value) for id_, value in values.items() if value is not None}
+
+    def money(self, amount: Decimal) -> str:
+        """Return an amount with its currency, for people."""
+        return f"{self.card.amount(amount) if self.card else f'{amount:,.2f}'}{self.currency}"
 
 
 def local_day(clock: Clock) -> date:
@@ -128,11 +132,11 @@ def _changes(
     when += " (today)" if "actualend" in step.assumed else ""
     yield "Close date", _beside(str(opportunity.actual_close_date or "none"), due), when
     revenue = step.activity.get("actualrevenue")
-    estimated = _money(opportunity.estimated_value, around) if opportunity.estimated_value is not None else ""
-    stands = _money(opportunity.actual_value, around) if opportunity.actual_value is not None else "none"
+    estimated = around.money(opportunity.estimated_value) if opportunity.estimated_value is not None else ""
+    stands = around.money(opportunity.actual_value) if opportunity.actual_value is not None else "none"
     lost = isinstance(around.intent, Intent) and around.intent.outcome is Outcome.LOST
     unset = stands if lost else "as the organization sets it"
-    amount = _money(Decimal(str(revenue)), around) if revenue is not None else unset
+    amount = around.money(Decimal(str(revenue))) if revenue is not None else unset
     yield "Actual revenue", _beside(stands, f"estimated {estimated}" if estimated else ""), amount
     yield from _others(around.intent)
 
@@ -140,7 +144,7 @@ def _changes(
 def _shown(value: object, around: ChangeContext) -> str:
     if value is None:
         return "none"
-    return _money(value, around) if isinstance(value, Decimal) else str(value)
+    return around.money(value) if isinstance(value, Decimal) else str(value)
 
 
 def _brought_back(step: Step, opportunity: Opportunity, around: ChangeContext) -> Iterator[tuple[str, str, str]]:
@@ -197,17 +201,13 @@ def _unusual_amount(amount: Decimal, card: OpportunityCard) -> Iterator[str]:
     if not estimated:
         return
     if amount > estimated * UNUSUAL_FACTOR or amount < estimated / UNUSUAL_FACTOR:
-        yield f"The actual revenue {amount:,.2f} is far from the estimated value {estimated:,.2f}."
+        yield f"The actual revenue {card.amount(amount)} is far from the estimated value {card.amount(estimated)}."
 
 
 def _days(days: int) -> str:
     if days > 2 * UNUSUAL_DAYS:
         return f"{days / 365.25:.0f} years"
     return f"{days} day{'s' if days != 1 else ''}"
-
-
-def _money(amount: Decimal, around: ChangeContext) -> str:
-    return f"{amount:,.2f}{around.currency}"
 
 
 def _beside(value: str, remark: str) -> str:

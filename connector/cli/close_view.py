@@ -116,7 +116,8 @@ def _stands(snapshot: Snapshot, metadata: OrganizationMetadata, around: ChangeCo
     if opportunity.actual_close_date is not None:
         parts.append(f"close date {opportunity.actual_close_date}")
     if opportunity.actual_value is not None:
-        parts.append(f"actual revenue {opportunity.actual_value:,.2f}{around.currency if around else ''}")
+        value = opportunity.actual_value
+        parts.append(f"actual revenue {around.money(value) if around else f'{value:,.2f}'}")
     if around:
         parts.append(f"in {around.organization}")
     return f"{'; '.join(parts)}."

@@ -62,6 +62,6 @@ def list(  # noqa: A001 - the command's name
 
 def _cells(card: OpportunityCard) -> tuple[str, ...]:
     record = card.record
-    value = "" if record.estimated_value is None else f"{record.estimated_value:,.2f} {card.currency}"
+    value = "" if record.estimated_value is None else f"{card.amount(record.estimated_value)} {card.currency}"
     due = str(card.estimated_close_date or "")
     return (str(record.id), record.name, card.customer, card.owner, card.status, due, value, str(len(card.quotes)))

@@ -19,7 +19,7 @@ from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say
 from connector.cli.screen import show as show_table
 from connector.closing.record_keys import RecordKey
-from connector.dataverse.record_cards import read_cards
+from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import AuditEntry, AuditFilter
@@ -59,14 +59,16 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
     closed = {"actual close date": snapshot.opportunity.actual_close_date, "actual revenue": card.record.actual_value}
     closed |= {"estimated value": card.record.estimated_value}
     shown = {name.replace("_", " "): value for name, value in data.items() if name != "quotes"} | closed
-    rows = tuple((name, _cell(value)) for name, value in shown.items() if value not in (None, ""))
+    rows = tuple((name, _cell(value, card)) for name, value in shown.items() if value not in (None, ""))
     show_table(TextTable(f"Opportunity in {connection.base_url}", ("", ""), rows), sys.stdout)
     columns = ("number", "name", "state", "status", "total")
-    quotes = tuple((*(_cell(quote.data()[name]) for name in columns[:-1]), _cell(quote.total)) for quote in card.quotes)
+    quotes = tuple(
+        (*(_cell(quote.data()[name], card) for name in columns[:-1]), _cell(quote.total, card)) for quote in card.quotes
+    )
     show_table(TextTable("Quotes", columns, quotes), sys.stdout)
     names = {quote.record.id: quote.record.number for quote in card.quotes}
     activities = tuple(
-        (_cell(activity.created_on), names.get(activity.record_id, "opportunity"), str(activity.id))
+        (_cell(activity.created_on, card), names.get(activity.record_id, "opportunity"), str(activity.id))
         for activity in snapshot.activities
     )
     if activities:
@@ -75,10 +77,10 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
         show_table(log_table(history), sys.stdout)
 
 
-def _cell(value: object) -> str:
-    """Return a value for people: amounts with two decimals, times in the zone of this machine."""
-    if isinstance(value, float | Decimal):
-        return f"{value:,.2f}"
+def _cell(value: object, card: OpportunityCard) -> str:
+    """Return a value for people: amounts with the decimals of their currency, times in the zone of this machine."""
+    if isinstance(value, Decimal):
+        return card.amount(value)
     return f"{value.astimezone():%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
 
 

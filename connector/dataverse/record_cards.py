@@ -1,7 +1,7 @@
 """Reads what people know an opportunity by: names, amounts and dates, with those of its quotes.
 
 Names of lookups come as formatted values (learn.microsoft.com/power-apps/developer/data-platform/webapi/query/
-select-columns). Amounts are in the currency of the record.
+select-columns). Amounts are in the currency of the record, with as many decimals as the organization shows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ class QuoteCard:
 
 @dataclass(frozen=True, slots=True)
 class OpportunityCard:
-    """An opportunity as people know it; `status` is the label of its status reason, the others are names too."""
+    """An opportunity as people know it; `status` is the label of its status reason, the others are names too.
+
+    `decimals` are those that amounts in its currency are shown with.
+    """
 
     record: Opportunity
     status: str
@@ -50,6 +53,11 @@ class OpportunityCard:
     currency: str
     estimated_close_date: date | None
     quotes: tuple[QuoteCard, ...]
+    decimals: int = 2
+
+    def amount(self, value: Decimal) -> str:
+        """Return an amount for people."""
+        return f"{value:,.{self.decimals}f}"
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
@@ -95,7 +103,14 @@ def _card(row: Row, quotes: Sequence[QuoteCard]) -> OpportunityCard:
         _label(row, "_transactioncurrencyid_value"),
         day_of(row.get("estimatedclosedate")),
         tuple(sorted(quotes, key=lambda quote: quote.record.number)),
+        _decimals(row, "estimatedvalue"),
     )
+
+
+def _decimals(row: Row, column: str) -> int:
+    """Return with how many decimals an amount is shown, 2 where that is not told: its digits after the whole ones."""
+    value, digits = money_of(row.get(column)), sum(map(str.isdigit, str(row.get(f"{column}@{_NAME}") or "")))
+    return min(10, max(0, digits - len(str(abs(int(value)))))) if value is not None and digits else 2
 
 
 def _label(row: Row, column: str) -> str:

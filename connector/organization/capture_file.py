@@ -15,6 +15,7 @@ from connector.errors import InputError
 from connector.organization.capture_model import SECTIONS, VERSION, Capture, Coverage, key_of, section
 
 _AGAIN = "Make a new one, in another file: `connector org capture --out FILE`."
+_OF_THE_MOMENT = {("requests",), ("seconds",), ("servers",)}
 LARGEST = 16 * 1024 * 1024
 """Bytes of the largest file that is read."""
 
@@ -48,10 +49,16 @@ def write_capture(path: Path, capture: Capture) -> None:
 def read_capture(path: Path) -> Capture:
     """Return the capture in a file. Raises InputError for one that is cut off, of another version, or changed."""
     data = _loaded(path)
-    if data.get("capture") != VERSION:
-        version = data.get("capture")
-        what = f"is a capture of version {version}" if isinstance(version, int) else "is no capture of an organization"
-        raise InputError(f"{path} {what}; this connector reads version {VERSION}.", remedy=_AGAIN)
+    version = data.get("capture")
+    if type(version) is not int:
+        raise InputError(f"{path} is no capture of an organization.", remedy=_AGAIN)
+    if version != VERSION:
+        whose = "an earlier" if version < VERSION else "a later"
+        raise InputError(
+            f"{path} was made by {whose} version of this connector: it is a capture of version {version}, and this one "
+            f"reads version {VERSION}.",
+            remedy=_AGAIN,
+        )
     digest = data.pop("digest", None)
     try:
         capture = Capture.model_validate(data)
@@ -125,14 +132,17 @@ class Difference:
 
 
 def differences(old: Capture, new: Capture) -> Iterator[Difference]:
-    """Yield what differs. What a section that was not wholly read lacks is not told as removed or added."""
+    """Yield what differs. What a section that was not wholly read lacks is not told as removed or added.
+
+    What was left of limits, and which servers happened to answer, is of the moment, and not compared.
+    """
     for name in SECTIONS:
         before, after = section(old, name), section(new, name)
         if before.read != after.read:
             yield Difference(name, "(how much was read)", "read", {"read": before.read}, {"read": after.read})
         olds = {key_of(row): row for row in before.rows}
         news = {key_of(row): row for row in after.rows}
-        for key in sorted(olds.keys() | news.keys()):
+        for key in sorted((olds.keys() | news.keys()) - (_OF_THE_MOMENT if name == "limits" else set())):
             was, now = olds.get(key), news.get(key)
             row = was or now
             assert row is not None

@@ -7,11 +7,11 @@ customer's data: no person, no name of a record, no address, no `clientdata` of 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-VERSION = 1  # of the form; a file of another one is refused
+VERSION: Final = 2  # of the form; a file of another one is refused. 1 did not ask for `column_access`
 
 SLICE = ("opportunity", "opportunityclose", "quote", "quoteclose")  # the tables that a close reads and writes
 
@@ -286,7 +286,7 @@ class Capture(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, defer_build=True, title="Capture of a Dataverse organization"
     )
-    capture: Literal[1]
+    capture: Literal[2]
     taken: AwareDatetime
     of: Literal["organization", "emulator"]
     organization: Name

@@ -26,6 +26,7 @@ from connector.handler import Handler
 from connector.organization.capture_model import (
     DEFINITIONS,
     SLICE,
+    VERSION,
     AnswerFact,
     Capture,
     ColumnAccessFact,
@@ -128,7 +129,7 @@ class CaptureReading:
         probe_answers = answers or unread(Coverage.NOT_ASKED, "Ask with `connector doctor --probe OPPORTUNITY`.")
         seen = self._reads.seen_with(old.limits.rows if old is not None else ())
         return Capture(
-            capture=1,
+            capture=VERSION,
             taken=self._clock.now().replace(microsecond=0),
             of=of,
             base_language=int((settings_row or {}).get("languagecode") or 1033),

@@ -4,6 +4,9 @@ The model: limits as the capture told them (the emulator's refusals), seconds of
 inferred, and what stands for the organization's own logic), refusals by stand-ins. Nothing of it is known of the
 organization on the day. Rows that were asked (`bulk plan --ask`) tell the work per row, a pilot job besides how many
 web servers there are (`RowCost`).
+
+What a window of the limits leaves waits for the next one, so that a short job takes five minutes more or not by chance.
+Where work is measured, the likely case is the middle of plays with other chances and with work within its error.
 """
 
 from __future__ import annotations
@@ -12,10 +15,10 @@ import math
 import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
-from statistics import linear_regression
+from statistics import harmonic_mean, linear_regression
 
 from connector.bulk.run.decision import cause_of, reason_of
 from connector.bulk.run.progress_meter import ProgressSnapshot
@@ -48,6 +51,8 @@ from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 JOB = "rehearsal"
 MOST_PLAYED = {"likely": 1_000_000, "fast": 40_000, "slow": 40_000, "pilot": 40_000}
 """Rows that are played of each case; more go on at the steady rate of the second half."""
+OTHER_PLAYS, OF_ALL_PLAYS = (-1.0, -0.5, 0.5, 1.0), 100_000
+"""By how many standard errors the other plays of the likely case take more work; rows of all of them, at most."""
 UNKNOWN_WORK = {"likely": 1.0, "fast": 1 / 3, "slow": 3.0}
 """How many times the model's work per row each case takes, as nobody has measured it."""
 LEAST_TOLD = {"requests": 100, "seconds": 10}
@@ -152,42 +157,64 @@ class Rehearsal:
         else:
             error = self.measured.error
             scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
-        effects = SideEffects(self.capture, self.bypass)
-        played = {name: self._play(name, scale, rows, total or len(rows), effects) for name, scale in scales.items()}
+        effects, total = SideEffects(self.capture, self.bypass), total or len(rows)
+        played = {
+            name: self._play(name, scale, rows, total, effects if name == "likely" else None)
+            for name, scale in scales.items()
+        }
         world = played["likely"][1]
-        share = (total or len(rows)) / len(world.rows)
+        share = total / len(world.rows)
         effects.scale(share)
         causes = Counter({cause: round(count * share) for cause, count in Counter(world.refused.values()).items()})
-        cases, likely = [], played["likely"][0]
-        for name, bound in (("fast", min), ("likely", max), ("slow", max)):
-            if name in played:  # of what was played in part the rest may be off by chance
-                end = bound(played[name][0], likely, key=attrgetter("seconds"))
-                cases.append(replace(played[name][0], seconds=end.seconds, curve=end.curve))
+        plays = [played["likely"][0], *self._by_other_chances(rows, total)]
+        cases = []
+        for name, bound in (("fast", min), ("likely", None), ("slow", max)):
+            if name in played:
+                case = played[name][0]
+                ends = bound([case, *plays], key=attrgetter("seconds")) if bound else _middle_of(plays)
+                cases.append(replace(case, seconds=ends.seconds, curve=ends.curve))
         listed = [(world.rows[key].number, str(key), refusal) for key, refusal in list(world.refused.items())[:SHOWN]]
         return RehearsalResult(cases, causes, sorted(listed), world.logic.untold, effects)
 
+    def _by_other_chances(self, rows: Sequence[RowShape], total: int) -> Iterator[CaseResult]:
+        """Yield the likely case of measured work again: less and more of it within its error, another chance each.
+
+        Not of a job that is so large that its last window is a small part of it.
+        """
+        error = self.measured.error if self.measured else 0.0  # two standard errors
+        if error and len(rows) * len(OTHER_PLAYS) <= OF_ALL_PLAYS:
+            for number, errors in enumerate(OTHER_PLAYS, 1):
+                yield self._play("likely", 1 + errors * error / 2, rows, total, None, number)[0]
+
     def _cost_of_writes(self, rows: Sequence[RowShape], cost: RowCost) -> RowCost:
         """Return what the writes of a row take: what a job measured, less what such a job measures besides."""
-        pilot, effects = rows[:: max(1, round(len(rows) / cost.rows))], SideEffects(self.capture, self.bypass)
-        besides = self._play("pilot", 1.0, pilot, len(pilot), effects)[0].besides
+        pilot = rows[:: max(1, round(len(rows) / cost.rows))]
+        besides = self._play("pilot", 1.0, pilot, len(pilot), None)[0].besides
         return replace(cost, rows=0, seconds_per_row=max(cost.seconds_per_row - besides, cost.seconds_per_row / 10))
 
     def _play(
-        self, name: str, scale: float, rows: Sequence[RowShape], total: int, effects: SideEffects
+        self,
+        name: str,
+        scale: float,
+        rows: Sequence[RowShape],
+        total: int,
+        effects: SideEffects | None,
+        chance: int = 0,
     ) -> tuple[CaseResult, RehearsalWorld]:
-        random.seed(self.seed)  # of the pauses of rows in doubt
+        seed = self.seed + chance
+        random.seed(seed)  # of the pauses of rows in doubt
         most = MOST_PLAYED[name]
         played = rows[:: max(1, math.ceil(len(rows) / most))]
-        logic = LogicModel(SideEffects(self.capture, self.bypass), self.stand_ins, self.seed)
+        logic = LogicModel(SideEffects(self.capture, self.bypass), self.stand_ins, seed)
         world = RehearsalWorld(
             {row.opportunity_id: row for row in played},
             metadata_of(self.capture),
             logic,
-            effects if name == "likely" else None,
+            effects,
         )
         model = self._model(logic, scale, world, played)
         time, limits = VirtualTime(), self.limits()
-        users, network = self._network(world, model, time, limits)
+        users, network = self._network(world, model, time, limits, seed)
         clients = [
             _Client(organization, _Gate(time, client.governor), client.user, client.user)
             for organization, client in users
@@ -215,19 +242,19 @@ class Rehearsal:
         model = CostModel(logic, scale)
         if self.measured is None:
             return model
-        mean = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
+        usual = _usual_seconds(CostModel(logic, 1.0), world, rows) * math.exp(SPREAD**2 / 2)
         steps = sum(row.steps for row in rows) / len(rows)
-        return CostModel(logic, scale * self.measured.of(steps) / mean)
+        return CostModel(logic, scale * self.measured.of(steps) / usual)
 
     def _network(
-        self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits
+        self, world: RehearsalWorld, model: CostModel, time: VirtualTime, limits: Limits, seed: int
     ) -> tuple[list[tuple[RehearsalOrganization, VirtualClient]], VirtualNetwork]:
         """Return the way of each user to the model, and what carries their requests."""
-        protection = Protection(limits, seed=self.seed)
-        chance = random.Random(self.seed)
+        protection = Protection(limits, seed=seed)
+        chance = random.Random(seed)
         users = []
         for user in (f"user {number}" for number in range(1, self.users + 1)):
-            governor = Governor(time.monotonic(), chance=random.Random(f"{self.seed}:{user}"))
+            governor = Governor(time.monotonic(), chance=random.Random(f"{seed}:{user}"))
             users.append((RehearsalOrganization(world), VirtualClient(user, time, protection, governor)))
 
         def seconds_of(plan: Plan) -> float:
@@ -290,6 +317,14 @@ def _extended(curve: Sequence[tuple[float, int]], rows: int) -> list[tuple[float
     if (left := rows - curve[-1][1]) > 0:
         thinned.append((curve[-1][0] + left / _steady_rate(curve), rows))
     return thinned
+
+
+def _middle_of(plays: Sequence[CaseResult]) -> CaseResult:
+    """Return the first of some plays, made so long that it is off from the shortest and the longest by one share."""
+    first, times = plays[0], [play.seconds for play in plays]
+    seconds = harmonic_mean([min(times), max(times)])
+    curve = tuple((at * seconds / first.seconds, done) for at, done in first.curve)
+    return replace(first, seconds=seconds, curve=curve)
 
 
 def _steady_rate(curve: Sequence[tuple[float, int]]) -> float:

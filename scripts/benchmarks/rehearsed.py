@@ -74,7 +74,10 @@ class HiddenOrganization:
 
 @dataclass(frozen=True, slots=True)
 class RehearsedJob:
-    """How long a job took on the virtual clock, in seconds, and how long two rehearsals said it would."""
+    """How long a job took on the virtual clock, in seconds, and how long two rehearsals said it would.
+
+    `least` and `most` are the range that the one after the pilot told.
+    """
 
     seed: int
     rows: int
@@ -82,11 +85,18 @@ class RehearsedJob:
     took: float
     before: float
     after: float
+    least: float
+    most: float
 
     @property
     def errors(self) -> tuple[float, float]:
         """By which share the rehearsal was off, before and after the pilot."""
         return abs(self.before / self.took - 1), abs(self.after / self.took - 1)
+
+    @property
+    def within(self) -> bool:
+        """Whether the job took no less and no more than was told."""
+        return self.least <= self.took <= self.most
 
 
 class EmulatedNetwork(Executor):
@@ -190,10 +200,11 @@ class _Trial:
             assert result.well, result
             return time.monotonic(), cost_of_job(ledger, name)
 
-    def rehearsed(self, capture: Capture, cost: RowCost | None) -> float:
-        """Return how long the job takes, as the rehearsal says."""
+    def rehearsed(self, capture: Capture, cost: RowCost | None) -> tuple[float, float, float]:
+        """Return how long the job takes, as the rehearsal says: at least, probably, at most."""
         rehearsal = Rehearsal(capture, measured=cost, seed=self.hidden.seed + 100)
-        return rehearsal.play(list(planned_shapes(self.plan("job")))).likely.seconds
+        fast, likely, slow = rehearsal.play(list(planned_shapes(self.plan("job")))).cases
+        return fast.seconds, likely.seconds, slow.seconds
 
 
 def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilot: int, ask: int) -> RehearsedJob:
@@ -201,11 +212,12 @@ def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilo
     trial = _Trial(hidden, folder)
     capture = trial.prepare(rows, pilot, ask)
     summary = read_summary(trial.plan("job"))
-    before = trial.rehearsed(capture, cost_as_answered(summary))
+    _, before, _ = trial.rehearsed(capture, cost_as_answered(summary))
     _, cost = trial.run("pilot")
-    after = trial.rehearsed(capture, cost)
+    least, after, most = trial.rehearsed(capture, cost)
     took, _ = trial.run("job")
-    return RehearsedJob(hidden.seed, int(str(summary["planned"])), hidden.limits.servers, took, before, after)
+    planned = int(str(summary["planned"]))
+    return RehearsedJob(hidden.seed, planned, hidden.limits.servers, took, before, after, least, most)
 
 
 def prepared(hidden: HiddenOrganization, folder: Path, rows: int) -> tuple[Capture, Path]:

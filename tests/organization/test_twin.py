@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ import pytest
 from connector.closing.close import close_opportunity
 from connector.closing.model import Intent, Outcome, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.emulator.command import _stand_ins
 from connector.emulator.limits.protection import Limits
@@ -138,6 +140,8 @@ def test_money_has_the_decimals_of_its_source(base: Data) -> None:
     ]
     assert send(twin, "PATCH", f"opportunities({OPPORTUNITY})", f'{{"transactioncurrencyid@odata.bind":"/transactioncurrencies({dollar})","estimatedvalue":12.7}}').status == 204  # fmt: skip
     assert twin.store.get("opportunity", str(OPPORTUNITY))["estimatedvalue"] == 13.0
+    card = read_cards(twin.handler, Endpoint(twin.base_url), [OPPORTUNITY])[OPPORTUNITY]
+    assert (card.currency, card.amount(Decimal(1300))) == ("CLP", "1,300")
 
 
 def test_an_action_of_the_organizations_own_does_nothing_and_says_so(
@@ -332,8 +336,8 @@ def test_what_no_organization_tells_is_refused_in_a_sentence_on_both_sides_thoug
         ("[" * 200_000, "cut off"),
         ("[]", "no capture"),
         ('{"capture": 7}', "version 7"),
-        ('{"capture": 1, "limits": {"rows": [{"name": "seconds", "value": NaN}]}}', "NaN is no number"),
-        ('{"capture": 1}', "not as a capture is written|cannot be used"),
+        ('{"capture": 2, "limits": {"rows": [{"name": "seconds", "value": NaN}]}}', "NaN is no number"),
+        ('{"capture": 2}', "not as a capture is written|cannot be used"),
         ('{"capture": [1]}', "no capture|version"),
     ],
 )

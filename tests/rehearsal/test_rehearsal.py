@@ -271,5 +271,5 @@ def test_bad_files_are_a_sentence(desk: Desk) -> None:
     assert (said.code, "another version" in said.err) == (2, True)
     shutil.copy("capture.json", "cut.json")
     Path("cut.json").write_text(Path("cut.json").read_text(encoding="utf-8")[:900], encoding="utf-8")
-    assert json.loads(Path("capture.json").read_text(encoding="utf-8"))["capture"] == 1
+    assert json.loads(Path("capture.json").read_text(encoding="utf-8"))["capture"] == 2
     assert "cut off" in desk.run("bulk", "rehearse", "no.plan.jsonl", "--like", "cut.json").err or said.err

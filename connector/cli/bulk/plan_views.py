@@ -27,6 +27,7 @@ from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.closing.model import OpportunityState, Outcome, Plan, Snapshot
 from connector.closing.step_words import opportunity_words
+from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import Endpoint, read_set
@@ -196,8 +197,8 @@ def show_closes(summary: Summary, connection: Connection, settings: Settings) ->
     cells = []
     for group, count in summary.closes.most_common():
         words = opportunity_words(_STATES[group.outcome], group.status, metadata)
-        currency = currencies.get(group.currency_id, "") if group.currency_id else ""
-        cells.append((words, f"{count:,}", f"{summary.values[group]:,.2f} {currency}".rstrip()))
+        currency, decimals = currencies.get(group.currency_id, ("", 2)) if group.currency_id else ("", 2)
+        cells.append((words, f"{count:,}", f"{summary.values[group]:,.{decimals}f} {currency}".rstrip()))
     columns = "as", "opportunities", "estimated value"
     show(TextTable("To be closed", columns, tuple(sorted(cells, key=lambda row: row[0], reverse=True))), sys.stdout)
 
@@ -213,15 +214,21 @@ def _show_problems(summary: Summary, path: Path) -> None:
     say(f"{more}By reason: {by_reason}. {path} has the {'row' if bad == 1 else 'rows'}, and why.")
 
 
-def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, str]:
-    """Return the names of the currencies; where they cannot be read, sums stand without."""
+def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, tuple[str, int]]:
+    """Return names and decimals of the currencies; where they cannot be read, sums stand without."""
     ids = {group.currency_id for group in summary.closes if group.currency_id}
     if not ids:
         return {}
     endpoint = Endpoint(connection.base_url, settings.impersonate)
-    operation = read_set("transactioncurrencies", "currencyname", "transactioncurrencyid", sorted(ids))
+    operation = read_set(
+        "transactioncurrencies", "currencyname,currencyprecision", "transactioncurrencyid", sorted(ids)
+    )
     try:
         rows = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
-        return {UUID(row["transactioncurrencyid"]): str(row["currencyname"]) for row in rows}
+        with decoding("Reading the names of currencies"):
+            return {
+                UUID(row["transactioncurrencyid"]): (str(row["currencyname"]), min(10, int(row["currencyprecision"])))
+                for row in rows
+            }
     except ConnectorError:
         return {}

@@ -72,10 +72,10 @@ def _labels(table: Table, column: Column) -> Formatter | None:
     return lambda value, _offset: labels.get(int(str(value)))
 
 
-def money(value: object, symbol: object) -> str:
-    """Return an amount with the symbol of its currency."""
+def money(value: object, symbol: object, decimals: object) -> str:
+    """Return an amount with the symbol and the decimals of its currency."""
     amount = float(str(value))
-    text = f"{symbol or ''}{abs(amount):,.2f}"
+    text = f"{symbol or ''}{abs(amount):,.{2 if decimals is None else decimals}f}"
     return f"-{text}" if amount < 0 else text
 
 
@@ -197,11 +197,15 @@ class Projection:
         boolean = column.kind is Kind.BOOLEAN
         show = formatter(place.table, column) if annotations.formatted else None
         if annotations.formatted and column.kind is Kind.MONEY:
-            symbol = self.fetch_also(_symbol(place, base=column.name.endswith("_base")))
+            base = column.name.endswith("_base")
+            symbol, decimals = (
+                self.fetch_also(_of_currency(place, name, base=base))
+                for name in ("currencysymbol", "currencyprecision")
+            )
 
             def amount(row: FetchedRow, out: Json, _offset: int) -> None:
                 if row[index] is not None:
-                    out[label] = money(row[index], row[symbol])
+                    out[label] = money(row[index], row[symbol], row[decimals])
                 out[key] = row[index]
 
             return amount
@@ -238,7 +242,7 @@ class Projection:
         return step
 
 
-def _symbol(place: AliasedTable, *, base: bool) -> str:
+def _of_currency(place: AliasedTable, name: str, *, base: bool) -> str:
     own = "transactioncurrencyid" in place.table.columns and not base
     which = f"{place.alias}.transactioncurrencyid" if own else "(SELECT basecurrencyid FROM organization)"
-    return f"(SELECT c.currencysymbol FROM transactioncurrency c WHERE c.transactioncurrencyid = {which})"
+    return f"(SELECT c.{name} FROM transactioncurrency c WHERE c.transactioncurrencyid = {which})"

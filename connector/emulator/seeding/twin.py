@@ -24,7 +24,7 @@ from connector.emulator.world.customization import Customization
 from connector.emulator.world.schema import names
 
 Json = Mapping[str, Any]
-VERSION = 1
+VERSION = 2
 _FORMS: Mapping[str, str] = {
     "tables": "name:k entity_set:k schema_name primary_id:k primary_name?k target?b user_owned?b "
     "transitions_enforced?b change_tracking?b labels?m plural_labels?m",
@@ -212,10 +212,12 @@ def read_twin(path: Path) -> Twin:
         data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise TwinRefused(f"{path} is no capture, or it is cut off: {error}.") from error
-    if not isinstance(data, dict) or "capture" not in data:
+    if not isinstance(data, dict) or type(data.get("capture")) is not int:
         raise TwinRefused(f"{path} is no capture of an organization.")
     if data["capture"] != VERSION:
-        raise TwinRefused(f"{path} is a capture of version {data['capture']}; the emulator reads version {VERSION}.")
+        raise TwinRefused(
+            f"{path} is a capture of version {data['capture']}, the emulator reads version {VERSION}. Capture again."
+        )
     try:
         _form().model_validate(data)
     except ValidationError as error:

@@ -38,7 +38,7 @@ def fill_twin(world: World, twin: Twin, *, volumes: bool) -> None:
     """Add what the capture tells of rows to an organization that was set up. Raises TwinRefused."""
     try:
         _fill(world, twin, volumes=volumes)
-    except (DuplicateKey, sqlite3.IntegrityError) as error:
+    except (DuplicateKey, sqlite3.IntegrityError, sqlite3.OperationalError) as error:
         raise TwinRefused(f"The capture tells a row twice, or one that cannot be: {error}.") from error
 
 
