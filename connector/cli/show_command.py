@@ -50,8 +50,7 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
         {"id": str(activity.id), "record": str(activity.record_id), "created": str(activity.created_on or "")}
         for activity in snapshot.activities
     ]
-    data = card.data()
-    history = _history(settings, opportunity, connection.base_url)
+    data, history = card.data(), _history(settings, opportunity, connection.base_url)
     if as_json:
         entries = [entry.data() for entry in history]
         print_json({"organization": connection.base_url, **data, "close_activities": closes, "log": entries})
@@ -62,16 +61,15 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
     rows = tuple((name, _cell(value, card)) for name, value in shown.items() if value not in (None, ""))
     show_table(TextTable(f"Opportunity in {connection.base_url}", ("", ""), rows), sys.stdout)
     columns = ("number", "name", "state", "status", "total")
-    quotes = tuple(
-        (*(_cell(quote.data()[name], card) for name in columns[:-1]), _cell(quote.total, card)) for quote in card.quotes
-    )
-    show_table(TextTable("Quotes", columns, quotes), sys.stdout)
+    quotes = ({**quote.data(), "total": quote.total} for quote in card.quotes)
+    cells = tuple(tuple(_cell(row[name], card) for name in columns) for row in quotes)
+    show_table(TextTable("Quotes", columns, cells), sys.stdout)
     names = {quote.record.id: quote.record.number for quote in card.quotes}
-    activities = tuple(
-        (_cell(activity.created_on, card), names.get(activity.record_id, "opportunity"), str(activity.id))
-        for activity in snapshot.activities
-    )
-    if activities:
+    if snapshot.activities:
+        activities = tuple(
+            (_cell(activity.created_on, card), names.get(activity.record_id, "opportunity"), str(activity.id))
+            for activity in snapshot.activities
+        )
         show_table(TextTable("Close activities", ("created", "of", "id"), activities), sys.stdout)
     if history:
         show_table(log_table(history), sys.stdout)

@@ -41,10 +41,7 @@ class QuoteCard:
 
 @dataclass(frozen=True, slots=True)
 class OpportunityCard:
-    """An opportunity as people know it; `status` is the label of its status reason, the others are names too.
-
-    `decimals` are those that amounts in its currency are shown with.
-    """
+    """An opportunity as people know it; `status` is the label of its status reason, the others are names too."""
 
     record: Opportunity
     status: str
@@ -103,14 +100,15 @@ def _card(row: Row, quotes: Sequence[QuoteCard]) -> OpportunityCard:
         _label(row, "_transactioncurrencyid_value"),
         day_of(row.get("estimatedclosedate")),
         tuple(sorted(quotes, key=lambda quote: quote.record.number)),
-        _decimals(row, "estimatedvalue"),
+        _decimals(row),
     )
 
 
-def _decimals(row: Row, column: str) -> int:
-    """Return with how many decimals an amount is shown, 2 where that is not told: its digits after the whole ones."""
-    value, digits = money_of(row.get(column)), sum(map(str.isdigit, str(row.get(f"{column}@{_NAME}") or "")))
-    return min(10, max(0, digits - len(str(abs(int(value)))))) if value is not None and digits else 2
+def _decimals(row: Row) -> int:
+    """Return with how many decimals the value is shown, 2 where that is not told: its digits after the whole ones."""
+    value, shown = money_of(row.get("estimatedvalue")), str(row.get(f"estimatedvalue@{_NAME}") or "")
+    decimals = sum(map(str.isdigit, shown)) - len(str(abs(int(value or 0))))
+    return min(10, max(0, decimals)) if value is not None and shown else 2
 
 
 def _label(row: Row, column: str) -> str:

@@ -53,12 +53,8 @@ def read_capture(path: Path) -> Capture:
     if type(version) is not int:
         raise InputError(f"{path} is no capture of an organization.", remedy=_AGAIN)
     if version != VERSION:
-        whose = "an earlier" if version < VERSION else "a later"
-        raise InputError(
-            f"{path} was made by {whose} version of this connector: it is a capture of version {version}, and this one "
-            f"reads version {VERSION}.",
-            remedy=_AGAIN,
-        )
+        whose = f"{path} was made by {'an earlier' if version < VERSION else 'a later'} version of this connector"
+        raise InputError(f"{whose}: it is a capture of version {version}, not {VERSION}.", remedy=_AGAIN)
     digest = data.pop("digest", None)
     try:
         capture = Capture.model_validate(data)

@@ -158,10 +158,8 @@ class Rehearsal:
             error = self.measured.error
             scales = {"likely": 1.0} | ({"fast": 1 - error, "slow": 1 + error} if error else {})
         effects, total = SideEffects(self.capture, self.bypass), total or len(rows)
-        played = {
-            name: self._play(name, scale, rows, total, effects if name == "likely" else None)
-            for name, scale in scales.items()
-        }
+        counted = {"likely": effects}
+        played = {name: self._play(name, scale, rows, total, counted.get(name)) for name, scale in scales.items()}
         world = played["likely"][1]
         share = total / len(world.rows)
         effects.scale(share)
@@ -193,25 +191,13 @@ class Rehearsal:
         return replace(cost, rows=0, seconds_per_row=max(cost.seconds_per_row - besides, cost.seconds_per_row / 10))
 
     def _play(
-        self,
-        name: str,
-        scale: float,
-        rows: Sequence[RowShape],
-        total: int,
-        effects: SideEffects | None,
-        chance: int = 0,
+        self, name: str, scale: float, rows: Sequence[RowShape], total: int, effects: SideEffects | None, nth: int = 0
     ) -> tuple[CaseResult, RehearsalWorld]:
-        seed = self.seed + chance
+        seed = self.seed + nth
         random.seed(seed)  # of the pauses of rows in doubt
-        most = MOST_PLAYED[name]
-        played = rows[:: max(1, math.ceil(len(rows) / most))]
+        played = rows[:: max(1, math.ceil(len(rows) / MOST_PLAYED[name]))]
         logic = LogicModel(SideEffects(self.capture, self.bypass), self.stand_ins, seed)
-        world = RehearsalWorld(
-            {row.opportunity_id: row for row in played},
-            metadata_of(self.capture),
-            logic,
-            effects,
-        )
+        world = RehearsalWorld({row.opportunity_id: row for row in played}, metadata_of(self.capture), logic, effects)
         model = self._model(logic, scale, world, played)
         time, limits = VirtualTime(), self.limits()
         users, network = self._network(world, model, time, limits, seed)

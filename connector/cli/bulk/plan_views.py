@@ -226,9 +226,7 @@ def _currencies(summary: Summary, connection: Connection, settings: Settings) ->
     try:
         rows = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
         with decoding("Reading the names of currencies"):
-            return {
-                UUID(row["transactioncurrencyid"]): (str(row["currencyname"]), min(10, int(row["currencyprecision"])))
-                for row in rows
-            }
+            columns = ((row["transactioncurrencyid"], row["currencyname"], row["currencyprecision"]) for row in rows)
+            return {UUID(key): (str(name), min(10, int(decimals))) for key, name, decimals in columns}
     except ConnectorError:
         return {}

@@ -215,9 +215,7 @@ def read_twin(path: Path) -> Twin:
     if not isinstance(data, dict) or type(data.get("capture")) is not int:
         raise TwinRefused(f"{path} is no capture of an organization.")
     if data["capture"] != VERSION:
-        raise TwinRefused(
-            f"{path} is a capture of version {data['capture']}, the emulator reads version {VERSION}. Capture again."
-        )
+        raise TwinRefused(f"{path} is a capture of version {data['capture']}, not {VERSION}: capture again.")
     try:
         _form().model_validate(data)
     except ValidationError as error:
