@@ -27,8 +27,10 @@ MOST_IN_FLIGHT = 512
 """Requests of one user under way at once, whatever the pacer allows."""
 AHEAD = 2
 """Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
-MOST_LOOKS = 2
+MOST_LOOKS = 6
 """Reads under way at once."""
+FIRST_LOOK = 100
+"""Rows of the first reads, at least: small ones go side by side, and each may find a web server not seen before."""
 LOOK_AT = 300
 """Rows looked at with one read: two of them for a row make 0.007 requests."""
 ENOUGH_TO_LOOK, LOOK_WITHIN = 150, 0.5
@@ -71,8 +73,8 @@ class Pipeline:
         self._wake = wake
         self._order = order
         self._lock = threading.RLock()
-        self._to_look = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_LOOK, patience=LOOK_WITHIN)
-        self._to_check = LookQueue(most=LOOK_AT, enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
+        self._to_look = LookQueue(enough=ENOUGH_TO_LOOK, patience=LOOK_WITHIN)
+        self._to_check = LookQueue(enough=ENOUGH_TO_CHECK, patience=CHECK_WITHIN)
         self._to_send = SendQueue()
         self._later = WaitingRoom()
         self._decisions = Decisions(client.user, results)
@@ -215,10 +217,12 @@ class Pipeline:
         """Return the rows of the next read, if it is time for one."""
         idle = not self._to_send and self._batches < self._width()
         if self._to_look.is_due(now) or (self._to_look.has_fresh() and (idle or not self._to_come)):
-            return [] if self._quiet() else self._to_look.take()
+            waiting = len(self._to_look)
+            size = LOOK_AT if self._answered else waiting // max(1, waiting // FIRST_LOOK)
+            return [] if self._quiet() else self._to_look.take(size)
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
         if self._to_check.is_due(now) or (last and not self._batches):
-            return self._to_check.take()
+            return self._to_check.take(LOOK_AT)
         return []
 
     def _width(self) -> int:

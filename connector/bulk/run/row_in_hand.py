@@ -78,10 +78,9 @@ def taken_in_hand(item: Item, now: float) -> RowInHand:
 
 
 class LookQueue:
-    """Rows to be looked at, `most` with one read: when `enough` are there, or one has waited `patience` seconds."""
+    """Rows to be looked at, many with one read: when `enough` are there, or one has waited `patience` seconds."""
 
-    def __init__(self, *, most: int, enough: int, patience: float) -> None:
-        self._most = most
+    def __init__(self, *, enough: int, patience: float) -> None:
         self._enough = enough
         self._patience = patience
         self._rows: deque[RowInHand] = deque()
@@ -108,9 +107,9 @@ class LookQueue:
         """Return whether the first that waits was never looked at."""
         return bool(self._rows) and not self._rows[0].progress.rounds
 
-    def take(self) -> list[RowInHand]:
+    def take(self, most: int) -> list[RowInHand]:
         """Return the rows of the next read."""
-        return [self._rows.popleft() for _ in range(min(self._most, len(self._rows)))]
+        return [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
 
     def clear(self) -> list[RowInHand]:
         """Return all rows; none wait any more."""
