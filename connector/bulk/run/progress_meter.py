@@ -235,8 +235,8 @@ class ProgressMeter:
             return self._left_with_stops(rows, elapsed)
         if ends[-1] == float("inf") or ends[-1] - ends[0] > FAR_APART * (elapsed + ends[1]):
             return None
-        if ends[1] > elapsed / ENOUGH_SHARE:
-            return None  # what goes wrong now and then has hardly had the time to show
+        if not 0.0 < ends[1] <= elapsed / ENOUGH_SHARE:
+            return None  # the last ones hang, or what goes wrong now and then has hardly had the time to show
         if all(pace.binding in FREE for pace in paces) and max(pace.servers for pace in paces) > 1:
             each = seconds / requests
             if self._steady_rate(self._paces(), each) == float("inf"):
@@ -274,8 +274,7 @@ class ProgressMeter:
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
             slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * pace.spread)
-            large = min(pace.servers, pace.in_flight)  # as many may be large; the others wait to be sent
-            under_way = min(state.in_flight, pace.in_flight + large * (state.largest - 1))
+            under_way = min(state.in_flight, pace.in_flight + state.largest - 1)  # the last may carry many; others wait
             if share <= under_way:
                 longest = max(longest, slow - pace.since_sent)
                 continue

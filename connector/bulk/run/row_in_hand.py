@@ -113,9 +113,7 @@ class LookQueue:
 
     def clear(self) -> list[RowInHand]:
         """Return all rows; none wait any more."""
-        rows = list(self._rows)
-        self._rows.clear()
-        return rows
+        return self.take(len(self._rows))
 
 
 class SendQueue:
