@@ -31,8 +31,9 @@ from connector.ledger.liveness import LivenessMonitor
 from connector.ledger.schema import ROW_BITS, ROW_MASK, item_id
 
 LONGEST_WAIT = 900.0
-"""Seconds after which a failed item is tried again at the latest; what is due later than that was dated by a clock
-that has since been set back, and is due now."""
+"""Seconds after which a failed item is tried again at the latest."""
+SKEW = 60.0
+"""Seconds by which clocks differ; what was put off later than that from now, before a clock was set back, is due."""
 
 MOST_AT_ONCE = 5_000
 """Items in one claim."""
@@ -46,7 +47,7 @@ FREE = (
 )
 CLAIMABLE = "SELECT id, status, opportunity, account, epoch, attempts, plan, intent FROM item"
 PENDING = f"{CLAIMABLE} WHERE job = ? AND status = 'pending' AND {FREE} ORDER BY rank, id LIMIT ?"
-WAITING = f"{CLAIMABLE} WHERE job = ? AND status = 'waiting' AND (due <= ? OR due > ?) AND {FREE} ORDER BY due LIMIT ?"
+WAITING = f"{CLAIMABLE} WHERE job=? AND status = 'waiting' AND (due <= ? OR ended > ?) AND {FREE} ORDER BY due LIMIT ?"
 _RECORDABLE = frozenset(status for status in ItemStatus if status is ItemStatus.CLAIMED or status.final)
 _CLAIMED = frozenset({ItemStatus.CLAIMED})
 _UNDOING = frozenset({ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN})
@@ -144,9 +145,10 @@ class Worker:
 
     def requeue(self, job: Job, items: Sequence[Item], seconds: float, reason: str = "") -> Receipt:
         """Put items back to be tried after all others, in `seconds` (at most LONGEST_WAIT); `reason` is told."""
-        due = self._clock.now().timestamp() + min(max(seconds, 0.0), LONGEST_WAIT)
-        change = "status = 'waiting', holder = NULL, due = ?, reason = ?"
-        return self._put_back(job, items, ItemStatus.WAITING, change, (due, reason or None))
+        now = self._clock.now().timestamp()
+        change = "status = 'waiting', holder = NULL, due = ?, ended = ?, reason = ?"
+        values = (now + min(max(seconds, 0.0), LONGEST_WAIT), now, reason or None)
+        return self._put_back(job, items, ItemStatus.WAITING, change, values)
 
     def release(self, job: Job, items: Sequence[Item | ItemResult]) -> Receipt:
         """Give items back untouched, for anybody to claim; the attempt does not count."""
@@ -175,8 +177,7 @@ class Worker:
         if there != {ItemStatus.WAITING}:
             return LOOK_AGAIN
         due = self._database.rows("SELECT MIN(due) FROM item WHERE job = ? AND status = 'waiting'", (job.id,))[0][0]
-        ahead = (due or 0.0) - self._clock.now().timestamp()
-        return min(max(ahead, 0.0), LOOK_AGAIN * 10) if ahead <= LONGEST_WAIT else 0.0
+        return min(max((due or 0.0) - self._clock.now().timestamp(), 0.0), LOOK_AGAIN * 10)
 
     # Inside a transaction: items first, then tally, job, worker, so that no two wait for each other.
 
@@ -222,7 +223,7 @@ class Worker:
             return pending
         now = self._clock.now().timestamp()
         return pending + transaction.rows(
-            WAITING + self._database.skip_locked, (job, now, now + LONGEST_WAIT, most - len(pending))
+            WAITING + self._database.skip_locked, (job, now, now + SKEW, most - len(pending))
         )
 
     def _mine(

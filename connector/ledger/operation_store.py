@@ -15,7 +15,7 @@ from itertools import islice
 
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource, request_entry
-from connector.ledger.claims import CLAIMABLE, FREE, LONGEST_WAIT, Worker, claimed, take
+from connector.ledger.claims import CLAIMABLE, FREE, SKEW, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
 from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, note
@@ -156,18 +156,15 @@ class OperationStore:
             if any(text in part.casefold() for part in _texts(operation)):
                 yield operation
 
-    def connections(self) -> tuple[int, int] | None:
-        """Return what `Database.connections` says."""
-        return self._database.connections()
-
-    def probe(self) -> None:
-        """Write something: a store that is full, or that can only be read, takes no operation."""
+    def probe(self) -> tuple[int, int] | None:
+        """Write something, as a store that takes operations can; return what `Database.connections` says."""
         with self._database.transaction() as transaction:
             transaction.run(
                 "INSERT INTO saved_state (name, data, at) VALUES ('probe', '', ?)"
                 " ON CONFLICT (name) DO UPDATE SET at = excluded.at",
                 (self._ledger.now(),),
             )
+        return self._database.connections()
 
     def unfinished(self, tenant: str = "") -> int:
         """Return how many operations, or those of a tenant, have no result yet, counting to `MOST_COUNTED`."""
@@ -230,10 +227,10 @@ class OperationStore:
                 f"SELECT {JOB_COLUMNS}, {_prefixed(CLAIMABLE)}"
                 " FROM job JOIN item ON item.id = job.id * 4294967296 + 1"
                 " WHERE job.key IS NOT NULL AND job.state = 'ready' AND job.desired_state = 'run'"
-                " AND (item.status = 'pending' OR item.status = 'waiting' AND (item.due <= ? OR item.due > ?))"
+                " AND (item.status = 'pending' OR item.status = 'waiting' AND (item.due <= ? OR item.ended > ?))"
                 f" AND {FREE}{_ELSEWHERE * len(without)}"
                 f" ORDER BY job.id LIMIT ?{self._database.skip_locked}",
-                (now, now + LONGEST_WAIT, *without, most),
+                (now, now + SKEW, *without, most),
             )
             jobs = [(job_from(row[:_JOB_WIDTH]), row[_JOB_WIDTH:]) for row in rows]
             # Two operations on one opportunity: the second waits for the first.
@@ -267,7 +264,6 @@ class OperationStore:
             [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent, None)]
         )
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
-        note(transaction, job, now, "created", {"items": 1})
         return _operation(transaction.rows(f"{_OPERATION} AND job.name = ?", (name,))[0])
 
 

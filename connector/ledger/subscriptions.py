@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from connector.ledger.claims import SKEW
 from connector.ledger.database import Database, SqlRow
 
 _COLUMNS = "id, tenant, outcome, minimum, created, expires, failing"
 _DELIVERY = "id, subscription, event, body, due, attempts"
+_DUE = "delivery.due IS NOT NULL AND (delivery.due <= ? OR delivery.made > ?)"
+"""`made` is when a delivery was added or put off: as for items, that is not later than `SKEW` from now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +107,21 @@ class SubscriptionStore:
         query = (
             "SELECT delivery.subscription, subscription.failing IS NOT NULL FROM delivery"
             " JOIN subscription ON subscription.id = delivery.subscription"
-            " WHERE delivery.due IS NOT NULL AND delivery.due <= ?"
-            " GROUP BY delivery.subscription, subscription.failing ORDER BY min(delivery.due) LIMIT ?"
+            f" WHERE {_DUE} GROUP BY delivery.subscription, subscription.failing ORDER BY min(delivery.due) LIMIT ?"
         )
-        return [(str(id_), bool(failing)) for id_, failing in self._database.rows(query, (now, most))]
+        return [(str(id_), bool(failing)) for id_, failing in self._database.rows(query, (now, now + SKEW, most))]
 
     def next_delivery(self, subscription: str, now: float) -> Delivery | None:
         """Return the delivery to a subscription that has been due for longest; None when none is."""
-        query = f"SELECT {_DELIVERY} FROM delivery WHERE subscription = ? AND due <= ? ORDER BY due, id LIMIT 1"
-        return next((Delivery(*row) for row in self._database.rows(query, (subscription, now))), None)
+        query = f"SELECT {_DELIVERY} FROM delivery WHERE subscription = ? AND {_DUE} ORDER BY due, id LIMIT 1"
+        return next((Delivery(*row) for row in self._database.rows(query, (subscription, now, now + SKEW))), None)
 
-    def claim(self, delivery: Delivery, until: float) -> bool:
+    def claim(self, delivery: Delivery, now: float, until: float) -> bool:
         """Take a delivery for this process until a moment; return False when another process has it."""
         with self._database.transaction() as transaction:
             claimed = transaction.run(
-                "UPDATE delivery SET due = ?, attempts = ? WHERE id = ? AND due = ?",
-                (until, delivery.attempts + 1, delivery.number, delivery.due),
+                "UPDATE delivery SET due = ?, made = ?, attempts = ? WHERE id = ? AND due = ?",
+                (until, now, delivery.attempts + 1, delivery.number, delivery.due),
             )
         return bool(claimed)
 
@@ -134,11 +136,12 @@ class SubscriptionStore:
         rows = self._database.rows("SELECT failing FROM subscription WHERE id = ?", (id_,))
         return rows[0][0] if rows else None
 
-    def put_off(self, delivery: Delivery, due: float, failing: float) -> None:
-        """Try a delivery again at `due`; its callback has taken nothing since `failing`."""
+    def put_off(self, delivery: Delivery, now: float, due: float) -> None:
+        """Try a delivery again at `due`; its callback has taken nothing since now, or before."""
         with self._database.transaction() as transaction:
-            transaction.run("UPDATE delivery SET due = ? WHERE id = ?", (due, delivery.number))
-            transaction.run("UPDATE subscription SET failing = ? WHERE id = ?", (failing, delivery.subscription))
+            transaction.run("UPDATE delivery SET due = ?, made = ? WHERE id = ?", (due, now, delivery.number))
+            failing = "UPDATE subscription SET failing = COALESCE(failing, ?) WHERE id = ?"
+            transaction.run(failing, (now, delivery.subscription))
 
     def forget_delivered(self, before: float) -> None:
         """Forget the events that were delivered and are older than `before`."""

@@ -106,7 +106,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     app.state.periodic_tasks = PeriodicTasks((*trigger.periodic_tasks(), forgetting), dependencies.clock)
     health = app.state.health = _health(options, dependencies, app.state.periodic_tasks, pool)
     sessions = SessionCookie(options.secret, dependencies.clock, dependencies.entropy)
-    for router in (health.router(), *_routers(options, dependencies, service, pool, trigger, sessions, links)):
+    for router in (*_routers(options, dependencies, service, pool, trigger, sessions, links), health.router()):
         app.router.routes.extend(router.routes)  # the routes themselves: the definition is made of what the app lists
     _answer_failures(app)
     _guard(app, options, dependencies, sessions)

@@ -100,8 +100,7 @@ class HealthRoutes:
 
     def _look(self) -> None:
         """Use the store. Raises LedgerError."""
-        self.operations.probe()
-        self._connections = connections_state(self.operations.connections(), self.instances)
+        self._connections = connections_state(self.operations.probe(), self.instances)
 
     async def _store_state(self) -> str:
         """Return how the store is; what is not ok is looked at again by every probe."""

@@ -7,6 +7,7 @@ or its body.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -20,7 +21,6 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-from anyio import fail_after
 from opentelemetry.trace import SpanKind
 
 from connector.clock import Clock
@@ -166,9 +166,7 @@ class RequestMiddleware:
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                if (
-                    exchange.status == HTTPStatus.UNAUTHORIZED and self.metadata
-                ):  # RFC 9728: where to find out how to sign in
+                if exchange.status == HTTPStatus.UNAUTHORIZED and self.metadata:  # where to sign in: RFC 9728
                     message["headers"] = [(n, self._with_metadata(n, v)) for n, v in message["headers"]]
                 message["headers"] = [*message["headers"], *exchange.added]
             await send(message)
@@ -178,7 +176,7 @@ class RequestMiddleware:
             state = scope.setdefault("state", {})
             state["caller"], state["correlation_id"] = exchange.caller, exchange.correlation_id
             state["began"] = exchange.began
-            with fail_after(ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 await self.app(scope, await self._whole(receive, exchange), told)
         except RequestRefused as error:
             await _answer(told, exchange, error.failure)
@@ -217,7 +215,7 @@ class RequestMiddleware:
     async def _whole(self, receive: Receive, exchange: _Exchange) -> Receive:
         """Read the body whole, in bounded time, and return a `receive` that gives it."""
         try:
-            with fail_after(self.body_seconds):
+            async with asyncio.timeout(self.body_seconds):
                 body = await self._read(receive, exchange)
         except TimeoutError:
             raise RequestRefused(_SLOW) from None

@@ -422,6 +422,34 @@ def test_a_flow_that_fails_for_days_is_given_up(room: Room, clock: VirtualClock)
     assert GIVES_UP <= passed <= GIVES_UP + PAUSES[-1] + 3600
 
 
+@pytest.mark.parametrize("back", [timedelta(minutes=10), timedelta(days=30)])
+def test_a_clock_set_back_delays_nothing_and_loses_nothing(tmp_path: Path, back: timedelta) -> None:
+    late, early = VirtualClock(START), VirtualClock(START - back)
+    with open_ledger(str(tmp_path / "jobs.db"), late) as ledger:
+        room = Room(ledger, late)
+        room.subscribe()
+        room.sales.close()
+        room.announce()
+        room.flows.answers = [Response(503, (("Retry-After", "700"),))]
+        assert delivered(room.delivery_worker) == 0
+    with open_ledger(str(tmp_path / "jobs.db"), early) as ledger:
+        again = Room(ledger, early)
+        assert delivered(again.delivery_worker) == 1
+        again.sales = room.sales
+        again.sales.close(days=-back / timedelta(days=1))
+        assert again.announce() == 1
+
+
+def test_a_clock_that_jumps_ahead_gives_up_no_flow_that_failed_once(room: Room, clock: VirtualClock) -> None:
+    room.subscribe()
+    room.sales.close()
+    room.announce()
+    room.flows.answers = [Response(500), Response(500)]
+    delivered(room.delivery_worker)
+    clock.advance(2 * GIVES_UP)
+    assert [delivered(room.delivery_worker), len(room.subscriptions.of_tenant(TENANT))] == [0, 1]
+
+
 def test_a_close_noticed_three_ways_is_told_once(room: Room) -> None:
     room.subscribe()
     room.sales.close()

@@ -198,24 +198,17 @@ class OperationService:
         now, moments = self._clock.now(), []
         if operation.record.status is not ItemStatus.PENDING:
             events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
-            moments = [datetime.fromisoformat(str(event.data["until"])) for event in events[-1:]]
-        stopped = self._stopped(self.caller_of(operation))
+            until = [(event.at, datetime.fromisoformat(str(event.data["until"]))) for event in events[-1:]]
+            moments = [min(end, now + (end - noted)) for noted, end in until]  # the clock may have been set back
+        stopped = self._stopped(_asked_by(operation.job))
         moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
         return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
 
     def caller_of(self, operation: StoredOperation) -> Caller:
         """Return who asked for an operation, with the token that was entrusted for it, if any."""
-        options = operation.job.options
-        facts: Mapping[str, str] = options.get("caller", {})  # type: ignore[assignment]  # as `_facts` wrote it
-        sealed = options.get("entrusted")
-        return Caller(
-            CallerKind(facts["kind"]),
-            facts["tenant"],
-            facts["object"],
-            facts["application"],
-            name=facts.get("name", ""),
-            assertion=self._seal.open(str(sealed), operation.job.name) if sealed else "",
-        )
+        sealed = operation.job.options.get("entrusted")
+        assertion = self._seal.open(str(sealed), operation.job.name) if sealed else ""
+        return replace(_asked_by(operation.job), assertion=assertion)
 
     def _facts(self, ask: OperationRequest, name: str, kind: KeyKind) -> dict[str, object]:
         caller = ask.caller
@@ -237,6 +230,12 @@ class OperationService:
         if acts_as_user(caller, self._options.admission.access):
             facts["entrusted"] = self._seal.close(caller.assertion, name, self._entropy(_NONCE))
         return facts
+
+
+def _asked_by(job: Job) -> Caller:
+    facts: Mapping[str, str] = job.options.get("caller", {})  # type: ignore[assignment]  # as `_facts` wrote it
+    kind = CallerKind(facts["kind"])
+    return Caller(kind, facts["tenant"], facts["object"], facts["application"], name=facts.get("name", ""))
 
 
 def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:

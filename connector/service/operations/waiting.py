@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from enum import StrEnum
 from typing import Protocol, TypeVar
-
-from anyio import CapacityLimiter, to_thread
 
 from connector.clock import Clock
 from connector.ledger.operation_store import StoredOperation
@@ -24,8 +23,8 @@ T = TypeVar("T")
 
 _SLOW_STORE = "The endpoint's store does not answer in time. Send the same request again: nothing is done twice."
 
-LOOK_AGAIN = 1.0
-"""Seconds between looks into the ledger: another instance may have finished the operation."""
+LOOK_AGAIN, LOOK_SELDOM = 1.0, 10.0
+"""Seconds between looks into the ledger, for what another instance has finished: doubled up to the latter."""
 STORE_SECONDS = 20.0
 """Seconds for which a request waits for the store."""
 
@@ -82,6 +81,7 @@ async def ended(
     waiting: Waiter, find: Callable[[], StoredOperation], operation_id: str, until: float, clock: Clock
 ) -> StoredOperation:
     """Return the operation when it has ended, or as it is at `until` (the clock's monotonic time)."""
+    pause = LOOK_AGAIN
     with waiting.listen(operation_id) as listener:
         while True:
             operation = await waiting.apart(find)
@@ -89,16 +89,17 @@ async def ended(
             if left <= 0 or is_finished(operation):
                 return operation
             try:
-                await listener.wait(min(left, LOOK_AGAIN))
+                await listener.wait(min(left, pause))
             except Draining:
                 return operation
+            pause = min(2 * pause, LOOK_SELDOM)
 
 
 class EventLoopWaiter:
     """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
 
     def __init__(self) -> None:
-        self._limiters: dict[WaitKind, CapacityLimiter] = {}
+        self._executors = {kind: DaemonExecutor(threads, kind) for kind, threads in _THREADS.items()}
         self._held: Counter[tuple[WaitKind, str]] = Counter()
         self._listeners: dict[str, list[_EventLoopListener]] = {}
         self._lock = threading.Lock()
@@ -117,8 +118,7 @@ class EventLoopWaiter:
         if tenant and self._held[holder] >= TENANT_SHARE:
             raise RequestRefused(busy("organization_slow", _SHARE_TAKEN, RETRY_AFTER))
         self._held[holder] += 1
-        limiter = self._limiters.get(kind) or self._limiters.setdefault(kind, CapacityLimiter(_THREADS[kind]))
-        asking = asyncio.ensure_future(to_thread.run_sync(call, limiter=limiter))
+        asking = asyncio.wrap_future(self._executors[kind].submit(functools.partial(copy_context().run, call)))
         asking.add_done_callback(functools.partial(self._ended, holder))
         done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
         if not done:
@@ -198,6 +198,7 @@ class DaemonExecutor:
         future: Future[T] = Future()
 
         def call() -> None:
+            future.set_running_or_notify_cancel()  # from now on nobody can take it back
             try:
                 future.set_result(work())
             except BaseException as error:

@@ -117,7 +117,9 @@ class OperationRoutes:
         """Cancel an operation that nobody works on."""
         caller = caller_of(request)
         operation_id, _ = self.links.operation_of(operation, self.clock.now().timestamp())
-        return json_response(view(await self.waiting.apart(lambda: self.service.cancel(operation_id, caller))))
+        seen = view(await self.waiting.apart(lambda: self.service.cancel(operation_id, caller)))
+        self.waiting.tell(operation_id)
+        return json_response(seen)
 
     async def _accept(
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None

@@ -32,6 +32,7 @@ KEY_HEADER = "x-connector-webhook-key"
 
 SIZE_HEADER = "x-ms-dynamics-msg-size-exceeded"
 _MESSAGES = frozenset({"win", "lose", "winopportunity", "loseopportunity", "update", "create"})
+_TABLES = ("opportunity", "opportunityclose", "none", "")
 _NO_ID = UUID(int=0)
 
 
@@ -70,12 +71,7 @@ def read_message(headers: Mapping[str, str], body: bytes) -> WebhookMessage | No
     if not isinstance(content, dict) or "MessageName" not in content:
         raise declined(HTTPStatus.BAD_REQUEST, "not_a_message", "This is not a message of a Dataverse webhook.")
     about = str(content.get("PrimaryEntityName") or headers.get("x-ms-dynamics-entity-name", "")).lower()
-    if str(content["MessageName"]).lower() not in _MESSAGES or about not in (
-        "opportunity",
-        "opportunityclose",
-        "none",
-        "",
-    ):
+    if str(content["MessageName"]).lower() not in _MESSAGES or about not in _TABLES:
         return None
     stripped = headers.get(SIZE_HEADER, "").lower() in ("true", "1")
     return WebhookMessage(None if stripped and about != "opportunity" else _opportunity(content, about))

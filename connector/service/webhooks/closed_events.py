@@ -156,7 +156,8 @@ class Notifier:
         body = event.model_dump_json(by_alias=True, exclude_none=True)
         queued = 0
         for subscription in waiting:
-            if happened < subscription.created - _EARLY or not wants(subscription, event):
+            begun = min(subscription.created, now.timestamp())  # the clock may have been set back since
+            if happened < begun - _EARLY or not wants(subscription, event):
                 continue
             sealed = self._seal.close(body, f"{subscription.id}.{event.event_id}", self._entropy(12))
             queued += self._subscriptions.store.add_delivery(subscription.id, event.event_id, sealed, now.timestamp())

@@ -107,7 +107,8 @@ class DeliveryWorker:
 
     def _deliver(self, delivery: Delivery) -> bool:
         """Send one event; return whether the callback took it."""
-        if not self._store.claim(delivery, self._now() + CLAIM):
+        now = self._now()
+        if not self._store.claim(delivery, now, now + CLAIM):
             return False  # another process has it
         callback = self._subscriptions.callback(delivery.subscription)
         body = self._seal.open(delivery.body, f"{delivery.subscription}.{delivery.event}")
@@ -133,15 +134,14 @@ class DeliveryWorker:
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             self._store.delivered(delivery)
             return True
-        now = self._now()
-        since = self._store.failing_since(delivery.subscription)
-        failing = now if since is None else since
-        if status in _GONE or now - failing >= GIVES_UP:
+        now, since = self._now(), self._store.failing_since(delivery.subscription)
+        lasting = delivery.attempts >= len(PAUSES)  # a clock that jumps is not enough
+        if status in _GONE or (lasting and since is not None and now - since >= GIVES_UP):
             self._store.remove(delivery.subscription)
             _log.info("subscription %s removed: its callback answered %s", delivery.subscription, status or "nothing")
             return False
         pause = max(PAUSES[min(delivery.attempts, len(PAUSES) - 1)], asked_pause(response, self._clock.now()))
-        self._store.put_off(delivery, now + pause, failing)
+        self._store.put_off(delivery, now, now + pause)
         return False
 
     def _now(self) -> float:
