@@ -28,7 +28,7 @@ from connector.closing.plan import plan_close
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, read_rows
 from connector.dataverse.webapi import Endpoint, Operation, operation_of
-from connector.errors import InputError, ServiceError
+from connector.errors import InputError, NotFound, ServiceError
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
 from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
@@ -92,12 +92,13 @@ class Probes:
     def answers(self) -> Iterator[AnswerFact]:
         """Yield the answer to each question; raises as `ask_set`."""
         whole = self._ask(self._steps)
-        accepted = whole.reached_end
-        by_logic = bool(whole.error.origin.plug_in) and not accepted
-        yield _answer("actions_in_set", "accepted" if accepted else "logic" if by_logic else "refused", whole)
-        single = not accepted and not by_logic and whole.index == self._index_of_action()
+        accepted, single = whole.reached_end, False
+        value = "accepted" if accepted else "logic" if whole.error.origin.plug_in else "unknown"
+        if value == "unknown" and not self._set_takes_an_action():
+            value, single = "refused", True
+        yield _answer("actions_in_set", value, whole)
         yield self._of_drafts(single=single)
-        yield self._of_block(single=single)
+        yield self._of_block(single=single, closes=accepted or whole.index != len(self._steps) - 1)
         yield self._of_ids() if accepted else AnswerFact(question="activity_id", value="unknown")
         minus = self._ask(self._with_status(-1)) if accepted else None
         yield _passes("minus_one", minus)
@@ -106,6 +107,11 @@ class Probes:
 
     # --- one question each ---
 
+    def _set_takes_an_action(self) -> bool:
+        """Return whether a set is refused for a quote that is not there rather than for the action that names it."""
+        action = next(step for step in self._steps if step.kind is StepKind.CLOSE_QUOTE)
+        return isinstance(self._ask([replace(action, record_id=self._endpoint.new_id())]).error, NotFound)
+
     def _of_drafts(self, *, single: bool) -> AnswerFact:
         draft = next(quote for quote in self._snapshot.quotes if quote.state is QuoteState.DRAFT)
         step = next((s for s in self._steps if s.kind is StepKind.CLOSE_QUOTE and s.record_id == draft.id), None)
@@ -113,15 +119,14 @@ class Probes:
             return AnswerFact(question="draft_close", value="unknown")
         return _passes("draft_close", self._ask([step]))
 
-    def _of_block(self, *, single: bool) -> AnswerFact:
+    def _of_block(self, *, single: bool, closes: bool) -> AnswerFact:
         drafts = {quote.id for quote in self._snapshot.quotes if quote.state is QuoteState.DRAFT}
         left = [step for step in self._steps if step.record_id not in drafts]
         if single:
             return AnswerFact(question="drafts_block", value="unknown")
-        reply = self._ask(left)
-        if reply.reached_end:
-            return _answer("drafts_block", "no", reply)
-        return _answer("drafts_block", "yes" if reply.index == len(left) - 1 else "unknown", reply)
+        answer = _passes("drafts_block", self._ask(left))
+        value = {"accepted": "no", "refused": "yes" if closes else "unknown"}.get(answer.value, answer.value)
+        return answer.model_copy(update={"value": value})
 
     def _of_ids(self) -> AnswerFact:
         """Ask with the chosen id, then without it: only the first may find the activity under that id."""
@@ -181,9 +186,6 @@ class Probes:
 
     def _with_status(self, status: int) -> list[Step]:
         return [*self._steps[:-1], replace(self._steps[-1], status=status)]
-
-    def _index_of_action(self) -> int:
-        return next(index for index, step in enumerate(self._steps) if step.kind is not StepKind.ACTIVATE_QUOTE)
 
     def _rows(self, path: str) -> list[Row]:
         return read_rows(self._handler, self._endpoint, Operation("GET", path), "Reading currencies")

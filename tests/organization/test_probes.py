@@ -103,6 +103,14 @@ def test_the_currency_of_close_activities_is_read() -> None:
     assert told(other)["close_currency"] == "opportunity"
 
 
+def test_what_else_stops_the_close_is_no_answer_about_change_sets() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    asked.has_opportunity(0, 1)
+    asked.embedded.emulator.control.set_switches({"activation_price_list": "required"})
+    answers = told(asked)
+    assert (answers["actions_in_set"], answers["drafts_block"], answers["draft_close"]) == ("unknown", "yes", "refused")
+
+
 def test_logic_of_the_organization_that_refuses_is_told_from_the_platform_and_can_be_left_out() -> None:
     asked = Asked(EmulatorOptions(seeded=0))
     asked.has_opportunity(0, 1)
@@ -113,7 +121,7 @@ def test_logic_of_the_organization_that_refuses_is_told_from_the_platform_and_ca
 
     asked.embedded.emulator.organization.world.logic.add(plugin)
     answers = told(asked)
-    assert (answers["actions_in_set"], answers["draft_close"]) == ("logic", "refused")
+    assert (answers["actions_in_set"], answers["drafts_block"], answers["draft_close"]) == ("logic", "logic", "refused")
     assert told(asked, Bypass(("sync",)))["actions_in_set"] == "accepted"
 
 
