@@ -105,8 +105,14 @@ def emulator(context: click.Context, *, as_json: bool) -> None:
     It speaks HTTPS with a certificate authority of its own, issues its own tokens, and refuses what the documents say
     Dataverse refuses. It serves until it is stopped.
     """
-    if context.invoked_subcommand is None:
-        _serve(ServeOptions(**context.meta[_KEPT]), as_json=as_json)
+    if context.invoked_subcommand is not None:
+        return
+    options = ServeOptions(**context.meta[_KEPT])
+    if options.like is None and (options.volumes or options.stand_ins):
+        raise click.UsageError("--volumes and --stand-ins are of a twin: name its capture with --like.")
+    if options.like is not None and (options.scenario or options.opportunities != ServeOptions().opportunities):
+        raise click.UsageError("A twin is filled with --volumes, not with --opportunities or --scenario.")
+    _serve(options, as_json=as_json)
 
 
 def _serve(options: ServeOptions, *, as_json: bool) -> None:

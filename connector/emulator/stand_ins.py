@@ -11,6 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from connector.emulator.odata.functions import QueryContext
@@ -23,7 +24,7 @@ from connector.emulator.world.world import World
 
 _FORMS = re.compile(
     r"(?P<pass>pass)|delay (?P<delay>\d+(?:\.\d+)?) ms|refuse (?P<percent>\d+(?:\.\d+)?) %"
-    r"|refuse where (?P<filter>.+) with (?P<text>.+)"
+    r"|refuse where (?P<filter>(?:'(?:[^']|'')*'|[^'])+?) with (?P<text>.+)"
 )
 _EVENTS = {
     "WinOpportunity": "Win",
@@ -127,7 +128,7 @@ def all_stand_ins(twin: Twin, chosen: Mapping[str, str]) -> dict[str, LogicStub]
 
 
 def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> None:
-    """Register a stand-in for each step, process and flow of the twin. Raises TwinRefused for a filter that is none."""
+    """Register a stand-in for each step, process and flow of the twin. Raises TwinRefused for what is no filter."""
     every, chance = all_stand_ins(twin, chosen), random.Random(f"{seed}:stand-ins")
     for row in twin.rows("steps"):
         watched = LogicTrigger(frozenset({row["message"]}), row.get("table", ""), frozenset(row.get("columns", ())))
@@ -143,7 +144,7 @@ def stand_in(world: World, twin: Twin, chosen: Mapping[str, str], seed: int) -> 
         function = _logic(world, watched, every[row["id"]], row, "post", chance)
         _register(world, function, row, f"Workflow.{row['name']}", later=not row.get("real_time", False))
     for row in twin.rows("flows"):
-        world.logic.add(_counting(world, row), "flow", "flows")
+        world.logic.add(_counting(world, row), "counter", "flows")
 
 
 def _register(world: World, function: Callable[[LogicContext], None], row: Json, name: str, *, later: bool) -> None:
@@ -172,16 +173,20 @@ def _logic(
 
 
 def _counting(world: World, row: Json) -> Callable[[LogicContext], None]:
-    """Return the function that counts the runs of a flow."""
-    code, text = int(row["message"]), row.get("filter", "")
+    """Return the function that counts the runs of a flow, apart where its filter cannot be told here."""
+    name, text, action = str(row["name"]), row.get("filter", ""), row.get("action", "")
     pairs = (("Create", _ADDED), ("Delete", _DELETED), ("Update", _MODIFIED))
-    messages = frozenset(name for name, codes in pairs if code in codes)
-    watched = LogicTrigger(messages, row["table"], frozenset(row.get("columns", ())))
-    meets = _condition(world, row, text, row["table"]) if text else None
+    listens = {each for each, codes in pairs if int(row["message"]) in codes}
+    watched = LogicTrigger(frozenset(listens), row["table"], frozenset(row.get("columns", ())))
+    try:
+        meets = _condition(world, row, text, row["table"]) if text else None
+    except TwinRefused:
+        meets, name = None, f"{name} (perhaps: its filter is not understood here)"
 
     def run(context: LogicContext) -> None:
-        if watched.concerns(context) and (meets is None or (context.table == row["table"] and meets(context))):
-            world.logic.runs[str(row["name"])] += 1
+        called = action and action in (context.message, _EVENTS.get(context.message))
+        if (called or (not action and watched.concerns(context))) and (meets is None or meets(context)):
+            world.store.on_commit(partial(world.logic.runs.update, (name,)))
 
     return run
 

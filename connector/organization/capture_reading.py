@@ -171,7 +171,7 @@ class CaptureReading:
             "times": self._section(self._times),
             "processes": logic.processes,
             "flows": logic.flows,
-            "volumes": self._counted(depths) if volumes else unread(Coverage.NOT_ASKED, "Ask with --volumes."),
+            "volumes": self._counted(depths) if volumes else unread(Coverage.NOT_ASKED, "Capture with --volumes."),
         }
 
     def _definitions(self) -> dict[str, Section[Any]]:

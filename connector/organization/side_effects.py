@@ -104,8 +104,7 @@ class SideEffects:
     def scale(self, share: float) -> None:
         """Count each plan so many times, where it stands for others."""
         for counter in (self.flow_runs, self.flow_runs_maybe, self._plans):
-            for key in counter:
-                counter[key] = round(counter[key] * share)  # type: ignore[index]
+            counter.update({key: round(count * share) - count for key, count in counter.items()})  # type: ignore[misc]
 
     # --- telling ---
 
@@ -277,7 +276,8 @@ def shape_of(plan: Plan) -> tuple[str, ...]:
 
 def _listens(flow: FlowFact, event: LogicEvent) -> bool:
     if flow.action:
-        return flow.action == event.message
+        by_name = _REGISTERED.get(flow.action) == event.message and event.table in flow.action.lower()
+        return by_name or flow.action == event.message
     codes = _LISTENS.get(event.message, ())
     return flow.message in codes and bool(flow.table) and event.concerns(flow.table, flow.columns)
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import close_opportunity
-from connector.closing.model import Intent, Outcome, ReportStatus
+from connector.closing.close import close_opportunity, preview
+from connector.closing.model import Intent, Outcome, Plan, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint, Operation
@@ -22,13 +22,14 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions, ServeOp
 from connector.emulator.seeding.twin import SECTIONS, Twin, TwinRefused, read_twin
 from connector.emulator.seeding.twin import _digest_of as digest_of
 from connector.emulator.seeding.twin_schema import twin_schema
-from connector.emulator.stand_ins import read_stand_ins, stand_ins_text, usual_stand_ins
+from connector.emulator.stand_ins import LogicStub, read_stand_ins, stand_ins_text, usual_stand_ins
 from connector.emulator.world.schema_file import load_schema
 from connector.errors import InputError
 from connector.handler import Response
 from connector.organization.capture_file import capture_text, differences, read_capture, write_capture
 from connector.organization.capture_model import AnswerFact, Capture, Coverage, VolumeFact, sorted_section
 from connector.organization.probes import Probes
+from connector.organization.side_effects import SideEffects
 from connector.rehearsal.rehearsal import Rehearsal
 from tests.organization.asked import OPPORTUNITY, Asked
 from tests.organization.captures import LOAN, ORGANIZATIONS, Data, capture_of, plain
@@ -241,6 +242,36 @@ def test_flows_are_counted_by_their_filters_and_never_run(base: Data) -> None:
     for key, outcome in zip(keys, [Outcome.WON] * 3 + [Outcome.LOST] * 2, strict=True):
         assert closed(twin, key, outcome) is ReportStatus.CLOSED
     assert twin.embedded.emulator.control.health()["flow_runs"] == {"Won: draft the booking": 3, "Lost: follow up": 1}
+
+
+def test_each_message_of_a_transaction_is_counted_by_the_row_it_leaves_and_a_filter_that_is_not_understood_apart(
+    base: Data,
+) -> None:
+    capture = capture_of("flows_on_close", base)
+    flow = capture.flows.rows[0].model_copy(update={"columns": (), "action": "", "message": 3})
+    kinds: dict[str, dict[str, object]] = {
+        "closed": {"table": "quote", "filter": "statecode eq 3"},
+        "odd": {"filter": "new_gone eq 1"},
+        "action": {"table": "", "filter": "", "message": 0, "action": "WinOpportunity"},
+        "lost": {"table": "", "filter": "", "message": 0, "action": "LoseOpportunity"},
+    }
+    flows = [flow.model_copy(update={"id": name, "name": name, **more}) for name, more in kinds.items()]
+    capture = capture.model_copy(update={"flows": sorted_section(flows)})
+    twin, effects = twin_of(capture), SideEffects(capture)
+    twin.has_opportunity(0, 1)
+    organization = DataverseOrganization(twin.handler, twin.base_url, clock=twin.clock)
+    seen = preview(organization, Intent(OPPORTUNITY, Outcome.WON))
+    assert isinstance(seen.verdict, Plan)
+    effects.add(seen.verdict, seen.snapshot)
+    assert closed(twin) is ReportStatus.CLOSED
+    odd = "odd (perhaps: its filter is not understood here)"
+    assert twin.embedded.emulator.control.health()["flow_runs"] == {"closed": 2, odd: 1, "action": 1}
+    assert (+effects.flow_runs, +effects.flow_runs_maybe) == ({"closed": 2, "action": 1}, {"odd": 1})
+
+
+def test_a_condition_may_have_its_words_in_quotes() -> None:
+    stub = LogicStub.of("step", "refuse where contains(name,'sold with it''s box') with Too cheap with tax.")
+    assert (stub.condition, stub.text) == ("contains(name,'sold with it''s box')", "Too cheap with tax.")
 
 
 def test_the_file_of_stand_ins_is_written_edited_and_read(tmp_path: Path) -> None:

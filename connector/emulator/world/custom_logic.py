@@ -121,9 +121,13 @@ class CustomLogic:
         self.steps.append(LogicStep(function, kind, mode, step_id, assembly, name, bypassable))
 
     def run(self, world: World, stage: str, event: MessageEvent) -> None:
-        """Run the synchronous plug-ins of a stage. Raises Refused for what they refuse or fail at."""
+        """Run the synchronous plug-ins of a stage. Raises Refused for what they refuse or fail at.
+
+        What counts flows sees the row as each message leaves it, before the next one of the transaction.
+        """
         for step in self.steps:
-            if step.kind == "plugin" and step.mode == "sync" and not _bypassed(step, event.caller.bypass):
+            here = step.kind == "plugin" or (step.kind == "counter" and stage == "post")
+            if here and step.mode == "sync" and not _bypassed(step, event.caller.bypass):
                 LogicContext(world, step, stage, event).run()
 
     def schedule(self, world: World, event: MessageEvent) -> None:
@@ -149,7 +153,7 @@ class CustomLogic:
 
 
 def _bypassed(step: LogicStep, bypass: Bypass) -> bool:
-    if step.kind == "flow":
+    if step.kind in ("flow", "counter"):
         return bypass.flows
     if not step.bypassable:
         return False
