@@ -104,7 +104,7 @@ def _record_name(value: object) -> UUID | str:
     """Take an id, or what people call the record."""
     if isinstance(value, UUID):
         return value
-    text = " ".join(str(value).split())
+    text = " ".join(_text(str(value) if type(value) is int else value).split())
     return _record_id(text) if _GUID.fullmatch(text) else text
 
 

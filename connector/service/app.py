@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from http.client import responses
+from typing import Any
 from urllib.parse import urlsplit
 
 from anyio import to_thread
@@ -40,7 +41,6 @@ from connector.service.problems import Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
 from connector.service.routes.sign_in_routes import SignInRoutes, asking_to_sign_in, front_door
-from connector.service.schemas.field_values import LABELS
 from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
@@ -64,13 +64,16 @@ _SENTENCES: Mapping[int, str] = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address. Check the path.",
 }
 _UNPROCESSABLE = 422
-_NO_OBJECT = "Send a JSON object, with Content-Type: application/json"
-_BODY_SENTENCES = {
-    "json_invalid": "It is not JSON; look for a missing quote, comma or bracket",
-    "missing": _NO_OBJECT,
-    "model_attributes_type": _NO_OBJECT,
+_NO_OBJECT = "body: Send a JSON object, with Content-Type: application/json"
+_NO_JSON = "body: It is not JSON; look for a missing quote, comma or bracket"
+_FIELD_SENTENCES = {
+    "missing": "it is missing; say what it is",
+    "string_type": "it is not text. An expression that makes text: string(variables('key'))",
+    "string_too_long": "it has more than {max_length} characters",
+    "too_long": "it has more than {max_length} columns",
+    "decimal_parsing": "it is not a number; write it with a point and no separators, as 12500.00",
 }
-"""The sentence for an invalid body; for its fields, those of pydantic."""
+"""The sentence for what is wrong with a field; for the rest, those of pydantic."""
 
 
 def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
@@ -189,20 +192,17 @@ def _forget(operations: OperationStore, audit: AuditLog, log_days: float) -> Non
         pass
 
 
-def work_of(
-    service: OperationService,
-    options: ServiceOptions,
-    dependencies: Dependencies,
-    notifier: Notifier,
-    stopping: threading.Event,
-) -> OperationRunner:
-    """Return how operations are worked off in this process; its pauses end when it is `stopping`."""
+def _worker_pool(
+    service: OperationService, options: ServiceOptions, dependencies: Dependencies, notifier: Notifier
+) -> OperationWorkerPool:
+    """Return how operations are worked off in this process; their pauses end when it is stopping."""
+    stopping = threading.Event()
 
     def pause(seconds: float) -> None:
         if stopping.wait(seconds):
             raise Stopping
 
-    return OperationRunner(
+    work = OperationRunner(
         service=service,
         options=options,
         organization_for=dependencies.organizations.organization,
@@ -214,13 +214,6 @@ def work_of(
         pause=pause,
         chance=dependencies.chance,
     )
-
-
-def _worker_pool(
-    service: OperationService, options: ServiceOptions, dependencies: Dependencies, notifier: Notifier
-) -> OperationWorkerPool:
-    stopping = threading.Event()
-    work = work_of(service, options, dependencies, notifier, stopping)
     size = max(1, options.workers)
     share = size if len(options.admission.tenants) <= 1 else max(1, size // 2)
     return OperationWorkerPool(dependencies.ledger, work, size, share, dependencies.who, stopping)
@@ -306,7 +299,7 @@ def _answer_failures(app: FastAPI) -> None:
 
     async def of_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return _failed(request, _malformed(error))
+        return _failed(request, _malformed(request, error))
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -326,22 +319,26 @@ def _failed(request: Request, failure: Problem) -> JSONResponse:
     return JSONResponse(failure.body(path, request.state.correlation_id), failure.status, dict(failure.headers))
 
 
-def _malformed(error: RequestValidationError) -> Problem:
-    """Return every field that is wrong, by name; never what was sent."""
-    details = [_detail(str(problem["type"]), problem["loc"], str(problem["msg"])) for problem in error.errors()]
-    named = "; ".join(d.message if d.code == "wrong_value" else f"{d.target}: {d.message}" for d in details)
+def _malformed(request: Request, error: RequestValidationError) -> Problem:
+    """Return every field that is wrong, by the label a maker sees; never what was sent."""
+    body = getattr(request.scope.get("route"), "body_field", None)
+    fields = body.field_info.annotation.model_fields if body else {}
+    labels = {field.alias or name: str(field.title) for name, field in fields.items()}
+    details = [_detail(problem, labels) for problem in error.errors()]
+    named = "; ".join(detail.message for detail in details)
     return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"The request is malformed. {named}.", tuple(details))
 
 
-def _detail(code: str, loc: Sequence[object], message: str) -> ErrorDetail:
-    place = [str(part) for part in loc]
-    label = LABELS.get(place[-1], "") if place[:1] == ["body"] else ""
-    if code == "missing" and label:
-        message = f"{label} is missing; say what it is"
-    elif code == "extra_forbidden":
-        message = f"There is no field of this name; the fields are {', '.join(LABELS)} and those of the definition"
-    whole = place == ["body"] or code == "json_invalid"  # for this the place is a number of characters
-    if whole:
-        return ErrorDetail(code=code, message=_BODY_SENTENCES.get(code, message), target="body")
-    message = message.replace("Input should be", "It must be").replace(", unable to parse string as an integer", "")
-    return ErrorDetail(code=code, message=message, target="/".join(place[1:] or place))
+def _detail(problem: Mapping[str, Any], labels: Mapping[str, str]) -> ErrorDetail:
+    code, place = str(problem["type"]), [str(part) for part in problem["loc"]]
+    message = str(problem["msg"])
+    if place == ["body"] or code == "json_invalid":  # for this the place is a number of characters
+        return ErrorDetail(code=code, message=_NO_JSON if code == "json_invalid" else _NO_OBJECT, target="body")
+    if code == "extra_forbidden":
+        message = f"there is no field of this name; the fields are {', '.join(labels)}"
+    target = "/".join(place[1:] or place)
+    if code in _FIELD_SENTENCES:
+        message = _FIELD_SENTENCES[code].format_map(problem.get("ctx", {}))
+    message = message.replace("Input should be", "it must be")
+    label = labels.get(place[-1], target) if place[0] == "body" else target
+    return ErrorDetail(code=code, message=message if code == "wrong_value" else f"{label}: {message}", target=target)

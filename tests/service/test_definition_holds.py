@@ -185,6 +185,19 @@ def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Sta
         ({"outcome": "won", "competitor": "https://a/main.aspx?etn=quote"}, "Competitor", "triggerOutputs()"),
         ({"outcome": "won", "competitor": "Nobody"}, "no competitor 'Nobody'", "give the competitor's id"),
         ({"outcome": "won", "colour": "red"}, "closedOn", "no field of this name"),
+        ({"outcome": "lost", "competitor": ["x"]}, "Competitor", "is not text"),
+        ({"outcome": "won", "winningQuote": {"id": "x"}}, "Winning Quote", "triggerOutputs()"),
+        ({"outcome": "won", "description": 5}, "Description", "string("),
+        ({"outcome": "won", "columns": "{}"}, "Close Columns", "json("),
+        ({"outcome": "won", "columns": {"a b": 1}}, "Close Columns", "'a b'"),
+        (
+            {"outcome": "won", "quoteColumns": {"new_x": {"Value": 1}}},
+            "Quote Close Columns",
+            "value of new_x is neither",
+        ),
+        ({"outcome": "won", "idempotencyKey": ["k"]}, "Idempotency Key", "string("),
+        ({"outcome": "won", "planDigest": "x" * 129}, "Plan Digest", "more than 128 characters"),
+        ({"outcome": "won", "mode": "async"}, "Mode", "'wait' or 'accept'"),
     ],
 )
 def test_what_is_wrong_is_said_by_label_with_what_is_accepted_and_nothing_is_changed(
@@ -212,3 +225,33 @@ def test_the_same_values_in_another_spelling_are_the_same_request(stage: Stage) 
     assert [answer.status_code for answer in answers] == [200, 200, 200], [answer.text for answer in answers]
     assert len({answer.text for answer in answers}) == 1
     assert (other.status_code, other.json()["error"]["code"]) == (422, "key_reused")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"minimumRevenue": "12,5"}, "Minimum Revenue: it is not a number"),
+        ({"callbackUrl": ""}, "Callback URL: it is missing"),
+        (
+            {"colour": "red"},
+            "colour: there is no field of this name; the fields are callbackUrl, outcome, minimumRevenue",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_subscription_is_said_by_its_own_labels(
+    stage: Stage, body: dict[str, object], said: str
+) -> None:
+    callback = {"callbackUrl": "https://prod-1.westeurope.logic.azure.com/x"}
+    with stage.client() as client:
+        answer = client.post("/subscriptions", json=callback | body)
+    assert (answer.status_code, said in answer.json()["error"]["message"]) == (400, True), answer.text
+
+
+def test_the_number_of_an_order_is_an_idempotency_key(stage: Stage) -> None:
+    opportunity = stage.opportunity(1)
+    with stage.client() as client:
+        answers = [
+            client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won", "idempotencyKey": key})
+            for key in (4711, "4711")
+        ]
+    assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, "true"]

@@ -19,11 +19,12 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID
+from connector.closing.intent import OPPORTUNITY_ID
 from connector.closing.record_address import address_in
 from connector.closing.record_keys import OPPORTUNITY, RecordKey
 from connector.closing.values import read_value
 
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
 _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?")
 
 EXAMPLES: Mapping[FieldKind, str] = {
@@ -34,10 +35,9 @@ EXAMPLES: Mapping[FieldKind, str] = {
     FieldKind.AMOUNT: "An expression that makes a number: float('12500.50')",
     FieldKind.REASON: "An expression that gives a number: outputs('Get_a_row')?['body/statuscode']",
     FieldKind.DRAFTS: "Leave it empty to activate and close them",
+    FieldKind.TEXT: "An expression that makes text: string(variables('note'))",
+    FieldKind.COLUMNS: "An expression that makes one: json('{\"new_reason\": 5}')",
 }
-
-
-LABELS: Mapping[str, str] = {field.wire_name: field.label for field in HOSTED_FIELDS}
 
 
 def is_empty(value: object) -> bool:
@@ -80,14 +80,31 @@ def is_text(value: str) -> bool:
 def read_field(field: CloseField, value: object) -> object:
     """Return what a value says for a field. Raises PydanticCustomError with a sentence for the maker."""
     if isinstance(value, str) and not is_text(value):
-        raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": f"{field.label}: it is no Unicode text"})
+        raise _wrong(field, "it is no Unicode text")
     try:
         if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
             value = moment[1]
         return read_value(field, value)
     except ValueError as error:
-        sentence = f"{field.label}: {error}. {EXAMPLES.get(field.kind, '')}".rstrip(". ")
-        raise PydanticCustomError("wrong_value", "{sentence}", {"sentence": sentence}) from None
+        raise _wrong(field, f"{error}. {EXAMPLES.get(field.kind, '')}".rstrip(". ")) from None
+
+
+def read_columns(field: CloseField, columns: object) -> object:
+    """Return extra columns with their values. Raises PydanticCustomError with a sentence for the maker."""
+    if not isinstance(columns, dict):
+        raise _wrong(field, f"it is no object of columns and their values. {EXAMPLES[field.kind]}")
+    for name, value in columns.items():
+        if not _COLUMN.fullmatch(name):
+            raise _wrong(field, f"no column can have the name {name[:100]!r}")
+        if value is not None and not isinstance(value, str | int | float):
+            raise _wrong(field, f"the value of {name} is neither text, a number, true nor false")
+        if isinstance(value, str) and not is_text(value):
+            raise _wrong(field, f"the value of {name} is no Unicode text")
+    return columns
+
+
+def _wrong(field: CloseField, text: str) -> PydanticCustomError:
+    return PydanticCustomError("wrong_value", "{sentence}", {"sentence": f"{field.label}: {text}"})
 
 
 def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:

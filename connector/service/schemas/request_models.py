@@ -9,7 +9,6 @@ rest of the Power Platform.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from decimal import Decimal
@@ -17,7 +16,6 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -38,8 +36,8 @@ from connector.service.schemas.field_values import (
     INTERNAL,
     described,
     is_empty,
-    is_text,
     lowered,
+    read_columns,
     read_field,
 )
 
@@ -48,8 +46,6 @@ MOST_COLUMNS = 100
 """Extra columns that one request may carry."""
 
 ColumnValues = dict[str, str | int | float | bool | None]
-
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
 
 
 def _reasons(table: str) -> JsonDict:
@@ -105,6 +101,7 @@ class RequestModel(BaseModel):
 
 Key = Annotated[
     str | None,
+    BeforeValidator(lambda key: str(key) if type(key) is int else key),  # the number of an order, say
     Field(
         title="Idempotency Key",
         description="Identifies this request: sent again with the same key, it gets the first answer. Leave it "
@@ -135,16 +132,6 @@ PlanDigest = Annotated[
 ]
 
 
-def _unicode_columns(columns: ColumnValues) -> ColumnValues:
-    """Return the columns; raises ValueError for a name that no column has and for text that is no Unicode."""
-    for name, value in columns.items():
-        if not _COLUMN.fullmatch(name):
-            raise ValueError("has a name that no column can have")
-        if isinstance(value, str) and not is_text(value):
-            raise ValueError(f"has a value of {name} that is no Unicode text")
-    return columns
-
-
 _TYPES: Mapping[FieldKind, Any] = {
     FieldKind.RECORD_ID: UUID,
     FieldKind.RECORD_NAME: Annotated[UUID | str, WithJsonSchema({"type": "string", "maxLength": 1000})],
@@ -154,7 +141,7 @@ _TYPES: Mapping[FieldKind, Any] = {
     FieldKind.AMOUNT: Annotated[Decimal, Field(ge=-LARGEST_AMOUNT, le=LARGEST_AMOUNT)],
     FieldKind.TEXT: str,
     FieldKind.DRAFTS: DraftPolicy,
-    FieldKind.COLUMNS: Annotated[ColumnValues, Field(max_length=MOST_COLUMNS), AfterValidator(_unicode_columns)],
+    FieldKind.COLUMNS: Annotated[ColumnValues, Field(max_length=MOST_COLUMNS)],
 }
 _EXTRAS: Mapping[FieldKind, Callable[[CloseField], JsonDict]] = {
     FieldKind.OUTCOME: lambda _: _named(*Outcome),
@@ -175,9 +162,8 @@ def _property(field: CloseField) -> tuple[Any, Any]:
     extra = shown | (_EXTRAS[field.kind](field) if field.kind in _EXTRAS else {})
     limit = field.limit if field.kind is FieldKind.TEXT else None
     texts: dict[str, Any] = {"title": field.label, "description": field.text, "json_schema_extra": extra or None}
-    kind: Any = _TYPES[field.kind]
-    if field.kind is not FieldKind.COLUMNS:
-        kind = Annotated[kind, BeforeValidator(functools.partial(read_field, field))]
+    read = read_columns if field.kind is FieldKind.COLUMNS else read_field
+    kind: Any = Annotated[_TYPES[field.kind], BeforeValidator(functools.partial(read, field))]
     if field.required:
         return kind, Field(**texts)
     default = DraftPolicy.ACTIVATE if field.kind is FieldKind.DRAFTS else None
