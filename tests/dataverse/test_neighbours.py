@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.dataverse.pacing.web_servers import ReservedQuota
@@ -49,13 +51,13 @@ def test_a_window_that_others_filled_leaves_them_more_and_less_again_when_they_h
     governor = Governor(0.0)
     (server,) = governor._servers.values()
     governor.settle(1.0, sent(governor, 0.0), REFUSED)
-    assert server.for_others.share(1.0) == 0.1
+    assert server.for_others.share(1.0) == pytest.approx(10 / 600)
     assert server.executed.used(1.0) > 1199
-    assert server.for_others.share(1.0 + 3 * 300) == 0.025
+    assert server.for_others.share(1.0 + 3 * 300) == pytest.approx(10 / 600 / 16)
 
 
 def test_never_more_than_half_is_left_to_others() -> None:
     for_others = ReservedQuota(300.0)
     for moment in range(20):
-        for_others.more(float(moment))
+        for_others.more(float(moment), 30.0)
     assert for_others.share(20.0) == 0.5

@@ -86,13 +86,9 @@ class Governor:
         cost = self._cost(kind) * parts
         if self._under_way.requests >= min(self._concurrency.most, self._connections):
             return self._wait(float("inf"), Binding.LATENCY)
-        if self._settled():
+        if self._steering and len(self._servers) > 1:
             return self._ask_best(now, kind, parts, cost)
         return self._ask_any(now, kind, parts, cost)
-
-    def _settled(self) -> bool:
-        """Return whether there are servers to choose among."""
-        return self._steering and len(self._servers) > 1
 
     def _complete(self) -> bool:
         """Return whether so many answers came from no new server that hardly any can be missing."""

@@ -23,6 +23,8 @@ UNSURE_PARTS = 8
 job in three of those just beyond a window was refused at its end, with 8 none of 12."""
 SPARE = 0.1
 """The share of a limit that must be left for a crowd to go at once: one of them may take much longer than expected."""
+EVENNESS = 30
+"""How much longer, for the share that is left to others, our own part is spent over: their use is not foreseen."""
 NEVER = float("inf")
 
 
@@ -58,7 +60,7 @@ class InFlight:
 class ReservedQuota:
     """The share of the limits that is left to others under the same user: more with each refusal that they cause.
 
-    A window after the last such refusal it begins to shrink, by half in each window: when they leave, all is ours.
+    A window after the last such refusal it begins to shrink, to a quarter in each: when they leave, all is ours.
     """
 
     __slots__ = ("_at", "_share", "_window")
@@ -71,11 +73,11 @@ class ReservedQuota:
     def share(self, now: float) -> float:
         """Return the share that is left to others now."""
         windows = (now - self._at) / self._window
-        return self._share * 0.5 ** max(0.0, windows - 1) if self._share else 0.0
+        return self._share * 0.25 ** max(0.0, windows - 1) if self._share else 0.0
 
-    def more(self, now: float) -> None:
-        """Leave them a tenth of the limits more, half at most."""
-        self._share = min(0.5, self.share(now) + 0.1)
+    def more(self, now: float, stopped: float) -> None:
+        """Leave them more, the more the longer their refusal has `stopped` us; half of the limits at most."""
+        self._share = min(0.5, self.share(now) + 0.5 * stopped / self._window)
         self._at = now
 
 
@@ -146,9 +148,9 @@ class WebServer:
     def at_once(self, now: float) -> int:
         """Return how many requests may be under way to it: as many as documented while nobody else can be there.
 
-        Else one is kept free, since one too many stops a user for minutes.
+        Else one is kept free, and others' share, since one too many stops a user for minutes.
         """
-        return int(self.concurrency.value) - (now < self.guarded_until)
+        return int(self.concurrency.value * (1 - self.for_others.share(now))) - (now < self.guarded_until)
 
     def guard(self, now: float) -> None:
         """Keep one request free for a window: something that we do not see may be under way."""
@@ -180,7 +182,8 @@ class WebServer:
             return 0.0
         if ending:
             return cost * self.budget.window / 60 / room
-        return cost * self.budget.spread / (room + window.returning(now))
+        evenly = 1 + EVENNESS * self.for_others.share(now)
+        return cost * self.budget.spread / (room / evenly + window.returning(now))
 
     def room(self, now: float, servers: int) -> tuple[float, float]:
         """Return how many requests, and how many seconds of execution, may still be used now.
@@ -269,7 +272,7 @@ class WebServer:
         used, still = window.used(now), hanging if limit is self.time else 0.0
         others = limit.refused(now, used, stopped, number) - still
         if again or (number is not None and used + still < (1 - NOT_OURS) * limit.value):
-            self.for_others.more(now)
+            self.for_others.more(now, feedback.retry_after or stopped)
         window.add_spread(now, max(0.0, others))
 
     def told_elsewhere(self, now: float, feedback: Feedback, stopped: float) -> None:

@@ -39,15 +39,15 @@ def test_requests_in_flight_are_counted_with_the_seconds_that_are_expected_of_th
     assert (under_way.requests, under_way.seconds) == (0, 0.0), "no drift survives"
 
 
-def test_others_are_left_a_tenth_more_each_time_and_half_at_most() -> None:
+def test_others_are_left_more_each_time_by_how_long_it_stops_us_and_half_at_most() -> None:
     quota = ReservedQuota(300.0)
     assert quota.share(0.0) == 0.0
-    quota.more(0.0)
+    quota.more(0.0, 60.0)
     assert quota.share(0.0) == quota.share(300.0) == pytest.approx(0.1)
-    assert quota.share(600.0) == pytest.approx(0.05)
-    assert quota.share(900.0) == pytest.approx(0.025)
+    assert quota.share(600.0) == pytest.approx(0.1 / 4)
+    assert quota.share(900.0) == pytest.approx(0.1 / 16)
     for _ in range(9):
-        quota.more(900.0)
+        quota.more(900.0, 60.0)
     assert quota.share(900.0) == 0.5
 
 
@@ -155,7 +155,7 @@ def test_a_full_window_that_we_have_not_filled_was_filled_by_others_who_are_left
     web_server = server()
     web_server.sent.add(0.0, 5399.0)
     web_server.refused(0.0, Feedback(facet=Facet.COUNT, number=6000.0), 30.0, again=False)
-    assert web_server.for_others.share(0.0) == pytest.approx(0.1)
+    assert web_server.for_others.share(0.0) == pytest.approx(0.05)
     assert web_server.sent.used(0.0) == pytest.approx(6000.0), "what they used counts, too"
     full = server()
     full.sent.add(0.0, 5400.0)
@@ -175,13 +175,14 @@ def test_who_is_refused_again_after_waiting_as_told_leaves_others_more() -> None
     web_server = server()
     web_server.executed.add(0.0, 1200.0)
     web_server.refused(0.0, Feedback(facet=Facet.TIME, number=1200.0), 30.0, again=True)
-    assert web_server.for_others.share(0.0) == pytest.approx(0.1)
+    assert web_server.for_others.share(0.0) == pytest.approx(0.05)
 
 
-def test_what_is_left_to_others_is_not_used() -> None:
+def test_what_is_left_to_others_is_not_used_and_the_rest_more_evenly() -> None:
     web_server = used_up_long_ago(server())
-    web_server.for_others.more(0.0)
-    assert web_server.intervals(0.0, 1.0, 1)[0] == pytest.approx(15 / (0.9 * 6000))
+    web_server.for_others.more(0.0, 60.0)
+    assert web_server.intervals(0.0, 1.0, 1)[0] == pytest.approx(15 / ((0.9 * 6000 - 1) / (1 + 30 * 0.1) + 1))
+    assert web_server.at_once(0.0) == 45, "six less, for a crowd would meet them"
 
 
 def test_a_number_that_another_server_named_holds_for_the_same_limit_only() -> None:
