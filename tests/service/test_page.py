@@ -190,6 +190,8 @@ def test_a_bulk_job_leads_to_its_rows_that_were_not_done_with_the_reason_of_each
         assert client.get(f"{PAGE}/job?name=april").status_code == 404
     assert f'href="{PAGE}/job?name=march&amp;cause=drafts_stand">drafts stand (58)</a>' in first
     assert "50 of 59, in the order of the file" in first
+    assert "<code>connector bulk retry march --refused</code>" in first
+    assert "Times are" not in first
     assert first.count("A draft quote stands in the way.") == 50
     assert [further.count("A draft quote stands in the way."), drafts.count("A draft quote stands in the way.")] == [
         8,

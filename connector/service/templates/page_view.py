@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -216,7 +217,7 @@ def templates() -> Environment:
     )
     made.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     made.filters["iso"] = lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds")
-    made.filters["words"] = lambda code: code.replace("_", " ")
+    made.filters["words"] = lambda code: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code.replace("_", " ")).lower()
     return made
 
 
