@@ -28,7 +28,7 @@ from connector.closing.plan import plan_close
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, read_rows
 from connector.dataverse.webapi import Endpoint, Operation, operation_of
-from connector.errors import InputError, NotFound, ServiceError
+from connector.errors import Forbidden, InputError, NotFound, ServiceError
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
 from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
@@ -129,11 +129,17 @@ class Probes:
         return answer.model_copy(update={"value": value})
 
     def _of_ids(self) -> AnswerFact:
-        """Ask with the chosen id, then without it: only the first may find the activity under that id."""
+        """Ask with the chosen id, then without it: only the first may find the activity under that id.
+
+        Whoever may close need not have the right to change a close activity: then it is not known.
+        """
         close = self._steps[-1]
         by_id = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
         operations = [operation_of(step) for step in self._steps]
-        chosen = ask_set(self._handler, self._endpoint, [*operations, by_id])
+        try:
+            chosen = ask_set(self._handler, self._endpoint, [*operations, by_id])
+        except Forbidden as error:
+            return AnswerFact(question="activity_id", value="unknown", code=error.code)
         without_id = _binding(operations[-1], {}, drop=("activityid",))
         control = ask_set(self._handler, self._endpoint, [*operations[:-1], without_id, by_id])
         if control.index != len(operations) or chosen.index is None:

@@ -111,7 +111,8 @@ class RowSample:
             changed = tuple(changes(before, _versions(organization, key), user))
             origin = getattr(failure, "origin", None)
             plug_in = origin.plug_in if refused and origin is not None else ""
-            reason = "" if refused is False else failure.message
+            own_words = " ".join(str(getattr(failure, "detail", "")).split())[:300] if refused else ""
+            reason = "" if refused is False else own_words or failure.message
             yield RowAnswer(key, refused, took, reason, plug_in, changed, len(plan.steps))
 
 

@@ -161,6 +161,14 @@ def test_somebody_elses_opportunity_is_refused_and_nothing_changes() -> None:
     assert asked.everything() == before
 
 
+def test_whoever_may_close_may_ask_all_but_what_needs_more() -> None:
+    asked = Asked(EmulatorOptions(seeded=0))
+    asked.has_opportunity(0, 1)
+    usual = told(asked)
+    asked.limit_user(role="Opportunity Closer")
+    assert told(asked) == usual | {"activity_id": "unknown"}
+
+
 def test_a_change_of_any_row_would_show() -> None:
     asked = Asked(EmulatorOptions(seeded=0))
     quotes = asked.has_opportunity(0, 1)
