@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from uuid import UUID
 
 from connector.closing.model import Opportunity, Plan, Quote, Snapshot
@@ -20,8 +20,8 @@ from connector.errors import ConnectorError, Forbidden, NotFound, Unanswered
 from connector.handler import Handler
 from connector.organization.safe_requests import RowChange, RowState, ask_set, changes
 
-EMPTY_SETS = 3
-"""Change sets without a question that are sent to learn what the way there and back takes."""
+EMPTY_SETS = 10
+"""Change sets without a question that are sent to learn what one takes; the fastest and the slowest do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,8 @@ class RowSample:
 
         From each time that is taken goes off what a set takes that asks nothing.
         """
-        empty = median([_seconds_of(handler, endpoint, monotonic) for _ in range(EMPTY_SETS)]) if self.plans else 0.0
+        empties = sorted(_seconds_of(handler, endpoint, monotonic) for _ in range(EMPTY_SETS if self.plans else 0))
+        empty = mean(empties[1:-1] or [0.0])
         for plan in self.plans:
             key = plan.opportunity_id
             before = _versions(organization, key)

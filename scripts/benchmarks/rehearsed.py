@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from connector.bulk.planning import read_plan, read_summary, write_plan
@@ -48,6 +48,8 @@ from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
 
 BEFORE, AFTER = 0.15, 0.05
 """By which share of the job's time a rehearsal may be off: with rows that were asked, and after a pilot."""
+SHORT = 1200.0
+"""A job of fewer seconds, four windows, is one window shorter or longer by chance: of it only the range must hold."""
 USER = "user"
 
 
@@ -72,31 +74,41 @@ class HiddenOrganization:
         return cls(seed, limits, LatencyModel(medians=medians, sigma=chance.uniform(0.2, 0.5)))
 
 
+class RehearsedTime(NamedTuple):
+    """How long a rehearsal says that a job takes, in seconds."""
+
+    least: float
+    likely: float
+    most: float
+
+    def off(self, took: float) -> float:
+        """Return by which share of the time that the job took the likely one is off."""
+        return abs(self.likely / took - 1)
+
+    def cells(self, took: float) -> tuple[str, str, str]:
+        """Return the cells of a table: the likely time, how far it is off, and the range."""
+        return f"{self.likely:,.0f} s", f"{self.off(took):.1%}", f"{self.least:,.0f} to {self.most:,.0f} s"
+
+    def holds(self, took: float, share: float) -> bool:
+        """Return whether the job took what was told: within the range, and, unless it is short, near the middle."""
+        return self.least <= took <= self.most and (took < SHORT or self.off(took) <= share)
+
+
 @dataclass(frozen=True, slots=True)
 class RehearsedJob:
-    """How long a job took on the virtual clock, in seconds, and how long two rehearsals said it would.
-
-    `least` and `most` are the range that the one after the pilot told.
-    """
+    """How long a job took on the virtual clock, in seconds, and what was told of it before and after a pilot."""
 
     seed: int
     rows: int
     servers: int
     took: float
-    before: float
-    after: float
-    least: float
-    most: float
+    before: RehearsedTime
+    after: RehearsedTime
 
     @property
-    def errors(self) -> tuple[float, float]:
-        """By which share the rehearsal was off, before and after the pilot."""
-        return abs(self.before / self.took - 1), abs(self.after / self.took - 1)
-
-    @property
-    def within(self) -> bool:
-        """Whether the job took no less and no more than was told."""
-        return self.least <= self.took <= self.most
+    def well(self) -> bool:
+        """Whether the job took what both rehearsals told."""
+        return self.before.holds(self.took, BEFORE) and self.after.holds(self.took, AFTER)
 
 
 class EmulatedNetwork(Executor):
@@ -200,11 +212,11 @@ class _Trial:
             assert result.well, result
             return time.monotonic(), cost_of_job(ledger, name)
 
-    def rehearsed(self, capture: Capture, cost: RowCost | None) -> tuple[float, float, float]:
-        """Return how long the job takes, as the rehearsal says: at least, probably, at most."""
+    def rehearsed(self, capture: Capture, cost: RowCost | None) -> RehearsedTime:
+        """Return how long the job takes, as the rehearsal says."""
         rehearsal = Rehearsal(capture, measured=cost, seed=self.hidden.seed + 100)
-        fast, likely, slow = rehearsal.play(list(planned_shapes(self.plan("job")))).cases
-        return fast.seconds, likely.seconds, slow.seconds
+        cases = rehearsal.play(list(planned_shapes(self.plan("job")))).cases
+        return RehearsedTime(*[case.seconds for case in cases])
 
 
 def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilot: int, ask: int) -> RehearsedJob:
@@ -212,12 +224,12 @@ def rehearse_beside(hidden: HiddenOrganization, folder: Path, *, rows: int, pilo
     trial = _Trial(hidden, folder)
     capture = trial.prepare(rows, pilot, ask)
     summary = read_summary(trial.plan("job"))
-    _, before, _ = trial.rehearsed(capture, cost_as_answered(summary))
+    before = trial.rehearsed(capture, cost_as_answered(summary))
     _, cost = trial.run("pilot")
-    least, after, most = trial.rehearsed(capture, cost)
+    after = trial.rehearsed(capture, cost)
     took, _ = trial.run("job")
     planned = int(str(summary["planned"]))
-    return RehearsedJob(hidden.seed, planned, hidden.limits.servers, took, before, after, least, most)
+    return RehearsedJob(hidden.seed, planned, hidden.limits.servers, took, before, after)
 
 
 def prepared(hidden: HiddenOrganization, folder: Path, rows: int) -> tuple[Capture, Path]:
