@@ -28,7 +28,7 @@ from connector.closing.plan import plan_close
 from connector.dataverse.answers import decoding
 from connector.dataverse.reading import Row, read_rows
 from connector.dataverse.webapi import Endpoint, Operation, operation_of
-from connector.errors import Forbidden, InputError, NotFound, ServiceError
+from connector.errors import Broken, Forbidden, InputError, NotFound, ServiceError, Throttled, Unauthorized
 from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
 from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
@@ -92,16 +92,15 @@ class Probes:
     def answers(self) -> Iterator[AnswerFact]:
         """Yield the answer to each question; raises as `ask_set`."""
         whole = self._ask(self._steps)
-        accepted, single = whole.reached_end, False
-        value = "accepted" if accepted else "logic" if whole.error.origin.plug_in else "unknown"
-        if value == "unknown" and not self._set_takes_an_action():
-            value, single = "refused", True
+        accepted, logic = whole.reached_end, bool(whole.error.origin.plug_in)
+        single = not accepted and not logic and not self._set_takes_an_action()
+        value = "accepted" if accepted else "logic" if logic else "refused" if single else "unknown"
         yield _answer("actions_in_set", value, whole)
         yield self._of_drafts(single=single)
         yield self._of_block(single=single, closes=accepted or whole.index != len(self._steps) - 1)
         yield self._of_ids() if accepted else AnswerFact(question="activity_id", value="unknown")
-        minus = self._ask(self._with_status(-1)) if accepted else None
-        yield _passes("minus_one", minus)
+        minus = [*self._steps[:-1], replace(self._steps[-1], status=-1)]
+        yield _passes("minus_one", self._ask(minus) if accepted else None)
         yield from self._of_currencies(accepted=accepted)
         yield self._of_size()
 
@@ -173,12 +172,8 @@ class Probes:
             try:
                 ask_set(self._handler, self._endpoint, [impossible(self._endpoint)] * size)
             except ServiceError as error:
-                code = error.code
-                if not HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR or error.status in (
-                    HTTPStatus.UNAUTHORIZED,
-                    HTTPStatus.FORBIDDEN,
-                    HTTPStatus.TOO_MANY_REQUESTS,
-                ):
+                code, passes = error.code, isinstance(error, Broken | Forbidden | Throttled | Unauthorized)
+                if passes or error.status < HTTPStatus.BAD_REQUEST:
                     raise
             else:
                 return AnswerFact(question="parts", value=str(size + 1))
@@ -189,9 +184,6 @@ class Probes:
     def _ask(self, steps: Sequence[Step]) -> FailedSet:
         operations = [_operation(step) for step in steps]
         return ask_set(self._handler, self._endpoint, operations, self._opportunity_id)
-
-    def _with_status(self, status: int) -> list[Step]:
-        return [*self._steps[:-1], replace(self._steps[-1], status=status)]
 
     def _rows(self, path: str) -> list[Row]:
         return read_rows(self._handler, self._endpoint, Operation("GET", path), "Reading currencies")
