@@ -183,8 +183,9 @@ class Progress:
             self.rebuffs += 1
         elif self.failure is None:
             self.rebuffs = 0
-        if self.failure is not None:
-            self._doubt_background_jobs(results)
+        ran = [r.step for r in results if r.step.kind in PROJECT_STEPS and r.status is StepStatus.DONE]
+        for step in ran if self.failure is not None else ():  # may still run, which is why a later one was turned down
+            self.doubts[key_of(step)], self.waited = step, 0.0
 
     def answered(self) -> Report | None:
         """Return the end that the answers tell before it is seen: every step was done; None where that is not known.
@@ -202,8 +203,12 @@ class Progress:
         if self.unread is not None:
             return self._end_unread(self.unread)
         last = self.failure or self.missed
+        if isinstance(last, ServiceError) and last.lasting and not self.in_doubt:
+            return self.fail(last)
         reason = f" The last failure: {last.message}" if last else ""
-        return self._fail_with(NotConverged(f"It did not come to an end in {self.rounds} rounds.{reason}", last=last))
+        return self._fail_with(
+            NotConverged(f"It did not come to an end, though it was tried again and again.{reason}", last=last)
+        )
 
     def fail(self, error: ConnectorError) -> Report:
         """Return the end by this error, or by one that says so when earlier writes may still take effect."""
@@ -343,8 +348,3 @@ class Progress:
         self.unsure = self.unsure or unknown or any(key_of(earlier) == key for earlier in self.sent.values())
         if step.activity_id is not None and (unknown or result.status is StepStatus.DONE):
             self.sent[step.activity_id] = step
-
-    def _doubt_background_jobs(self, results: Sequence[StepResult]) -> None:
-        """Doubt what Project Operations accepted: it may still run, which is why a later step was turned down."""
-        for step in [r.step for r in results if r.step.kind in PROJECT_STEPS and r.status is StepStatus.DONE]:
-            self.doubts[key_of(step)], self.waited = step, 0.0

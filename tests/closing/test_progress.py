@@ -94,7 +94,10 @@ def test_the_end_after_too_many_rounds_says_what_came_last_and_what_stands() -> 
     report = progress.give_up()
     error = report.error
     assert isinstance(error, NotConverged)
-    assert error.message == "It did not come to an end in 1 rounds. The last failure: The service failed."
+    assert (
+        error.message
+        == "It did not come to an end, though it was tried again and again. The last failure: The service failed."
+    )
     assert (error.remedy, error.effect, report.status) == (LATER, Effect.UNKNOWN, ReportStatus.FAILED)
     assert report.stands == "When last seen, the opportunity is open."
     assert isinstance(error.last, Broken)
@@ -104,7 +107,7 @@ def test_the_end_without_any_failure_names_none() -> None:
     progress, _ = taken(StepStatus.NOT_RUN)
     error = progress.give_up().error
     assert isinstance(error, NotConverged)
-    assert (error.message, error.last) == ("It did not come to an end in 1 rounds.", None)
+    assert (error.message, error.last) == ("It did not come to an end, though it was tried again and again.", None)
 
 
 def test_a_failed_read_is_what_the_last_failure_was_where_no_write_failed() -> None:

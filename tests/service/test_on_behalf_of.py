@@ -75,7 +75,7 @@ class Hosted:
 
 @contextmanager
 def hosted(folder: Path, keys: Keys, **settings: str) -> Iterator[Hosted]:
-    with served(EmulatorOptions(tenant=TENANT, seeded=5), SystemClock(), folder, keys) as emulated:
+    with served(EmulatorOptions(tenant=TENANT, seeded=8), SystemClock(), folder, keys) as emulated:
         environment = {
             "HOME": str(folder),
             "DATAVERSE_URL": emulated.url,

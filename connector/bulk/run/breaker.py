@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.decision import RowVerdict, SendOrder
+from connector.closing.report import error_data, failure_lines
 from connector.errors import ConnectorError, Forbidden
 from connector.ledger.jobs import ItemResult, ItemStatus
 
@@ -94,12 +95,10 @@ def _why(held: Sequence[RowVerdict]) -> ConnectorError:
     """Return the sentence for the person who must act, with what the organization said."""
     cause = held[-1].cause
     count = f"The last {len(held)} rows" if len(held) > 1 else "The last row"
-    reason = cause.message if cause else held[-1].result.reason
-    detail = getattr(cause, "detail", "")
-    words = f" The organization says: {detail}" if detail else ""
+    lines = failure_lines(error_data(cause) | {"remedy": ""}) if cause else [held[-1].result.reason]
     repair = f"{cause.remedy} " if cause and cause.remedy else ""
     return Stopped(
-        f"The job stopped: {count.lower()} failed alike and none was closed meanwhile. {reason}{words} These rows are"
-        " still to be done.",
+        f"The job stopped: {count.lower()} failed alike and none was closed meanwhile. {' '.join(lines)} These rows "
+        "are still to be done.",
         remedy=f"{repair}Then go on with bulk resume; --keep-going does not stop for failures.",
     )
