@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -86,31 +86,31 @@ class OperationStore:
         self._ledger = ledger
         self._database = ledger.database
 
-    def accept(self, name: str, new_operation: NewOperation) -> tuple[StoredOperation, bool]:
+    def accept(
+        self, name: str, new_operation: NewOperation, counts: Callable[[StoredOperation], bool] = lambda _: True
+    ) -> tuple[StoredOperation, bool]:
         """Write down what is asked under `name`, or find what was asked before under this key; say whether it is new.
 
-        When this returns it is durable. A finished one that has expired is replaced. Raises KeyReused.
+        Durable when this returns. A finished one that has expired, or does not count, is replaced. Raises KeyReused.
         """
         key = _key(new_operation.owner, new_operation.key)
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            rows = transaction.rows("SELECT name, id, content, expires, state FROM job WHERE key = ?", (key,))
-            expired = bool(rows) and rows[0][3] < self._ledger.now() and rows[0][4] == JobState.FINISHED.value
-            if expired:
-                _remove(transaction, rows[0][1])
-            if rows and not expired:
-                if rows[0][2] != new_operation.content:
-                    raise KeyReused(
-                        f"The idempotency key {new_operation.key!r} was used before for another request.",
-                        remedy="Use another key for every different request.",
-                    )
-                name = rows[0][0]
-            else:
-                made = self._insert(transaction, name, key, new_operation)
-            event = "accepted" if expired or not rows else "repeated"
-            written = self._ledger.audit.add(transaction, [new_operation.entry(event, name)])
+            earlier = next(map(_operation, transaction.rows(f"{_OPERATION} AND job.key = ?", (key,))), None)
+            finished = earlier is not None and earlier.job.state is JobState.FINISHED
+            if earlier and finished and earlier.expires.timestamp() < self._ledger.now():
+                _remove(transaction, earlier.job.id)
+                earlier = None
+            if earlier and earlier.content != new_operation.content:
+                raise KeyReused(f"The idempotency key {new_operation.key!r} was used before for another request.")
+            if earlier and finished and not counts(earlier):
+                transaction.run("UPDATE job SET key = key || ? WHERE id = ?", (f"#{earlier.job.name}", earlier.job.id))
+                earlier = None
+            operation = earlier or self._insert(transaction, name, key, new_operation)
+            entry = new_operation.entry("repeated" if earlier else "accepted", operation.job.name)
+            written = self._ledger.audit.add(transaction, [entry])
         self._ledger.audit.told(written)
-        return (made, True) if expired or not rows else (self.get(name), False)
+        return operation, earlier is None
 
     def get(self, name: str) -> StoredOperation:
         """Return the operation of this name; raises LedgerError when there is none."""

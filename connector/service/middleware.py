@@ -180,7 +180,7 @@ class RequestMiddleware:
                 await self.app(scope, await self._whole(receive, exchange), told)
         except RequestRefused as error:
             await _answer(told, exchange, error.failure)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):  # the latter at the end of the process
             if not exchange.status:
                 await _answer(told, exchange, _LATE)
         except Exception as error:  # noqa: BLE001 - the last resort: the caller gets an answer, the log gets the frames

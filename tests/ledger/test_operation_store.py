@@ -13,7 +13,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import LedgerError
-from connector.ledger.audit import AuditSource
+from connector.ledger.audit import AuditFilter, AuditSource
 from connector.ledger.jobs import ItemStatus, JobKind, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import OperationFilter
@@ -76,6 +76,22 @@ def test_what_is_returned_at_once_is_what_is_read_later(
 @pytest.mark.parametrize("name", ["", "\0", "a\0b", "\ud83d", "x" * 100_000])
 def test_under_a_name_that_none_can_have_there_is_nothing(operations: OperationStore, name: str) -> None:
     assert operations.find(name) is None
+
+
+def test_what_does_not_count_stays_and_gives_its_key_to_the_next_with_one_entry_each(
+    ledger: Ledger, operations: OperationStore, clock: VirtualClock
+) -> None:
+    worker = ledger.enter("endpoint")
+    names = [f"op{number}" for number in range(5)]
+    for name in names:
+        assert operations.accept(name, asked(clock), lambda _: False)[1]
+        assert operations.accept("again", asked(clock), lambda _: False)[0].job.name == name, "it is not finished"
+        ((job, item),) = operations.claim(worker, 1)
+        worker.record(job, closed([item]))
+    assert operations.accept("last", asked(clock))[0].job.name == "op4"
+    assert [one.job.name for one in operations.newest(9)] == names[::-1]
+    events = [(entry.job, entry.event) for entry in ledger.audit.entries(AuditFilter()) if entry.event != "closed"]
+    assert sorted(events) == sorted([(n, e) for n in names for e in ("accepted", "repeated")] + [("op4", "repeated")])
 
 
 def test_a_key_used_for_something_else_is_refused(operations: OperationStore, clock: VirtualClock) -> None:

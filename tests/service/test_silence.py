@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 import time
@@ -40,6 +41,7 @@ from connector.service.webhooks.subscription_service import PLATFORM_HOSTS, Subs
 from connector.service.webhooks.trigger import DESTINATIONS
 from tests.ledger.conftest import postgres_server, postgres_store
 from tests.service.entra import ADMISSION, OTHER_TENANT, TENANT, Entra
+from tests.service.flow_engine import call
 from tests.service.process import serving, until
 from tests.service.relay import Relay, relayed
 from tests.service.stage import OPTIONS, Stage, StageAccess
@@ -191,6 +193,23 @@ def test_a_silent_organization_is_answered_for_and_probes_go_on(stage: Stage) ->
             until(lambda: client.get(f"/operations/{running.json()['operationId']}").status_code == 200)
     finally:
         stage.gate.set()
+
+
+def test_who_is_cut_off_at_the_end_of_the_process_is_told_to_send_it_again(stage: Stage) -> None:
+    stage.gate = Event()
+    app = create_app(replace(OPTIONS, workers=0), stage.dependencies())
+
+    async def play() -> Any:
+        asking = asyncio.create_task(call(app, "GET", f"/opportunities/{stage.opportunity()}", {}, None))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+        return await asking
+
+    try:
+        answer = asyncio.run(play())
+    finally:
+        stage.gate.set()
+    assert (answer.status, answer.json["error"]["code"]) == (503, "too_slow")
 
 
 def two_tenants(stage: Stage, entra: Entra, silent: Event) -> Dependencies:

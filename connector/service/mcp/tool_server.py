@@ -91,11 +91,11 @@ async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request:
 
 def _problem(tool: Tool, arguments: Mapping[str, Any]) -> str:
     """Return what is wrong with the names of the arguments; their values are the operation's to check."""
-    missing = [name for name in tool.required if name not in arguments and name != CONFIRMED]
+    missing = [name for name in tool.required if arguments.get(name) is None and name != CONFIRMED]
     unknown = [name for name in arguments if name not in tool.inputs]
-    if missing:
-        return f"{tool.name} needs {', '.join(missing)}."
-    return f"{tool.name} does not take {', '.join(unknown)}." if unknown else ""
+    wrong = [f"needs {', '.join(missing)}"] if missing else []
+    wrong += [f"does not take {', '.join(unknown)}"] if unknown else []
+    return f"{tool.name} {' and '.join(wrong)}." if wrong else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ RETRIED = (ItemStatus.FAILED, ItemStatus.REFUSED)
 MOST_RETRIED = 500
 """Operations that are tried again at once."""
 _NONCE, _ID = 12, 16
-_MOST_TURNS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +86,27 @@ class OperationService:
         name = self._entropy(_ID).hex()
         options = self._facts(ask, name, key.kind)
         expires = self._clock.now() + timedelta(seconds=self._options.keep)
-        ledger_key = key.ledger
-        for _ in range(_MOST_TURNS):
-            caller = ask.caller
-            new_operation = NewOperation(
-                caller.owner,
-                caller.tenant_id,
-                ledger_key,
-                key.content,
-                intent,
-                JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE,
-                options,
-                expires,
-                self._address(caller),
-            )
-            try:
-                operation, new = self.operations.accept(name, new_operation)
-            except KeyReused:
-                raise declined(
-                    HTTPStatus.UNPROCESSABLE_ENTITY,
-                    "key_reused",
-                    "The idempotency key was used before for another request. Use another key.",
-                ) from None
-            if new or not is_finished(operation) or (key.kind is not KeyKind.NATURAL and stands(operation)):
-                break
-            ledger_key = f"{key.ledger}:{operation.job.name}"  # what ended does not count: its successor's key
+        caller = ask.caller
+        new_operation = NewOperation(
+            caller.owner,
+            caller.tenant_id,
+            key.ledger,
+            key.content,
+            intent,
+            JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE,
+            options,
+            expires,
+            self._address(caller),
+        )
+        lasting = key.kind is not KeyKind.NATURAL
+        try:
+            operation, new = self.operations.accept(name, new_operation, lambda earlier: lasting and stands(earlier))
+        except KeyReused:
+            raise declined(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "key_reused",
+                "The idempotency key was used before for another request. Use another key.",
+            ) from None
         for whose in {"", ask.caller.tenant_id} & self._waiting.keys():
             at, count = self._waiting[whose]
             self._waiting[whose] = at, count + new

@@ -86,7 +86,8 @@ def read_field(field: CloseField, value: object) -> object:
             value = moment[1]
         return read_value(field, value)
     except ValueError as error:
-        raise _wrong(field, f"{error}. {EXAMPLES.get(field.kind, '')}".rstrip(". ")) from None
+        example = "" if field.kind is FieldKind.TEXT and isinstance(value, str) else EXAMPLES.get(field.kind, "")
+        raise _wrong(field, f"{error}. {example}".rstrip(". ")) from None
 
 
 def read_columns(field: CloseField, columns: object) -> object:
