@@ -250,7 +250,11 @@ def test_what_is_still_running_is_told_without_the_address_that_needs_no_sign_in
     [
         ("plan_close", {"outcome": "won"}, "needs opportunityId"),
         ("plan_close", {"opportunityId": OPPORTUNITY, "outcome": "won", "host": "x"}, "does not take host"),
-        ("plan_close", {"opportunityId": None, "id": "x", "outcome": "won"}, "needs opportunityId and does not take id"),
+        (
+            "plan_close",
+            {"opportunityId": None, "id": "x", "outcome": "won"},
+            "needs opportunityId and does not take id",
+        ),
         ("drop_table", {}, "no tool drop_table"),
     ],
 )
