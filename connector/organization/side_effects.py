@@ -32,18 +32,18 @@ STATE_COLUMNS = frozenset({"statecode", "statuscode"})
 _REGISTERED = {"WinOpportunity": "Win", "LoseOpportunity": "Lose", "CloseQuote": "Close", "WinQuote": "Win"}
 _LISTENS = {"Create": (1, 4, 5, 7), "Delete": (2, 5, 6, 7), "Update": (3, 4, 6, 7)}
 """The codes of a flow's registration by what they listen for (table reference of callbackregistration)."""
+_ORGANIZATION = 4  # the scope of a flow (table reference of callbackregistration)
 _LOGIC = ("steps", "times", "processes", "flows")
 
 
 @dataclass(frozen=True, slots=True)
 class LogicEvent:
-    """Something that logic listens for: a message of a table, the columns of an update, and the row as it is then."""
+    """Something that logic listens for: a message of a table, and the row as it is then and as it was before."""
 
     message: str
     table: str
     row: Mapping[str, object]
     before: Mapping[str, object]
-    """The row as it was: what logic before the operation sees."""
 
     def concerns(self, table: str, columns: tuple[str, ...]) -> bool:
         """Return whether logic of this table (empty: all) and these columns (empty: all) is set off."""
@@ -77,14 +77,14 @@ class SideEffects:
         self._names |= {process.id: process.name for process in capture.processes.rows}
 
     def add(self, plan: Plan, snapshot: Snapshot) -> None:
-        """Count what one plan sets off."""
+        """Count what one plan sets off. Whose rows a flow of a lesser scope than the organization takes is unknown."""
         logic = self.set_off(plan, snapshot)
         self._plans[shape_of(plan)] += 1
         if not any(each.flows for each in logic):
             return
         for each, event in zip(logic, events(plan, snapshot), strict=True):
             for flow in each.flows:
-                runs = holds(flow.filter, event.row)
+                runs = holds(flow.filter, event.row) and (flow.scope == _ORGANIZATION or None)
                 self.flow_runs[flow.id] += runs is True
                 self.flow_runs_maybe[flow.id] += runs is None
 

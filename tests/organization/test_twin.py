@@ -254,6 +254,8 @@ def test_each_message_of_a_transaction_is_counted_by_the_row_it_leaves_and_a_fil
         "odd": {"filter": "new_gone eq 1"},
         "action": {"table": "", "filter": "", "message": 0, "action": "WinOpportunity"},
         "lost": {"table": "", "filter": "", "message": 0, "action": "LoseOpportunity"},
+        "mine": {"filter": "statecode eq 1", "scope": 1},
+        "mine, lost": {"filter": "statecode eq 2", "scope": 1},
     }
     flows = [flow.model_copy(update={"id": name, "name": name, **more}) for name, more in kinds.items()]
     capture = capture.model_copy(update={"flows": sorted_section(flows)})
@@ -265,8 +267,8 @@ def test_each_message_of_a_transaction_is_counted_by_the_row_it_leaves_and_a_fil
     effects.add(seen.verdict, seen.snapshot)
     assert closed(twin) is ReportStatus.CLOSED
     odd = "odd (perhaps: its filter is not understood here)"
-    assert twin.embedded.emulator.control.health()["flow_runs"] == {"closed": 2, odd: 1, "action": 1}
-    assert (+effects.flow_runs, +effects.flow_runs_maybe) == ({"closed": 2, "action": 1}, {"odd": 1})
+    assert twin.embedded.emulator.control.health()["flow_runs"] == {"closed": 2, odd: 1, "action": 1, "mine": 1}
+    assert (+effects.flow_runs, +effects.flow_runs_maybe) == ({"closed": 2, "action": 1}, {"odd": 1, "mine": 1})
 
 
 def test_a_condition_may_have_its_words_in_quotes() -> None:
