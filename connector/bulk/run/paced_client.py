@@ -62,7 +62,7 @@ class PacerStatus(Protocol):
 
     @property
     def since_sent(self) -> float:
-        """Return how long ago the last request was sent."""
+        """Return how long ago the last batch of writes was sent."""
 
     @property
     def usual_seconds(self) -> float:

@@ -224,7 +224,7 @@ class ProgressMeter:
         if not counts.of(ItemStatus.PENDING) and not any(state.waiting for state in states):
             rows = min(rows, sum(state.in_flight for state in states))  # the others are answered
         if rows <= 0:
-            return self._until_checked(states, cost)
+            return None if counts.open else self._until_checked(states, cost)
         paces = [pace for _, pace in self._paces()]
         error = max(UNSURE, DOUBT * max(pace.spread for pace in paces) / math.sqrt(self._done))
         requests, seconds, most = cost
@@ -275,7 +275,8 @@ class ProgressMeter:
             width = max(1, pace.most_in_flight)
             slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * pace.spread)
             under_way = min(state.in_flight, pace.in_flight + state.largest - 1)  # the last may carry many; others wait
-            if share <= under_way:
+            stuck = pace.binding in FREE and pace.since_sent > slow  # rows wait for the account of one that hangs
+            if share <= under_way or stuck:
                 longest = max(longest, slow - pace.since_sent)
                 continue
             fastest = min(width / each if each else float("inf"), steady * requests)

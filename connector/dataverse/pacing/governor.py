@@ -72,7 +72,7 @@ class Governor:
         self._binding = Binding.LATENCY
         self._requests = 0
         self._executed = 0.0
-        self._last_at = now
+        self._last_at: dict[str, float] = {}
         self._under_way = PermitsInFlight()
         self._refused = 0
 
@@ -170,7 +170,7 @@ class Governor:
             for server in self._servers.values():
                 server.goes(permit, len(self._servers))
         self._under_way.add(permit)
-        self._last_at = permit.sent_at
+        self._last_at[permit.kind] = permit.sent_at
         self._requests += 1
         return permit
 
@@ -276,7 +276,7 @@ class Governor:
         most = (known or ServiceTime()).parts
         if self._steering and not self._complete():
             return 1
-        return int(max(1, min(most, waiting / (2 * max(1, self.most_in_flight(self._last_at))))))
+        return int(max(1, min(most, waiting / (2 * max(1, self.most_in_flight(self._last_at.get(kind, 0.0)))))))
 
     def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
         """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate."""
@@ -298,7 +298,7 @@ class Governor:
             executed=self._executed + self._under_way.seconds(now),
             refused=self._refused,
             spread=known.spread if known else 0.0,
-            since_sent=now - self._last_at,
+            since_sent=now - self._last_at.get(kind, now),
             usual_seconds=known.usual.value if known else cost,
             unlike=known.unlike if known else 0,
             hanging=LONGEST_WORK * self._under_way.hanging(now, kind, known.usual.value) if known else 0.0,

@@ -73,7 +73,7 @@ class PacingStatus:
 
     `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
     `refused`, and the seconds `executed` by those answered and in flight count from the beginning. `spread` is the
-    share by which requests of this kind differ in length, `since_sent` how long ago the last of any kind was sent.
+    share by which requests of this kind differ in length, `since_sent` how long ago the last of them was sent.
     `usual_seconds` is what a part costs without the few that take many times as long: `unlike` were answered, and those
     under way take `hanging` seconds at most.
     """
