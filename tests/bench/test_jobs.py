@@ -103,18 +103,32 @@ def test_a_job_a_little_too_large_for_a_window_does_not_wait_for_the_next_one(se
     assert (run.closed, run.twice, run.refused, run.early) == (1000, 0, 0, 0)
 
 
-def test_while_the_last_rows_wait_to_be_checked_it_is_told_until_when(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ProgressSnapshot]]:
+    """Return what runs tell from now on, each with its moment."""
     snapshot = ProgressMeter.snapshot
-    told: list[tuple[float, float]] = []
+    seen: list[tuple[float, ProgressSnapshot]] = []
 
-    def seen(meter: ProgressMeter, *args: Any, **more: Any) -> ProgressSnapshot:
-        taken = snapshot(meter, *args, **more)
-        if not taken.counts.open and taken.left is not None:
-            told.append((meter._clock.monotonic(), taken.left))
-        return taken
+    def see(meter: ProgressMeter, *args: Any, **more: Any) -> ProgressSnapshot:
+        seen.append((meter._clock.monotonic(), snapshot(meter, *args, **more)))
+        return seen[-1][1]
 
-    monkeypatch.setattr(ProgressMeter, "snapshot", seen)
+    monkeypatch.setattr(ProgressMeter, "snapshot", see)
+    return seen
+
+
+def test_no_end_is_told_while_the_rows_that_are_left_hang(snapshots: list[tuple[float, ProgressSnapshot]]) -> None:
+    play_virtually(Cell(100, 1, bad=True, seconds=0.2))
+    hanging = [seen.left for _, seen in snapshots if seen.counts.open and seen.paces[0][1].since_sent > 10]
+    assert len(hanging) > 50
+    assert set(hanging) == {None}
+
+
+def test_while_the_last_rows_wait_to_be_checked_it_is_told_until_when(
+    snapshots: list[tuple[float, ProgressSnapshot]],
+) -> None:
     play_virtually(Cell(1000, 1, seconds=1.22), seed=2)
+    told = [(at, seen.left) for at, seen in snapshots if not seen.counts.open and seen.left is not None]
     end, _ = told[-1]
     assert end - told[0][0] > 200, "the window has no room for the reads"
     assert max(abs(at + left - end) for at, left in told) < 0.1 * WINDOW
