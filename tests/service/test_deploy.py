@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -482,6 +485,40 @@ def test_the_readme_has_what_a_maker_looks_for() -> None:
     headings = re.findall(r"^##+ (.*)$", README, re.MULTILINE)
     for wanted in ("Prerequisites", "Permissions", "Limits", "Known issues", "Errors", "Try it without a tenant"):
         assert wanted in headings
+
+
+STUB = """#!/bin/bash
+printf '%s\\n' "$(basename "$0") $*" >> calls
+case "$*" in
+    *digest*) echo sha256:0123 ;;
+    *outputs.host*) echo close.contoso.com ;;
+    *outputs*) echo some-id ;;
+esac
+"""
+"""Stands in for the command line of Azure and what is called beside it."""
+
+
+def test_the_lines_of_the_readme_can_be_copied_into_a_shell_one_after_another(tmp_path: Path) -> None:
+    lines = README.partition("## Deploying")[2].partition("## The sample flows")[0]
+    copied = "\n".join(re.findall(r"^ {4,}(?:.*)$", lines, re.MULTILINE))
+    (tmp_path / "bin").mkdir()
+    for name in ("az", "curl", "pac", "pip", "func"):
+        (tmp_path / "bin" / name).write_text(STUB)
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "scripts" / "deploy" / "functions").mkdir(parents=True)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    run = ["bash", "-euc", textwrap.dedent(copied)]
+    subprocess.run(run, cwd=tmp_path, env={"PATH": path}, check=True, capture_output=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    (deployment,) = (call for call in calls if call.startswith("az deployment group create"))
+    given = dict(re.findall(r" (\w+)=(\S+)", deployment))
+    declared = set(re.findall(r"^param (\w+) ", (DEPLOY / "bicep" / "main.bicep").read_text(), re.MULTILINE))
+    assert set(given) <= declared
+    assert given["image"] == f"{given['registry']}.azurecr.io/opportunity-close@sha256:0123"
+    assert len(base64.b64decode(given["serviceSecret"])) == 48
+    assert "curl -s https://close.contoso.com/readyz" in calls
+    options = set(re.findall(r"options? `(\w+)", " ".join(lines.split())))
+    assert {"hosting", "connectorIssuer", "connectorRedirectUri"} <= options <= declared
 
 
 def test_the_readme_says_what_comes_first_and_what_travels() -> None:
