@@ -37,6 +37,7 @@ _EVENTS = {
 _ADDED, _DELETED, _MODIFIED = (1, 4, 5, 7), (2, 5, 6, 7), (3, 4, 6, 7)
 """The messages of a flow's registration by what they listen for (table reference of callbackregistration)."""
 _CLOSED_COLUMNS = frozenset({"statecode", "statuscode"})
+_ALL = 100.0
 _PRE = 40
 """The stage from which on a step comes after the operation."""
 
@@ -57,7 +58,7 @@ class LogicStub:
     def of(cls, name: str, does: str) -> LogicStub:
         """Return what a line says. Raises TwinRefused for one that is not understood."""
         form = _FORMS.fullmatch(does)
-        if form is None:
+        if form is None or float(form["percent"] or 0) > _ALL:
             raise TwinRefused(
                 f"{name} cannot do {does!r}; it can pass, delay N ms, refuse N %, or refuse where FILTER with TEXT."
             )
@@ -110,8 +111,10 @@ def read_stand_ins(path: Path, twin: Twin) -> dict[str, str]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         chosen = {str(row["id"]): str(row["does"]) for row in rows}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise TwinRefused(f"The stand-ins in {path} cannot be read: {error}.") from error
+    except (TypeError, KeyError) as error:
+        raise TwinRefused(f"The stand-ins in {path} are no list of rows with `id` and `does`.") from error
     for key, does in chosen.items():
         if key not in known:
             raise TwinRefused(f"{path}: the capture has no step or process {key}.")

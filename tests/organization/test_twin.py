@@ -285,7 +285,8 @@ def test_the_file_of_stand_ins_is_written_edited_and_read(tmp_path: Path) -> Non
     assert file.read_text(encoding="utf-8") == stand_ins_text(twin)
     file.write_text(file.read_text(encoding="utf-8").replace("delay 420 ms", "refuse 5 %"), encoding="utf-8")
     assert "refuse 5 %" in read_stand_ins(file, twin).values()
-    for text, words in (("[", "cannot be read"), ('[{"id": "x", "does": "pass"}]', "no step or process x"),
+    too_many = file.read_text(encoding="utf-8").replace("refuse 5 %", "refuse 300 %")
+    for text, words in (("[", "cannot be read"), ("[1]", "no list of rows"), (too_many, "cannot do"), ('[{"id": "x", "does": "pass"}]', "no step or process x"),
                         (file.read_text(encoding="utf-8").replace("refuse 5 %", "explode"), "cannot do 'explode'")):  # fmt: skip
         file.write_text(text, encoding="utf-8")
         with pytest.raises(TwinRefused, match=words):
@@ -337,6 +338,7 @@ BAD_ROWS: list[tuple[Callable[[Data], Any], str]] = [
     (lambda data: data.pop("flows"), "flows"),
     (lambda data: data["keys"].update(rows=[{"table": "quote", "name": "k", "columns": []}] * 50_001), "at most 50000"),
     (lambda data: data.update(more=1), "more"),
+    (lambda data: data["keys"].update(read="some"), "keys.read"),
     (changed("currencies", precision=10**9), "currencies.rows.0.precision"),
     (changed("states", value=2**40), "states.rows.0.value"),
     (changed("columns", name=[[["deep"]]]), "columns.rows.0.name"),

@@ -51,6 +51,7 @@ _FORMS: Mapping[str, str] = {
 """The columns of each section's rows: `?` may be absent; then what it holds, text where nothing is said (`_KINDS`)."""
 _TEXT = Annotated[str, Field(max_length=100_000)]
 _NAME = Annotated[str, Field(pattern=r"^\w*$", max_length=200)]
+_READ = Annotated[str, Field(pattern="^(all|own|refused|not_asked)$")]
 _WHOLE = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 _KINDS: Mapping[str, Any] = {
     "": _TEXT, "k": _NAME, "o": list[_NAME], "b": bool, "i": _WHOLE, "d": Annotated[int, Field(ge=0, le=10)],
@@ -193,7 +194,7 @@ def _form() -> type[BaseModel]:
             fields[column] = (_KINDS[kind] | None, None) if optional else _KINDS[kind]
         row = create_model(f"Row of {name}", __config__=strict, **fields)
         rows = Annotated[list[row], Field(max_length=MOST_ROWS)]  # type: ignore[valid-type]
-        sections[name] = create_model(f"Section of {name}", __config__=strict, read=_TEXT, why=_TEXT, rows=rows)
+        sections[name] = create_model(f"Section of {name}", __config__=strict, read=_READ, why=_TEXT, rows=rows)
     head: dict[str, Any] = dict.fromkeys(names("taken of organization version metadata caller digest"), _TEXT)
     head |= {"capture": int, "base_language": Annotated[int, Field(ge=1, le=999_999)], **sections}
     return create_model("Form of a capture", __config__=strict, **head)
