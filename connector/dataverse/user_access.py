@@ -31,7 +31,7 @@ _WHICH = "%20or%20".join([f"LogicalName%20eq%20'{table}'" for table in _TABLES])
 TABLE_RULES = Operation(
     "GET",
     f"EntityDefinitions?$select=LogicalName,EnforceStateTransitions&$filter={_WHICH}"
-    "&$expand=Attributes($select=LogicalName,AttributeType,IsSecured,IsCustomAttribute,IsValidForCreate,RequiredLevel;"
+    "&$expand=Attributes($select=LogicalName,AttributeType,IsSecured,IsCustomAttribute,IsValidForCreate,RequiredLevel,AutoNumberFormat;"
     "$filter=IsSecured%20eq%20true%20or%20IsCustomAttribute%20eq%20true)",
 )
 """The read of which tables enforce transitions, of their secured columns and of those of the organization's own."""
@@ -73,7 +73,8 @@ def table_rules(answer: Response, subject: str) -> TableRules | None:
                 if column["IsSecured"]:
                     secured[UUID(column["MetadataId"])] = name
                 if column["IsCustomAttribute"] and column["IsValidForCreate"] and level in _REQUIRED:
-                    required[name] = level == "SystemRequired" and column["AttributeType"] not in _FILLED_BY_ITSELF
+                    own = column["AttributeType"] in _FILLED_BY_ITSELF or bool(column.get("AutoNumberFormat"))
+                    required[name] = level == "SystemRequired" and not own
     return TableRules(frozenset(enforced), secured, required)
 
 

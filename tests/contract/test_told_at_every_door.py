@@ -25,6 +25,10 @@ OWN = {
         {"table": "opportunityclose", "name": "new_reason", "kind": "picklist", "labels": {"1033": "Reason"},
          "options": [{"value": 1, "labels": {"1033": "Price"}}]},
         {"table": "opportunityclose", "name": "new_count", "kind": "integer", "labels": {"1033": "Count"}},
+        {"table": "opportunityclose", "name": "new_scan", "kind": "file", "labels": {"1033": "Scan"}},
+        {"table": "opportunityclose", "name": "new_logo", "kind": "image", "labels": {"1033": "Logo"}},
+        {"table": "opportunityclose", "name": "new_number", "kind": "string", "labels": {"1033": "Number"},
+         "autonumber": "{SEQNUM:4}"},
         {"table": "opportunityclose", "name": "new_judge", "schema_name": "new_Judge", "kind": "lookup",
          "targets": ["account"], "labels": {"1033": "Judge"}},
     ],
@@ -32,6 +36,7 @@ OWN = {
         {"table": "opportunity", "value": 1, "label": "In Progress", "state": 0, "transitions": [2, 3, 4]},
     ],
     "enforce_transitions": ["opportunity"],
+    "system_required": [["opportunityclose", "new_number"]],
 }  # fmt: skip
 NOBODY = "0e000000-0000-4000-8000-00000000000e"
 TABLES = ("opportunity", "quote", "opportunityclose", "quoteclose")
@@ -60,6 +65,9 @@ class Wrong:
 WRONG = {
     "no such column": Wrong("there is no such column; like it are new_reason", {"new_resaon": 1}),
     "a column that cannot be set": Wrong("it cannot be set", {"createdon": "2026-01-31"}),
+    "a file": Wrong("a close sets no column of", {"new_scan": "a.pdf"}),
+    "an image": Wrong("a close sets no column of", {"new_logo": "R0lGOD"}),
+    "what comes with a file": Wrong("it cannot be set", {"new_scan_name": "a.pdf"}),
     "another kind": Wrong("'many' is not a whole number", {"new_count": "many"}),
     "no choice": Wrong("7 is not one of its choices: 1 Price", {"new_reason": 7}),
     "no row": Wrong(f"there is no accounts({NOBODY})", {"new_judge": f"accounts({NOBODY})"}),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from connector.emulator.api import payload, preferences, routing
 from connector.emulator.api.batch import MOST_OPERATIONS
+from connector.emulator.api.definition_values import METADATA_TYPES
 from connector.emulator.api.definitions import ATTRIBUTE_TYPES, LISTS
 from connector.emulator.api.plans import MOST_EXPANDS, READ_OPTIONS, ROW_OPTIONS
 from connector.emulator.api.preferences import LARGEST_PAGE
@@ -17,8 +18,10 @@ from connector.emulator.api.reading import MOST_COUNTED
 from connector.emulator.odata import functions as odata_functions
 from connector.emulator.odata import parse as odata_parse
 from connector.emulator.odata import path as odata_options
+from connector.emulator.odata.values import EDM
 from connector.emulator.rules.rule import Switches, rules
 from connector.emulator.world.custom_logic import DEEPEST, SANDBOX_SECONDS, LogicContext
+from connector.emulator.world.schema import Kind
 from connector.emulator.world.schema_file import load_schema
 
 PAGE = Path(__file__).parents[2] / "connector" / "emulator" / "COVERAGE.md"
@@ -151,6 +154,23 @@ def _definitions() -> Iterator[str]:
     )
 
 
+def _own_columns() -> Iterator[str]:
+    yield "## Columns of an organization's own\n"
+    kinds = (
+        (f"`{kind}`", f"`{EDM[kind]}`", f"`{METADATA_TYPES[kind][0]}`", _OF_KIND.get(kind, ""))
+        for kind in Kind
+        if kind not in (Kind.UUID, Kind.STATE, Kind.STATUS, Kind.OWNER, Kind.ENTITYNAME)
+    )
+    yield from _table(("kind", "in `$metadata`", "definition", "further"), kinds)
+
+
+_OF_KIND = {
+    Kind.STRING: "with `autonumber` it is filled by a create that gives none, from 1000 on (create-auto-number-attributes)",
+    Kind.FILE: "with a read-only `_name`; not set by create or update (file-column-data)",
+    Kind.IMAGE: "with a read-only `_timestamp`, `_url` and `id` (image-column-data); its data with 501",
+}
+
+
 def _rules() -> Iterator[str]:
     yield "## What the protocol refuses\n"
     rows = (
@@ -168,7 +188,7 @@ def _rules() -> Iterator[str]:
 
 def coverage() -> str:
     """Return the page."""
-    sections = (_tables, _messages, _queries, _requests, _logic, _definitions, _rules)
+    sections = (_tables, _messages, _queries, _requests, _logic, _definitions, _own_columns, _rules)
     lines = [
         "# What the emulator has of the Dataverse Web API",
         "",

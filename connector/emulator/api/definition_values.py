@@ -52,6 +52,8 @@ METADATA_TYPES: Mapping[Kind, tuple[str, str, str]] = {
     Kind.CUSTOMER: ("LookupAttributeMetadata", "Customer", "CustomerType"),
     Kind.OWNER: ("LookupAttributeMetadata", "Owner", "OwnerType"),
     Kind.ENTITYNAME: ("EntityNameAttributeMetadata", "EntityName", "EntityNameType"),
+    Kind.FILE: ("FileAttributeMetadata", "Virtual", "FileType"),
+    Kind.IMAGE: ("ImageAttributeMetadata", "Virtual", "ImageType"),
 }
 """By kind of column: type of the definition, AttributeType, AttributeTypeName."""
 
@@ -177,6 +179,13 @@ def _kind_properties(column: Column) -> Json:
         definition["Precision"] = 2 if column.precision is None else column.precision
     if column.kind is Kind.MONEY:  # 2: the precision of the currency; 0: the column's own
         definition["PrecisionSource"] = 2 if column.precision is None else 0
+    if column.autonumber:
+        definition["AutoNumberFormat"] = column.autonumber
+    if column.kind is Kind.FILE:  # file-attributes: the default, 32 MB
+        definition["MaxSizeInKB"] = 32_768
+    if column.kind is Kind.IMAGE:  # image-attributes: the default, 10 MB, and a thumbnail of 144 by 144 pixels
+        definition |= {"MaxSizeInKB": 10_240, "MaxHeight": 144, "MaxWidth": 144}
+        definition |= {"CanStoreFullImage": False, "IsPrimaryImage": False}
     if column.kind in (Kind.DATEONLY, Kind.DATETIME):
         only = column.kind is Kind.DATEONLY
         definition["Format"] = "DateOnly" if only or column.date_format == "DateOnly" else "DateAndTime"

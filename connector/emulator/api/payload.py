@@ -254,6 +254,8 @@ def plain(table: Table, column: Column, value: object) -> TypedValue:
     if value is None:
         return None
     kind = column.kind
+    if kind is Kind.IMAGE:
+        raise refuse("emulator.not_implemented", f"the data of images ('{column.name}')")
     if isinstance(value, str):
         converted = _from_text(kind, value)
         if converted is not None:

@@ -11,7 +11,7 @@ from connector.emulator.odata.lexer import ODataError
 from connector.emulator.world.schema import FRACTION_KINDS, LOOKUP_KINDS, WHOLE_KINDS, Column, Kind
 
 GUID = re.compile(r"\{?[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\}?\Z")
-ID_KINDS = LOOKUP_KINDS | {Kind.UUID}
+ID_KINDS = LOOKUP_KINDS | {Kind.UUID, Kind.FILE}
 TEXT = frozenset({Kind.STRING, Kind.MEMO, Kind.ENTITYNAME})
 
 EDM = {
@@ -34,6 +34,8 @@ EDM = {
     Kind.LOOKUP: "Edm.Guid",
     Kind.CUSTOMER: "Edm.Guid",
     Kind.OWNER: "Edm.Guid",
+    Kind.FILE: "Edm.Guid",
+    Kind.IMAGE: "Edm.Binary",
 }
 """The type of each kind of column in $metadata."""
 

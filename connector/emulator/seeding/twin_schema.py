@@ -27,7 +27,8 @@ KINDS = {
     "BigIntType": Kind.BIGINT, "DecimalType": Kind.DECIMAL, "DoubleType": Kind.DOUBLE, "MoneyType": Kind.MONEY,
     "BooleanType": Kind.BOOLEAN, "DateTimeType": Kind.DATETIME, "PicklistType": Kind.PICKLIST, "StateType": Kind.STATE,
     "StatusType": Kind.STATUS, "LookupType": Kind.LOOKUP, "CustomerType": Kind.CUSTOMER, "OwnerType": Kind.OWNER,
-    "EntityNameType": Kind.ENTITYNAME, "MultiSelectPicklistType": Kind.CHOICES,
+    "EntityNameType": Kind.ENTITYNAME, "MultiSelectPicklistType": Kind.CHOICES, "FileType": Kind.FILE,
+    "ImageType": Kind.IMAGE,
 }  # fmt: skip
 """How a column of each type is stored; every other type is stored as text and told as what it is."""
 _FIRST_CODE = 10_100

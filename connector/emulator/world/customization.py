@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
+from connector.emulator.world.own_columns import with_companions
 from connector.emulator.world.schema import (
     LOOKUP_KINDS,
     AlternateKey,
@@ -73,7 +74,8 @@ class CustomColumn:
     `labels` are texts by language code, the first is the base language. `targets` are the tables that a lookup may
     point at, `navigation` the name of its navigation property by table (by default `schema_name`, followed by the
     table's name where there are several). `precision` is the number of decimals; money without one has its currency's.
-    A `calculated` column (also one of a rollup or a formula) is read, and set by nobody.
+    A `calculated` column (also one of a rollup or a formula) is read, and set by nobody. `autonumber` is the format of
+    the values of a string that a create fills: `CAR-{SEQNUM:4}-{RANDSTRING:3}` (create-auto-number-attributes).
     """
 
     table: str
@@ -87,6 +89,7 @@ class CustomColumn:
     navigation: Mapping[str, str] = field(default_factory=dict)
     options: tuple[ChoiceOption, ...] = ()
     calculated: bool = False
+    autonumber: str = ""
 
     def column(self) -> Column:
         """Return it as the schema holds it."""
@@ -104,6 +107,7 @@ class CustomColumn:
             option_labels=tuple((option.value, _labels(option.labels)) for option in self.options),
             precision=self.precision,
             custom=True,
+            autonumber=self.autonumber,
         )
 
     def lookups(self) -> Iterator[Lookup]:
@@ -133,7 +137,8 @@ class SecurityProfile:
 class Customization:
     """What an organization changed.
 
-    `required` and `secured` name columns as (table, column); `enforce_transitions` the tables whose status reasons
+    `required`, `system_required` (by the service, not by forms alone) and `secured` name columns as (table, column);
+    `enforce_transitions` the tables whose status reasons
     follow each other only as their transitions say.
     """
 
@@ -144,6 +149,7 @@ class Customization:
     secured: tuple[tuple[str, str], ...] = ()
     profiles: tuple[SecurityProfile, ...] = ()
     enforce_transitions: tuple[str, ...] = ()
+    system_required: tuple[tuple[str, str], ...] = ()
 
     def and_also(self, other: Customization) -> Customization:
         """Return both together; what has the same name (or value of a status reason) is taken from `other`."""
@@ -157,21 +163,26 @@ class Customization:
             tuple(dict.fromkeys((*self.secured, *other.secured))),
             tuple({part.name: part for part in (*self.profiles, *other.profiles)}.values()),
             tuple(dict.fromkeys((*self.enforce_transitions, *other.enforce_transitions))),
+            tuple(dict.fromkeys((*self.system_required, *other.system_required))),
         )
 
     def apply(self, schema: Schema) -> Schema:
         """Return the schema with these changes; raises ImportRefused for what it does not have."""
         for custom in self.columns:
             _check_column(schema, custom)
-            schema = schema.with_column(custom.table, custom.column())
+            for part in with_companions(custom.column()):
+                schema = schema.with_column(custom.table, part)
             for lookup in custom.lookups():
                 schema = schema.with_lookup(custom.table, lookup)
         for reason in self.status_reasons:
             _check_reason(schema, reason)
             schema = schema.with_status(reason.table, reason.option())
-        for table, column in self.required:
+        levels = dict.fromkeys(self.required, Required.APPLICATION) | dict.fromkeys(
+            self.system_required, Required.SYSTEM
+        )
+        for (table, column), level in levels.items():
             _check_known(schema, table, column, "require")
-            schema = schema.with_required(table, [column])
+            schema = schema.with_required(table, [column], level)
         for table, column in self.secured:
             _check_known(schema, table, column, "secure")
             schema = schema.with_column(table, replace(schema.tables[table].columns[column], secured=True))
@@ -180,6 +191,9 @@ class Customization:
                 _check_known(schema, key.table, column, "make a key of")
             old = schema.tables[key.table]
             schema = schema.with_table(replace(old, keys=(*old.keys, key)))
+        return self._enforcing(schema)
+
+    def _enforcing(self, schema: Schema) -> Schema:
         for table in self.enforce_transitions:
             if table not in schema.tables:
                 raise ImportRefused(f"The emulator has no table {table} whose transitions it could enforce.")
@@ -188,8 +202,8 @@ class Customization:
 
     def required_by_table(self) -> dict[str, frozenset[str]]:
         """Return the required columns of each table."""
-        tables = {table for table, _ in self.required}
-        return {table: frozenset(column for name, column in self.required if name == table) for table in tables}
+        required = (*self.required, *self.system_required)
+        return {table: frozenset(name for of, name in required if of == table) for table, _ in required}
 
     def closed_to(self, user_id: str, verb: str) -> frozenset[tuple[str, str]]:
         """Return the secured columns, as (table, column), that this user may not `read`, `create` or `update`."""
@@ -247,6 +261,8 @@ def _check_column(schema: Schema, custom: CustomColumn) -> None:
     known = table.columns.get(custom.name)
     if known is not None and not known.custom:
         raise ImportRefused(f"{custom.table} has a column {custom.name} already.")
+    if custom.autonumber and custom.kind is not Kind.STRING:
+        raise ImportRefused(f"{custom.table}.{custom.name}: a column of text, and nothing else, is numbered.")
     if (custom.kind in LOOKUP_KINDS) != bool(custom.targets):
         raise ImportRefused(f"{custom.table}.{custom.name}: a lookup, and nothing else, has targets.")
     missing = [target for target in custom.targets if target not in schema.tables]

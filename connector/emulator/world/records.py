@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from connector.clock import Clock
 from connector.emulator.rules.rule import Refused, Switches, refuse
 from connector.emulator.world.callers import Caller
+from connector.emulator.world.own_columns import ColumnCounter
 from connector.emulator.world.schema import (
     FRACTION_KINDS,
     LOOKUP_KINDS,
@@ -56,6 +57,7 @@ class Records:
         self.required: dict[str, frozenset[str]] = {}
         self._rates: dict[str, float] = {}
         self._rates_seen = (-1, -1)
+        self._numbering = ColumnCounter(store, clock, chance)
         self._second = (0, "")
 
     # --- small facts ------------------------------------------------------------------------------------------------
@@ -193,16 +195,16 @@ class Records:
         for name, value in (defaults or {}).items():
             if row.get(name) is None:
                 row[name] = value
-        key = str(row.get(table.primary_id) or self.new_id())
-        row[table.primary_id] = key
+        key = row[table.primary_id] = str(row.get(table.primary_id) or self.new_id())
         self._born(table, row, key)
+        self._numbering.fill(table, row)
         self._check_required(table, row)
         return self.add(caller, table, row)
 
     def add(self, caller: Caller, table: Table, row: Row) -> str:
         """Add stored values as they are, with audit columns and base amounts, and return the id of the row."""
-        key = str(row.get(table.primary_id) or self.new_id())
-        row[table.primary_id] = key
+        key = row[table.primary_id] = str(row.get(table.primary_id) or self.new_id())
+        self._numbering.fill(table, row)
         self._audit_new(caller, table, row)
         self._amounts(table, row, row)
         try:
@@ -293,7 +295,8 @@ class Records:
             row["owninguser"] = row["ownerid"] if row.get("ownerid_type") == "systemuser" else None
             row["owningbusinessunit"] = self.unit_of(row["ownerid"])
         if "transactioncurrencyid" in row:
-            self._amounts(table, row, self.get(table.logical_name, key, self._money_columns(table)) | row)
+            amounts = (name for name in table.columns if f"{name}_base" in table.columns)
+            self._amounts(table, row, self.get(table.logical_name, key, ("transactioncurrencyid", *amounts)) | row)
         elif any(f"{name}_base" in table.columns for name in row):
             whole = self.get(table.logical_name, key, ("transactioncurrencyid",))
             self._amounts(table, row, whole | row)
@@ -322,10 +325,6 @@ class Records:
             column = table.columns.get(name)
             if column is not None and column.kind is Kind.MONEY and column.precision is None and value is not None:
                 row[name] = round(float(value), decimals)
-
-    def _money_columns(self, table: Table) -> tuple[str, ...]:
-        amounts = (name for name in table.columns if f"{name}_base" in table.columns)
-        return ("transactioncurrencyid", *amounts)
 
     def _amounts(self, table: Table, row: Row, whole: Row) -> None:
         columns = table.columns

@@ -37,6 +37,8 @@ class Kind(StrEnum):
     CUSTOMER = "customer"
     OWNER = "owner"
     ENTITYNAME = "entityname"
+    FILE = "file"
+    IMAGE = "image"
 
 
 LOOKUP_KINDS = frozenset({Kind.LOOKUP, Kind.CUSTOMER, Kind.OWNER})
@@ -63,7 +65,8 @@ class Column:
     `date_format` is `DateOnly` for a UserLocal column that people see as a date. `labels` are (language code, text) of
     a column of the organization's own, `option_labels` the same by value of a choice. `precision` is the number of
     decimals, None for money that has its currency's. Only who a column security profile names sees a `secured` column.
-    A `hidden` one is stored and not there for any client. `declared` are properties of its definition.
+    A `hidden` one is stored and not there for any client. `declared` are properties of its definition,
+    `autonumber` is the format by which a create fills it.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Column:
     secured: bool = False
     custom: bool = False
     hidden: bool = False
+    autonumber: str = ""
     declared: tuple[tuple[str, object], ...] = ()
 
     @property
@@ -278,12 +282,12 @@ class Schema:
         old = self.tables[table]
         return self.with_table(replace(old, lookups={**old.lookups, lookup.name: lookup}))
 
-    def with_required(self, table: str, columns: Iterable[str]) -> Schema:
-        """Return a schema in which these columns of `table` are required by the application."""
+    def with_required(self, table: str, columns: Iterable[str], level: Required = Required.APPLICATION) -> Schema:
+        """Return a schema in which these columns of `table` are required by the application, or by the service."""
         changed = self
         for name in columns:
             column = changed.tables[table].columns[name]
-            changed = changed.with_column(table, replace(column, required=Required.APPLICATION))
+            changed = changed.with_column(table, replace(column, required=level))
         return changed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -166,3 +167,83 @@ def test_what_cannot_be_is_refused_with_a_sentence(document: object) -> None:
     with pytest.raises(ImportRefused) as refused:
         Customization.from_json(json.dumps(document)).apply(load_schema())
     assert str(refused.value).endswith(".")
+
+
+BINARY = {
+    "columns": [
+        {"table": "opportunity", "name": "new_scan", "schema_name": "new_Scan", "kind": "file", "labels": {"1033": "Scan"}},
+        {"table": "opportunity", "name": "new_logo", "schema_name": "new_Logo", "kind": "image", "labels": {"1033": "Logo"}},
+        {"table": "opportunity", "name": "new_number", "kind": "string", "labels": {"1033": "Number"},
+         "autonumber": "WIN-{SEQNUM:5}-{RANDSTRING:4}-{DATETIMEUTC:yyyyMMddhhmmss}"},
+        {"table": "quote", "name": "new_must", "kind": "string", "labels": {"1033": "Must"}},
+    ],
+    "system_required": [["opportunity", "new_number"], ["quote", "new_must"]],
+}  # fmt: skip
+
+
+def test_files_and_images_are_described_read_and_not_set(client: Client, world: World, opportunity: str) -> None:
+    # file-column-data and image-column-data: what comes with them, and how they may not be set
+    world.customize(Customization.from_json(json.dumps(BINARY)))
+    csdl = client.send("GET", "$metadata").body
+    for line in (
+        'Name="new_scan" Type="Edm.Guid"', 'Name="new_scan_name" Type="Edm.String"',
+        'Name="new_logo" Type="Edm.Binary"', 'Name="new_logo_timestamp" Type="Edm.Int64"',
+        'Name="new_logo_url" Type="Edm.String"', 'Name="new_logoid" Type="Edm.Guid"',
+    ):  # fmt: skip
+        assert line.encode() in csdl
+    scan, logo = (
+        definition(client, "new_scan", "FileAttributeMetadata"),
+        definition(client, "new_logo", "ImageAttributeMetadata"),
+    )
+    assert (scan["AttributeType"], scan["AttributeTypeName"], scan["MaxSizeInKB"]) == (
+        "Virtual",
+        {"Value": "FileType"},
+        32768,
+    )
+    assert (logo["AttributeTypeName"], logo["MaxHeight"], logo["IsPrimaryImage"]) == (
+        {"Value": "ImageType"},
+        144,
+        False,
+    )
+    name = definition(client, "new_scan_name", "StringAttributeMetadata")
+    assert (name["SchemaName"], name["AttributeOf"], name["IsValidForUpdate"]) == ("new_Scan_Name", "new_scan", False)
+    row = client.get(f"opportunities({opportunity})?$select=new_scan,new_scan_name,new_logo,new_logo_url,new_logoid")
+    assert {value for name, value in row.items() if name.startswith("new_")} == {None}
+    address = f"opportunities({opportunity})"
+    assert client.error("PATCH", address, {"new_scan": "a.pdf"})[0] == 400
+    assert client.error("PATCH", address, {"new_logo": "R0lGOD"})[0] == 501
+
+
+def test_an_autonumber_column_is_filled_where_none_is_given_even_if_the_service_requires_it(
+    client: Client, world: World
+) -> None:
+    world.customize(Customization.from_json(json.dumps(BINARY)))
+    level = definition(client, "new_number", "StringAttributeMetadata")
+    assert (level["RequiredLevel"]["Value"], level["AutoNumberFormat"][:4]) == ("SystemRequired", "WIN-")  # type: ignore[index]
+    made = [client.create("opportunities", {"name": "A"}) for _ in range(2)]
+    own = client.create("opportunities", {"name": "B", "new_number": "by hand"})
+    numbers = [client.get(f"opportunities({key})?$select=new_number")["new_number"] for key in (*made, own)]
+    assert numbers[2] == "by hand"
+    first, second = (re.fullmatch(r"WIN-(\d{5})-[A-Z0-9]{4}-\d{14}", number) for number in numbers[:2])
+    assert first is not None
+    assert second is not None
+    assert int(second[1]) > int(first[1]) >= 1000
+    assert client.error("POST", "quotes", {"name": "Q"})[0] == 400
+    with pytest.raises(ImportRefused, match="numbered"):
+        world.customize(
+            Customization.from_json(
+                json.dumps(
+                    {
+                        "columns": [
+                            {
+                                "table": "quote",
+                                "name": "new_n",
+                                "kind": "integer",
+                                "labels": {"1033": "N"},
+                                "autonumber": "{SEQNUM:3}",
+                            }
+                        ]
+                    }
+                )
+            )
+        )
