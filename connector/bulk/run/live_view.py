@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector.bulk.status import done_of, numbers, parts_of
-from connector.bulk.words import BINDS, duration, limits_words, moment_words, reason_words
+from connector.bulk.words import BINDS, duration, limits_words, moment_words, reason_words, rows
 from connector.clock import Clock
 
 REASONS = 5
@@ -138,11 +138,11 @@ def _end(pace: Mapping[str, float], now: datetime) -> str:
 
 def _stopping(pace: Mapping[str, float], now: datetime, seconds: float) -> str:
     """Return what is waited for before it stops, and how to stop at once."""
-    rows = f"{pace['in_hand']:,.0f} rows in flight" if pace and pace["in_hand"] else "what is in flight"
+    waited = f"{rows(int(pace['in_hand']))} in flight" if pace and pace["in_hand"] else "what is in flight"
     held = (
         f", which the organization makes wait until {_when(now, pace['waiting'])}" if pace and pace["waiting"] else ""
     )
-    return f"waiting for {rows}{held} ({duration(seconds)} so far). Ctrl-C again stops at once."
+    return f"waiting for {waited}{held} ({duration(seconds)} so far). Ctrl-C again stops at once."
 
 
 def _bad(data: Mapping[str, object]) -> list[tuple[str, str]]:
