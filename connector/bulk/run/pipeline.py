@@ -27,8 +27,8 @@ MOST_IN_FLIGHT = 512
 """Requests of one user under way at once, whatever the pacer allows."""
 AHEAD = 2
 """Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
-MOST_LOOKS = 6
-"""Reads under way at once: the first are small and go side by side, since each may find another web server."""
+MOST_LOOKS = 2
+"""Reads under way at once."""
 LOOK_AT = 300
 """Rows looked at with one read: two of them for a row make 0.007 requests."""
 ENOUGH_TO_LOOK, LOOK_WITHIN = 150, 0.5
@@ -215,7 +215,7 @@ class Pipeline:
         """Return the rows of the next read, if it is time for one."""
         idle = not self._to_send and self._batches < self._width()
         if self._to_look.is_due(now) or (self._to_look.has_fresh() and (idle or not self._to_come)):
-            return [] if self._quiet() else self._to_look.take(LOOK_AT if self._answered else ENOUGH_TO_LOOK)
+            return [] if self._quiet() else self._to_look.take(LOOK_AT)
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
         if self._to_check.is_due(now) or (last and not self._batches):
             return self._to_check.take(LOOK_AT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,13 +108,12 @@ class LookQueue:
         return bool(self._rows) and not self._rows[0].progress.rounds
 
     def take(self, most: int) -> list[RowInHand]:
-        """Return the rows of the next read; where they need several, each has about as many."""
-        reads = max(1, math.ceil(len(self._rows) / most))
-        return [self._rows.popleft() for _ in range(math.ceil(len(self._rows) / reads))]
+        """Return the rows of the next read."""
+        return [self._rows.popleft() for _ in range(min(most, len(self._rows)))]
 
     def clear(self) -> list[RowInHand]:
         """Return all rows; none wait any more."""
-        return self.take(len(self._rows) or 1)
+        return self.take(len(self._rows))
 
 
 class SendQueue:
