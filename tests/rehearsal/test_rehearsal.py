@@ -131,9 +131,16 @@ def test_stand_ins_refuse_rows_by_where_they_end_and_by_chance(capture: Capture)
 
 
 def test_rows_that_were_asked_tell_a_range_around_their_mean(capture: Capture) -> None:
-    cases = rehearse(120, capture, measured=RowCost(12.0, error=0.2))
-    assert [round(case.seconds_per_row / 12, 2) for case in cases] == [0.8, 1.0, 1.2]
+    cases = rehearse(60, capture, measured=RowCost(24.0, error=0.2))
+    assert [round(case.seconds_per_row / 24, 2) for case in cases] == [0.8, 1.0, 1.2]
     assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
+
+
+def test_a_job_that_ends_at_the_edge_of_a_window_is_told_as_the_middle_of_both_ends(capture: Capture) -> None:
+    fast, likely, slow = rehearse(60, capture, measured=RowCost(39.0, 1, error=0.1))
+    assert slow.seconds - fast.seconds > 200  # one window more
+    assert fast.seconds < likely.seconds < slow.seconds
+    assert likely.curve[-1] == (likely.seconds, 60)
 
 
 def whole_effects(capture: Capture) -> SideEffects:
@@ -159,9 +166,9 @@ def test_the_fast_case_is_never_slower_than_the_slow_one_however_little_of_them_
 ) -> None:
     for part in (7, 20):
         monkeypatch.setattr(rehearsal, "MOST_PLAYED", {"likely": 1000, "fast": part, "slow": part})
-        cases = rehearse(120, capture, measured=RowCost(0.05, error=0.01))
+        cases = rehearse(60, capture, measured=RowCost(0.05, error=0.01))
         assert cases[0].seconds <= cases[1].seconds <= cases[2].seconds
-        assert [case.curve[-1] for case in cases] == [(case.seconds, 120) for case in cases]
+        assert [case.curve[-1] for case in cases] == [(case.seconds, 60) for case in cases]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows names the file, and removes it when it is closed")
