@@ -72,9 +72,9 @@ def table_rules(answer: Response, subject: str) -> TableRules | None:
                 name, level = f"{row['LogicalName']}.{column['LogicalName']}", column["RequiredLevel"]["Value"]
                 if column["IsSecured"]:
                     secured[UUID(column["MetadataId"])] = name
-                if column["IsCustomAttribute"] and column["IsValidForCreate"] and level in _REQUIRED:
-                    own = column["AttributeType"] in _FILLED_BY_ITSELF or bool(column.get("AutoNumberFormat"))
-                    required[name] = level == "SystemRequired" and not own
+                settable = column["IsValidForCreate"] and not column.get("AutoNumberFormat")
+                if column["IsCustomAttribute"] and settable and level in _REQUIRED:
+                    required[name] = level == "SystemRequired" and column["AttributeType"] not in _FILLED_BY_ITSELF
     return TableRules(frozenset(enforced), secured, required)
 
 

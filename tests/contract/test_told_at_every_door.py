@@ -125,3 +125,15 @@ def test_nothing_is_written_at_any_door(door: tuple[Stage, TestClient], tmp_path
         assert wrong.sentence in json.dumps(answer, ensure_ascii=False), where
     assert line["status"] in ("failed", "refused")
     assert rows(stage) == before
+
+
+def test_a_required_column_that_the_service_numbers_is_not_asked_for(door: tuple[Stage, TestClient]) -> None:
+    stage, client = door
+    change_user(stage.embedded.emulator.organization.world, {"user": stage.embedded.client_id, "without": []})
+    opportunity = stage.opportunity(2)
+    plan = client.post(f"/opportunities/{opportunity}/plan", json={"outcome": "won"})
+    assert "new_number" not in plan.text
+    closed = client.post(f"/opportunities/{opportunity}/close", json={"outcome": "won"}).json()
+    assert closed["result"] == "closed"
+    rows = stage.embedded.emulator.organization.store.rows("SELECT new_number FROM opportunityclose")
+    assert all(str(number).isdecimal() for (number,) in rows)
