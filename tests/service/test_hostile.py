@@ -256,3 +256,24 @@ def test_a_clock_that_is_set_loses_no_operation_and_does_nothing_twice(
     assert [stage.state(one)[2] for one in (opportunity, put_off)] == [1, 1]
     assert len(OperationStore(stage.ledger).newest(10)) == 2
     stage.close()
+
+
+def test_a_clock_set_back_sends_nobody_away_for_longer_than_an_operation_waits(
+    tmp_path: Path, emulator_keys: Keys
+) -> None:
+    clock = Set()
+    stage = Stage(tmp_path, clock=clock, keys=emulator_keys)
+    with stage.client(workers=0) as client:
+        path = f"/opportunities/{stage.opportunity(1)}/close"
+        name = client.post(path, json=WON | {"mode": "accept"}, headers=RUN).json()["operationId"]
+        worker = stage.ledger.enter("another instance")
+        ((job, item),) = OperationStore(stage.ledger).claim(worker, 1)
+        until = clock.now() + timedelta(seconds=60)
+        stage.ledger.note(name, "waiting", {"until": until.isoformat(), "why": "Throttled"})
+        worker.requeue(job, [item], 60)
+        clock.off = timedelta(hours=-5)
+        answer = client.get(f"/operations/{name}")
+        assert int(answer.headers["Retry-After"]) <= 61
+        assert [job.name for job, _ in OperationStore(stage.ledger).claim(worker, 1)] == [name]
+        worker.leave()
+    stage.close()

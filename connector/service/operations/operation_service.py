@@ -194,7 +194,7 @@ class OperationService:
         if operation.record.status is not ItemStatus.PENDING:
             events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
             until = [(event.at, datetime.fromisoformat(str(event.data["until"]))) for event in events[-1:]]
-            moments = [min(end, now + (end - noted)) for noted, end in until]  # the clock may have been set back
+            moments = [end if now >= noted else now + (end - noted) for noted, end in until]  # a clock was set back
         stopped = self._stopped(_asked_by(operation.job))
         moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
         return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)

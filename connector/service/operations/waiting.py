@@ -198,7 +198,8 @@ class DaemonExecutor:
         future: Future[T] = Future()
 
         def call() -> None:
-            future.set_running_or_notify_cancel()  # from now on nobody can take it back
+            if not future.set_running_or_notify_cancel():
+                return  # nobody wants it any more; from here on nobody can take it back
             try:
                 future.set_result(work())
             except BaseException as error:
