@@ -262,6 +262,7 @@ def test_a_gate_foresees_the_end_and_says_how_much_a_batch_carries() -> None:
         gate(get())
     assert gate.parts() == 4
     assert gate.parts(waiting=51 * 2 * 2) == 2
+    assert gate.width() == 51
 
 
 def test_a_request_beyond_those_that_may_be_in_flight_waits_for_an_answer() -> None:
@@ -368,6 +369,21 @@ def test_a_batch_of_writes_costs_by_its_parts_and_is_told_of_as_such() -> None:
     assert gate.pace().seconds_per_part == pytest.approx(2.0)
     assert gate.parts() == 2
     assert gate.pace().ceiling == pytest.approx(1200 / 300 / (2 * 2.0))
+
+
+def test_writes_that_cost_little_go_several_in_a_batch_where_many_wait() -> None:
+    clock = VirtualClock()
+
+    def service(_request: Request) -> Response:
+        clock.advance(0.02)
+        return Response(204)
+
+    gate = Gate(service, clock)
+    header = {"content-type": "multipart/mixed; boundary=b"}
+    for _ in range(8):
+        gate(Request("POST", URL + "$batch", header, b"--b\r\nPOST /a\r\n--b--\r\n"))
+    assert gate.fewest_parts(100) == 1
+    assert gate.fewest_parts(24_000) > 1
 
 
 def test_answers_that_are_lost_are_failures_of_the_service() -> None:

@@ -113,6 +113,17 @@ def test_where_the_cookie_chooses_nothing_it_is_no_longer_sent() -> None:
     assert all(allowed(governor, 500.0 + number).server == "" for number in range(5))
 
 
+def test_once_all_servers_are_known_one_request_in_25_may_find_another() -> None:
+    governor = Governor(0.0)
+    two_servers(governor)
+    chosen = []
+    for number in range(100):
+        permit = allowed(governor, 1.0 + number)
+        chosen.append(permit.server)
+        governor.settle(1.1 + number, permit, Feedback(server=permit.server or "a"))
+    assert chosen.count("") == 4
+
+
 def test_a_refusal_of_another_kind_stops_everything_and_teaches_no_limit() -> None:
     governor = Governor(0.0)
     governor.settle(1.0, allowed(governor, 0.0), Feedback(facet=Facet.OTHER))

@@ -167,6 +167,13 @@ def test_a_number_of_another_server_holds_here_if_it_is_lower() -> None:
     assert (limit.value, limit.number) == (3000.0, 3000.0)
 
 
+def test_a_number_of_another_server_is_not_doubted_for_five_horizons_after_its_stop() -> None:
+    limit = counted()
+    limit.told_elsewhere(1000.0, 3000.0, 100.0)
+    assert grown(limit, 1000.0, 3900) == 3000.0, "until 1400"
+    assert grown(limit, 1390.0, 200) > 3000.0
+
+
 def grown(limit: LimitEstimate, start: float, answers: int, every: float = 0.1, used: float = 1e9) -> float:
     now = start
     for _ in range(answers):

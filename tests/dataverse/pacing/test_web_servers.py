@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.dataverse.pacing.permits import Facet, Feedback
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit
 from connector.dataverse.pacing.service_limits import Budget
 from connector.dataverse.pacing.web_servers import (
     NEVER,
@@ -290,3 +290,7 @@ def test_what_was_under_way_when_the_server_told_what_is_left_has_been_taken_off
     assert web_server.intervals(0.0, 1.0, 1, last=True) == (0.0, 0.0)
     web_server.unheard += 499.0
     assert web_server.intervals(0.0, 1.0, 1, last=True)[1] == NEVER
+    permit = Permit(1.0, "a", "writes", 1, 0.25)
+    web_server.goes(permit, 1)
+    web_server.goes(permit, 5)
+    assert web_server.unheard == 500.0 + 0.25 + 0.05
