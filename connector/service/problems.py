@@ -155,6 +155,8 @@ def about(fields: Sequence[str]) -> tuple[ErrorDetail, ...]:
 def labelled(message: str, fields: Sequence[str]) -> str:
     """Return a sentence behind the labels that a maker sees of the fields that it is about."""
     labels = ", ".join(detail.message for detail in about(fields))
+    for name in fields:
+        message = message.removeprefix(f"{name}: ")  # the label says it
     return with_labels(f"{labels}: {message}" if labels else message)
 
 

@@ -184,6 +184,7 @@ def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Sta
         ({"outcome": "won", "actualRevenue": "12.500,00"}, "Actual Revenue", "float("),
         ({"outcome": "won", "competitor": "https://a/main.aspx?etn=quote"}, "Competitor", "triggerOutputs()"),
         ({"outcome": "won", "competitor": "Nobody"}, "no competitor 'Nobody'", "give the competitor's id"),
+        ({"outcome": "lost", "competitor": str(UUID(int=5))}, "Competitor: there is no", "Correct that"),
         ({"outcome": "won", "colour": "red"}, "closedOn", "no field of this name"),
         ({"outcome": "lost", "competitor": ["x"]}, "Competitor", "is not text"),
         ({"outcome": "won", "winningQuote": {"id": "x"}}, "Winning Quote", "triggerOutputs()"),
