@@ -16,7 +16,7 @@ from scripts.benchmarks.conditions import conditions
 from scripts.benchmarks.records import keep, markdown
 from scripts.benchmarks.rehearsed import HiddenOrganization, RehearsedJob, rehearse_beside
 
-ORGANIZATIONS, FEW = 8, 2
+ORGANIZATIONS, FEW = 6, 2
 """Organizations in full and in the reduced form; a row takes some twenty milliseconds of one processor."""
 
 
