@@ -190,11 +190,11 @@ class OperationService:
         """Return until when an operation waits, if it does: for its turn, in the middle, or with everything else."""
         if is_finished(operation):
             return None
-        now, moments = self._clock.now(), []
-        if operation.record.status is not ItemStatus.PENDING:
-            events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING]
-            until = [(event.at, datetime.fromisoformat(str(event.data["until"]))) for event in events[-1:]]
-            moments = [end if now >= noted else now + (end - noted) for noted, end in until]  # a clock was set back
+        waits = operation.record.status is not ItemStatus.PENDING
+        events = [event for event in self.ledger.events(operation.job.name) if event.kind == WAITING] if waits else []
+        until = [(event.at, datetime.fromisoformat(str(event.data["until"]))) for event in events[-1:]]
+        now = self._clock.now()  # after what was noted, unless the clock was set back
+        moments = [min(end, now + (end - noted)) for noted, end in until]
         stopped = self._stopped(_asked_by(operation.job))
         moments = [moment for moment in moments if moment > now or operation.record.status is ItemStatus.WAITING]
         return max([*moments, *([now + timedelta(seconds=stopped)] if stopped else [])], default=None)
