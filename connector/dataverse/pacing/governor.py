@@ -40,9 +40,9 @@ from connector.dataverse.pacing.web_servers import (
 MOST_STRAYED = 12
 """So many requests in a row answered by another server than chosen: the cookie does not choose here."""
 EXPLORE_EVERY = 25
-"""One request in so many goes to whatever server the balancer picks, once hardly any can be missing."""
-EXPLORING_AT_FIRST = 10
-"""So many of them at once before that, half as many each time that as many answers as servers came from none new."""
+"""One request in so many goes to whatever server the balancer picks, to find new ones."""
+EXPLORING_AT_FIRST = 12
+"""So many of them at once while new servers keep showing up, every second request; later one at a time."""
 
 
 class Governor:
@@ -102,7 +102,7 @@ class Governor:
         if at > now:
             return self._wait_for(at, now, why)
         self._since_explored += 1
-        seldom = self._complete() and self._since_explored < EXPLORE_EVERY
+        seldom = self._since_explored < (EXPLORE_EVERY if self._complete() else 2)
         if seldom or not (all_ready and self._may_explore(now)):
             return self._permit(Permit(now, key, kind, parts, cost))
         self._since_explored = 0
@@ -115,7 +115,7 @@ class Governor:
         """
         if any(server.hold.open_at(now) is not None for server in self._servers.values()):
             return False
-        return self._unaddressed.requests < max(1, EXPLORING_AT_FIRST >> self._nothing_new // len(self._servers))
+        return self._unaddressed.requests < (1 if self._complete() else EXPLORING_AT_FIRST)
 
     def _ask_any(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Let the balancer choose: the server with the least room sets the pace, since it may be the one."""

@@ -121,7 +121,7 @@ def test_once_all_servers_are_known_one_request_in_25_may_find_another() -> None
         permit = allowed(governor, 1.0 + number)
         chosen.append(permit.server)
         governor.settle(1.1 + number, permit, Feedback(server=permit.server or "a"))
-    assert chosen.count("") == 4
+    assert chosen[50:].count("") == 2
 
 
 def test_a_refusal_of_another_kind_stops_everything_and_teaches_no_limit() -> None:
