@@ -93,6 +93,9 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     may_begin(office.ledger, "june", told.append, join=False)
     assert told == ["The last run was broken off; 20 rows that it had just closed are checked again."]
     assert office.ledger.counts("june").of(ItemStatus.PENDING) == 20
+    last = status_data(office.ledger, office.ledger.job("june"))["last_run"]
+    assert isinstance(last, dict)
+    assert last["why"] == "killed", "also where whoever looked does not go on"
     requests = office.requests()
     ending = office.run(office.ledger.job("june"))
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"

@@ -52,7 +52,7 @@ def check_again(ledger: Ledger, job: str) -> int:
     since = left.data.get("unchecked_since") if left else None
     if not isinstance(since, float):
         return 0
-    has_ended(ledger, job, None)
+    _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
     return ledger.retry(job, (ItemStatus.CLOSED,), since=since)
 
 
