@@ -145,6 +145,9 @@ def test_a_wish_from_another_process_ends_the_run_and_resuming_finishes_it(shop:
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
     assert all_closed_once(shop, data)
+    assert shop.emulator.emulator.referee.report() == [], (
+        "no batch is larger, no answer sooner asked again than advised"
+    )
 
 
 def test_ctrl_c_finishes_what_is_in_flight_and_nothing_is_done_twice(shop: Shop) -> None:
