@@ -23,7 +23,16 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
-from connector.closing.verify import closing_warnings, left_a_mark, left_closed, shows, standing, status_warnings
+from connector.closing.verify import (
+    closing_warnings,
+    left_a_mark,
+    left_closed,
+    shows,
+    standing,
+    status_warnings,
+    unseen_quote,
+)
+from connector.errors import StateConflict
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote, quote_id
 from tests.closing.test_plan import seen
 
@@ -199,6 +208,15 @@ def test_a_closed_quote_with_a_newer_revision_is_told_on_the_way_back() -> None:
     assert len(told) == 1
     assert told[0].endswith("(revision 0) stays closed: a newer revision of it is there.")
     assert list(left_closed(replace(snapshot, quotes=quotes[:1], activities=(activity,)), METADATA)) == []
+
+
+@pytest.mark.parametrize(("quotes", "hidden"), [((LOST,), True), ((LOST, ACTIVE), False), ((DRAFT,), False)])
+def test_a_refused_close_means_a_quote_that_was_not_seen_only_where_none_was_seen_open(
+    quotes: tuple[int, ...], hidden: bool
+) -> None:
+    close = Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Won")
+    refused = StateConflict("It has open quotes.", status=400)
+    assert ("No open quote of it was seen" in unseen_quote(refused, [close], seen(organization(quotes)))) is hidden
 
 
 def test_an_order_leaves_a_mark_when_it_is_there() -> None:
