@@ -103,6 +103,13 @@ def test_the_end_after_too_many_rounds_says_what_came_last_and_what_stands() -> 
     assert isinstance(error.last, Broken)
 
 
+def test_the_end_after_a_failure_that_lasts_is_that_failure() -> None:
+    failure = Rejected("A plug-in broke off.", status=500)
+    failure.lasting = True
+    progress, _ = taken(StepStatus.FAILED, failure)
+    assert progress.give_up().error is failure
+
+
 def test_the_end_without_any_failure_names_none() -> None:
     progress, _ = taken(StepStatus.NOT_RUN)
     error = progress.give_up().error

@@ -27,6 +27,7 @@ from connector.closing.verify import (
     closing_warnings,
     left_a_mark,
     left_closed,
+    rolled_back,
     shows,
     standing,
     status_warnings,
@@ -217,6 +218,15 @@ def test_a_refused_close_means_a_quote_that_was_not_seen_only_where_none_was_see
     close = Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Won")
     refused = StateConflict("It has open quotes.", status=400)
     assert ("No open quote of it was seen" in unseen_quote(refused, [close], seen(organization(quotes)))) is hidden
+
+
+@pytest.mark.parametrize(("state", "undone"), [(ACTIVE, True), (LOST, False)])
+def test_a_refused_step_whose_record_stands_as_it_needs_was_refused_for_what_was_undone_with_it(
+    state: int, undone: bool
+) -> None:
+    refused = StateConflict("It is not active.", status=400)
+    sentence = rolled_back(refused, [step(StepKind.CLOSE_QUOTE)], seen(organization((state,))))
+    assert ("changed it inside the request" in sentence) is undone
 
 
 def test_an_order_leaves_a_mark_when_it_is_there() -> None:
