@@ -338,8 +338,8 @@ def undo(*, name: str, yes: bool, dry_run: bool, as_json: bool, env_file: Path |
             closed = ledger.counts(name).of(ItemStatus.CLOSED)
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
             rows, options = undo_rows(ledger, job), {**job.options, **begun_with(settings, JobLimits())}
-            kept = {"organization": job.organization, "undoes": name, "who": who()}
-            ledger.create(undoing, rows, kind=JobKind.REOPEN, options=options, **kept)
+            place, kind = job.organization, JobKind.REOPEN
+            ledger.create(undoing, rows, kind=kind, options=options, organization=place, undoes=name, who=who())
         return work(ledger, ledger.job(undoing), settings, as_json=as_json)
 
 

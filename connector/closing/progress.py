@@ -179,7 +179,7 @@ class Progress:
         self.failure = next((result.error for result in results if result.error is not None), None)
         if self.failure is not None and not self.failure.transient:
             self.turned_down.append(self.tried)
-        if isinstance(self.failure, Unanswered) or getattr(self.failure, "lasting", False):
+        if isinstance(self.failure, Unanswered) or (isinstance(self.failure, ServiceError) and self.failure.lasting):
             self.rebuffs += 1
         elif self.failure is None:
             self.rebuffs = 0

@@ -146,8 +146,8 @@ def changed_meanwhile(
     other = f"the user {now.modified_by}, or logic that runs as that user" if now.modified_by else "somebody else"
     who = "the organization's own logic, or another program of the same user" if now.modified_by in users else other
     made = f"this call made it {OpportunityState(ours[-1]).name.lower()}, and then" if ours else ""
-    first = made or "while this call was at work"
-    yield f"The opportunity was {was.name.lower()} at first; {first} it was made {now.state.name.lower()} by {who}."
+    first = made or "while this call was at work,"
+    yield f"The opportunity was {was.name.lower()} at first; {first} {who} made it {now.state.name.lower()}."
 
 
 def left_closed(after: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:

@@ -79,7 +79,7 @@ def test_a_plan_is_written_run_and_undone(desk: Desk) -> None:
     }
     before = desk.rows()
     said = bulk(desk, "undo", "june", "--dry-run", "--json")
-    assert said.data == {"job": "june", "would_reopen": len(ids), "would_refuse": []}
+    assert said.data == {"job": "june", "would_reopen": len(ids), "would_refuse": 0, "problems": []}
     assert "Nothing was changed" in bulk(desk, "undo", "june", "--dry-run").out
     assert desk.rows() == before
     assert bulk(desk, "undo", "june", "--yes", "--json").data["reopened"] == len(ids)

@@ -199,10 +199,10 @@ def show_reconciliation(ledger: Ledger, job: Job, connection: Connection, *, as_
 
 def show_undo(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) -> int:
     """Show what undoing a job would do to its rows, as the organization is now. Returns the exit code."""
-    from connector.bulk.planning import previews
+    from connector.bulk.planning import PROBLEMS, previews
 
     line = RowCounter("{} rows planned", SystemClock().monotonic)
-    planned, stay = 0, []
+    planned, refused, problems = 0, 0, []
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
         for row, seen in line.counted(previews(undo_rows(ledger, job), connection.organization)):
@@ -210,14 +210,18 @@ def show_undo(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool) ->
             if isinstance(verdict, Plan):
                 planned += bool(verdict.steps)
                 continue
+            refused += 1
             reason = verdict.reason if isinstance(verdict, Refusal) else verdict.message
-            stay.append({"row": row.number, "opportunity_id": str(row.intent.opportunity_id), "reason": reason})
+            if refused <= PROBLEMS:
+                key = str(row.intent.opportunity_id)
+                problems.append({"row": row.number, "opportunity_id": key, "reason": reason})
     if as_json:
-        print_json({"job": job.name, "would_reopen": planned, "would_refuse": stay})
+        print_json({"job": job.name, "would_reopen": planned, "would_refuse": refused, "problems": problems})
     else:
-        for each in stay:
+        for each in problems:
             say(f"row {each['row']}, {each['opportunity_id']}: would stay as it is: {each['reason']}")
-        closed = ledger.counts(job.name).of(ItemStatus.CLOSED)
-        say(f"Of the {rows(closed)} that it closed {planned:,} would be reopened.")
-        say(f"Nothing was changed. To do it: {command_line('bulk', 'undo', job.name)}")
-    return ExitCode.REFUSED if stay else ExitCode.DONE
+        more = f", and {refused:,} would stay as they are" if refused else ""
+        say(f"{rows(planned)} that the job closed would be reopened{more}. Nothing was changed.")
+        if planned:
+            say(f"To do it: {command_line('bulk', 'undo', job.name)}")
+    return ExitCode.REFUSED if refused else ExitCode.DONE
