@@ -46,8 +46,7 @@ def serve(options: ServeOptions, announce: Announce) -> None:
     folder = kept if kept is not None else Path(tempfile.mkdtemp(prefix="emulator-"))
     keys = Keys(folder / "signing.pem")
     try:
-        sock = listening(options.host, options.port)
-        with sock:
+        with listening(options.host, options.port) as sock:
             _run(options, sock, keys, certificates(folder), announce)
     finally:
         keys.wait()

@@ -44,7 +44,8 @@ class EmbeddedEmulator:
         return EmulatorAdapter(self.emulator, self.emulator.clock.sleep)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; after it nothing is written, so that the folder may be copied or removed."""
+        self.emulator.keys.wait()
         self.emulator.close()
 
 

@@ -199,6 +199,11 @@ def test_the_first_opening_of_a_file_is_repeatable_whatever_its_place(tmp_path: 
     assert len(ids) == 1
 
 
+def test_nothing_is_written_into_the_folder_of_an_organization_that_is_closed(tmp_path: Path) -> None:
+    open_embedded(tmp_path / "organization.db", VirtualClock()).close()
+    assert [path.name for path in (tmp_path / "organization.db-keys").iterdir()] == ["signing.pem"]
+
+
 def test_those_who_open_a_new_file_at_once_find_it_filled_once(tmp_path: Path, keys: Keys) -> None:
     together, opened = threading.Barrier(4), []
 
