@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from connector.bulk.run.last_run import check_again
+from connector.bulk.run.last_run import unchecked
 from connector.bulk.words import command_line, rows
 from connector.closing.model import ColumnValue, Intent, ReopenIntent
 from connector.errors import InputError, LedgerError
@@ -86,26 +86,26 @@ Tell = Callable[[str], None]
 """Says a sentence to the person who waits."""
 
 
-def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> None:
-    """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it."""
+def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
+    """Raise LedgerError when somebody works on the job and this run shall not join, or is still loading it.
+
+    Returns how many rows that a killed run had closed are to be checked again; nothing is changed yet.
+    """
     if ledger.find(name) is None:
-        return
-    there = [worker.name for worker in _at_work(ledger, name, tell, join=join)]
+        return 0
+    there = [worker.name for worker in (ledger.workers(name) if join else live_workers(ledger, name, tell))]
     if ledger.find(name) is None:  # who loaded it is dead, and what was half loaded is gone
-        return
+        return 0
     ledger.whole(name)
     if there and not join:
         raise LedgerError(
             f"The job {name} is being worked on by {', '.join(there)}.",
             remedy="Watch it with bulk status, or work on it too with --join.",
         )
-    if not there and (unchecked := check_again(ledger, name)):
-        tell(f"The last run was broken off; {rows(unchecked)} that it had just closed are checked again.")
-
-
-def _at_work(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> list[WorkerInfo]:
-    """Return who works on a job; who wants to work alone waits until that is certain."""
-    return ledger.workers(name) if join else live_workers(ledger, name, tell)
+    again = 0 if there else unchecked(ledger, name)
+    if again:
+        tell(f"The last run was broken off; {rows(again)} that it had just closed are to be checked again.")
+    return again
 
 
 def may_go_on(ledger: Ledger, job: Job, left: int) -> None:
@@ -132,7 +132,7 @@ def finished_before(job: Job, counts: Counts) -> str:
 
 def may_undo(ledger: Ledger, job: Job, tell: Tell) -> None:
     """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
-    there = [worker.name for worker in _at_work(ledger, job.name, tell, join=False)]
+    there = [worker.name for worker in live_workers(ledger, job.name, tell)]
     left = ledger.counts(job.name).open
     if there or (left and job.desired_state is not DesiredState.CANCEL):
         state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"

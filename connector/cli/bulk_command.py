@@ -169,10 +169,9 @@ def resume(
     """
     settings = read_settings(env_file)
     with opened(settings) as ledger:
-        may_begin(ledger, name, tell, join=join)
-        left = ledger.counts(name).open
+        left = may_begin(ledger, name, tell, join=join) + ledger.counts(name).open
         may_go_on(ledger, ledger.job(name), left)
-        if ledger.job(name).finished is not None:
+        if not left and ledger.job(name).finished is not None:
             return nothing_done(ledger, name, as_json=as_json)
         if left:
             agree(f"Go on with the {rows_of(left)} of job {name} that are left?", agreed=yes, as_json=as_json)
@@ -258,13 +257,13 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
     settings = read_settings(env_file)
     statuses = (ItemStatus.FAILED, ItemStatus.REFUSED) if refused else (ItemStatus.FAILED,)
     with opened(settings) as ledger:
-        may_begin(ledger, name, tell, join=False)
+        unchecked = may_begin(ledger, name, tell, join=False)
         counts = ledger.counts(name)
-        rows = sum(counts.of(each) for each in statuses)
+        left, rows = counts.open + unchecked, sum(counts.of(each) for each in statuses)
         may_go_on(ledger, ledger.job(name), rows)
         if not rows:
             return nothing_done(ledger, name, f"No row of job {name} is to be tried again.", as_json=as_json)
-        others = f", and do the {rows_of(counts.open)} that are left" if counts.open else ""
+        others = f", and do the {rows_of(left)} that are left" if left else ""
         agree(f"Try {rows_of(rows)} of job {name} again{others}?", agreed=yes, as_json=as_json)
         ledger.retry(name, statuses)
         ledger.set_desired_state(name, DesiredState.RUN)

@@ -30,7 +30,6 @@ _METHODS = {
     "device_code": "you, with a code in a browser elsewhere",
     "emulator": "an emulator inside this program, to try things out",
 }
-_PERSON = {"interactive", "device_code"}
 WINDOWS = sys.platform == "win32"
 
 

@@ -44,7 +44,7 @@ from connector.ledger.jobs import (
     note,
 )
 from connector.ledger.liveness import LivenessMonitor
-from connector.ledger.load import NewJob, being_loaded, digest_of, discard, load, sweep
+from connector.ledger.load import NewJob, being_loaded, digest_of, load, sweep
 from connector.ledger.schema import ROW_MASK, item_id
 
 LEASE = 30.0
@@ -155,17 +155,6 @@ class Ledger:
             )
         return job
 
-    def delete(self, name: str) -> None:
-        """Delete a job with all its items and events; raises LedgerError while a worker is on it."""
-        job = self.job(name)
-        present = self.workers(name)
-        if present:
-            raise LedgerError(
-                f"The job {name!r} is being worked on by {', '.join(worker.name for worker in present)}.",
-                remedy="Pause or cancel it first.",
-            )
-        discard(self.database, job.id)
-
     def set_desired_state(self, name: str, desired_state: DesiredState) -> None:
         """Set what is asked of a job; its workers see it at the next commit or heartbeat."""
         job = self.job(name)
@@ -210,6 +199,12 @@ class Ledger:
         with self.database.transaction() as transaction:
             note(transaction, job.id, self.now(), "retry", {"items": changed})
         return changed
+
+    def closed_since(self, name: str, since: float) -> int:
+        """Return how many items a job closed since a time, in seconds since 1970."""
+        of_job = "SELECT COUNT(*) FROM item WHERE id > ? AND id <= ? AND status = 'closed' AND ended >= ?"
+        job = self.job(name).id
+        return int(self.database.rows(of_job, (item_id(job, 0), item_id(job, ROW_MASK), since))[0][0])
 
     def _retry_piece(self, job: int, statuses: Sequence[ItemStatus], after: int, since: float | None) -> list[SqlRow]:
         with self.database.transaction() as transaction:

@@ -90,8 +90,10 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     office.run(office.job("june", ids))
     is_running(office.ledger, "june", office.ledger.now() - 3600)  # as if it had been killed a moment ago
     told: list[str] = []
-    may_begin(office.ledger, "june", told.append, join=False)
-    assert told == ["The last run was broken off; 20 rows that it had just closed are checked again."]
+    assert may_begin(office.ledger, "june", told.append, join=False) == 20
+    assert told == ["The last run was broken off; 20 rows that it had just closed are to be checked again."]
+    assert office.ledger.counts("june").of(ItemStatus.CLOSED) == 20, "until somebody agrees nothing is changed"
+    check_again(office.ledger, "june")
     assert office.ledger.counts("june").of(ItemStatus.PENDING) == 20
     last = status_data(office.ledger, office.ledger.job("june"))["last_run"]
     assert isinstance(last, dict)
@@ -100,7 +102,7 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
     ending = office.run(office.ledger.job("june"))
     assert ending.counts.of(ItemStatus.CLOSED) == 20, "by the run that was killed, as their close activities tell"
     assert office.requests() - requests == 3, "one look at all of them, two at their close activities, and no write"
-    assert check_again(office.ledger, "june") == 0
+    assert may_begin(office.ledger, "june", told.append, join=False) == 0
 
 
 def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:

@@ -15,6 +15,7 @@ from connector.errors import InputError, LedgerError
 from connector.ledger.claims import LONGEST_WAIT, Worker
 from connector.ledger.jobs import DesiredState, InputChanged, ItemStatus, Job, JobKind, JobState, Row, WorkerLost
 from connector.ledger.ledger import Ledger
+from connector.ledger.load import discard
 from connector.ledger.store import open_ledger
 from tests.ledger.rows import closed, opportunity, rows
 
@@ -295,13 +296,8 @@ def test_undoing_marks_the_rows_of_the_job_it_undoes(ledger: Ledger) -> None:
     assert ledger.counts("j").by_status == {ItemStatus.UNDONE: 2, ItemStatus.CLOSED: 1}
 
 
-def test_a_job_that_is_worked_on_cannot_be_deleted(ledger: Ledger) -> None:
-    ledger.create("j", rows(3))
-    worker = ledger.enter("box:17", "j")
-    with pytest.raises(LedgerError, match="being worked on by box:17"):
-        ledger.delete("j")
-    worker.leave()
-    ledger.delete("j")
+def test_nothing_of_a_discarded_job_remains(ledger: Ledger) -> None:
+    discard(ledger.database, ledger.create("j", rows(3)).id)
     assert ledger.jobs() == []
     for table in ("item", "tally", "event"):
         assert ledger.database.rows(f"SELECT COUNT(*) FROM {table}")[0][0] == 0

@@ -219,7 +219,6 @@ def _unpacked(name: str, cell: object) -> object:
     return UUID(bytes=cell) if records and isinstance(cell, bytes) and len(cell) == 16 else cell
 
 
-PERCENTAGE = "is a percentage, which may mean two numbers; format the cells as Number in Excel"
 LONG_NUMBER = "is a number of more digits than Excel keeps; format the cells as Text and fill them in again"
 
 

@@ -43,17 +43,24 @@ def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] 
     return reasons | {"remedy": reasons["remedy"] or _GO_ON, "at": left.at.isoformat()}
 
 
-def check_again(ledger: Ledger, job: str) -> int:
-    """Give back the rows that a run which was killed had recorded as closed and not checked yet; return how many.
+def unchecked(ledger: Ledger, job: str) -> int:
+    """Return how many rows a run which was killed had recorded as closed and not checked yet."""
+    since = _unchecked_since(ledger, job)
+    return 0 if since is None else ledger.closed_since(job, since)
 
-    Whoever takes them up looks at them, and finds what that run did by its close activities.
-    """
+
+def check_again(ledger: Ledger, job: str) -> None:
+    """Give back the rows that are `unchecked`, where nobody works: who takes them up looks at the close activities."""
+    since = _unchecked_since(ledger, job)
+    if since is not None and not ledger.workers(job):
+        ledger.retry(job, (ItemStatus.CLOSED,), since=since)
+        _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
+
+
+def _unchecked_since(ledger: Ledger, job: str) -> float | None:
     left = UserSlots(ledger).recall(_key(job))
     since = left.data.get("unchecked_since") if left else None
-    if not isinstance(since, float):
-        return 0
-    _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1]})
-    return ledger.retry(job, (ItemStatus.CLOSED,), since=since)
+    return since if isinstance(since, float) else None
 
 
 def _remember(ledger: Ledger, job: str, data: Mapping[str, object]) -> None:

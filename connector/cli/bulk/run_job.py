@@ -18,6 +18,7 @@ from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.planning import read_summary
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.breaker import ALIKE
+from connector.bulk.run.last_run import check_again, unchecked
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Source
@@ -52,6 +53,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     settings = as_begun(settings, job.options)
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
+        check_again(ledger, job.name)
         pending = prepare_ahead(ledger, settings, connection)
         return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
 
@@ -205,7 +207,7 @@ def say_desired_state(name: str, desired_state: DesiredState, *, as_json: bool, 
 def go_on(context: click.Context, ledger: Ledger, job: Job, settings: Settings, pilot: int | None) -> None:
     """Let a job go on that the same command began earlier."""
     counts = ledger.counts(job.name)
-    if job.finished is not None:
+    if job.finished is not None and not unchecked(ledger, job.name):
         tell(finished_before(job, counts))
     may_go_on(ledger, job, counts.open)
     take_up(context, ledger, job, settings, rows=pilot)
