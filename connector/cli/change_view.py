@@ -205,9 +205,7 @@ def _unusual_amount(amount: Decimal, card: OpportunityCard) -> Iterator[str]:
 
 
 def _days(days: int) -> str:
-    if days > 2 * UNUSUAL_DAYS:
-        return f"{days / 365.25:.0f} years"
-    return f"{days} day{'s' if days != 1 else ''}"
+    return f"{days / 365.25:.0f} years" if days > 2 * UNUSUAL_DAYS else f"{days} day{'s' if days != 1 else ''}"
 
 
 def _beside(value: str, remark: str) -> str:

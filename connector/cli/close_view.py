@@ -75,7 +75,7 @@ def show_report(
         show(TextTable(f"Steps for {name}", (COLUMNS[0], COLUMNS[1], COLUMNS[3], "result"), cells), stream)
     show_failure(report)
     say(_ending(report, metadata, around), stream)
-    for note in report.notes:
+    for note in (*(remarks(around) if around and report.steps else ()), *report.notes):
         say(f"Note: {note}", stream)
     for warning in report.warnings:
         say(f"Warning: {warning}", sys.stderr)

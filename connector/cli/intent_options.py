@@ -39,7 +39,8 @@ def _keep_columns(context: click.Context, option: click.Parameter, value: tuple[
         name, equals, text = pair.partition("=")
         if not equals or not name.strip():
             raise click.BadParameter(f"'{pair}' is not of the form COLUMN=VALUE.", context, option)
-        _given(context)[f"{option.name}.{name.strip()}"] = text
+        if _given(context).setdefault(f"{option.name}.{name.strip()}", text) != text:
+            raise click.BadParameter(f"{name.strip()} is given two values.", context, option)
 
 
 def _given(context: click.Context) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def columns_asked_for(intent: Intent, metadata: OrganizationMetadata, tables: Co
     if needed:
         raise InputError(
             f"The organization requires a value of {', '.join(needed)}. Nothing was changed.",
-            remedy="Give it with the other columns of that close activity.",
+            remedy=f"Give it with --opportunity-column or --quote-column; in a file as a column {needed[0]}.",
             fields=tuple(field.name for field in COLUMN_FIELDS if any(name.startswith(field.table) for name in needed)),
         )
     return left_out

@@ -209,15 +209,14 @@ def same_amount(amount: Decimal, read: Decimal | None, decimals: int | None = No
 
 def _otherwise(what: str, seen: object, requested: object) -> str:
     if seen is None:
-        return (
-            f"The {what} that was asked ({requested}) cannot be read back: the column is empty, or secured so that the "
-            "application user may not read it."
-        )
+        return f"The {what} that was asked ({requested}) cannot be read back: it is empty, or secured from this user."
     return f"The opportunity's {what} is {seen}, not {requested} as was asked."
 
 
 def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
     winners = winning_quotes(after, intent)
+    if intent.winning_quote_id and not winners:
+        yield f"The winning quote {intent.winning_quote_id} is not a quote of this opportunity."
     for quote in after.quotes:
         if quote in winners and quote.state is not QuoteState.WON:
             yield f"The winning quote {label_of(quote)} is {quote.state.name.lower()}, not won."

@@ -30,6 +30,7 @@ NOT_THERE = str(uuid.UUID(int=42))
         (["OPEN", "--won", "--winning-quote", NOT_THERE], 3, "is not a quote of this opportunity"),
         (["OPEN", "--lost", "--winning-quote", NOT_THERE], 3, "A winning quote was named for a lost opportunity"),
         (["OPEN", "--won", "--drafts", "leave"], 3, "Draft quotes are left alone"),
+        (["OPEN", "--won", *2 * ["--quote-column", "a=1"], "--quote-column", "a=2"], 2, "a is given two values"),
         (["OPEN", "--won", "--opportunity-column", "new_reason"], 2, "'new_reason' is not of the form COLUMN=VALUE"),
         (["OPEN", "--won", "--opportunity-column", "actualend=x"], 2, "Use the field closed_on"),
         (["OPEN", "--won", "--opportunity-column", "new_reason:int=many"], 2, "'many' is not of type int"),

@@ -28,6 +28,11 @@ def test_a_plan_changes_nothing(desk: Desk) -> None:
     assert desk.rows() == before
 
 
+def test_a_close_on_a_day_far_away_is_remarked_also_where_nobody_was_asked(desk: Desk) -> None:
+    said = desk.run("close", desk.opportunity(actives=1), "--won", "--yes", "--closed-on", "9999-12-31")
+    assert "Note: The close date 9999-12-31 is " in said.out
+
+
 def test_a_close_with_json_is_one_object_that_names_every_step(desk: Desk) -> None:
     opportunity = desk.opportunity(drafts=1, actives=1)
     said = desk.run("close", opportunity, "--won", "--yes", "--json")

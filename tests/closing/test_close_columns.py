@@ -189,6 +189,7 @@ def test_a_column_that_the_service_requires_is_refused_and_one_that_forms_requir
     with pytest.raises(InputError, match=r"requires a value of opportunityclose\.new_fixed\.") as refused:
         columns_asked_for(bare, metadata, {"opportunityclose"})
     assert refused.value.fields == ("opportunity_columns",)
+    assert "--opportunity-column" in str(refused.value.remedy)
     fixed = replace(bare, opportunity_columns={"new_fixed": "x"})
     assert columns_asked_for(fixed, metadata, {"opportunityclose"}) == ["opportunityclose.new_partner"]
     both = replace(bare, opportunity_columns={"new_fixed": "x", "new_Partner_account@odata.bind": f"/accounts({ID})"})

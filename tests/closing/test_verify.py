@@ -143,6 +143,12 @@ def test_another_status_reason_than_was_given_is_told() -> None:
     ]
 
 
+def test_a_winning_quote_that_the_closed_opportunity_does_not_have_is_told() -> None:
+    intent = Intent(OPPORTUNITY_ID, Outcome.WON, winning_quote_id="QUO-99")
+    told = list(closing_warnings(intent, closed(3, quotes=(LOST,)), METADATA))
+    assert told == ["The winning quote QUO-99 is not a quote of this opportunity."]
+
+
 def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
     intent = Intent(
         OPPORTUNITY_ID,
@@ -156,8 +162,7 @@ def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
     assert list(closing_warnings(intent, after, METADATA)) == [
         "The opportunity has the status reason 3 Won, not 100000001 Won by Referral as was asked.",
         *(
-            f"The {what} that was asked ({value}) cannot be read back: the column is empty, or secured so that the "
-            "application user may not read it."
+            f"The {what} that was asked ({value}) cannot be read back: it is empty, or secured from this user."
             for what, value in (("close date", "2026-01-31"), ("actual revenue", "12"))
         ),
         "The winning quote QUO-1 is closed, not won.",
