@@ -70,14 +70,10 @@ def live_workers(ledger: Ledger, job: str, tell: Callable[[str], None]) -> list[
     while doubtful and ledger.clock.monotonic() < ends:
         ledger.clock.sleep(LOOK)
         there = {worker.id: worker for worker in ledger.workers(job)}
-        if _moved(doubtful, there):
+        if any(id_ in there and there[id_].last_heard != worker.last_heard for id_, worker in doubtful.items()):
             break
         doubtful = {id_: worker for id_, worker in doubtful.items() if id_ in there}
     return ledger.workers(job)
-
-
-def _moved(before: Mapping[int, WorkerInfo], now: Mapping[int, WorkerInfo]) -> bool:
-    return any(id_ in now and now[id_].last_heard != worker.last_heard for id_, worker in before.items())
 
 
 LONGEST_NAME = 200

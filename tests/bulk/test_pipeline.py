@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker
 from connector.bulk.run.decision import MOST_ATTEMPTS, RowVerdict, SendOrder
 from connector.bulk.run.pipeline import Pipeline
-from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
+from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
+from connector.bulk.run.row_in_hand import PipelineState
 from connector.bulk.run.runner import Run
 from connector.clock import SystemClock, VirtualClock
 from connector.closing.model import (
@@ -32,7 +34,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import Broken, ConnectorError, Forbidden, Rejected, Unanswered
-from connector.ledger.jobs import Item, ItemResult, ItemStatus, Row
+from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, Row
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import wait_for
 from tests.bulk.office import Office
@@ -394,3 +396,39 @@ def test_when_it_stops_nothing_more_is_sent_and_what_was_not_sent_is_given_back(
         decisions = pipeline.take_decisions()
     assert len(recorder.batches) == len(decisions.verdicts) == 6
     assert len(decisions.untouched) == 54
+
+
+def test_rows_behind_one_that_hangs_keep_out_no_rows_of_other_accounts(office: Office) -> None:
+    door = threading.Event()
+    recorder = Recorder({UUID(int=number): UUID(int=1000) for number in range(200)}, door)
+    with ThreadPoolExecutor(12) as threads:
+        pipeline = through(recorder, Gate(4, 1), threads)
+        wait_for(lambda: pipeline.state().behind == 199)
+        assert pipeline.wants() >= 100, "as many as if they were not there, up to a bound"
+        job = office.job("june", [UUID(int=number) for number in range(200)])
+        snapshot = forecast(office, job, pipeline.state(), 0.0)
+        assert snapshot.binding == "account"
+        door.set()
+        finish(pipeline)
+
+
+@pytest.mark.parametrize(("seconds", "binding", "known"), [(10.0, "at_most", True), (60.0, "latency", False)])
+def test_no_end_is_told_while_nothing_comes_back(office: Office, seconds: float, binding: str, known: bool) -> None:
+    limits = {"limits": {"at_most": "5/s"}}
+    rows = [Row(number, Intent(UUID(int=number), Outcome.WON)) for number in range(1, 201)]
+    job = office.ledger.create("june", rows, options=limits)
+    state = PipelineState(waiting=0, in_flight=5, in_doubt=0, answered=30, largest=1)
+    snapshot = forecast(office, job, state, seconds)
+    assert (snapshot.binding, snapshot.left is not None) == (binding, known)
+
+
+def forecast(office: Office, job: Job, state: PipelineState, seconds: float) -> ProgressSnapshot:
+    """What is told of a job of which 30 rows were recorded so many seconds ago, and none since."""
+    clock, counts = VirtualClock(), office.ledger.counts(job.name)
+    meter = ProgressMeter(job, [Client(METADATA, Gate(104, 1))], counts, clock)  # type: ignore[arg-type, list-item]
+    meter.recorded(30)
+    clock.sleep(1.0)
+    allowance = RunAllowance(office.ledger, job, clock)
+    meter.snapshot(counts, [state], DesiredState.RUN, allowance, short=True)
+    clock.sleep(seconds)
+    return meter.snapshot(counts, [state], DesiredState.RUN, allowance, short=True)

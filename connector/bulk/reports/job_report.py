@@ -104,8 +104,9 @@ def write_job_report(path: Path, ledger: Ledger, job: Job) -> int:
     rows = (report_row(record, job.organization, names) for record in ledger.records(job.name))
     summary = ReportSummary()
     if path.suffix.lower() == ".xlsx":
+        kept = list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
         with new_workbook(path) as book:
-            _write_workbook(book, job, rows, _own_columns(ledger, job), summary)
+            _write_workbook(book, job, rows, kept, summary)
     else:
         for row in rows:
             summary.add(row)
@@ -145,11 +146,6 @@ def _key(organization: str) -> str:
 
 _BAD = frozenset({ItemStatus.REFUSED.value, ItemStatus.FAILED.value})
 _SHEETS = ("Rows", "Failed", "Refused")
-
-
-def _own_columns(ledger: Ledger, job: Job) -> list[str]:
-    """Return the columns of the input that were kept, as the first row has them."""
-    return list(dict.fromkeys(name for record in ledger.records(job.name) for name in record.kept))
 
 
 def _cells(row: ReportRow) -> list[Cell | Link]:

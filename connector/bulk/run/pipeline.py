@@ -101,7 +101,8 @@ class Pipeline:
         with self._lock:
             if self._stopping or self._quiet():
                 return 0
-            return max(0, self._enough() - len(self._to_look) - len(self._to_send))
+            enough, waiting = self._enough(), len(self._to_look) + len(self._to_send)
+            return max(0, min(enough - waiting + self._to_send.behind(), AHEAD * enough - waiting))
 
     def _enough(self) -> int:
         """Return how many rows should wait: reading them takes as long as a few others are sent."""
@@ -139,6 +140,7 @@ class Pipeline:
                 answered=self._answered,
                 largest=self._largest,
                 unchecked=len(self._to_check) + len(self._checking),
+                behind=self._to_send.behind(),
             )
 
     @property

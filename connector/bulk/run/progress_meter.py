@@ -135,8 +135,11 @@ class ProgressMeter:
         cost = self._per_row(paces, states)
         ceilings = [pace.ceiling * client.gate.parts() for client, (_, pace) in zip(self._clients, paces, strict=True)]
         rate = allowance.limits.rate or float("inf")
-        held = _held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
-        left = self._forecast(counts, states, cost) if cost and not _only_later(counts) else None
+        rate_now, ran = self._rate(), self._clock.monotonic() - self._began
+        still = rate_now == 0.0 and ran >= RECENT and all(pace.binding in FREE for _, pace in paces)
+        held = "" if still else _held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
+        unknown = still or 0 < counts.open == counts.of(ItemStatus.WAITING)  # nothing comes back, or rows are due later
+        left = self._forecast(counts, states, cost) if cost and not unknown else None
         if left is None and held == "at_most":  # what rows cost does not matter then
             left = 0.0
         return ProgressSnapshot(
@@ -144,7 +147,7 @@ class ProgressMeter:
             counts=counts,
             in_hand=sum(state.in_flight for state in states),
             in_doubt=sum(state.in_doubt for state in states),
-            rate=self._rate(),
+            rate=rate_now,
             ceiling=min(sum(ceilings), rate) if any(state.answered for state in states) else allowance.limits.rate,
             left=None if left is None else max(left, counts.open / rate),
             binding=held or _binding(paces, states, counts),
@@ -285,11 +288,6 @@ class ProgressMeter:
         return longest
 
 
-def _only_later(counts: Counts) -> bool:
-    """Return whether all rows that are left wait to be tried again: how long that takes is not known."""
-    return 0 < counts.open == counts.of(ItemStatus.WAITING)
-
-
 def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, short: bool) -> str:
     """Return which limit that a person has set holds the rate, if one does."""
     if limits.rate is not None and short:
@@ -304,4 +302,5 @@ def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[Pipeline
     starving = not any(state.waiting for state in states) and not counts.of(ItemStatus.PENDING)
     if starving and pace.binding != "waiting":
         return "rows"
-    return pace.binding
+    behind = sum(state.behind for state in states)
+    return "account" if pace.binding in FREE and 0 < behind == sum(state.waiting for state in states) else pace.binding

@@ -19,7 +19,8 @@ from connector.ledger.jobs import Item
 class PipelineState:
     """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far.
 
-    `largest` is how many of them the largest request carries, at most; `unchecked` are recorded and to be read again.
+    `largest` is how many of them the largest request carries, at most; `unchecked` are recorded and to be read again;
+    `behind` are those of the waiting that wait for a row of their account.
     """
 
     waiting: int
@@ -28,6 +29,7 @@ class PipelineState:
     answered: int
     largest: int
     unchecked: int = 0
+    behind: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +132,10 @@ class SendQueue:
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._rows)
+
+    def behind(self) -> int:
+        """Return how many wait for one of their account that was sent."""
+        return sum(row.account in self._busy for row in self._rows)
 
     def add(self, row: RowInHand) -> None:
         """Put a row at the end."""
