@@ -240,31 +240,23 @@ class OperationStore:
             worker.heartbeat(transaction)
         return [(job, claimed(item, job.kind, job.name)) for job, item in chosen]
 
-    def _insert(self, transaction: Transaction, name: str, key: str, new_operation: NewOperation) -> StoredOperation:
-        """Write the operation down and return it."""
-        now = self._ledger.now()
-        values = (
-            new_operation.content,
-            json.dumps(dict(new_operation.options)),
-            now,
-            new_operation.owner,
-            new_operation.tenant,
-            key,
-            new_operation.content,
-        )
+    def _insert(self, transaction: Transaction, name: str, key: str, new: NewOperation) -> StoredOperation:
+        """Write the operation down and return it, as `_OPERATION` would read it."""
+        now, expires, options = self._ledger.now(), new.expires.timestamp(), json.dumps(dict(new.options))
+        kind, host = new.kind.value, new.organization
         job = transaction.insert(
             "INSERT INTO job"
             " (name, kind, state, desired_state, total, digest, options, created, owner, tenant, key, content, expires,"
             " organization) VALUES (?, ?, 'ready', 'run', 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (name, new_operation.kind.value, *values, new_operation.expires.timestamp(), new_operation.organization),
+            (name, kind, new.content, options, now, new.owner, new.tenant, key, new.content, expires, host),
         )
-        intent = intent_text(new_operation.intent)
-        opportunity = new_operation.intent.opportunity_id.bytes
-        transaction.append_items(
-            [(item_id(job, _ROW), job, 0, opportunity, None, ItemStatus.PENDING.value, 0, 0, None, intent, None)]
-        )
+        intent, id_ = intent_text(new.intent), item_id(job, _ROW)
+        opportunity, pending = new.intent.opportunity_id.bytes, ItemStatus.PENDING.value
+        transaction.append_items([(id_, job, 0, opportunity, None, pending, 0, 0, None, intent, None)])
         add_to_tally(transaction, job, {(ItemStatus.PENDING, ""): 1})
-        return _operation(transaction.rows(f"{_OPERATION} AND job.name = ?", (name,))[0])
+        job_row = (job, name, kind, "ready", "run", 1, new.content, options, host, None, now, None, 0)
+        item_row = (id_, opportunity, None, None, pending, None, 0, None, intent, None, None)
+        return _operation((*job_row, *item_row, new.owner, new.tenant, key, new.content, expires, 0))
 
 
 def status_of(operation: StoredOperation) -> str:

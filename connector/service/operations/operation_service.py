@@ -82,11 +82,8 @@ class OperationService:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
         intent = _wanted(ask, key.intent)
-        self._refuse_when_full(ask.caller.tenant_id)
-        name = self._entropy(_ID).hex()
-        options = self._facts(ask, name, key.kind)
-        expires = self._clock.now() + timedelta(seconds=self._options.keep)
-        caller = ask.caller
+        caller, name = ask.caller, self._entropy(_ID).hex()
+        self._refuse_when_full(caller.tenant_id)
         new_operation = NewOperation(
             caller.owner,
             caller.tenant_id,
@@ -94,8 +91,8 @@ class OperationService:
             key.content,
             intent,
             JobKind.REOPEN if isinstance(intent, ReopenIntent) else JobKind.CLOSE,
-            options,
-            expires,
+            self._facts(ask, name, key.kind),
+            self._clock.now() + timedelta(seconds=self._options.keep),
             self._address(caller),
         )
         lasting = key.kind is not KeyKind.NATURAL
@@ -107,7 +104,7 @@ class OperationService:
                 "key_reused",
                 "The idempotency key was used before for another request. Use another key.",
             ) from None
-        for whose in {"", ask.caller.tenant_id} & self._waiting.keys():
+        for whose in {"", caller.tenant_id} & self._waiting.keys():
             at, count = self._waiting[whose]
             self._waiting[whose] = at, count + new
         return operation, new

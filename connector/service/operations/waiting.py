@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import copy_context
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -118,20 +118,25 @@ class EventLoopWaiter:
         if tenant and self._held[holder] >= TENANT_SHARE:
             raise RequestRefused(busy("organization_slow", _SHARE_TAKEN, RETRY_AFTER))
         self._held[holder] += 1
-        asking = asyncio.wrap_future(self._executors[kind].submit(functools.partial(copy_context().run, call)))
-        asking.add_done_callback(functools.partial(self._ended, holder))
-        done, _ = await asyncio.wait({asking}, timeout=max(0.0, seconds))
-        if not done:
-            raise TimeoutError
-        return asking.result()
+        loop = asyncio.get_running_loop()
+        returned: asyncio.Future[None] = loop.create_future()
 
-    def _ended(self, holder: tuple[WaitKind, str], asking: asyncio.Future[T]) -> None:
-        """Give the thread back, and look at how it ended, so that a failure nobody waits for is no news."""
-        self._held[holder] -= 1
-        if not self._held[holder]:
-            del self._held[holder]
-        if not asking.cancelled():
-            asking.exception()
+        def give_back() -> None:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
+            if not returned.done():
+                returned.set_result(None)
+
+        def returning(_: Future[T]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(give_back)
+
+        asking = self._executors[kind].submit(functools.partial(copy_context().run, call))
+        asking.add_done_callback(returning)
+        async with asyncio.timeout(seconds):
+            await returned
+        return asking.result()
 
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[Listener]:

@@ -125,10 +125,8 @@ class OperationRoutes:
         self, request: Request, name: str, opportunity: UUID, body: CloseBody | ReopenBody, key: str | None
     ) -> Response:
         """Accept a request durably, wait for its end until the deadline, and answer with that or with where to ask."""
-        until = request.state.began + patience(request, self.deadline)
-        caller, headers = caller_of(request), request.headers
-        state = request.state
-        door = getattr(state, "door", "endpoint")
+        state, headers, caller = request.state, request.headers, caller_of(request)
+        until, door = state.began + patience(request, self.deadline), getattr(state, "door", "endpoint")
         ask = OperationRequest(name, opportunity, body, key, headers, caller, state.correlation_id, state.trace, door)
         operation, new, waiting_until = await self.waiting.apart(lambda: self._accept_now(ask))
         if new:
