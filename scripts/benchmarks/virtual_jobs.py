@@ -58,8 +58,8 @@ READ, SPREAD = 0.15, 0.35
 STARTING_READS, STARTING_READ = 6, 0.1
 """What the command reads of the organization before the first row, side by side; time counts from the row on."""
 LOOKS = 4000
-"""Looks at what is told in the least time of a job, but not more than fifty a second."""
-SHORTEST_LOOK = 0.02
+"""Looks at what is told in the least time of a job, but not more than fifty a second and not fewer than four."""
+SHORTEST_LOOK, LONGEST_LOOK = 0.02, 0.25
 _TIMED_OUT = Response(400, (), b'{"error": {"code": "0x80044172", "message": "The operation has timed-out."}}')
 """What the emulator answers for a plug-in that is cut off."""
 _REASONS = OrganizationMetadata(
@@ -193,7 +193,7 @@ def play_virtually(cell: Cell, *, seed: int = 1) -> JobRun:
     watched = Watched(cell)
     told: list[tuple[int, float | None]] = [(0, None)]
     """Rows, and the moment at which a person sees that the job will end."""
-    every = max(SHORTEST_LOOK, cell.least / LOOKS)
+    every = min(LONGEST_LOOK, max(SHORTEST_LOOK, cell.least / LOOKS))
 
     def look() -> None:
         now, (rows, end) = time.monotonic(), told[-1]
