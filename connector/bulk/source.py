@@ -93,7 +93,7 @@ class Source:
         if self.file is None:
             return Path("query.plan.jsonl")
         stem = self._stem("The plan of rows from standard input needs a name.", "Give one with --out or --job.")
-        return self.file.with_name(f"{stem}.plan.jsonl")
+        return self.file.parent / f"{stem}.plan.jsonl"
 
     def data(self) -> dict[str, object]:
         """Return where the rows are from, as plain data to keep with a job."""

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from connector.closing.intent import COLUMN_FIELDS, ColumnValue, Intent
 from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
-from connector.closing.values import read_row, typed_text
+from connector.closing.values import read_row, shown, typed_text
 from connector.errors import InputError
 
 BIND = "@odata.bind"
@@ -136,7 +136,7 @@ def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedC
         raise _Problem("it cannot be set")
     row = read_row(value)
     if row is None:
-        raise _Problem(f"{value!r} is not a row; write table(id), as {ways[0].entity_set or 'accounts'}(0f3c…)")
+        raise _Problem(f"{shown(value)} is no row; write table(id), as {ways[0].entity_set or 'accounts'}(0f3c…)")
     way = _way(ways, [way for way in table.lookups if way.column == ways[0].column], row[0])
     return _ResolvedColumn(f"{way.navigation}{BIND}", f"/{row[0]}({row[1]})")
 
@@ -163,7 +163,7 @@ def _value(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
 
 def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     if not isinstance(value, str):
-        raise _Problem(f"{value!r} is not a text")
+        raise _Problem(f"{shown(value)} is not a text")
     if column.length is not None and len(value) > column.length:
         raise _Problem(f"it has {len(value):,} characters; at most {column.length:,} fit")
     return value
@@ -172,7 +172,7 @@ def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
 def _whole(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     number = _integral(_typed("int", value))
     if isinstance(number, bool) or not isinstance(number, int):
-        raise _Problem(f"{value!r} is not a whole number")
+        raise _Problem(f"{shown(value)} is not a whole number")
     if abs(number) > _WHOLE[column.kind]:
         raise _Problem(f"{number} is too large for it")
     return number
@@ -181,7 +181,7 @@ def _whole(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
 def _fraction(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     number = _typed("decimal", value)
     if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
-        raise _Problem(f"{value!r} is not a number")
+        raise _Problem(f"{shown(value)} is not a number")
     if abs(Decimal(str(number))) > _FRACTIONS[column.kind]:
         raise _Problem(f"{value} is too large for it")
     return number
@@ -190,7 +190,7 @@ def _fraction(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
 def _truth(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     truth = _typed("bool", value)
     if not isinstance(truth, bool):
-        raise _Problem(f"{value!r} is neither true nor false")
+        raise _Problem(f"{shown(value)} is neither true nor false")
     return truth
 
 
@@ -215,7 +215,7 @@ def _choice(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     if len(fitting) == 1 and not isinstance(value, bool):
         return fitting[0]
     listed = ", ".join(" ".join((str(number), *labels[:1])) for number, labels in column.options.items())
-    raise _Problem(f"{value!r} is {'ambiguous' if fitting else 'not one'} of its choices: {listed or 'it has none'}")
+    raise _Problem(f"{shown(value)} is {'ambiguous' if fitting else 'not one'} of its choices: {listed or 'none'}")
 
 
 def _time(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
@@ -230,14 +230,14 @@ def _time(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     except ValueError:
         pass
     form = "a date, as 2026-01-31" if column.date_only else "a date or a moment, as 2026-01-31T12:00:00Z"
-    raise _Problem(f"{value!r} is not {form}")
+    raise _Problem(f"{shown(value)} is not {form}")
 
 
 def _id(_column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     try:
         return str(UUID(str(value)))
     except ValueError:
-        raise _Problem(f"{value!r} is not an id") from None
+        raise _Problem(f"{shown(value)} is not an id") from None
 
 
 _VALUES: Mapping[str, Callable[[ColumnDefinition, ColumnValue], ColumnValue]] = {

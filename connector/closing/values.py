@@ -5,9 +5,11 @@ A caller may give text, as a file of commas has it, or typed values, as JSON and
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -27,6 +29,7 @@ _GUID = re.compile(
     r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
     re.IGNORECASE,
 )
+_LONGEST_SHOWN = 100
 _MOST_DIGITS = 28
 """Places before or behind the point of a number; a `decimal` of the service has no more."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -44,6 +47,12 @@ def read_value(field: CloseField, value: object) -> Any:
     return read
 
 
+def shown(value: object) -> str:
+    """Return a value for a sentence about it: a text in quotes, anything else as JSON has it; cut where it is long."""
+    text = repr(str(value)) if isinstance(value, str | date | Decimal | UUID) else json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def plain_value(value: object) -> Any:
     """Return a field's value as JSON has it, amounts as text; `read_value` reads it again."""
     if isinstance(value, frozenset):
@@ -54,17 +63,17 @@ def plain_value(value: object) -> Any:
 def column_value(full_name: str, name: str, kind: str, value: object) -> ColumnValue:
     """Return the value of an extra column; text is read as `kind`, what JSON has typed stays as it is."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{full_name}: {value!r} is not a number")
+        raise ValueError(f"{full_name}: {shown(value)} is not a number")
     if isinstance(value, bool | int | float | Decimal):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"{full_name}: {value!r} is neither text, a number, true nor false")  # noqa: TRY004 - one kind
+        raise ValueError(f"{full_name}: {shown(value)} is no text, number, true or false")  # noqa: TRY004 - one kind
     if name.endswith("@odata.bind") and read_row(value) is None:
-        raise ValueError(f"{full_name}: {value!r} is not a row; write table(id), as competitors(0f3c…)")
+        raise ValueError(f"{full_name}: {shown(value)} is no row; write table(id), as competitors(0f3c…)")
     try:
         return typed_text(kind, value)
     except ValueError:
-        raise ValueError(f"{full_name}: {value!r} is not of type {kind}") from None
+        raise ValueError(f"{full_name}: {shown(value)} is not of type {kind}") from None
 
 
 def typed_text(kind: str, text: str) -> ColumnValue:
@@ -75,10 +84,7 @@ def typed_text(kind: str, text: str) -> ColumnValue:
         case "decimal":
             return _number(text)
         case "bool":
-            truth = _TRUTH.get(text.strip().lower())
-            if truth is None:
-                raise ValueError(text)
-            return truth
+            return _flag(text)
         case _:
             return text
 
@@ -116,13 +122,13 @@ def _record_id(value: object) -> UUID:
 
 
 def _no_record_id(value: object) -> UUID:
-    raise ValueError(f"{value!r} is not the id of a record; give a GUID, with or without braces")
+    raise ValueError(f"{shown(value)} is not the id of a record; give a GUID, with or without braces")
 
 
 def _day(value: object) -> date:
     day = _calendar_day(value)
     if day < EARLIEST_DAY:
-        raise ValueError(f"{str(value)!r} is before {EARLIEST_DAY}, the first day that the column holds")
+        raise ValueError(f"{shown(value)} is before {EARLIEST_DAY}, the first day that the column holds")
     return day
 
 
@@ -133,14 +139,10 @@ def _calendar_day(value: object) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     text = str(value).strip()
-    try:
-        return date.fromisoformat(text) if _DATE.fullmatch(text) else _not_a_day(value)
-    except ValueError:
-        return _not_a_day(value)
-
-
-def _not_a_day(value: object) -> date:
-    raise ValueError(f"{str(value)!r} is not a date; write year-month-day, as 2026-01-31")
+    with suppress(ValueError):
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    raise ValueError(f"{shown(value)} is not a date; write year-month-day, as 2026-01-31")
 
 
 def _revenue(value: object) -> Decimal | RevenueSource:
@@ -152,26 +154,25 @@ def _revenue(value: object) -> Decimal | RevenueSource:
 def _flag(value: object) -> bool:
     word = str(value).strip().lower()
     if word not in _TRUTH:
-        raise ValueError(f"{value!r} is neither yes nor no")
+        raise ValueError(f"{shown(value)} is neither yes nor no")
     return _TRUTH[word]
 
 
 def _amount(value: object) -> Decimal:
     amount = _number(value)
     if abs(amount) > LARGEST_AMOUNT:
-        raise ValueError(f"{value!r} is larger than the 1,000,000,000,000 that the column holds")
+        raise ValueError(f"{shown(value)} is larger than the 1,000,000,000,000 that the column holds")
     return amount
 
 
 def _number(value: object) -> Decimal:
     """Take a number with a point; separators of thousands and decimal commas are ambiguous and refused."""
     text = "" if isinstance(value, bool) else str(value).strip()
-    try:
+    amount = Decimal("NaN")
+    with suppress(InvalidOperation):
         amount = Decimal(text if text.isascii() and "_" not in text else "NaN")  # Python reads more
-    except InvalidOperation:
-        amount = Decimal("NaN")
     if not amount.is_finite() or abs(amount.adjusted()) > _MOST_DIGITS:
-        raise ValueError(f"{value!r} is not an amount; write it with a point and no separators, as 12500.00")
+        raise ValueError(f"{shown(value)} is not an amount; write it with a point and no separators, as 12500.00")
     return amount
 
 
@@ -179,7 +180,7 @@ def _reason(value: object) -> int | str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 1):
-        raise ValueError(f"{value!r} is not a status reason; give its number or its label")
+        raise ValueError(f"{shown(value)} is not a status reason; give its number or its label")
     return value.strip() if isinstance(value, str) else value
 
 
@@ -187,25 +188,25 @@ def _outcome(value: object) -> Outcome:
     try:
         return Outcome(str(value).strip().lower())
     except ValueError:
-        raise ValueError(f"{value!r} is not an outcome; say won or lost") from None
+        raise ValueError(f"{shown(value)} is not an outcome; say won or lost") from None
 
 
 def _drafts(value: object) -> DraftPolicy:
     try:
         return DraftPolicy(str(value).strip().lower())
     except ValueError:
-        raise ValueError(f"{value!r} is not a policy for drafts; say one of {', '.join(DraftPolicy)}") from None
+        raise ValueError(f"{shown(value)} is no policy for drafts; say one of {', '.join(DraftPolicy)}") from None
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")  # noqa: TRY004 - every wrong value is one kind of error
+        raise ValueError(f"{shown(value)} is not text")  # noqa: TRY004 - every wrong value is one kind of error
     return value
 
 
 def _record_ids(value: object) -> frozenset[UUID]:
     if not isinstance(value, list | tuple | frozenset):
-        raise ValueError(f"{value!r} is not a list of ids")  # noqa: TRY004 - the same
+        raise ValueError(f"{shown(value)} is not a list of ids")  # noqa: TRY004 - the same
     return frozenset(_record_id(part) for part in value)
 
 

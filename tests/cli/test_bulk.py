@@ -73,6 +73,11 @@ def test_resume_and_retry_change_nothing_before_they_are_answered(desk: Desk, tm
     assert "finished at" not in again.err
 
 
+def test_a_folder_is_no_file_of_rows(desk: Desk) -> None:
+    said = bulk(desk, "plan", ".")
+    assert (said.code, said.err.splitlines()[0]) == (2, "Error: . is not a file.")
+
+
 def test_other_rows_under_the_name_of_a_job_are_refused(desk: Desk) -> None:
     write(desk)
     bulk(desk, "run", "rows.csv", "--job", "june", "--yes")

@@ -71,7 +71,7 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"opportunityid": "12"}, "opportunityid: '12' is not the id of a record"),
         ({"outcome": "maybe"}, "outcome: 'maybe' is not an outcome; say won or lost"),
         ({"outcome": ""}, "outcome is missing"),
-        ({"status": True}, "status: True is not a status reason"),
+        ({"status": True}, "status: true is not a status reason"),
         ({"status": -1}, "status: -1 is not a status reason"),
         ({"closed_on": "31.1.2026"}, "closed_on: '31.1.2026' is not a date; write year-month-day, as 2026-01-31"),
         ({"closed_on": "2026-02-30"}, "closed_on: '2026-02-30' is not a date"),
@@ -81,7 +81,7 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"actual_revenue": "NaN"}, "actual_revenue: 'NaN' is not an amount"),
         ({"actual_revenue": "1e13"}, "actual_revenue: '1e13' is larger"),
         ({"subject": "x" * 201}, "subject: it has 201 characters; at most 200 are allowed"),
-        ({"drafts": "burn"}, "drafts: 'burn' is not a policy for drafts; say one of activate, delete, direct, leave"),
+        ({"drafts": "burn"}, "drafts: 'burn' is no policy for drafts; say one of activate, delete, direct, leave"),
         (
             {"winning_quote": "https://o.crm.dynamics.com/"},
             "winning_quote: 'https://o.crm.dynamics.com/' is not the id",
@@ -98,8 +98,8 @@ def test_blank_and_absent_mean_the_same() -> None:
         ({"quoteclose.activityid": ID}, "quoteclose.activityid is set by the connector"),
         ({"opportunityclose.a b": "x"}, "opportunityclose.a b is not the name of a column"),
         ({"opportunityclose.new_x:int": "five"}, "opportunityclose.new_x:int: 'five' is not of type int"),
-        ({"opportunityclose.new_x": [1]}, "opportunityclose.new_x: [1] is neither text"),
-        ({"opportunityclose.new_x@odata.bind": "https://evil.example/x"}, "is not a row; write table(id)"),
+        ({"opportunityclose.new_x": [1]}, "opportunityclose.new_x: [1] is no text"),
+        ({"opportunityclose.new_x@odata.bind": "https://evil.example/x"}, "is no row; write table(id)"),
     ],
 )
 def test_what_is_wrong_gets_a_sentence_that_names_the_field(values: dict[str, object], sentence: str) -> None:

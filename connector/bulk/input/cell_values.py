@@ -18,6 +18,7 @@ from uuid import UUID
 
 from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS
+from connector.closing.values import shown
 
 NULL_WORDS = frozenset({"null", "(null)", "nan", "<na>", "n/a", "#n/a", "\\n", "none"})
 """What programs write for an empty cell: refused unless `--null` says what it means."""
@@ -95,7 +96,7 @@ class CellRules:
             case FieldKind.TEXT | FieldKind.RECORD_NAME:
                 cell = as_text(cell)
             case FieldKind.OUTCOME if str(cell).strip():
-                cell = _outcome(name, str(cell))
+                cell = _outcome(name, cell)
         return cell
 
     def of_our_file(self) -> CellRules:
@@ -179,12 +180,13 @@ _OUTCOMES = {
 """How an opportunity ends, in words of Salesforce and Dynamics 365 in the languages of their users."""
 
 
-def _outcome(name: str, text: str) -> str:
-    plain = " ".join(text.casefold().split())
+def _outcome(name: str, cell: object) -> str:
+    plain = " ".join(str(cell).casefold().split())
     for outcome, words in _OUTCOMES.items():
         if plain in words.split(", "):
             return outcome
-    raise ValueError(f"{name}: {text!r} is not an outcome; say won or lost, or translate it with --values FILE.toml")
+    words = "is not an outcome; say won or lost, or translate it with --values FILE.toml"
+    raise ValueError(f"{name}: {shown(cell)} {words}")
 
 
 def _strptime_format(text: str) -> str:

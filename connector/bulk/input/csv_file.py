@@ -97,7 +97,8 @@ def _rows(path: Path, reader: Any, columns: Sequence[str], header: int) -> Itera
 
 
 def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:
-    values = {name: _text_of(cell) for name, cell in zip(columns, cells, strict=False) if name}
+    texts = ((match[1].replace('""', '"') if (match := _AS_TEXT.fullmatch(cell)) else cell) for cell in cells)
+    values = {name: text for name, text in zip(columns, texts, strict=False) if name}
     beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
     if len(cells) < len(columns) or beyond:
         other = next((each for each in DELIMITERS if each != delimiter and each in "".join(cells)), None)
@@ -109,11 +110,6 @@ def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], d
     if stray:
         return FileRow(number, line, values, nameless(stray[0]))
     return FileRow(number, line, values)
-
-
-def _text_of(cell: str) -> str:
-    match = _AS_TEXT.fullmatch(cell)
-    return match[1].replace('""', '"') if match else cell
 
 
 def nameless(place: int) -> str:
