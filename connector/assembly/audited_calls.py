@@ -29,7 +29,7 @@ from connector.settings.settings import Settings
 
 STORE_PATIENCE = 8.0
 """Seconds for which an answer of a shared store is waited for."""
-_UNBOUND: Mapping[UUID, str] = MappingProxyType({})
+_UNBOUND: Mapping[UUID, None] = MappingProxyType({})
 _OWN = {"connector", "__main__"}
 """How the command line itself is called; another program is a script that uses the connector."""
 
@@ -49,15 +49,14 @@ def close_opportunity(
     ...     close_opportunity(connection, Intent(opportunity_id, Outcome.LOST)).status.value
     'closed'
     """
-    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return close_many(connection, [intent], if_plans=bound)[0]
+    return close_many(connection, [intent], if_plans={intent.opportunity_id: if_plan})[0]
 
 
 def close_many(
     connection: Connection,
     intents: Sequence[Intent],
     *,
-    if_plans: Mapping[UUID, str] = _UNBOUND,
+    if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
     """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
 
@@ -85,15 +84,14 @@ def reopen_opportunity(
     ...     reopen_opportunity(connection, ReopenIntent(opportunity_id)).status.value
     'already_open'
     """
-    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return reopen_many(connection, [intent], if_plans=bound)[0]
+    return reopen_many(connection, [intent], if_plans={intent.opportunity_id: if_plan})[0]
 
 
 def reopen_many(
     connection: Connection,
     intents: Sequence[ReopenIntent],
     *,
-    if_plans: Mapping[UUID, str] = _UNBOUND,
+    if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
     """Reopen opportunities side by side; as `close_many`.
 

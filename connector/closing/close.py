@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from types import MappingProxyType
 from uuid import UUID
 
-from connector.closing.close_columns import rows_of_intent
 from connector.closing.converge import Chance, Pause, converge
-from connector.closing.goal import Goal, missing
+from connector.closing.goal import Goal, goal_of, missing
 from connector.closing.model import (
     Intent,
     OrganizationMetadata,
@@ -22,20 +20,13 @@ from connector.closing.model import (
     Report,
     ReportStatus,
     Snapshot,
-    StepKind,
-    StepResult,
-    StepStatus,
 )
-from connector.closing.orders import needs_orders
-from connector.closing.organization import ONLY_REASONS, LookupOrganization, MetadataRequest, Organization, all_needs
-from connector.closing.plan import plan_close
+from connector.closing.organization import LookupOrganization, Organization, all_needs
 from connector.closing.progress import Progress
 from connector.closing.record_keys import look_up_all
-from connector.closing.reopening import plan_reopen
-from connector.closing.verify import closing_warnings, left_closed, status_warnings
 from connector.errors import ConnectorError, Forbidden, InputError
 
-_UNBOUND: Mapping[UUID, str] = MappingProxyType({})
+_UNBOUND: Mapping[UUID, None] = MappingProxyType({})
 
 
 def close_opportunity(
@@ -51,8 +42,7 @@ def close_opportunity(
     `pause` waits for some seconds, `chance` gives numbers from 0 to 1. With `if_plan`, the digest of a plan, it acts on
     exactly that plan or is refused.
     """
-    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return close_many(organization, [intent], pause=pause, chance=chance, if_plans=bound)[0]
+    return close_many(organization, [intent], pause=pause, chance=chance, if_plans={intent.opportunity_id: if_plan})[0]
 
 
 def close_many(
@@ -61,7 +51,7 @@ def close_many(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    if_plans: Mapping[UUID, str] = _UNBOUND,
+    if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
     """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
 
@@ -72,13 +62,13 @@ def close_many(
         resolved = look_up_all(organization, intents)
     except ConnectorError as error:
         return [Report(intent.opportunity_id, ReportStatus.FAILED, error=error) for intent in intents]
-    goals = [_CloseGoal(intent) for intent in resolved if isinstance(intent, Intent)]
+    goals = [goal_of(intent) for intent in resolved if not isinstance(intent, InputError)]
     reports = iter(converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans))
     return [
-        Report(intent.opportunity_id, ReportStatus.FAILED, error=goal)
-        if isinstance(goal, InputError)
+        Report(intent.opportunity_id, ReportStatus.FAILED, error=result)
+        if isinstance(result, InputError)
         else next(reports)
-        for intent, goal in zip(intents, resolved, strict=True)
+        for intent, result in zip(intents, resolved, strict=True)
     ]
 
 
@@ -91,8 +81,7 @@ def reopen_opportunity(
     if_plan: str | None = None,
 ) -> Report:
     """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
-    bound = {} if if_plan is None else {intent.opportunity_id: if_plan}
-    return reopen_many(organization, [intent], pause=pause, chance=chance, if_plans=bound)[0]
+    return reopen_many(organization, [intent], pause=pause, chance=chance, if_plans={intent.opportunity_id: if_plan})[0]
 
 
 def reopen_many(
@@ -101,10 +90,10 @@ def reopen_many(
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
-    if_plans: Mapping[UUID, str] = _UNBOUND,
+    if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
     """Reopen opportunities side by side; as `close_many`."""
-    goals = [_ReopenGoal(intent) for intent in intents]
+    goals = [goal_of(intent) for intent in intents]
     return converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans)
 
 
@@ -118,10 +107,10 @@ class Preview:
 
 def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> Preview:
     """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises."""
-    looked_at = preview_many(organization, [intent])[0]
-    if isinstance(looked_at, ConnectorError):
-        raise looked_at
-    return looked_at
+    result = preview_many(organization, [intent])[0]
+    if isinstance(result, ConnectorError):
+        raise result
+    return result
 
 
 def preview_many(
@@ -132,25 +121,23 @@ def preview_many(
     Raises what reading raises.
     """
     goals = [
-        resolved if isinstance(resolved, InputError) else _goal(resolved)
+        resolved if isinstance(resolved, InputError) else goal_of(resolved)
         for resolved in look_up_all(organization, intents)
     ]
-    known = [goal for goal in goals if not isinstance(goal, InputError)]
-    metadata = organization.metadata(all_needs(goal.needs for goal in known))
-    ids = tuple(dict.fromkeys(intent.opportunity_id for intent in intents))
-    activities, orders = any(goal.needs_activities for goal in known), any(goal.needs_orders for goal in known)
-    seen = organization.observe(ids, activities=activities, orders=orders)
-    return [
-        _preview(goal, seen.get(resolved.opportunity_id), metadata)
-        for resolved, goal in zip(intents, goals, strict=True)
-    ]
+    planned = [goal for goal in goals if isinstance(goal, Goal)]
+    metadata = organization.metadata(all_needs(goal.needs for goal in planned))
+    snapshots = organization.observe(
+        tuple(dict.fromkeys(intent.opportunity_id for intent in intents)),
+        activities=any(goal.needs_activities for goal in planned),
+        orders=any(goal.needs_orders for goal in planned),
+    )
+    return [goal if isinstance(goal, InputError) else _preview(goal, snapshots, metadata) for goal in goals]
 
 
 def _preview(
-    goal: Goal | InputError, snapshot: Snapshot | None, metadata: OrganizationMetadata
+    goal: Goal, snapshots: Mapping[UUID, Snapshot], metadata: OrganizationMetadata
 ) -> Preview | ConnectorError:
-    if isinstance(goal, InputError):
-        return goal
+    snapshot = snapshots.get(goal.opportunity_id)
     if snapshot is None:
         return missing(goal.opportunity_id)
     try:
@@ -164,83 +151,4 @@ def progress_of(intent: Intent | ReopenIntent, if_plan: str = "") -> Progress:
 
     For who advances each by itself: `converge.look`, perform what it plans, `take` the results, look again.
     """
-    return Progress(_goal(intent), if_plan or None)
-
-
-def _goal(intent: Intent | ReopenIntent) -> Goal:
-    return _CloseGoal(intent) if isinstance(intent, Intent) else _ReopenGoal(intent)
-
-
-@dataclass(frozen=True, slots=True)
-class _CloseGoal:
-    """Closing, as a goal of the loop."""
-
-    intent: Intent
-    needs_activities: bool = False
-    deciding: frozenset[StepKind] = frozenset({StepKind.CLOSE_OPPORTUNITY})
-    done: ReportStatus = ReportStatus.CLOSED
-    already: ReportStatus = ReportStatus.ALREADY_CLOSED
-
-    @property
-    def opportunity_id(self) -> UUID:
-        return self.intent.opportunity_id
-
-    @property
-    def needs(self) -> MetadataRequest:
-        rows = frozenset(rows_of_intent(self.intent))
-        columns = bool(self.intent.opportunity_columns or self.intent.quote_columns)
-        revenue = self.intent.actual_revenue  # one without decimals is not rounded
-        amounts = isinstance(revenue, Decimal) and revenue != revenue.to_integral_value()
-        return MetadataRequest(columns, rows, amounts) if columns or rows or amounts else ONLY_REASONS
-
-    @property
-    def needs_orders(self) -> bool:
-        return needs_orders(self.intent)
-
-    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
-        return plan_close(snapshot, self.intent, metadata)
-
-    def warnings(
-        self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
-    ) -> tuple[str, ...]:
-        sentences = (
-            *status_warnings(results, after, metadata),
-            *closing_warnings(self.intent, after, metadata),
-            *_late(results),
-        )
-        return tuple(dict.fromkeys(sentences))
-
-
-def _late(results: Sequence[StepResult]) -> Iterator[str]:
-    """Yield a sentence where nothing was done but to make the order of an opportunity that was closed before."""
-    done = [result.step for result in results if result.status is StepStatus.DONE]
-    if [step.kind for step in done] == [StepKind.CREATE_ORDER]:
-        yield f"The opportunity was closed before; the order of quote {done[0].label} was made now."
-
-
-@dataclass(frozen=True, slots=True)
-class _ReopenGoal:
-    """Reopening, as a goal of the loop."""
-
-    intent: ReopenIntent
-    needs: MetadataRequest = ONLY_REASONS
-    needs_activities: bool = True
-    needs_orders: bool = False
-    deciding: frozenset[StepKind] = frozenset({StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE})
-    done: ReportStatus = ReportStatus.REOPENED
-    already: ReportStatus = ReportStatus.ALREADY_OPEN
-
-    @property
-    def opportunity_id(self) -> UUID:
-        return self.intent.opportunity_id
-
-    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
-        return plan_reopen(snapshot, self.intent, metadata)
-
-    def warnings(
-        self,
-        results: Sequence[StepResult],
-        after: Snapshot,
-        metadata: OrganizationMetadata,
-    ) -> tuple[str, ...]:
-        return (*status_warnings(results, after, metadata), *left_closed(after, metadata))
+    return Progress(goal_of(intent), if_plan or None)

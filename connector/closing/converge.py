@@ -22,6 +22,7 @@ A wait grows from one second to sixty, and is as long as the service asked for. 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -47,26 +48,30 @@ def converge(
     *,
     pause: Pause,
     chance: Chance,
-    if_plans: Mapping[UUID, str],
+    if_plans: Mapping[UUID, str | None],
 ) -> list[Report]:
     """Do the goals and return a report each, in order; failures are reports too.
 
     `pause` waits for some seconds, `chance` gives numbers from 0 to 1 for the jitter. `if_plans` binds an opportunity
     to the digest of the plan that was approved. Raises InputError when an opportunity is named twice.
     """
-    _refuse_duplicates(goal.opportunity_id for goal in goals)
-    working = [Progress(goal, if_plans.get(goal.opportunity_id)) for goal in goals]
+    _refuse_duplicates(goals)
     reports: dict[UUID, Report] = {}
+    working = [Progress(goal, if_plans.get(goal.opportunity_id)) for goal in goals]
     doubtful_rounds = 0
-    while True:
-        ends = list(zip(working, look(organization, working), strict=True))
-        reports |= {progress.opportunity_id: end for progress, end in ends if isinstance(end, Report)}
-        working = [progress for progress, end in ends if not isinstance(end, Report)]
-        reports |= {each.opportunity_id: each.give_up() for each in working if each.tries >= ROUNDS}
-        working = [progress for progress in working if progress.tries < ROUNDS]
-        if not working:
-            break
-        _act(organization, [(each, end) for each, end in ends if isinstance(end, Plan) and each in working])
+    while working:
+        planned: list[tuple[Progress, Plan]] = []
+        looked_at, working = zip(working, look(organization, working), strict=True), []
+        for progress, end in looked_at:
+            if isinstance(end, Report):
+                reports[progress.opportunity_id] = end
+            elif progress.tries >= ROUNDS:
+                reports[progress.opportunity_id] = progress.give_up()
+            else:
+                working.append(progress)
+                if end is not None:
+                    planned.append((progress, end))
+        _act(organization, planned)
         if any(progress.is_doubtful for progress in working):
             failures = [failure for progress in working for failure in (progress.failure, progress.unread)]
             length = pause_length(doubtful_rounds, chance(), failures)
@@ -88,11 +93,11 @@ def look(organization: Organization, group: Sequence[Progress]) -> list[Plan | R
         activities = any(progress.needs_activities for progress in group)
         orders = any(progress.goal.needs_orders for progress in group)
         ids = [progress.opportunity_id for progress in group]
-        seen = organization.observe(ids, activities=activities, orders=orders)
+        snapshots = organization.observe(ids, activities=activities, orders=orders)
         metadata = organization.metadata(all_needs(progress.goal.needs for progress in group))
     except ConnectorError as error:
         return [progress.could_not_look(error) for progress in group]
-    return [progress.look(seen.get(progress.opportunity_id), metadata) for progress in group]
+    return [progress.look(snapshots.get(progress.opportunity_id), metadata) for progress in group]
 
 
 def pause_length(doubtful_rounds: int, chance: float, failures: Iterable[ConnectorError | None] = ()) -> float:
@@ -105,18 +110,14 @@ def pause_length(doubtful_rounds: int, chance: float, failures: Iterable[Connect
 
 
 def _act(organization: Organization, planned: Sequence[tuple[Progress, Plan]]) -> None:
-    if not planned:
-        return
-    performed = organization.perform([plan for _, plan in planned])
-    for (progress, plan), results in zip(planned, performed, strict=True):
-        progress.take(plan, results)
+    if planned:
+        performed = organization.perform([plan for _, plan in planned])
+        for (progress, plan), results in zip(planned, performed, strict=True):
+            progress.take(plan, results)
 
 
-def _refuse_duplicates(ids: Iterable[UUID]) -> None:
-    seen: set[UUID] = set()
-    for opportunity_id in ids:
-        if opportunity_id in seen:
-            raise InputError(
-                f"The opportunity {opportunity_id} is named more than once.", remedy="Give each opportunity once."
-            )
-        seen.add(opportunity_id)
+def _refuse_duplicates(goals: Sequence[Goal]) -> None:
+    for opportunity_id, times in Counter(goal.opportunity_id for goal in goals).items():
+        if times > 1:
+            message = f"The opportunity {opportunity_id} is named more than once."
+            raise InputError(message, remedy="Give each opportunity once.")

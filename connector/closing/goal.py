@@ -2,54 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from http import HTTPStatus
-from typing import Protocol
 from uuid import UUID
 
-from connector.closing.model import OrganizationMetadata, Plan, Refusal, ReportStatus, Snapshot, StepKind, StepResult
-from connector.closing.organization import MetadataRequest
+from connector.closing.close_columns import rows_of_intent
+from connector.closing.model import (
+    Intent,
+    OrganizationMetadata,
+    Plan,
+    Refusal,
+    ReopenIntent,
+    ReportStatus,
+    Snapshot,
+    StepKind,
+    StepResult,
+    StepStatus,
+)
+from connector.closing.orders import needs_orders
+from connector.closing.organization import ONLY_REASONS, MetadataRequest
+from connector.closing.plan import plan_close
+from connector.closing.reopening import plan_reopen
+from connector.closing.verify import closing_warnings, left_closed, status_warnings
 from connector.errors import NotFound
 
 
-class Goal(Protocol):
-    """What a call is to do with one opportunity: a planner, and the words for the end."""
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a call is to do with one opportunity: a planner, what planning needs to see, and the words for the end.
 
-    @property
-    def opportunity_id(self) -> UUID:
-        """The opportunity it is about."""
+    `plan` returns the writes that are left, or why they must not be done, and raises InputError or Forbidden;
+    `warnings` says what was done but not quite as asked. `done` is reported where one of the `deciding` steps was this
+    call's own, else `already`. `needs` is asked of the organization beside its status reasons.
+    """
 
-    @property
-    def needs(self) -> MetadataRequest:
-        """What planning needs to know of the organization beside its status reasons."""
+    opportunity_id: UUID
+    plan: Callable[[Snapshot, OrganizationMetadata], Plan | Refusal]
+    warnings: Callable[[Sequence[StepResult], Snapshot, OrganizationMetadata], tuple[str, ...]]
+    deciding: frozenset[StepKind]
+    done: ReportStatus
+    already: ReportStatus
+    needs: MetadataRequest = ONLY_REASONS
+    needs_activities: bool = False
+    needs_orders: bool = False
 
-    @property
-    def needs_activities(self) -> bool:
-        """Whether planning needs the close activities."""
 
-    @property
-    def needs_orders(self) -> bool:
-        """Whether planning needs the orders of the quotes."""
+def goal_of(intent: Intent | ReopenIntent) -> Goal:
+    """Return what the loop works towards for an intent."""
+    return _closing(intent) if isinstance(intent, Intent) else _reopening(intent)
 
-    @property
-    def deciding(self) -> frozenset[StepKind]:
-        """The steps of which one must be this call's own for it to say that it did it."""
 
-    @property
-    def done(self) -> ReportStatus:
-        """What to report when this call did it."""
+def _closing(intent: Intent) -> Goal:
+    def warnings(results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata) -> tuple[str, ...]:
+        sentences = [*status_warnings(results, after, metadata), *closing_warnings(intent, after, metadata)]
+        done = [result.step for result in results if result.status is StepStatus.DONE]
+        if [step.kind for step in done] == [StepKind.CREATE_ORDER]:
+            sentences.append(f"The opportunity was closed before; the order of quote {done[0].label} was made now.")
+        return tuple(dict.fromkeys(sentences))
 
-    @property
-    def already(self) -> ReportStatus:
-        """What to report when there was nothing left to do for this call."""
+    revenue = intent.actual_revenue  # one without decimals is not rounded
+    return Goal(
+        opportunity_id=intent.opportunity_id,
+        plan=lambda snapshot, metadata: plan_close(snapshot, intent, metadata),
+        warnings=warnings,
+        deciding=frozenset({StepKind.CLOSE_OPPORTUNITY}),
+        done=ReportStatus.CLOSED,
+        already=ReportStatus.ALREADY_CLOSED,
+        needs=MetadataRequest(
+            columns=bool(intent.opportunity_columns or intent.quote_columns),
+            rows=frozenset(rows_of_intent(intent)),
+            amounts=isinstance(revenue, Decimal) and revenue != revenue.to_integral_value(),
+        ),
+        needs_orders=needs_orders(intent),
+    )
 
-    def plan(self, snapshot: Snapshot, metadata: OrganizationMetadata) -> Plan | Refusal:
-        """Return the writes that are left, or why they must not be done; raises InputError, Forbidden."""
 
-    def warnings(
-        self, results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata
-    ) -> tuple[str, ...]:
-        """Return what was done but not quite as asked, a sentence each."""
+def _reopening(intent: ReopenIntent) -> Goal:
+    return Goal(
+        opportunity_id=intent.opportunity_id,
+        plan=lambda snapshot, metadata: plan_reopen(snapshot, intent, metadata),
+        warnings=lambda results, after, metadata: (
+            *status_warnings(results, after, metadata),
+            *left_closed(after, metadata),
+        ),
+        deciding=frozenset({StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE}),
+        done=ReportStatus.REOPENED,
+        already=ReportStatus.ALREADY_OPEN,
+        needs_activities=True,
+    )
 
 
 def missing(opportunity_id: UUID) -> NotFound:

@@ -25,12 +25,12 @@ ONLY_REASONS = MetadataRequest()
 
 def all_needs(each: Iterable[MetadataRequest]) -> MetadataRequest:
     """Return what several goals need together."""
-    needs = [request for request in each if request is not ONLY_REASONS]
-    if not needs:
-        return ONLY_REASONS
-    rows = frozenset[RowRef]().union(*(request.rows for request in needs))
-    columns, amounts = any(request.columns for request in needs), any(request.amounts for request in needs)
-    return MetadataRequest(columns, rows, amounts)
+    needs = list(each)
+    return MetadataRequest(
+        columns=any(request.columns for request in needs),
+        rows=frozenset[RowRef]().union(*(request.rows for request in needs)),
+        amounts=any(request.amounts for request in needs),
+    )
 
 
 class Organization(Protocol):

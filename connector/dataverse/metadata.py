@@ -86,7 +86,7 @@ class Metadata:
                     ask = partial(read_each, self._handler, self._endpoint, subject=_SUBJECT)
                     answers = iter(ask(self._operations()))
                     kept = self._keep(self._known_messages(next(answers)), answers, ask)
-        return kept if needs is ONLY_REASONS else self._definitions.add(kept, needs)
+        return kept if needs == ONLY_REASONS else self._definitions.add(kept, needs)
 
     def prepare(self) -> None:
         """Read the metadata ahead of many closes, its parts at the same time: in a batch they would come one by one.

@@ -236,7 +236,7 @@ def test_the_rows_that_a_close_points_at_are_its_competitor_and_those_of_its_col
 
 
 def test_what_several_closes_need_to_know_is_asked_for_together() -> None:
-    assert all_needs([ONLY_REASONS, ONLY_REASONS]) is ONLY_REASONS
+    assert all_needs([ONLY_REASONS, ONLY_REASONS]) == ONLY_REASONS
     rows = [MetadataRequest(rows=frozenset({("accounts", UUID(int=number))})) for number in (1, 2)]
     together = frozenset({("accounts", UUID(int=1)), ("accounts", UUID(int=2))})
     assert all_needs([*rows, ONLY_REASONS]) == MetadataRequest(columns=False, rows=together)
