@@ -13,10 +13,11 @@ from connector.bulk.activity_comparison import ActivityComparison, ActivityReade
 from connector.bulk.reports.job_report import saved_names
 from connector.bulk.reports.report_row import report_row
 from connector.closing import reasons
-from connector.closing.intent import Intent, Outcome
+from connector.closing.intent import Intent
 from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, Snapshot
 from connector.closing.orders import needs_orders, orders_of
 from connector.closing.organization import MetadataRequest, Organization
+from connector.closing.plan import CLOSED_STATE
 from connector.closing.plan_checks import winning_quotes
 from connector.closing.verify import value_problems
 from connector.errors import InputError
@@ -30,8 +31,6 @@ DONE = (ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemS
 """What is compared: rows that a job says are as they were asked for."""
 
 _CLOSED = frozenset({ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED})
-_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
-_OPEN_QUOTES = frozenset({QuoteState.DRAFT, QuoteState.ACTIVE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +112,13 @@ def _stands_closed(record: Record, seen: Mapping[UUID, Snapshot]) -> bool:
     snapshot = seen.get(record.opportunity_id)
     if snapshot is None or record.status not in _CLOSED or not isinstance(record.intent, Intent):
         return False
-    return snapshot.opportunity.state is _STATES[record.intent.outcome]
+    return snapshot.opportunity.state is CLOSED_STATE[record.intent.outcome]
 
 
 def _of_closed(
     intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata, unread: Counter[str]
 ) -> Iterator[str]:
-    opportunity, state = snapshot.opportunity, _STATES[intent.outcome]
+    opportunity, state = snapshot.opportunity, CLOSED_STATE[intent.outcome]
     if opportunity.state is not state:
         yield f"It was closed as {intent.outcome}, and is {opportunity.state.name.lower()} now."
         return
@@ -142,7 +141,7 @@ def _of_closed(
 
 def _of_quotes(intent: Intent, snapshot: Snapshot, metadata: OrganizationMetadata) -> Iterator[str]:
     quotes = snapshot.quotes
-    left = sum(quote.state in _OPEN_QUOTES for quote in quotes)
+    left = sum(quote.is_open for quote in quotes)
     if left:
         yield f"It is closed, but {left} of its {len(quotes)} quotes are draft or active."
     winning = next(iter(winning_quotes(snapshot, intent)), None)

@@ -82,7 +82,7 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     return replace(intent, opportunity_columns=opportunity, quote_columns=quote)
 
 
-def columns_asked_for(intent: Intent, metadata: OrganizationMetadata, tables: Collection[str]) -> list[str]:
+def columns_left_empty(intent: Intent, metadata: OrganizationMetadata, tables: Collection[str]) -> list[str]:
     """Return the columns of close activities of `tables` that only forms require and an intent leaves out.
 
     Raises InputError for those that the service itself requires.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from connector.closing.model import Step, StepKind, StepResult
-from connector.closing.step_words import PHRASES
+from connector.closing.step_words import phrase
 from connector.errors import Broken, ConnectorError, Forbidden, Rejected, RepeatedUndo, ServiceError, StateConflict
 
 _WAYS_OUT = (
@@ -55,7 +55,7 @@ def added(label: str) -> RepeatedUndo:
 def undone(step: Step) -> RepeatedUndo:
     """Return the failure of a step that was done more than once and stands to be done again."""
     return RepeatedUndo(
-        f"{PHRASES[step.kind].capitalize()} {step.label} was done more than once, and each time something undid it: "
+        f"{phrase(step.kind).capitalize()} {step.label} was done more than once, and each time something undid it: "
         "the organization's own logic (a plug-in, a workflow, a flow), or another user.",
         remedy=_ASK,
     )

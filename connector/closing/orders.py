@@ -14,6 +14,7 @@ from decimal import Decimal
 from connector.closing.intent import Intent, Outcome, RevenueSource
 from connector.closing.model import Quote, QuoteOrder, QuoteState, Refusal, Snapshot, Step, StepKind
 from connector.closing.plan_checks import winning_quotes
+from connector.closing.step_words import label_of
 
 CREATE_ORDER = "ConvertQuoteToSalesOrder"
 
@@ -81,8 +82,7 @@ def order_step(snapshot: Snapshot, intent: Intent) -> Iterable[Step]:
     """Yield the step that makes the order of the winning quote, unless the quote has one."""
     quote = sold_quote(snapshot, intent) if intent.order else None
     if quote is not None and not orders_of(snapshot, intent):
-        label = quote.number or quote.name or str(quote.id)
-        yield Step(StepKind.CREATE_ORDER, "quote", quote.id, label, "", CREATE_ORDER)
+        yield Step(StepKind.CREATE_ORDER, "quote", quote.id, label_of(quote), "", CREATE_ORDER)
 
 
 def missing_order(left: Iterable[Step], snapshot: Snapshot) -> str:

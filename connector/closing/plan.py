@@ -10,14 +10,15 @@ Sources: *Close a quote* and *Close an opportunity as won or lost* (Dynamics 365
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing import identity, reasons
 from connector.closing.activity_columns import assumed_columns, opportunity_close, quote_close, with_assumptions
-from connector.closing.close_columns import columns_asked_for, resolve_columns
+from connector.closing.close_columns import columns_left_empty, resolve_columns
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     DraftPolicy,
@@ -36,7 +37,7 @@ from connector.closing.model import (
 )
 from connector.closing.orders import order_refusal, order_step, with_revenue
 from connector.closing.plan_checks import forbidden_transition, refuse_lacking, winner_refusal, winning_quotes
-from connector.closing.plan_notes import notes_of
+from connector.closing.step_words import label_of
 from connector.errors import InputError
 
 _ACTIVATE, _DELETE, _CLOSE = StepKind.ACTIVATE_QUOTE, StepKind.DELETE_QUOTE, StepKind.CLOSE_QUOTE
@@ -58,9 +59,6 @@ CLOSING_STEPS: Mapping[QuoteState, Mapping[DraftPolicy, tuple[StepKind, ...] | N
 Sales closes a quote only from Active: a draft is activated first, or deleted. Won and closed quotes are left alone.
 """
 
-OPEN_QUOTES = frozenset({QuoteState.DRAFT, QuoteState.ACTIVE})
-"""The states of a quote that block the close of its opportunity."""
-
 CLOSED_STATE = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
 """The state of an opportunity closed with an outcome."""
 
@@ -70,6 +68,7 @@ CLOSE_ACTION = {OpportunityState.WON: "WinOpportunity", OpportunityState.LOST: "
 CLOSE_ALL_QUOTES = "msdyn_CloseAllOpportunityQuotes"
 CLOSE_PROJECT_QUOTE_AS_LOST = "msdyn_CloseQuoteAsLost"
 CLOSE_PROJECT_QUOTE_AS_WON = "msdyn_CloseQuoteAsWon"
+"""The messages of Project Operations are bound to their record; they take neither a status nor an activity."""
 
 PROJECT_STEPS = frozenset({StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE})
 """Steps by messages of Project Operations, which may run as a background job there: done is not yet visible."""
@@ -113,8 +112,8 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return _refuse(snapshot, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges if user is None else None)
-    asked_for = columns_asked_for(intent, metadata, {f"{step.table}close" for step in steps if step.activity})
-    notes = notes_of(intent, metadata, assumed, asked_for)
+    left_empty = columns_left_empty(intent, metadata, {f"{step.table}close" for step in steps if step.activity})
+    notes = tuple(_notes(intent, metadata, assumed, left_empty))
     return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes)
 
 
@@ -172,19 +171,19 @@ def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
         return _refuse(
             snapshot,
             "closed_with_other_outcome",
-            f"The opportunity is already closed as {state_name(opportunity.state)} and is not turned into "
+            f"The opportunity is already closed as {opportunity.state.name.lower()} and is not turned into "
             f"{intent.outcome}. Reopen it first if that is wanted.",
         )
     return winner_refusal(snapshot, intent) or order_refusal(snapshot, intent) or _drafts_refusal(snapshot, intent)
 
 
 def _drafts_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
-    standing = [q for q in snapshot.quotes if CLOSING_STEPS[q.state][intent.drafts] is None]
-    if not standing:
+    drafts = [q for q in snapshot.quotes if CLOSING_STEPS[q.state][intent.drafts] is None]
+    if not drafts:
         return None
     reason = (
         "Draft quotes are left alone (--drafts leave), and an opportunity with open quotes cannot be closed: "
-        f"{', '.join(label_of(quote) for quote in standing)}. Close them first, or choose another value of --drafts."
+        f"{', '.join(label_of(quote) for quote in drafts)}. Close them first, or choose another value of --drafts."
     )
     return _refuse(snapshot, "drafts_stand", reason)
 
@@ -201,7 +200,7 @@ def _quote_steps(closing: _ResolvedIntent, snapshot: Snapshot) -> Iterator[Step]
     """
     winner = next(iter(winning_quotes(snapshot, closing.intent)), None)
     others = sorted((quote for quote in snapshot.quotes if quote is not winner), key=lambda quote: quote.id)
-    if winner is not None and winner.state in OPEN_QUOTES:
+    if winner is not None and winner.is_open:
         yield from _win(closing, winner)
         if winner.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
             yield from _close_each(closing, [quote for quote in others if not quote.work_based])
@@ -217,9 +216,10 @@ def _win(closing: _ResolvedIntent, quote: Quote) -> Iterator[Step]:
     if quote.state is QuoteState.DRAFT:
         yield _activate(closing, quote, won)
     if quote.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
-        yield _project_step(quote, CLOSE_PROJECT_QUOTE_AS_WON, QuoteState.WON, won)
+        yield step_on(quote, StepKind.CLOSE_PROJECT_QUOTE, CLOSE_PROJECT_QUOTE_AS_WON, QuoteState.WON, won)
     else:
-        yield _quote_step(closing, quote, StepKind.WIN_QUOTE, won)
+        step = step_on(quote, StepKind.WIN_QUOTE, "WinQuote", QuoteState.WON, won)
+        yield _with_activity(closing, step, "Quote won")
 
 
 def _close_each(closing: _ResolvedIntent, quotes: Iterable[Quote]) -> Iterator[Step]:
@@ -229,96 +229,67 @@ def _close_each(closing: _ResolvedIntent, quotes: Iterable[Quote]) -> Iterator[S
                 case StepKind.ACTIVATE_QUOTE:
                     yield _activate(closing, quote, closing.statuses.quote)
                 case StepKind.DELETE_QUOTE:
-                    yield _delete(quote)
+                    yield step_on(quote, StepKind.DELETE_QUOTE, "Delete")
                 case _:
                     yield _close(closing, quote)
 
 
 def _close_all(closing: _ResolvedIntent, opportunity: Opportunity, quotes: Iterable[Quote]) -> Iterator[Step]:
     """Yield one step for all open quotes, drafts too: the one message which is documented to close those."""
-    standing = [quote for quote in quotes if quote.state in OPEN_QUOTES]
+    open_quotes = [quote for quote in quotes if quote.is_open]
     if closing.intent.drafts is DraftPolicy.DELETE:
-        yield from (_delete(quote) for quote in standing if quote.state is QuoteState.DRAFT)
-        standing = [quote for quote in standing if quote.state is not QuoteState.DRAFT]
-    if standing:
-        yield Step(
-            kind=StepKind.CLOSE_ALL_QUOTES,
-            table="opportunity",
-            record_id=opportunity.id,
-            label=", ".join(label_of(quote) for quote in standing),
-            version=opportunity.version,
-            message=CLOSE_ALL_QUOTES,
-            state=QuoteState.CLOSED,
-            status=closing.statuses.project_quote,
-        )
+        drafts = [quote for quote in open_quotes if quote.state is QuoteState.DRAFT]
+        yield from (step_on(quote, StepKind.DELETE_QUOTE, "Delete") for quote in drafts)
+        open_quotes = [quote for quote in open_quotes if quote.state is QuoteState.ACTIVE]
+    if open_quotes:
+        status = closing.statuses.project_quote
+        step = step_on(opportunity, StepKind.CLOSE_ALL_QUOTES, CLOSE_ALL_QUOTES, QuoteState.CLOSED, status)
+        yield replace(step, label=", ".join(label_of(quote) for quote in open_quotes))
 
 
 def _activate(closing: _ResolvedIntent, quote: Quote, then: int) -> Step:
     """Return the activation of a draft, under a reason that may stand between the draft's and the one `then`."""
     status = reasons.reachable("quote", closing.metadata.quote_statuses, quote.status, QuoteState.ACTIVE, then)
-    return update_step(StepKind.ACTIVATE_QUOTE, "quote", quote, QuoteState.ACTIVE, status)
-
-
-def _delete(quote: Quote) -> Step:
-    return Step(StepKind.DELETE_QUOTE, "quote", quote.id, label_of(quote), quote.version, "Delete")
+    return step_on(quote, StepKind.ACTIVATE_QUOTE, "Update", QuoteState.ACTIVE, status)
 
 
 def _close(closing: _ResolvedIntent, quote: Quote) -> Step:
     lost = closing.statuses.project_quote == reasons.LOST
     if quote.work_based and lost and closing.has(CLOSE_PROJECT_QUOTE_AS_LOST):
-        return _project_step(quote, CLOSE_PROJECT_QUOTE_AS_LOST, QuoteState.CLOSED, reasons.LOST)
-    return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.statuses.quote)
+        message = CLOSE_PROJECT_QUOTE_AS_LOST
+        return step_on(quote, StepKind.CLOSE_PROJECT_QUOTE, message, QuoteState.CLOSED, reasons.LOST)
+    step = step_on(quote, StepKind.CLOSE_QUOTE, "CloseQuote", QuoteState.CLOSED, closing.statuses.quote)
+    return _with_activity(closing, step, f"Quote closed, opportunity {closing.intent.outcome}")
 
 
-def _quote_step(closing: _ResolvedIntent, quote: Quote, kind: StepKind, status: int) -> Step:
-    wins = kind is StepKind.WIN_QUOTE
-    subject = "Quote won" if wins else f"Quote closed, opportunity {closing.intent.outcome}"
-    return Step(
-        kind=kind,
-        table="quote",
-        record_id=quote.id,
-        label=label_of(quote),
-        version=quote.version,
-        message="WinQuote" if wins else "CloseQuote",
-        state=QuoteState.WON if wins else QuoteState.CLOSED,
-        status=status,
-        activity_id=closing.activity_id(quote.id, quote.version, None),
+def _with_activity(closing: _ResolvedIntent, step: Step, subject: str) -> Step:
+    return replace(
+        step,
+        activity_id=closing.activity_id(step.record_id, step.version, None),
         activity=quote_close(closing.intent, subject, closing.metadata),
         assumed=closing.assumed,
     )
 
 
-def _project_step(quote: Quote, message: str, state: QuoteState, status: int) -> Step:
-    """Return the step of a message bound to the quote; it takes neither a status nor an activity."""
-    kind = StepKind.CLOSE_PROJECT_QUOTE
-    return Step(kind, "quote", quote.id, label_of(quote), quote.version, message, state, status)
-
-
 def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> Step:
-    state = CLOSED_STATE[closing.intent.outcome]
-    return Step(
-        kind=StepKind.CLOSE_OPPORTUNITY,
-        table="opportunity",
-        record_id=opportunity.id,
-        label=opportunity.name,
-        version=opportunity.version,
-        message=closing.metadata.close_action or CLOSE_ACTION[state],
-        state=state,
-        status=closing.statuses.opportunity,
-        activity_id=closing.activity_id(
-            opportunity.id, opportunity.version, identity.state_before(opportunity, closing.metadata.unreadable)
-        ),
-        activity=opportunity_close(closing.intent, closing.metadata, opportunity.currency_id),
-        competitor_id=_id(closing.intent.competitor_id, "competitor"),
+    intent, metadata, state = closing.intent, closing.metadata, CLOSED_STATE[closing.intent.outcome]
+    before = identity.state_before(opportunity, metadata.unreadable)
+    message = metadata.close_action or CLOSE_ACTION[state]
+    return replace(
+        step_on(opportunity, StepKind.CLOSE_OPPORTUNITY, message, state, closing.statuses.opportunity),
+        activity_id=closing.activity_id(opportunity.id, opportunity.version, before),
+        activity=opportunity_close(intent, metadata, opportunity.currency_id),
+        competitor_id=_id(intent.competitor_id, "competitor"),
         assumed=closing.assumed,
     )
 
 
-def update_step(
-    kind: StepKind, table: str, row: Opportunity | Quote, state: OpportunityState | QuoteState, status: int
+def step_on(
+    row: Opportunity | Quote, kind: StepKind, message: str, state: IntEnum | None = None, status: int | None = None
 ) -> Step:
-    """Return the step that gives a row a state and a status reason."""
-    return Step(kind, table, row.id, label_of(row), row.version, "Update", state, status)
+    """Return the step that gives a row a state and a status reason by this message; a deletion gives neither."""
+    table = "quote" if isinstance(row, Quote) else "opportunity"
+    return Step(kind, table, row.id, label_of(row), row.version, message, state, status)
 
 
 def _id(value: UUID | str | None, name: str) -> UUID | None:
@@ -328,12 +299,27 @@ def _id(value: UUID | str | None, name: str) -> UUID | None:
     return value
 
 
-def label_of(row: Opportunity | Quote) -> str:
-    """Return what names the row for people: a quote's number, else the name, else the id."""
-    number = row.number if isinstance(row, Quote) else ""
-    return number or row.name or str(row.id)
+def _notes(
+    intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str], left_empty: Sequence[str]
+) -> Iterator[str]:
+    """Yield what a person should know beside the steps: what is not written, not checked, not to be read back.
 
-
-def state_name(state: OpportunityState) -> str:
-    """Return a state in a sentence: `won`."""
-    return state.name.lower()
+    `assumed` columns have values that the caller did not give; `left_empty` have none, and the organization's forms
+    require one.
+    """
+    if "actualend" in assumed:
+        yield f"The close date is {metadata.today}, the day it is now by {metadata.day_of}."
+    if intent.outcome is Outcome.LOST and intent.actual_revenue is None:
+        yield "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)"
+    for column, value in (("actualvalue", intent.actual_revenue), ("actualclosedate", intent.closed_on)):
+        if value is not None and f"opportunity.{column}" in metadata.unreadable:
+            yield (
+                f"The column opportunity.{column} is secured and the user may not read it: what is written there "
+                "cannot be compared afterwards."
+            )
+    if left_empty:
+        yield (
+            f"The organization's forms require {', '.join(left_empty)}, which this close leaves empty. The service "
+            "does not; plug-ins may."
+        )
+    yield from metadata.unchecked

@@ -22,7 +22,7 @@ from connector.closing.model import (
     StepKind,
 )
 from connector.closing.reasons import in_list, may_follow
-from connector.closing.step_words import PHRASES
+from connector.closing.step_words import phrase
 from connector.errors import Forbidden
 
 _ACTIVITY = ("prvCreateActivity", "prvAppendActivity")
@@ -53,7 +53,7 @@ def refuse_lacking(steps: Sequence[Step], held: frozenset[str] | None) -> None:
     for step in steps:
         for name in _needed(step):
             if name not in held:
-                lacking.setdefault(name, []).append(PHRASES[step.kind])
+                lacking.setdefault(name, []).append(phrase(step.kind))
     if not lacking:
         return
     named = ", ".join(f"{name} (to {' and '.join(dict.fromkeys(uses))})" for name, uses in lacking.items())

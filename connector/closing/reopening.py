@@ -23,7 +23,7 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
-from connector.closing.plan import OPEN_QUOTES, state_name, update_step
+from connector.closing.plan import step_on
 from connector.closing.plan_checks import forbidden_transition, refuse_lacking
 
 _VALUE, _DATE, _PROBABILITY = "actualvalue", "actualclosedate", "closeprobability"
@@ -46,10 +46,10 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
         return Refusal(
             opportunity.id,
             "closed_by_another",
-            f"The opportunity is {state_name(opportunity.state)}, but not by what is to be undone. "
+            f"The opportunity is {opportunity.state.name.lower()}, but not by what is to be undone. "
             "Reopen it by itself if that is wanted.",
         )
-    back = [quote for quote in snapshot.quotes if quote.state not in OPEN_QUOTES and quote.id in ours]
+    back = [quote for quote in snapshot.quotes if not quote.is_open and quote.id in ours]
     known = _known(opportunity, intent, newest.get(opportunity.id), metadata)
     steps = [_reopen_opportunity(opportunity, known, metadata)] if closed else []
     steps += [_reopen_quote(quote, metadata) for quote in back if not why_closed(quote, snapshot, metadata)]
@@ -120,7 +120,7 @@ def _reopen_opportunity(opportunity: Opportunity, known: _OriginalFacts, metadat
     now = _now(opportunity)
     back = {name: value for name, value in known.values.items() if name in now and now[name] != value}
     back = {name: value for name, value in back.items() if f"opportunity.{name}" not in metadata.unwritable}
-    return replace(update_step(StepKind.REOPEN_OPPORTUNITY, "opportunity", opportunity, state, status), columns=back)
+    return replace(step_on(opportunity, StepKind.REOPEN_OPPORTUNITY, "Update", state, status), columns=back)
 
 
 def _open_status(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> int:
@@ -147,4 +147,4 @@ def _notes(opportunity: Opportunity, known: _OriginalFacts, metadata: Organizati
 
 def _reopen_quote(quote: Quote, metadata: OrganizationMetadata) -> Step:
     status = reasons.reachable("quote", metadata.quote_statuses, quote.status, QuoteState.DRAFT)
-    return update_step(StepKind.REOPEN_QUOTE, "quote", quote, QuoteState.DRAFT, status)
+    return step_on(quote, StepKind.REOPEN_QUOTE, "Update", QuoteState.DRAFT, status)

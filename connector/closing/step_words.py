@@ -7,8 +7,10 @@ from types import MappingProxyType
 from uuid import UUID
 
 from connector.closing.model import (
+    Opportunity,
     OpportunityState,
     OrganizationMetadata,
+    Quote,
     QuoteState,
     Snapshot,
     StatusReason,
@@ -16,22 +18,18 @@ from connector.closing.model import (
     StepKind,
 )
 
-PHRASES: Mapping[StepKind, str] = MappingProxyType(
-    {
-        StepKind.ACTIVATE_QUOTE: "activate quote",
-        StepKind.DELETE_QUOTE: "delete quote",
-        StepKind.WIN_QUOTE: "win quote",
-        StepKind.CLOSE_QUOTE: "close quote",
-        StepKind.CLOSE_PROJECT_QUOTE: "close project quote",
-        StepKind.CLOSE_ALL_QUOTES: "close all quotes",
-        StepKind.CLOSE_OPPORTUNITY: "close opportunity",
-        StepKind.CREATE_ORDER: "make the order of quote",
-        StepKind.REOPEN_OPPORTUNITY: "reopen opportunity",
-        StepKind.REOPEN_QUOTE: "reopen quote",
-    }
-)
-
 COLUMNS = ("step", "record", "from", "to")
+
+
+def phrase(kind: StepKind) -> str:
+    """Return what a step does: `close quote`."""
+    return "make the order of quote" if kind is StepKind.CREATE_ORDER else kind.value.replace("_", " ")
+
+
+def label_of(row: Opportunity | Quote) -> str:
+    """Return what names the row for people: a quote's number, else the name, else the id."""
+    number = row.number if isinstance(row, Quote) else ""
+    return number or row.name or str(row.id)
 
 
 def step_rows(
@@ -49,11 +47,11 @@ def step_rows(
     for step in steps:
         after = _target(step, metadata)
         if step.kind is StepKind.CLOSE_ALL_QUOTES:
-            rows.append((PHRASES[step.kind], step.label, "", after))
+            rows.append((phrase(step.kind), step.label, "", after))
             continue
         name, total = names.get(step.record_id, step.label), totals.get(step.record_id, "")
         record = f"{name}, {total}" if total else name
-        rows.append((PHRASES[step.kind], record, where.get(step.record_id, ""), after))
+        rows.append((phrase(step.kind), record, where.get(step.record_id, ""), after))
         where[step.record_id] = after
     return rows
 

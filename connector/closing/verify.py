@@ -22,22 +22,14 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.orders import missing_order, revenue_of
-from connector.closing.plan import CLOSED_STATE, OPEN_QUOTES, label_of
+from connector.closing.plan import CLOSED_STATE
 from connector.closing.plan_checks import winning_quotes
 from connector.closing.reopening import why_closed
+from connector.closing.step_words import label_of
 from connector.errors import ConnectorError, StateConflict
 
-_FINAL = frozenset(
-    {
-        StepKind.WIN_QUOTE,
-        StepKind.CLOSE_QUOTE,
-        StepKind.CLOSE_PROJECT_QUOTE,
-        StepKind.CLOSE_OPPORTUNITY,
-        StepKind.REOPEN_OPPORTUNITY,
-        StepKind.REOPEN_QUOTE,
-    }
-)
-"""Steps whose status reason the row shall have in the end."""
+_PASSING = frozenset({StepKind.ACTIVATE_QUOTE, StepKind.CLOSE_ALL_QUOTES})
+"""Steps whose status reason their record does not have in the end: another step follows, or it is of other records."""
 
 _OF_OPPORTUNITY = frozenset({StepKind.CLOSE_OPPORTUNITY, StepKind.REOPEN_OPPORTUNITY})
 
@@ -55,7 +47,7 @@ def shows(step: Step, snapshot: Snapshot) -> bool:
     if step.kind is StepKind.CREATE_ORDER:
         return any(order.quote_id == step.record_id for order in snapshot.orders)
     if step.kind is StepKind.CLOSE_ALL_QUOTES:
-        return not any(quote.state in OPEN_QUOTES for quote in snapshot.quotes)
+        return not any(quote.is_open for quote in snapshot.quotes)
     state = _state(step, snapshot)
     if step.kind is StepKind.DELETE_QUOTE:
         return state is None
@@ -138,11 +130,8 @@ def changed_meanwhile(
     if before is None or after is None or before.opportunity.state is after.opportunity.state:
         return
     was, now = before.opportunity.state, after.opportunity
-    ours = [
-        result.step.state
-        for result in results
-        if result.step.kind in _OF_OPPORTUNITY and result.step.state is not None and result.status is StepStatus.DONE
-    ]
+    done = [result.step for result in results if result.status is StepStatus.DONE]
+    ours = [step.state for step in done if step.kind in _OF_OPPORTUNITY and step.state is not None]
     other = f"the user {now.modified_by}, or logic that runs as that user" if now.modified_by else "somebody else"
     who = "the organization's own logic, or another program of the same user" if now.modified_by in users else other
     made = f"this call made it {OpportunityState(ours[-1]).name.lower()}, and then" if ours else ""
@@ -162,12 +151,12 @@ def status_warnings(results: Iterable[StepResult], after: Snapshot, metadata: Or
     """Yield a sentence for each row that was written but does not have the status reason it was given."""
     for result in results:
         step = result.step
-        if result.status is not StepStatus.DONE or step.kind not in _FINAL:
+        if result.status is not StepStatus.DONE or step.status is None or step.kind in _PASSING:
             continue
-        status = _status(step, after)
-        if status is not None and status != step.status:
+        row = _row(step, after)
+        if row is not None and row.status != step.status:
             statuses = metadata.quote_statuses if step.table == "quote" else metadata.opportunity_statuses
-            otherwise = reasons.otherwise(statuses, status, step.status)
+            otherwise = reasons.otherwise(statuses, row.status, step.status)
             yield f"The {step.table} {step.label} has the status reason {otherwise} as was planned."
 
 
@@ -220,18 +209,13 @@ def _quote_warnings(intent: Intent, after: Snapshot) -> Iterator[str]:
     for quote in after.quotes:
         if quote in winners and quote.state is not QuoteState.WON:
             yield f"The winning quote {label_of(quote)} is {quote.state.name.lower()}, not won."
-        elif quote.state in OPEN_QUOTES:
+        elif quote.is_open:
             yield f"Quote {label_of(quote)} of the closed opportunity is {quote.state.name.lower()}; it was left alone."
 
 
 def _state(step: Step, snapshot: Snapshot) -> int | None:
     row = _row(step, snapshot)
     return None if row is None else row.state
-
-
-def _status(step: Step, snapshot: Snapshot) -> int | None:
-    row = _row(step, snapshot)
-    return None if row is None else row.status
 
 
 def _trace(step: Step, snapshot: Snapshot) -> object:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close_columns import columns_asked_for, resolve_columns, rows_of_intent
+from connector.closing.close_columns import columns_left_empty, resolve_columns, rows_of_intent
 from connector.closing.model import (
     ColumnDefinition,
     ColumnValue,
@@ -187,13 +187,13 @@ def test_a_column_that_the_service_requires_is_refused_and_one_that_forms_requir
     metadata = replace(METADATA, required=required, tables={"opportunityclose": WAYS})
     bare = Intent(OPPORTUNITY_ID, Outcome.LOST)
     with pytest.raises(InputError, match=r"requires a value of opportunityclose\.new_fixed\.") as refused:
-        columns_asked_for(bare, metadata, {"opportunityclose"})
+        columns_left_empty(bare, metadata, {"opportunityclose"})
     assert refused.value.fields == ("opportunity_columns",)
     assert "--opportunity-column" in str(refused.value.remedy)
     fixed = replace(bare, opportunity_columns={"new_fixed": "x"})
-    assert columns_asked_for(fixed, metadata, {"opportunityclose"}) == ["opportunityclose.new_partner"]
+    assert columns_left_empty(fixed, metadata, {"opportunityclose"}) == ["opportunityclose.new_partner"]
     both = replace(bare, opportunity_columns={"new_fixed": "x", "new_Partner_account@odata.bind": f"/accounts({ID})"})
-    assert columns_asked_for(both, metadata, {"opportunityclose"}) == []
+    assert columns_left_empty(both, metadata, {"opportunityclose"}) == []
 
 
 def test_a_lookup_to_a_row_that_is_not_seen_and_a_secured_one_are_refused() -> None:

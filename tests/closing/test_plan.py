@@ -26,7 +26,7 @@ from connector.closing.model import (
     StepKind,
     StepStatus,
 )
-from connector.closing.plan import CLOSING_STEPS, OPEN_QUOTES, plan_close
+from connector.closing.plan import CLOSING_STEPS, plan_close
 from connector.closing.plan_checks import STEP_PRIVILEGES
 from connector.closing.reopening import plan_reopen
 from connector.closing.verify import left_closed
@@ -95,7 +95,7 @@ def test_in_every_combination_each_step_is_legal_and_shortens_the_plan_until_it_
                 assert [(s.kind, s.record_id) for s in rest.steps] == [(s.kind, s.record_id) for s in plan.steps[1:]]
                 plan = rest
             assert planned(small, intent).steps == ()
-            assert not any(q.state in OPEN_QUOTES for q in small.rows.quotes.values())
+            assert not any(q.is_open for q in small.rows.quotes.values())
             assert small.rows.opportunity.state.name.lower() == intent.outcome
 
 
@@ -112,9 +112,7 @@ def test_in_every_combination_the_winner_comes_first_and_the_opportunity_last(si
             assert others == sorted(others)
             wins = [s for s in steps if s.record_id == intent.winning_quote_id]
             assert list(steps[: len(wins)]) == wins
-            assert {s.record_id for s in steps[:-1]} == {
-                q.id for q in small.rows.quotes.values() if q.state in OPEN_QUOTES
-            }
+            assert {s.record_id for s in steps[:-1]} == {q.id for q in small.rows.quotes.values() if q.is_open}
             ids = [s.activity_id for s in steps if s.activity_id]
             assert len(set(ids)) == len(ids)
 

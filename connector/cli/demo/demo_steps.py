@@ -11,7 +11,7 @@ from connector.clock import Clock
 from connector.closing.close import Preview, close_opportunity, preview
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus, StepKind
 from connector.closing.organization import LookupOrganization
-from connector.closing.step_words import PHRASES
+from connector.closing.step_words import phrase
 from connector.errors import ConnectorError
 
 OPEN = 0
@@ -167,7 +167,7 @@ def run_steps(
 def _message(report: Report, kind: StepKind, expected: str) -> Expectation:
     """Return which message of the service a step was done by."""
     messages = [result.step.message for result in report.steps if result.step.kind is kind]
-    return Expectation(f"message that did '{PHRASES[kind]}'", expected, messages[0] if messages else "none")
+    return Expectation(f"message that did '{phrase(kind)}'", expected, messages[0] if messages else "none")
 
 
 def is_verified(steps: Mapping[str, DemoStep]) -> bool:

@@ -14,7 +14,6 @@ from connector.clock import Clock
 from connector.closing.close import preview
 from connector.closing.goal import missing
 from connector.closing.model import (
-    OpportunityState,
     OrganizationMetadata,
     Outcome,
     Quote,
@@ -23,6 +22,7 @@ from connector.closing.model import (
     Snapshot,
     StatusReason,
 )
+from connector.closing.plan import CLOSED_STATE
 from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.record_keys import one_of
 from connector.closing.report import preview_data
@@ -58,8 +58,6 @@ from connector.service.schemas.response_models import (
 from connector.service.service_options import ServiceOptions
 
 T = TypeVar("T")
-
-_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
 
 
 @dataclass(slots=True)
@@ -205,7 +203,7 @@ def fitting_reasons(metadata: OrganizationMetadata, outcome: Outcome | None, tab
             reasons = [s for s in metadata.quote_statuses if s.state == QuoteState.CLOSED and s.value != REVISED]
             default = closed_quote_default(metadata.quote_statuses, each) if reasons else None
         else:
-            reasons = [s for s in metadata.opportunity_statuses if s.state == _STATES[each]]
+            reasons = [s for s in metadata.opportunity_statuses if s.state == CLOSED_STATE[each]]
             default = next((s.value for s in reasons if s.default), None)
         prefix = f"{each.value.capitalize()}: " if outcome is None and table == "opportunity" else ""
         for reason in sorted(reasons, key=lambda s: (s.value != default, s.value)):
