@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import NamedTuple
 from uuid import UUID
 
 from connector.closing.intent import COLUMN_FIELDS, ColumnValue, Intent
@@ -38,11 +37,6 @@ class _Problem(ValueError):
     """A sentence about one column, to follow its name."""
 
 
-class _ResolvedColumn(NamedTuple):
-    name: str
-    value: ColumnValue
-
-
 def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     """Return the intent with its extra columns as the service takes them.
 
@@ -59,13 +53,13 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
         resolved: dict[str, ColumnValue] = {}
         for name, value in columns.items():
             try:
-                right = _right(definition, name, value) if definition else _ResolvedColumn(name, value)
-                _check_access(field.table, definition, right, metadata)
+                right_name, right_value = _resolved(definition, name, value) if definition else (name, value)
+                _check_access(field.table, definition, right_name, right_value, metadata)
             except _Problem as problem:
                 problems.append(f"{field.table}.{name}: {problem}")
                 wrong[field.name] = None
             else:
-                resolved[right.name] = right.value
+                resolved[right_name] = right_value
         changed[field.key] = resolved
     if isinstance(intent.competitor_id, UUID) and ("competitors", intent.competitor_id) in metadata.absent:
         problems.append(f"competitor: {_unseen('competitors', intent.competitor_id)}")
@@ -115,17 +109,17 @@ def rows_of_intent(intent: Intent) -> Iterator[RowRef]:
                 yield row
 
 
-def _right(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedColumn:
+def _resolved(table: TableDefinition, name: str, value: ColumnValue) -> tuple[str, ColumnValue]:
     plain = name.removesuffix(BIND)
     column = table.columns.get(plain)
     if name != plain or column is None or column.kind in _LOOKUPS:
         return _lookup(table, plain, value)
     if not column.creatable:
         raise _Problem("it cannot be set")
-    return _ResolvedColumn(name, None if value is None else _value(column, value))
+    return name, None if value is None else _value(column, value)
 
 
-def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedColumn:
+def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> tuple[str, ColumnValue]:
     """Return the lookup by the navigation property that leads to the row's table."""
     ways = [way for way in table.lookups if way.navigation == name]
     ways = ways or [way for way in table.lookups if name.lower() in (way.column, way.navigation.lower())]
@@ -138,7 +132,7 @@ def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> _ResolvedC
     if row is None:
         raise _Problem(f"{shown(value)} is no row; write table(id), as {ways[0].entity_set or 'accounts'}(0f3c…)")
     way = _way(ways, [way for way in table.lookups if way.column == ways[0].column], row[0])
-    return _ResolvedColumn(f"{way.navigation}{BIND}", f"/{row[0]}({row[1]})")
+    return f"{way.navigation}{BIND}", f"/{row[0]}({row[1]})"
 
 
 def _way(named: list[LookupDefinition], all_ways: list[LookupDefinition], entity_set: str) -> LookupDefinition:
@@ -267,14 +261,14 @@ def _integral(value: ColumnValue) -> ColumnValue:
 
 
 def _check_access(
-    table: str, definition: TableDefinition | None, right: _ResolvedColumn, metadata: OrganizationMetadata
+    table: str, definition: TableDefinition | None, name: str, value: ColumnValue, metadata: OrganizationMetadata
 ) -> None:
-    name = right.name.removesuffix(BIND)
+    plain = name.removesuffix(BIND)
     ways = definition.lookups if definition else ()
-    column = next((way.column for way in ways if way.navigation == name), name)
+    column = next((way.column for way in ways if way.navigation == plain), plain)
     if f"{table}.{column}" in metadata.unwritable:
         raise _Problem("it is secured, and the user may not set it")
-    row = read_row(right.value)
+    row = read_row(value)
     if row is not None and row in metadata.absent:
         raise _Problem(_unseen(*row))
 

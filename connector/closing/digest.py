@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC
-from decimal import Decimal
 from uuid import UUID
 
-from connector.closing.model import ColumnValue, Plan, Snapshot, Step
+from connector.closing.model import Plan, Snapshot, Step
+from connector.closing.values import plain_value
 
 _HEX_DIGITS = 16
 _STEPS = "steps:"
@@ -65,12 +65,12 @@ def last_change(snapshot: Snapshot) -> str:
     quotes = [(quote.modified_on, f"quote {quote.number}", quote.modified_by) for quote in snapshot.quotes]
     opportunity = snapshot.opportunity
     changes = [(opportunity.modified_on, "the opportunity", opportunity.modified_by), *quotes]
-    known = [(moment, what, user) for moment, what, user in changes if moment is not None]
-    if not known:
+    dated = [(moment, record, user) for moment, record, user in changes if moment is not None]
+    if not dated:
         return ""
-    moment, what, user = max(known, key=lambda change: change[0])
+    moment, record, user = max(dated, key=lambda change: change[0])
     by = f" by user {user}" if user else ""
-    return f" Changed last: {what}, at {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{by}."
+    return f" Changed last: {record}, at {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC{by}."
 
 
 def step_data(step: Step) -> dict[str, object]:
@@ -80,21 +80,15 @@ def step_data(step: Step) -> dict[str, object]:
         "record": str(step.record_id),
         "table": step.table,
         "message": step.message,
+        "state": step.state,
+        "status_reason": step.status,
+        "activity": {name: plain_value(value) for name, value in step.activity.items()} or None,
+        "columns": {name: plain_value(value) for name, value in step.columns.items()} or None,
+        "competitor_id": plain_value(step.competitor_id),
+        "label": step.label,
+        "activity_id": plain_value(step.activity_id),
     }
-    if step.state is not None:
-        data["state"] = step.state
-    if step.status is not None:
-        data["status_reason"] = step.status
-    if step.activity:
-        data["activity"] = {name: _plain(value) for name, value in step.activity.items()}
-    if step.columns:
-        data["columns"] = {name: _plain(value) for name, value in step.columns.items()}
-    if step.competitor_id is not None:
-        data["competitor_id"] = str(step.competitor_id)
-    data["label"] = step.label
-    if step.activity_id is not None:
-        data["activity_id"] = str(step.activity_id)
-    return data
+    return {name: value for name, value in data.items() if value is not None}
 
 
 def _approved(step: Step) -> tuple[object, ...]:
@@ -105,7 +99,3 @@ def _approved(step: Step) -> tuple[object, ...]:
     further, kind, record = sorted(step.columns.items()), step.kind.value, str(step.record_id)
     approved = (kind, record, step.version, step.table, step.message, state, step.status, columns, competitor)
     return (*approved, further) if further else approved
-
-
-def _plain(value: ColumnValue) -> str | int | float | bool | None:
-    return str(value) if isinstance(value, Decimal) else value

@@ -11,7 +11,7 @@ import io
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeGuard
 from uuid import UUID
 
 from connector.closing.intent import Intent, ReopenIntent
@@ -128,15 +128,11 @@ def names_user(intent: Intent) -> Intent:
 
 def look_up_all(organization: KeyLookup, intents: Sequence[AnyIntent]) -> list[AnyIntent | InputError]:
     """Return the intents with ids in the place of text, or why one has none; raises what looking up raises."""
-    open_ = [intent for intent in intents if isinstance(intent, Intent) and _has_text(intent)]
-    matches = (
-        organization.look_up(tuple(dict.fromkeys(key for open_intent in open_ for key in keys_in(open_intent))))
-        if open_
-        else {}
-    )
+    keys = tuple(dict.fromkeys(key for intent in intents if _has_text(intent) for key in keys_in(intent)))
+    matches = organization.look_up(keys) if keys else {}
 
     def resolved(intent: AnyIntent) -> AnyIntent | InputError:
-        if not isinstance(intent, Intent) or not _has_text(intent):
+        if not _has_text(intent):
             return intent
         try:
             return with_ids(intent, lambda key: one_of(key, matches.get(key, ())))
@@ -146,5 +142,5 @@ def look_up_all(organization: KeyLookup, intents: Sequence[AnyIntent]) -> list[A
     return [resolved(intent) for intent in intents]
 
 
-def _has_text(intent: Intent) -> bool:
-    return isinstance(intent.competitor_id, str) or isinstance(intent.as_user, str)
+def _has_text(intent: AnyIntent) -> TypeGuard[Intent]:
+    return isinstance(intent, Intent) and (isinstance(intent.competitor_id, str) or isinstance(intent.as_user, str))

@@ -50,14 +50,18 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
             "Reopen it by itself if that is wanted.",
         )
     back = [quote for quote in snapshot.quotes if not quote.is_open and quote.id in ours]
-    known = _known(opportunity, intent, newest.get(opportunity.id), metadata)
-    steps = [_reopen_opportunity(opportunity, known, metadata)] if closed else []
+    steps: list[Step] = []
+    notes: tuple[str, ...] = ()
+    if closed:
+        original = _original(opportunity, intent, newest.get(opportunity.id), metadata)
+        status = _open_status(opportunity, original, metadata)
+        steps = [_reopen_opportunity(opportunity, original, status, metadata)]
+        notes = tuple(_notes(opportunity, original, status, metadata))
     steps += [_reopen_quote(quote, metadata) for quote in back if not why_closed(quote, snapshot, metadata)]
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return Refusal(opportunity.id, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges)
-    notes = _notes(opportunity, known, metadata) if closed else ()
-    return make_plan(opportunity.id, steps, metadata.bypass.text, None, tuple(notes))
+    return make_plan(opportunity.id, steps, metadata.bypass.text, None, notes)
 
 
 def why_closed(quote: Quote, snapshot: Snapshot, metadata: OrganizationMetadata) -> str:
@@ -88,7 +92,7 @@ class _OriginalFacts:
     values: Mapping[str, ColumnValue]
 
 
-def _known(
+def _original(
     opportunity: Opportunity, intent: ReopenIntent, activity: UUID | None, metadata: OrganizationMetadata
 ) -> _OriginalFacts:
     """Return what the intent says, from the ledger of a job, or else what the id of the close activity keeps."""
@@ -105,7 +109,8 @@ def _known(
     return _OriginalFacts(fitting[0] if len(fitting) == 1 else None, values)
 
 
-def _now(opportunity: Opportunity) -> dict[str, ColumnValue]:
+def changed_columns(opportunity: Opportunity) -> dict[str, ColumnValue]:
+    """Return the columns of the opportunity that a close changes, beside state and status reason, as they are now."""
     day = opportunity.actual_close_date
     return {
         _VALUE: opportunity.actual_value,
@@ -114,34 +119,38 @@ def _now(opportunity: Opportunity) -> dict[str, ColumnValue]:
     }
 
 
-def _reopen_opportunity(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Step:
+def _reopen_opportunity(
+    opportunity: Opportunity, original: _OriginalFacts, status: int, metadata: OrganizationMetadata
+) -> Step:
     """Return the step that opens it, with what it had before as far as that is known and was changed."""
-    state, status = OpportunityState.OPEN, _open_status(opportunity, known, metadata)
-    now = _now(opportunity)
-    back = {name: value for name, value in known.values.items() if name in now and now[name] != value}
+    now = changed_columns(opportunity)
+    back = {name: value for name, value in original.values.items() if name in now and now[name] != value}
     back = {name: value for name, value in back.items() if f"opportunity.{name}" not in metadata.unwritable}
-    return replace(step_on(opportunity, StepKind.REOPEN_OPPORTUNITY, "Update", state, status), columns=back)
+    step = step_on(opportunity, StepKind.REOPEN_OPPORTUNITY, "Update", OpportunityState.OPEN, status)
+    return replace(step, columns=back)
 
 
-def _open_status(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> int:
+def _open_status(opportunity: Opportunity, original: _OriginalFacts, metadata: OrganizationMetadata) -> int:
     """Return the reason it had, or another where that is not known or may not follow the one it has."""
     statuses, was = metadata.opportunity_statuses, opportunity.status
-    if known.status is not None and reasons.may_follow(statuses, was, known.status):
-        return known.status
+    if original.status is not None and reasons.may_follow(statuses, was, original.status):
+        return original.status
     return reasons.reachable("opportunity", statuses, was, OpportunityState.OPEN)
 
 
-def _notes(opportunity: Opportunity, known: _OriginalFacts, metadata: OrganizationMetadata) -> Iterator[str]:
+def _notes(
+    opportunity: Opportunity, original: _OriginalFacts, status: int, metadata: OrganizationMetadata
+) -> Iterator[str]:
     """Yield what cannot be brought back."""
-    label = {status.value: reasons.in_list([status]) for status in metadata.opportunity_statuses}
-    status = _open_status(opportunity, known, metadata)
-    if known.status is None:
+    label = {reason.value: reasons.in_list([reason]) for reason in metadata.opportunity_statuses}
+    if original.status is None:
         yield f"The status reason it had before the close is not known: it gets {label[status]}."
-    elif status != known.status:
-        yield f"{label[known.status]}, which it had, may not follow the status reason it has: it gets {label[status]}."
-    now = _now(opportunity)
+    elif status != original.status:
+        had = label[original.status]
+        yield f"{had}, which it had, may not follow the status reason it has: it gets {label[status]}."
+    now = changed_columns(opportunity)
     for name, words in ((_VALUE, "actual revenue"), (_DATE, "close date")):
-        if now[name] is not None and name not in known.values:
+        if now[name] is not None and name not in original.values:
             yield f"The {words} {now[name]} stays: what it was before the close is not known."
 
 

@@ -21,6 +21,8 @@ from connector.closing.model import (
     StepResult,
     StepStatus,
 )
+from connector.closing.reopening import changed_columns
+from connector.closing.values import plain_value
 from connector.errors import ConnectorError, InputError, NotConverged, ServiceError, SignInAgain
 
 LONGEST_ALIKE = 120
@@ -51,43 +53,38 @@ def report_data(report: Report) -> dict[str, object]:
         "warnings": list(report.warnings),
         "rounds": report.rounds,
     }
-    if report.notes:
-        data["notes"] = list(report.notes)
-    if report.before is not None:
-        data["before"] = _before(report.before.opportunity)
-    if report.reason:
-        data["reason"] = report.reason
-    if report.reason_code:
-        data["reason_code"] = report.reason_code
-    if report.error is not None:
-        data["error"] = error_data(report.error)
-    if report.stands:
-        data["stands"] = report.stands
-    return data
+    return data | _filled(
+        {
+            "notes": list(report.notes),
+            "before": _before(report.before.opportunity) if report.before else None,
+            "reason": report.reason,
+            "reason_code": report.reason_code,
+            "error": error_data(report.error) if report.error else None,
+            "stands": report.stands,
+        }
+    )
+
+
+def _filled(values: Mapping[str, object]) -> dict[str, object]:
+    """Return those that hold something."""
+    return {name: value for name, value in values.items() if value}
 
 
 def record_data(opportunity: Opportunity) -> dict[str, str]:
     """Return what people know an opportunity by: name, estimated value, the ids of its currency and of its owner."""
-    seen = opportunity
-    pairs = (
-        ("name", seen.name),
-        ("value", seen.estimated_value),
-        ("currency", seen.currency_id),
-        ("owner", seen.owner_id),
-    )
-    return {name: str(value) for name, value in pairs if value not in (None, "")}
+    values = {
+        "name": opportunity.name,
+        "value": opportunity.estimated_value,
+        "currency": opportunity.currency_id,
+        "owner": opportunity.owner_id,
+    }
+    return {name: str(value) for name, value in values.items() if value not in (None, "")}
 
 
 def _before(opportunity: Opportunity) -> dict[str, object]:
     """Return what an opportunity was, so that the way back can restore it; what was empty is null."""
-    value, day = opportunity.actual_value, opportunity.actual_close_date
-    return {
-        "state": int(opportunity.state),
-        "status": opportunity.status,
-        "actualvalue": None if value is None else str(value),
-        "actualclosedate": None if day is None else day.isoformat(),
-        "closeprobability": opportunity.close_probability,
-    }
+    values = {name: plain_value(value) for name, value in changed_columns(opportunity).items()}
+    return {**_stand(opportunity.state, opportunity.status), **values}
 
 
 def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_CLOSED) -> dict[str, object]:
@@ -104,9 +101,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
     return data | {
         "status": "planned" if verdict.steps else already.value,
         "digest": verdict.digest,
-        **({"bypass": verdict.bypass} if verdict.bypass else {}),
-        **({"as_user": str(verdict.as_user)} if verdict.as_user else {}),
-        **({"notes": list(verdict.notes)} if verdict.notes else {}),
+        **_filled({"bypass": verdict.bypass, "as_user": plain_value(verdict.as_user), "notes": list(verdict.notes)}),
         "steps": [result_data(StepResult(step, StepStatus.PLANNED)) for step in verdict.steps],
     }
 
@@ -116,10 +111,8 @@ def result_data(result: StepResult) -> dict[str, object]:
     data = step_data(result.step) | {"result": result.status.value}
     if result.status is StepStatus.NOT_RUN:
         data.pop("activity_id", None)  # there is none
-    data |= {name: text for name, text in (("request_id", result.request_id), ("note", result.note)) if text}
-    if result.error is not None:
-        data["error"] = error_data(result.error)
-    return data
+    error = error_data(result.error) if result.error else None
+    return data | _filled({"request_id": result.request_id, "note": result.note, "error": error})
 
 
 def error_data(error: ConnectorError) -> dict[str, object]:
@@ -191,13 +184,15 @@ def audit_data(report: Report, intent: Intent | ReopenIntent) -> dict[str, objec
     """
     error = error_data(report.error) if report.error else {}
     done = [result.step for result in report.steps if result.status is StepStatus.DONE]
-    return {
-        **({"outcome": intent.outcome.value} if isinstance(intent, Intent) else {}),
-        **({"reason": report.reason_code} if report.reason_code else {}),
-        **({"error": {name: error[name] for name in _AUDITED if name in error}} if error else {}),
-        **({"changes": changes} if (changes := _changes(report, done)) else {}),
-        **({"activities": ids} if (ids := [str(step.activity_id) for step in done if step.activity_id]) else {}),
-    }
+    return _filled(
+        {
+            "outcome": intent.outcome.value if isinstance(intent, Intent) else None,
+            "reason": report.reason_code,
+            "error": {name: error[name] for name in _AUDITED if name in error},
+            "changes": _changes(report, done),
+            "activities": [str(step.activity_id) for step in done if step.activity_id],
+        }
+    )
 
 
 def _changes(report: Report, done: Sequence[Step]) -> list[dict[str, object]]:
@@ -206,10 +201,10 @@ def _changes(report: Report, done: Sequence[Step]) -> list[dict[str, object]]:
     A row that was last seen in the version for which its step was made stands as that step has made it.
     """
     before, after = _rows(report.before), _rows(report.after or report.before)
-    seen = {row.id: row.version for row in after.values()}
+    versions = {row.id: row.version for row in after.values()}
     stood = {key: _stand(row.state, row.status) for key, row in after.items()}
     for step in done:
-        if seen.get(step.record_id) == step.version and step.kind is not StepKind.CLOSE_ALL_QUOTES:
+        if versions.get(step.record_id) == step.version and step.kind is not StepKind.CLOSE_ALL_QUOTES:
             if step.state is None:
                 del stood[step.table, step.record_id]
             else:
