@@ -28,17 +28,13 @@ _DAY = 24 * 60
 
 def moment_of(day: date, utc_offset_minutes: int) -> datetime:
     """Return a moment, in UTC, which is on `day` both in UTC and at the given offset east of it (in minutes)."""
-    midnight = datetime.combine(day, time(), UTC)
-    return midnight + timedelta(minutes=_minute_of_day(utc_offset_minutes))
+    minute = _NOON if abs(utc_offset_minutes) <= _FAR else (_DAY - utc_offset_minutes) // 2
+    return datetime.combine(day, time(), UTC) + timedelta(minutes=minute)
 
 
 def iso_moment(day: date, utc_offset_minutes: int) -> str:
     """Return `moment_of` the way the Web API writes a moment: `2026-01-31T12:00:00Z`."""
     return moment_of(day, utc_offset_minutes).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _minute_of_day(offset: int) -> int:
-    return _NOON if abs(offset) <= _FAR else (_DAY - offset) // 2
 
 
 _VALUES = [field for field in PLAIN_FIELDS if field.kind is not FieldKind.RECORD_NAME]  # it is bound, not written

@@ -44,8 +44,7 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
     value does not fit, or that points at a row which is not to be seen. Columns of a table whose definitions were not
     read stay as they are.
     """
-    problems: list[str] = []
-    wrong: dict[str, None] = {}
+    problems: list[tuple[str, str]] = []
     changed: dict[str, Mapping[str, ColumnValue]] = {}
     for field in COLUMN_FIELDS:
         columns: Mapping[str, ColumnValue] = getattr(intent, field.key)
@@ -56,20 +55,20 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
                 right_name, right_value = _resolved(definition, name, value) if definition else (name, value)
                 _check_access(field.table, definition, right_name, right_value, metadata)
             except _Problem as problem:
-                problems.append(f"{field.table}.{name}: {problem}")
-                wrong[field.name] = None
+                problems.append((field.name, f"{field.table}.{name}: {problem}"))
             else:
                 resolved[right_name] = right_value
         changed[field.key] = resolved
     if isinstance(intent.competitor_id, UUID) and ("competitors", intent.competitor_id) in metadata.absent:
-        problems.append(f"competitor: {_unseen('competitors', intent.competitor_id)}")
+        problems.append(("competitor", f"competitor: {_unseen('competitors', intent.competitor_id)}"))
     if intent.competitor_id is not None and "opportunityclose.competitorid" in metadata.unwritable:
-        problems.append("competitor: it is secured, and the user may not set it")
-    if any(problem.startswith("competitor:") for problem in problems):
-        wrong["competitor"] = None
+        problems.append(("competitor", "competitor: it is secured, and the user may not set it"))
     if problems:
-        message, remedy = f"{'; '.join(problems)}. Nothing was changed.", "Correct that, or leave it out."
-        raise InputError(message, remedy=remedy, fields=tuple(wrong))
+        raise InputError(
+            f"{'; '.join(sentence for _, sentence in problems)}. Nothing was changed.",
+            remedy="Correct that, or leave it out.",
+            fields=tuple(dict.fromkeys(name for name, _ in problems)),
+        )
     if not (intent.opportunity_columns or intent.quote_columns):
         return intent
     opportunity, quote = (changed[field.key] for field in COLUMN_FIELDS)

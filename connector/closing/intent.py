@@ -24,10 +24,6 @@ ColumnValue = str | int | float | bool | Decimal | None
 NO_COLUMNS: Mapping[str, ColumnValue] = MappingProxyType({})
 
 
-def _no_columns() -> Mapping[str, ColumnValue]:
-    return NO_COLUMNS
-
-
 class Outcome(StrEnum):
     """How an opportunity is closed.
 
@@ -93,8 +89,8 @@ class Intent:
     competitor_id: UUID | str | None = None
     winning_quote_id: UUID | str | None = None
     drafts: DraftPolicy = DraftPolicy.ACTIVATE
-    opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
-    quote_columns: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    opportunity_columns: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
+    quote_columns: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
     order: bool = False
     as_user: UUID | str | None = None
 
@@ -123,7 +119,7 @@ class ReopenIntent:
     activity_ids: frozenset[UUID] | None = None
     closed_under: str | None = None
     open_status: int | None = None
-    open_values: Mapping[str, ColumnValue] = field(default_factory=_no_columns)
+    open_values: Mapping[str, ColumnValue] = field(default_factory=lambda: NO_COLUMNS)
 
     def __post_init__(self) -> None:
         """Raise InputError for text in the place of an id, which would fit no record."""

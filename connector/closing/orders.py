@@ -8,7 +8,6 @@ learn.microsoft.com /dynamics365/sales/developer (ProcessQuotesSalesOrdersInvoic
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 
 from connector.closing.intent import Intent, Outcome, RevenueSource
@@ -40,8 +39,8 @@ def needs_orders(intent: Intent) -> bool:
 
 def order_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     """Return why the order cannot be made, or the revenue not be taken from where it is to come from, or None."""
-    taken = isinstance(intent.actual_revenue, RevenueSource)
-    if not intent.order and not taken:
+    from_record = isinstance(intent.actual_revenue, RevenueSource)
+    if not intent.order and not from_record:
         return None
     opportunity, what = snapshot.opportunity, "An order" if intent.order else "The revenue of a quote"
     if intent.outcome is not Outcome.WON:
@@ -50,10 +49,10 @@ def order_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     if quote is None:
         reason = f"{what} was asked, but no winning quote is named, and not exactly one is won."
         return Refusal(opportunity.id, "order_needs_quote", f"{reason} Name it as the winning quote.")
-    if taken and revenue_of(snapshot, intent) is None:
+    if from_record and revenue_of(snapshot, intent) is None:
         reason = f"The total of the quote {quote.number or quote.id} cannot be read, so it cannot be the revenue."
         return Refusal(opportunity.id, "revenue_unknown", reason)
-    if taken and quote.currency_id != opportunity.currency_id:
+    if from_record and quote.currency_id != opportunity.currency_id:
         reason = f"The quote {quote.number or quote.id} has another currency than the opportunity."
         return Refusal(opportunity.id, "revenue_currency", f"{reason} Give the revenue as an amount.")
     return None
@@ -70,12 +69,6 @@ def revenue_of(snapshot: Snapshot, intent: Intent) -> Decimal | None:
     if intent.actual_revenue is RevenueSource.ORDER and orders:
         return orders[0].total
     return quote.total if quote else None
-
-
-def with_revenue(snapshot: Snapshot, intent: Intent) -> Intent:
-    """Return the intent with the amount in the place of where it comes from."""
-    revenue = revenue_of(snapshot, intent)
-    return intent if revenue is intent.actual_revenue else replace(intent, actual_revenue=revenue)
 
 
 def order_step(snapshot: Snapshot, intent: Intent) -> Iterable[Step]:

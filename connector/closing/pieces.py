@@ -101,9 +101,7 @@ class PlanParts:
         It can where a step after the first was turned down for the state of its record: what the steps before it set
         off was rolled back with them. And where it was too much at once.
         """
-        too_long = rebuffs >= TOO_MUCH_TRIES and (
-            isinstance(failure, Unanswered) or getattr(failure, "timed_out", False)
-        )
+        too_long = rebuffs >= TOO_MUCH_TRIES and is_slow(failure)
         if stopped_at > 0 and _is_about(tried[stopped_at], failure):
             self.size, why = 1, _OWN_LOGIC
         elif len(tried) > 1 and (isinstance(failure, TooLarge) or (failure.transient and too_long)):
@@ -125,7 +123,7 @@ def _is_about(step: Step, failure: ConnectorError) -> bool:
     return isinstance(failure, StateConflict | Stale)
 
 
-def is_slow(failure: ConnectorError | None) -> bool:
+def is_slow(failure: ConnectorError) -> bool:
     """Return whether there was no answer in time, or the service's database took too long: less at once may do."""
     return isinstance(failure, Unanswered) or (isinstance(failure, ServiceError) and failure.timed_out)
 

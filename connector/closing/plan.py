@@ -35,7 +35,7 @@ from connector.closing.model import (
     Step,
     StepKind,
 )
-from connector.closing.orders import order_refusal, order_step, with_revenue
+from connector.closing.orders import order_refusal, order_step, revenue_of
 from connector.closing.plan_checks import forbidden_transition, refuse_lacking, winner_refusal, winning_quotes
 from connector.closing.step_words import label_of
 from connector.errors import InputError
@@ -100,7 +100,8 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, order, metadata.bypass.text, user)
     assumed = assumed_columns(intent, metadata)
-    intent = with_assumptions(with_revenue(snapshot, resolve_columns(intent, metadata)), metadata)
+    intent = replace(resolve_columns(intent, metadata), actual_revenue=revenue_of(snapshot, intent))
+    intent = with_assumptions(intent, metadata)
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
     closing = _ResolvedIntent(intent, metadata, statuses, assumed, identity.activity_ids(opportunity.id, key))
     steps = [*_quote_steps(closing, snapshot), _close_opportunity(closing, opportunity), *order]

@@ -136,7 +136,7 @@ class Progress:
     def _next(self, plan: Plan) -> Plan | Report:
         """Return what to send now, all of the plan or a piece, or the end where it would be turned down again."""
         part = self.pieces.part(plan)
-        if self.failure is not None and (self._is_final(part, self.failure) or self._is_too_much(part)):
+        if self.failure is not None and (self._is_final(part, self.failure) or self._is_too_much(part, self.failure)):
             if not self._go_in_pieces(plan, self.failure):
                 return self.fail(self.failure)
             part = self.pieces.part(plan)
@@ -147,11 +147,10 @@ class Progress:
         self.pieces.held_back = len(part.steps) < len(plan.steps)
         return part
 
-    def _is_too_much(self, part: Plan) -> bool:
+    def _is_too_much(self, part: Plan, failure: ConnectorError) -> bool:
         """Tell whether less at once may do: it has no answer, or takes too long, and nothing of it was done."""
-        if self.failure is None or len(part.steps) == 1 or self.rebuffs < TOO_MUCH_TRIES:
-            return False
-        return is_slow(self.failure) and same_steps(part.steps, self.tried, self.failure)
+        several_times = len(part.steps) > 1 and self.rebuffs >= TOO_MUCH_TRIES
+        return several_times and is_slow(failure) and same_steps(part.steps, self.tried, failure)
 
     def _go_in_pieces(self, plan: Plan, failure: ConnectorError) -> bool:
         statuses = [self.results[key_of(step)].status for step in self.tried]

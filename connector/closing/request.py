@@ -34,7 +34,14 @@ def parse_request(values: Mapping[str, object], key: str = "") -> Intent:
     problems: list[str] = []
     attributes: dict[str, Any] = {"key": key}
     for field in FILE_COLUMNS:
-        _read_field(field, request, attributes, problems)
+        value = request.get(field.name)
+        if value is None:
+            problems += [f"{field.name} is missing"] if field.required else []
+            continue
+        try:
+            attributes[field.key] = read_value(field, value)
+        except ValueError as error:
+            problems.append(f"{field.name}: {error}")
     for field in COLUMN_FIELDS:
         columns = {name: value for name, value in request.items() if name.startswith(field.prefix)}
         if columns:
@@ -61,19 +68,6 @@ def request_values(intent: Intent) -> dict[str, ColumnValue]:
         columns: Mapping[str, ColumnValue] = getattr(intent, field.key)
         values |= {_with_type(field.prefix + name, value): value for name, value in columns.items()}
     return values
-
-
-def _read_field(
-    field: CloseField, request: Mapping[str, object], attributes: dict[str, Any], problems: list[str]
-) -> None:
-    value = request.get(field.name)
-    if value is not None:
-        try:
-            attributes[field.key] = read_value(field, value)
-        except ValueError as error:
-            problems.append(f"{field.name}: {error}")
-    elif field.required:
-        problems.append(f"{field.name} is missing")
 
 
 def _read_columns(field: CloseField, values: Mapping[str, object], problems: list[str]) -> dict[str, ColumnValue]:
