@@ -22,7 +22,7 @@ from connector.closing.model import (
     StepKind,
 )
 from connector.closing.reasons import in_list, may_follow
-from connector.closing.step_words import phrase
+from connector.closing.step_words import label_of, phrase
 from connector.errors import Forbidden
 
 _ACTIVITY = ("prvCreateActivity", "prvAppendActivity")
@@ -89,16 +89,16 @@ def forbidden_transition(steps: Sequence[Step], snapshot: Snapshot, metadata: Or
 
 
 def _why(step: Step, was: int, reasons: Sequence[StatusReason]) -> str:
-    known = {reason.value: reason for reason in reasons}
-    followers = known[was].followers or frozenset()
+    by_value = {reason.value: reason for reason in reasons}
+    followers = by_value[was].followers or frozenset()
     may = [reason for reason in reasons if reason.value in followers]
     allowed = [reason for reason in may if reason.state == step.state]
     others = f"No reason of that state may{f', only {in_list(may)}' if may else ''}."
     options = f"Of that state only these may: {in_list(allowed)}." if allowed else others
     which = f"quote {step.label}" if step.table == "quote" else "opportunity"
     return (
-        f"The organization does not let the status reason {in_list([known[step.status or 0]])} follow "
-        f"{in_list([known[was]])}, which the {which} has. {options} Nothing was changed."
+        f"The organization does not let the status reason {in_list([by_value[step.status or 0]])} follow "
+        f"{in_list([by_value[was]])}, which the {which} has. {options} Nothing was changed."
     )
 
 
@@ -121,20 +121,21 @@ def winner_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
         return None
     winner, named = intent.winning_quote_id, winning_quotes(snapshot, intent)
     if not named:
-        there = ", ".join(_told(quote) for quote in snapshot.quotes) or "none"
-        reason = f"The winning quote {winner} is not a quote of this opportunity. It has: {there}."
-        return Refusal(snapshot.opportunity.id, "winning_quote_unknown", reason)
-    if len(named) > 1:
-        listed = ", ".join(_told(quote) for quote in named)
-        reason = f"{len(named)} quotes of this opportunity can be {winner}: {listed}. Give the id of one."
-        return Refusal(snapshot.opportunity.id, "winning_quote_ambiguous", reason)
-    if named[0].state is QuoteState.CLOSED:
-        name = named[0].number or named[0].name or named[0].id
+        quotes = ", ".join(_with_state(quote) for quote in snapshot.quotes) or "none"
+        code = "winning_quote_unknown"
+        reason = f"The winning quote {winner} is not a quote of this opportunity. It has: {quotes}."
+    elif len(named) > 1:
+        quotes = ", ".join(_with_state(quote) for quote in named)
+        code = "winning_quote_ambiguous"
+        reason = f"{len(named)} quotes of this opportunity can be {winner}: {quotes}. Give the id of one."
+    elif named[0].state is QuoteState.CLOSED:
+        code, name = "winning_quote_closed", label_of(named[0])
         reason = f"The winning quote {name} is closed and can no longer be won. Revise it, or name another."
-        return Refusal(snapshot.opportunity.id, "winning_quote_closed", reason)
-    return None
+    else:
+        return None
+    return Refusal(snapshot.opportunity.id, code, reason)
 
 
-def _told(quote: Quote) -> str:
+def _with_state(quote: Quote) -> str:
     name = " ".join(part for part in (quote.number, quote.name) if part) or "no name"
     return f"{quote.id} ({name}, {quote.state.name.lower()})"

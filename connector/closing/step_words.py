@@ -42,17 +42,17 @@ def step_rows(
 
     `totals` has the value of each record, ready to be shown.
     """
-    names, where = _names(before), _start(before, metadata)
+    records = _start(before, metadata)
     rows: list[tuple[str, ...]] = []
     for step in steps:
         after = _target(step, metadata)
         if step.kind is StepKind.CLOSE_ALL_QUOTES:
             rows.append((phrase(step.kind), step.label, "", after))
             continue
-        name, total = names.get(step.record_id, step.label), totals.get(step.record_id, "")
-        record = f"{name}, {total}" if total else name
-        rows.append((phrase(step.kind), record, where.get(step.record_id, ""), after))
-        where[step.record_id] = after
+        name, stands = records.get(step.record_id, (step.label, ""))
+        total = totals.get(step.record_id, "")
+        rows.append((phrase(step.kind), f"{name}, {total}" if total else name, stands, after))
+        records[step.record_id] = (name, after)
     return rows
 
 
@@ -66,20 +66,17 @@ def quote_words(state: int, status: int, metadata: OrganizationMetadata) -> str:
     return _words(QuoteState(state).name, status, metadata.quote_statuses)
 
 
-def _names(before: Snapshot | None) -> dict[UUID, str]:
-    if before is None:
-        return {}
-    names = {quote.id: f"{quote.number} {quote.name}".strip() or str(quote.id) for quote in before.quotes}
-    return {before.opportunity.id: before.opportunity.name or str(before.opportunity.id)} | names
-
-
-def _start(before: Snapshot | None, metadata: OrganizationMetadata) -> dict[UUID, str]:
+def _start(before: Snapshot | None, metadata: OrganizationMetadata) -> dict[UUID, tuple[str, str]]:
+    """Return what each record is called and where it stands."""
     if before is None:
         return {}
     opportunity = before.opportunity
-    where = {quote.id: quote_words(quote.state, quote.status, metadata) for quote in before.quotes}
-    where[opportunity.id] = opportunity_words(opportunity.state, opportunity.status, metadata)
-    return where
+    stands = opportunity_words(opportunity.state, opportunity.status, metadata)
+    records = {opportunity.id: (label_of(opportunity), stands)}
+    for quote in before.quotes:
+        name = f"{quote.number} {quote.name}".strip() or str(quote.id)
+        records[quote.id] = (name, quote_words(quote.state, quote.status, metadata))
+    return records
 
 
 def _target(step: Step, metadata: OrganizationMetadata) -> str:
