@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from connector.clock import VirtualClock
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome, Report, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.policies import authorize
@@ -77,7 +77,7 @@ class Desk:
             atomic=atomic,
             close_action=close_action,
         )
-        return close_opportunity(organization, Intent(OPPORTUNITY, outcome), pause=self.clock.sleep)
+        return fulfil(organization, Intent(OPPORTUNITY, outcome), pause=self.clock.sleep)
 
     def states(self) -> list[int]:
         store = self.embedded.emulator.organization.store

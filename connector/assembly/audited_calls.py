@@ -20,6 +20,7 @@ from connector.assembly.connection import Connection
 from connector.clock import SystemClock
 from connector.closing import close
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
+from connector.closing.record_keys import AnyIntent
 from connector.closing.report import audit_data
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource
@@ -68,8 +69,7 @@ def close_many(
     >>> [report.status.value for report in reports]
     ['closed']
     """
-    act = partial(close.close_many, connection.organization, intents, if_plans=if_plans)
-    return _kept(connection, intents, act)
+    return _kept(connection, intents, if_plans)
 
 
 def reopen_opportunity(
@@ -100,8 +100,7 @@ def reopen_many(
     ...     [report.status.value for report in reopen_many(connection, [ReopenIntent(opportunity_id)])]
     ['reopened']
     """
-    act = partial(close.reopen_many, connection.organization, intents, if_plans=if_plans)
-    return _kept(connection, intents, act)
+    return _kept(connection, intents, if_plans)
 
 
 def preview(connection: Connection, intent: Intent | ReopenIntent) -> close.Preview:
@@ -115,16 +114,15 @@ def preview(connection: Connection, intent: Intent | ReopenIntent) -> close.Prev
     return close.preview(connection.organization, intent)
 
 
-def _kept(
-    connection: Connection, intents: Sequence[Intent | ReopenIntent], act: Callable[[], list[Report]]
-) -> list[Report]:
+def _kept(connection: Connection, intents: Sequence[AnyIntent], if_plans: Mapping[UUID, str | None]) -> list[Report]:
+    act = partial(close.fulfil_many, connection.organization, intents, if_plans=if_plans)
     return audited(connection, connection.settings, intents, act, connection.tell)
 
 
 def audited(
     connection: Connection,
     settings: Settings,
-    intents: Sequence[Intent | ReopenIntent],
+    intents: Sequence[AnyIntent],
     act: Callable[[], list[Report]],
     tell: Callable[[str], None],
 ) -> list[Report]:
@@ -152,7 +150,7 @@ def _end(
     opened: tuple[Ledger, list[int]] | None,
     entries: Sequence[AuditEntry],
     reports: Sequence[Report],
-    intents: Sequence[Intent | ReopenIntent],
+    intents: Sequence[AnyIntent],
     tell: Callable[[str], None],
 ) -> None:
     if opened is None:

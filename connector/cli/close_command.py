@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree
 from connector.cli.intent_options import intent_options, requested, with_defaults
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
@@ -20,9 +20,6 @@ from connector.cli.run_options import (
     run_options,
     yes_option,
 )
-from connector.closing.close import close_opportunity
-from connector.closing.model import Report
-from connector.closing.organization import LookupOrganization
 from connector.closing.record_keys import RecordKey
 
 
@@ -63,9 +60,5 @@ def close(
     intent = with_defaults(context, request, settings, opportunity)
     if dry_run:
         return show_only(settings, intent, as_json=as_json)
-
-    def act(organization: LookupOrganization, digest: str | None) -> Report:
-        return close_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
-
     question = f"Close it as {intent.outcome}"
-    return carry_out(ConfirmedAction(intent, act, question, agreed, if_plan, as_json), settings)
+    return carry_out(ConfirmedAction(intent, question, agreed, if_plan, as_json), settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
 from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
-from connector.closing.close import preview
+from connector.closing.close import fulfil, preview
 from connector.closing.model import (
     Intent,
     OrganizationMetadata,
@@ -38,19 +37,15 @@ from connector.settings.settings import Settings
 LONG_WAIT = 5.0
 """Seconds of waiting from which on somebody who watches is told."""
 
-Act = Callable[[LookupOrganization, str | None], Report]
-"""Does it, bound to a plan's digest where one is given."""
-
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedAction:
-    """What is wanted and how it is done; `question` is asked unless somebody `agreed` already.
+    """What is wanted; `question` is asked unless somebody `agreed` already.
 
     `if_plan` is the digest of the one plan to act on, if there is one.
     """
 
     intent: Intent | ReopenIntent
-    act: Act
     question: str
     agreed: bool
     if_plan: str | None
@@ -66,7 +61,7 @@ def require_a_way_to_agree(agreed: bool) -> None:
         )
 
 
-def wait_and_tell(seconds: float) -> None:
+def _wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
         say(
@@ -97,7 +92,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
                 return _say_declined(action, ExitCode.INTERRUPTED)
             digest = plan.digest if plan else None
         try:
-            act = partial(action.act, organization, digest) if refusal is None else partial(_refused, refusal)
+            fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
+            act = fulfilment if refusal is None else partial(_refused, refusal)
             (report,) = audited(connection, settings, [action.intent], lambda: [act()], partial(say, stream=sys.stderr))
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import click
 
-from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree, wait_and_tell
+from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree
 from connector.cli.lazy import examples
 from connector.cli.plan_command import show_only
 from connector.cli.record_id import key_option, looked_up, opportunity_id
@@ -19,9 +19,7 @@ from connector.cli.run_options import (
     run_options,
     yes_option,
 )
-from connector.closing.close import reopen_opportunity
-from connector.closing.model import ReopenIntent, Report
-from connector.closing.organization import Organization
+from connector.closing.model import ReopenIntent
 from connector.closing.record_keys import RecordKey
 
 
@@ -53,8 +51,4 @@ def reopen(
     intent = ReopenIntent(looked_up(settings, opportunity))
     if dry_run:
         return show_only(settings, intent, as_json=as_json)
-
-    def act(organization: Organization, digest: str | None) -> Report:
-        return reopen_opportunity(organization, intent, pause=wait_and_tell, if_plan=digest)
-
-    return carry_out(ConfirmedAction(intent, act, "Reopen it", agreed, if_plan, as_json), settings)
+    return carry_out(ConfirmedAction(intent, "Reopen it", agreed, if_plan, as_json), settings)

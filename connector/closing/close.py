@@ -12,48 +12,47 @@ from uuid import UUID
 from connector.closing.converge import Chance, Pause, converge
 from connector.closing.goal import Goal, goal_of, missing
 from connector.closing.model import (
-    Intent,
     OrganizationMetadata,
     Plan,
     Refusal,
-    ReopenIntent,
     Report,
     ReportStatus,
     Snapshot,
 )
-from connector.closing.organization import LookupOrganization, Organization, all_needs
+from connector.closing.organization import LookupOrganization, all_needs
 from connector.closing.progress import Progress
-from connector.closing.record_keys import look_up_all
+from connector.closing.record_keys import AnyIntent, look_up_all
 from connector.errors import ConnectorError, Forbidden, InputError
 
 _UNBOUND: Mapping[UUID, None] = MappingProxyType({})
 
 
-def close_opportunity(
+def fulfil(
     organization: LookupOrganization,
-    intent: Intent,
+    intent: AnyIntent,
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
     if_plan: str | None = None,
 ) -> Report:
-    """Close one opportunity with its quotes and report what came of it; a failure is a report too.
+    """Close or reopen one opportunity with its quotes and report what came of it; a failure is a report too.
 
     `pause` waits for some seconds, `chance` gives numbers from 0 to 1. With `if_plan`, the digest of a plan, it acts on
     exactly that plan or is refused.
     """
-    return close_many(organization, [intent], pause=pause, chance=chance, if_plans={intent.opportunity_id: if_plan})[0]
+    plans = {intent.opportunity_id: if_plan}
+    return fulfil_many(organization, [intent], pause=pause, chance=chance, if_plans=plans)[0]
 
 
-def close_many(
+def fulfil_many(
     organization: LookupOrganization,
-    intents: Sequence[Intent],
+    intents: Sequence[AnyIntent],
     *,
     pause: Pause = time.sleep,
     chance: Chance = random.random,
     if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
-    """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
+    """Do this side by side and return a report each, in order; one's failure does not stop another.
 
     `if_plans` has the digest of the approved plan by opportunity, where there is one. Raises InputError when an
     opportunity is named twice, before anything is read.
@@ -72,31 +71,6 @@ def close_many(
     ]
 
 
-def reopen_opportunity(
-    organization: Organization,
-    intent: ReopenIntent,
-    *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
-    if_plan: str | None = None,
-) -> Report:
-    """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`."""
-    return reopen_many(organization, [intent], pause=pause, chance=chance, if_plans={intent.opportunity_id: if_plan})[0]
-
-
-def reopen_many(
-    organization: Organization,
-    intents: Sequence[ReopenIntent],
-    *,
-    pause: Pause = time.sleep,
-    chance: Chance = random.random,
-    if_plans: Mapping[UUID, str | None] = _UNBOUND,
-) -> list[Report]:
-    """Reopen opportunities side by side; as `close_many`."""
-    goals = [goal_of(intent) for intent in intents]
-    return converge(organization, goals, pause=pause, chance=chance, if_plans=if_plans)
-
-
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What was seen of one opportunity and what would be done to it; nothing was changed."""
@@ -105,7 +79,7 @@ class Preview:
     verdict: Plan | Refusal
 
 
-def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> Preview:
+def preview(organization: LookupOrganization, intent: AnyIntent) -> Preview:
     """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises."""
     result = preview_many(organization, [intent])[0]
     if isinstance(result, ConnectorError):
@@ -113,9 +87,7 @@ def preview(organization: LookupOrganization, intent: Intent | ReopenIntent) -> 
     return result
 
 
-def preview_many(
-    organization: LookupOrganization, intents: Sequence[Intent | ReopenIntent]
-) -> list[Preview | ConnectorError]:
+def preview_many(organization: LookupOrganization, intents: Sequence[AnyIntent]) -> list[Preview | ConnectorError]:
     """Return a preview each, in order, or why there is none: NotFound, InputError or Forbidden, for that intent alone.
 
     Raises what reading raises.
@@ -146,7 +118,7 @@ def _preview(
         return error
 
 
-def progress_of(intent: Intent | ReopenIntent, if_plan: str = "") -> Progress:
+def progress_of(intent: AnyIntent, if_plan: str = "") -> Progress:
     """Return an opportunity at the beginning of its way; with `if_plan`, a digest, it is bound to that plan.
 
     For who advances each by itself: `converge.look`, perform what it plans, `take` the results, look again.

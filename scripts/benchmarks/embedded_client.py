@@ -13,7 +13,7 @@ from uuid import UUID
 from connector.bulk.run.decision import Decisions, SendOrder
 from connector.bulk.run.pipeline import Pipeline
 from connector.clock import VirtualClock
-from connector.closing.close import close_many
+from connector.closing.close import fulfil_many
 from connector.closing.model import Intent, Outcome, Report
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.pacing.gate import Gate
@@ -129,7 +129,7 @@ class Client:
     def close(self, keys: Sequence[UUID]) -> list[Report]:
         """Close these opportunities."""
         intents = [Intent(key, self.outcome) for key in keys]
-        return close_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
+        return fulfil_many(self.organization, intents, pause=self._clock.sleep, chance=self._chance.random)
 
 
 class _Waiting(Executor):

@@ -21,7 +21,7 @@ from connector.bulk.job_rules import undo_name, undo_rows
 from connector.bulk.planning import Summary, forecast, is_plan, read_head, read_plan, write_plan
 from connector.bulk.reconcile import Mismatch, Reconciliation
 from connector.bulk.results import BAD, write_results
-from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome, ReopenIntent
 from connector.errors import InputError
 from connector.ledger.jobs import ItemStatus, Job, JobKind, Row
@@ -34,7 +34,7 @@ def rows(ids: list[UUID], outcome: Outcome = Outcome.WON) -> list[Row]:
 
 
 def close(office: Office, id_: UUID, outcome: Outcome) -> None:
-    close_opportunity(office.connection.organization, Intent(id_, outcome), pause=office.clock.sleep)
+    fulfil(office.connection.organization, Intent(id_, outcome), pause=office.clock.sleep)
 
 
 def undo(office: Office, job: Job) -> Job:
@@ -72,7 +72,7 @@ def test_a_plan_is_run_as_it_is_and_rows_that_drifted_are_refused(office: Office
     for id_ in drifted:
         close(office, id_, Outcome.LOST)
         intent = ReopenIntent(id_)
-        reopen_opportunity(office.connection.organization, intent, pause=office.clock.sleep)
+        fulfil(office.connection.organization, intent, pause=office.clock.sleep)
     assert is_plan(file)
     assert read_head(file)["organization"] == "x"
     ending = office.run(office.ledger.create("planned", read_plan(file, strict=True)))
@@ -85,7 +85,7 @@ def test_what_a_plan_refuses_is_not_done_later(office: Office, tmp_path: Path) -
     id_, file = office.open_ids()[0], tmp_path / "plan.jsonl"
     close(office, id_, Outcome.LOST)
     write_plan(file, {"organization": "x"}, rows([id_]), office.connection.organization)
-    reopen_opportunity(office.connection.organization, ReopenIntent(id_), pause=office.clock.sleep)
+    fulfil(office.connection.organization, ReopenIntent(id_), pause=office.clock.sleep)
     ending = office.run(office.ledger.create("planned", read_plan(file)))
     assert ending.counts.of(ItemStatus.REFUSED) == 1
     assert id_ in office.open_ids()
@@ -145,8 +145,8 @@ def test_reconciliation_finds_what_is_not_as_the_job_says(office: Office) -> Non
     office.run(job)
     organization = office.connection.organization
     assert compare(office, "june")[0] == []
-    reopen_opportunity(organization, ReopenIntent(ids[3]), pause=office.clock.sleep)
-    reopen_opportunity(organization, ReopenIntent(ids[7]), pause=office.clock.sleep)
+    fulfil(organization, ReopenIntent(ids[3]), pause=office.clock.sleep)
+    fulfil(organization, ReopenIntent(ids[7]), pause=office.clock.sleep)
     close(office, ids[7], Outcome.LOST)
     found = compare(office, "june")[0]
     assert [(each.row, each.opportunity_id) for each in found] == [(4, ids[3]), (8, ids[7])]
@@ -268,7 +268,7 @@ def test_undo_opens_what_the_job_closed_and_only_that(office: Office) -> None:
     close(office, already, Outcome.WON)
     job = office.job("june", ids[:10])
     office.run(job)
-    reopen_opportunity(office.connection.organization, ReopenIntent(later), pause=office.clock.sleep)
+    fulfil(office.connection.organization, ReopenIntent(later), pause=office.clock.sleep)
     close(office, later, Outcome.LOST)
     ending = office.run(undo(office, job))
     assert ending.counts.of(ItemStatus.REOPENED) == 8

@@ -15,7 +15,7 @@ from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
 from connector.bulk.status import status_data
 from connector.clock import VirtualClock
-from connector.closing.close import close_many
+from connector.closing.close import fulfil_many
 from connector.closing.model import Intent, OrganizationMetadata, Outcome, Plan, Snapshot, StepResult
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
 from connector.errors import ConnectorError, NotSent, SignInError
@@ -128,7 +128,7 @@ def test_what_a_killed_run_had_closed_is_told_as_closed_by_this_job(office: Offi
     killed = office.ledger.enter("killed", "june")
     items = killed.claim(job, 100)
     intents = [item.intent for item in items if isinstance(item.intent, Intent)][:5]
-    close_many(office.connection.organization, intents, pause=office.clock.sleep)
+    fulfil_many(office.connection.organization, intents, pause=office.clock.sleep)
     killed.leave()
     ending = office.run(job)
     assert ending.counts.of(ItemStatus.CLOSED) == 12

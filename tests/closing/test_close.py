@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.closing.close import close_many, close_opportunity, preview, preview_many, reopen_opportunity
+from connector.closing.close import fulfil, fulfil_many, preview, preview_many
 from connector.closing.identity import is_ours
 from connector.closing.model import (
     DraftPolicy,
@@ -52,7 +52,7 @@ Faults = st.lists(st.sampled_from(TRANSIENT), max_size=4)
 
 
 def close(small: SmallOrganization, intent: Intent = WON, *, if_plan: str | None = None, chance: float = 0.5) -> Report:
-    return close_opportunity(small, intent, pause=small.pause, chance=lambda: chance, if_plan=if_plan)
+    return fulfil(small, intent, pause=small.pause, chance=lambda: chance, if_plan=if_plan)
 
 
 def undisturbed(statuses: list[int], intent: Intent) -> SmallOrganization:
@@ -438,7 +438,7 @@ def test_an_unknown_reason_fails_before_anything_is_written() -> None:
 def test_an_opportunity_named_twice_is_refused_before_anything_is_read(other: Intent) -> None:
     small = organization()
     with pytest.raises(InputError, match="more than once"):
-        close_many(small, [WON, other], pause=small.pause)
+        fulfil_many(small, [WON, other], pause=small.pause)
     assert small.calls == 0
 
 
@@ -521,7 +521,7 @@ class TestVerifying:
 
 class TestReopening:
     def reopen(self, small: SmallOrganization, intent: ReopenIntent = ReopenIntent(OPPORTUNITY_ID)) -> Report:  # noqa: B008 - frozen
-        return reopen_opportunity(small, intent, pause=small.pause, chance=lambda: 0.5)
+        return fulfil(small, intent, pause=small.pause, chance=lambda: 0.5)
 
     @settings(deadline=None, max_examples=150)
     @given(Statuses, st.booleans(), Faults)

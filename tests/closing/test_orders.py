@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.closing.close import close_opportunity, preview
+from connector.closing.close import fulfil, preview
 from connector.closing.intent import RevenueSource
 from connector.closing.model import Intent, Outcome, Plan, QuoteState, Refusal, ReportStatus, StepKind, StepStatus
 from connector.closing.progress import SETTLED_AFTER
@@ -48,7 +48,7 @@ def refusal(small: SmallOrganization, intent: Intent) -> str:
 def test_the_order_is_the_last_step_and_is_sent_after_the_close() -> None:
     small = sold()
     assert steps(small)[-2:] == [StepKind.CLOSE_OPPORTUNITY, StepKind.CREATE_ORDER]
-    report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    report = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     assert (report.status, small.writes, len(small.rows.orders)) == (ReportStatus.CLOSED, 2, 1)
     assert steps(small) == []
 
@@ -59,9 +59,9 @@ def test_whatever_happens_to_a_write_there_is_one_order(fault: Fault, write: int
     small = sold()
     small.faults = [*[Fault.NONE] * write, fault]
     try:
-        report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+        report = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     except KeyboardInterrupt:
-        report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+        report = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     small.settle()
     assert report.status in {ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED}
     assert len(small.rows.orders) == 1
@@ -83,9 +83,9 @@ def test_whoever_is_killed_and_run_again_at_once_there_is_one_order(kills: list[
             small.pause(seconds)
 
         with suppress(KeyboardInterrupt):
-            close_opportunity(small, INTENT, pause=pause, chance=lambda: 0.5)
+            fulfil(small, INTENT, pause=pause, chance=lambda: 0.5)
     small.faults = []
-    report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    report = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     small.settle()
     assert report.status in {ReportStatus.CLOSED, ReportStatus.ALREADY_CLOSED}
     assert len(small.rows.orders) == 1
@@ -94,10 +94,10 @@ def test_whoever_is_killed_and_run_again_at_once_there_is_one_order(kills: list[
 
 def test_who_closes_and_makes_the_order_does_not_wait_and_who_finds_it_missing_does() -> None:
     small = sold()
-    close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     assert small.seconds == 0
     small.rows.orders.clear()
-    close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     assert (small.seconds >= SETTLED_AFTER, len(small.rows.orders)) == (True, 1)
 
 
@@ -109,11 +109,11 @@ def test_an_order_that_fails_leaves_the_close_and_says_what_is_missing() -> None
             raise Forbidden("The user may not create orders.", status=403)
 
     small.plug_in = forbid
-    report = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    report = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     assert (report.status, report.partial, exit_code(report)) == (ReportStatus.FAILED, True, 4)
     assert report.stands.endswith("The order of the winning quote is missing: run the same again to make it.")
     small.plug_in = None
-    again = close_opportunity(small, INTENT, pause=small.pause, chance=lambda: 0.5)
+    again = fulfil(small, INTENT, pause=small.pause, chance=lambda: 0.5)
     assert (again.status, len(small.rows.orders)) == (ReportStatus.ALREADY_CLOSED, 1)
     assert again.warnings == ("The opportunity was closed before; the order of quote QUO-1 was made now.",)
     assert [result.status for result in again.steps] == [StepStatus.DONE]
@@ -126,7 +126,7 @@ def test_the_revenue_is_the_total_of_the_quote_or_of_the_order_it_has(source: Re
     verdict = preview(small, intent).verdict
     assert isinstance(verdict, Plan)
     assert verdict.steps[-2].activity["actualrevenue"] == Decimal("12.50")
-    close_opportunity(small, intent, pause=small.pause, chance=lambda: 0.5)
+    fulfil(small, intent, pause=small.pause, chance=lambda: 0.5)
     assert small.rows.opportunity.actual_value == Decimal("12.50")
 
 

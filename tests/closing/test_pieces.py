@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.digest import make_plan
 from connector.closing.model import (
     Intent,
@@ -34,7 +34,7 @@ PlugIn = Callable[[SmallOrganization, Step], None]
 
 
 def close(small: SmallOrganization, intent: Intent = WON) -> Report:
-    return close_opportunity(small, intent, pause=small.pause, chance=lambda: 0.5)
+    return fulfil(small, intent, pause=small.pause, chance=lambda: 0.5)
 
 
 def closes_siblings(small: SmallOrganization, step: Step) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import Preview, close_opportunity, preview, reopen_opportunity
+from connector.closing.close import Preview, fulfil, preview
 from connector.closing.digest import last_change, step_data
 from connector.closing.model import (
     DraftPolicy,
@@ -355,7 +355,7 @@ def test_a_report_says_each_step_and_what_came_of_it() -> None:
         "activity_id": "0d3a9580-b6e3-8311-a3c5-575c0a2d65ff",
     }
     small = organization()
-    report = close_opportunity(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="k"), pause=small.pause)
+    report = fulfil(small, Intent(OPPORTUNITY_ID, Outcome.LOST, key="k"), pause=small.pause)
     assert report_data(report) == {
         "status": "closed",
         "opportunity_id": OPPORTUNITY,
@@ -406,7 +406,7 @@ def test_an_error_says_the_services_own_words_also_from_within_one_that_gave_up(
 
 def test_a_missing_opportunity_is_told_by_its_id_with_what_to_check() -> None:
     small = organization()
-    report = close_opportunity(small, Intent(UUID(int=77), Outcome.WON), pause=small.pause)
+    report = fulfil(small, Intent(UUID(int=77), Outcome.WON), pause=small.pause)
     assert (report.status, report.rounds, report.steps) == (ReportStatus.FAILED, 1, ())
     assert report.error is not None
     assert error_data(report.error) == {
@@ -492,9 +492,9 @@ def test_a_reopen_may_be_bound_to_a_plan_and_its_preview_reads_the_activities() 
     plan = preview(small, intent).verdict
     assert isinstance(plan, Plan)
     assert [step.kind for step in plan.steps] == [StepKind.REOPEN_OPPORTUNITY, StepKind.REOPEN_QUOTE]
-    refused = reopen_opportunity(small, intent, pause=small.pause, if_plan="another")
+    refused = fulfil(small, intent, pause=small.pause, if_plan="another")
     assert refused.reason_code == "plan_changed"
-    assert reopen_opportunity(small, intent, pause=small.pause, if_plan=plan.digest).status is ReportStatus.REOPENED
+    assert fulfil(small, intent, pause=small.pause, if_plan=plan.digest).status is ReportStatus.REOPENED
 
 
 def test_an_id_or_an_outcome_in_text_is_told_at_once() -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import close_many, preview
+from connector.closing.close import fulfil_many, preview
 from connector.closing.model import Intent, Outcome, ReportStatus
 from connector.closing.record_keys import (
     COMPETITOR,
@@ -124,7 +124,7 @@ class Unreachable(SmallOrganization):
 
 def test_closes_whose_keys_cannot_be_looked_up_fail_and_nothing_is_written() -> None:
     small = Unreachable(organization().rows)
-    failed, other = close_many(small, [INTENT, replace(INTENT, opportunity_id=UUID(int=4))])
+    failed, other = fulfil_many(small, [INTENT, replace(INTENT, opportunity_id=UUID(int=4))])
     assert (failed.opportunity_id, other.opportunity_id) == (OPPORTUNITY_ID, UUID(int=4))
     assert failed.status is other.status is ReportStatus.FAILED
     assert isinstance(failed.error, Broken)
@@ -134,7 +134,7 @@ def test_closes_whose_keys_cannot_be_looked_up_fail_and_nothing_is_written() -> 
 def test_a_key_that_nobody_has_fails_its_own_close_alone() -> None:
     small, plain = organization(), Intent(OPPORTUNITY_ID, Outcome.LOST)
     unknown = replace(INTENT, opportunity_id=UUID(int=4))
-    failed, closed = close_many(small, [unknown, plain])
+    failed, closed = fulfil_many(small, [unknown, plain])
     assert (failed.status, closed.status) == (ReportStatus.FAILED, ReportStatus.CLOSED)
     assert isinstance(failed.error, InputError)
     with pytest.raises(InputError, match="'Contoso'"):

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from connector.closing.bypass import Bypass
-from connector.closing.close import close_opportunity, preview
+from connector.closing.close import fulfil, preview
 from connector.closing.model import (
     DraftPolicy,
     Intent,
@@ -41,7 +41,7 @@ WON = Intent(OPPORTUNITY_ID, Outcome.WON)
 
 
 def close(small: SmallOrganization, intent: Intent = WON) -> Report:
-    return close_opportunity(small, intent, pause=small.pause, chance=lambda: 0.5)
+    return fulfil(small, intent, pause=small.pause, chance=lambda: 0.5)
 
 
 def change(table: str, record: UUID, before: tuple[int, int], after: tuple[int, int] | None) -> dict[str, object]:

@@ -21,7 +21,7 @@ import pytest
 
 from connector.assembly import Connection, connect
 from connector.clock import SystemClock
-from connector.closing.close import close_opportunity, preview, reopen_opportunity
+from connector.closing.close import fulfil, preview
 from connector.closing.model import (
     Intent,
     Opportunity,
@@ -75,7 +75,7 @@ class Bench:
         return opportunity
 
     def close(self, intent: Intent) -> Report:
-        return close_opportunity(self.connection.organization, intent, pause=time.sleep)
+        return fulfil(self.connection.organization, intent, pause=time.sleep)
 
     def see(self, opportunity: UUID) -> Snapshot:
         return self.connection.organization.observe([opportunity], activities=True)[opportunity]
@@ -144,7 +144,7 @@ def test_it_closes_with_its_quotes_says_so_once_and_comes_back(bench: Bench, out
     assert bench.close(Intent(opportunity, other)).status is ReportStatus.REFUSED
     assert bench.see(opportunity).opportunity == after.opportunity
 
-    back = reopen_opportunity(bench.connection.organization, ReopenIntent(opportunity), pause=time.sleep)
+    back = fulfil(bench.connection.organization, ReopenIntent(opportunity), pause=time.sleep)
     assert back.status is ReportStatus.REOPENED
     opened = bench.see(opportunity)
     assert opened.opportunity.state is OpportunityState.OPEN
@@ -173,7 +173,7 @@ def test_a_plan_that_was_overtaken_is_refused_and_changes_nothing(bench: Bench) 
     draft = next(quote for quote in bench.see(opportunity).quotes if quote.state is QuoteState.DRAFT)
     assert bench.send("PATCH", f"quotes({draft.id})", {"statecode": 1, "statuscode": 2}) == 204
     before = bench.see(opportunity)
-    report = close_opportunity(bench.connection.organization, intent, pause=time.sleep, if_plan=plan.digest)
+    report = fulfil(bench.connection.organization, intent, pause=time.sleep, if_plan=plan.digest)
     assert (report.status, report.reason_code) == (ReportStatus.REFUSED, "plan_changed")
     assert bench.see(opportunity) == before
 

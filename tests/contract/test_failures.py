@@ -18,7 +18,7 @@ import pytest
 
 from connector import Intent, Outcome
 from connector.clock import SystemClock
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.report import failure_lines, report_data
 from connector.emulator.control.users import change_user
 from connector.emulator.core import Emulator
@@ -247,7 +247,7 @@ def stage(tmp_path: Path, trouble: Trouble) -> Iterator[Stage]:
 @pytest.mark.parametrize("trouble", [each for each in CATALOGUE.values() if not each.on_wire], indirect=True)
 def test_others_read_the_same_without_the_organizations_words(stage: Stage, trouble: Trouble) -> None:
     opportunity = stage.opportunity(*() if trouble.bare else (1, 2))
-    report = report_data(close_opportunity(stage.organization, Intent(opportunity, Outcome.WON), pause=lambda _: None))
+    report = report_data(fulfil(stage.organization, Intent(opportunity, Outcome.WON), pause=lambda _: None))
     error = check(report, trouble)
     mine = [error["message"], str(error.get("remedy", "")), str(report.get("stands", ""))]
     with stage.client(patience=0.0) as client:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 
-from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReopenIntent, Report, ReportStatus, StepStatus
 from connector.emulator.identity.keys import Keys
 from connector.emulator.rules.rule import Switches
@@ -155,13 +155,13 @@ def test_a_close_and_a_way_back_end_and_are_told_as_they_are(keys: Keys, shape: 
     with organization_of_shape(shape, keys) as untidy:
         before = untidy.standing()
         chance = Random(1).random
-        report = close_opportunity(untidy.client, intent, pause=untidy.clock.sleep, chance=chance)
+        report = fulfil(untidy.client, intent, pause=untidy.clock.sleep, chance=chance)
         event(f"close: {report.status} {report.reason_code} {type(report.error).__name__} {report.partial}")
         note(f"{report.status} {report.error!r} {report.stands} {report.warnings}")
         check_close(untidy, before, report, intent, shape.precision)
         untidy.sent.clear()
         before = untidy.standing()
-        back = reopen_opportunity(untidy.client, ReopenIntent(UUID(DEAL)), pause=untidy.clock.sleep)
+        back = fulfil(untidy.client, ReopenIntent(UUID(DEAL)), pause=untidy.clock.sleep)
         event(f"way back: {back.status} {back.reason_code} {type(back.error).__name__} {back.partial}")
         note(f"{back.status} {back.error!r} {back.stands} {back.warnings}")
         check(untidy, before, back)

@@ -144,7 +144,7 @@ class Stage:
         organization.metadata()
         wire.begin()
         intent = Intent(opportunity, case.outcome)
-        report = close.close_opportunity(organization, intent, pause=self.clock.sleep, chance=chance.random)
+        report = close.fulfil(organization, intent, pause=self.clock.sleep, chance=chance.random)
         return report, wire.sent
 
     def end(self, opportunity: UUID) -> End:

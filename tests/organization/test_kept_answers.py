@@ -12,7 +12,7 @@ import pytest
 from connector.assembly import connect
 from connector.assembly.asked_answers import answers_path, with_answers
 from connector.clock import SystemClock
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.webapi import Endpoint
@@ -196,6 +196,6 @@ def test_where_chosen_ids_are_ignored_a_lost_answer_ends_well_and_does_not_say_w
         return response
 
     organization = DataverseOrganization(send, asked.base_url, clock=asked.clock)
-    report = close_opportunity(organization, Intent(OPPORTUNITY, Outcome.LOST), pause=asked.clock.sleep)
+    report = fulfil(organization, Intent(OPPORTUNITY, Outcome.LOST), pause=asked.clock.sleep)
     assert report.status is status
     assert asked.store.rows("SELECT count(*) FROM quoteclose")[0][0] == len(quotes)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.clock import SystemClock
-from connector.closing.close import close_opportunity, preview
+from connector.closing.close import fulfil, preview
 from connector.closing.model import Intent, Outcome, Plan
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.embedded import open_embedded
@@ -139,7 +139,7 @@ def test_the_runs_that_a_plan_tells_are_those_that_the_twin_counts(sports: Captu
         assert isinstance(seen.verdict, Plan)
         effects.add(seen.verdict, seen.snapshot)
     for intent in intents:
-        close_opportunity(organization, intent, pause=twin.clock.sleep)
+        fulfil(organization, intent, pause=twin.clock.sleep)
     runs = twin.embedded.emulator.control.health()["flow_runs"]
     told = {each["name"]: (each["runs"], each["runs"] + each["maybe"]) for each in effects.data()["flows"]}  # type: ignore[attr-defined]
     assert told == {"Won: draft the booking": (4, 4), "Lost: follow up": (0, 2)}

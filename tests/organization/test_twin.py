@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import close_opportunity, preview
+from connector.closing.close import fulfil, preview
 from connector.closing.model import Intent, Outcome, Plan, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.record_cards import read_cards
@@ -53,7 +53,7 @@ def send(asked: Asked, method: str, path: str, body: str = "") -> Response:
 
 def closed(asked: Asked, key: UUID = OPPORTUNITY, outcome: Outcome = Outcome.WON) -> ReportStatus:
     organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
-    return close_opportunity(organization, Intent(key, outcome), pause=asked.clock.sleep).status
+    return fulfil(organization, Intent(key, outcome), pause=asked.clock.sleep).status
 
 
 @pytest.mark.parametrize("name", ORGANIZATIONS)

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from starlette.testclient import TestClient
 
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import Intent
 from connector.emulator.world.customization import Customization, StatusReason
 from connector.handler import Handler, Request, Response
@@ -335,7 +335,7 @@ def test_what_an_instance_did_before_it_gave_the_operation_back_is_told_as_done(
 
     def closed_and_given_back(worker: Worker, job: Job, item: Item) -> None:
         assert isinstance(item.intent, Intent)
-        close_opportunity(stage.organization, item.intent, pause=lambda _: None)
+        fulfil(stage.organization, item.intent, pause=lambda _: None)
         worker.release(job, [item])
 
     taken_up(stage, closed_and_given_back)

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.clock import VirtualClock
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import CloseActivity, Intent, OpportunityState, Outcome, Snapshot
 from connector.closing.organization import Organization
 from connector.errors import Broken, NotSent, Unanswered
@@ -161,7 +161,7 @@ def test_a_flow_that_subscribes_is_told_of_a_close(room: Room) -> None:
 def test_a_close_that_is_noticed_three_times_is_told_once(room: Room, order: tuple[str, ...]) -> None:
     room.subscribe()
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
-    report = close_opportunity(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
+    report = fulfil(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
     notice = {
         "own": lambda: room.notifier.announce_own(TENANT, report, "op1"),
         "webhook": lambda: room.announce("dataverse_webhook"),
@@ -176,8 +176,8 @@ def test_a_close_that_is_noticed_three_times_is_told_once(room: Room, order: tup
 def test_what_was_closed_before_is_not_told_again_as_our_own(room: Room) -> None:
     room.subscribe()
     intent = Intent(OPPORTUNITY_ID, Outcome.WON, key="k")
-    close_opportunity(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
-    again = close_opportunity(room.sales.inner, replace(intent, key="k2"), pause=lambda _: None, chance=lambda: 0.0)
+    fulfil(room.sales.inner, intent, pause=lambda _: None, chance=lambda: 0.0)
+    again = fulfil(room.sales.inner, replace(intent, key="k2"), pause=lambda _: None, chance=lambda: 0.0)
     assert room.notifier.announce_own(TENANT, again, "op2") == 0
 
 

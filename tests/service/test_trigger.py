@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from connector.assembly.endpoint import HostedEndpoint, open_endpoint
-from connector.closing.close import close_opportunity
+from connector.closing.close import fulfil
 from connector.closing.model import Intent, Outcome
 from connector.closing.organization import Query
 from connector.handler import Request, Response
@@ -59,7 +59,7 @@ class Scene:
     def closed_elsewhere(self, opportunity: UUID) -> None:
         """Close an opportunity past the endpoint, as a salesperson does in the application."""
         organization = self.endpoint.dependencies.organizations.organization(DEVELOPER)
-        close_opportunity(organization, Intent(opportunity, Outcome.WON, key="elsewhere"), pause=lambda _: None)
+        fulfil(organization, Intent(opportunity, Outcome.WON, key="elsewhere"), pause=lambda _: None)
 
     def round(self) -> None:
         """Let the trigger ask what has changed, and deliver."""

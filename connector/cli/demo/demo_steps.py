@@ -8,7 +8,7 @@ from uuid import UUID
 
 from connector.cli.demo.emulator_process import IndependentReader
 from connector.clock import Clock
-from connector.closing.close import Preview, close_opportunity, preview
+from connector.closing.close import Preview, fulfil, preview
 from connector.closing.model import Intent, Outcome, Plan, Report, ReportStatus, StepKind
 from connector.closing.organization import LookupOrganization
 from connector.closing.step_words import phrase
@@ -153,13 +153,13 @@ def run_steps(
     planned = preview(organization, won)
     yield DemoStep("plan", "What closing the first opportunity as won would do", planned)
     digest = planned.verdict.digest if isinstance(planned.verdict, Plan) else None
-    report = close_opportunity(organization, won, pause=clock.sleep, if_plan=digest)
+    report = fulfil(organization, won, pause=clock.sleep, if_plan=digest)
     yield DemoStep("won", "The first opportunity, closed as won by exactly that plan", report)
     facts = [_message(report, StepKind.CLOSE_PROJECT_QUOTE, "msdyn_CloseQuoteAsWon")] if winning else []
-    report = close_opportunity(organization, lost, pause=clock.sleep)
+    report = fulfil(organization, lost, pause=clock.sleep)
     yield DemoStep("lost", "The second opportunity, closed as lost to a competitor", report)
     facts += [_message(report, StepKind.CLOSE_ALL_QUOTES, "msdyn_CloseAllOpportunityQuotes")] if winning else []
-    report = close_opportunity(organization, won, pause=clock.sleep)
+    report = fulfil(organization, won, pause=clock.sleep)
     yield DemoStep("again", "The first opportunity once more: nothing is left to do", report)
     yield DemoStep("facts", "What is read back", (*facts, *read_back(reader, records)))
 

@@ -13,9 +13,9 @@ from datetime import timedelta
 from opentelemetry.trace import Span, SpanKind
 
 from connector.clock import Clock
-from connector.closing.close import close_opportunity, reopen_opportunity
+from connector.closing.close import fulfil
 from connector.closing.identity import is_made_under
-from connector.closing.model import Intent, Report, ReportStatus
+from connector.closing.model import Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import audit_data, report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled, Unanswered
@@ -137,9 +137,7 @@ class OperationRunner:
             self.pause(seconds)
 
         plan = str(job.options.get("plan", "")) or None
-        if isinstance(intent, Intent):
-            return close_opportunity(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
-        return reopen_opportunity(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
+        return fulfil(organization, intent, pause=pause, chance=self.chance, if_plan=plan)
 
     def _put_off(self, worker: Worker, job: Job, item: Item, cause: ConnectorError | None) -> None:
         seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (item.attempts - 1))
