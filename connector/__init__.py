@@ -69,9 +69,9 @@ _MODULES = {
 }
 """The public names by their module; after a colon the name there, if it is another."""
 _HOMES = {
-    public: (module, there or public)
+    public: (module, own_name or public)
     for module, names in _MODULES.items()
-    for public, _, there in (name.partition(":") for name in names.split())
+    for public, _, own_name in (name.partition(":") for name in names.split())
 }
 
 

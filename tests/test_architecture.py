@@ -96,7 +96,7 @@ LARGEST_FILE = 390
 LONG_FUNCTION, LONG_FUNCTIONS = 40, 1
 LARGE_FILE, LARGE_FILES = 350, 6
 BANNED_NAMES = {"utils", "helpers", "common", "base", "constants", "types", "interfaces"}
-BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said"}
+BANNED_LOCAL_NAMES = {"found", "one", "told", "wanted", "given", "asked", "said", "taken", "there"}
 """What a variable holds is its name: `row`, `quote`, `sentence`."""
 STATUS_NUMBERS_LEFT = 0
 LOCAL_NAMES_LEFT = 0

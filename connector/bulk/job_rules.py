@@ -69,10 +69,10 @@ def live_workers(ledger: Ledger, job: str, tell: Callable[[str], None]) -> list[
     ends = ledger.clock.monotonic() + ledger.lease + 2 * LOOK
     while doubtful and ledger.clock.monotonic() < ends:
         ledger.clock.sleep(LOOK)
-        there = {worker.id: worker for worker in ledger.workers(job)}
-        if any(id_ in there and there[id_].last_heard != worker.last_heard for id_, worker in doubtful.items()):
+        workers = {worker.id: worker for worker in ledger.workers(job)}
+        if any(id_ in workers and workers[id_].last_heard != worker.last_heard for id_, worker in doubtful.items()):
             break
-        doubtful = {id_: worker for id_, worker in doubtful.items() if id_ in there}
+        doubtful = {id_: worker for id_, worker in doubtful.items() if id_ in workers}
     return ledger.workers(job)
 
 
@@ -89,16 +89,16 @@ def may_begin(ledger: Ledger, name: str, tell: Tell, *, join: bool) -> int:
     """
     if ledger.find(name) is None:
         return 0
-    there = [worker.name for worker in (ledger.workers(name) if join else live_workers(ledger, name, tell))]
+    at_work = [worker.name for worker in (ledger.workers(name) if join else live_workers(ledger, name, tell))]
     if ledger.find(name) is None:  # who loaded it is dead, and what was half loaded is gone
         return 0
     ledger.whole(name)
-    if there and not join:
+    if at_work and not join:
         raise LedgerError(
-            f"The job {name} is being worked on by {', '.join(there)}.",
+            f"The job {name} is being worked on by {', '.join(at_work)}.",
             remedy="Watch it with bulk status, or work on it too with --join.",
         )
-    again = 0 if there else unchecked(ledger, name)
+    again = 0 if at_work else unchecked(ledger, name)
     if again:
         tell(f"The last run was broken off; {rows(again)} that it had just closed are to be checked again.")
     return again
@@ -128,10 +128,10 @@ def finished_before(job: Job, counts: Counts) -> str:
 
 def may_undo(ledger: Ledger, job: Job, tell: Tell) -> None:
     """Raise LedgerError when a job may still close something that an undoing begun now would not open again."""
-    there = [worker.name for worker in live_workers(ledger, job.name, tell)]
+    at_work = [worker.name for worker in live_workers(ledger, job.name, tell)]
     left = ledger.counts(job.name).open
-    if there or (left and job.desired_state is not DesiredState.CANCEL):
-        state = f"is being worked on by {', '.join(there)}" if there else f"still has {rows(left)} to do"
+    if at_work or (left and job.desired_state is not DesiredState.CANCEL):
+        state = f"is being worked on by {', '.join(at_work)}" if at_work else f"still has {rows(left)} to do"
         raise LedgerError(
             f"The job {job.name} {state}, and what it closes from now on would not be undone; nothing was changed.",
             remedy=f"Let it finish, or stop it for good ({command_line('bulk', 'cancel', job.name)}), then undo it.",

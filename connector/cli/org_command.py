@@ -47,14 +47,14 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
         kept = fresh_answers(settings, SystemClock().now())
         answers = sorted_section(list(kept.rows)) if kept else None
         of: Literal["organization", "emulator"] = "organization" if connection.real else "emulator"
-        taken = reading.take(of, old=old, volumes=volumes, answers=answers)
-    write_capture(out, taken)
+        new = reading.take(of, old=old, volumes=volumes, answers=answers)
+    write_capture(out, new)
     kept_capture_path(settings).parent.mkdir(parents=True, exist_ok=True)
-    write_capture(kept_capture_path(settings), taken)
-    parts = [(name, section(taken, name)) for name in SECTIONS]
+    write_capture(kept_capture_path(settings), new)
+    parts = [(name, section(new, name)) for name in SECTIONS]
     if as_json:
         counts = {name: {"read": part.read.value, "why": part.why, "rows": len(part.rows)} for name, part in parts}
-        print_json({"capture": str(out), "of": taken.of, "version": taken.version, "sections": counts})
+        print_json({"capture": str(out), "of": new.of, "version": new.version, "sections": counts})
         return ExitCode.DONE
     cells = tuple((name, part.read.value.replace("_", " "), f"{len(part.rows):,}", part.why) for name, part in parts)
     show(TextTable(f"Capture of {connection.base_url}", ("section", "read", "rows", "why not all"), cells), sys.stdout)

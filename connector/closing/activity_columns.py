@@ -90,11 +90,10 @@ def opportunity_close(
     Raises InputError for a column that is not free, or one that was asked for and may not be set.
     """
     refuse_reserved("opportunityclose", intent.opportunity_columns)
-    columns = _values("opportunityclose", intent, _COLUMNS, metadata)
+    columns = _values("opportunityclose", intent, f"Opportunity closed as {intent.outcome}", _COLUMNS, metadata)
     if intent.actual_revenue is not None and currency_id is not None:
         columns["transactioncurrencyid@odata.bind"] = f"/transactioncurrencies({currency_id})"
-    default = {"subject": f"Opportunity closed as {intent.outcome}"}
-    return _settable("opportunityclose", default, metadata) | columns | dict(intent.opportunity_columns)
+    return columns | dict(intent.opportunity_columns)
 
 
 def quote_close(intent: Intent, subject: str, metadata: OrganizationMetadata) -> dict[str, ColumnValue]:
@@ -103,8 +102,7 @@ def quote_close(intent: Intent, subject: str, metadata: OrganizationMetadata) ->
     Raises InputError as `opportunity_close`.
     """
     refuse_reserved("quoteclose", intent.quote_columns)
-    columns = _values("quoteclose", intent, _QUOTE_COLUMNS, metadata)
-    return _settable("quoteclose", {"subject": subject}, metadata) | columns | dict(intent.quote_columns)
+    return _values("quoteclose", intent, subject, _QUOTE_COLUMNS, metadata) | dict(intent.quote_columns)
 
 
 def refuse_reserved(table: str, columns: Iterable[str]) -> None:
@@ -119,9 +117,10 @@ def refuse_reserved(table: str, columns: Iterable[str]) -> None:
 
 
 def _values(
-    table: str, intent: Intent, fields: Iterable[tuple[str, str]], metadata: OrganizationMetadata
+    table: str, intent: Intent, subject: str, fields: Iterable[tuple[str, str]], metadata: OrganizationMetadata
 ) -> dict[str, ColumnValue]:
-    values: dict[str, ColumnValue] = {}
+    """Return what the intent says, under the names of columns; `subject` is assumed where it says none."""
+    values: dict[str, ColumnValue] = {} if f"{table}.subject" in metadata.unwritable else {"subject": subject}
     for column, attribute in fields:
         value = getattr(intent, attribute)
         if value is None:
@@ -133,10 +132,3 @@ def _values(
             )
         values[column] = iso_moment(value, metadata.utc_offset_minutes) if isinstance(value, date) else value
     return values
-
-
-def _settable(
-    table: str, defaults: Mapping[str, ColumnValue], metadata: OrganizationMetadata
-) -> dict[str, ColumnValue]:
-    """Return the assumed values, without columns that may not be set."""
-    return {name: value for name, value in defaults.items() if f"{table}.{name}" not in metadata.unwritable}

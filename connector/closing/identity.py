@@ -71,9 +71,9 @@ def kept_before(candidate: UUID, opportunity_id: UUID) -> OriginalState | None:
     if candidate.version != _VERSION or _made_by(candidate) != _maker(str(opportunity_id), _KEEPS):
         return None
     bits = _content(candidate) & ((1 << _BEFORE_BITS) - 1)
-    probability = (bits >> 2) & 0x7F
-    known = None if probability == _NO_PROBABILITY else probability
-    return OriginalState(bits >> 9, known, bool(bits & 2), bool(bits & 1))
+    stored = (bits >> 2) & 0x7F
+    probability = None if stored == _NO_PROBABILITY else stored
+    return OriginalState(bits >> 9, probability, bool(bits & 2), bool(bits & 1))
 
 
 def activity_ids(opportunity_id: UUID, key: str) -> Callable[[UUID, str, OriginalState | None], UUID]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -81,8 +81,7 @@ class Query:
 
     def data(self) -> dict[str, object]:
         """Return what was given, as plain data."""
-        values = {"where": self.where, "older_than": self.older_than, "view": self.view, "fetchxml": self.fetchxml}
-        return {name: value for name, value in values.items() if value not in ("", None)}
+        return {name: value for name, value in asdict(self).items() if value not in ("", None)}
 
 
 class Finder(Protocol):

@@ -285,13 +285,13 @@ class Progress:
         A record that others reopened in between was perhaps sent more than one close, each under an id of its own;
         which of them took effect, if any, only the activities tell.
         """
-        there = {activity.id for activity in snapshot.activities}
+        activity_ids = {activity.id for activity in snapshot.activities}
         for activity_id, step in self.sent.items():
             key = key_of(step)
-            if activity_id in there and key not in self.doubts and shows(step, snapshot):
-                known = self.results[key]
-                same = known.status is StepStatus.DONE and known.step.activity_id == activity_id
-                self.results[key] = known if same else StepResult(step, StepStatus.DONE)
+            if activity_id in activity_ids and key not in self.doubts and shows(step, snapshot):
+                result = self.results[key]
+                if result.status is not StepStatus.DONE or result.step.activity_id != activity_id:
+                    self.results[key] = StepResult(step, StepStatus.DONE)
 
     def _forget_failures(self) -> None:
         """Mark refused steps as not run once nothing is left to do: another user made them needless."""

@@ -117,8 +117,8 @@ def _folded(text: str) -> str:
 
 def _said(status: StatusReason, reason: int | str) -> str:
     """Return a reason as the organization names it, with the label it was named by, where that is another."""
-    known = {str(status.value), *map(_folded, status.labels[:1])}
-    other = "" if _folded(str(reason)) in known else f" ({str(reason).strip()!r})"
+    names = {str(status.value), *map(_folded, status.labels[:1])}
+    other = "" if _folded(str(reason)) in names else f" ({str(reason).strip()!r})"
     return f"{in_list([status])}{other}"
 
 

@@ -162,12 +162,11 @@ def failure_lines(error: Mapping[str, object], stands: object = "") -> list[str]
     """
     detail = " ".join(str(error.get("detail", "")).split())
     ids = ", ".join(f"{word} {error[name]}" for word, name in _SUPPORT if error.get(name))
-    known = error.get("code") or error.get("request_id")
     lines = (
         error.get("message"),
         f"The organization said: {detail}" if detail else "",
         error.get("remedy"),
-        f"For support: {ids}." if known else "",
+        f"For support: {ids}." if error.get("code") or error.get("request_id") else "",
         stands,
     )
     return [str(line) for line in lines if line]
@@ -202,18 +201,18 @@ def _changes(report: Report, done: Sequence[Step]) -> list[dict[str, object]]:
     """
     before, after = _rows(report.before), _rows(report.after or report.before)
     versions = {row.id: row.version for row in after.values()}
-    stood = {key: _stand(row.state, row.status) for key, row in after.items()}
+    states = {key: _stand(row.state, row.status) for key, row in after.items()}
     for step in done:
         if versions.get(step.record_id) == step.version and step.kind is not StepKind.CLOSE_ALL_QUOTES:
             if step.state is None:
-                del stood[step.table, step.record_id]
+                del states[step.table, step.record_id]
             else:
-                stood[step.table, step.record_id] = _stand(step.state, step.status)
+                states[step.table, step.record_id] = _stand(step.state, step.status)
     was = {key: _stand(row.state, row.status) for key, row in before.items()}
     return [
-        {"table": table, "record": str(id_), "before": old, "after": stood.get((table, id_))}
+        {"table": table, "record": str(id_), "before": old, "after": states.get((table, id_))}
         for (table, id_), old in was.items()
-        if old != stood.get((table, id_))
+        if old != states.get((table, id_))
     ]
 
 

@@ -130,14 +130,15 @@ class Worker:
         now = self._clock.now().timestamp()
         with self._database.transaction() as transaction:
             mine = self._mine(transaction, job, results, _RECORDABLE)
-            taken = list({result.row: result for result in results if result.row in mine}.values())  # a row's last one
-            transaction.update_items([_update(result, item_id(job.id, result.row), now) for result in taken])
-            changes = Counter((result.status, result.reason) for result in taken)
+            last_of_each = {result.row: result for result in results if result.row in mine}
+            recorded = list(last_of_each.values())
+            transaction.update_items([_update(result, item_id(job.id, result.row), now) for result in recorded])
+            changes = Counter((result.status, result.reason) for result in recorded)
             changes.subtract((status, reason) for status, reason, _ in mine.values())
             add_to_tally(transaction, job.id, changes)
-            self._undo(transaction, job, taken)
+            self._undo(transaction, job, recorded)
             self._finish(transaction, job, now)
-            written = self._audit.add(transaction, self._entries(job, taken, mine))
+            written = self._audit.add(transaction, self._entries(job, recorded, mine))
             self.heartbeat(transaction)
             receipt = self._receipt(transaction, job, [result.row for result in results if result.row not in mine])
         self._audit.told(written)
@@ -171,10 +172,10 @@ class Worker:
             f"SELECT status, SUM(n) FROM tally WHERE job = ? AND status IN ({OPEN}) GROUP BY status HAVING SUM(n) > 0",
             (job.id,),
         )
-        there = {ItemStatus(status) for status, _ in rows}
-        if not there:
+        statuses = {ItemStatus(status) for status, _ in rows}
+        if not statuses:
             return None
-        if there != {ItemStatus.WAITING}:
+        if statuses != {ItemStatus.WAITING}:
             return LOOK_AGAIN
         due = self._database.rows("SELECT MIN(due) FROM item WHERE job = ? AND status = 'waiting'", (job.id,))[0][0]
         return min(max((due or 0.0) - self._clock.now().timestamp(), 0.0), LOOK_AGAIN * 10)

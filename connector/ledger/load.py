@@ -163,9 +163,9 @@ def _pieces(items: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ..
 def _begin(database: Database, clock: Clock, liveness: LivenessMonitor, start: NewJob) -> tuple[int, int]:
     """Write down the job as loading, and this process as its loader."""
     with database.transaction() as transaction:
-        taken = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
-        if taken:
-            raise _taken(start.name, JobState(taken[0][0]))
+        states = transaction.rows("SELECT state FROM job WHERE name = ?", (start.name,))
+        if states:
+            raise _taken(start.name, JobState(states[0][0]))
         loader = liveness.add(transaction, start.who, None)
         job = transaction.insert(
             "INSERT INTO job"

@@ -45,13 +45,13 @@ class UserSlots:
         self._ledger.liveness.reap()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            taken = {(identity, number) for identity, number in transaction.rows("SELECT identity, number FROM slot")}
-            load = Counter(identity for identity, _ in taken)
+            in_use = {(identity, number) for identity, number in transaction.rows("SELECT identity, number FROM slot")}
+            load = Counter(identity for identity, _ in in_use)
             free = [
                 (load[identity], place, number)
                 for place, identity in enumerate(identities)
                 for number in range(slots)
-                if (identity, number) not in taken
+                if (identity, number) not in in_use
             ]
             if not free:
                 return None

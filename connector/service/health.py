@@ -31,11 +31,11 @@ CONNECTIONS_EACH = 2
 
 def connections_state(counted: tuple[int, int] | None, instances: int) -> str:
     """Return whether the store's server has connections for so many instances, twice while a deployment goes on."""
-    most, taken = counted or (0, 0)
+    most, in_use = counted or (0, 0)
     needed = 2 * CONNECTIONS_EACH * instances
     if counted and most < needed:
         return f"{instances} instances may need {needed}, and the server has {most}"
-    return f"{taken} of {most} are taken" if counted and taken > most - CONNECTIONS_EACH else "ok"
+    return f"{in_use} of {most} are taken" if counted and in_use > most - CONNECTIONS_EACH else "ok"
 
 
 @dataclass(slots=True)

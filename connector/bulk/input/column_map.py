@@ -188,10 +188,10 @@ class ColumnMapping:
         if problems:
             maps = "".join(f" --map THEIRS={name}" for name in missing)
             maps = f"Say which they are:{maps}{_OUTCOME if 'outcome' in missing else ''}. " if missing else ""
-            there = f"Its columns are {', '.join(columns)}. " if len(columns) > len(others) else ""
+            listed = f"Its columns are {', '.join(columns)}. " if len(columns) > len(others) else ""
             raise InputError(
                 f"{file}: {'; '.join(problems)}. Nothing was touched.",
-                remedy=f"{maps}{there}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
+                remedy=f"{maps}{listed}The columns that are read are {', '.join(FIELDS)}, and extra columns as"
                 f" {OPPORTUNITY_PREFIX}NAME or {QUOTE_PREFIX}NAME. Leave others unread with --ignore-other-columns, or"
                 " carry them along with --keep NAME.",
             )

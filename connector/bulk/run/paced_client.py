@@ -158,7 +158,7 @@ def free_users(
     holder = ledger.enter(f"{name} for its users")
     try:
         announced = False
-        while not (taken := {user: clients[user] for user in clients if UserSlots(ledger).take(holder, [user])}):
+        while not (ours := {user: clients[user] for user in clients if UserSlots(ledger).take(holder, [user])}):
             if not announced:
                 announced = True
                 tell(
@@ -166,7 +166,7 @@ def free_users(
                     " (DATAVERSE_IDENTITIES) could work side by side. Ctrl-C gives up; nothing is lost."
                 )
             clock.sleep(USER_LOOK)
-        yield taken
+        yield ours
     finally:
         holder.leave()
 

@@ -63,10 +63,10 @@ class _Spending:
         """Return how much of the budget may be spent in a step, when so much work is `left`."""
         whole = int(self._lead)
         ahead = sum(self._returning[step : step + whole])
-        there = self._room + self._returning[step]
+        room_now = self._room + self._returning[step]
         if left <= self._at_once:
-            return there
-        return min(there, max(self._fresh, (self._room + ahead) / self._lead))
+            return room_now
+        return min(room_now, max(self._fresh, (self._room + ahead) / self._lead))
 
     def spend(self, step: int, amount: float) -> None:
         """Spend so much in a step: it comes back a window later."""

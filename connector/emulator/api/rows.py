@@ -34,9 +34,9 @@ def _local(value: object, offset: int) -> datetime:
 
 
 def _moment(value: object, offset: int) -> str:
-    there = _local(value, offset)
-    half = "AM" if there.hour < 12 else "PM"  # noon
-    return f"{_day(there.isoformat(), 0)} {there.hour % 12 or 12}:{there.minute:02d} {half}"
+    local = _local(value, offset)
+    half = "AM" if local.hour < 12 else "PM"  # noon
+    return f"{_day(local.isoformat(), 0)} {local.hour % 12 or 12}:{local.minute:02d} {half}"
 
 
 def formatter(table: Table, column: Column) -> Formatter | None:

@@ -96,7 +96,7 @@ def _with_arguments(name: str, inside: str) -> Segment:
         argument = reader.need_name()
         reader.need("=")
         text = _argument_text(reader)
-        if argument in {taken for taken, _ in pairs}:
+        if argument in {bound for bound, _ in pairs}:
             raise ODataError(f"The key or argument '{argument}' was given more than once.")
         pairs.append((argument, text))
         if not reader.skip(","):

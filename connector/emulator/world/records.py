@@ -111,8 +111,8 @@ class Records:
         """Return the day of a stored moment on the caller's calendar, or on that of UTC by switch `close_date_zone`."""
         if self.switches.close_date_zone == "utc" or not caller.utc_offset_minutes:
             return moment[:10]
-        there = datetime.fromisoformat(moment) + timedelta(minutes=caller.utc_offset_minutes)
-        return there.date().isoformat()
+        local = datetime.fromisoformat(moment) + timedelta(minutes=caller.utc_offset_minutes)
+        return local.date().isoformat()
 
     # --- values -----------------------------------------------------------------------------------------------------
 

@@ -90,11 +90,11 @@ class DeliveryWorker:
 
     def _serve(self, id_: str) -> int:
         """Deliver to one destination until nothing is due, or until it does not take an event."""
-        taken = 0
+        delivered = 0
         try:
             delivery = self._store.next_delivery(id_, self._now())
             while delivery is not None and self._deliver(delivery):
-                taken += 1
+                delivered += 1
                 delivery = self._store.next_delivery(id_, self._now())
         except ConnectorError as error:
             _log.warning("What is due to subscription %s waits for the store: %s", id_, type(error).__name__)
@@ -103,7 +103,7 @@ class DeliveryWorker:
         finally:
             with self._lock:
                 self._serving.discard(id_)
-        return taken
+        return delivered
 
     def _deliver(self, delivery: Delivery) -> bool:
         """Send one event; return whether the callback took it."""
