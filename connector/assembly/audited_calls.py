@@ -19,8 +19,8 @@ from uuid import UUID
 from connector.assembly.connection import Connection
 from connector.clock import SystemClock
 from connector.closing import close
+from connector.closing.intent import AnyIntent
 from connector.closing.model import Intent, ReopenIntent, Report, ReportStatus
-from connector.closing.record_keys import AnyIntent
 from connector.closing.report import audit_data
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource
@@ -103,7 +103,7 @@ def reopen_many(
     return _kept(connection, intents, if_plans)
 
 
-def preview(connection: Connection, intent: Intent | ReopenIntent) -> close.Preview:
+def preview(connection: Connection, intent: AnyIntent) -> close.Preview:
     """Return what closing or reopening would do now; raises NotFound, InputError, or what reading raises.
 
     >>> with connect(load_settings()) as connection:

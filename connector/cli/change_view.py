@@ -11,14 +11,13 @@ from uuid import UUID
 from connector.assembly import Connection
 from connector.cli.screen import TextTable
 from connector.clock import Clock
-from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS
+from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS, AnyIntent
 from connector.closing.model import (
     Intent,
     Opportunity,
     OrganizationMetadata,
     Outcome,
     Plan,
-    ReopenIntent,
     Snapshot,
     Step,
     StepKind,
@@ -45,7 +44,7 @@ class ChangeContext:
     """
 
     organization: str
-    intent: Intent | ReopenIntent
+    intent: AnyIntent
     today: date
     card: OpportunityCard | None = None
     problem: str = ""
@@ -80,9 +79,7 @@ def local_day(clock: Clock) -> date:
     return clock.now().astimezone().date()
 
 
-def read_context(
-    connection: Connection, settings: Settings, intent: Intent | ReopenIntent, today: date
-) -> ChangeContext:
+def read_context(connection: Connection, settings: Settings, intent: AnyIntent, today: date) -> ChangeContext:
     """Return what is known around an intent; names that cannot be read are no reason to stop."""
     endpoint = Endpoint(connection.base_url, settings.impersonate)
     try:
@@ -163,7 +160,7 @@ def _brought_back(step: Step, opportunity: Opportunity, around: ChangeContext) -
         )
 
 
-def _others(intent: Intent | ReopenIntent) -> Iterator[tuple[str, str, str]]:
+def _others(intent: AnyIntent) -> Iterator[tuple[str, str, str]]:
     """Yield what else was asked for, as it was given."""
     for field in PLAIN_FIELDS:
         value = getattr(intent, field.key, None)

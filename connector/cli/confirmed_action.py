@@ -19,12 +19,11 @@ from connector.cli.failure_text import ExitCode, sentences
 from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
 from connector.closing.close import fulfil, preview
+from connector.closing.intent import AnyIntent
 from connector.closing.model import (
-    Intent,
     OrganizationMetadata,
     Plan,
     Refusal,
-    ReopenIntent,
     Report,
     ReportStatus,
 )
@@ -45,7 +44,7 @@ class ConfirmedAction:
     `if_plan` is the digest of the one plan to act on, if there is one.
     """
 
-    intent: Intent | ReopenIntent
+    intent: AnyIntent
     question: str
     agreed: bool
     if_plan: str | None

@@ -21,6 +21,7 @@ from connector.cli.run_options import bypass_options, read_settings, run_options
 from connector.cli.screen import print_json, say
 from connector.clock import SystemClock
 from connector.closing.close import preview
+from connector.closing.intent import AnyIntent
 from connector.closing.model import Intent, Plan, ReopenIntent, ReportStatus
 from connector.closing.record_keys import RecordKey
 from connector.closing.report import preview_data
@@ -60,9 +61,7 @@ def plan(
     return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file, as_json=as_json)
 
 
-def show_only(
-    settings: Settings, intent: Intent | ReopenIntent, capture_file: Path | None = None, *, as_json: bool
-) -> int:
+def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None = None, *, as_json: bool) -> int:
     """Show what would be done, do nothing, and return the exit code."""
     already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
     with connect(settings) as connection:

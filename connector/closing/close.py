@@ -11,6 +11,7 @@ from uuid import UUID
 
 from connector.closing.converge import Chance, Pause, converge
 from connector.closing.goal import Goal, goal_of, missing
+from connector.closing.intent import AnyIntent
 from connector.closing.model import (
     OrganizationMetadata,
     Plan,
@@ -21,7 +22,7 @@ from connector.closing.model import (
 )
 from connector.closing.organization import LookupOrganization, all_needs
 from connector.closing.progress import Progress
-from connector.closing.record_keys import AnyIntent, look_up_all
+from connector.closing.record_keys import look_up_all
 from connector.errors import ConnectorError, Forbidden, InputError
 
 _UNBOUND: Mapping[UUID, None] = MappingProxyType({})

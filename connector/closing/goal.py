@@ -9,6 +9,7 @@ from http import HTTPStatus
 from uuid import UUID
 
 from connector.closing.close_columns import rows_of_intent
+from connector.closing.intent import AnyIntent
 from connector.closing.model import (
     Intent,
     OrganizationMetadata,
@@ -49,7 +50,7 @@ class Goal:
     needs_orders: bool = False
 
 
-def goal_of(intent: Intent | ReopenIntent) -> Goal:
+def goal_of(intent: AnyIntent) -> Goal:
     """Return what the loop works towards for an intent."""
     return _closing(intent) if isinstance(intent, Intent) else _reopening(intent)
 

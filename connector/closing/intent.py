@@ -126,6 +126,10 @@ class ReopenIntent:
         _check_id(self.opportunity_id)
 
 
+AnyIntent = Intent | ReopenIntent
+"""What a caller may ask for."""
+
+
 def _check_id(value: object) -> None:
     if not isinstance(value, UUID):
         raise InputError(f"opportunity_id is {value!r}, which is no UUID.", remedy="Give uuid.UUID('...').")

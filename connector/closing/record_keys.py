@@ -14,10 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeGuard
 from uuid import UUID
 
-from connector.closing.intent import Intent, ReopenIntent
+from connector.closing.intent import AnyIntent, Intent
 from connector.errors import InputError
-
-AnyIntent = Intent | ReopenIntent
 
 COMPETITOR, USER, OPPORTUNITY = "competitor", "systemuser", "opportunity"
 """The tables whose records may be named by a key."""

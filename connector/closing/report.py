@@ -8,7 +8,7 @@ from uuid import UUID
 
 from connector.closing.close import Preview
 from connector.closing.digest import step_data
-from connector.closing.intent import Intent, ReopenIntent
+from connector.closing.intent import AnyIntent, Intent
 from connector.closing.model import (
     Opportunity,
     Quote,
@@ -175,7 +175,7 @@ def failure_lines(error: Mapping[str, object], stands: object = "") -> list[str]
 _AUDITED = ("kind", "effect", "plug_in", "step_id", "solution", "code", "request_id", "http_status")
 
 
-def audit_data(report: Report, intent: Intent | ReopenIntent) -> dict[str, object]:
+def audit_data(report: Report, intent: AnyIntent) -> dict[str, object]:
     """Return what an audit log keeps of a report: ids, states and status reasons, never text of anybody.
 
     `outcome` is won or lost, `reason` the code of a refusal, `error` the kind, effect and ids of a failure, `changes`

@@ -24,7 +24,9 @@ from connector.ledger.jobs import (
     Receipt,
     WorkerLost,
     add_to_tally,
+    change_items,
     counts_from,
+    marks,
     note,
 )
 from connector.ledger.liveness import LivenessMonitor
@@ -161,7 +163,7 @@ class Worker:
     ) -> Receipt:
         with self._database.transaction() as transaction:
             mine = self._mine(transaction, job, items, _CLAIMED)
-            self._set(transaction, job, list(mine), change, values)
+            change_items(transaction, change, values, [item_id(job.id, row) for row in mine])
             add_to_tally(transaction, job.id, {(ItemStatus.CLAIMED, ""): -len(mine), (to, ""): len(mine)})
             self.heartbeat(transaction)
             return self._receipt(transaction, job, [item.row for item in items if item.row not in mine])
@@ -235,7 +237,7 @@ class Worker:
         if not epochs:
             return {}
         rows = transaction.rows(
-            f"SELECT id, epoch, status, reason, opportunity FROM item WHERE id IN ({', '.join('?' * len(epochs))})"
+            f"SELECT id, epoch, status, reason, opportunity FROM item WHERE id IN ({marks(epochs)})"
             f" ORDER BY id{self._database.lock}",
             [item_id(job.id, row) for row in epochs],
         )
@@ -257,12 +259,6 @@ class Worker:
             if before[result.row][:2] != (result.status, result.reason)
         ]
 
-    def _set(self, transaction: Transaction, job: Job, rows: Sequence[int], what: str, values: Sequence[Value]) -> None:
-        if rows:
-            marks = ", ".join("?" * len(rows))
-            keys = [item_id(job.id, row) for row in rows]
-            transaction.run(f"UPDATE item SET {what} WHERE id IN ({marks})", (*values, *keys))
-
     def _undo(self, transaction: Transaction, job: Job, results: Sequence[ItemResult]) -> None:
         """Where this job takes another one's closes back, mark there what is open again."""
         opened = [result.row for result in results if result.status in _UNDOING]
@@ -270,16 +266,14 @@ class Worker:
             return
         (source,) = transaction.rows("SELECT undoes FROM job WHERE id = ?", (job.id,))[0]
         rows = transaction.rows(
-            f"SELECT id, reason FROM item WHERE status = 'closed' AND id IN ({', '.join('?' * len(opened))})"
+            f"SELECT id, reason FROM item WHERE status = 'closed' AND id IN ({marks(opened)})"
             f" ORDER BY id{self._database.lock}",
             [item_id(source, row) for row in opened],
         )
-        if rows:
-            marks = ", ".join("?" * len(rows))
-            transaction.run(f"UPDATE item SET status = 'undone' WHERE id IN ({marks})", [id_ for id_, _ in rows])
-            changes = Counter((ItemStatus.UNDONE, reason or "") for _, reason in rows)
-            changes.subtract((ItemStatus.CLOSED, reason or "") for _, reason in rows)
-            add_to_tally(transaction, source, changes)
+        change_items(transaction, "status = 'undone'", (), [id_ for id_, _ in rows])
+        changes = Counter((ItemStatus.UNDONE, reason or "") for _, reason in rows)
+        changes.subtract((ItemStatus.CLOSED, reason or "") for _, reason in rows)
+        add_to_tally(transaction, source, changes)
 
     def _finish(self, transaction: Transaction, job: Job, now: float) -> None:
         left = transaction.rows(
@@ -310,15 +304,8 @@ def _update(result: ItemResult, key: int, now: float) -> tuple[Value, ...]:
 
 def take(transaction: Transaction, worker: int, rows: Sequence[SqlRow]) -> None:
     """Claim the items, rows of CLAIMABLE, for the worker, in a transaction that keeps other claims out."""
-    if not rows:
-        return
-    marks = ", ".join("?" * len(rows))
-    transaction.run(
-        "UPDATE item SET status = 'claimed', holder = ?, epoch = epoch + 1, attempts = attempts + 1,"
-        " due = NULL, reason = NULL"
-        f" WHERE id IN ({marks})",
-        (worker, *(item[0] for item in rows)),
-    )
+    change = "status = 'claimed', holder = ?, epoch = epoch + 1, attempts = attempts + 1, due = NULL, reason = NULL"
+    change_items(transaction, change, (worker,), [item[0] for item in rows])
     before = Counter((item[0] >> ROW_BITS, ItemStatus(item[1])) for item in rows)
     for (job, status), count in sorted(before.items()):
         add_to_tally(transaction, job, {(status, ""): -count, (ItemStatus.CLAIMED, ""): count})

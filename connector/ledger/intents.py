@@ -10,9 +10,17 @@ from typing import Any
 from uuid import UUID
 
 from connector.closing.field import CloseField, FieldKind
-from connector.closing.intent import CLOSE_FIELDS, REOPEN_FIELDS, ColumnValue, DraftPolicy, Intent, ReopenIntent
+from connector.closing.intent import (
+    CLOSE_FIELDS,
+    REOPEN_FIELDS,
+    AnyIntent,
+    ColumnValue,
+    DraftPolicy,
+    Intent,
+    ReopenIntent,
+)
 from connector.closing.values import plain_value, read_value
-from connector.ledger.jobs import AnyIntent, JobKind
+from connector.ledger.jobs import JobKind
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = "decimal"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
-from connector.closing.model import Intent, ReopenIntent
+from connector.closing.intent import AnyIntent
 from connector.errors import LedgerError
-from connector.ledger.database import SqlRow, Transaction
-
-AnyIntent = Intent | ReopenIntent
-"""What an item asks for."""
+from connector.ledger.database import SqlRow, Transaction, Value
 
 MOST_ROWS = 2**32 - 1
 """A job's rows have numbers from 1 to this."""
@@ -295,6 +292,17 @@ def counts_from(rows: Iterable[SqlRow]) -> Counts:
         if reason:
             reasons[status, reason] = count
     return Counts(by_status, reasons)
+
+
+def change_items(transaction: Transaction, change: str, values: Sequence[Value], ids: Collection[int]) -> None:
+    """Change the items with these ids, if any; `change` is what stands behind SET, `values` are its own."""
+    if ids:
+        transaction.run(f"UPDATE item SET {change} WHERE id IN ({marks(ids)})", (*values, *ids))
+
+
+def marks(values: Collection[object]) -> str:
+    """Return a mark for each value of a list in a statement."""
+    return ", ".join("?" * len(values))
 
 
 def add_to_tally(transaction: Transaction, job: int, changes: Changes) -> None:

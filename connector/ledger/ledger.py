@@ -40,6 +40,7 @@ from connector.ledger.jobs import (
     Row,
     WorkerInfo,
     add_to_tally,
+    change_items,
     counts_from,
     note,
 )
@@ -214,14 +215,10 @@ class Ledger:
                 (after, item_id(job, ROW_MASK), since or 0.0),
             )
             if piece:
-                transaction.run(
-                    f"UPDATE item SET status = 'pending', attempts = attempts * {since is not None:d}, reason = NULL"
-                    f" WHERE id IN ({', '.join('?' * len(piece))})",
-                    [row[0] for row in piece],
-                )
-                changes = Counter((ItemStatus(status), reason or "") for _, status, reason in piece)
-                changes = Counter({key: -count for key, count in changes.items()})
-                changes[ItemStatus.PENDING, ""] += len(piece)
+                change = f"status = 'pending', attempts = attempts * {since is not None:d}, reason = NULL"
+                change_items(transaction, change, (), [id_ for id_, _, _ in piece])
+                changes = Counter({(ItemStatus.PENDING, ""): len(piece)})
+                changes.subtract((ItemStatus(status), reason or "") for _, status, reason in piece)
                 add_to_tally(transaction, job, changes)
                 transaction.run("UPDATE job SET state = 'ready', finished = NULL WHERE id = ?", (job,))
         return piece

@@ -15,7 +15,7 @@ from collections.abc import Collection
 
 from connector.clock import Clock
 from connector.ledger.database import Database, Transaction
-from connector.ledger.jobs import ItemStatus, add_to_tally, note
+from connector.ledger.jobs import ItemStatus, add_to_tally, change_items, note
 from connector.ledger.schema import ROW_BITS, ROW_MASK
 
 _PIECE = 5_000
@@ -98,9 +98,7 @@ class LivenessMonitor:
         held = transaction.rows(f"SELECT id FROM item WHERE status = 'claimed' AND holder = ?{order}", (worker,))
         back = [item for (item,) in held if item not in kept]
         for start in range(0, len(back), _PIECE):
-            piece = back[start : start + _PIECE]
-            marks = ", ".join("?" * len(piece))
-            transaction.run(f"UPDATE item SET status = 'pending', holder = NULL WHERE id IN ({marks})", piece)
+            change_items(transaction, "status = 'pending', holder = NULL", (), back[start : start + _PIECE])
         jobs = Counter(item >> ROW_BITS for item in back)
         for job, count in sorted(jobs.items()):
             add_to_tally(transaction, job, {(ItemStatus.CLAIMED, ""): -count, (ItemStatus.PENDING, ""): count})

@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 
+from connector.closing.intent import AnyIntent
 from connector.errors import LedgerError
 from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, SKEW, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
-from connector.ledger.jobs import AnyIntent, Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, note
+from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, note
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import item_id
 
 MOST_COUNTED = 100_000
 _ROW = 1
+_JOB_WITH_ITEM = "FROM job JOIN item ON item.id = job.id * 4294967296 + 1"
 _OPERATION = (
     f"SELECT {JOB_COLUMNS}, {RECORD_COLUMNS}, job.owner, job.tenant, job.key, job.content, job.expires,"
-    " item.epoch"
-    " FROM job JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL"
+    f" item.epoch {_JOB_WITH_ITEM} WHERE job.key IS NOT NULL"
 )
 _SEPARATOR = "\n"
 _ELSEWHERE = " AND COALESCE(job.tenant, '') <> ?"
@@ -139,9 +140,8 @@ class OperationStore:
             return [OperationCount(status, cause, number) for (status, cause), number in counted.most_common()]
         condition, values = chosen.condition
         rows = self._database.rows(
-            f"SELECT {STATUS_SQL}, COALESCE(item.reason, ''), COUNT(*) FROM job"
-            f" JOIN item ON item.id = job.id * 4294967296 + 1 WHERE job.key IS NOT NULL{condition}"
-            " GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            f"SELECT {STATUS_SQL}, COALESCE(item.reason, ''), COUNT(*) {_JOB_WITH_ITEM}"
+            f" WHERE job.key IS NOT NULL{condition} GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
             values,
         )
         return [OperationCount(status, cause, int(number)) for status, cause, number in rows]
@@ -224,8 +224,7 @@ class OperationStore:
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
             rows = transaction.rows(
-                f"SELECT {JOB_COLUMNS}, {_prefixed(CLAIMABLE)}"
-                " FROM job JOIN item ON item.id = job.id * 4294967296 + 1"
+                f"SELECT {JOB_COLUMNS}, {_prefixed(CLAIMABLE)} {_JOB_WITH_ITEM}"
                 " WHERE job.key IS NOT NULL AND job.state = 'ready' AND job.desired_state = 'run'"
                 " AND (item.status = 'pending' OR item.status = 'waiting' AND (item.due <= ? OR item.ended > ?))"
                 f" AND {FREE}{_ELSEWHERE * len(without)}"

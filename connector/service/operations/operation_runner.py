@@ -15,12 +15,13 @@ from opentelemetry.trace import Span, SpanKind
 from connector.clock import Clock
 from connector.closing.close import fulfil
 from connector.closing.identity import is_made_under
+from connector.closing.intent import AnyIntent
 from connector.closing.model import Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import audit_data, report_data
 from connector.errors import ConnectorError, NotConverged, SignInError, Throttled, Unanswered
 from connector.ledger.claims import Worker
-from connector.ledger.jobs import AnyIntent, Item, ItemResult, ItemStatus, Job
+from connector.ledger.jobs import Item, ItemResult, ItemStatus, Job
 from connector.service.auth.caller import Caller
 from connector.service.operations.operation_results import GAVE_UP, SIGN_IN
 from connector.service.operations.operation_service import OperationService

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from connector.clock import Clock
 from connector.closing.field import FieldKind
-from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, ReopenIntent
+from connector.closing.intent import HOSTED_FIELDS, OPPORTUNITY_ID, AnyIntent, ReopenIntent
 from connector.closing.request import parse_request
 from connector.ledger.audit import AuditEntry, AuditSource, source_of
-from connector.ledger.jobs import AnyIntent, ItemStatus, Job, JobKind
+from connector.ledger.jobs import ItemStatus, Job, JobKind
 from connector.ledger.ledger import Ledger
 from connector.ledger.operation_filter import EVERY_OPERATION, OperationFilter
 from connector.ledger.operation_store import KeyReused, NewOperation, OperationStore, StoredOperation
