@@ -35,12 +35,7 @@ _OWN = {"connector", "__main__"}
 """How the command line itself is called; another program is a script that uses the connector."""
 
 
-def close_opportunity(
-    connection: Connection,
-    intent: Intent,
-    *,
-    if_plan: str | None = None,
-) -> Report:
+def close_opportunity(connection: Connection, intent: Intent, *, if_plan: str | None = None) -> Report:
     """Close one opportunity with its quotes and report what came of it; a failure is a report too.
 
     With `if_plan`, the digest of a plan, it acts on exactly that plan or is refused. The audit log has an entry of it;
@@ -54,10 +49,7 @@ def close_opportunity(
 
 
 def close_many(
-    connection: Connection,
-    intents: Sequence[Intent],
-    *,
-    if_plans: Mapping[UUID, str | None] = _UNBOUND,
+    connection: Connection, intents: Sequence[Intent], *, if_plans: Mapping[UUID, str | None] = _UNBOUND
 ) -> list[Report]:
     """Close opportunities side by side and return a report each, in order; one's failure does not stop another.
 
@@ -72,12 +64,7 @@ def close_many(
     return _kept(connection, intents, if_plans)
 
 
-def reopen_opportunity(
-    connection: Connection,
-    intent: ReopenIntent,
-    *,
-    if_plan: str | None = None,
-) -> Report:
+def reopen_opportunity(connection: Connection, intent: ReopenIntent, *, if_plan: str | None = None) -> Report:
     """Open one opportunity and put the quotes this connector closed back to draft; as `close_opportunity`.
 
     >>> with connect(load_settings()) as connection:
@@ -88,10 +75,7 @@ def reopen_opportunity(
 
 
 def reopen_many(
-    connection: Connection,
-    intents: Sequence[ReopenIntent],
-    *,
-    if_plans: Mapping[UUID, str | None] = _UNBOUND,
+    connection: Connection, intents: Sequence[ReopenIntent], *, if_plans: Mapping[UUID, str | None] = _UNBOUND
 ) -> list[Report]:
     """Reopen opportunities side by side; as `close_many`.
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from connector.assembly.sign_in import identity_tokens
 from connector.clock import Clock, SystemClock
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry
@@ -25,6 +26,7 @@ from connector.dataverse.search import Changes, read_changes
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import cloud_of, discover, distrust
 from connector.dataverse.transport import Network, Transport
+from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, SettingsError
 from connector.handler import Handler
 from connector.settings.settings import Settings
@@ -84,6 +86,16 @@ class Connection:
     def handler(self) -> Handler:
         """Return the handler of the first identity."""
         return self.clients[0].handler
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where requests go, and in whose name."""
+        return Endpoint(self.base_url, self.settings.impersonate)
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What asks the organization about itself, by the handler of the first identity."""
+        return Diagnosis(self.handler, self.base_url, impersonate=self.settings.impersonate)
 
     @property
     def real(self) -> bool:

@@ -38,8 +38,6 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
 
     What makes a capture less than it seems is said: another user, another time, an emulator.
     """
-    from connector.dataverse.diagnosis import Diagnosis
-    from connector.dataverse.webapi import Endpoint
     from connector.organization.capture_file import read_capture
     from connector.organization.capture_reading import caller_mark, read_metadata_stamp
     from connector.organization.side_effects import SideEffects
@@ -48,15 +46,14 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
     if file is None and not path.exists():
         return None
     capture = read_capture(path)
-    diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
-    signed_in = diagnosis.who_am_i()
+    signed_in = connection.diagnosis.who_am_i()
     if capture.organization != str(signed_in.organization_id):
         raise InputError(
             f"{path} was taken of another organization than {connection.base_url}.",
             remedy="Take one of this: `connector org capture --out FILE`.",
         )
-    user = signed_in.user_id if settings.impersonate is None else diagnosis.acting_user()
-    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    user = signed_in.user_id if settings.impersonate is None else connection.diagnosis.acting_user()
+    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
     for note in _notes(capture, caller_mark(user), stamp, real=connection.real):
         say(f"The capture {note}", sys.stderr)
     return SideEffects(capture, settings.bypass.kinds)

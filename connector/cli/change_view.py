@@ -24,9 +24,7 @@ from connector.closing.model import (
 )
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.record_cards import OpportunityCard, read_cards
-from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError
-from connector.settings.settings import Settings
 
 UNUSUAL_DAYS = 366
 """Days between a close date and the day it was expected, from which on it is remarked."""
@@ -79,11 +77,10 @@ def local_day(clock: Clock) -> date:
     return clock.now().astimezone().date()
 
 
-def read_context(connection: Connection, settings: Settings, intent: AnyIntent, today: date) -> ChangeContext:
+def read_context(connection: Connection, intent: AnyIntent, today: date) -> ChangeContext:
     """Return what is known around an intent; names that cannot be read are no reason to stop."""
-    endpoint = Endpoint(connection.base_url, settings.impersonate)
     try:
-        cards = read_cards(connection.handler, endpoint, [intent.opportunity_id])
+        cards = read_cards(connection.handler, connection.endpoint, [intent.opportunity_id])
     except ConnectorError as error:
         return ChangeContext(connection.base_url, intent, today, problem=error.message)
     return ChangeContext(connection.base_url, intent, today, cards.get(intent.opportunity_id))

@@ -30,7 +30,7 @@ def show_preview(
         say(f"Refused: {verdict.reason}", stream)
         return
     if not verdict.steps:
-        say(f"Nothing to do: {_stands(preview.snapshot, metadata, around)}", stream)
+        say(f"Nothing to do: {_state_sentence(preview.snapshot, metadata, around)}", stream)
         return
     if around is not None:
         show(change_table(verdict, preview.snapshot, metadata, around), stream)
@@ -66,12 +66,12 @@ def show_report(
     report: Report, metadata: OrganizationMetadata, stream: TextIO, around: ChangeContext | None = None
 ) -> None:
     """Write what was done to `stream`; why it failed, if it did, to stderr; then what stands."""
-    seen = report.after or report.before
+    snapshot = report.after or report.before
     if report.steps:
         rows = step_rows([result.step for result in report.steps], report.before, metadata)
         results = [result.status.value.replace("_", " ") for result in report.steps]
         cells = tuple((row[0], row[1], row[3], result) for row, result in zip(rows, results, strict=True))
-        name = _name(seen) if seen else str(report.opportunity_id)
+        name = _name(snapshot) if snapshot else str(report.opportunity_id)
         show(TextTable(f"Steps for {name}", (COLUMNS[0], COLUMNS[1], COLUMNS[3], "result"), cells), stream)
     show_failure(report)
     say(_ending(report, metadata, around), stream)
@@ -105,10 +105,10 @@ def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContex
         return f"{opening} {report.reason or report.stands}"
     if report.after is None or report.status in {ReportStatus.REFUSED, ReportStatus.FAILED}:
         return opening
-    return f"{opening} {_stands(report.after, metadata, around)}"
+    return f"{opening} {_state_sentence(report.after, metadata, around)}"
 
 
-def _stands(snapshot: Snapshot, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
+def _state_sentence(snapshot: Snapshot, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:
     """Return a sentence with the state of the opportunity, its close date and its revenue."""
     opportunity = snapshot.opportunity
     customer = f" of {around.card.customer}" if around and around.card and around.card.customer else ""

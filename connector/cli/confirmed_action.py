@@ -75,7 +75,7 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
     with connect(settings) as connection:
         organization = connection.organization
         metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
-        around = read_context(connection, settings, action.intent, local_day(SystemClock()))
+        around = read_context(connection, action.intent, local_day(SystemClock()))
         digest, refusal = action.if_plan, None
         if digest is not None:
             digest, refusal = steps_of(digest, settings, connection, lambda: preview(organization, action.intent))
@@ -112,11 +112,11 @@ def _shown(
     action: ConfirmedAction, organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext
 ) -> Plan | None:
     """Show the plan and return it, if there is anything to do and to agree to."""
-    seen = preview(organization, action.intent)
-    if not isinstance(seen.verdict, Plan) or not seen.verdict.steps:
+    planned = preview(organization, action.intent)
+    if not isinstance(planned.verdict, Plan) or not planned.verdict.steps:
         return None
-    show_preview(seen, metadata, sys.stderr if action.as_json else sys.stdout, around)
-    return seen.verdict
+    show_preview(planned, metadata, sys.stderr if action.as_json else sys.stdout, around)
+    return planned.verdict
 
 
 def _dated(plan: Plan | None) -> str:

@@ -53,11 +53,11 @@ def init(*, url: str | None, method: str | None, out: Path, force: bool, example
         return ExitCode.DONE
     if out.exists() and not force:
         raise click.UsageError(f"{out} is there already. Give --force to replace it, or another name with --out.")
-    values = _asked(url, "azure_cli" if method == "az" else method)
+    values = _prompted(url, "azure_cli" if method == "az" else method)
     return _tried(values, out)
 
 
-def _asked(url: str | None, method: str | None) -> dict[str, str]:
+def _prompted(url: str | None, method: str | None) -> dict[str, str]:
     """Return the settings that the person gives; what an option has given is not asked for."""
     if method is None:
         for number, (name, text) in enumerate(_METHODS.items(), start=1):

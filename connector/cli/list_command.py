@@ -15,7 +15,6 @@ from connector.cli.run_options import read_settings, run_options
 from connector.cli.screen import TextTable, print_json, say, show
 from connector.closing.organization import Query
 from connector.dataverse.record_cards import OpportunityCard, read_cards
-from connector.dataverse.webapi import Endpoint
 
 _COLUMNS = ("id", "opportunity", "customer", "owner", "status", "expected", "estimated value", "quotes")
 
@@ -42,8 +41,7 @@ def list(  # noqa: A001 - the command's name
     query = Query(" and ".join(conditions), older_than, view)
     with connect(settings) as connection:
         ids = [*islice(dict.fromkeys(connection.organization.find(query)), limit + 1)]
-        endpoint = Endpoint(connection.base_url, settings.impersonate)
-        cards = read_cards(connection.handler, endpoint, ids[:limit]).values()
+        cards = read_cards(connection.handler, connection.endpoint, ids[:limit]).values()
     if as_json:
         print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
         return

@@ -65,22 +65,22 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
     """Show what would be done, do nothing, and return the exit code."""
     already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
     with connect(settings) as connection:
-        seen = preview(connection.organization, intent)
-        around = read_context(connection, settings, intent, local_day(SystemClock()))
+        planned = preview(connection.organization, intent)
+        around = read_context(connection, intent, local_day(SystemClock()))
         kept = fresh_answers(settings, SystemClock().now())
         effects = side_effects(settings, connection, capture_file)
         if effects is not None:
-            seen = with_effects(seen, effects)
+            planned = with_effects(planned, effects)
         if as_json:
             more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
             more |= {"side_effects": effects.data()} if effects is not None else {}
-            print_json(preview_data(seen, already) | around.data() | more)
+            print_json(preview_data(planned, already) | around.data() | more)
         else:
             for line in effects.lines() if effects is not None else ():
                 say(f"Sets off: {line}")
-            show_preview(seen, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
-            if isinstance(seen.verdict, Plan) and seen.verdict.steps:
+            show_preview(planned, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
+            if isinstance(planned.verdict, Plan) and planned.verdict.steps:
                 verb = "close" if isinstance(intent, Intent) else "reopen"
-                options = f"the same options and --if-plan {seen.verdict.digest}"
+                options = f"the same options and --if-plan {planned.verdict.digest}"
                 say(f"Nothing was changed. To do exactly this: `connector {verb}` with {options}.", sys.stderr)
-    return ExitCode.DONE if isinstance(seen.verdict, Plan) else ExitCode.REFUSED
+    return ExitCode.DONE if isinstance(planned.verdict, Plan) else ExitCode.REFUSED

@@ -20,7 +20,6 @@ from connector.cli.screen import TextTable, print_json, say
 from connector.cli.screen import show as show_table
 from connector.closing.record_keys import RecordKey
 from connector.dataverse.record_cards import OpportunityCard, read_cards
-from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, LedgerError
 from connector.ledger.audit import AuditEntry, AuditFilter
 from connector.settings.settings import Settings
@@ -41,8 +40,7 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
     settings = read_settings(env_file)
     opportunity = looked_up(settings, named)
     with connect(settings) as connection:
-        endpoint = Endpoint(connection.base_url, settings.impersonate)
-        card = read_cards(connection.handler, endpoint, [opportunity]).get(opportunity)
+        card = read_cards(connection.handler, connection.endpoint, [opportunity]).get(opportunity)
         snapshot = connection.organization.observe([opportunity], activities=True).get(opportunity)
     if card is None or snapshot is None:
         raise InputError(f"There is no opportunity {opportunity} that this user can see.", remedy="Check the id.")

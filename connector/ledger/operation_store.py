@@ -272,10 +272,10 @@ def _texts(operation: StoredOperation) -> list[str]:
     """Return what a person may know an operation by."""
     options = operation.job.options
     caller = options.get("caller")
-    known = list(caller.values()) if isinstance(caller, dict) else []
+    facts = list(caller.values()) if isinstance(caller, dict) else []
     report = operation.record.report or {}
     ids = [operation.job.name, str(operation.record.opportunity_id), operation.record.reason]
-    return [*ids, *map(str, [*known, *(options.get(n, "") for n in ("run_id", "correlation")), report.get("name", "")])]
+    return [*ids, *map(str, [*facts, *(options.get(n, "") for n in ("run_id", "correlation")), report.get("name", "")])]
 
 
 _JOB_WIDTH = len(JOB_COLUMNS.split(","))

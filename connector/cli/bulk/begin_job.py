@@ -35,10 +35,10 @@ def begin(
         return None
     limits = limits_of(context, JobLimits(), closes.total(), settings, ledger.clock.now(), source.pilot)
     if source.file is not None and source.plan_head() and not agreed:
-        show_closes(Summary.of(read_summary(source.file)), connection, settings)
+        show_closes(Summary.of(read_summary(source.file)), connection)
     question = f"Close {source.first_of(closes)} of {connection.base_url} as job {name}?"
     agree(question, agreed=agreed, as_json=as_json, count=closes.total() if source.file is None else None)
-    pending = prepare_ahead(ledger, settings, connection)
+    pending = prepare_ahead(ledger, connection)
     options = {**source.data(), **begun_with(settings, limits)}
     ledger.create(name, rows(), options=options, organization=connection.base_url, who=who())
     return pending

@@ -25,12 +25,12 @@ from connector.cli.failure_text import ExitCode
 from connector.cli.screen import RowCounter, TextTable, print_json, say, show
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
-from connector.closing.model import OpportunityState, Outcome, Plan, Snapshot
+from connector.closing.model import Plan, Snapshot
+from connector.closing.plan import CLOSED_STATE
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.answers import decoding
-from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.reading import read_rows
-from connector.dataverse.webapi import Endpoint, read_set
+from connector.dataverse.webapi import read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
 from connector.organization.kept_answers import basis_of, basis_text
@@ -72,7 +72,7 @@ class PlanCounter:
         return effects | ({"asked": asked_data(self.answers)} if self.answers else {})
 
 
-def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, agreed: bool) -> list[RowAnswer]:
+def ask_rows(sample: RowSample, connection: Connection, *, agreed: bool) -> list[RowAnswer]:
     """Ask for the rows of the sample, after somebody agreed; says first what changed, which nothing should."""
     if not sample.plans:
         return []
@@ -81,10 +81,8 @@ def ask_rows(sample: RowSample, connection: Connection, settings: Settings, *, a
         raise click.UsageError("There is no terminal to ask on, so no row was asked. Agree with --yes.")
     if not agreed and not click.confirm("Ask now?", default=False, err=True):
         return []
-    endpoint = Endpoint(connection.base_url, settings.impersonate)
-    user = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate).acting_user()
-    monotonic = SystemClock().monotonic
-    answers = list(sample.ask(connection.handler, endpoint, connection.organization, monotonic, user))
+    user, monotonic = connection.diagnosis.acting_user(), SystemClock().monotonic
+    answers = list(sample.ask(connection.handler, connection.endpoint, connection.organization, monotonic, user))
     for change in (change for answer in answers for change in answer.changes):
         say(f"{CHANGED[change.by_others]}: {change.text}", sys.stderr)
     return answers
@@ -109,12 +107,9 @@ def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
         show(TextTable("Would be refused", ("opportunity", "by", "why"), cells), sys.stdout)
 
 
-_STATES = {Outcome.WON: OpportunityState.WON, Outcome.LOST: OpportunityState.LOST}
-
-
 def _head(source: Source, connection: Connection, settings: Settings) -> dict[str, object]:
     """Return what a plan file says of itself first."""
-    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
     head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
     return head | ({KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {})
 
@@ -140,13 +135,13 @@ def show_job_plan(
         monotonic = SystemClock().monotonic
         deque(RowCounter("{} rows read", monotonic).counted(rows()), 0)  # problems are told before a file is begun
         effects = side_effects(settings, connection, capture_file)
-        asking = partial(ask_rows, connection=connection, settings=settings, agreed=yes)
+        asking = partial(ask_rows, connection=connection, agreed=yes)
         counter = PlanCounter(effects, RowSample(ask), asking)
         planned = RowCounter("{} rows planned", monotonic).counted(rows())
         summary = write_plan(path, _head(source, connection, settings), planned, connection.organization, counter)
         cost = forecast(summary, connection.clients, seconds_per_step)
         if review is not None:
-            write_plan_review(review, path, read_names(settings, connection))
+            write_plan_review(review, path, read_names(connection))
         kept = fresh_answers(settings, SystemClock().now())
         if as_json:
             basis: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
@@ -157,13 +152,11 @@ def show_job_plan(
             if review is not None:
                 say(f"For whoever approves it: {review}.")
             show_asked(effects, counter.answers)
-            show_plan(path, summary, cost, basis_text(kept), connection, settings)
+            show_plan(path, summary, cost, basis_text(kept), connection)
     return ExitCode.FAILED if counter.changed else ExitCode.REFUSED if _bad(summary) else ExitCode.DONE
 
 
-def show_plan(
-    path: Path, summary: Summary, cost: Forecast, basis: str, connection: Connection, settings: Settings
-) -> None:
+def show_plan(path: Path, summary: Summary, cost: Forecast, basis: str, connection: Connection) -> None:
     """Write what a plan comes to, what it rests on, and what to type next."""
     counts = sorted(summary.by_status.items(), key=lambda pair: pair[0] != "planned")
     by_status = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts)
@@ -171,7 +164,7 @@ def show_plan(
         say(f"The query finds no opportunities in {connection.base_url} that this user can see: nothing is to be done.")
         return
     say(f"Plan of {rows(summary.rows)} in {connection.base_url}: {by_status}.")
-    show_closes(summary, connection, settings)
+    show_closes(summary, connection)
     if summary.problems:
         _show_problems(summary, path)
     say(
@@ -189,14 +182,14 @@ def _bad(summary: Summary) -> int:
     return summary.by_status["refused"] + summary.by_status["failed"]
 
 
-def show_closes(summary: Summary, connection: Connection, settings: Settings) -> None:
+def show_closes(summary: Summary, connection: Connection) -> None:
     """Write a table of what a plan closes, and as what."""
     if not summary.closes:
         return
-    metadata, currencies = connection.organization.metadata(), _currencies(summary, connection, settings)
+    metadata, currencies = connection.organization.metadata(), _currencies(summary, connection)
     cells = []
     for group, count in summary.closes.most_common():
-        words = opportunity_words(_STATES[group.outcome], group.status, metadata)
+        words = opportunity_words(CLOSED_STATE[group.outcome], group.status, metadata)
         currency, decimals = currencies.get(group.currency_id, ("", 2)) if group.currency_id else ("", 2)
         cells.append((words, f"{count:,}", f"{summary.values[group]:,.{decimals}f} {currency}".rstrip()))
     columns = "as", "opportunities", "estimated value"
@@ -214,17 +207,16 @@ def _show_problems(summary: Summary, path: Path) -> None:
     say(f"{more}By reason: {by_reason}. {path} has the {'row' if bad == 1 else 'rows'}, and why.")
 
 
-def _currencies(summary: Summary, connection: Connection, settings: Settings) -> dict[UUID, tuple[str, int]]:
+def _currencies(summary: Summary, connection: Connection) -> dict[UUID, tuple[str, int]]:
     """Return names and decimals of the currencies; where they cannot be read, sums stand without."""
     ids = {group.currency_id for group in summary.closes if group.currency_id}
     if not ids:
         return {}
-    endpoint = Endpoint(connection.base_url, settings.impersonate)
     operation = read_set(
         "transactioncurrencies", "currencyname,currencyprecision", "transactioncurrencyid", sorted(ids)
     )
     try:
-        rows = read_rows(connection.handler, endpoint, operation, "Reading the names of currencies")
+        rows = read_rows(connection.handler, connection.endpoint, operation, "Reading the names of currencies")
         with decoding("Reading the names of currencies"):
             columns = ((row["transactioncurrencyid"], row["currencyname"], row["currencyprecision"]) for row in rows)
             return {UUID(key): (str(name), min(10, int(decimals))) for key, name, decimals in columns}

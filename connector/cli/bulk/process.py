@@ -20,7 +20,7 @@ from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.dataverse.reading import read_rows
-from connector.dataverse.webapi import Endpoint, read_currencies, read_users
+from connector.dataverse.webapi import read_currencies, read_users
 from connector.errors import ConnectorError
 from connector.ledger.job_limits import KEPT_AS, JobLimits
 from connector.ledger.ledger import LEASE, Ledger
@@ -44,9 +44,9 @@ def clients_by_user(settings: Settings, connection: Connection) -> dict[str, Pac
     return {f"{user_id(settings, client.name)}@{connection.base_url}": client for client in connection.clients}
 
 
-def read_names(settings: Settings, connection: Connection) -> OrganizationNames:
+def read_names(connection: Connection) -> OrganizationNames:
     """Return what currencies, status reasons and users are called, for reports; without that they show numbers."""
-    endpoint = Endpoint(connection.base_url, settings.impersonate)
+    endpoint = connection.endpoint
     try:
         rows = read_rows(connection.handler, endpoint, read_currencies(), "Reading the currencies")
         reasons = connection.organization.metadata().opportunity_statuses

@@ -31,7 +31,6 @@ from connector.cli.run_options import STORE_ONLY, as_begun, read_settings
 from connector.cli.screen import broken, print_json, room, say
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
-from connector.dataverse.webapi import Endpoint
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
@@ -54,7 +53,7 @@ def work(ledger: Ledger, job: Job, settings: Settings, *, as_json: bool, keep_go
     with connect(settings) as connection:
         same_organization(job, connection.base_url)
         check_again(ledger, job.name)
-        pending = prepare_ahead(ledger, settings, connection)
+        pending = prepare_ahead(ledger, connection)
         return work_with(ledger, job, settings, connection, pending, as_json=as_json, keep_going=keep_going)
 
 
@@ -66,14 +65,14 @@ class PendingConnection:
     names_kept: Future[None]
 
 
-def prepare_ahead(ledger: Ledger, settings: Settings, connection: Connection) -> PendingConnection:
+def prepare_ahead(ledger: Ledger, connection: Connection) -> PendingConnection:
     """Sign in and read what a run needs of the organization, while the caller does something else."""
     signed_in = _begun(connection.warm)
 
     def keep_names() -> None:
         signed_in.result()
         metadata = _begun(connection.prepare)
-        save_names(ledger, connection.base_url, read_names(settings, connection))
+        save_names(ledger, connection.base_url, read_names(connection))
         metadata.result()
 
     return PendingConnection(signed_in, _begun(keep_names))
@@ -224,7 +223,7 @@ def compare_with_plan(source: Source, connection: Connection, settings: Settings
     from connector.organization.capture_reading import CaptureReading, read_metadata_stamp
     from connector.organization.side_effects import PlannedLogic
 
-    stamp = read_metadata_stamp(connection.handler, Endpoint(connection.base_url, settings.impersonate))
+    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
     if stamp and head.get("metadata") and stamp != head["metadata"]:
         tell(
             "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "

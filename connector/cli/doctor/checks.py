@@ -87,7 +87,7 @@ def examine(load: Callable[[], Settings], connect: Callable[[Settings], Connecti
 
 
 def _examine_organization(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
-    diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
+    diagnosis = connection.diagnosis
     try:
         signed_in = diagnosis.who_am_i()
     except ConnectorError as error:

@@ -67,7 +67,7 @@ def state_of_answers(settings: Settings, diagnosis: Diagnosis, clock: Clock) -> 
 def probe(settings: Settings, request: ProbeRequest) -> int:
     """Ask, show the answers, keep them, and return the exit code; 1 when anything changed."""
     with connect(settings) as connection:
-        diagnosis = Diagnosis(connection.handler, connection.base_url, impersonate=settings.impersonate)
+        diagnosis = connection.diagnosis
         user = diagnosis.acting_user()
         may_bypass = bool(diagnosis.held_privileges(user, [BYPASS_PRIVILEGE]))
         logic = _LEFT_OUT if may_bypass else _RUNS.format(privilege=BYPASS_PRIVILEGE)

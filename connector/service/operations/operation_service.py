@@ -81,7 +81,7 @@ class OperationService:
     def accept(self, ask: OperationRequest) -> tuple[StoredOperation, bool]:
         """Return the operation of this request, durable from now on, and whether this request made it."""
         key = key_of(ask.key, ask.headers, ask.caller, ask.operation, ask.opportunity_id, ask.body)
-        intent = _wanted(ask, key.intent)
+        intent = _intent_of(ask, key.intent)
         caller, name = ask.caller, self._entropy(_ID).hex()
         self._refuse_when_full(caller.tenant_id)
         new_operation = NewOperation(
@@ -242,7 +242,7 @@ def wish_values(opportunity_id: UUID, wish: CloseFields) -> dict[str, object]:
     return values
 
 
-def _wanted(ask: OperationRequest, key: str) -> AnyIntent:
+def _intent_of(ask: OperationRequest, key: str) -> AnyIntent:
     if isinstance(ask.body, CloseBody):
         return parse_request(wish_values(ask.opportunity_id, ask.body), key)
     return ReopenIntent(ask.opportunity_id, key=key, closed_under=ask.body.closed_under)
