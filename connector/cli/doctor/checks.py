@@ -112,7 +112,7 @@ def _examine_others(settings: Settings, connection: Connection) -> Iterator[Chec
         try:
             user = Diagnosis(client.handler, connection.base_url, impersonate=settings.impersonate).who_am_i()
         except ConnectorError as error:
-            yield Check(name, Verdict.FAILED, _with_ids(error), _own_remedy(error))
+            yield _of_failure(name, Verdict.FAILED, error)
         else:
             yield Check(name, Verdict.OK, f"Known there as user {user.user_id}.")
 
@@ -129,7 +129,7 @@ def kept_out(error: ConnectorError) -> Iterator[Check]:
     else:
         yield Check(names[0], Verdict.SKIPPED, "Not looked at: the organization was not reached.")
         reached = 1
-    yield Check(names[reached], Verdict.FAILED, _with_ids(error), _own_remedy(error))
+    yield _of_failure(names[reached], Verdict.FAILED, error)
     yield from _skipped(
         *names[reached + 1 :], "privileges", "status reasons", "messages", because=f"{names[reached]} failed"
     )
@@ -145,7 +145,7 @@ def examine_privileges(diagnosis: Diagnosis, *, impersonating: UUID | None) -> I
         held = diagnosis.held_privileges(user_id, [*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED])
         may_act = not impersonating or diagnosis.held_privileges(impersonating, [IMPERSONATION])
     except ConnectorError as error:
-        yield Check("privileges", Verdict.WARNING, f"They could not be read. {_with_ids(error)}", _own_remedy(error))
+        yield _of_failure("privileges", Verdict.WARNING, error, "They could not be read. ")
         return
     missing = {*NEEDED_PRIVILEGES, *SOMETIMES_NEEDED} - set(held)
     role = "Give a security role with it to the acting user in the Power Platform admin center."
@@ -176,13 +176,13 @@ def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_actio
         yield from examine_knowledge(metadata)
         yield from examine_status_reasons(metadata)
     except ConnectorError as error:
-        yield Check("status reasons", Verdict.FAILED, _with_ids(error), _own_remedy(error))
+        yield _of_failure("status reasons", Verdict.FAILED, error)
     plug_in_names = frozenset().union(*OTHER_NAMES.values())
     names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
     try:
         yield from examine_messages(diagnosis.messages(sorted(names)), close_action)
     except ConnectorError as error:
-        yield Check("messages", Verdict.WARNING, f"They could not be listed. {_with_ids(error)}", _own_remedy(error))
+        yield _of_failure("messages", Verdict.WARNING, error, "They could not be listed. ")
     yield _examine_batch(diagnosis)
 
 
@@ -193,7 +193,7 @@ def _examine_what_runs(settings: Settings, connection: Connection, clock: Clock)
         for name, sentence, whole in facts_of(reading, connection.organization.metadata()):
             yield Check(name, Verdict.OK if whole else Verdict.SKIPPED, sentence)
     except ConnectorError as error:
-        yield Check("own logic", Verdict.WARNING, f"It could not be read. {_with_ids(error)}", _own_remedy(error))
+        yield _of_failure("own logic", Verdict.WARNING, error, "It could not be read. ")
 
 
 def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
@@ -213,7 +213,7 @@ def _examine_batch(diagnosis: Diagnosis) -> Check:
     try:
         accepted = diagnosis.accepts_batches()
     except ConnectorError as error:
-        return Check("batches", Verdict.WARNING, f"A batch could not be tried. {_with_ids(error)}", _own_remedy(error))
+        return _of_failure("batches", Verdict.WARNING, error, "A batch could not be tried. ")
     if accepted:
         return Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
     sentence = "$batch is not answered as documented, so closes are done step by step."
@@ -324,17 +324,14 @@ def _skipped(*names: str, because: str) -> Iterator[Check]:
     yield from (Check(name, Verdict.SKIPPED, f"Not looked at: {because}.") for name in names)
 
 
-def _with_ids(error: ConnectorError) -> str:
-    """Return the failure's sentence, what the organization said, and the id that support asks for."""
-    if not isinstance(error, ServiceError):
-        return error.message
-    detail = " ".join(error.detail.split())
-    request = f"(Request id {error.request_id}.)" if error.request_id else ""
-    return " ".join(
-        part for part in (error.message, f"The organization said: {detail}" if detail else "", request) if part
-    )
+def _of_failure(name: str, verdict: Verdict, error: ConnectorError, opening: str = "") -> Check:
+    """Return what a failure means: its sentence, what the organization said, and the id that support asks for.
 
-
-def _own_remedy(error: ConnectorError) -> str:
-    """Return the remedy of a failure; one that sends to this very command is none here."""
-    return "" if "connector doctor" in error.remedy else error.remedy
+    A remedy that sends to this very command is none here.
+    """
+    sentence = f"{opening}{error.message}"
+    if isinstance(error, ServiceError):
+        detail = " ".join(error.detail.split())
+        sentence += f" The organization said: {detail}" if detail else ""
+        sentence += f" (Request id {error.request_id}.)" if error.request_id else ""
+    return Check(name, verdict, sentence, "" if "connector doctor" in error.remedy else error.remedy)
