@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -48,6 +49,7 @@ def _given(context: click.Context) -> dict[str, Any]:
     return options
 
 
+_kept_option = partial(click.option, expose_value=False, callback=_keep)
 _METAVARS = {
     FieldKind.RECORD_NAME: "NAME",
     FieldKind.REASON: "REASON",
@@ -61,13 +63,7 @@ def _options() -> Iterator[Function]:
     for field in CLOSE_FIELDS:
         if field.kind is FieldKind.OUTCOME:
             for outcome in Outcome:
-                yield click.option(
-                    f"--{outcome}",
-                    is_flag=True,
-                    expose_value=False,
-                    callback=_keep_outcome,
-                    help=f"Close it as {outcome}.",
-                )
+                yield _kept_option(f"--{outcome}", is_flag=True, callback=_keep_outcome, help=f"Close it as {outcome}.")
         else:
             yield _option(field)
 
@@ -75,32 +71,22 @@ def _options() -> Iterator[Function]:
 def _option(field: CloseField) -> Function:
     """Return the option of a field; one of columns is given as often as there are columns."""
     if field.kind is FieldKind.COLUMNS:
-        return click.option(
+        return _kept_option(
             field.option,
             field.table,
             metavar="COLUMN=VALUE",
             multiple=True,
-            expose_value=False,
             callback=_keep_columns,
             help=f"{field.sentence} May be repeated. Text, unless the column ends in :int, :decimal or :bool.",
         )
     if field.kind is FieldKind.FLAG:
-        return click.option(
-            field.option, field.name, is_flag=True, default=None, expose_value=False, callback=_keep, help=field.text
-        )
+        return _kept_option(field.option, field.name, is_flag=True, default=None, help=field.text)
     if field.kind is FieldKind.DRAFTS:
         kind: Any = click.Choice([policy.value for policy in DraftPolicy])
     else:
         kind = (lambda text: record_name(field, text)) if field.kind is FieldKind.RECORD_NAME else None
-    return click.option(
-        field.option,
-        field.name,
-        metavar=_METAVARS.get(field.kind),
-        type=kind,
-        expose_value=False,
-        callback=_keep,
-        help=field.text,
-    )
+    metavar = _METAVARS.get(field.kind)
+    return _kept_option(field.option, field.name, metavar=metavar, type=kind, help=field.text)
 
 
 def intent_options(command: Function) -> Function:

@@ -63,15 +63,20 @@ if_plan_option = click.option(
 )
 
 
+_KEPT = "connector.cli.run_options"
+_SETTINGS = {"bypass": "DATAVERSE_BYPASS", "bypass_steps": "DATAVERSE_BYPASS_STEPS", "tag": "DATAVERSE_TAG"}
+"""Options of the command line that stand before a setting."""
+
+
 def _remember(context: click.Context, option: click.Parameter, value: str | None) -> None:
     """Keep the option for `read_settings`, which puts it before what the environment says."""
     if value is None:
         return
     try:
-        read_bypass(*(value if option.name == name else "" for name in ("bypass", "bypass_steps", "tag")))
+        read_bypass(*(value if option.name == name else "" for name in _SETTINGS))
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
-    context.meta[f"connector.{option.name}"] = value
+    context.meta.setdefault(_KEPT, {})[_SETTINGS[str(option.name)]] = value
 
 
 def bypass_options(command: Function) -> Function:
@@ -91,17 +96,9 @@ def run_options(command: Function) -> Function:
     return json_option(env_file_option(verbose_option(command)))
 
 
-_OPTIONS = {
-    "connector.bypass": "DATAVERSE_BYPASS",
-    "connector.bypass_steps": "DATAVERSE_BYPASS_STEPS",
-    "connector.tag": "DATAVERSE_TAG",
-}
-"""Options of the command line that stand before a setting (see `run_options.bypass_options`)."""
-
-
 def _options() -> dict[str, str]:
     context = click.get_current_context(silent=True)
-    return {setting: context.meta[key] for key, setting in _OPTIONS.items() if key in context.meta} if context else {}
+    return dict(context.meta.get(_KEPT, {})) if context else {}
 
 
 def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
@@ -109,11 +106,7 @@ def as_begun(settings: Settings, options: Mapping[str, object]) -> Settings:
 
     What is given on this command line goes before it.
     """
-    context = click.get_current_context(silent=True)
-    on_command_line = context is not None and any(
-        f"connector.{name}" in context.meta for name in ("bypass", "bypass_steps", "tag")
-    )
-    return settings if on_command_line else replace(settings, bypass=bypass_of(options, settings.bypass))
+    return settings if _options() else replace(settings, bypass=bypass_of(options, settings.bypass))
 
 
 STORE_ONLY: Mapping[str, str] = {"DATAVERSE_URL": EMULATOR_SCHEME}

@@ -18,49 +18,6 @@ from connector.cli.run_options import yes_option
 from connector.cli.screen import say
 from connector.closing.organization import Query
 
-
-def reading_options(keep: Callable[[click.Context, click.Parameter, Any], None]) -> tuple[Callable[..., Any], ...]:
-    """Return the options; `keep` takes in what each says."""
-    option = partial(click.option, expose_value=False, callback=keep)
-    return (
-        option(
-            "--format",
-            "kind",
-            type=click.Choice(["csv", "json", "jsonl", "excel", "parquet"]),
-            help="The format of FILE; default: by the ending of its name.",
-        ),
-        option(
-            "--encoding", default="", metavar="NAME", help="The encoding of a text file; default: UTF-8, or a guess."
-        ),
-        option(
-            "--key",
-            default="",
-            metavar="COLUMN",
-            help="The column of opportunities, such as an alternate key (several: A,B), whose values FILE has.",
-        ),
-        option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read the column THEIRS as OURS."),
-        option(
-            "--values",
-            type=click.Path(path_type=Path),
-            metavar="FILE.toml",
-            help="A TOML file that translates words of FILE.",
-        ),
-        option(
-            "--keep", multiple=True, metavar="COLUMN", help="Copy a column of FILE into plan, report and dead letters."
-        ),
-        option("--ignore-other-columns", "ignore_others", is_flag=True, help="Ignore columns that are not known."),
-        option("--decimal", type=click.Choice(["point", "comma"]), help="How amounts are written."),
-        option("--date-format", default="", metavar="DD.MM.YYYY", help="How dates are written. Default: 2026-01-31."),
-        option("--null", "nulls", multiple=True, metavar="WORD", help="A word for an empty cell; may be repeated."),
-        option(
-            "--rejects",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE.csv",
-            help="Write the rows that cannot be used to this file, with the reasons; use the others.",
-        ),
-    )
-
-
 Command = Callable[..., Any]
 
 _KEPT = "connector.cli.bulk.source_options"
@@ -71,57 +28,76 @@ def _keep(context: click.Context, option: click.Parameter, value: object) -> Non
     context.meta.setdefault(_KEPT, {})[option.name] = value
 
 
+_option = partial(click.option, expose_value=False, callback=_keep)
 _OPTIONS = (
     click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
-    *reading_options(_keep),
-    click.option(
+    _option(
+        "--format",
+        "kind",
+        type=click.Choice(["csv", "json", "jsonl", "excel", "parquet"]),
+        help="The format of FILE; default: by the ending of its name.",
+    ),
+    _option("--encoding", default="", metavar="NAME", help="The encoding of a text file; default: UTF-8, or a guess."),
+    _option(
+        "--key",
+        default="",
+        metavar="COLUMN",
+        help="The column of opportunities, such as an alternate key (several: A,B), whose values FILE has.",
+    ),
+    _option("--map", "renames", multiple=True, metavar="THEIRS=OURS", help="Read the column THEIRS as OURS."),
+    _option(
+        "--values",
+        type=click.Path(path_type=Path),
+        metavar="FILE.toml",
+        help="A TOML file that translates words of FILE.",
+    ),
+    _option(
+        "--keep", multiple=True, metavar="COLUMN", help="Copy a column of FILE into plan, report and dead letters."
+    ),
+    _option("--ignore-other-columns", "ignore_others", is_flag=True, help="Ignore columns that are not known."),
+    _option("--decimal", type=click.Choice(["point", "comma"]), help="How amounts are written."),
+    _option("--date-format", default="", metavar="DD.MM.YYYY", help="How dates are written. Default: 2026-01-31."),
+    _option("--null", "nulls", multiple=True, metavar="WORD", help="A word for an empty cell; may be repeated."),
+    _option(
+        "--rejects",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE.csv",
+        help="Write the rows that cannot be used to this file, with the reasons; use the others.",
+    ),
+    _option(
         "--strict",
         is_flag=True,
-        expose_value=False,
-        callback=_keep,
         help="With a plan file: refuse a row that anybody touched since, even where its steps are the same.",
     ),
-    click.option(
+    _option(
         "--despite-changes",
         is_flag=True,
-        expose_value=False,
-        callback=_keep,
         help="With a plan file: go on although its rows set off something else than planned.",
     ),
-    click.option(
+    _option(
         "--older-than",
         metavar="DAYS",
         type=click.IntRange(0, 36500),
-        expose_value=False,
-        callback=_keep,
         help="Instead of a file: the open opportunities whose estimated close date is more than so many days ago.",
     ),
-    click.option(
+    _option(
         "--where",
         metavar="FILTER",
         default="",
-        expose_value=False,
-        callback=_keep,
         help="Instead of a file, or beside --older-than: the open opportunities that fit an OData filter, "
         'as "estimatedvalue lt 1000".',
     ),
-    click.option(
-        "--limit", metavar="N", type=click.IntRange(1), expose_value=False, callback=_keep, help="Do at most N rows."
-    ),
-    click.option(
+    _option("--limit", metavar="N", type=click.IntRange(1), help="Do at most N rows."),
+    _option(
         "--view",
         metavar="NAME",
         default="",
-        expose_value=False,
-        callback=_keep,
         help="Instead of a file: the opportunities of a saved view, by its name or id.",
     ),
-    click.option(
+    _option(
         "--fetchxml",
         metavar="FILE.xml",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        expose_value=False,
-        callback=_keep,
         help="Instead of a file of rows: the opportunities that a query in FetchXML finds.",
     ),
 )
