@@ -25,7 +25,6 @@ from connector.cli.bulk.run_job import (
     nothing_found,
     say_desired_state,
     show_status,
-    tell,
     watch_job,
     work,
     work_with,
@@ -43,7 +42,7 @@ from connector.cli.run_options import (
     run_options,
     yes_option,
 )
-from connector.cli.screen import print_json
+from connector.cli.screen import print_json, tell
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, JobKind
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from connector.assembly import Connection
 from connector.assembly.asked_answers import kept_capture_path
-from connector.cli.screen import say
+from connector.cli.screen import tell
 from connector.closing.close import Preview
 from connector.closing.model import Plan, Refusal
 from connector.errors import InputError
@@ -55,7 +54,7 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
     user = signed_in.user_id if settings.impersonate is None else connection.diagnosis.acting_user()
     stamp = read_metadata_stamp(connection.handler, connection.endpoint)
     for note in _notes(capture, caller_mark(user), stamp, real=connection.real):
-        say(f"The capture {note}", sys.stderr)
+        tell(f"The capture {note}")
     return SideEffects(capture, settings.bypass.kinds)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TextIO
 
 import click
 
 from connector.cli.change_view import ChangeContext, change_table, remarks, rests_on
 from connector.cli.failure_text import sentences
-from connector.cli.screen import TextTable, say, show
+from connector.cli.screen import TextTable, say, show, tell
 from connector.closing.close import Preview
 from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus, Snapshot, StepStatus
 from connector.closing.plan import CLOSE_PROJECT_QUOTE_AS_WON
@@ -78,13 +77,13 @@ def show_report(
     for note in (*(remarks(around) if around and report.steps else ()), *report.notes):
         say(f"Note: {note}", stream)
     for warning in report.warnings:
-        say(f"Warning: {warning}", sys.stderr)
+        tell(f"Warning: {warning}")
 
 
 def show_failure(report: Report) -> None:
     """Write to stderr why it failed, if it did, with what the service said: that may be customer text, so no result."""
     if report.error is not None:
-        say(sentences(error_data(report.error)), sys.stderr)
+        tell(sentences(error_data(report.error)))
 
 
 def _ending(report: Report, metadata: OrganizationMetadata, around: ChangeContext | None) -> str:

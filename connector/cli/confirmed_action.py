@@ -16,7 +16,7 @@ from connector.cli.capture_option import steps_of
 from connector.cli.change_view import ChangeContext, local_day, read_context
 from connector.cli.close_view import show_failure, show_preview, show_report
 from connector.cli.failure_text import ExitCode, sentences
-from connector.cli.screen import print_json, say
+from connector.cli.screen import print_json, tell
 from connector.clock import SystemClock
 from connector.closing.close import fulfil, preview
 from connector.closing.intent import AnyIntent
@@ -63,10 +63,7 @@ def require_a_way_to_agree(agreed: bool) -> None:
 def _wait_and_tell(seconds: float) -> None:
     """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
     if seconds >= LONG_WAIT:
-        say(
-            f"The end is not known yet; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.",
-            sys.stderr,
-        )
+        tell(f"The end is not known yet; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.")
     SystemClock().sleep(seconds)
 
 
@@ -93,7 +90,7 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
         try:
             fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
             act = fulfilment if refusal is None else partial(_refused, refusal)
-            (report,) = audited(connection, settings, [action.intent], lambda: [act()], partial(say, stream=sys.stderr))
+            (report,) = audited(connection, settings, [action.intent], lambda: [act()], tell)
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:
@@ -147,7 +144,7 @@ def _say_interrupted(action: ConfirmedAction, organization: LookupOrganization) 
     }
     if action.as_json:
         print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
-    say(sentences(error), sys.stderr)
+    tell(sentences(error))
     return ExitCode.INTERRUPTED
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import click
 
-from connector.cli.screen import legible, say
+from connector.cli.screen import legible, tell
 from connector.errors import ConnectorError, InputError, SettingsError
 
 
@@ -70,7 +70,7 @@ def report_failure(error: Exception) -> int:
     1
     """
     failure = describe(error)
-    say(sentences(failure.error), sys.stderr)
+    tell(sentences(failure.error))
     return failure.exit_code
 
 

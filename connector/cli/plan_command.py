@@ -18,7 +18,7 @@ from connector.cli.intent_options import intent_options, refuse_given, requested
 from connector.cli.lazy import examples
 from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import bypass_options, read_settings, run_options
-from connector.cli.screen import print_json, say
+from connector.cli.screen import print_json, say, tell
 from connector.clock import SystemClock
 from connector.closing.close import preview
 from connector.closing.intent import AnyIntent
@@ -82,5 +82,5 @@ def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None =
             if isinstance(planned.verdict, Plan) and planned.verdict.steps:
                 verb = "close" if isinstance(intent, Intent) else "reopen"
                 options = f"the same options and --if-plan {planned.verdict.digest}"
-                say(f"Nothing was changed. To do exactly this: `connector {verb}` with {options}.", sys.stderr)
+                tell(f"Nothing was changed. To do exactly this: `connector {verb}` with {options}.")
     return ExitCode.DONE if isinstance(planned.verdict, Plan) else ExitCode.REFUSED

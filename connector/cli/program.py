@@ -11,7 +11,7 @@ import click
 
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.lazy import LazyGroup
-from connector.cli.screen import print_json, say
+from connector.cli.screen import print_json, tell
 
 SUMMARIES: Mapping[str, str] = MappingProxyType(
     {
@@ -70,7 +70,7 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         with suppress(OSError):  # a full disk, say: the sentence below is what can still be said
             print_json({"status": "failed", "error": failure.error})
-    say(sentences(failure.error), sys.stderr)
+    tell(sentences(failure.error))
     if "--verbose" in arguments and failure.unexpected:
         _print_traceback(error)
     return failure.exit_code

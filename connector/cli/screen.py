@@ -70,6 +70,11 @@ def say(text: str, stream: TextIO | None = None) -> None:
     click.echo(broken(text, room(stream)), file=stream)
 
 
+def tell(text: str) -> None:
+    """Say something to the person who waits, beside the results: on stderr."""
+    say(text, sys.stderr)
+
+
 def broken(text: str, columns: int) -> str:
     """Return legible lines that break between words before so many columns; options and ids stay whole."""
     import textwrap

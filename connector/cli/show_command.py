@@ -16,7 +16,7 @@ from connector.cli.lazy import examples
 from connector.cli.log_command import log_table
 from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import read_settings, run_options
-from connector.cli.screen import TextTable, print_json, say
+from connector.cli.screen import TextTable, print_json, tell
 from connector.cli.screen import show as show_table
 from connector.closing.record_keys import RecordKey
 from connector.dataverse.record_cards import OpportunityCard, read_cards
@@ -86,5 +86,5 @@ def _history(settings: Settings, opportunity: UUID, organization: str) -> list[A
         with opened(settings) as ledger:
             return list(ledger.audit.entries(AuditFilter(opportunity, organization=organization), SHOWN))
     except LedgerError as error:
-        say(f"Warning: The audit log cannot be read. {error.message} {error.remedy}", sys.stderr)
+        tell(f"Warning: The audit log cannot be read. {error.message} {error.remedy}")
         return []

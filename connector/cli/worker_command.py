@@ -18,7 +18,7 @@ from connector.cli.bulk.process import clients_by_user, opened, stopped_by_keybo
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.run_options import env_file_option, read_settings, verbose_option
-from connector.cli.screen import say
+from connector.cli.screen import tell
 from connector.clock import Clock, SystemClock
 from connector.errors import SettingsError
 from connector.ledger.jobs import Job
@@ -71,7 +71,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
         connection.prepare()
         machine = _machine(settings, ledger, connection, clock, dead_after)
         users = ", ".join(client.name for client in connection.clients)
-        _tell(f"Ready for the jobs of {connection.base_url}, as {users}.")
+        tell(f"Ready for the jobs of {connection.base_url}, as {users}.")
         stopped: list[bool] = []
 
         def stop() -> None:
@@ -79,7 +79,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
             machine.stop()
 
         with stopped_by_keyboard(stop):
-            through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, _tell)
+            through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, tell)
     return ExitCode.DONE
 
 
@@ -100,7 +100,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
 
     try:
         with stopped_by_keyboard(stop, view.stopping):
-            through_outages(work, lambda: bool(stopped), clock, _tell)
+            through_outages(work, lambda: bool(stopped), clock, tell)
         view.show(status_data(ledger, ledger.job(job.name)))
     finally:
         view.end()
@@ -126,13 +126,9 @@ def _machine(
         connection.base_url,
         clients,
         clock,
-        tell=_tell,
+        tell=tell,
         heartbeat=heartbeat,
         most_alike=most_alike,
     )
     machine.bypass = settings.bypass
     return machine
-
-
-def _tell(sentence: str) -> None:
-    say(sentence, sys.stderr)

@@ -22,7 +22,7 @@ from connector.bulk.words import command_line, duration, reason_words, rows
 from connector.cli.bulk.process import read_names
 from connector.cli.capture_option import side_effects
 from connector.cli.failure_text import ExitCode
-from connector.cli.screen import RowCounter, TextTable, print_json, say, show
+from connector.cli.screen import RowCounter, TextTable, print_json, say, show, tell
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
 from connector.closing.model import Plan, Snapshot
@@ -76,7 +76,7 @@ def ask_rows(sample: RowSample, connection: Connection, *, agreed: bool) -> list
     """Ask for the rows of the sample, after somebody agreed; says first what changed, which nothing should."""
     if not sample.plans:
         return []
-    say(_WARNING.format(count=len(sample.plans), base_url=connection.base_url), sys.stderr)
+    tell(_WARNING.format(count=len(sample.plans), base_url=connection.base_url))
     if not agreed and not sys.stdin.isatty():
         raise click.UsageError("There is no terminal to ask on, so no row was asked. Agree with --yes.")
     if not agreed and not click.confirm("Ask now?", default=False, err=True):
@@ -84,7 +84,7 @@ def ask_rows(sample: RowSample, connection: Connection, *, agreed: bool) -> list
     user, monotonic = connection.diagnosis.acting_user(), SystemClock().monotonic
     answers = list(sample.ask(connection.handler, connection.endpoint, connection.organization, monotonic, user))
     for change in (change for answer in answers for change in answer.changes):
-        say(f"{CHANGED[change.by_others]}: {change.text}", sys.stderr)
+        tell(f"{CHANGED[change.by_others]}: {change.text}")
     return answers
 
 

@@ -28,7 +28,7 @@ from connector.cli.bulk.limit_options import take_up
 from connector.cli.bulk.process import clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import STORE_ONLY, as_begun, read_settings
-from connector.cli.screen import broken, print_json, room, say
+from connector.cli.screen import broken, print_json, room, say, tell
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
@@ -110,7 +110,7 @@ def work_with(
     data = status_data(ledger, ledger.job(job.name)) | {"users": users}
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
-        say(sentences(describe(ending.blocked).error), sys.stderr)
+        tell(sentences(describe(ending.blocked).error))
     if as_json:
         print_json(data)
     else:
@@ -268,11 +268,6 @@ def nothing_done(ledger: Ledger, name: str, sentence: str = "", *, as_json: bool
     tell(sentence or finished_before(ledger.job(name), counts))
     show_status(ledger, name, "", as_json=as_json)
     return code(RunResult(counts, DesiredState.RUN, stopped=counts.open > 0, blocked=None))
-
-
-def tell(sentence: str) -> None:
-    """Say a sentence to the person who waits, beside the results."""
-    say(sentence, sys.stderr)
 
 
 def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from connector.bulk.source import Source
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
 from connector.cli.run_options import yes_option
-from connector.cli.screen import say
+from connector.cli.screen import tell
 from connector.closing.organization import Query
 
 Command = Callable[..., Any]
@@ -147,7 +146,7 @@ def source_of(context: click.Context) -> Source:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
     from connector.bulk.input.file_reading import reading_of
 
-    reading = reading_of(kept, lambda sentence: say(sentence, sys.stderr))
+    reading = reading_of(kept, tell)
     return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"])
 
 

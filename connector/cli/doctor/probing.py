@@ -12,7 +12,7 @@ import click
 from connector.assembly import Connection, connect
 from connector.assembly.asked_answers import answers_path
 from connector.cli.failure_text import ExitCode
-from connector.cli.screen import TextTable, print_json, say, show
+from connector.cli.screen import TextTable, print_json, say, show, tell
 from connector.clock import Clock, SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.dataverse.diagnosis import Diagnosis
@@ -71,7 +71,7 @@ def probe(settings: Settings, request: ProbeRequest) -> int:
         user = diagnosis.acting_user()
         may_bypass = bool(diagnosis.held_privileges(user, [BYPASS_PRIVILEGE]))
         logic = _LEFT_OUT if may_bypass else _RUNS.format(privilege=BYPASS_PRIVILEGE)
-        say(_WARNING.format(base_url=connection.base_url, logic=logic), sys.stderr)
+        tell(_WARNING.format(base_url=connection.base_url, logic=logic))
         if not request.agreed and not _agrees():
             return ExitCode.REFUSED
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
@@ -102,7 +102,7 @@ def _asked(
     """
     samples = SampleRecords(connection.handler, endpoint)
     for sentence in samples.leftovers() if opportunity_id is None else ():
-        say(sentence, sys.stderr)
+        tell(sentence)
     left: list[str] = []
     try:
         key = opportunity_id if opportunity_id is not None else samples.make()
@@ -112,13 +112,13 @@ def _asked(
             answers = list(probes.answers())
         except ConnectorError:
             changed = [_line(change) for change in changes(before, probes.state(), user)]
-            say("\n".join(changed or [_UNCHANGED.format(len(before))]), sys.stderr)
+            tell("\n".join(changed or [_UNCHANGED.format(len(before))]))
             raise
         differences = changes(before, probes.state(), user)
     finally:
         left = samples.remove()
         for sentence in left:
-            say(sentence, sys.stderr)
+            tell(sentence)
     return len(before), answers, differences, left
 
 
