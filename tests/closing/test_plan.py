@@ -555,6 +555,17 @@ def test_a_plan_tells_what_is_not_written_and_what_cannot_be_compared() -> None:
     ]
 
 
+def test_a_plan_names_the_columns_that_only_forms_require() -> None:
+    metadata = replace(METADATA, required={"opportunityclose.new_reason": False, "quoteclose.new_reason": False})
+    plan = plan_close(seen(organization()), Intent(OPPORTUNITY_ID, Outcome.WON), metadata)
+    assert isinstance(plan, Plan)
+    (note,) = plan.notes
+    assert note == (
+        "The organization's forms require opportunityclose.new_reason, which this close leaves empty. The service does "
+        "not; plug-ins may."
+    )
+
+
 def test_a_way_back_that_the_organization_forbids_is_refused() -> None:
     small = organization()
     small.set_opportunity(OpportunityState.WON, 3)

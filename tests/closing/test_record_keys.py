@@ -16,6 +16,7 @@ from connector.closing.record_keys import (
     USER,
     RecordKey,
     RecordMatch,
+    joined,
     keys_in,
     look_up_all,
     names_user,
@@ -97,6 +98,10 @@ def test_ids_take_the_place_of_keys() -> None:
     assert (resolved.competitor_id, resolved.as_user) == (ONE.id, UUID(int=2))
     plain = Intent(OPPORTUNITY_ID, Outcome.LOST)
     assert with_ids(plain, {NAME: ONE.id}.__getitem__) is plain
+
+
+def test_the_value_of_a_key_of_several_columns_is_written_and_read_as_in_a_file_of_commas() -> None:
+    assert RecordKey(OPPORTUNITY, "new_company,new_number", joined(['A "B"', "7,5"])).values == ('A "B"', "7,5")
 
 
 def test_a_user_is_looked_up_even_by_its_id() -> None:

@@ -209,3 +209,7 @@ def test_an_address_names_a_table_by_itself_its_set_or_not_at_all(address: str, 
     assert found_address is not None
     assert (found_address.host, found_address.id) == ("o.crm.dynamics.com", str(ID))
     assert is_of(found_address, table) is fits
+
+
+def test_an_address_with_a_broken_host_is_none() -> None:
+    assert address_in(f"https://[o.crm.dynamics.com/main.aspx?etn=quote&id={ID}") is None
