@@ -79,15 +79,15 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_482),
-    ("ledger",): (3_350, 3_510),
+    ("closing",): (3_100, 4_481),
+    ("ledger",): (3_350, 3_497),
     ("dataverse",): (5_000, 6_959),
     ("bulk",): (5_000, 6_941),
     ("service",): (7_100, 7_241),
     ("emulator",): (15_300, 16_815),
     ("organization",): (2_100, 2_418),
     ("rehearsal",): (900, 1_113),
-    ("cli",): (4_200, 5_727),
+    ("cli",): (4_200, 5_670),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }
 LONGEST_FUNCTION = 52
