@@ -100,7 +100,8 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
     if opportunity.state is not OpportunityState.OPEN:
         return make_plan(opportunity.id, order, metadata.bypass.text, user)
     assumed = assumed_columns(intent, metadata)
-    intent = replace(resolve_columns(intent, metadata), actual_revenue=revenue_of(snapshot, intent))
+    intent, revenue = resolve_columns(intent, metadata), revenue_of(snapshot, intent)
+    intent = intent if revenue is intent.actual_revenue else replace(intent, actual_revenue=revenue)
     intent = with_assumptions(intent, metadata)
     key = intent.key or identity.natural_key(opportunity.id, intent.outcome)
     closing = _ResolvedIntent(intent, metadata, statuses, assumed, identity.activity_ids(opportunity.id, key))
@@ -219,8 +220,7 @@ def _win(closing: _ResolvedIntent, quote: Quote) -> Iterator[Step]:
     if quote.work_based and closing.has(CLOSE_PROJECT_QUOTE_AS_WON):
         yield step_on(quote, StepKind.CLOSE_PROJECT_QUOTE, CLOSE_PROJECT_QUOTE_AS_WON, QuoteState.WON, won)
     else:
-        step = step_on(quote, StepKind.WIN_QUOTE, "WinQuote", QuoteState.WON, won)
-        yield _with_activity(closing, step, "Quote won")
+        yield _quote_step(closing, quote, StepKind.WIN_QUOTE, won)
 
 
 def _close_each(closing: _ResolvedIntent, quotes: Iterable[Quote]) -> Iterator[Step]:
@@ -259,14 +259,22 @@ def _close(closing: _ResolvedIntent, quote: Quote) -> Step:
     if quote.work_based and lost and closing.has(CLOSE_PROJECT_QUOTE_AS_LOST):
         message = CLOSE_PROJECT_QUOTE_AS_LOST
         return step_on(quote, StepKind.CLOSE_PROJECT_QUOTE, message, QuoteState.CLOSED, reasons.LOST)
-    step = step_on(quote, StepKind.CLOSE_QUOTE, "CloseQuote", QuoteState.CLOSED, closing.statuses.quote)
-    return _with_activity(closing, step, f"Quote closed, opportunity {closing.intent.outcome}")
+    return _quote_step(closing, quote, StepKind.CLOSE_QUOTE, closing.statuses.quote)
 
 
-def _with_activity(closing: _ResolvedIntent, step: Step, subject: str) -> Step:
-    return replace(
-        step,
-        activity_id=closing.activity_id(step.record_id, step.version, None),
+def _quote_step(closing: _ResolvedIntent, quote: Quote, kind: StepKind, status: int) -> Step:
+    wins = kind is StepKind.WIN_QUOTE
+    subject = "Quote won" if wins else f"Quote closed, opportunity {closing.intent.outcome}"
+    return Step(
+        kind=kind,
+        table="quote",
+        record_id=quote.id,
+        label=label_of(quote),
+        version=quote.version,
+        message="WinQuote" if wins else "CloseQuote",
+        state=QuoteState.WON if wins else QuoteState.CLOSED,
+        status=status,
+        activity_id=closing.activity_id(quote.id, quote.version, None),
         activity=quote_close(closing.intent, subject, closing.metadata),
         assumed=closing.assumed,
     )
@@ -275,9 +283,15 @@ def _with_activity(closing: _ResolvedIntent, step: Step, subject: str) -> Step:
 def _close_opportunity(closing: _ResolvedIntent, opportunity: Opportunity) -> Step:
     intent, metadata, state = closing.intent, closing.metadata, CLOSED_STATE[closing.intent.outcome]
     before = identity.state_before(opportunity, metadata.unreadable)
-    message = metadata.close_action or CLOSE_ACTION[state]
-    return replace(
-        step_on(opportunity, StepKind.CLOSE_OPPORTUNITY, message, state, closing.statuses.opportunity),
+    return Step(
+        kind=StepKind.CLOSE_OPPORTUNITY,
+        table="opportunity",
+        record_id=opportunity.id,
+        label=opportunity.name,
+        version=opportunity.version,
+        message=metadata.close_action or CLOSE_ACTION[state],
+        state=state,
+        status=closing.statuses.opportunity,
         activity_id=closing.activity_id(opportunity.id, opportunity.version, before),
         activity=opportunity_close(intent, metadata, opportunity.currency_id),
         competitor_id=_id(intent.competitor_id, "competitor"),

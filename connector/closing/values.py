@@ -36,6 +36,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ROW = re.compile(
     r"/?(?P<set>[a-z_]\w*)\((?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\)", re.ASCII | re.IGNORECASE
 )
+_WRITTEN_AS_TEXT = (UUID, date, Decimal)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -57,7 +58,7 @@ def plain_value(value: object) -> Any:
     """Return a field's value as JSON has it, amounts as text; `read_value` reads it again."""
     if isinstance(value, frozenset):
         return sorted(str(part) for part in value)
-    return str(value) if isinstance(value, UUID | date | Decimal) else value
+    return str(value) if isinstance(value, _WRITTEN_AS_TEXT) else value
 
 
 def column_value(full_name: str, name: str, kind: str, value: object) -> ColumnValue:
