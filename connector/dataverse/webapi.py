@@ -198,8 +198,8 @@ def read_set(entity_set: str, columns: str, column: str, ids: Iterable[UUID]) ->
 
 
 def read_currencies() -> Operation:
-    """Return the read of the currencies by their ISO codes."""
-    return Operation("GET", "transactioncurrencies?$select=isocurrencycode")
+    """Return the read of the currencies: their ISO codes and decimals."""
+    return Operation("GET", "transactioncurrencies?$select=isocurrencycode,currencyprecision")
 
 
 def read_users() -> Operation:

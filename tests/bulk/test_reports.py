@@ -114,6 +114,24 @@ class Page(HTMLParser):
             self.texts.append(data.strip())
 
 
+@pytest.mark.parametrize(("known", "places"), [({}, 2), ({"decimals": "0"}, 0), ({"decimals": "3"}, 3)])
+def test_amounts_have_the_decimals_of_their_currency(
+    closed: Office, tmp_path: Path, known: dict[str, str], places: int
+) -> None:
+    currencies = [str(id_) for (id_,) in closed.sql("SELECT DISTINCT transactioncurrencyid FROM opportunity")]
+    decimals = {id_: known["decimals"] for id_ in currencies if known}
+    names = OrganizationNames(dict.fromkeys(currencies, "SEK"), decimals=decimals)
+    save_names(closed.ledger, "https://org.crm.dynamics.com", names)
+    write_results(tmp_path / "june.html", closed.ledger, "june")
+    text = (tmp_path / "june.html").read_text(encoding="utf-8")
+    amounts = re.findall(r"<td[^>]*>([\d,.]+)</td><td>SEK</td>", text)
+    assert amounts
+    assert {len(amount.partition(".")[2]) for amount in amounts} == {places}
+    write_results(tmp_path / "june.xlsx", closed.ledger, "june")
+    cells = next(openpyxl.load_workbook(tmp_path / "june.xlsx")["Rows"].iter_rows(min_row=2))
+    assert f"#,##{Decimal(10) ** -places * 0:f}" in {cell.number_format for cell in cells}
+
+
 def test_the_page_is_one_file_whose_sums_are_the_organizations(closed: Office, tmp_path: Path) -> None:
     file = tmp_path / "june.html"
     assert write_results(file, closed.ledger, "june") == 12

@@ -131,17 +131,13 @@ def _write_workbook(
 
 def save_names(ledger: Ledger, organization: str, names: OrganizationNames) -> None:
     """Keep the names of an organization for reports, which are made without asking it."""
-    UserSlots(ledger).remember(_key(organization), names.data())
+    UserSlots(ledger).remember(f"names of {organization}", names.data())
 
 
 def saved_names(ledger: Ledger, job: Job) -> OrganizationNames:
     """Return the names of a job's organization, as far as they are kept."""
-    saved = UserSlots(ledger).recall(_key(job.organization))
+    saved = UserSlots(ledger).recall(f"names of {job.organization}")
     return OrganizationNames.of(saved.data) if saved else OrganizationNames()
-
-
-def _key(organization: str) -> str:
-    return f"names of {organization}"
 
 
 _BAD = frozenset({ItemStatus.REFUSED.value, ItemStatus.FAILED.value})

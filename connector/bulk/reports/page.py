@@ -34,7 +34,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> None:
 
 
 def _amount(value: Decimal | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+    return "" if value is None else f"{value:,f}"
 
 
 def _count(value: int | None) -> str:

@@ -160,7 +160,7 @@ def _rows(plan: Path, names: OrganizationNames) -> Iterator[PlannedRow]:
                 link=LINK.format(organization=organization, id=id_),
                 name=data.get("name", ""),
                 asked={name: request[name] for name in request if name not in {"opportunityid", "drafts"}},
-                value=amount_of(record.get("value")),
+                value=names.amount(amount_of(record.get("value")), record.get("currency")),
                 currency=names.currencies.get(record.get("currency", ""), ""),
                 status=data["status"],
                 cause=data.get("reason_code", ""),

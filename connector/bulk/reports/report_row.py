@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from uuid import UUID
 
 from connector.closing.model import Intent, Outcome
@@ -22,20 +22,26 @@ _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class OrganizationNames:
-    """What numbers and ids of an organization stand for: currencies and users by id, status reasons by value."""
+    """What ids and numbers of an organization stand for: currencies, their decimals and users, reasons by value."""
 
     currencies: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, str] = field(default_factory=dict)
+    decimals: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Mapping[str, object]) -> OrganizationNames:
         """Return what `data` had kept."""
-        return cls(*(_texts(data.get(name)) for name in ("currencies", "reasons", "users")))
+        return cls(*(_texts(data.get(name)) for name in ("currencies", "reasons", "users", "decimals")))
 
     def data(self) -> dict[str, object]:
         """Return it as plain data."""
-        return {"currencies": dict(self.currencies), "reasons": dict(self.reasons), "users": dict(self.users)}
+        return asdict(self)
+
+    def amount(self, value: Decimal | None, currency: object) -> Decimal | None:
+        """Return an amount with the decimals of its currency; two where they are not known."""
+        unit = Decimal(1).scaleb(-int(self.decimals.get(str(currency), "2")))
+        return None if value is None else value.quantize(unit, ROUND_HALF_UP)
 
     def user(self, id_: object) -> str:
         """Return the name of a user, else what was given: an id or a name."""
@@ -106,7 +112,7 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
         stands=str(report.get("stands", "")),
         by=names.user(seen.get("by", "")) if record.status in _WRITTEN else "",
         ended=record.ended,
-        value=revenue if revenue is not None else amount_of(seen.get("value")),
+        value=names.amount(revenue if revenue is not None else amount_of(seen.get("value")), seen.get("currency")),
         currency=names.currencies.get(str(seen.get("currency")), ""),
         activity_id=str(step.get("activity_id", "")),
         request_id=str(error.get("request_id") or step.get("request_id") or ""),

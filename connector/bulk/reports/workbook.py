@@ -23,7 +23,7 @@ LONGEST_LINK = 255
 """Characters of a text inside a formula."""
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-_FORMATS = {datetime: "yyyy-mm-dd hh:mm:ss", Decimal: "#,##0.00"}
+_MOMENT = "yyyy-mm-dd hh:mm:ss"
 
 Cell = str | int | float | Decimal | datetime | None
 
@@ -122,11 +122,10 @@ class SheetWriter:
             )
         if isinstance(value, datetime):
             value = value.astimezone(UTC).replace(tzinfo=None, microsecond=0)
-        style = _FORMATS.get(type(value))
-        if style is None:
+        elif not isinstance(value, Decimal):
             return value
         cell = self._new(self._sheet, value=value)
-        cell.number_format = style
+        cell.number_format = f"#,##{abs(value * 0):f}" if isinstance(value, Decimal) else _MOMENT  # as many decimals
         return cell
 
     def _text(self, text: str) -> Any:

@@ -55,9 +55,10 @@ def read_names(connection: Connection) -> OrganizationNames:
         return OrganizationNames()
     labels = {str(reason.value): reason.labels[0] for reason in reasons if reason.labels}
     currencies = {str(row["transactioncurrencyid"]): str(row["isocurrencycode"]) for row in rows}
+    decimals = {str(row["transactioncurrencyid"]): str(row["currencyprecision"] or 0) for row in rows}
     ids = ("systemuserid", "azureactivedirectoryobjectid", "applicationid")
     named = {str(row[id_]): str(row["fullname"]) for row in users for id_ in ids if row.get(id_) and row["fullname"]}
-    return OrganizationNames(currencies, labels, named)
+    return OrganizationNames(currencies, labels, named, decimals)
 
 
 STOPPING = ("SIGINT", "SIGTERM", "SIGBREAK")
