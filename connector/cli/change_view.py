@@ -150,11 +150,8 @@ def _brought_back(step: Step, opportunity: Opportunity, around: ChangeContext) -
     }
     for name, value in sorted(step.columns.items(), key=lambda pair: list(now).index(pair[0])):
         words, stands = now[name]
-        yield (
-            words,
-            _shown(stands, around),
-            _shown(Decimal(str(value)) if name == "actualvalue" and value else value, around),
-        )
+        back = Decimal(str(value)) if name == "actualvalue" and value else value
+        yield words, _shown(stands, around), _shown(back, around)
 
 
 def _others(intent: AnyIntent) -> Iterator[tuple[str, str, str]]:
@@ -162,7 +159,7 @@ def _others(intent: AnyIntent) -> Iterator[tuple[str, str, str]]:
     for field in PLAIN_FIELDS:
         value = getattr(intent, field.key, None)
         if field.name not in _SHOWN_APART and value not in (None, False, ""):
-            yield field.label, "", str(value)
+            yield field.label, "", "yes" if value is True else str(value)
     for field in COLUMN_FIELDS:
         for name, value in getattr(intent, field.key, {}).items():
             yield f"{field.table}.{name}", "", str(value)

@@ -8,13 +8,14 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from connector.bulk.run.live_view import LiveView, drawn
 from connector.bulk.run.plain_view import PLAIN_EVERY, PlainView, line_of
-from connector.cli.bulk.job_views import view_on
+from connector.cli.bulk.job_views import show_jobs, view_on
 from connector.cli.screen import RowCounter
 from connector.clock import VirtualClock
 
@@ -189,3 +190,17 @@ def test_where_there_is_no_terminal_a_line_comes_every_so_often() -> None:
     assert lines[0].startswith(
         "400 of 1,000 (40%), 31.2 rows/s; the limits allow 40.0, limited by the limit of execution time"
     )
+
+
+def test_a_job_that_stands_still_lasted_until_its_last_run_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    begun, stopped = "2026-06-30T20:00:00+00:00", {"at": "2026-06-30T20:07:00+00:00"}
+    data: dict[str, Any] = {
+        "state": "ready",
+        "workers": [],
+        "organization": "https://o",
+        "started_by": "me",
+        "created": begun,
+    }
+    jobs = [status(**data, last_run=run, finished=None) for run in (stopped, None)]
+    show_jobs(jobs, datetime(2026, 6, 30, 23, 0, tzinfo=UTC))
+    assert re.findall(r"\d+ (?:min|h \d+ min)", capsys.readouterr().out) == ["7 min", "3 h 00 min"]

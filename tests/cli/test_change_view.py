@@ -57,6 +57,14 @@ def test_what_will_be_written_stands_beside_what_is_there() -> None:
     assert rows["Actual revenue"] == ("~", "none (estimated 1,000.00 Euro)", "900.50 Euro")
 
 
+def test_what_is_only_said_yes_to_is_shown_as_yes() -> None:
+    snapshot, intent = Snapshot(RECORD, ()), Intent(ID, Outcome.WON)
+    plan = plan_close(snapshot, intent, METADATA)
+    assert isinstance(plan, Plan)
+    rows = change_table(plan, snapshot, METADATA, context(replace(intent, order=True))).rows
+    assert rows[-1][1:] == ("Order", "", "yes")
+
+
 def test_everything_else_that_was_asked_for_is_shown_as_it_was_given() -> None:
     rows = table(Intent(ID, Outcome.LOST, description="Too dear", opportunity_columns={"new_reason": "price"}))
     assert rows["Description"] == ("~", "", "Too dear")

@@ -10,7 +10,7 @@ from typing import TextIO
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import same_organization, undo_rows
 from connector.bulk.run.plain_view import PlainView, View
-from connector.bulk.status import parts_of
+from connector.bulk.status import done_of, parts_of
 from connector.bulk.words import command_line, duration, file_name, limits_words, moment_words, reason_words, rows
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import RowCounter, TextTable, console, legible, print_json, say, show
@@ -88,21 +88,19 @@ def show_limits(name: str, data: Mapping[str, object]) -> None:
 
 def show_jobs(jobs: Sequence[Mapping[str, object]], now: datetime) -> None:
     """Write a table of jobs, with the command that goes on with each that stands still."""
-    cells = []
-    for data in jobs:
-        done = int(str(data["total"])) - sum(int(str(data[name])) for name in ("pending", "claimed"))
-        cells.append(
-            (
-                str(data["job"]),
-                _stands(data),
-                f"{done:,} of {data['total']:,}",
-                str(data["organization"]).removeprefix("https://"),
-                f"{_moment(data['created']):%Y-%m-%d %H:%M}",
-                duration(_age(data, now)),
-                str(data["started_by"]),
-            )
+    cells = tuple(
+        (
+            str(data["job"]),
+            _stands(data),
+            f"{done_of(data):,} of {data['total']:,}",
+            str(data["organization"]).removeprefix("https://"),
+            f"{_moment(data['created']):%Y-%m-%d %H:%M}",
+            duration(_age(data, now)),
+            str(data["started_by"]),
         )
-    show(TextTable("Jobs", ("job", "stands", "done", "organization", "started", "for", "by"), tuple(cells)), sys.stdout)
+        for data in jobs
+    )
+    show(TextTable("Jobs", ("job", "stands", "done", "organization", "started", "for", "by"), cells), sys.stdout)
     for data in jobs:
         if data["state"] == JobState.READY and not data.get("workers"):
             say(f"Go on: {command_line('bulk', 'resume', str(data['job']))}")
@@ -121,9 +119,10 @@ def _moment(text: object) -> datetime:
 
 
 def _age(data: Mapping[str, object], now: datetime) -> float:
-    """Return the seconds from the start of a job to its end, or to now."""
-    ended = _moment(data["finished"]) if data.get("finished") else now
-    return max(0.0, (ended - _moment(data["created"])).total_seconds())
+    """Return the seconds from the start of a job to its end, to when its last run ended, or to now."""
+    last_run = data.get("last_run")
+    ended = data.get("finished") or (last_run["at"] if isinstance(last_run, Mapping) else None)
+    return max(0.0, ((_moment(ended) if ended else now) - _moment(data["created"])).total_seconds())
 
 
 def _heard(worker: str, data: Mapping[str, object]) -> str:
