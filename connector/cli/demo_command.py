@@ -42,7 +42,8 @@ def demo(*, scenario: str, as_json: bool) -> int:
     with _temporary_folder() as folder, running_emulator(Path(folder), scenario) as ready:
         reader = IndependentReader(ready)
         with connect(load({}, ready.env_file)) as connection:
-            _say(f"An emulated organization answers at {ready.url}, with data made up for it.", as_json=as_json)
+            where = sys.stderr if as_json else sys.stdout
+            say(f"An emulated organization answers at {ready.url}, with data made up for it.", where)
             for step in run_steps(connection.organization, reader, choose(reader, scenario), clock):
                 steps[step.name] = step
                 if not as_json:
@@ -68,10 +69,6 @@ def _program() -> str:
         return "connector"
     here = Path.cwd()
     return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
-
-
-def _say(sentence: str, *, as_json: bool) -> None:
-    say(sentence, sys.stderr if as_json else sys.stdout)
 
 
 def _show(step: DemoStep, metadata: OrganizationMetadata) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
@@ -65,7 +66,7 @@ def examined(read: Callable[[], Settings], *, as_json: bool = False) -> bool:
             _show(check)
     healthy = all(check.verdict is not Verdict.FAILED for check in checks)
     if as_json:
-        print_json({"status": "healthy" if healthy else "failed", "checks": [_data(check) for check in checks]})
+        print_json({"status": "healthy" if healthy else "failed", "checks": [asdict(check) for check in checks]})
     return healthy
 
 
@@ -78,7 +79,3 @@ def _show(check: Check) -> None:
         line = click.wrap_text(line, room(sys.stdout) - 1, indent, indent).lstrip()
     styled = click.style(mark, fg=_COLORS[check.verdict]) if colored(sys.stdout) else mark
     click.echo(f"{styled}  {line}")
-
-
-def _data(check: Check) -> dict[str, str]:
-    return {"name": check.name, "verdict": check.verdict.value, "sentence": check.sentence, "remedy": check.remedy}

@@ -40,7 +40,10 @@ class ShownFailure:
 def describe(error: Exception) -> ShownFailure:
     """Say what `error` means for the person at the command line."""
     if isinstance(error, ConnectorError):
-        return _of_connector(error)
+        from connector.closing.report import error_data
+
+        usage = isinstance(error, InputError | SettingsError)
+        return ShownFailure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))
     if isinstance(error, click.Abort):
         why = "from the keyboard" if sys.stdin.isatty() else "by a signal, or because nobody is there to answer"
         return ShownFailure(ExitCode.INTERRUPTED, _plain("Interrupted", f"Stopped {why}.", ""))
@@ -72,13 +75,6 @@ def report_failure(error: Exception) -> int:
     failure = describe(error)
     tell(sentences(failure.error))
     return failure.exit_code
-
-
-def _of_connector(error: ConnectorError) -> ShownFailure:
-    from connector.closing.report import error_data
-
-    usage = isinstance(error, InputError | SettingsError)
-    return ShownFailure(ExitCode.USAGE if usage else ExitCode.FAILED, error_data(error))
 
 
 def _of_operating_system(error: OSError) -> ShownFailure:

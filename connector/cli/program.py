@@ -72,11 +72,7 @@ def _fail(error: Exception, arguments: Sequence[str]) -> int:
             print_json({"status": "failed", "error": failure.error})
     tell(sentences(failure.error))
     if "--verbose" in arguments and failure.unexpected:
-        _print_traceback(error)
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
     return failure.exit_code
-
-
-def _print_traceback(error: Exception) -> None:
-    import traceback
-
-    traceback.print_exception(error, file=sys.stderr)

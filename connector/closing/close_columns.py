@@ -115,7 +115,11 @@ def _resolved(table: TableDefinition, name: str, value: ColumnValue) -> tuple[st
         return _lookup(table, plain, value)
     if not column.creatable:
         raise _Problem("it cannot be set")
-    return name, None if value is None else _value(column, value)
+    if value is None:
+        return name, None
+    if column.kind not in _VALUES:
+        raise _Problem(f"a close sets no column of the kind {column.kind}")
+    return name, _VALUES[column.kind](column, value)
 
 
 def _lookup(table: TableDefinition, name: str, value: ColumnValue) -> tuple[str, ColumnValue]:
@@ -146,12 +150,6 @@ def _unknown(table: TableDefinition, name: str) -> str:
     names = {*table.columns, *(way.navigation for way in table.lookups)}
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.7)
     return f"there is no such column; like it are {', '.join(close)}" if close else "there is no such column"
-
-
-def _value(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
-    if column.kind not in _VALUES:
-        raise _Problem(f"a close sets no column of the kind {column.kind}")
-    return _VALUES[column.kind](column, value)
 
 
 def _text(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from connector.closing.failure_context import added, undone
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
+from connector.closing.plan import PROJECT_STEPS
 from connector.errors import (
     ConnectorError,
     NotFound,
@@ -90,9 +91,7 @@ class PlanParts:
         self.quotes |= others
         if self.news >= MOST_NEW:
             return added(labels[min(others or labels)])
-        steps = [
-            step for step in part.steps if step.kind not in (StepKind.CLOSE_ALL_QUOTES, StepKind.CLOSE_PROJECT_QUOTE)
-        ]
+        steps = [step for step in part.steps if step.kind not in PROJECT_STEPS]
         return next((undone(step) for step in steps if self.times[key_of(step)] > 1), None)
 
     def begin(self, plan: Plan, tried: Sequence[Step], stopped_at: int, failure: ConnectorError, rebuffs: int) -> bool:

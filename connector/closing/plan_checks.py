@@ -7,7 +7,7 @@ custom-state-model-transitions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from connector.closing.model import (
@@ -51,7 +51,8 @@ def refuse_lacking(steps: Sequence[Step], held: frozenset[str] | None) -> None:
         return
     lacking: dict[str, list[str]] = {}
     for step in steps:
-        for name in _needed(step):
+        competitor = () if step.competitor_id is None else (_COMPETITOR,)
+        for name in (*_BY_STEP[step.kind], *competitor):
             if name not in held:
                 lacking.setdefault(name, []).append(phrase(step.kind))
     if not lacking:
@@ -63,12 +64,6 @@ def refuse_lacking(steps: Sequence[Step], held: frozenset[str] | None) -> None:
         remedy="Add it to a security role of the application user (Power Platform admin center), or run "
         "`connector doctor`, which lists all that closing needs.",
     )
-
-
-def _needed(step: Step) -> Iterable[str]:
-    yield from _BY_STEP[step.kind]
-    if step.competitor_id is not None:
-        yield _COMPETITOR
 
 
 def forbidden_transition(steps: Sequence[Step], snapshot: Snapshot, metadata: OrganizationMetadata) -> str:

@@ -32,7 +32,8 @@ def resolve(table: str, statuses: Sequence[StatusReason], reason: int | str, sta
     Labels are compared in all the organization's languages, without regard to case. Raises InputError, naming the
     valid reasons of the state, when the reason is unknown, belongs to another state, or its label is ambiguous.
     """
-    matches = _by_value(statuses, reason) or _by_label(statuses, reason)
+    label = _folded(str(reason))
+    matches = _by_value(statuses, reason) or [s for s in statuses if label in map(_folded, s.labels)]
     fitting = [status for status in matches if status.state == state]
     if len(fitting) == 1:
         return fitting[0].value
@@ -103,11 +104,6 @@ def reachable(table: str, statuses: Sequence[StatusReason], was: int, state: Int
 def _by_value(statuses: Sequence[StatusReason], reason: int | str) -> list[StatusReason]:
     text = str(reason).strip()
     return [status for status in statuses if str(status.value) == text]
-
-
-def _by_label(statuses: Sequence[StatusReason], reason: int | str) -> list[StatusReason]:
-    text = _folded(str(reason))
-    return [status for status in statuses if text in map(_folded, status.labels)]
 
 
 def _folded(text: str) -> str:

@@ -149,7 +149,12 @@ def _calendar_day(value: object) -> date:
 def _revenue(value: object) -> Decimal | RevenueSource:
     """Take an amount, or where it comes from."""
     word = value.strip().lower() if isinstance(value, str) else ""
-    return RevenueSource(word) if word in list(RevenueSource) else _amount(value)
+    if word in list(RevenueSource):
+        return RevenueSource(word)
+    amount = _number(value)
+    if abs(amount) > LARGEST_AMOUNT:
+        raise ValueError(f"{shown(value)} is larger than the 1,000,000,000,000 that the column holds")
+    return amount
 
 
 def _flag(value: object) -> bool:
@@ -157,13 +162,6 @@ def _flag(value: object) -> bool:
     if word not in _TRUTH:
         raise ValueError(f"{shown(value)} is neither yes nor no")
     return _TRUTH[word]
-
-
-def _amount(value: object) -> Decimal:
-    amount = _number(value)
-    if abs(amount) > LARGEST_AMOUNT:
-        raise ValueError(f"{shown(value)} is larger than the 1,000,000,000,000 that the column holds")
-    return amount
 
 
 def _number(value: object) -> Decimal:
