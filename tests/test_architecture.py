@@ -79,7 +79,7 @@ EMULATOR = {
 }
 BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
-    ("closing",): (3_100, 4_499),
+    ("closing",): (3_100, 4_485),
     ("ledger",): (3_350, 3_497),
     ("dataverse",): (5_000, 6_959),
     ("bulk",): (5_000, 6_941),
@@ -87,7 +87,7 @@ BUDGETS = {
     ("emulator",): (15_300, 16_815),
     ("organization",): (2_100, 2_418),
     ("rehearsal",): (900, 1_113),
-    ("cli",): (4_200, 5_670),
+    ("cli",): (4_200, 5_652),
     ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
 }
 LONGEST_FUNCTION = 52

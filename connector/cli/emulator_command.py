@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from connector.cli.emulator_control import control
-from connector.cli.lazy import CommandGroup, examples
+from connector.cli.lazy import CommandGroup, examples, keep_under
 from connector.cli.run_options import json_option, verbose_option
 from connector.cli.screen import print_json
 from connector.emulator.command import serve
@@ -63,11 +63,6 @@ _OPTIONS: tuple[tuple[str, str | None, Any, str], ...] = (
 )
 
 
-def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
-    """Keep what was given under the option's name, so that the command has not to list them all as arguments."""
-    context.meta.setdefault(_KEPT, {})[option.name] = value
-
-
 def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
     """Give the command the options of `ServeOptions`, with the defaults that stand there."""
     for flag, metavar, kind, text in reversed(_OPTIONS):
@@ -82,7 +77,7 @@ def _serve_options(command: Callable[..., object]) -> Callable[..., object]:
             multiple=several,
             show_default=default not in (None, "", MEMORY) and not several and not isinstance(default, bool),
             expose_value=False,
-            callback=_keep,
+            callback=keep_under(_KEPT),
             help=f"{text} May be repeated." if several else text,
         )(command)
     return command

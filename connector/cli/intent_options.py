@@ -11,6 +11,7 @@ from uuid import UUID
 
 import click
 
+from connector.cli.lazy import keep_under
 from connector.cli.record_id import looked_up, record_name
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import CLOSE_FIELDS, OPPORTUNITY_ID, DraftPolicy, Intent, Outcome
@@ -22,12 +23,6 @@ from connector.settings.settings import Settings
 _GIVEN = "connector.cli.intent_options"
 
 Function = Callable[..., Any]
-
-
-def _keep(context: click.Context, option: click.Parameter, value: Any) -> None:
-    """Keep what was given under the option's name, so that no command has to list them all as arguments."""
-    if value is not None:
-        _given(context)[str(option.name)] = value
 
 
 def _keep_outcome(context: click.Context, option: click.Parameter, value: bool) -> None:
@@ -49,7 +44,7 @@ def _given(context: click.Context) -> dict[str, Any]:
     return options
 
 
-_kept_option = partial(click.option, expose_value=False, callback=_keep)
+_kept_option = partial(click.option, expose_value=False, callback=keep_under(_GIVEN, None))
 _METAVARS = {
     FieldKind.RECORD_NAME: "NAME",
     FieldKind.REASON: "REASON",

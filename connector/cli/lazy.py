@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -74,3 +75,16 @@ class LazyGroup(CommandGroup):
 def examples(*lines: str) -> str:
     """Return command lines as the end of a help text; click keeps them as they are."""
     return "\b\nExamples:\n" + "\n".join(f"  connector {line}" for line in lines)
+
+
+def keep_under(key: str, *unsaid: object) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """Return a callback that keeps options by name under `key`, so that no command has to list them as arguments.
+
+    A value that is one of `unsaid` is left out.
+    """
+
+    def keep(context: click.Context, option: click.Parameter, value: Any) -> None:
+        if value not in unsaid:
+            context.meta.setdefault(key, {})[str(option.name)] = value
+
+    return keep

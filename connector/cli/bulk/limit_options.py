@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from connector.bulk.words import command_line, limits_words
+from connector.cli.lazy import keep_under
 from connector.cli.worker_command import shared
 from connector.errors import InputError
 from connector.ledger.job_limits import KEPT_AS, JobLimits, read_rate
@@ -22,13 +23,7 @@ NONE = "none"
 _KEPT = "connector.cli.bulk.limit_options"
 
 
-def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
-    """Keep what was given under the option's name, so that no command has to list them all as arguments."""
-    if value not in (None, ()):
-        context.meta.setdefault(_KEPT, {})[option.name] = value
-
-
-_option = partial(click.option, expose_value=False, callback=_keep)
+_option = partial(click.option, expose_value=False, callback=keep_under(_KEPT, None, ()))
 _ROWS = _option("--limit", metavar="N", help="Do N rows more, then stop; the others stay to be done.")
 _OTHERS = (
     _option(

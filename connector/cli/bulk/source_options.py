@@ -13,6 +13,7 @@ from connector.bulk.planning import is_plan
 from connector.bulk.source import Source
 from connector.cli.capture_option import capture_option
 from connector.cli.intent_options import given_to_all, intent_options, refuse_given
+from connector.cli.lazy import keep_under
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.closing.organization import Query
@@ -22,11 +23,7 @@ Command = Callable[..., Any]
 _KEPT = "connector.cli.bulk.source_options"
 
 
-def _keep(context: click.Context, option: click.Parameter, value: object) -> None:
-    """Keep what was given under the option's name, so that no command has to list them all as arguments."""
-    context.meta.setdefault(_KEPT, {})[option.name] = value
-
-
+_keep = keep_under(_KEPT)
 _option = partial(click.option, expose_value=False, callback=_keep)
 _OPTIONS = (
     click.argument("file", type=click.Path(path_type=Path), required=False, expose_value=False, callback=_keep),
