@@ -115,7 +115,7 @@ def plan_close(snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadat
         return _refuse(snapshot, "transition_forbidden", forbidden)
     refuse_lacking(steps, metadata.privileges if user is None else None)
     left_empty = columns_left_empty(intent, metadata, {f"{step.table}close" for step in steps if step.activity})
-    notes = tuple(_notes(intent, metadata, assumed, left_empty))
+    notes = tuple(_notes(snapshot, intent, metadata, assumed, left_empty))
     return make_plan(opportunity.id, steps, metadata.bypass.text, user, notes)
 
 
@@ -315,26 +315,25 @@ def _id(value: UUID | str | None, name: str) -> UUID | None:
 
 
 def _notes(
-    intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str], left_empty: Sequence[str]
+    snapshot: Snapshot, intent: Intent, metadata: OrganizationMetadata, assumed: frozenset[str], empty: Sequence[str]
 ) -> Iterator[str]:
     """Yield what a person should know beside the steps: what is not written, not checked, not to be read back.
 
-    `assumed` columns have values that the caller did not give; `left_empty` have none, and the organization's forms
-    require one.
+    `assumed` columns have values that the caller did not give; `empty` have none, and forms require one.
     """
     if "actualend" in assumed:
         yield f"The close date is {metadata.today}, the day it is now by {metadata.day_of}."
     if intent.outcome is Outcome.LOST and intent.actual_revenue is None:
         yield "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)"
+    won = [label_of(quote) for quote in snapshot.quotes if quote.state is QuoteState.WON]
+    if won and intent.outcome is Outcome.LOST:
+        yield f"What is won stays won, although the opportunity is lost: {', '.join(won)}."
     for column, value in (("actualvalue", intent.actual_revenue), ("actualclosedate", intent.closed_on)):
         if value is not None and f"opportunity.{column}" in metadata.unreadable:
-            yield (
-                f"The column opportunity.{column} is secured and the user may not read it: what is written there "
-                "cannot be compared afterwards."
-            )
-    if left_empty:
+            yield f"opportunity.{column} is secured, the user may not read it: what is written cannot be compared."
+    if empty:
         yield (
-            f"The organization's forms require {', '.join(left_empty)}, which this close leaves empty. The service "
+            f"The organization's forms require {', '.join(empty)}, which this close leaves empty. The service "
             "does not; plug-ins may."
         )
     yield from metadata.unchecked

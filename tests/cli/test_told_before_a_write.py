@@ -88,7 +88,7 @@ WRONG = {
     "no text": ("new_note:int=7", "7 is not a text"),
     "too long a text": ("new_note=abcdef", "it has 6 characters; at most 5 fit"),
     "secured": ("new_secret=x", "it is secured, and the user may not set it"),
-    "no row": ("new_reviewer=me", "'me' is not a row"),
+    "no row": ("new_reviewer=me", "'me' is no row"),
     "another table": (f"new_reviewer=competitors({NOBODY})", "it points at accounts, contacts, not at competitors"),
     "nobody": (f"new_reviewer=accounts({NOBODY})", f"there is no accounts({NOBODY}) that the application user can see"),
 }
@@ -247,7 +247,7 @@ def test_a_doctor_names_the_secured_columns_and_what_cannot_be_checked(desk: Des
     doctor = desk.run("doctor", **by_secret(emulator)).out
     assert "not for this user to read: opportunity.actualvalue, opportunityclose.new_secret." in doctor
     plan = desk.run("plan", OPPORTUNITY, "--won", "--actual-revenue", "5", **by_secret(emulator)).out
-    assert "The column opportunity.actualvalue is secured and the user may not read it" in " ".join(plan.split())
+    assert "opportunity.actualvalue is secured, the user may not read it" in " ".join(plan.split())
     emulator.emulator.control.set_switches({"definitions_privilege": "prvReadEntity"})
     change_user(world_of(emulator), {"user": emulator.client_id, "without": ["prvReadEntity"]})
     assert "checks before a write: The user may not read definitions of tables" in " ".join(

@@ -535,10 +535,7 @@ def test_a_plan_tells_what_is_not_written_and_what_cannot_be_compared() -> None:
     metadata = replace(METADATA, unreadable=hidden, unchecked=("Nobody knows.",), today=date(2026, 1, 31), day_of="UTC")
     lost = plan_close(seen(organization()), Intent(OPPORTUNITY_ID, Outcome.LOST), metadata)
     assert isinstance(lost, Plan)
-    unread = (
-        "The column opportunity.actualclosedate is secured and the user may not read it: what is written there cannot "
-        "be compared afterwards."
-    )
+    unread = "opportunity.actualclosedate is secured, the user may not read it: what is written cannot be compared."
     assert lost.notes == (
         "The close date is 2026-01-31, the day it is now by UTC.",
         "No actual revenue is written. (Microsoft's own form writes 0: DATAVERSE_LOST_REVENUE=zero does so too.)",
@@ -549,10 +546,19 @@ def test_a_plan_tells_what_is_not_written_and_what_cannot_be_compared() -> None:
     won = plan_close(seen(organization()), paid, metadata)
     assert isinstance(won, Plan)
     assert [note.split(" is ", 1)[0] for note in won.notes] == [
-        "The column opportunity.actualvalue",
-        "The column opportunity.actualclosedate",
+        "opportunity.actualvalue",
+        "opportunity.actualclosedate",
         "Nobody knows.",
     ]
+
+
+def test_a_plan_of_a_lost_opportunity_names_the_quotes_that_are_won() -> None:
+    lost = plan_close(seen(organization((4, 1))), Intent(OPPORTUNITY_ID, Outcome.LOST), METADATA)
+    won = plan_close(seen(organization((4, 1))), Intent(OPPORTUNITY_ID, Outcome.WON), METADATA)
+    assert isinstance(lost, Plan)
+    assert isinstance(won, Plan)
+    assert "What is won stays won, although the opportunity is lost: QUO-1." in lost.notes
+    assert won.notes == ()
 
 
 def test_a_plan_names_the_columns_that_only_forms_require() -> None:
