@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -53,10 +53,10 @@ def plan_reopen(snapshot: Snapshot, intent: ReopenIntent, metadata: Organization
     steps: list[Step] = []
     notes: tuple[str, ...] = ()
     if closed:
-        original = _original(opportunity, intent, newest.get(opportunity.id), metadata)
-        status = _open_status(opportunity, original, metadata)
-        steps = [_reopen_opportunity(opportunity, original, status, metadata)]
-        notes = tuple(_notes(opportunity, original, status, metadata))
+        intent = _completed(intent, opportunity, newest.get(opportunity.id), metadata)
+        status = _open_status(opportunity, intent, metadata)
+        steps = [_reopen_opportunity(opportunity, intent, status, metadata)]
+        notes = tuple(_notes(opportunity, intent, status, metadata))
     steps += [_reopen_quote(quote, metadata) for quote in back if not why_closed(quote, snapshot, metadata)]
     if forbidden := forbidden_transition(steps, snapshot, metadata):
         return Refusal(opportunity.id, "transition_forbidden", forbidden)
@@ -84,29 +84,20 @@ def _is_to_undo(activity: UUID, intent: ReopenIntent) -> bool:
     return intent.activity_ids is not None or identity.is_ours(activity, intent.opportunity_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _OriginalFacts:
-    """What is known of an opportunity before its close; `values` has the columns that are, by name."""
-
-    status: int | None
-    values: Mapping[str, ColumnValue]
-
-
-def _original(
-    opportunity: Opportunity, intent: ReopenIntent, activity: UUID | None, metadata: OrganizationMetadata
-) -> _OriginalFacts:
-    """Return what the intent says, from the ledger of a job, or else what the id of the close activity keeps."""
+def _completed(
+    intent: ReopenIntent, opportunity: Opportunity, activity: UUID | None, metadata: OrganizationMetadata
+) -> ReopenIntent:
+    """Return the intent with what was before the close: by the ledger of a job, else by the close activity's id."""
     open_ones = [status.value for status in metadata.opportunity_statuses if status.state == OpportunityState.OPEN]
     before = None if activity is None else identity.kept_before(activity, opportunity.id)
     if intent.open_status is not None or before is None:
-        status = intent.open_status if intent.open_status in open_ones else None
-        return _OriginalFacts(status, intent.open_values)
+        return intent if intent.open_status in open_ones else replace(intent, open_status=None)
     fitting = [status for status in open_ones if before.had(status)]
     values: dict[str, ColumnValue] = {}
     if before.probability is not None:
         values[_PROBABILITY] = before.probability
     values |= {name: None for name, empty in ((_VALUE, before.no_revenue), (_DATE, before.no_date)) if empty}
-    return _OriginalFacts(fitting[0] if len(fitting) == 1 else None, values)
+    return replace(intent, open_status=fitting[0] if len(fitting) == 1 else None, open_values=values)
 
 
 def changed_columns(opportunity: Opportunity) -> dict[str, ColumnValue]:
@@ -120,37 +111,37 @@ def changed_columns(opportunity: Opportunity) -> dict[str, ColumnValue]:
 
 
 def _reopen_opportunity(
-    opportunity: Opportunity, original: _OriginalFacts, status: int, metadata: OrganizationMetadata
+    opportunity: Opportunity, intent: ReopenIntent, status: int, metadata: OrganizationMetadata
 ) -> Step:
     """Return the step that opens it, with what it had before as far as that is known and was changed."""
     now = changed_columns(opportunity)
-    back = {name: value for name, value in original.values.items() if name in now and now[name] != value}
+    back = {name: value for name, value in intent.open_values.items() if name in now and now[name] != value}
     back = {name: value for name, value in back.items() if f"opportunity.{name}" not in metadata.unwritable}
     step = step_on(opportunity, StepKind.REOPEN_OPPORTUNITY, "Update", OpportunityState.OPEN, status)
     return replace(step, columns=back)
 
 
-def _open_status(opportunity: Opportunity, original: _OriginalFacts, metadata: OrganizationMetadata) -> int:
+def _open_status(opportunity: Opportunity, intent: ReopenIntent, metadata: OrganizationMetadata) -> int:
     """Return the reason it had, or another where that is not known or may not follow the one it has."""
     statuses, was = metadata.opportunity_statuses, opportunity.status
-    if original.status is not None and reasons.may_follow(statuses, was, original.status):
-        return original.status
+    if intent.open_status is not None and reasons.may_follow(statuses, was, intent.open_status):
+        return intent.open_status
     return reasons.reachable("opportunity", statuses, was, OpportunityState.OPEN)
 
 
 def _notes(
-    opportunity: Opportunity, original: _OriginalFacts, status: int, metadata: OrganizationMetadata
+    opportunity: Opportunity, intent: ReopenIntent, status: int, metadata: OrganizationMetadata
 ) -> Iterator[str]:
     """Yield what cannot be brought back."""
     label = {reason.value: reasons.in_list([reason]) for reason in metadata.opportunity_statuses}
-    if original.status is None:
+    if intent.open_status is None:
         yield f"The status reason it had before the close is not known: it gets {label[status]}."
-    elif status != original.status:
-        had = label[original.status]
+    elif status != intent.open_status:
+        had = label[intent.open_status]
         yield f"{had}, which it had, may not follow the status reason it has: it gets {label[status]}."
     now = changed_columns(opportunity)
     for name, words in ((_VALUE, "actual revenue"), (_DATE, "close date")):
-        if now[name] is not None and name not in original.values:
+        if now[name] is not None and name not in intent.open_values:
             yield f"The {words} {now[name]} stays: what it was before the close is not known."
 
 
