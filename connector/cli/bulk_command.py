@@ -82,8 +82,8 @@ def plan(
 
     source = source_of(context)
     settings = read_settings(env_file)
-    path = out or source.plan_file()
-    return show_job_plan(source, settings, path, seconds_per_step, capture_file, ask, yes=yes, as_json=as_json)
+    out = out or source.plan_file()
+    return show_job_plan(source, settings, out, seconds_per_step, capture_file, ask, yes=yes, as_json=as_json)
 
 
 @bulk.command(
@@ -209,10 +209,7 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
 @job_argument()
 @run_options
 def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Stop a job for a while, wherever it is worked on.
-
-    What is in flight is finished; `resume` goes on.
-    """
+    """Stop a job for a while, wherever it is worked on; what is in flight is finished, and `resume` goes on."""
     return say_desired_state(name, DesiredState.PAUSE, as_json=as_json, env_file=env_file)
 
 
@@ -330,10 +327,17 @@ def undo(*, name: str, yes: bool, dry_run: bool, as_json: bool, env_file: Path |
             may_undo(ledger, job, tell)
             return show_undo(ledger, job, settings, as_json=as_json)
         undoing = undo_name(job)
-        may_begin(ledger, undoing, tell, join=False)
-        if ledger.find(undoing) is None:
+        left = may_begin(ledger, undoing, tell, join=False)
+        before, closed = ledger.find(undoing), ledger.counts(name).of(ItemStatus.CLOSED)
+        if before is not None and before.finished is not None and not left:
+            sentence = f"The job {name} was undone at {before.finished:%Y-%m-%d %H:%M} UTC, so nothing is done."
+            return nothing_done(ledger, undoing, sentence, as_json=as_json)
+        if before is None:
             may_undo(ledger, job, tell)
-            closed = ledger.counts(name).of(ItemStatus.CLOSED)
+            if not closed:
+                return nothing_done(
+                    ledger, name, f"The job {name} closed nothing, so nothing is done.", as_json=as_json
+                )
             agree(f"Open the {closed:,} opportunities again that job {name} closed?", agreed=yes, as_json=as_json)
             rows, options = undo_rows(ledger, job), {**job.options, **begun_with(settings, JobLimits())}
             place, kind = job.organization, JobKind.REOPEN

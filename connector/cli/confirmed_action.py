@@ -20,13 +20,7 @@ from connector.cli.screen import print_json, tell
 from connector.clock import SystemClock
 from connector.closing.close import fulfil, preview
 from connector.closing.intent import AnyIntent
-from connector.closing.model import (
-    OrganizationMetadata,
-    Plan,
-    Refusal,
-    Report,
-    ReportStatus,
-)
+from connector.closing.model import OrganizationMetadata, Plan, Refusal, Report, ReportStatus
 from connector.closing.organization import LookupOrganization
 from connector.closing.report import exit_code, report_data
 from connector.closing.verify import standing

@@ -109,6 +109,14 @@ def test_a_plan_is_written_run_and_undone(desk: Desk) -> None:
     assert desk.rows() == before
     assert bulk(desk, "undo", "june", "--yes", "--json").data["reopened"] == len(ids)
     assert bulk(desk, "undo", "june", "--dry-run", "--json").data["would_reopen"] == 0
+    bulk(desk, "run", "rows.csv", "--job", "july", "--yes")
+    again = bulk(desk, "undo", "june", "--yes", "--json")
+    assert (again.code, again.data["job"], again.data["reopened"]) == (0, "june.undo", len(ids))
+    assert "The job june was undone at " in again.err, "it is not told as done now, when all are closed again"
+    bulk(desk, "run", "rows.csv", "--job", "august", "--yes")
+    nothing = bulk(desk, "undo", "august", "--yes")
+    assert "The job august closed nothing, so nothing is done." in nothing.err
+    assert bulk(desk, "status", "august.undo").code == 1
     assert bulk(desk, "status", "june", "--json").data["undone"] == len(ids)
 
 
