@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker
-from connector.bulk.run.decision import MOST_ATTEMPTS, RowVerdict, SendOrder
+from connector.bulk.run.decision import MOST_ATTEMPTS, RowVerdict, SendOrder, reason_of
 from connector.bulk.run.pipeline import Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
 from connector.bulk.run.row_in_hand import PipelineState
@@ -33,7 +33,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
-from connector.errors import Broken, ConnectorError, Forbidden, Rejected, Unanswered
+from connector.errors import Broken, ConnectorError, Forbidden, Origin, Rejected, Unanswered
 from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, Row
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import wait_for
@@ -396,6 +396,20 @@ def test_when_it_stops_nothing_more_is_sent_and_what_was_not_sent_is_given_back(
         decisions = pipeline.take_decisions()
     assert len(recorder.batches) == len(decisions.verdicts) == 6
     assert len(decisions.untouched) == 54
+
+
+@pytest.mark.parametrize(
+    ("detail", "plug_in", "reason"),
+    [
+        ("Approval 7 is missing.", "Contoso.Approval", "0x80040265 Approval # is missing."),
+        ("", "Contoso.Approval", "0x80040265 Contoso.Approval, which gives no reason"),
+        ("", "", "0x80040265"),
+    ],
+)
+def test_rows_are_counted_by_what_the_organization_said_else_by_who_refused(
+    detail: str, plug_in: str, reason: str
+) -> None:
+    assert reason_of(Rejected("x", status=400, code="0x80040265", detail=detail, origin=Origin(plug_in))) == reason
 
 
 def test_rows_behind_one_that_hangs_keep_out_no_rows_of_other_accounts(office: Office) -> None:

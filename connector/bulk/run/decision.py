@@ -151,7 +151,8 @@ def reason_of(cause: ConnectorError | None) -> str:
         sentence = (cause.message.partition(": ")[2] or cause.message).replace(f" ({cause.code})", "")
         return f"{cause.code or 'Forbidden'} {alike(sentence)}"
     if isinstance(cause, ServiceError) and cause.code:
-        return f"{cause.code} {alike(cause.detail)}".rstrip()
+        silent = f"{cause.origin.plug_in}, which gives no reason" if cause.origin.plug_in else ""
+        return f"{cause.code} {alike(cause.detail) or silent}".rstrip()
     return type(cause).__name__ if cause else "unknown"
 
 
