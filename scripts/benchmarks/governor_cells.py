@@ -88,6 +88,8 @@ def cells(*, quick: bool = False) -> Iterator[Scenario]:
         for servers in (1,) if quick else (1, 4):
             yield from _otherwise(servers, seconds)
         yield _cell("no affinity cookie, 3 servers", Limits(servers=3), seconds, affinity=False)
+        idle = _cell("a cookie without effect, 3 servers", Limits(servers=3), seconds)
+        yield replace(idle, service=replace(idle.service, steers=False))
         for kind in NEIGHBOURS:
             for number in (1, 3):
                 yield _beside(kind, number, seconds)

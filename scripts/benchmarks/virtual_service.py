@@ -48,6 +48,7 @@ class Service:
     """A service: its limits and how they change, what a request takes, the way there and back, what it tells.
 
     `means` are the mean seconds of work of a request from a moment on, `seconds` draws them; times are in seconds.
+    With `affinity` answers have a cookie, which `steers` the next requests unless something on the way takes it off.
     """
 
     limits: Limits
@@ -58,6 +59,7 @@ class Service:
     transport: float = 0.02
     headers: bool = True
     affinity: bool = True
+    steers: bool = True
     neighbours: Sequence[Neighbour] = ()
 
     def ceiling(self, at: float) -> float:
@@ -205,7 +207,7 @@ class _Client:
         """Send as many requests as the rule lets through, and ask again when it says."""
         load, own = self._load, self._outcome is self._load.outcome
         while self._idle and load.now < self._ends and (load.rows or not own):
-            parts = _parts(self._rule, load.rows) if own else 1
+            parts = _parts(self._rule, load) if own else 1
             leave = self._rule.ask(load.now, load.kind, parts)
             if isinstance(leave, Wait):
                 if leave.until < self._asking_at or self._asking_at <= load.now:
@@ -223,7 +225,7 @@ class _Client:
 
     def _arrive(self, permit: Permit, rows: Sequence[float]) -> None:
         load, service = self._load, self._load.service
-        server = load.protection.route(permit.server if service.affinity and permit.server else None)
+        server = load.protection.route(permit.server if service.steers and permit.server else None)
         verdict = load.protection.arrive(self._user, server, load.now, seconds=sum(rows))
         key = load.protection.cookie(server) if service.affinity else ""
         if isinstance(verdict, Throttle):
@@ -259,8 +261,8 @@ class _Client:
         self.ask()
 
 
-def _parts(rule: Rule, rows: float) -> int:
-    """Return how many rows the next request carries: as the governor says, one where nobody says anything."""
-    if math.isinf(rows) or not isinstance(rule, Governor):
+def _parts(rule: Rule, load: Load) -> int:
+    """Return how many rows the next request carries: one, or what it must where requests are scarce."""
+    if math.isinf(load.rows) or not isinstance(rule, Governor):
         return 1
-    return int(min(rows, rule.parts("write", rows)))
+    return int(min(load.rows, rule.parts(load.kind), rule.fewest_parts(load.now, load.kind, load.rows)))

@@ -27,6 +27,7 @@ class Service:
     transport: float = 0.02
     headers: bool = True
     affinity: bool = True
+    steers: bool = True
     changes: Sequence[tuple[float, dict[str, float]]] = ()
 
 
@@ -100,7 +101,7 @@ class Load:
             self._at(self.now + self.service.transport / 2, partial(self._arrive, leave))
 
     def _arrive(self, permit: Permit) -> None:
-        cookie = permit.server if self.service.affinity and permit.server else None
+        cookie = permit.server if self.service.steers and permit.server else None
         server = self.protection.route(cookie)
         seconds = self.service.seconds(self._random, self.now)
         verdict = self.protection.arrive(USER, server, self.now, seconds=seconds)

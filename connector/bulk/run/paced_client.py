@@ -105,8 +105,6 @@ class Pacer(Protocol):
         """Return how long so much work takes from now on, at no more than `fastest` requests a second."""
 
 
-BATCH_SECONDS = 2.0
-"""Work in one request, at most: what it did is not known before it ends."""
 QUICK_SECONDS = 0.15
 """Rows share a request up to so much work, longer ones while requests are scarce: one that hangs holds the others."""
 SPLIT = 3
@@ -119,7 +117,7 @@ def rows_per_request(gate: Pacer, left: float, width: int, answered: int) -> int
     """Return how many rows the next request takes: few enough that all `width` that may be in flight have some."""
     even = math.ceil(left / (SPLIT * max(1, width)))
     cost = max(gate.pace().seconds_per_part, 1e-6)
-    by_work = min(BATCH_SECONDS / cost, max(QUICK_SECONDS / cost, gate.fewest_parts(left)))
+    by_work = max(QUICK_SECONDS / cost, gate.fewest_parts(left))
     return max(1, min(gate.parts(), even, int(by_work), 1 + answered // LEARN))
 
 

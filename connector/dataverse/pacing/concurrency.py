@@ -35,12 +35,10 @@ KNOWN = 3
 
 FIRST_COST = 0.3
 """Seconds of execution that a part is taken to cost until one has been measured."""
-BATCH_SECONDS = 4.0
+BATCH_SECONDS = 2.0
 """How long one request with many parts should take: one that takes long hides what is done and ends late."""
 MOST_PARTS = 50
 """Parts in one request, at most: what is repeated when its answer is lost."""
-FIRST_PARTS, ENOUGH = 4, 3
-"""Parts in a request until their cost is known, and the measurements that make it known."""
 
 
 class ServiceTime:
@@ -77,7 +75,7 @@ class ServiceTime:
     @property
     def parts(self) -> float:
         """Return how many parts a request should carry."""
-        return FIRST_PARTS if self.mean.count < ENOUGH else min(MOST_PARTS, BATCH_SECONDS / max(self.mean.value, 1e-6))
+        return max(1.0, min(MOST_PARTS, BATCH_SECONDS / self.cost))
 
     @property
     def spread(self) -> float:

@@ -98,10 +98,10 @@ class Gate:
         with self._state:
             return self._governor.most_in_flight(self._clock.monotonic())
 
-    def parts(self, waiting: float = float("inf")) -> int:
-        """Return how many opportunities one batch of writes should carry when so many are `waiting` to be closed."""
+    def parts(self) -> int:
+        """Return how many opportunities one batch of writes should carry."""
         with self._state:
-            return self._governor.parts(WRITES, waiting)
+            return self._governor.parts(WRITES)
 
     def fewest_parts(self, waiting: float) -> int:
         """Return how many a batch of writes must carry so that not the number of requests holds those `waiting`."""

@@ -38,11 +38,13 @@ from connector.dataverse.pacing.web_servers import (
 )
 
 MOST_STRAYED = 12
-"""So many requests in a row answered by another server than chosen: the cookie does not choose here."""
+"""So many requests answered by another server than chosen, less half of those by the chosen: no cookie chooses here."""
 EXPLORE_EVERY = 25
 """One request in so many goes to whatever server the balancer picks, to find new ones."""
 EXPLORING_AT_FIRST = 12
-"""So many of them at once while new servers keep showing up, every second request; later one at a time."""
+"""So many of them at once until hardly a server can be missing, every second request; later one at a time."""
+EXPLORED = 3
+"""Answers to such requests for each server that is known, after which hardly one is missing."""
 
 
 class Governor:
@@ -67,7 +69,8 @@ class Governor:
         self._costs: dict[str, ServiceTime] = {}
         self._held_until = float("-inf")
         self._expecting = self._ending = self._last = False
-        self._since_explored = self._nothing_new = self._strayed = 0
+        self._since_explored = self._explored = 0
+        self._strayed = 0.0
         self._steering = True
         self._binding = Binding.LATENCY
         self._requests = 0
@@ -91,8 +94,8 @@ class Governor:
         return self._ask_any(now, kind, parts, cost)
 
     def _complete(self) -> bool:
-        """Return whether so many answers came from no new server that hardly any can be missing."""
-        return self._nothing_new >= 4 * len(self._servers)
+        """Return whether so many answers came from any server that of those there are hardly one can be missing."""
+        return self._explored >= EXPLORED * len(self._servers)
 
     def _ask_best(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Choose the server that is ready first; every so often let the balancer choose, to find new ones."""
@@ -103,19 +106,10 @@ class Governor:
             return self._wait_for(at, now, why)
         self._since_explored += 1
         seldom = self._since_explored < (EXPLORE_EVERY if self._complete() else 2)
-        if seldom or not (all_ready and self._may_explore(now)):
+        if seldom or not all_ready or self._unaddressed.requests >= (1 if self._complete() else EXPLORING_AT_FIRST):
             return self._permit(Permit(now, key, kind, parts, cost))
         self._since_explored = 0
         return self._permit(Permit(now, "", kind, parts, cost))
-
-    def _may_explore(self, now: float) -> bool:
-        """Return whether a request may go to any server: few at a time, since each takes a slot on all of them.
-
-        Whichever gets it must have room, and must not have told us to wait.
-        """
-        if any(server.hold.open_at(now) is not None for server in self._servers.values()):
-            return False
-        return self._unaddressed.requests < (1 if self._complete() else EXPLORING_AT_FIRST)
 
     def _ask_any(self, now: float, kind: str, parts: int, cost: float) -> Permit | Wait:
         """Let the balancer choose: the server with the least room sets the pace, since it may be the one."""
@@ -235,11 +229,11 @@ class Governor:
     def _answered_by(self, now: float, permit: Permit, key: str) -> WebServer:
         """Return the server that answered, known from now on."""
         if not key or key in self._servers:
-            self._nothing_new += not permit.server
+            self._explored += not permit.server
             known = self._servers.get(key or permit.server)
             self._check_steering(permit, key)
             return known or max(self._servers.values(), key=lambda server: server.sent.used(now))
-        self._nothing_new = 0
+        self._explored = 0 if self._complete() else self._explored + (not permit.server)
         anonymous = self._servers.pop("", None)
         if anonymous is not None:
             anonymous.key = key
@@ -257,26 +251,18 @@ class Governor:
         if chosen is None or not key:
             return
         if key == permit.server:
-            chosen.strayed, self._strayed = 0, 0
+            chosen.strayed, self._strayed = 0, max(0.0, self._strayed - 0.5)
             return
         chosen.strayed += 1
         self._strayed += 1
         if chosen.strayed > 1 and len(self._servers) > 1:
             del self._servers[permit.server]
-            self._nothing_new = 0
+            self._explored = 0
         self._steering = self._strayed < MOST_STRAYED
 
-    def parts(self, kind: str, waiting: float = float("inf")) -> int:
-        """Return how many parts a request of `kind` should carry: a few seconds' worth.
-
-        Where only so many parts are `waiting`, they are dealt out over all that may be in flight, half at a time, so
-        that the last ones end together.
-        """
-        known = self._costs.get(kind)
-        most = (known or ServiceTime()).parts
-        if self._steering and not self._complete():
-            return 1
-        return int(max(1, min(most, waiting / (2 * max(1, self.most_in_flight(self._last_at.get(kind, 0.0)))))))
+    def parts(self, kind: str) -> int:
+        """Return how many parts a request of `kind` should carry at most: two seconds' worth."""
+        return int((self._costs.get(kind) or ServiceTime()).parts)
 
     def fewest_parts(self, now: float, kind: str, waiting: float) -> int:
         """Return how many parts a request of `kind` must carry so that not the number of requests holds the rate."""

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 
 GROWTH = 0.10
 """By what share an estimate that nothing confirms grows in one horizon."""
-APART = 400
-"""Requests answered between two refusals that a search may cause: it costs at most 0.25 % of them."""
 ASSUMED = 5
 """Horizons for which a limit that a refusal named, or that was learnt elsewhere, is not doubted; twice as long after
 each search in vain, up to sixteen times."""
+MOST_DOUBLINGS = 4
 LATELY = 0.02
 """The weight of what was heard last in what a limit usually is."""
 NEWS = 0.05
@@ -172,7 +171,6 @@ class LimitEstimate:
         "_horizon",
         "_origin",
         "_probe_from",
-        "_since",
         "number",
         "usual",
         "value",
@@ -188,7 +186,6 @@ class LimitEstimate:
         self.usual = value
         self._grows = settle is not None
         self._probe_from = now + (settle or 0.0)
-        self._since = APART
         self._grown_at = now
         self._fruitless = 0
 
@@ -229,7 +226,7 @@ class LimitEstimate:
         """
         before, self.value = self.value, self._judged(used, number)
         self._fruitless = self._fruitless + 1 if abs(self.value - before) <= NEWS * before else 0
-        self._look_again(now + stopped, ASSUMED * self._horizon * 2.0 ** min(self._fruitless, 4))
+        self._look_again(now + stopped, ASSUMED * self._horizon * 2.0 ** min(self._fruitless, MOST_DOUBLINGS))
         return max(0.0, self.value - used)
 
     def _judged(self, used: float, number: float | None) -> float:
@@ -243,7 +240,6 @@ class LimitEstimate:
     def _look_again(self, start: float, pause: float) -> None:
         self._probe_from = start + pause
         self._grown_at = start
-        self._since = 0
 
     def told_elsewhere(self, now: float, number: float, stopped: float) -> None:
         """Take in that another server named a `number`: it holds here too, since servers of an organization are alike.
@@ -256,13 +252,9 @@ class LimitEstimate:
             self._look_again(now + stopped, ASSUMED * self._horizon)
 
     def grow(self, now: float, used: float) -> None:
-        """Raise the estimate if it limits us, no answer confirms it, and it is time to look for more.
-
-        To be called once for each request that was answered: refusals may not be more than a few in a thousand.
-        """
-        self._since += 1
+        """Raise the estimate if it limits us, no answer confirms it, and it is time to look for more."""
         since = min(now - self._grown_at, self._horizon / 10)
         self._grown_at = now
         held_back = used >= 0.9 * self.value and not self.confirmed(now)
-        if self._grows and held_back and now >= self._probe_from and self._since >= APART:
+        if self._grows and held_back and now >= self._probe_from:
             self.value *= 1 + GROWTH * since / self._horizon

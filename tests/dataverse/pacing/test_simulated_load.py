@@ -115,6 +115,14 @@ def test_without_affinity_cookies_the_servers_are_still_used() -> None:
     assert outcome.share_refused < 0.005
 
 
+@pytest.mark.parametrize("servers", [2, 3, 8])
+def test_cookies_that_choose_nothing_cost_one_refusal_for_too_many_at_once(servers: int) -> None:
+    limits = Limits(servers=servers, requests=1500, execution_seconds=300)
+    outcome = run(Service(limits, about(0.5), steers=False), 1800)
+    assert outcome.rate(600, 1800) >= 0.8 * ceiling(limits, 0.5)
+    assert outcome.share_refused < 0.03
+
+
 def test_another_run_that_used_up_the_window_is_waited_for() -> None:
     service = Service(Limits(), about(0.2), headers=False)
     load = Load(service)
