@@ -26,7 +26,10 @@ DRAWN = (
 def main(options: argparse.Namespace) -> int:
     """Play the scenarios and tell what came of it; returns 1 when a target is missed."""
     if options.ablate:
-        governor_ablation.table(governor_ablation.ablate(), sys.stdout.write)
+        rules = list(governor_ablation.ablate())
+        if options.keep:
+            keep("governor-ablation", governor_ablation.data(rules), governor_ablation.table(rules))
+        sys.stdout.write(governor_ablation.table(rules))
         return 0
     if options.jobs or options.cells:
         return _jobs_and_cells(options)
