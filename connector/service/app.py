@@ -71,9 +71,10 @@ _FIELD_SENTENCES = {
     "string_type": "it is not text. An expression that makes text: string(variables('key'))",
     "string_too_long": "it has more than {max_length} characters",
     "too_long": "it has more than {max_length} columns",
-    "decimal_parsing": "it is not a number; write it with a point and no separators, as 12500.00",
+    "decimal": "it is not a number; write it with a point and no separators, as 12500.00",
+    "int": "it is not a whole number, as 50",
 }
-"""The sentence for what is wrong with a field; for the rest, those of pydantic."""
+"""The sentence for what is wrong with a field, by the code or its first word; for the rest, those of pydantic."""
 
 
 def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
@@ -331,14 +332,14 @@ def _malformed(request: Request, error: RequestValidationError) -> Problem:
 
 def _detail(problem: Mapping[str, Any], labels: Mapping[str, str]) -> ErrorDetail:
     code, place = str(problem["type"]), [str(part) for part in problem["loc"]]
-    message = str(problem["msg"])
+    message = str(problem["msg"]).replace("Input should be", "it must be")
     if place == ["body"] or code == "json_invalid":  # for this the place is a number of characters
         return ErrorDetail(code=code, message=_NO_JSON if code == "json_invalid" else _NO_OBJECT, target="body")
     if code == "extra_forbidden":
         message = f"there is no field of this name; the fields are {', '.join(labels)}"
     target = "/".join(place[1:] or place)
-    if code in _FIELD_SENTENCES:
-        message = _FIELD_SENTENCES[code].format_map(problem.get("ctx", {}))
-    message = message.replace("Input should be", "it must be")
+    code = "string_too_long" if code == "too_long" and isinstance(problem["input"], str) else code
+    if sentence := _FIELD_SENTENCES.get(code) or _FIELD_SENTENCES.get(code.partition("_")[0]):
+        message = sentence.format_map(problem.get("ctx", {}))
     label = labels.get(place[-1], target) if place[0] == "body" else target
     return ErrorDetail(code=code, message=message if code == "wrong_value" else f"{label}: {message}", target=target)

@@ -17,12 +17,13 @@ from connector.service.operations.operation_specs import (
     OpportunityPath,
     OutcomeQuery,
     ReasonsTable,
+    ReopenFields,
     StatusQuery,
     SubscriptionKey,
     TopQuery,
     register,
 )
-from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody, SubscribeBody
+from connector.service.schemas.request_models import CloseBody, PlanBody, SubscribeBody
 
 DEPLOYMENT = Deployment(host="close.contoso.com", audience="api://close.contoso.com")
 
@@ -32,7 +33,7 @@ def close(
 ) -> None: ...
 def plan(opportunity: OpportunityPath, body: PlanBody, column: OpportunityKey = None) -> None: ...
 def reopen(
-    opportunity: OpportunityPath, body: ReopenBody, key: IdempotencyHeader = None, column: OpportunityKey = None
+    opportunity: OpportunityPath, body: ReopenFields, key: IdempotencyHeader = None, column: OpportunityKey = None
 ) -> None: ...
 def opportunity(opportunity: OpportunityPath, column: OpportunityKey = None) -> None: ...
 def reasons(outcome: OutcomeQuery = None, table: ReasonsTable = "opportunity") -> None: ...

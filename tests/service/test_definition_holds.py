@@ -186,7 +186,7 @@ def test_an_opportunity_is_named_by_its_id_or_by_any_of_its_addresses(stage: Sta
         ({"outcome": "won", "competitor": "Nobody"}, "no competitor 'Nobody'", "give the competitor's id"),
         ({"outcome": "lost", "competitor": str(UUID(int=5))}, "Competitor: there is no", "Correct that"),
         ({"outcome": "won", "colour": "red"}, "closedOn", "no field of this name"),
-        ({"outcome": "lost", "competitor": ["x"]}, "Competitor", "is not text"),
+        ({"outcome": "lost", "competitor": ["x"]}, "Competitor", "is a list"),
         ({"outcome": "won", "winningQuote": {"id": "x"}}, "Winning Quote", "triggerOutputs()"),
         ({"outcome": "won", "description": 5}, "Description", "string("),
         ({"outcome": "won", "columns": "{}"}, "Close Columns", "json("),

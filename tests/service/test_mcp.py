@@ -255,6 +255,8 @@ def test_what_is_still_running_is_told_without_the_address_that_needs_no_sign_in
             {"opportunityId": None, "id": "x", "outcome": "won"},
             "needs opportunityId and does not take id",
         ),
+        ("plan_close", {"opportunityId": " ", "outcome": ""}, "needs opportunityId, outcome"),
+        ("get_operation", {"operationId": ""}, "needs operationId"),
         ("drop_table", {}, "no tool drop_table"),
     ],
 )

@@ -87,7 +87,9 @@ def test_it_lists_fifty_at_a_time_and_says_of_how_many(stage: Stage) -> None:
             for _ in range(53)
         ]
         pages = [client.get(PAGE).text, client.get(f"{PAGE}?page=2").text, client.get(f"{PAGE}?page=9").text]
-    assert [operations_of(page) for page in pages] == [made[:2:-1], made[2::-1], []]
+    assert [operations_of(page) for page in pages] == [made[:2:-1], made[2::-1], made[2::-1]], (
+        "beyond the end is the end"
+    )
     assert "1 to 50 of 53 operations" in pages[0]
     assert "51 to 53 of 53 operations" in pages[1]
     assert ["page-before" in pages[0], "page-after" in pages[0], "page-before" in pages[1], "page-after" in pages[1]] == [
@@ -159,6 +161,7 @@ def test_many_are_tried_again_once_their_number_was_answered(stage: Stage) -> No
         assert "Yes, try 2 again" in asked.text
         assert "Yes, try 3 again" in client.post(f"{PAGE}/retry", data={**form, "all": "1"}).text
         assert "has changed meanwhile" in client.post(f"{PAGE}/retry", data={**form, "all": "1", "count": "2"}).text
+        assert client.post(f"{PAGE}/retry", data=form).status_code == 409, "none chosen is not all"
         assert {stage.state(one)[0] for one in opportunities} == {0}, "asking back does nothing"
         assert client.post(f"{PAGE}/retry", data=form | {"token": "0" * 64}).status_code == 403
         answer = client.post(f"{PAGE}/retry", data={**form, "all": "1", "count": "3"}, follow_redirects=False)

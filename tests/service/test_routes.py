@@ -214,6 +214,45 @@ def test_a_wrong_request_is_told_what_is_wrong(stage: Stage, body: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"outcome": True}, "Outcome: true is not an outcome; say won or lost."),
+        ({"outcome": ["won"]}, "Outcome: it is a list; give one value."),
+        ({"closedOn": False}, "Close Date: false is not a date;"),
+        ({"outcome": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "Outcome: it is an object; give one value."),
+        ({"competitor": [1]}, "triggerOutputs()?['body/competitorid']"),
+        ({"winningQuote": {"id": 1}}, "triggerOutputs()?['body/quoteid']"),
+        ({"idempotencyKey": "k" * 300}, "Idempotency Key: it has more than 255 characters."),
+    ],
+)
+def test_what_was_sent_is_told_as_its_sender_has_it(stage: Stage, body: dict[str, Any], said: str) -> None:
+    with stage.client() as client:
+        answer = close(client, stage.opportunity(), **body)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+
+
+def test_a_number_that_is_none_is_told_in_the_makers_words(stage: Stage) -> None:
+    with stage.client() as client:
+        top = client.get("/operations?top=many").json()["error"]["message"]
+        body = {"callbackUrl": "https://prod-1.westus.logic.azure.com/x", "minimumRevenue": True}
+        revenue = client.post("/subscriptions", json=body).json()["error"]["message"]
+    assert top == "The request is malformed. top: it is not a whole number, as 50."
+    assert "Minimum Revenue: it is not a number; write it with a point" in revenue
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_reopen_with_every_field_left_empty_needs_no_body(stage: Stage, body: bytes) -> None:
+    opportunity = stage.opportunity()
+    with stage.client() as client:
+        close(client, opportunity)
+        answer = client.post(
+            f"/opportunities/{opportunity}/reopen", content=body, headers={"Content-Type": "application/json"}
+        )
+    assert (answer.status_code, stage.state(opportunity)[0]) == (200, 0)
+
+
+@pytest.mark.parametrize(
     ("body", "kind", "told"),
     [
         (b'{"outcome":', "application/json", "body: It is not JSON; look for a missing quote, comma or bracket."),

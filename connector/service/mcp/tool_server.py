@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message
 
 from connector.service.mcp.tools import CONFIRMED, OPPORTUNITY_KEY, TOOLS, Tool
+from connector.service.schemas.field_values import is_empty
 
 INSTRUCTIONS = (
     "Plan first, show the plan to the person, and close only after the person has agreed. A call may be repeated: "
@@ -80,7 +81,7 @@ async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request:
     if problem:
         return _told({"message": problem, "code": "invalid_request", "result": "failed"}, failed=True)
     if tool.asks and arguments.get(CONFIRMED) is not True:
-        sentence = "Nothing was changed. Show the plan to a person, and call again with confirmed once they agree."
+        sentence = 'Nothing was changed. Show the plan to a person; once they agree, call again with "confirmed": true.'
         return _told({"message": sentence, "result": "unconfirmed", "changed": False}, failed=False)
     path = tool.path.format(quote(str(arguments[tool.place]), safe=""))
     query = urlencode({name: str(arguments[name]) for name in (OPPORTUNITY_KEY,) if arguments.get(name)})
@@ -91,7 +92,7 @@ async def _call(app: ASGIApp, tool: Tool, arguments: Mapping[str, Any], request:
 
 def _problem(tool: Tool, arguments: Mapping[str, Any]) -> str:
     """Return what is wrong with the names of the arguments; their values are the operation's to check."""
-    missing = [name for name in tool.required if arguments.get(name) is None and name != CONFIRMED]
+    missing = [name for name in tool.required if is_empty(arguments.get(name)) and name != CONFIRMED]
     unknown = [name for name in arguments if name not in tool.inputs]
     wrong = [f"needs {', '.join(missing)}"] if missing else []
     wrong += [f"does not take {', '.join(unknown)}"] if unknown else []

@@ -61,7 +61,7 @@ _SENTENCES: Mapping[ItemStatus, str] = {
     ItemStatus.UNDONE: "The opportunity was closed{outcome}.",
     ItemStatus.ALREADY_CLOSED: "The opportunity was closed as asked, but not by this call; nothing was left to do.",
     ItemStatus.REOPENED: "The opportunity was opened again.",
-    ItemStatus.ALREADY_OPEN: "The opportunity was opened, but not by this call; nothing was left to do.",
+    ItemStatus.ALREADY_OPEN: "The opportunity is open already; nothing was left to do.",
 }
 _QUOTE_SENTENCES = {"not_run": "Nothing was done to this quote.", "unknown": "What became of this quote is not known."}
 _CLOSED_BY_OTHERS = "The organization's own logic, or somebody else, had done it before."

@@ -99,11 +99,8 @@ class OperationService:
         try:
             operation, new = self.operations.accept(name, new_operation, lambda earlier: lasting and stands(earlier))
         except KeyReused:
-            raise declined(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "key_reused",
-                "The idempotency key was used before for another request. Use another key.",
-            ) from None
+            sentence = "The idempotency key was used before for another request. Use another key."
+            raise declined(HTTPStatus.UNPROCESSABLE_ENTITY, "key_reused", sentence) from None
         for whose in {"", caller.tenant_id} & self._waiting.keys():
             at, count = self._waiting[whose]
             self._waiting[whose] = at, count + new
@@ -137,14 +134,8 @@ class OperationService:
         """End an operation that nobody works on yet; raises RequestRefused (409) when that is too late."""
         operation = self.find(operation_id, caller)
         if not self.operations.cancel(operation_id, _source(operation, caller)):
-            raise RequestRefused(
-                Problem(
-                    HTTPStatus.CONFLICT,
-                    "too_late",
-                    "The operation has begun or has ended, so it cannot be canceled. Reopen the opportunity instead.",
-                    operation_id=operation_id,
-                )
-            )
+            sentence = "The operation has begun or ended, so it cannot be canceled. What it closed can be reopened."
+            raise RequestRefused(Problem(HTTPStatus.CONFLICT, "too_late", sentence, operation_id=operation_id))
         return self.find(operation_id, caller)
 
     def retry(self, operation_id: str, caller: Caller) -> None:
@@ -162,12 +153,12 @@ class OperationService:
             return replace(chosen, owner="", tenant=caller.tenant_id)
         return replace(chosen, owner=caller.owner, tenant="")
 
-    def failed(self, caller: Caller, chosen: OperationFilter, names: Sequence[str] = ()) -> list[StoredOperation]:
+    def failed(self, caller: Caller, chosen: OperationFilter, names: Sequence[str] | None) -> list[StoredOperation]:
         """Return the failed and refused operations that the filter chooses, or those of these names: the first ones.
 
         Those that the caller may not see are not among them.
         """
-        if names:
+        if names is not None:
             known = (self.operations.find(name) for name in dict.fromkeys(names[:MOST_RETRIED]))
             seen = [operation for operation in known if operation is not None and may_see(caller, operation)]
         else:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from fastapi import APIRouter, FastAPI, Header, Path, Query
+from fastapi import APIRouter, Body, FastAPI, Header, Path, Query
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.config import JsonDict
 from starlette.convertors import Convertor, register_url_convertor
@@ -53,6 +53,7 @@ SubscriptionKey = Annotated[str, Path(alias="id", title="Subscription", min_leng
 IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", title="Idempotency Key Header",
     description="The idempotency key as a header, instead of in the body.", max_length=LONGEST_KEY + 2,
     json_schema_extra=ADVANCED)]  # fmt: skip
+ReopenFields = Annotated[ReopenBody, Body(default_factory=ReopenBody)]  # a flow that fills in none sends no body
 OutcomeQuery = Annotated[Outcome | None, BeforeValidator(lowered), Query(alias="outcome", title="Outcome",
     description="Lists only the status reasons that fit this outcome.")]  # fmt: skip
 ReasonsTable = Annotated[Literal["opportunity", "quote"],

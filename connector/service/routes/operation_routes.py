@@ -25,6 +25,7 @@ from connector.service.operations.operation_specs import (
     OperationId,
     OpportunityKey,
     OpportunityPath,
+    ReopenFields,
     StatusQuery,
     TopQuery,
     register,
@@ -86,7 +87,7 @@ class OperationRoutes:
         self,
         request: Request,
         opportunity: OpportunityPath,
-        body: ReopenBody,
+        body: ReopenFields,
         key: IdempotencyHeader = None,
         column: OpportunityKey = None,
     ) -> Response:

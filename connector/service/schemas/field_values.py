@@ -29,8 +29,8 @@ _MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|
 
 EXAMPLES: Mapping[FieldKind, str] = {
     FieldKind.OUTCOME: "An expression that makes it: if(equals(variables('won'), true), 'won', 'lost')",
-    FieldKind.RECORD_ID: "An expression that gives an id: triggerOutputs()?['body/opportunityid']",
-    FieldKind.RECORD_NAME: "An expression that gives an id: triggerOutputs()?['body/quoteid']",
+    FieldKind.RECORD_ID: "An expression that gives an id: triggerOutputs()?['body/TABLEid']",
+    FieldKind.RECORD_NAME: "An expression that gives an id: triggerOutputs()?['body/TABLEid']",
     FieldKind.DAY: "An expression that makes a day: formatDateTime(utcNow(), 'yyyy-MM-dd')",
     FieldKind.AMOUNT: "An expression that makes a number: float('12500.50')",
     FieldKind.REASON: "An expression that gives a number: outputs('Get_a_row')?['body/statuscode']",
@@ -81,12 +81,15 @@ def read_field(field: CloseField, value: object) -> object:
     """Return what a value says for a field. Raises PydanticCustomError with a sentence for the maker."""
     if isinstance(value, str) and not is_text(value):
         raise _wrong(field, "it is no Unicode text")
+    example = "" if field.kind is FieldKind.TEXT and isinstance(value, str) else EXAMPLES.get(field.kind, "")
+    example = example.replace("TABLE", field.table)
+    if isinstance(value, list | dict):
+        raise _wrong(field, f"it is {'a list' if isinstance(value, list) else 'an object'}; give one value. {example}")
     try:
         if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
             value = moment[1]
         return read_value(field, value)
     except ValueError as error:
-        example = "" if field.kind is FieldKind.TEXT and isinstance(value, str) else EXAMPLES.get(field.kind, "")
         raise _wrong(field, f"{error}. {example}".rstrip(". ")) from None
 
 

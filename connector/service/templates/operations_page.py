@@ -123,7 +123,7 @@ class OperationsPage:
 
     def _retried(self, caller: Caller, form: Form, query: PageQuery) -> str:
         """Return the page that asks back, or nothing when the answer was given and the operations are tried again."""
-        chosen = self.service.failed(caller, query.filter, [] if _one(form, "all") else form.get("operation", []))
+        chosen = self.service.failed(caller, query.filter, None if _one(form, "all") else form.get("operation", []))
         if not chosen:
             raise declined(
                 HTTPStatus.CONFLICT, "not_failed", "No operation was chosen that has failed, so none is tried again."
@@ -169,6 +169,7 @@ class OperationsPage:
     def _page(self, caller: Caller, query: PageQuery, notice: str = "") -> tuple[str, str]:
         """Return the page, and a digest of what may change on it."""
         counts = self._counts(caller, query)
+        query = replace(query, page=min(query.page, max(1, -(-counts.total // SHOWN))))  # rows may be fewer by now
         chosen = self.service.visible(caller, query.filter)
         operations = self.service.operations.newest(SHOWN, chosen, (query.page - 1) * SHOWN)
         organization = self._organization(caller)
