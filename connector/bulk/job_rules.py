@@ -8,13 +8,10 @@ from typing import Any
 
 from connector.bulk.run.last_run import unchecked
 from connector.bulk.words import command_line, rows
-from connector.closing.model import ColumnValue, Intent, ReopenIntent
+from connector.closing.model import ColumnValue, Intent, OpportunityState, ReopenIntent
 from connector.errors import InputError, LedgerError
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobKind, Row, WorkerInfo
 from connector.ledger.ledger import Ledger
-
-OPEN = 0
-"""The state of an open opportunity, as reports have it."""
 
 
 def undo_name(job: Job) -> str:
@@ -33,7 +30,11 @@ def undo_rows(ledger: Ledger, job: Job) -> Iterator[Row]:
     for record in ledger.records(job.name, (ItemStatus.CLOSED,)):
         assert isinstance(record.intent, Intent)
         before = (record.report or {}).get("before")
-        status = before.get("status") if isinstance(before, Mapping) and before.get("state") == OPEN else None
+        status = (
+            before.get("status")
+            if isinstance(before, Mapping) and before.get("state") == OpportunityState.OPEN
+            else None
+        )
         intent = ReopenIntent(
             record.opportunity_id,
             closed_under=record.intent.key,

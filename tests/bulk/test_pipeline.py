@@ -436,6 +436,13 @@ def test_no_end_is_told_while_nothing_comes_back(office: Office, seconds: float,
     assert (snapshot.binding, snapshot.left is not None) == (binding, known)
 
 
+def test_an_outage_is_told_as_what_holds_the_job(office: Office) -> None:
+    job = office.job("june", [UUID(int=number) for number in range(1, 201)])
+    state = PipelineState(waiting=100, in_flight=0, in_doubt=0, answered=30, largest=1, out=True)
+    snapshot = forecast(office, job, state, 5.0)
+    assert (snapshot.binding, snapshot.left) == ("outage", None)
+
+
 def forecast(office: Office, job: Job, state: PipelineState, seconds: float) -> ProgressSnapshot:
     """What is told of a job of which 30 rows were recorded so many seconds ago, and none since."""
     clock, counts = VirtualClock(), office.ledger.counts(job.name)

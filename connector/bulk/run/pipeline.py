@@ -141,6 +141,7 @@ class Pipeline:
                 largest=self._largest,
                 unchecked=len(self._to_check) + len(self._checking),
                 behind=self._to_send.behind(),
+                out=self._outages > 0,
             )
 
     @property

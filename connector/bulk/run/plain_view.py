@@ -78,7 +78,7 @@ def line_of(data: Mapping[str, object]) -> str:
     rate, ceiling, governor = pace.get("rate"), pace.get("ceiling"), data["governor"]
     if rate:  # at first nothing is known of it
         parts.append(f"{rate:.1f} rows/s" + (f"; the limits allow {ceiling:.1f}" if ceiling else ""))
-    if isinstance(governor, Mapping) and rate and done < total:
+    if isinstance(governor, Mapping) and (rate or governor["binding"] == "outage") and done < total:
         parts.append(f"limited by {BINDS.get(str(governor['binding']), str(governor['binding']))}")
         parts.append(f"about {duration(pace['left'])} left" if "left" in pace else "time left not known yet")
     if done == total and pace.get("left", 0.0) >= 1:

@@ -137,6 +137,7 @@ class ProgressMeter:
         rate = allowance.limits.rate or float("inf")
         rate_now, ran = self._rate(), self._clock.monotonic() - self._began
         still = rate_now == 0.0 and ran >= RECENT and all(pace.binding in FREE for _, pace in paces)
+        still = still or any(state.out for state in states)
         held = "" if still else _held_by(paces, allowance.limits, short=short and counts.of(ItemStatus.PENDING) > 0)
         unknown = still or 0 < counts.open == counts.of(ItemStatus.WAITING)  # nothing comes back, or rows are due later
         left = self._forecast(counts, states, cost) if cost and not unknown else None
@@ -299,8 +300,9 @@ def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, sho
 def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
     """Return what holds the rate: of the user with the most requests, as the pacer says, unless no rows wait."""
     _, (_, pace) = max(enumerate(paces), key=lambda pair: pair[1][1].requests)
-    starving = not any(state.waiting for state in states) and not counts.of(ItemStatus.PENDING)
-    if starving and pace.binding != "waiting":
+    if any(state.out for state in states):
+        return "outage"
+    if not (any(state.waiting for state in states) or counts.of(ItemStatus.PENDING) or pace.binding == "waiting"):
         return "rows"
     behind = sum(state.behind for state in states)
     return "account" if pace.binding in FREE and 0 < behind == sum(state.waiting for state in states) else pace.binding

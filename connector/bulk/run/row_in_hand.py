@@ -20,7 +20,7 @@ class PipelineState:
     """How many rows wait to be read or sent, are in flight or in doubt, and were answered so far.
 
     `largest` is how many of them the largest request carries, at most; `unchecked` are recorded and to be read again;
-    `behind` are those of the waiting that wait for a row of their account.
+    `behind` are those of the waiting that wait for a row of their account; `out` is whether nothing can be reached.
     """
 
     waiting: int
@@ -30,6 +30,7 @@ class PipelineState:
     largest: int
     unchecked: int = 0
     behind: int = 0
+    out: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -164,9 +165,7 @@ class SendQueue:
 
     def clear(self) -> list[RowInHand]:
         """Return all rows; none wait any more."""
-        rows = list(self._rows)
-        self._rows.clear()
-        return rows
+        return [self._rows.popleft() for _ in range(len(self._rows))]
 
 
 class WaitingRoom:
@@ -201,6 +200,4 @@ class WaitingRoom:
 
     def clear(self) -> list[RowInHand]:
         """Return all rows; none wait any more."""
-        rows = [row for _, _, row in self._heap]
-        self._heap.clear()
-        return rows
+        return [heapq.heappop(self._heap)[2] for _ in range(len(self._heap))]
