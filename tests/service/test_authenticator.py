@@ -69,6 +69,9 @@ def test_a_token_that_the_platform_passes_on_is_checked_and_its_word_alone_is_no
     headers = {name: "Bearer t" if name == "authorization" else "t"}
     assert Authenticator(platform, by_token).identify(word | headers, "192.0.2.7").object_id == USER
     assert presented == ["t"]
+    if name != "authorization":  # a page of another site makes the browser send the platform's cookie
+        foreign = {**headers, "origin": "https://evil.com", "sec-fetch-site": "cross-site"}
+        assert refused(platform, foreign) == "not_signed_in"
     assert refused(platform, word) == refused(ADMISSION, word) == "not_signed_in"
     assert refused(ADMISSION, {"x-ms-token-aad-access-token": "t"}) == "not_signed_in"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connector.service.app import _CODES
-from connector.service.operations.operation_results import _FINAL
+from connector.service.operations.operation_results import FINAL
 from connector.service.problems import _STATUS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def codes() -> Iterator[str]:
                 if isinstance(code, ast.Constant) and isinstance(code.value, str) and code.value.isidentifier():
                     yield code.value
     yield from _CODES.values()
-    yield from (code for _, code in _FINAL.values())
+    yield from (code for _, code in FINAL.values())
     yield from (code for _, _, code in _STATUS)
 
 

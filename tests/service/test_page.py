@@ -115,9 +115,11 @@ def test_it_is_filtered_by_state_cause_text_and_the_viewers_day(stage: Stage) ->
         today = datetime.now(ZoneInfo("Pacific/Kiritimati")).date()
         assert len(ids(f"day={today}&zone=Pacific/Kiritimati")) == 3
         assert ids(f"day={today + timedelta(days=1)}&zone=Pacific/Kiritimati") == []
+        client.post(f"/opportunities/{lost}/close", json={"outcome": "lost", "competitor": "Nobody"})
         page = client.get(PAGE).text
     assert "drafts stand (1)" in page
-    assert re.search(r"<b>2</b> failed", page)
+    assert "invalid request (1)" in page, "the catalogue's word"
+    assert re.search(r"<b>3</b> failed", page)
 
 
 def test_a_text_is_looked_for_among_the_newest_and_says_so_and_an_id_among_all(

@@ -15,6 +15,7 @@ from connector.service.problems import Problem, RequestRefused
 from connector.service.service_options import Admission, CallerSignIn
 
 DEVELOPER = Caller(CallerKind.DEVELOPER, "development", "developer", "development", operator=True, name="developer")
+_OWN_PAGES = ("none", "same-origin")
 TOKEN_HEADER, KEY_HEADER = "x-ms-token-aad-access-token", "x-api-key"
 
 
@@ -54,10 +55,11 @@ class Authenticator:
         return Caller(CallerKind.KEY, tenant, name, "key", name=name)
 
     def _own_token(self, headers: Mapping[str, str]) -> str:
-        """Return the token that came along: a bearer token, or the one that the platform passes on; else nothing."""
+        """Return the bearer token, or what the platform passes on (not for another site's page: it goes by cookie)."""
         scheme, _, token = headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
-        passed_on = headers.get(TOKEN_HEADER, "") if self.admission.sign_in is CallerSignIn.EASY_AUTH else ""
+        own = "origin" not in headers or headers.get("sec-fetch-site", "none") in _OWN_PAGES
+        passed_on = headers.get(TOKEN_HEADER, "") if own and self.admission.sign_in is CallerSignIn.EASY_AUTH else ""
         return bearer or passed_on
 
 
@@ -66,7 +68,7 @@ def _developer(headers: Mapping[str, str], peer: str) -> Caller:
     host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
     if not _is_loopback(peer) or not (host == "localhost" or _is_loopback(host.strip("[]"))):
         raise forbidden("development_only", "Without sign-in this endpoint answers this machine only.")
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if headers.get("sec-fetch-site", "none") not in _OWN_PAGES:
         raise forbidden("development_only", "Without sign-in this endpoint answers no other site's pages.")
     return DEVELOPER
 

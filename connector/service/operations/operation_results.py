@@ -41,7 +41,7 @@ _QUOTE_WORDS = {
 _DONE = frozenset(
     {ItemStatus.CLOSED, ItemStatus.ALREADY_CLOSED, ItemStatus.REOPENED, ItemStatus.ALREADY_OPEN, ItemStatus.UNDONE}
 )
-_FINAL: Mapping[str, tuple[int, str]] = {
+FINAL: Mapping[str, tuple[int, str]] = {
     "InputError": (HTTPStatus.BAD_REQUEST, "invalid_request"),
     "NotFound": (HTTPStatus.NOT_FOUND, "not_found"),
     "Forbidden": (HTTPStatus.FORBIDDEN, "organization_forbids"),
@@ -196,7 +196,7 @@ def _failure(operation: StoredOperation, report: Mapping[str, Any]) -> Problem:
     )
     error: Mapping[str, Any] = _for_caller(operation).get("error") or {}
     if error:
-        status, code = _FINAL.get(str(error.get("kind")), (HTTPStatus.CONFLICT, "not_finished"))
+        status, code = FINAL.get(str(error.get("kind")), (HTTPStatus.CONFLICT, "not_finished"))
         ids = {name: " ".join(str(error.get(key) or "").split()) for name, key in _IDS.items()}
         details += (
             *about(_fields(error)),

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from connector.ledger.jobs import Counts, ItemStatus, Job
 from connector.ledger.operation_filter import OperationCount, OperationFilter
+from connector.service.operations.operation_results import FINAL
 from connector.service.schemas.response_models import OperationStatus, OperationView
 
 if TYPE_CHECKING:
@@ -217,7 +218,9 @@ def templates() -> Environment:
     )
     made.filters["moment"] = lambda moment: f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     made.filters["iso"] = lambda moment: moment.astimezone(UTC).isoformat(timespec="seconds")
-    made.filters["words"] = lambda code: re.sub(r"(?<=[a-z])(?=[A-Z])", " ", code.replace("_", " ")).lower()
+    made.filters["words"] = lambda reason: (  # those of the code in the catalogue, not of a kind in here
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "_", FINAL.get(reason, (0, reason))[1]).replace("_", " ").lower()
+    )
     return made
 
 
