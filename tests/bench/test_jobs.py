@@ -132,3 +132,8 @@ def test_while_the_last_rows_wait_to_be_checked_it_is_told_until_when(
     end, _ = told[-1]
     assert end - told[0][0] > 200, "the window has no room for the reads"
     assert max(abs(at + left - end) for at, left in told) < 0.1 * WINDOW
+
+
+@pytest.mark.parametrize(("cell", "seed"), [(Cell(300, 1), 3), (Cell(100, 1, bad=True), 3)])
+def test_no_end_is_told_where_the_last_rows_may_take_a_tenth_of_the_whole_time_longer(cell: Cell, seed: int) -> None:
+    assert (play_virtually(cell, seed=seed).forecast_error or 0.0) <= 0.1

@@ -214,16 +214,17 @@ class WebServer:
     def remaining(self, now: float, servers: int) -> tuple[RemainingBudget, RemainingBudget]:
         """Return what is left of both windows and what comes back, the count first.
 
-        A service that tells what is left has taken off what is in flight, which is still to be done: it is added again.
+        A service that tells what is left has taken off what is in flight, which is still to be done: it is added again
+        while a window is fresh. Later as much has come back there already that comes back here when it is as old.
         """
         used, executed = self.sent.used(now), self.executed.used(now)
         if self.sent.fresh or not self.time.confirmed(now):
             count, time = self.count.foreseen(used) - used, self.time.foreseen(executed) - executed
         else:
             count, time = TOLD_MARGIN * self.count.usual - used, TOLD_MARGIN * self.time.usual - executed
-        if self.count.confirmed(now):
+        if self.count.confirmed(now) and self.sent.fresh:
             count += self.addressed.requests + self.unaddressed.requests / servers
-        if self.time.confirmed(now):
+        if self.time.confirmed(now) and self.sent.fresh:
             time += self.addressed.seconds + self.unaddressed.seconds / servers
         return (
             RemainingBudget(count, count if self.sent.fresh else 0.0, self.sent.leaving(now, STEPS)),
