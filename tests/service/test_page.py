@@ -173,6 +173,21 @@ def test_many_are_tried_again_once_their_number_was_answered(stage: Stage) -> No
     assert none.status_code == 409
 
 
+def test_a_store_that_is_slow_is_not_waited_for_until_all_are_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opportunity = stage.opportunity(1)
+    with stage.client() as client:
+        client.post(f"/opportunities/{opportunity}/close", json=LEAVE)
+        stage.delete_quotes(opportunity)
+        form = {"token": token(client.get(PAGE).text), "all": "1", "count": "1"}
+        monkeypatch.setattr(operations_page, "STORE_SECONDS", -1.0)
+        answer = client.post(f"{PAGE}/retry", data=form)
+    assert answer.status_code == 503
+    assert "The store is slow: 0 of 1 are tried again." in answer.text
+    assert stage.state(opportunity)[0] == 0
+
+
 def test_a_bulk_job_leads_to_its_rows_that_were_not_done_with_the_reason_of_each(stage: Stage) -> None:
     stage.ledger.create("march", [Row(number, Intent(UUID(int=number), Outcome.WON)) for number in range(1, 61)])
     worker, job = stage.ledger.enter("test", "march"), stage.ledger.job("march")

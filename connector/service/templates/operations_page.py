@@ -26,8 +26,8 @@ from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
 from connector.service.operations.operation_results import failure_for_operators, message_for_operators, stands, view
 from connector.service.operations.operation_service import MOST_RETRIED, RETRIED, OperationService
-from connector.service.operations.waiting import Waiter
-from connector.service.problems import RequestRefused, declined
+from connector.service.operations.waiting import STORE_SECONDS, Waiter
+from connector.service.problems import RETRY_AFTER, RequestRefused, busy, declined
 from connector.service.routes.operation_routes import caller_of
 from connector.service.routes.sign_in_routes import SIGNED_OUT
 from connector.service.schemas.response_models import OperationStatus
@@ -125,11 +125,14 @@ class OperationsPage:
         """Return the page that asks back, or nothing when the answer was given and the operations are tried again."""
         chosen = self.service.failed(caller, query.filter, None if _one(form, "all") else form.get("operation", []))
         if not chosen:
-            raise declined(
-                HTTPStatus.CONFLICT, "not_failed", "No operation was chosen that has failed, so none is tried again."
-            )
+            sentence = "No operation was chosen that has failed, so none is tried again."
+            raise declined(HTTPStatus.CONFLICT, "not_failed", sentence)
         if _one(form, "count") == str(len(chosen)):
-            for operation in chosen:
+            ends = self.clock.monotonic() + STORE_SECONDS / 2
+            for tried, operation in enumerate(chosen):
+                if self.clock.monotonic() > ends:
+                    sentence = f"The store is slow: {tried} of {len(chosen)} are tried again. Press once more."
+                    raise RequestRefused(busy("store_slow", sentence, RETRY_AFTER))
                 self.service.retry(operation.job.name, caller)
             return ""
         return render(
@@ -156,11 +159,8 @@ class OperationsPage:
     def _check(self, form: Form, caller: Caller) -> None:
         """Raise RequestRefused (403) when the button was on another site's page, or on one of yesterday."""
         if not hmac.compare_digest(_one(form, "token").encode(), self._token(caller).encode()):
-            raise declined(
-                HTTPStatus.FORBIDDEN,
-                "page_outdated",
-                "The page is out of date and is loaded again. Press the button again.",
-            )
+            sentence = "The page is out of date and is loaded again. Press the button again."
+            raise declined(HTTPStatus.FORBIDDEN, "page_outdated", sentence)
 
     def _token(self, caller: Caller) -> str:
         day, secret = self.clock.now().date().isoformat(), hashlib.sha256(b"page\0" + self.secret).digest()
