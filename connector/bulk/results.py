@@ -106,9 +106,9 @@ def write_results(path: Path, ledger: Ledger, name: str, statuses: Sequence[Item
     ending, job = path.suffix.lower(), ledger.whole(name)
     if ending in PAGES and not statuses:
         return write_job_report(path, ledger, job)
-    if ending not in _ENDINGS:
+    if ending not in _ENDINGS or path == Path("-"):
         raise InputError(
-            f"The results cannot be written to {path}: it would not be a {ending} file. Nothing was written.",
+            f"The results cannot be written to {path}: the name does not say what kind of file it shall be.",
             remedy="End its name in .csv or .jsonl." if statuses else "End its name in .csv, .xlsx, .html or .jsonl.",
         )
     if ending not in _JSON_LINES:

@@ -278,11 +278,11 @@ def retry(*, name: str, refused: bool, yes: bool, as_json: bool, env_file: Path 
 def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: bool, env_file: Path | None) -> int:
     """Write what came of the rows to files.
 
-    The ending of a name says the kind: .csv, .xlsx, .html or .jsonl. The exit code says whether all is well.
+    The ending of a name says the kind: .csv or .jsonl, of --out also .xlsx or .html. The exit code says if all is well.
     """
     settings = read_settings(env_file, STORE_ONLY)
     with opened(settings) as ledger:
-        outputs = ((out, ()), (dead_letters, BAD))
+        outputs = ((dead_letters, BAD), (out, ()))
         files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}
         data = status_data(ledger, ledger.job(name)) | {"files": files}
         counts = ledger.counts(name)

@@ -285,10 +285,12 @@ def test_a_job_gets_no_name_that_cannot_be_shown_and_typed(desk: Desk, name: str
 def test_results_are_not_written_under_the_name_of_another_kind_of_file(desk: Desk) -> None:
     write(desk, count=1)
     bulk(desk, "run", "rows.csv", "--yes")
-    said = bulk(desk, "report", "rows", "--out", "june.pdf")
-    assert said.code == 2
-    assert "it would not be a .pdf file. Nothing was written." in said.err
-    assert not Path("june.pdf").exists()
+    before = set(Path().iterdir())
+    for names in (["--out", "june.pdf"], ["--out", "-"], ["--out", "june.csv", "--dead-letters", "bad.xlsx"]):
+        said = bulk(desk, "report", "rows", *names)
+        assert said.code == 2
+        assert f"written to {names[-1]}: the name does not say what kind of file it shall be" in said.err
+    assert set(Path().iterdir()) == before
 
 
 def test_what_begins_as_a_plan_but_is_for_no_organization_is_refused(desk: Desk) -> None:
