@@ -53,7 +53,7 @@ def fulfil_many(
     chance: Chance = random.random,
     if_plans: Mapping[UUID, str | None] = _UNBOUND,
 ) -> list[Report]:
-    """Do this side by side and return a report each, in order; one's failure does not stop another.
+    """Close or reopen opportunities side by side; return a report each, in order. One failure stops no other.
 
     `if_plans` has the digest of the approved plan by opportunity, where there is one. Raises InputError when an
     opportunity is named twice, before anything is read.
