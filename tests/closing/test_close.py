@@ -555,6 +555,7 @@ def test_a_preview_changes_nothing_and_says_per_intent_what_is_wrong() -> None:
     )
     assert not isinstance(fine, Exception)
     assert isinstance(unknown, NotFound)
+    assert str(quote_id(5)) in unknown.message
     assert isinstance(wrong, InputError)
     assert small.writes == 0
     with pytest.raises(NotFound):

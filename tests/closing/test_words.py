@@ -13,7 +13,7 @@ from connector.closing.digest import digests, in_words, make_plan, step_data
 from connector.closing.model import DraftPolicy, Intent, OpportunityState, Outcome, Step, StepKind
 from connector.closing.reasons import default_of
 from connector.closing.report import alike
-from connector.closing.step_words import opportunity_words, quote_words, step_rows
+from connector.closing.step_words import opportunity_words, phrase, quote_words, step_rows
 from connector.errors import InputError
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID, organization, quote_id
 from tests.closing.test_plan import PROJECT, planned, seen
@@ -37,12 +37,14 @@ def test_a_step_for_all_quotes_and_one_that_deletes_have_rows_too() -> None:
     small = organization((1, 2), work_based=True)
     small.known = PROJECT
     intent = Intent(OPPORTUNITY_ID, Outcome.LOST, drafts=DraftPolicy.DELETE)
-    assert step_rows(planned(small, intent).steps, seen(small), PROJECT)[:2] == [
+    assert step_rows(planned(small, intent).steps, seen(small), PROJECT) == [
         ("delete quote", "QUO-1 Offer 1", "Draft, In Progress", "deleted"),
         ("close all quotes", "QUO-2", "", "Closed, Lost"),
+        ("close opportunity", "Fleet", "Open, In Progress", "Lost, Canceled"),
     ]
     bare = Step(StepKind.REOPEN_QUOTE, "quote", quote_id(1), "QUO-1", "", "Update")
     assert step_rows([bare], None, METADATA) == [("reopen quote", "QUO-1", "", "")]
+    assert phrase(StepKind.CREATE_ORDER) == "make the order of quote"
 
 
 def test_states_and_reasons_are_named_as_the_organization_does_and_once_where_they_are_alike() -> None:
