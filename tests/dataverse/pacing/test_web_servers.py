@@ -63,8 +63,9 @@ def test_one_less_than_documented_may_be_under_way_and_the_unaddressed_count_eve
 def test_as_many_as_documented_may_be_under_way_while_nobody_else_uses_the_limit() -> None:
     web_server = server()
     web_server.ran(0.0, 1.0)
-    web_server.hear(0.0, 5_999.0, None)
-    assert web_server.at_once(0.0) == 52
+    for _ in range(2):
+        web_server.hear(0.0, 5_999.0, None)
+        assert web_server.at_once(0.0) == 52
     web_server.hear(0.0, 5_998.0, None)
     assert [web_server.at_once(now) for now in (0.0, 299.0, 301.0)] == [51, 51, 52], "somebody else has asked"
     web_server.guard(301.0)
