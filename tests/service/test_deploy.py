@@ -521,6 +521,18 @@ def test_the_lines_of_the_readme_can_be_copied_into_a_shell_one_after_another(tm
     assert {"hosting", "connectorIssuer", "connectorRedirectUri"} <= options <= declared
 
 
+def test_settings_without_an_option_are_kept_over_deployments(tmp_path: Path) -> None:
+    (line,) = re.findall(r"OPTIONS='[^']* more=[^']*'", README)
+    told = subprocess.run(
+        ["bash", "-c", f"{line}; printf '%s\\n' $OPTIONS"], check=True, capture_output=True, cwd=tmp_path
+    )
+    *_, more = told.stdout.decode().splitlines()
+    assert json.loads(more.removeprefix("more=")).keys() <= {"CONNECTOR_SERVICE_API_KEYS"}
+    assert re.search(r"(?ms)^var settings = union\(watched, \{.*?^\}, more\)$", BICEP["main.bicep"])
+    for name in ("CONNECTOR_SERVICE_WEBHOOK_KEYS", "CONNECTOR_SERVICE_CLIENTS"):
+        assert re.search(rf"`{name}[^`]*`\s\(by the option `more`\)", README)
+
+
 def test_the_readme_says_what_comes_first_and_what_travels() -> None:
     connector = README.partition("## The connector")[2].partition("\n## ")[0]
     words = " ".join(connector.split())

@@ -47,6 +47,9 @@ param collector string = ''
 @description('True puts the platform\'s own sign-in in front as well; it answers 401, never a redirect.')
 param platformSignIn bool = false
 
+@description('Settings that have no option here, by name, as in {"CONNECTOR_SERVICE_API_KEYS":"TENANT/NAME:SHA256"}. They come last.')
+param more object = {}
+
 @secure()
 @description('Signs status addresses and seals what callers entrust. Only at the first deployment; later it is kept.')
 param serviceSecret string = ''
@@ -137,7 +140,7 @@ var settings = union(watched, {
   CONNECTOR_SERVICE_CLIENTS: connectorPermission.outputs.clientId
   CONNECTOR_SERVICE_INSTANCES: string(maxInstances)
   CONNECTOR_SERVICE_GATEWAY_HOSTS: '*.azure-apim.net,*.azure-apihub.net'
-})
+}, more)
 
 module containerApp 'container_app.bicep' = if (hosting == 'containerApp') {
   name: 'containerApp'
