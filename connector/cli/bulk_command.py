@@ -209,7 +209,7 @@ def set_limits(context: click.Context, *, name: str, as_json: bool, env_file: Pa
 @job_argument()
 @run_options
 def pause(*, name: str, as_json: bool, env_file: Path | None) -> int:
-    """Stop a job for a while, wherever it is worked on; what is in flight is finished, and `resume` goes on."""
+    """Stop a job for a while, wherever it is worked on. What is in flight is finished; `resume` goes on."""
     return say_desired_state(name, DesiredState.PAUSE, as_json=as_json, env_file=env_file)
 
 
