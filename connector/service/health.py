@@ -110,8 +110,8 @@ class HealthRoutes:
             await self.waiting.within(PROBE_SECONDS, WaitKind.PROBE, self._look)
         except TimeoutError:
             self._store = "slow"
-        except ConnectorError as error:
-            self._store = type(error).__name__
+        except ConnectorError:
+            self._store = "unavailable"
         else:
             self._store = "ok"
         self._looked = self.clock.monotonic()

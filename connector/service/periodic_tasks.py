@@ -41,7 +41,7 @@ class PeriodicTasks:
         self._tasks = tasks
         self._clock = clock
         self._began: dict[str, float] = {}
-        self._failures: dict[str, str] = {}
+        self._failures: set[str] = set()
         self._stopping = threading.Event()
         self._threads: dict[PeriodicTask, threading.Thread] = {}
 
@@ -58,7 +58,7 @@ class PeriodicTasks:
             thread.join(max(0.0, end - time.monotonic()))
 
     def states(self) -> Mapping[str, str]:
-        """Return how each task is: ok, stuck, or the kind of its last failure. A thread that has died is replaced."""
+        """Return how each task is: ok, stuck or failed (why, the log says). A thread that has died is replaced."""
         restarted = set()
         for task, thread in list(self._threads.items()):
             if not thread.is_alive() and not self._stopping.is_set():
@@ -71,7 +71,7 @@ class PeriodicTasks:
         began = self._began.get(task.name)
         if began is not None and self._clock.monotonic() - began > OVERDUE:
             return "stuck"
-        return self._failures.get(task.name, "ok")
+        return "failed" if task.name in self._failures else "ok"
 
     def _start(self, task: PeriodicTask) -> None:
         thread = threading.Thread(target=self._run, args=(task,), name=task.name, daemon=True)
@@ -91,12 +91,12 @@ class PeriodicTasks:
             task.act()
         except ConnectorError as error:
             _log.warning("%s waits for its next turn: %s", task.name, type(error).__name__)
-            self._failures[task.name] = type(error).__name__
+            self._failures.add(task.name)
         except Exception as error:
             frames = "".join(traceback.format_tb(error.__traceback__))  # not the message, which may hold customer text
             _log.error("%s broke off and waits for its next turn: %s\n%s", task.name, type(error).__name__, frames)
-            self._failures[task.name] = type(error).__name__
+            self._failures.add(task.name)
         else:
-            self._failures.pop(task.name, None)
+            self._failures.discard(task.name)
         finally:
             self._began.pop(task.name, None)

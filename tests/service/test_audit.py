@@ -31,7 +31,7 @@ def test_an_endpoint_whose_store_cannot_be_written_is_not_ready(stage: Stage) ->
     stage.ledger.database.rows("PRAGMA query_only = ON")
     with stage.client(workers=0) as client:
         probe = client.get("/readyz")
-        assert (probe.status_code, probe.json()["checks"]["store"]) == (503, "LedgerError")
+        assert (probe.status_code, probe.json()["checks"]["store"]) == (503, "unavailable")
         stage.ledger.database.rows("PRAGMA query_only = OFF")
         assert client.get("/readyz").status_code == 200
 

@@ -439,6 +439,6 @@ def test_sign_in_that_fails_is_told_beside_and_takes_no_instance_out(stage: Stag
 
     stage.check = fail
     with served(stage, Entra(SystemClock())) as client:
-        until(lambda: client.get("/readyz").json()["checks"]["sign_in"] == "SignInError")
+        until(lambda: client.get("/readyz").json()["checks"]["sign_in"] == "failed")
         probe = client.get("/readyz")
         assert (probe.status_code, probe.json()["status"]) == (200, "degraded")

@@ -48,7 +48,7 @@ _NAMED: Json = {
     OPPORTUNITY_KEY: {
         "type": "string",
         "maxLength": 128,
-        "description": "The column that opportunityId is a value of, such as an alternate key. Leave it out when "
+        "description": "The column that opportunityId is a value of: name, or an alternate key. Leave it out when "
         "opportunityId is an id.",
     },
 }
@@ -160,7 +160,7 @@ TOOLS = (
         "close_opportunity_with_quotes",
         "Close an opportunity with its quotes",
         "Closes the draft and active quotes of an opportunity and then the opportunity, as won or lost. Ask a person "
-        "first and set confirmed. Called again, it does nothing twice and returns the same result.",
+        "first and set confirmed. Called again, it does nothing twice: already_closed says that nothing was left.",
         "POST",
         "/opportunities/{}/close",
         "opportunityId",
