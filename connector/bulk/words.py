@@ -17,7 +17,7 @@ BINDS = {
     "concurrency": "the limit of requests at once",
     "latency": "how fast the organization answers",
     "outage": "the organization or the sign-in, which cannot be reached now: it is asked again",
-    "account": "rows in flight that take long: others of their accounts wait for them",
+    "account": "rows in flight: the other rows of their accounts wait for them",
     "rows": "nothing: every row is under way",
     "window": "the hours that were set (--window)",
     "at_most": "the rate that was set (--at-most)",

@@ -23,9 +23,10 @@ from connector.bulk.input.row_reader import RowFile, RowReader
 from connector.bulk.planning import write_plan
 from connector.bulk.reports.job_report import Throughput, save_names
 from connector.bulk.reports.plan_review import write_plan_review
-from connector.bulk.reports.report_row import OrganizationNames
+from connector.bulk.reports.report_row import OrganizationNames, report_row
 from connector.bulk.reports.workbook import new_workbook
 from connector.bulk.results import write_results
+from connector.bulk.run.last_run import check_again, is_running
 from connector.bulk.sheet_file import whole_text
 from connector.closing.model import Intent, Outcome
 from connector.errors import InputError
@@ -112,6 +113,16 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if data.strip():
             self.texts.append(data.strip())
+
+
+def test_rows_that_a_killed_run_closed_have_their_status_reason(office: Office) -> None:
+    ids = office.open_ids()[:4]
+    office.run(office.job("june", ids))
+    is_running(office.ledger, "june", office.ledger.now() - 3600)  # as if it had been killed before it checked its rows
+    check_again(office.ledger, "june")
+    office.run(office.ledger.job("june"))
+    names = OrganizationNames(reasons={"3": "Won"})
+    assert [report_row(record, "", names).reason for record in office.ledger.records("june")] == ["Won"] * 4
 
 
 @pytest.mark.parametrize(("known", "places"), [({}, 2), ({"decimals": "0"}, 0), ({"decimals": "3"}, 3)])

@@ -92,7 +92,8 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
     report: Mapping[str, object] = record.report or {}
     seen, error, step = _part(report, "record"), _part(report, "error"), _close_step(report)
     intent = record.intent if isinstance(record.intent, Intent) else None
-    status, requested = step.get("status_reason"), str(intent.status or "") if intent else ""
+    stood = _part(report, "before") if record.status is ItemStatus.CLOSED and not step else {}  # closed by a killed run
+    status, requested = step.get("status_reason", stood.get("status")), str(intent.status or "") if intent else ""
     message = error.get("message") or report.get("reason") or record.status.sentence
     revenue = _revenue(intent, step)
     return ReportRow(
