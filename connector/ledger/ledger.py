@@ -131,7 +131,7 @@ class Ledger:
         if job is None:
             names = [row[0] for row in self.database.rows("SELECT name FROM job WHERE key IS NULL ORDER BY name")]
             near = difflib.get_close_matches(name, names, n=3) or names[:10]
-            remedy = f"There is {', '.join(near)}." if near else "There is none yet; begin one with bulk run."
+            remedy = f"It has: {', '.join(near)}." if near else "It has no job yet; begin one with bulk run."
             raise LedgerError(f"There is no job {name!r} in this store.", remedy=remedy)
         return job
 

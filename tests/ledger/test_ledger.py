@@ -108,10 +108,10 @@ def test_a_name_that_is_taken_is_refused(ledger: Ledger) -> None:
 
 
 def test_a_job_that_is_not_there_is_named_with_those_that_are(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match="There is none yet"):
+    with pytest.raises(LedgerError, match="It has no job yet"):
         ledger.job("spring")
     ledger.create("spring", rows(1))
-    with pytest.raises(LedgerError, match=r"There is no job 'sprung' in this store\. There is spring\."):
+    with pytest.raises(LedgerError, match=r"There is no job 'sprung' in this store\. It has: spring\."):
         ledger.job("sprung")
 
 

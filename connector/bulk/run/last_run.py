@@ -11,7 +11,7 @@ from connector.ledger.user_slots import UserSlots
 
 KILLED = (
     "killed",
-    "The last run was broken off: its process was killed, or its machine went down. Nothing is lost or done twice.",
+    "The last run was broken off: killed, machine down, or disk full. Nothing is lost or done twice.",
 )
 STOPPED = ("stopped", "The last run was stopped by Ctrl-C or by the system; what was in flight was finished.")
 BLOCKED = "blocked"
