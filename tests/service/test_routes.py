@@ -89,6 +89,16 @@ def test_a_repetition_gets_the_first_answer_and_says_so(stage: Stage) -> None:
     assert stage.state(opportunity) == (1, [3], 1, 1)
 
 
+def test_a_kept_refusal_says_how_it_is_tried_again(stage: Stage) -> None:
+    opportunity = stage.opportunity(DRAFT)
+    with stage.client() as client:
+        first = close(client, opportunity, "order 1", drafts="leave").json()["error"]["message"]
+        stage.delete_quotes(opportunity)
+        kept = close(client, opportunity, "order 1", drafts="leave")
+        assert kept.json()["error"]["message"].startswith(f"{first} This answer is kept: to have it tried again, ")
+        assert close(client, opportunity, "order 2", drafts="leave").status_code == 200
+
+
 def test_a_key_with_other_content_is_refused(stage: Stage) -> None:
     opportunity = stage.opportunity()
     with stage.client() as client:

@@ -94,21 +94,18 @@ def run_of(headers: Mapping[str, str]) -> str:
 def _given(header: str | None, field: str | None) -> str | None:
     from_header, from_body = _unquoted(header), _unquoted(field)
     if from_header and from_body and from_header != from_body:
-        raise declined(
-            HTTPStatus.BAD_REQUEST, "two_keys", "The header and the body name different idempotency keys. Give one."
-        )
+        sentence = "The header and the body name different idempotency keys. Give one."
+        raise declined(HTTPStatus.BAD_REQUEST, "two_keys", sentence)
     key = from_header or from_body
     if key and (len(key) > LONGEST_KEY or not key.isprintable()):
-        raise declined(
-            HTTPStatus.BAD_REQUEST, "key_malformed", f"An idempotency key has 1 to {LONGEST_KEY} printable characters."
-        )
+        sentence = f"An idempotency key has 1 to {LONGEST_KEY} printable characters."
+        raise declined(HTTPStatus.BAD_REQUEST, "key_malformed", sentence)
     return key
 
 
 def _unquoted(key: str | None) -> str | None:
     text = (key or "").strip()
-    quoted = _QUOTED.fullmatch(text)
-    if quoted:
+    if quoted := _QUOTED.fullmatch(text):
         text = re.sub(r"\\(.)", r"\1", quoted[1]).strip()
     return text or None
 

@@ -125,9 +125,8 @@ class OperationService:
         """Return an operation that `caller` may see; any without a caller. Raises RequestRefused (404)."""
         operation = self.operations.find(operation_id)
         if operation is None or (caller is not None and not may_see(caller, operation)):
-            raise declined(
-                HTTPStatus.NOT_FOUND, "operation_unknown", "There is no such operation, or its address has expired."
-            )
+            sentence = "There is no such operation, or its address has expired."
+            raise declined(HTTPStatus.NOT_FOUND, "operation_unknown", sentence)
         return operation
 
     def cancel(self, operation_id: str, caller: Caller) -> StoredOperation:

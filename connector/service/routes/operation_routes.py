@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from uuid import UUID
@@ -38,6 +38,7 @@ from connector.service.schemas.response_models import AcceptedView, OperationLis
 
 SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
+_KEPT = " This answer is kept: to have it tried again, run the flow again or give another idempotency key."
 _AGES = 5
 """The longer an operation has taken so far, the longer until the next poll: one part of so many."""
 
@@ -140,7 +141,7 @@ class OperationRoutes:
             )
             answer = await self._answer(request, operation)
         else:
-            answer = self._answer_now(request, operation, waiting_until)
+            answer = self._answer_now(request, operation, waiting_until, _KEPT if replayed else "")
         if replayed:
             answer.headers["Idempotency-Replayed"] = "true"
         return answer
@@ -156,14 +157,17 @@ class OperationRoutes:
             waiting_until = await self.waiting.apart(lambda: self.service.waiting_until(operation))
         return self._answer_now(request, operation, waiting_until)
 
-    def _answer_now(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> Response:
+    def _answer_now(
+        self, request: Request, operation: StoredOperation, waiting_until: datetime | None, kept: str = ""
+    ) -> Response:
         if not is_finished(operation):
             return self._accepted(request, operation, waiting_until)
         done = final_answer(operation)
         if done.result is not None:
             return json_response(done.result, headers={"Operation-Id": operation.job.name})
         assert done.failure is not None
-        body = done.failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
+        failure = replace(done.failure, message=f"{done.failure.message}{kept}")
+        body = failure.body(request.url.path if caller_or_none(request) else "", request.state.correlation_id)
         return JSONResponse(body, done.failure.status, {**done.failure.headers, "Operation-Id": operation.job.name})
 
     def _accepted(self, request: Request, operation: StoredOperation, waiting_until: datetime | None) -> Response:

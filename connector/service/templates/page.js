@@ -29,7 +29,7 @@ document.addEventListener("htmx:afterSwap", () => {
   tell(`The list was renewed at ${new Date().toLocaleTimeString()}.`);
 });
 for (const failure of ["htmx:sendError", "htmx:responseError"]) {
-  document.addEventListener(failure, () => tell("The endpoint cannot be reached. What is shown may be old."));
+  document.addEventListener(failure, () => tell("The list cannot be renewed now. What is shown may be old."));
 }
 
 document.addEventListener("visibilitychange", () => {
