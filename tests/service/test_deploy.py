@@ -517,6 +517,9 @@ def test_the_lines_of_the_readme_can_be_copied_into_a_shell_one_after_another(tm
     assert given["image"] == f"{given['registry']}.azurecr.io/opportunity-close@sha256:0123"
     assert len(base64.b64decode(given["serviceSecret"])) == 48
     assert "curl -s https://close.contoso.com/readyz" in calls
+    signed_in, *others = [call for call in calls if call.startswith("pac ")]
+    assert signed_in == "pac auth create --deviceCode --environment https://ORG.crm4.dynamics.com"
+    assert [call.split()[1] for call in others] == ["connector"]
     options = set(re.findall(r"options? `(\w+)", " ".join(lines.split())))
     assert {"hosting", "connectorIssuer", "connectorRedirectUri"} <= options <= declared
 
