@@ -93,7 +93,11 @@ def _serve(endpoint: HostedEndpoint, host: str, port: int) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=STOPPING,
     )
-    EndpointServer(config, endpoint.dependencies.waiting.drain, who, endpoint.options.public_url).run()
+    try:
+        EndpointServer(config, endpoint.dependencies.waiting.drain, who, endpoint.options.public_url).run()
+    except SystemExit:  # uvicorn has logged why
+        remedy = "Where the port is in use, stop what listens there, or give another --port."
+        raise SettingsError(f"Nothing could be started at {host}, port {port}; see above.", remedy=remedy) from None
 
 
 def _is_loopback(host: str) -> bool:

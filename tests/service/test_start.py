@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
-from tests.service.process import ROOT
+from tests.service.process import ROOT, settings
 from tests.service.stage import Stage
 
 READY = """
@@ -38,6 +39,17 @@ def test_being_ready_takes_nothing_that_only_some_need(tmp_path: Path) -> None:
     brought = set(done.stdout.split())
     assert "fastapi" in brought
     assert brought & LATER == set()
+
+
+def test_a_port_that_is_in_use_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        command = [sys.executable, "-m", "connector", "serve", "--port", str(port)]
+        run = subprocess.Popen(command, cwd=tmp_path, env=settings(tmp_path), stderr=subprocess.PIPE, text=True)
+        _, said = run.communicate(timeout=90)
+    assert run.returncode not in (0, 1)
+    assert f"Error: Nothing could be started at 127.0.0.1, port {port}; see above.\nWhere the port" in said
+    assert "Listening" not in said
 
 
 def test_agents_that_call_first_and_at_once_are_all_answered(stage: Stage) -> None:
