@@ -262,7 +262,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(write: Write, content: str | 
     ("line", "sentence"),
     [
         ("{", "row 2: this is not JSON: expecting property name enclosed in double quotes, column 2"),
-        ("[1]", 'row 2: this is not an object; every line holds one row, as {"opportunityid": ...}'),
+        ("[1]", 'row 2: this is not an object; a row is one, as {"opportunityid": ...}'),
         ('{"outcome": "won", "outcome": "lost"}', "row 2: this cannot be used: a name appears twice"),
         ('{"actual_revenue": NaN}', "row 2: this cannot be used: NaN is not a number"),
         ('{"outcom": "won"}', "row 2: the column 'outcom' is not known (did you mean outcome?)"),

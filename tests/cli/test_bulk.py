@@ -73,6 +73,11 @@ def test_resume_and_retry_change_nothing_before_they_are_answered(desk: Desk, tm
     assert "finished at" not in again.err
 
 
+def test_one_request_is_told_as_one(desk: Desk) -> None:
+    Path("one.csv").write_text("opportunityid,outcome\n00000003-0000-4000-8000-00000000ffff,won\n", encoding="utf-8")
+    assert "about 1 request sent, 1 Power Platform request counted" in bulk(desk, "plan", "one.csv").out
+
+
 def test_a_folder_is_no_file_of_rows(desk: Desk) -> None:
     said = bulk(desk, "plan", ".")
     assert (said.code, said.err.splitlines()[0]) == (2, "Error: . is not a file.")

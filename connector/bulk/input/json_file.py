@@ -48,7 +48,7 @@ def _row(number: int, line: int, text: str) -> FileRow:
 
 def _object(number: int, line: int, value: object) -> FileRow:
     if not isinstance(value, dict):
-        return FileRow(number, line, {}, 'this is not an object; every line holds one row, as {"opportunityid": ...}')
+        return FileRow(number, line, {}, 'this is not an object; a row is one, as {"opportunityid": ...}')
     return FileRow(number, line, value)
 
 

@@ -169,7 +169,7 @@ def show_plan(path: Path, summary: Summary, cost: Forecast, basis: str, connecti
         _show_problems(summary, path)
     say(
         f"Cost: about {cost.requests:,} {'request' if cost.requests == 1 else 'requests'} sent, "
-        f"{cost.operations:,} Power Platform requests counted, and "
+        f"{cost.operations:,} Power Platform {'request' if cost.operations == 1 else 'requests'} counted, and "
         f"{duration(cost.seconds)} to run."
     )
     say(f"Based on: {basis}.")
