@@ -113,6 +113,14 @@ def test_every_problem_is_named_at_once_and_no_secret_with_it() -> None:
     assert "s3cr3t" not in "\n".join(said)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("DATAVERSE_CONNECTIONS", "whole number"), ("DATAVERSE_READ_TIMEOUT", "valid number")]
+)
+def test_a_number_that_is_none_is_told_in_plain_words(name: str, kind: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} should be a {kind}\."):
+        load({"DATAVERSE_URL": "emulator::memory:", name: "2 or 3"})
+
+
 def test_a_name_of_another_program_is_left_alone() -> None:
     assert load({**REAL, "CONNECTOR_OF_SOMETHING_ELSE": "1", "PATH": "/bin"})
 

@@ -291,7 +291,7 @@ def sentences(error: ValidationError, where: str = "") -> list[str]:
             problem_text = "is not known here"
         elif problem_text.startswith("badly formed"):
             problem_text = "must be an id such as 00000000-0000-0000-0000-000000000000"
-        problem_text = re.sub(r"^Input ", "", problem_text)
+        problem_text = re.sub(r"^Input |, unable to parse.*", "", problem_text).replace("valid integer", "whole number")
         if problem["type"] == "literal_error" and any(line.startswith(f"{name} ") for line in lines):
             continue  # another choice for the same value; the first sentence has the ones that people write
         lines.append(f"{name} {problem_text[0].lower()}{problem_text[1:]}.")
