@@ -280,8 +280,9 @@ def report(*, name: str, out: Path | None, dead_letters: Path | None, as_json: b
 
     The ending of a name says the kind: .csv or .jsonl, of --out also .xlsx or .html. The exit code says if all is well.
     """
-    settings = read_settings(env_file, STORE_ONLY)
-    with opened(settings) as ledger:
+    if out and dead_letters and out.resolve() == dead_letters.resolve():
+        raise click.UsageError(f"--out and --dead-letters are both {out}; name a file for each. Nothing was written.")
+    with opened(read_settings(env_file, STORE_ONLY)) as ledger:
         outputs = ((dead_letters, BAD), (out, ()))
         files = {str(path): write_results(path, ledger, name, statuses) for path, statuses in outputs if path}
         data = status_data(ledger, ledger.job(name)) | {"files": files}

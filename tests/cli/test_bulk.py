@@ -295,6 +295,8 @@ def test_results_are_not_written_under_the_name_of_another_kind_of_file(desk: De
         said = bulk(desk, "report", "rows", *names)
         assert said.code == 2
         assert f"written to {names[-1]}: the name does not say what kind of file it shall be" in said.err
+    twice = bulk(desk, "report", "rows", "--out", "june.csv", "--dead-letters", "./june.csv")
+    assert (twice.code, "name a file for each" in twice.err) == (2, True)
     assert set(Path().iterdir()) == before
 
 
