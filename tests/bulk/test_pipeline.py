@@ -384,6 +384,38 @@ def test_the_last_rows_are_sent_together_where_the_pacer_says_so() -> None:
     assert pipeline.state().largest == 17
 
 
+class SlowToCheck(Recorder):
+    """An organization in which rows that are closed cannot be read before the door is open."""
+
+    checks = 0
+
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
+        if self._hold is not None and not self.closed.isdisjoint(ids):
+            self.checks += 1
+            self._hold.wait()
+        return super().observe(ids, activities=activities, orders=orders)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        self.closed |= {plan.opportunity_id for plan in plans}
+        return [tuple(StepResult(step, StepStatus.DONE) for step in plan.steps) for plan in plans]
+
+
+def test_checks_that_take_long_hold_up_no_row_and_are_the_more_at_once_the_more_rows_wait() -> None:
+    door = threading.Event()
+    recorder = SlowToCheck({UUID(int=number): UUID(int=10_000 + number) for number in range(2_000)}, door)
+    with ThreadPoolExecutor(30) as threads:
+        pipeline = through(recorder, Gate(8, 10), threads)
+        try:
+            wait_for(lambda: len(recorder.closed) == len(recorder.accounts))
+            assert recorder.checks > 2
+        finally:
+            door.set()
+        finish(pipeline)
+    assert len(pipeline.take_decisions().verdicts) == len(recorder.accounts)
+
+
 def test_when_it_stops_nothing_more_is_sent_and_what_was_not_sent_is_given_back() -> None:
     door = threading.Event()
     recorder = Recorder({UUID(int=number): UUID(int=1000 + number) for number in range(60)}, door)

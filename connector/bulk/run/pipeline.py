@@ -28,7 +28,7 @@ MOST_IN_FLIGHT = 512
 AHEAD = 2
 """Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
 MOST_LOOKS = 2
-"""Reads under way at once."""
+"""Reads for plans under way at once. Checks have reads of their own, the more the more rows wait: none piles up."""
 LOOK_AT = 300
 """Rows looked at with one read: two of them for a row make 0.007 requests."""
 ENOUGH_TO_LOOK, LOOK_WITHIN = 150, 0.5
@@ -76,8 +76,7 @@ class Pipeline:
         self._to_send = SendQueue()
         self._later = WaitingRoom()
         self._decisions = Decisions(client.user, results)
-        self._looks = self._reading = 0
-        self._checking: set[RowInHand] = set()
+        self._looks, self._checks = list[list[RowInHand]](), list[list[RowInHand]]()
         self._batches = self._sending = self._answered = self._outages = 0
         self._largest = 1
         self._quiet_until = float("-inf")
@@ -139,7 +138,7 @@ class Pipeline:
                 in_doubt=len(self._later),
                 answered=self._answered,
                 largest=self._largest,
-                unchecked=len(self._to_check) + len(self._checking),
+                unchecked=len(self._to_check) + sum(map(len, self._checks)),
                 behind=self._to_send.behind(),
                 out=self._outages > 0,
             )
@@ -147,7 +146,7 @@ class Pipeline:
     @property
     def busy(self) -> bool:
         """Return whether something is under way in a thread."""
-        return bool(self._looks or self._batches)
+        return bool(self._looks or self._checks or self._batches)
 
     @property
     def idle(self) -> bool:
@@ -160,7 +159,7 @@ class Pipeline:
         """Return how long ago the oldest of the rows was recorded that are not checked yet; 0 where all are."""
         now = self._clock.monotonic()
         with self._lock:
-            return max([self._to_check.waiting(now), *[now - row.since for row in self._checking]])
+            return max([self._to_check.waiting(now), *[now - row.since for group in self._checks for row in group]])
 
     def due_in(self) -> float:
         """Return in how many seconds something is to be done that nothing else brings about."""
@@ -184,14 +183,11 @@ class Pipeline:
     def _give_out_one(self) -> bool:
         now = self._clock.monotonic()
         self._to_look.add(self._later.take(now), now)
-        if self._stopping:
-            self._let_go()
-        if self._looks + self._batches >= self._most:
+        if self._stopping:  # the next run goes on from what stands
+            self._give_back((*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()))
+        if len(self._looks + self._checks) + self._batches >= self._most:
             return False
-        if self._looks < MOST_LOOKS and (group := self._group(now)):
-            self._looks += 1
-            self._reading += sum(not row.recorded for row in group)
-            self._checking.update(row for row in group if row.recorded)
+        if group := self._group(now):
             self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
             return True
@@ -218,11 +214,17 @@ class Pipeline:
         """Return the rows of the next read, if it is time for one."""
         idle = not self._to_send and self._batches < self._width()
         if self._to_look.is_due(now) or (self._to_look.has_fresh() and (idle or not self._to_come)):
-            return [] if self._quiet() else self._to_look.take(LOOK_AT)
+            if self._quiet():
+                return []
+            if len(self._looks) < MOST_LOOKS:
+                self._looks.append(self._to_look.take(LOOK_AT))
+                return self._looks[-1]
         last = not (self._to_come or self._to_look or self._to_send or self._batches) or self._stopping
-        if self._to_check.is_due(now) or (last and not self._batches):
-            return self._to_check.take(LOOK_AT)
-        return []
+        due = self._to_check.is_due(now) or (last and self._to_check and not self._batches)
+        if not due or sum(map(len, self._checks)) > max(LOOK_AT, len(self._to_check)):
+            return []
+        self._checks.append(self._to_check.take(LOOK_AT))
+        return self._checks[-1]
 
     def _width(self) -> int:
         return min(self._client.gate.width(), MOST_IN_FLIGHT)
@@ -236,11 +238,12 @@ class Pipeline:
 
     def _left(self) -> float:
         """Return how many rows are still to be sent, those made ready for it included."""
-        return self._to_come + len(self._to_look) + self._reading + len(self._to_send) + self._made_ready()
+        to_look = len(self._to_look) + sum(map(len, self._looks))
+        return self._to_come + to_look + len(self._to_send) + self._made_ready()
 
     def _made_ready(self) -> int:
         """Return how many requests wait for the pacer."""
-        return max(0, self._batches + self._looks - self._client.gate.pace().in_flight)
+        return max(0, self._batches + len(self._looks + self._checks) - self._client.gate.pace().in_flight)
 
     def _quiet(self) -> bool:
         return self._clock.monotonic() < self._quiet_until
@@ -260,10 +263,6 @@ class Pipeline:
         if wake:
             self._wake()
 
-    def _let_go(self) -> None:
-        """Give back what waits: the next run goes on from what stands."""
-        self._give_back((*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()))
-
     def _give_back(self, rows: Iterable[RowInHand]) -> None:
         for row in rows:
             if row.touched:
@@ -274,9 +273,7 @@ class Pipeline:
     # -- what came back -----------------------------------------------------------------------------------------------
 
     def _looked(self, group: list[RowInHand], ends: Sequence[Plan | Report | None]) -> None:
-        self._looks -= 1
-        self._reading -= sum(not row.recorded for row in group)
-        self._checking.difference_update(group)
+        (self._checks if group[0].recorded else self._looks).remove(group)
         for row, end in zip(group, ends, strict=True):
             row.sent = row.sent or self._order.latest + 1
             if isinstance(end, Report):
