@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self, TextIO
 from uuid import UUID
 
 from connector.bulk.results import request_data
-from connector.bulk.run.paced_client import PacedClient
+from connector.bulk.run.paced_client import PacedClient, rows_per_request
 from connector.bulk.sheet_file import whole_text
 from connector.closing.close import Preview, preview_many
 from connector.closing.digest import steps_digest
@@ -118,13 +118,12 @@ class Forecast:
 def forecast(summary: Summary, clients: Sequence[PacedClient], seconds_per_step: float) -> Forecast:
     """Return what carrying out the plan will take, at so many seconds of execution for each write.
 
-    The batches are of the size they begin with; the budgets are those known now. The last row takes its own time.
+    The rows go together as a run would send them at first; the budgets are those known now. The last row takes its own
+    time.
     """
-    rows = summary.by_status["planned"]
-    parts = clients[0].gate.parts()
+    rows, gate, share = summary.by_status["planned"], clients[0].gate, len(clients)
     reads = math.ceil(READS * summary.rows)
-    requests = reads + math.ceil(rows / parts)
-    share = len(clients)
+    requests = reads + math.ceil(rows / rows_per_request(gate, rows / share, gate.width(), rows))
     seconds = max(
         (
             client.gate.seconds_for(requests / share, summary.steps * seconds_per_step / share, float("inf"))
