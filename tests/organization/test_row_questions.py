@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.emulator.world.custom_logic import LogicContext
 from connector.errors import Unanswered
 from connector.handler import Request, Response
-from connector.organization.row_questions import RowSample, asked_data
+from connector.organization.row_questions import RowAnswer, RowSample, asked_data
 from tests.cli.desk import Desk
 from tests.organization.asked import KEYS, OPPORTUNITY, Asked
 
@@ -66,6 +67,14 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
     totals = asked_data(answers)
     assert (totals["rows"], totals["refused"], totals["not_known"]) == (4, 1, 1)
     assert "seconds" not in asked_data([answers[2]])
+
+
+def test_the_mean_of_some_rows_is_as_unsure_as_they_differ_for_equal_steps() -> None:
+    equal = [RowAnswer(OPPORTUNITY, refused=False, seconds=seconds) for seconds in (1.0, 3.0)]
+    assert asked_data(equal) == {"rows": 2, "refused": 0, "not_known": 0, "steps": 1, "seconds": 2.0, "error": 1.0}
+    more_steps_take_longer = [replace(answer, steps=round(answer.seconds)) for answer in equal]
+    assert asked_data(more_steps_take_longer)["error"] == 0
+    assert asked_data(equal[:1])["error"] == 1.0, "of one row nothing is known about others"
 
 
 def test_who_wrote_meanwhile_is_told_and_what_was_asked_is_not_blamed_for_it() -> None:
@@ -131,6 +140,6 @@ def test_a_plan_asks_for_some_of_its_rows(tmp_path: Path, capsys: pytest.Capture
     said = desk.run(*plan, "--yes", "--json")
     assert [answer["refused"] for answer in said.data["answers"]] == [False] * 3
     assert (said.data["asked"]["rows"], said.data["asked"]["refused"]) == (3, 0)
-    assert said.data["asked"]["error"] > 0
+    assert {"steps", "seconds", "error"} <= set(said.data["asked"])
     assert "Of 3 rows that were asked 0 would be refused" in desk.run(*plan, "--yes").out
     assert desk.rows() == before
