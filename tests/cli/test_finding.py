@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
+from connector.clock import SystemClock
 from tests.cli.desk import Desk
 
 
@@ -22,7 +23,9 @@ def test_a_list_has_what_is_open_and_says_when_there_is_more(desk: Desk) -> None
 
 def test_stale_ones_and_those_of_an_owner_are_listed_alone(desk: Desk) -> None:
     everything = desk.run("list", "--limit", "5000", "--json").data["opportunities"]
-    day = str((datetime.now(UTC) - timedelta(days=100)).date())
+    now = SystemClock().now()
+    desk.monkeypatch.setattr(SystemClock, "now", lambda _self: now)  # no day ends between two commands
+    day = str((now - timedelta(days=100)).date())
     stale = desk.run("list", "--older-than", "100", "--limit", "5000", "--json").data["opportunities"]
     assert stale == [row for row in everything if row["estimated_close_date"] < day]
     owner = everything[0]["owner"]

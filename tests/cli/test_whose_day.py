@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.cli.desk import Desk
-
-FURTHEST = {"Pacific/Kiritimati": 14, "Pacific/Pago_Pago": -11, "Asia/Kolkata": 5.5}
+from tests.days import zone_of_another_day
 
 
 @pytest.fixture
 def place(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """A desk in a zone whose day is not that of UTC at this hour."""
-    zone = "Pacific/Kiritimati" if datetime.now(UTC).hour >= 10 else "Pacific/Pago_Pago"
-    monkeypatch.setenv("DATAVERSE_TIME_ZONE", zone)
+    monkeypatch.setenv("DATAVERSE_TIME_ZONE", zone_of_another_day())
     return desk
 
 
-def here(desk: Desk) -> str:
-    zone = "Pacific/Kiritimati" if datetime.now(UTC).hour >= 10 else "Pacific/Pago_Pago"
-    assert desk
-    return datetime.now(ZoneInfo(zone)).date().isoformat()
+def here() -> str:
+    """Return the day in the zone of `place`."""
+    return datetime.now(ZoneInfo(os.environ["DATAVERSE_TIME_ZONE"])).date().isoformat()
 
 
 @pytest.mark.parametrize("atomic", ["auto", "off"])
@@ -32,7 +30,7 @@ def test_a_close_without_a_date_gets_the_day_of_the_callers_zone_and_says_whose_
     place: Desk, atomic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATAVERSE_ATOMIC", atomic)
-    opportunity, today = place.opportunity(actives=1), here(place)
+    opportunity, today = place.opportunity(actives=1), here()
     plan = place.run("plan", opportunity, "--won")
     assert f"The close date is {today}, the day it is now by Pacific/" in " ".join(plan.out.split())
     said = place.run("close", opportunity, "--won", "--yes", "--json")
@@ -47,7 +45,7 @@ def test_a_close_without_a_date_gets_the_day_of_the_callers_zone_and_says_whose_
 
 def test_a_doctor_names_the_day_and_whose_it_is(place: Desk) -> None:
     said = place.run("doctor")
-    assert f"today: A close without a date gets {here(place)}, the day it is now by Pacific/" in said.out
+    assert f"today: A close without a date gets {here()}, the day it is now by Pacific/" in said.out
     assert "currencies: Amounts are rounded to the decimals of their currency: EUR 2, USD 2." in said.out
 
 

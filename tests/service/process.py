@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -68,19 +68,18 @@ def settings(folder: Path, **given: str) -> dict[str, str]:
 
 @contextmanager
 def serving(folder: Path, **given: str) -> Iterator[Process]:
-    """Serve in `folder` until the block ends, then kill whatever is left."""
-    port, log = free_port(), folder / f"log-{time.monotonic_ns()}"
+    """Serve in `folder` until the block ends, then kill whatever is left. The system chooses the port."""
+    log = folder / f"log-{time.monotonic_ns()}"
     with log.open("ab") as written:
-        command = [sys.executable, "-m", "connector", "serve", "--port", str(port)]
+        command = [sys.executable, "-m", "connector", "serve", "--port", "0"]
         popen = subprocess.Popen(command, cwd=folder, env=settings(folder, **given), stdout=written, stderr=written)
-    process = Process(popen, port, log)
+    process = Process(popen, 0, log)
 
     def ready() -> bool:
         assert popen.poll() is None, log.read_text()
-        try:
-            return process.ask("GET", "/readyz").status == 200
-        except OSError:
-            return False
+        told = re.search(r"Listening on http://127\.0\.0\.1:(\d+);", log.read_text())
+        process.port = int(told[1]) if told else 0
+        return bool(told) and process.ask("GET", "/readyz").status == 200
 
     try:
         until(ready)
@@ -106,9 +105,3 @@ def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
