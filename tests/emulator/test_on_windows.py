@@ -31,7 +31,7 @@ def test_it_stops_when_it_is_asked_to_on_every_kind_of_loop(
         loop = asyncio.get_running_loop()
         stop_on_signals(loop, stop)
         loop.call_soon(signal.raise_signal, number)
-        await asyncio.wait_for(stop.wait(), 30)
+        await asyncio.wait_for(stop.wait(), 120)
 
     try:
         with asyncio.Runner(loop_factory=loop_class) as runner:

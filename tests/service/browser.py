@@ -54,14 +54,23 @@ class Browser:
         return answer.get("result", {}).get("value")
 
     def press(self, selector: str) -> None:
-        """Press the middle of what the selector finds, with the mouse, and wait for the page that it leads to."""
+        """Press the middle of what the selector finds, with the mouse, and wait for the page that it leads to.
+
+        It is pressed again where it leads nowhere: the page may have been renewed while the button was down.
+        """
         self.value("window.here = true")
         place = f"document.querySelector({json.dumps(selector)})"
-        self.value(f"{place}.scrollIntoView({{block: 'center'}})")
-        x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place}.getBoundingClientRect())")
-        for kind in ("mousePressed", "mouseReleased"):
-            self._do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-        until(lambda: self.value("!window.here && document.readyState === 'complete'"))
+        pressed = itertools.count()
+
+        def elsewhere() -> bool:
+            if next(pressed) % 60 == 0 and self.value(f"Boolean(window.here && {place})"):
+                self.value(f"{place}.scrollIntoView({{block: 'center'}})")
+                x, y = self.value(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place}.getBoundingClientRect())")
+                for kind in ("mousePressed", "mouseReleased"):
+                    self._do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            return bool(self.value("!window.here && document.readyState === 'complete'"))
+
+        until(elsewhere)
 
     def picture(self) -> bytes:
         """Return a picture of the whole page, as PNG."""

@@ -51,7 +51,7 @@ class Entra:
     def http(self, request: Request) -> Response:
         self.asked.append(request.url)
         if self.silent is not None:
-            self.silent.wait(60)
+            self.silent.wait(600)
         entries = [
             json.loads(RSAAlgorithm.to_jwk(key(name).public_key())) | {"kid": name, "use": "sig"}
             for name in self.published

@@ -100,8 +100,12 @@ def polled(process: Process, answer: Told) -> Told:
 
 
 def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait until something is true; fails when that takes longer than anything should."""
-    end = time.monotonic() + seconds
+    """Wait until something is true; fails when that takes longer than anything should.
+
+    It looks ever less often, so that what is asked for over a connection stays within what one connection may ask.
+    """
+    end, pause = time.monotonic() + seconds, 0.02
     while not condition():
         assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.25)

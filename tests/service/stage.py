@@ -114,7 +114,7 @@ class Stage:
         again = retry(self._wire, clock=self.clock, chance=chance, policy=RetryPolicy(told=0.0, tries=1))
         self.handler = again
         self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
-        self.ledger = open_ledger(self.store or str(self.folder / "jobs.db"), self.clock, patience=1.0)
+        self.ledger = open_ledger(self.store or str(self.folder / "jobs.db"), self.clock)
         self._numbers = itertools.count(1)
 
     def close(self) -> None:
@@ -190,7 +190,7 @@ class Stage:
 
     def _wire(self, request: Request) -> Response:
         if self.gate is not None:
-            assert self.gate.wait(60), "a test left its gate closed"
+            assert self.gate.wait(300), "a test left its gate closed"
         self.sent += 1
         trouble = self.troubles.popleft() if self.troubles else None
         return trouble(request, self.answer) if trouble else self.answer(request)

@@ -13,7 +13,7 @@ import psycopg
 from connector.clock import SystemClock, VirtualClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
-from connector.emulator.limits.faults import Fault, FaultPlan
+from connector.emulator.limits.faults import Fault, FaultPlan, Faults
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.ledger.store import open_ledger
 from connector.service.webhooks.subscription_service import LASTS
@@ -106,8 +106,8 @@ def test_a_request_that_reaches_two_instances_at_once_is_one_operation(
 def test_what_an_instance_had_in_hand_when_it_was_killed_is_finished_by_another(
     tmp_path: Path, emulator_keys: Keys, postgres_store: str
 ) -> None:
-    """The first close hangs at the organization for longer than the killed instance lives."""
-    hangs = FaultPlan((Fault("slow", message="WinOpportunity", when="before", seconds=45.0, times=1),))
+    """The first close hangs at the organization until the instance that sent it has been killed."""
+    hangs = FaultPlan((Fault("hold", message="WinOpportunity", times=1),))
     with served(EmulatorOptions(seeded=30, faults=hangs), SystemClock(), tmp_path, emulator_keys) as emulated:
         opportunities = found(emulated, "SELECT opportunityid FROM opportunity WHERE statecode = 0 LIMIT 6")
         shared = given(emulated, postgres_store)
@@ -122,6 +122,7 @@ def test_what_an_instance_had_in_hand_when_it_was_killed_is_finished_by_another(
             doomed.popen.wait()
         assert _held(postgres_store) == 1, "it died with an operation in hand"
         assert effects(emulated, opportunities)["once"] == 0
+        emulated.emulator.set_faults(Faults(FaultPlan()))
         with serving(tmp_path, **shared) as heir:
             for answer in accepted:
                 told = polled(heir, answer)

@@ -23,9 +23,11 @@ from connector.clock import SystemClock, VirtualClock
 from connector.emulator.identity.keys import Keys
 from connector.errors import LedgerError, SignInError
 from connector.handler import Request, Response
+from connector.ledger.ledger import Ledger
 from connector.ledger.operation_store import OperationStore
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
+from connector.service import health
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller
 from connector.service.auth.signing_keys import KeyNotCached, SigningKeys
@@ -52,8 +54,10 @@ __all__ = ["postgres_server", "postgres_store"]  # pytest finds them here
 WON = {"outcome": "won"}
 ALWAYS = 100.0
 """Seconds within which every request is answered."""
-PROBE = 8.0
-"""Far less than what is silent would take; a busy machine needs seconds of its own."""
+HUNG = 600.0
+"""Seconds for which something is silent, if no test lets it go: longer than any machine takes for what is beside it."""
+PROBE = 18.0
+"""Less than what is silent would take; a busy machine needs seconds of its own."""
 
 
 @contextmanager
@@ -69,20 +73,30 @@ def state_of(client: Any) -> Any:
     return client.app.state
 
 
+def wait_at_most(ledger: Ledger, seconds: float) -> None:
+    """Have each answer of the ledger's server waited for so long from now on."""
+    database: Any = ledger.database
+    database._patience = seconds
+    if database._connection is not None:
+        database._connection.patience = seconds
+
+
 def seconds(call: Any) -> tuple[Any, float]:
     began = time.monotonic()
     return call(), time.monotonic() - began
 
 
 def test_a_store_that_swallows_everything_fails_a_call_and_serves_the_next_when_it_is_back(postgres_store: str) -> None:
-    with relayed_store(postgres_store) as (relay, address), open_ledger(address, SystemClock(), patience=1.0) as ledger:
+    with relayed_store(postgres_store) as (relay, address), open_ledger(address, SystemClock()) as ledger:
         operations = OperationStore(ledger)
         assert operations.unfinished() == 0
         relay.silent = True
+        wait_at_most(ledger, 0.5)
         with pytest.raises(LedgerError, match="cannot be reached") as caught:
             operations.unfinished()
         assert caught.value.transient
         relay.silent = False
+        wait_at_most(ledger, ALWAYS)
         assert operations.unfinished() == 0
 
 
@@ -107,16 +121,19 @@ def test_a_store_that_can_only_be_read_is_connected_to_anew_by_each_call(postgre
 
 
 def test_with_a_silent_store_every_request_is_answered_and_work_goes_on_when_it_is_back(
-    tmp_path: Path, emulator_keys: Keys, postgres_store: str
+    tmp_path: Path, emulator_keys: Keys, postgres_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health, "FRESH", 0.0)  # what a probe has found counts for this probe only
+    monkeypatch.setattr(health, "PROBE_SECONDS", 2.0)
     with relayed_store(postgres_store) as (relay, address):
         stage = Stage(tmp_path, keys=emulator_keys, store=address)
         opportunity = stage.opportunity(1, 2)
         with stage.client() as client:
-            assert client.get("/readyz").status_code == 200
+            until(lambda: client.get("/readyz").status_code == 200)
             accepted = client.post(f"/opportunities/{stage.opportunity(1)}/close", json=WON)
             assert accepted.status_code == 200
             relay.silent = True
+            wait_at_most(stage.ledger, 1.0)
             answers: list[tuple[Any, float]] = []
 
             def ask(method: str, path: str, body: object) -> None:
@@ -133,8 +150,8 @@ def test_with_a_silent_store_every_request_is_answered_and_work_goes_on_when_it_
             ]
             for thread in asked:
                 thread.start()
-            assert seconds(lambda: client.get("/healthz").status_code) < (201, PROBE)
-            time.sleep(10.5)  # what a probe has found counts for ten seconds
+            alive, took = seconds(lambda: client.get("/healthz"))
+            assert (alive.status_code, took < PROBE) == (200, True)
             probe, took = seconds(lambda: client.get("/readyz"))
             assert (probe.status_code, probe.json()["checks"]["store"] != "ok", took < PROBE) == (503, True, True)
             for thread in asked:
@@ -142,7 +159,8 @@ def test_with_a_silent_store_every_request_is_answered_and_work_goes_on_when_it_
             assert {answer.status_code for answer, _ in answers} == {503}
             assert max(took for _, took in answers) < ALWAYS
             relay.silent = False
-            until(lambda: client.get("/readyz").status_code == 200, 30)
+            wait_at_most(stage.ledger, ALWAYS)
+            until(lambda: client.get("/readyz").status_code == 200)
             done = client.post(f"/opportunities/{opportunity}/close", json=WON)
             assert (done.status_code, done.json()["result"]) == (200, "closed")
         stage.close()
@@ -154,7 +172,7 @@ def test_a_process_with_a_silent_store_stops_in_time(tmp_path: Path, postgres_st
         with serving(tmp_path, CONNECTOR_STORE=address, **secret) as process:
             relay.silent = True
             process.popen.send_signal(signal.SIGTERM)
-            process.popen.wait(60)
+            process.popen.wait(ALWAYS)
 
 
 def test_a_silent_key_server_delays_nobody_whose_key_is_known(stage: Stage) -> None:
@@ -188,27 +206,39 @@ def test_a_silent_organization_is_answered_for_and_probes_go_on(stage: Stage) ->
                 assert "Retry-After" in answer.headers
             running = client.post(f"/opportunities/{opportunity}/close", json=WON)
             assert (running.status_code, running.headers["Retry-After"] != "") == (202, True)
-            assert client.get("/readyz").status_code == 200
+            until(lambda: client.get("/readyz").status_code == 200)
             stage.gate.set()
             until(lambda: client.get(f"/operations/{running.json()['operationId']}").status_code == 200)
     finally:
         stage.gate.set()
 
 
+class Gate(Event):
+    """A gate that tells when somebody stands before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.reached.set()
+        return super().wait(timeout)
+
+
 def test_who_is_cut_off_at_the_end_of_the_process_is_told_to_send_it_again(stage: Stage) -> None:
-    stage.gate = Event()
+    stage.gate = gate = Gate()
     app = create_app(replace(OPTIONS, workers=0), stage.dependencies())
 
     async def play() -> Any:
         asking = asyncio.create_task(call(app, "GET", f"/opportunities/{stage.opportunity()}", {}, None))
-        await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(gate.reached.wait, ALWAYS)
         asking.cancel()
         return await asking
 
     try:
         answer = asyncio.run(play())
     finally:
-        stage.gate.set()
+        gate.set()
     assert (answer.status, answer.json["error"]["code"]) == (503, "too_slow")
 
 
@@ -218,7 +248,7 @@ def two_tenants(stage: Stage, entra: Entra, silent: Event) -> Dependencies:
 
     def organization(caller: Caller) -> Any:
         if caller.tenant_id == TENANT:
-            silent.wait(60)
+            silent.wait(HUNG)
         return stage.organization
 
     access = replace(cast("StageAccess", theirs.organizations), organization=organization)
@@ -275,7 +305,7 @@ def test_operations_that_hang_leave_their_places_to_others(stage: Stage, monkeyp
 
     def organization(_caller: Caller) -> Any:
         if next(hanging, False):
-            let_go.wait(60)
+            let_go.wait(HUNG)
         return stage.organization
 
     access = replace(cast("StageAccess", dependencies.organizations), organization=organization)
@@ -336,7 +366,7 @@ def test_a_silent_organization_keeps_no_other_from_being_asked_what_has_changed(
     def changes(tenant: str, token: str | None) -> ChangedOpportunities:
         asked.append(tenant)
         if tenant == "silent":
-            let_go.wait(60)
+            let_go.wait(HUNG)
         return ChangedOpportunities([], token or "now")
 
     with open_ledger(str(tmp_path / "jobs.db"), clock) as ledger:
@@ -383,7 +413,7 @@ class Callbacks:
 
     def __call__(self, request: Request) -> Response:
         if request.url in self.hanging:
-            self.let_go.wait(60)
+            self.let_go.wait(HUNG)
             return Response(503)
         self.taken.append(request.url)
         return Response(202)
@@ -404,10 +434,10 @@ def test_subscribers_are_told_though_others_hang(tmp_path: Path) -> None:
             sealed = service._seal.close("{}", f"{subscribed.id}.event", Random(7).randbytes(12))
             store.add_delivery(subscribed.id, "event", sealed, clock.now().timestamp())
         begun = worker.round()
-        until(lambda: len(network.taken) == count - hanging)
+        until(lambda: len(network.taken) == count - hanging, HUNG)
         assert worker.busy, "the others still hang"
         network.let_go.set()
-        assert sum(future.result(60) for future in begun) == count - hanging
+        assert sum(future.result(HUNG) for future in begun) == count - hanging
 
 
 @pytest.mark.parametrize(

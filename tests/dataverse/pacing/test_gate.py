@@ -261,8 +261,19 @@ def test_a_gate_foresees_the_end_and_says_how_much_a_batch_carries() -> None:
     assert gate.width() == 51
 
 
+class Asked(SystemClock):
+    """A clock that tells when it is asked: a gate asks it before it lets a request go or wait, in one and the same hold."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def monotonic(self) -> float:
+        self.asked.set()
+        return super().monotonic()
+
+
 def test_a_request_beyond_those_that_may_be_in_flight_waits_for_an_answer() -> None:
-    begun, go_on, sent = threading.Semaphore(0), threading.Event(), list[int]()
+    begun, go_on, sent, clock = threading.Semaphore(0), threading.Event(), list[int](), Asked()
 
     def service(_request: Request) -> Response:
         sent.append(1)
@@ -270,14 +281,16 @@ def test_a_request_beyond_those_that_may_be_in_flight_waits_for_an_answer() -> N
         go_on.wait(120)
         return Response(204)
 
-    gate = Gate(service, SystemClock(), connections=1)
+    gate = Gate(service, clock, connections=1)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(gate, get())
         assert begun.acquire(timeout=120)
+        clock.asked.clear()
         second = pool.submit(gate, get())
+        assert clock.asked.wait(120)  # the gate takes no answer in before the second one waits
         assert len(sent) == 1
         go_on.set()
-        assert (first.result(20).status, second.result(20).status, len(sent)) == (204, 204, 2)
+        assert (first.result(120).status, second.result(120).status, len(sent)) == (204, 204, 2)
 
 
 def test_a_refusal_without_a_number_or_with_one_that_is_none_is_read_all_the_same() -> None:

@@ -25,6 +25,8 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        while self.value("document.readyState") != "complete":  # what is told of a page later is of the next one
+            pass
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         self._number += 1
@@ -45,9 +47,13 @@ class Browser:
         self.wait_until_loaded()
 
     def wait_until_loaded(self) -> None:
-        """Read what the browser says until the page that is being opened has loaded."""
-        while not any(one.get("method") == "Page.loadEventFired" for one in self.events):
+        """Read what the browser says until it has gone to another page and that has loaded."""
+        while not self._loaded():
             self.events.append(self._next())
+
+    def _loaded(self) -> bool:
+        said = [one.get("method") for one in self.events]
+        return "Page.frameNavigated" in said and "Page.loadEventFired" in said[said.index("Page.frameNavigated") :]
 
     def value(self, expression: str) -> Any:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
