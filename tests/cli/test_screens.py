@@ -10,6 +10,8 @@ import os
 import re
 import shlex
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,8 +66,8 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with an organization and a file of rows, at a time that stands still."""
+def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with an organization and a file of rows, at a time that stands still, in UTC wherever the machine is."""
     monkeypatch.setattr(SystemClock, "now", lambda _self: NOW)
     monkeypatch.setattr("socket.gethostname", lambda: "desk")
     monkeypatch.setattr("sys.argv", ["connector"])
@@ -74,10 +76,14 @@ def seat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"DATAVERSE_URL": "emulator:organization.db", "CONNECTOR_STORE": "jobs.db", "NO_COLOR": "1", "TZ": "UTC"}
     for name, value in {**settings, "XDG_STATE_HOME": str(tmp_path), "DATAVERSE_TIME_ZONE": "UTC"}.items():
         monkeypatch.setenv(name, value)
+    time.tzset()
     monkeypatch.chdir(tmp_path)
     open_embedded(tmp_path / "organization.db", VirtualClock(NOW), EmulatorOptions(seeded=12)).close()
     rows = (f"{ID}3,won", f"{ID}4,lost", f"{ID}5,won", f"{ID}f,won")
     Path("rows.csv").write_text("\n".join(("opportunityid,outcome", *rows)), encoding="utf-8")
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def transcript(width: int, monkeypatch: pytest.MonkeyPatch) -> str:

