@@ -19,7 +19,7 @@ from connector.ledger.audit import AuditEntry, AuditSource, request_entry
 from connector.ledger.claims import CLAIMABLE, FREE, SKEW, Worker, claimed, take
 from connector.ledger.database import SqlRow, Transaction
 from connector.ledger.intents import intent_text
-from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, note
+from connector.ledger.jobs import Item, ItemStatus, Job, JobKind, JobState, Record, add_to_tally, marks, note
 from connector.ledger.ledger import JOB_COLUMNS, RECORD_COLUMNS, Ledger, job_from, record_from
 from connector.ledger.operation_filter import EVERY_OPERATION, FAILED, STATUS_SQL, OperationCount, OperationFilter
 from connector.ledger.schema import item_id
@@ -125,6 +125,11 @@ class OperationStore:
         rows = self._database.rows(f"{_OPERATION} AND job.name = ?", (name,)) if name.isprintable() else []
         return _operation(rows[0]) if rows else None
 
+    def ended(self, names: Sequence[str]) -> list[str]:
+        """Return which of the first `MOST_SEARCHED` of these operations have ended."""
+        query = f"SELECT name FROM job WHERE state = 'finished' AND name IN ({marks(names[:MOST_SEARCHED])})"
+        return [name for (name,) in self._database.rows(query, names[:MOST_SEARCHED])]
+
     def newest(self, most: int, chosen: OperationFilter = EVERY_OPERATION, skip: int = 0) -> list[StoredOperation]:
         """Return up to `most` of the chosen operations, the newest first, after the first `skip` of them."""
         condition, values = chosen.condition
@@ -181,17 +186,12 @@ class OperationStore:
         operation, written = self.get(name), list[AuditEntry]()
         with self._database.transaction() as transaction:
             transaction.exclude_claims()
-            waiting = transaction.rows(
-                "SELECT 1 FROM item JOIN job ON job.id = item.job"
-                " WHERE item.id = ? AND item.status IN ('pending', 'waiting') AND job.state = 'ready'",
-                (item_id(operation.job.id, _ROW),),
-            )
-            if waiting:
-                now = self._ledger.now()
-                transaction.run(
-                    "UPDATE job SET desired_state = 'cancel', state = 'finished', finished = ? WHERE id = ?",
-                    (now, operation.job.id),
-                )
+            now = self._ledger.now()
+            if waiting := transaction.run(
+                "UPDATE job SET desired_state = 'cancel', state = 'finished', finished = ? WHERE id = ?"
+                " AND state = 'ready' AND (SELECT status FROM item WHERE id = ?) IN ('pending', 'waiting')",
+                (now, operation.job.id, item_id(operation.job.id, _ROW)),
+            ):
                 note(transaction, operation.job.id, now, "cancel")
                 canceled = AuditEntry("canceled", operation.record.opportunity_id, source, name)
                 written = self._ledger.audit.add(transaction, [canceled])

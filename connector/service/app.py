@@ -104,6 +104,7 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
     app.state.pool, app.state.trigger = pool, trigger
     audit = dependencies.ledger.audit
+    dependencies.waiting.look = operations.ended
     audit.told = dependencies.telemetry.audited
     forgetting = PeriodicTask(
         "Forgetting what has expired", FORGETTING, lambda: _forget(operations, audit, options.log_days)

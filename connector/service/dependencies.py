@@ -11,7 +11,7 @@ from connector.closing.organization import LookupOrganization
 from connector.handler import Handler
 from connector.ledger.ledger import Ledger
 from connector.service.auth.caller import Caller
-from connector.service.operations.waiting import EventLoopWaiter, Waiter
+from connector.service.operations.waiting import Waiter
 from connector.service.telemetry import Telemetry
 from connector.service.webhooks.closed_elsewhere import ChangedOpportunities
 
@@ -68,5 +68,5 @@ class Dependencies:
     chance: Callable[[], float]
     who: str
     operator_sign_in: OperatorSignIn | None = None
-    waiting: Waiter = field(default_factory=EventLoopWaiter)
+    waiting: Waiter = field(default_factory=Waiter)
     telemetry: Telemetry = field(default_factory=Telemetry)

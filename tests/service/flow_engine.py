@@ -11,7 +11,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from connector.ledger.claims import Worker
 from connector.ledger.operation_store import OperationStore
 from connector.service.operations.operation_runner import OperationRunner
+from connector.service.operations.waiting import Listener, Waiter, WaitKind
 from tests.service.timeline import Timeline
 
 CUT = 120.0
@@ -71,16 +72,18 @@ class Answer:
         return json.loads(self.body)
 
 
-class TimelineWaiting:
+class TimelineWaiting(Waiter):
     """How requests wait on a timeline: each has a thread, so waiting there holds nobody up."""
 
     def __init__(self, timeline: Timeline) -> None:
+        super().__init__()
         self._timeline = timeline
 
     async def apart(self, call: Callable[[], T]) -> T:
         return call()
 
-    async def within(self, _seconds: float, _kind: object, call: Callable[[], T], _tenant: str = "") -> T:
+    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
+        del seconds, kind, tenant
         return call()
 
     @contextmanager
@@ -94,10 +97,11 @@ class TimelineWaiting:
         """Let nobody wait any longer; here nothing stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listener:
-    timeline: Timeline
-    operation_id: str
+class _Listener(Listener):
+    def __init__(self, timeline: Timeline, operation_id: str) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.timeline = timeline
+        self.operation_id = operation_id
 
     async def wait(self, seconds: float) -> None:
         self.timeline.wait(("ended", self.operation_id), seconds)

@@ -30,7 +30,7 @@ from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.operations.waiting import DaemonExecutor, EventLoopWaiter
+from connector.service.operations.waiting import DaemonExecutor, Waiter
 from connector.service.problems import RequestRefused
 from connector.service.routes.subscription_routes import SubscriptionDependencies, router
 from connector.service.schemas.request_models import SubscribeBody
@@ -578,7 +578,7 @@ def client_of(
     room: Room, base: Callable[[Mapping[str, str], Callable[[], str]], str] = lambda _, own: own().rstrip("/")
 ) -> TestClient:
     parts = SubscriptionDependencies(
-        room.subscriptions, room.notifier, room.tracker.look, KEYS, base, EventLoopWaiter(), room.clock
+        room.subscriptions, room.notifier, room.tracker.look, KEYS, base, Waiter(), room.clock
     )
     app = FastAPI()
     app.include_router(router(parts))

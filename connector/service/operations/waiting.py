@@ -6,15 +6,16 @@ import asyncio
 import functools
 import queue
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from connector.clock import Clock
+from connector.errors import ConnectorError
 from connector.ledger.operation_store import StoredOperation
 from connector.service.operations.operation_results import is_finished
 from connector.service.problems import RETRY_AFTER, RequestRefused, busy
@@ -23,8 +24,10 @@ T = TypeVar("T")
 
 _SLOW_STORE = "The endpoint's store does not answer in time. Send the same request again: nothing is done twice."
 
-LOOK_AGAIN, LOOK_SELDOM = 1.0, 10.0
-"""Seconds between looks into the ledger, for what another instance has finished: doubled up to the latter."""
+LOOK_AGAIN = 1.0
+"""Seconds between looks into the ledger for what other instances have ended: one look for all who wait."""
+REMEMBERED = 1_000
+"""Operations of which is remembered that they have ended: one may end just before somebody begins to listen."""
 STORE_SECONDS = 20.0
 """Seconds for which a request waits for the store."""
 
@@ -48,72 +51,48 @@ class Draining(Exception):
     """The process is about to stop: who waits is told where to ask again, and another process answers that."""
 
 
-class Listener(Protocol):
-    """Hears of one operation's end."""
-
-    async def wait(self, seconds: float) -> None:
-        """Return when the operation has ended in this process, or after `seconds`; raises Draining."""
-
-
-class Waiter(Protocol):
-    """How requests wait."""
-
-    async def apart(self, call: Callable[[], T]) -> T:
-        """Return what `call` returns, which asks the store; raises RequestRefused (503) when that takes too long."""
-
-    async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
-        """Return what `call` returns; raises TimeoutError when that takes longer.
-
-        With a `tenant`, RequestRefused (503) when the tenant has its share of the threads already.
-        """
-
-    def listen(self, operation_id: str) -> AbstractContextManager[Listener]:
-        """Return a listener for an operation; what ends after this is heard."""
-
-    def tell(self, operation_id: str) -> None:
-        """Tell the listeners, from any thread, that the operation has ended."""
-
-    def drain(self) -> None:
-        """End all waits: the process is about to stop."""
-
-
 async def ended(
-    waiting: Waiter, find: Callable[[], StoredOperation], operation_id: str, until: float, clock: Clock
+    waiting: Waiter, operation: StoredOperation, find: Callable[[], StoredOperation], until: float, clock: Clock
 ) -> StoredOperation:
     """Return the operation when it has ended, or as it is at `until` (the clock's monotonic time)."""
-    pause = LOOK_AGAIN
-    with waiting.listen(operation_id) as listener:
-        while True:
-            operation = await waiting.apart(find)
-            left = until - clock.monotonic()
-            if left <= 0 or is_finished(operation):
-                return operation
+    with waiting.listen(operation.job.name) as listener:
+        while not is_finished(operation) and (left := until - clock.monotonic()) > 0:
             try:
-                await listener.wait(min(left, pause))
+                await listener.wait(left)
             except Draining:
-                return operation
-            pause = min(2 * pause, LOOK_SELDOM)
+                break
+            operation = await waiting.apart(find)
+    return operation
 
 
-class EventLoopWaiter:
-    """Waits on the event loop; blocking work goes to threads: some for the store, others for what is far away."""
+class Waiter:
+    """How requests wait: on the event loop; blocking work goes to threads, for the store and for what is far away.
+
+    `look` says which of these operations have ended, wherever that was; it asks the store.
+    """
 
     def __init__(self) -> None:
         self._executors = {kind: DaemonExecutor(threads, kind) for kind, threads in _THREADS.items()}
         self._held: Counter[tuple[WaitKind, str]] = Counter()
-        self._listeners: dict[str, list[_EventLoopListener]] = {}
+        self._listeners: dict[str, list[Listener]] = {}
+        self._ended: deque[str] = deque(maxlen=REMEMBERED)
         self._lock = threading.Lock()
         self._draining = False
+        self._looking: asyncio.Task[None] | None = None
+        self.look: Callable[[Sequence[str]], Sequence[str]] = lambda _names: ()
 
     async def apart(self, call: Callable[[], T]) -> T:
-        """Run `call` in one of the threads for the store."""
+        """Return what `call` returns, which asks the store; raises RequestRefused (503) when that takes too long."""
         try:
             return await self.within(STORE_SECONDS, WaitKind.STORE, call)
         except TimeoutError:
             raise RequestRefused(busy("store_slow", _SLOW_STORE, RETRY_AFTER)) from None
 
     async def within(self, seconds: float, kind: WaitKind, call: Callable[[], T], tenant: str = "") -> T:
-        """Run `call` in a thread of its kind, which it keeps to its end though nobody may wait for that any more."""
+        """Return what `call` returns in a thread of its kind, which it keeps to its end; raises TimeoutError.
+
+        With a `tenant`, RequestRefused (503) when the tenant has its share of the threads already.
+        """
         holder = kind, tenant
         if tenant and self._held[holder] >= TENANT_SHARE:
             raise RequestRefused(busy("organization_slow", _SHARE_TAKEN, RETRY_AFTER))
@@ -140,11 +119,16 @@ class EventLoopWaiter:
 
     @contextmanager
     def listen(self, operation_id: str) -> Iterator[Listener]:
-        """Listen until the end of the block."""
-        listener = _EventLoopListener(asyncio.get_running_loop())
+        """Listen for the end of an operation until the end of the block; what ended just before is heard."""
+        loop = asyncio.get_running_loop()
+        listener = Listener(loop)
         with self._lock:
             listener.draining = self._draining
             self._listeners.setdefault(operation_id, []).append(listener)
+            if operation_id in self._ended:
+                listener.wake()
+        if self._looking is None or self._looking.done():
+            self._looking = loop.create_task(self._look())
         try:
             yield listener
         finally:
@@ -154,10 +138,19 @@ class EventLoopWaiter:
                     del self._listeners[operation_id]
 
     def tell(self, operation_id: str) -> None:
-        """Wake the listeners."""
+        """Tell the listeners, from any thread, that the operation has ended."""
         with self._lock:
+            self._ended.append(operation_id)
             for listener in self._listeners.get(operation_id, ()):
                 listener.wake()
+
+    async def _look(self) -> None:
+        """Tell of what other instances have ended, while anybody waits."""
+        while self._listeners:
+            await asyncio.sleep(LOOK_AGAIN)
+            with suppress(ConnectorError, RequestRefused):  # the next look may succeed
+                for name in await self.apart(functools.partial(self.look, list(self._listeners))):
+                    self.tell(name)
 
     def drain(self) -> None:
         """Tell everybody who waits, or will, to ask again elsewhere. May be called from any thread, and in a signal."""
@@ -168,21 +161,27 @@ class EventLoopWaiter:
                 listener.wake()
 
 
-class _EventLoopListener:
+class Listener:
+    """Hears of one operation's end."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._event = asyncio.Event()
         self.draining = False
 
     def wake(self) -> None:
+        """Say that it has ended, from any thread."""
         self._loop.call_soon_threadsafe(self._event.set)
 
     async def wait(self, seconds: float) -> None:
+        """Return when the operation has ended, or after `seconds`; raises Draining."""
         try:
             if not self.draining:
                 await asyncio.wait_for(self._event.wait(), seconds)
         except TimeoutError:
             return
+        finally:
+            self._event.clear()  # what has ended may be tried again
         if self.draining:
             raise Draining
 

@@ -137,7 +137,7 @@ class OperationRoutes:
         if body.mode == "wait" and not is_finished(operation):
             operation_id = operation.job.name
             operation = await ended(
-                self.waiting, lambda: self.service.find(operation_id, None), operation_id, until, self.clock
+                self.waiting, operation, lambda: self.service.find(operation_id, None), until, self.clock
             )
             answer = await self._answer(request, operation)
         else:
