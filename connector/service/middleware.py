@@ -242,7 +242,7 @@ class RequestMiddleware:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                raise RequestRefused(_SLOW)  # a part of a body is no request: one without a body reopens
             pieces.append(message.get("body", b""))
             length += len(pieces[-1])
             if length > most:
@@ -311,16 +311,9 @@ def _log_unforeseen(error: Exception, exchange: _Exchange) -> None:
 
 def _log_request(scope: MutableMapping[str, Any], exchange: _Exchange, seconds: float) -> None:
     who = exchange.caller.connection if exchange.caller else "-"
-    _log.info(
-        "%s %s %d %.0f ms, correlation %s, connection %s, run %s",
-        exchange.method,
-        _route(scope),
-        exchange.status,
-        seconds * 1000,
-        exchange.correlation_id,
-        who,
-        _run(exchange),
-    )
+    ids = exchange.correlation_id, who, _run(exchange)
+    text = "%s %s %d %.0f ms, correlation %s, connection %s, run %s"
+    _log.info(text, exchange.method, _route(scope), exchange.status, seconds * 1000, *ids)
 
 
 def _route(scope: Mapping[str, Any]) -> str:

@@ -201,10 +201,15 @@ def hands(timeline: Timeline, operations: OperationStore, worker: Worker, work: 
 
 
 async def call(
-    app: FastAPI, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None
+    app: FastAPI,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, object] | Sequence[dict[str, object]] | None,
 ) -> Answer:
-    """Call an ASGI app as a server would."""
-    content = b"" if body is None else json.dumps(body).encode()
+    """Call an ASGI app as a server would; a sequence is the messages by which the body comes."""
+    content = json.dumps(body).encode() if isinstance(body, Mapping) else b""
+    parts = iter(body if isinstance(body, Sequence) else ())
     sent = {
         "host": "localhost:8080",
         "content-type": "application/json",
@@ -220,7 +225,7 @@ async def call(
     told: list[Any] = []
 
     async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": content, "more_body": False}
+        return next(parts, {"type": "http.request", "body": content, "more_body": False})
 
     async def send(message: Any) -> None:
         told.append(message)

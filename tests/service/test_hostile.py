@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 
 from connector.clock import SystemClock
 from connector.emulator.identity.keys import Keys
 from connector.ledger.operation_store import OperationStore
+from tests.service.flow_engine import call
 from tests.service.stage import Stage, unavailable
 
 WON = {"outcome": "won"}
@@ -169,6 +172,26 @@ def test_a_body_nested_without_end_is_refused(stage: Stage) -> None:
             )
             assert answer.status_code == 400
     assert stage.state(opportunity)[0] == 0
+
+
+@pytest.mark.parametrize("part", [b"", b'{"outcome":"won"}'])
+@pytest.mark.parametrize("verb", ["close", "reopen"])
+def test_a_part_of_a_body_is_no_request(stage: Stage, verb: str, part: bytes) -> None:
+    """Who hangs up before the end has asked for nothing, though a reopen needs no body."""
+    opportunity = stage.opportunity(1)
+    with stage.client() as client:
+        if verb == "reopen":
+            assert client.post(f"/opportunities/{opportunity}/close", json=WON).status_code == 200
+        before = stage.state(opportunity)
+        messages: list[dict[str, object]] = [
+            {"type": "http.request", "body": part, "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+        answer = asyncio.run(
+            call(cast("FastAPI", client.app), "POST", f"/opportunities/{opportunity}/{verb}", {}, messages)
+        )
+    assert answer.status == 408
+    assert stage.state(opportunity) == before
 
 
 def test_headers_by_the_hundred_and_repeated_ones_are_taken_as_they_come(stage: Stage) -> None:

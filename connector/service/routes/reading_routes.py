@@ -13,15 +13,7 @@ from fastapi import APIRouter, Request, Response
 from connector.clock import Clock
 from connector.closing.close import preview
 from connector.closing.goal import missing
-from connector.closing.model import (
-    OrganizationMetadata,
-    Outcome,
-    Quote,
-    QuoteState,
-    Refusal,
-    Snapshot,
-    StatusReason,
-)
+from connector.closing.model import OrganizationMetadata, Outcome, Quote, QuoteState, Refusal, Snapshot, StatusReason
 from connector.closing.plan import CLOSED_STATE
 from connector.closing.reasons import REVISED, closed_quote_default
 from connector.closing.record_keys import one_of
