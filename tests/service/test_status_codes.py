@@ -14,11 +14,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from starlette.requests import Request as Asked
 from starlette.testclient import TestClient
 
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.emulator.limits.faults import Fault, FaultPlan, Faults
 from connector.handler import Handler, Request, Response
+from connector.service.routes.operation_routes import patience
 from tests.service.flow_engine import RETRIED
 from tests.service.stage import Stage, Trouble, busy
 
@@ -195,6 +197,21 @@ def test_reading_from_an_organization_that_does_not_answer_ends_at_the_deadline(
     assert (answer.headers["Retry-After"], answer.json()["retryable"]) == ("10", True)
 
 
+@pytest.mark.parametrize(
+    ("preferred", "seconds"),
+    [
+        ([], 90.0), (["wait=5"], 5.0), (['return=minimal, Wait = "7"'], 7.0), (["return=minimal", "wait=0"], 0.0),
+        (["wait=10000"], 90.0), (["wait=" + "9" * 400], 90.0), (["respond-async"], 0.0),
+        (["respond-async, wait=10"], 10.0), (["wait=soon"], 90.0), (["x-wait=5"], 90.0), (["wait=\u0665"], 90.0),
+    ],
+)  # fmt: skip
+def test_a_request_waits_for_as_long_as_it_prefers_but_no_longer_than_the_deadline(
+    preferred: list[str], seconds: float
+) -> None:
+    headers = [(b"prefer", value.encode("utf-8")) for value in preferred]
+    assert patience(Asked({"type": "http", "headers": headers}), 90.0) == seconds
+
+
 def test_reads_that_hang_do_not_keep_closes_from_being_accepted(stage: Stage) -> None:
     opportunity = stage.opportunity()
     stage.gate = threading.Event()
@@ -208,8 +225,8 @@ def test_reads_that_hang_do_not_keep_closes_from_being_accepted(stage: Stage) ->
 
 def until(ask: Callable[[], Any], so: Callable[[Any], bool]) -> Any:
     """Ask until it is so, for a minute at most."""
-    patience = time.monotonic() + 180
+    end = time.monotonic() + 180
     while not so(answer := ask()):
-        assert time.monotonic() < patience, answer.text
+        assert time.monotonic() < end, answer.text
         time.sleep(0.2)  # within what a connection may ask
     return answer

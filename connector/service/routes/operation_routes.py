@@ -39,6 +39,7 @@ from connector.service.schemas.response_models import AcceptedView, OperationLis
 SOON, LATER = 2, RETRY_AFTER
 """Seconds until a poll: at first, and at the most while nobody says until when an operation waits."""
 _KEPT = " This answer is kept: to have it tried again, run the flow again or give another idempotency key."
+_WAIT = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,300})')
 _AGES = 5
 """The longer an operation has taken so far, the longer until the next poll: one part of so many."""
 
@@ -205,5 +206,7 @@ def caller_or_none(request: Request) -> Caller | None:
 
 def patience(request: Request, deadline: float) -> float:
     """Return for how many seconds a request may wait: `deadline`, or less where it prefers that (RFC 7240)."""
-    preferred = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
-    return min(deadline, float(preferred[1])) if preferred else deadline
+    preferred = ",".join(request.headers.getlist("prefer")).lower()
+    if seconds := _WAIT.search(preferred):
+        return min(deadline, float(seconds[1]))
+    return 0.0 if "respond-async" in preferred else deadline
