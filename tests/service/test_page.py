@@ -353,6 +353,17 @@ def test_news_arrive_without_taking_focus_choice_or_place(stage: Stage, browser:
         assert browser.value("document.querySelectorAll('#news input:checked').length") == 1
         assert browser.value("document.querySelectorAll('#news details[open]').length") == 1
         assert browser.value("document.getElementById('renewed').textContent").startswith("The list was renewed at")
+        assert browser.value("[...document.querySelectorAll('[role=status], [aria-live]')].map(e => e.id)") == [
+            "changed"
+        ]
+        counts = browser.value("document.getElementById('changed').textContent")
+        assert counts == browser.value("[...document.querySelectorAll('.counts a')].map(e => e.textContent).join(', ')")
+        again = (
+            "(() => { const seen = new MutationObserver(() => {});"
+            " seen.observe(document.getElementById('changed'), {childList: true});"
+            " tell('Renewed.', counts()); return seen.takeRecords().length; })()"
+        )
+        assert browser.value(again) == 0, "a screen reader is told of what has changed, not of each renewal"
 
 
 def test_a_screen_reader_finds_its_way(stage: Stage, browser: Browser) -> None:

@@ -13,9 +13,15 @@ function chosen() {
   return [...document.querySelectorAll("#news input:checked, #news details[open]")].map((element) => element.id);
 }
 
-function tell(text) {
-  const line = document.getElementById("renewed");
-  if (line && line.textContent !== text) line.textContent = text;
+function counts() {
+  return [...document.querySelectorAll(".counts a")].map((count) => count.textContent).join(", ");
+}
+
+function tell(text, changed) {
+  for (const [id, now] of [["renewed", text], ["changed", changed]]) {
+    const line = document.getElementById(id);
+    if (line && line.textContent !== now) line.textContent = now; // a screen reader tells what has changed, not when
+  }
 }
 
 let kept = [];
@@ -26,10 +32,11 @@ document.addEventListener("htmx:afterSwap", () => {
     if (element) element[element.localName === "details" ? "open" : "checked"] = true;
   }
   tellTimes(document);
-  tell(`The list was renewed at ${new Date().toLocaleTimeString()}.`);
+  tell(`The list was renewed at ${new Date().toLocaleTimeString()}.`, counts());
 });
 for (const failure of ["htmx:sendError", "htmx:responseError"]) {
-  document.addEventListener(failure, () => tell("The list cannot be renewed now. What is shown may be old."));
+  const failed = "The list cannot be renewed now. What is shown may be old.";
+  document.addEventListener(failure, () => tell(failed, failed));
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -38,6 +45,8 @@ document.addEventListener("visibilitychange", () => {
 
 document.addEventListener("DOMContentLoaded", () => {
   tellTimes(document);
+  const changed = document.getElementById("changed");
+  if (changed) changed.textContent = counts();
   for (const element of document.querySelectorAll("[data-zone]")) element.textContent = zone;
   for (const field of document.querySelectorAll("input[name=zone]")) field.value = zone;
 });
