@@ -26,8 +26,8 @@ EARLIEST_DAY = date(1753, 1, 1)
 """The first day that a column of a moment holds (`DateTime is less than minimum value supported`)."""
 
 _GUID = re.compile(
-    r"(?:(\{)|(\())?(?P<id>[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})(?(1)\})(?(2)\))",
-    re.IGNORECASE,
+    r"(?i)(?:urn:uuid:|(\{)|(\()|(?:guid)?(['\"]))?(?P<id>[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12})"
+    r"(?(1)\})(?(2)\))(?(3)\3)"
 )
 _LONGEST_SHOWN = 100
 _MOST_DIGITS = 28
@@ -178,7 +178,7 @@ def _number(value: object) -> Decimal:
 def _reason(value: object) -> int | str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 1):
+    if not isinstance(value, str) and (type(value) is not int or not 0 < value < 2**31):
         raise ValueError(f"{shown(value)} is not a status reason; give its number or its label")
     return value.strip() if isinstance(value, str) else value
 

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from connector.closing.field import FieldKind
 from connector.errors import ConnectorError, LedgerError
 from connector.ledger.audit import AuditLog
 from connector.ledger.operation_store import OperationStore
@@ -41,6 +42,7 @@ from connector.service.problems import Problem, RequestRefused, of_error
 from connector.service.routes.operation_routes import OperationRoutes
 from connector.service.routes.reading_routes import ReadingRoutes
 from connector.service.routes.sign_in_routes import SignInRoutes, asking_to_sign_in, front_door
+from connector.service.schemas.field_values import EXAMPLES
 from connector.service.schemas.response_models import ErrorDetail
 from connector.service.service_options import ServiceOptions
 from connector.service.telemetry import UNFINISHED
@@ -68,7 +70,7 @@ _NO_OBJECT = "body: Send a JSON object, with Content-Type: application/json"
 _NO_JSON = "body: It is not JSON; look for a missing quote, comma or bracket"
 _FIELD_SENTENCES = {
     "missing": "it is missing; say what it is",
-    "string_type": "it is not text. An expression that makes text: string(variables('key'))",
+    "string_type": "it is not text",
     "string_too_long": "it has more than {max_length} characters",
     "too_long": "it has more than {max_length} columns",
     "decimal": "it is not a number; write it with a point and no separators, as 12500.00",
@@ -98,13 +100,11 @@ def create_app(options: ServiceOptions, dependencies: Dependencies) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan(options),
         redirect_slashes=False,
-    )
-    operations = OperationStore(dependencies.ledger)
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # it would tell paths
+    )
+    operations, audit = OperationStore(dependencies.ledger), dependencies.ledger.audit
     dependencies.telemetry.watch(UNFINISHED, operations.unfinished)
     app.state.pool, app.state.trigger = pool, trigger
-    audit = dependencies.ledger.audit
-    dependencies.waiting.look = operations.ended
     audit.told = dependencies.telemetry.audited
     forgetting = PeriodicTask(
         "Forgetting what has expired", FORGETTING, lambda: _forget(operations, audit, options.log_days)
@@ -145,6 +145,7 @@ def _routers(
 ) -> Iterator[APIRouter]:
     """Return the routes of the endpoint, one router for each subject."""
     waiting, clock = dependencies.waiting, dependencies.clock
+    waiting.look = service.operations.ended
     reading = ReadingRoutes(dependencies.organizations, options, waiting, clock)
     yield OperationRoutes(service, options.deadline, links, waiting, clock, pool.wake, reading.identified).router()
     address = dependencies.organizations.address
@@ -323,17 +324,18 @@ def _failed(request: Request, failure: Problem) -> JSONResponse:
 
 
 def _malformed(request: Request, error: RequestValidationError) -> Problem:
-    """Return every field that is wrong, by the label a maker sees; never what was sent."""
+    """Return every field that is wrong, by the label a maker sees, for agents by its name; never what was sent."""
     body = getattr(request.scope.get("route"), "body_field", None)
     fields = body.field_info.annotation.model_fields if body else {}
     labels = {field.alias or name: str(field.title) for name, field in fields.items()}
-    details = [_detail(problem, labels) for problem in error.errors()]
+    details = [_detail(problem, labels, getattr(request.state, "door", "")) for problem in error.errors()]
     named = "; ".join(detail.message for detail in details)
     return Problem(HTTPStatus.BAD_REQUEST, "invalid_request", f"The request is malformed. {named}.", tuple(details))
 
 
-def _detail(problem: Mapping[str, Any], labels: Mapping[str, str]) -> ErrorDetail:
-    code, place = str(problem["type"]), [str(part) for part in problem["loc"]]
+def _detail(problem: Mapping[str, Any], labels: Mapping[str, str], door: str) -> ErrorDetail:
+    """Return what is wrong with a field; an agent knows its name and sends no expressions of a flow."""
+    code, place, facts = str(problem["type"]), [str(part) for part in problem["loc"]], problem.get("ctx", {})
     message = str(problem["msg"]).replace("Input should be", "it must be")
     if place == ["body"] or code == "json_invalid":  # for this the place is a number of characters
         return ErrorDetail(code=code, message=_NO_JSON if code == "json_invalid" else _NO_OBJECT, target="body")
@@ -342,6 +344,13 @@ def _detail(problem: Mapping[str, Any], labels: Mapping[str, str]) -> ErrorDetai
     target = "/".join(place[1:] or place)
     code = "string_too_long" if code == "too_long" and isinstance(problem["input"], str) else code
     if sentence := _FIELD_SENTENCES.get(code) or _FIELD_SENTENCES.get(code.partition("_")[0]):
-        message = sentence.format_map(problem.get("ctx", {}))
+        message = sentence.format_map(facts)
     label = labels.get(place[-1], target) if place[0] == "body" else target
-    return ErrorDetail(code=code, message=message if code == "wrong_value" else f"{label}: {message}", target=target)
+    if code == "wrong_value":
+        label, message = facts["label"], facts["text"]
+    example = facts.get("example") or (EXAMPLES[FieldKind.TEXT] if code == "string_type" else "")
+    if door == "mcp":
+        label = "opportunityId" if place[0] == "path" else target
+    elif example:
+        message = f"{message}. {example}"
+    return ErrorDetail(code=code, message=f"{label}: {message}", target=target)

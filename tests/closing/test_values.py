@@ -28,6 +28,10 @@ def field(kind: FieldKind, limit: int | None = None) -> CloseField:
     ("kind", "value", "read"),
     [
         (FieldKind.RECORD_ID, f" {{{ID}}} ", ID),
+        (FieldKind.RECORD_ID, f"urn:uuid:{ID}", ID),
+        (FieldKind.RECORD_ID, f"guid'{ID}'", ID),
+        (FieldKind.RECORD_ID, f'"{ID}"', ID),
+        (FieldKind.REASON, 2**31 - 1, 2**31 - 1),
         (FieldKind.RECORD_IDS, [str(ID), ID], frozenset({ID})),
         (FieldKind.RECORD_IDS, (ID,), frozenset({ID})),
         (FieldKind.RECORD_IDS, frozenset({ID}), frozenset({ID})),
@@ -60,6 +64,13 @@ def test_a_value_is_read(kind: FieldKind, value: object, read: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "sentence"),
     [
+        (FieldKind.RECORD_ID, f"'{ID}", f'"\'{ID}" is not the id of a record; give a GUID, with or without braces'),
+        (
+            FieldKind.RECORD_ID,
+            f"guid{ID}",
+            f"'guid{ID}' is not the id of a record; give a GUID, with or without braces",
+        ),
+        (FieldKind.REASON, 2**31, f"{2**31} is not a status reason; give its number or its label"),
         (FieldKind.RECORD_ID, "x", "'x' is not the id of a record; give a GUID, with or without braces"),
         (FieldKind.RECORD_ID, f"{{{ID}", f"'{{{ID}' is not the id of a record; give a GUID, with or without braces"),
         (FieldKind.RECORD_IDS, "x", "'x' is not a list of ids"),

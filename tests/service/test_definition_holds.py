@@ -153,6 +153,8 @@ def addresses(id_: UUID) -> list[str]:
     return [
         f"{{{id_}}}",
         str(id_).upper(),
+        f"urn:uuid:{id_}",
+        f"%22{id_}%22",
         f"opportunities({id_})",
         f"%2Fopportunities({id_})",
         f"https%3A%2F%2Forg.crm4.dynamics.com%2Fapi%2Fdata%2Fv9.2%2Fopportunities({id_})",

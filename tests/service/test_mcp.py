@@ -23,6 +23,7 @@ from connector.service.operations.operation_specs import (
     register,
 )
 from connector.service.schemas.request_models import CloseBody, PlanBody, ReopenBody
+from tests.service.stage import Stage
 
 Json = dict[str, Any]
 HOST = "close.contoso.com"
@@ -264,6 +265,25 @@ def test_a_call_that_makes_no_sense_is_told_why(agent: TestClient, name: str, ar
     result = call(agent, name, **arguments)
     assert result["isError"] is True
     assert said in result["structuredContent"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("closedOn", "@{utcNow()}", "closedOn: '@{utcNow()}' is not a date; write year-month-day, as 2026-01-31."),
+        ("status", {"value": 5}, "status: it is an object; give one value."),
+        ("idempotencyKey", ["k"], "idempotencyKey: it is not text."),
+        ("opportunityId", "12", "opportunityId: '12' is not the id of a record; give a GUID, with or without braces."),
+    ],
+)
+def test_an_agent_is_told_its_own_names_and_no_expression_of_a_flow(
+    stage: Stage, argument: str, value: object, message: str
+) -> None:
+    asked = {"opportunityId": str(stage.opportunity()), "outcome": "won", "confirmed": True, argument: value}
+    with stage.client() as client:
+        result = call(client, "close_opportunity_with_quotes", **asked)
+    assert result["structuredContent"]["message"] == f"The request is malformed. {message}"
+    assert "xpression" not in str(result)
 
 
 def test_another_host_name_is_refused(agent: TestClient) -> None:

@@ -84,19 +84,19 @@ def read_field(field: CloseField, value: object) -> object:
     example = "" if field.kind is FieldKind.TEXT and isinstance(value, str) else EXAMPLES.get(field.kind, "")
     example = example.replace("TABLE", field.table)
     if isinstance(value, list | dict):
-        raise _wrong(field, f"it is {'a list' if isinstance(value, list) else 'an object'}; give one value. {example}")
+        raise _wrong(field, f"it is {'a list' if isinstance(value, list) else 'an object'}; give one value", example)
     try:
         if field.kind is FieldKind.DAY and (moment := _MOMENT.fullmatch(str(value).strip())):
             value = moment[1]
         return read_value(field, value)
     except ValueError as error:
-        raise _wrong(field, f"{error}. {example}".rstrip(". ")) from None
+        raise _wrong(field, str(error), example) from None
 
 
 def read_columns(field: CloseField, columns: object) -> object:
     """Return extra columns with their values. Raises PydanticCustomError with a sentence for the maker."""
     if not isinstance(columns, dict):
-        raise _wrong(field, f"it is no object of columns and their values. {EXAMPLES[field.kind]}")
+        raise _wrong(field, "it is no object of columns and their values", EXAMPLES[field.kind])
     for name, value in columns.items():
         if not _COLUMN.fullmatch(name):
             raise _wrong(field, f"no column can have the name {name[:100]!r}")
@@ -107,8 +107,11 @@ def read_columns(field: CloseField, columns: object) -> object:
     return columns
 
 
-def _wrong(field: CloseField, text: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong_value", "{sentence}", {"sentence": f"{field.label}: {text}"})
+def _wrong(field: CloseField, text: str, example: str = "") -> PydanticCustomError:
+    """Return the error for a maker; agents are told its `text` alone, since they send no expressions of a flow."""
+    return PydanticCustomError(
+        "wrong_value", "{label}: {text}", {"label": field.label, "text": text, "example": example}
+    )
 
 
 def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:
@@ -121,7 +124,13 @@ def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:
     try:
         id_ = read_field(OPPORTUNITY_ID, text)
     except PydanticCustomError as error:
-        problem = {"type": error.type, "loc": ("path", "id"), "msg": error.message(), "input": text}
+        problem = {
+            "type": error.type,
+            "loc": ("path", "id"),
+            "msg": error.message(),
+            "input": text,
+            "ctx": error.context,
+        }
         raise RequestValidationError([problem]) from None
     assert isinstance(id_, UUID)
     return id_
