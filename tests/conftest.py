@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, is_hypothesis_test, settings
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# How long an example takes says more about the machine than about us; whatever else the profile in force says stays.
+# How long an example takes says more about the machine than about us, and how many are thrown away more about the seed;
+# whatever else the profile in force says stays. A test that says itself what is not checked must name these too.
 settings.register_profile(
     "any machine",
     parent=settings(),
     deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     max_examples=int(os.environ.get("TEST_EXAMPLES", "100")),
 )
 settings.load_profile("any machine")

@@ -149,7 +149,7 @@ def check_close(untidy: UntidyOrganization, before: Standing, report: Report, in
         assert after.deal[0] != wanted, "it is as wanted, and said to have failed"
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(SHAPES, INTENTS)
 def test_a_close_and_a_way_back_end_and_are_told_as_they_are(keys: Keys, shape: Shape, intent: Intent) -> None:
     with organization_of_shape(shape, keys) as untidy:

@@ -120,7 +120,7 @@ def named_rows() -> list[dict[str, Any]]:
     return [{**row, "number": index} for index, row in enumerate(ROWS)]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(text=FILTERS)
 def test_both_find_the_same_rows(client: Client, named_rows: list[dict[str, Any]], text: str) -> None:
     if not client.world.store.rows("SELECT 1 FROM account WHERE accountnumber = '#0'"):

@@ -25,7 +25,7 @@ def fill(client: Client) -> None:
         )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(order=ORDERS, size=st.integers(1, 5))
 def test_pages_put_together_are_the_whole_in_order(client: Client, order: list[tuple[str, bool]], size: int) -> None:
     if client.send("GET", "accounts/$count?$filter=description eq 'page'").body == b"0":

@@ -189,7 +189,7 @@ def test_the_base_path_is_exact(client: Client, path: str) -> None:
     assert client.send("GET", f"https://org.crm.dynamics.com{path}").status == 404
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     method=st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE", "HEAD"]),
     path=st.one_of(st.text(max_size=40), st.lists(st.sampled_from(PIECES), max_size=8).map("".join)),

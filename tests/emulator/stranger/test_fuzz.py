@@ -16,9 +16,7 @@ from tests.emulator.stranger.wire import Stranger, fresh_id
 TOKEN = re.compile(r"'(?:[^']|'')*'|@?\$?[A-Za-z_][\w.]*|-?\d+(?:\.\d+)?|[^\w\s]")
 WITHOUT_EFFECT = {"asc"}
 """The default direction may be said or not."""
-SETTINGS = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 NAMES, SIZES, TEXTS, MARKS = ("a", "b", "ab"), (None, 1, 2), (None, "q", "r"), (True, False)
 
 

@@ -160,7 +160,7 @@ def seen(client: Stranger, kind: str, row: str) -> Row:
     return Row(found["statecode"], found["statuscode"], states.count(1), states.count(2))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(switches=SWITCHES, story=st.lists(STEPS, max_size=25))
 def test_any_story_under_any_switches_ends_as_the_documents_say(
     stranger: Stranger, switches: dict[str, str], story: list[Step]

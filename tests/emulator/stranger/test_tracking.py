@@ -142,7 +142,7 @@ def meddle(client: Stranger, chance: random.Random, alive: dict[str, str]) -> No
             del alive[key]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 4))
 def test_whoever_follows_the_links_knows_the_table_whatever_happens_meanwhile(
     stranger: Stranger, seed: int, size: int
