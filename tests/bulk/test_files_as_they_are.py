@@ -135,6 +135,7 @@ def test_an_amount_with_thousands_at_odd_places_is_refused(desk: Desk) -> None:
         ("31.01.2026", "DD.MM.YYYY"),
         ("1/31/26", "M/D/YY"),
         ("31 Jan 2026", "%d %b %Y"),
+        ("31.01.2026 23:59", "DD.MM.YYYY"),
         ("2026-01-31", "DD.MM.YYYY"),
     ],
 )
@@ -664,6 +665,29 @@ def test_an_export_of_salesforce_is_mapped_and_has_its_own_key(desk: Desk) -> No
         (row,) = reader.rows()
     assert row.intent == Intent(A, Outcome.WON, actual_revenue=Decimal("12500.0"), closed_on=date(2026, 1, 31))
     assert row.kept == {"Id": "0065g00000ABCDEAA4"}
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-31T99:99Z", "2026-01-31 24:00", "2026-01-31T10:00+99:99", "2026-01-31T10:61", "2026-01-31 noon"]
+)
+def test_a_day_with_a_time_of_no_clock_is_refused(desk: Desk, text: str) -> None:
+    refused = desk.refused(desk.write(f"{HEAD},closed_on\n{A},won,{text}\n"))
+    assert f"closed_on: {text!r} has no time of a clock behind its day; write the day alone" in refused
+
+
+def test_a_time_of_no_clock_is_refused_behind_a_day_in_a_given_form_too(desk: Desk) -> None:
+    path = desk.write(f"{HEAD},closed_on\n{A},won,31.01.2026 99:99\n")
+    assert "closed_on: '31.01.2026 99:99' is not a date" in desk.refused(
+        path, cells=CellRules(date_format="DD.MM.YYYY")
+    )
+
+
+@pytest.mark.parametrize("number", [20260131, 46053, 46053.99999999, 46053.0])
+def test_numbers_are_days_as_their_digits_say(desk: Desk, number: float) -> None:
+    path = desk.write(json.dumps({"opportunityid": str(A), "outcome": "won", "closed_on": number}), "rows.jsonl")
+    (row,) = desk.read(path)
+    assert isinstance(row.intent, Intent)
+    assert row.intent.closed_on == date(2026, 1, 31)
 
 
 # -- relatives of the above, as they come in the evening of a migration ------------------------------------------------

@@ -27,14 +27,15 @@ _KINDS = {field.name: field.kind for field in FILE_COLUMNS}
 _NUMBERS = re.compile(r"(?P<year>\d{4}-)?\d{1,2}[./-]\d{1,2}(?:[./-]\d{2,4})?")
 _COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})$")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
-_MOMENT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?Z|[+-]\d{2}:?\d{2})?")
+_CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
+_MOMENT = re.compile(rf"(\d{{4}}-\d{{2}}-\d{{2}})[T ]{_CLOCK}(?: ?Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?")
 _SERIAL = re.compile(r"[2-7]\d{4}(?:\.\d+)?")
 FIRST_SERIAL = date(1899, 12, 30)
 """From here Excel counts days, but for workbooks with the date system of 1904."""
 _WHOLE = re.compile(r"\d+\.0+")
 _TOKENS = {"YYYY": "%Y", "YY": "%y", "MM": "%m", "M": "%m", "DD": "%d", "D": "%d"}
 _TOKEN = re.compile(r"YYYY|YY|MM|M|DD|D", re.IGNORECASE)
-_TIME_OF_DAY = re.compile(r",?[ T]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AP]M)?$", re.IGNORECASE)
+_TIME_OF_DAY = re.compile(rf",?[ T]{_CLOCK}(?: ?[AP]M)?$", re.IGNORECASE)
 _SEPARATED = re.compile("\\d[ \u00a0\u202f'\u2019]\\d")
 _ISO_LIKE = re.compile(r"\d{4,}-\d{2}-\d{2}")
 _ERROR = re.compile(r"#(?:[A-Z\u00c0-\u00de][A-Z\u00c0-\u00de_/0]*[!?]|N/A|NV|GETTING_DATA|#+)")
@@ -153,7 +154,7 @@ class CellRules:
         if isinstance(cell, datetime):
             return cell.date()
         if isinstance(cell, int | float) and not isinstance(cell, bool):
-            cell = f"{cell:g}"
+            cell = str(as_text(cell))
         if not isinstance(cell, str):
             return cell
         text = cell.strip()
@@ -169,7 +170,9 @@ class CellRules:
         moment = _MOMENT.fullmatch(text)
         plain = moment[1] if moment else _COMPACT.sub(r"\1-\2-\3", text)
         if plain and not _ISO_LIKE.fullmatch(plain):
-            raise ValueError(f"{name}: {text!r} is not a date; say --date-format, as YYYY/MM/DD or '%d %b %Y'")
+            problem = "is not a date; say --date-format, as YYYY/MM/DD or '%d %b %Y'"
+            problem = "has no time of a clock behind its day; write the day alone" if _ISO_LIKE.match(text) else problem
+            raise ValueError(f"{name}: {text!r} {problem}")
         return plain
 
 
