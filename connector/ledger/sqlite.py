@@ -7,6 +7,7 @@ Source: https://www.sqlite.org/wal.html, https://www.sqlite.org/lang_transaction
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import sys
@@ -183,10 +184,7 @@ class SqliteDatabase:
         """Raise LedgerError when there are tables and ours are not among them."""
         tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and "job" not in tables:
-            raise LedgerError(
-                f"The job store {self.path} holds the tables of another program.",
-                remedy="Set CONNECTOR_STORE to another file.",
-            )
+            raise LedgerError(f"The job store {self.path} holds the tables of another program.", remedy=_ANOTHER)
 
     def _version(self) -> int:
         version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
@@ -200,9 +198,9 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise _failure(self.path, error) from error
         except OSError as error:
-            raise LedgerError(
-                f"The job store {self.path} cannot be used: {error.strerror or error}.", remedy=_ELSEWHERE
-            ) from error
+            remedy = _ELSEWHERE if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else _ANOTHER
+            reason = error.strerror or error
+            raise LedgerError(f"The job store {self.path} cannot be used: {reason}.", remedy=remedy) from error
 
 
 class TemporaryDatabase(SqliteDatabase):
@@ -229,6 +227,7 @@ class TemporaryDatabase(SqliteDatabase):
         return sqlite3.connect("", isolation_level=None, check_same_thread=False, cached_statements=256)
 
 
+_ANOTHER = "Set CONNECTOR_STORE to another file."
 _ELSEWHERE = "Make the folder writable, or set CONNECTOR_STORE to another file."
 _FAILURES = {
     sqlite3.SQLITE_FULL: (
@@ -246,7 +245,7 @@ _FAILURES = {
         "Nothing that was recorded is lost: check the disk, then resume the job.",
     ),
     sqlite3.SQLITE_CORRUPT: ("is damaged", "Restore it from a backup, or set CONNECTOR_STORE to another file."),
-    sqlite3.SQLITE_NOTADB: ("is a file of another kind", "Set CONNECTOR_STORE to another file."),
+    sqlite3.SQLITE_NOTADB: ("is a file of another kind", _ANOTHER),
 }
 
 

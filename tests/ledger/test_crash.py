@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -219,15 +220,25 @@ def test_a_file_of_another_kind_or_of_a_newer_version_is_refused(tmp_path: Path)
         SqliteDatabase(newer)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_or_a_file_in_the_wrong_place_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(LedgerError) as caught:
-        SqliteDatabase(file / "jobs.db")
-    assert str(caught.value) == (
-        f"The job store {file}/jobs.db cannot be used: Not a directory. Make the folder writable, or set"
-        " CONNECTOR_STORE to another file."
-    )
+    for path, reason in ((file / "jobs.db", "Not a directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(LedgerError) as caught:
+            SqliteDatabase(path)
+        assert str(caught.value) == (
+            f"The job store {path} cannot be used: {reason}. Set CONNECTOR_STORE to another file."
+        )
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr("connector.ledger.sqlite.os.open", refuse)
+    with pytest.raises(LedgerError, match="Make the folder writable, or set CONNECTOR_STORE to another file"):
+        SqliteDatabase(tmp_path / "jobs.db")
 
 
 def test_the_store_is_readable_by_its_owner_only(tmp_path: Path) -> None:
