@@ -33,12 +33,15 @@ def _json(method: str, what: str, data: object) -> Call:
     return method, what, json.dumps(data).encode(), JSON
 
 
-def _look(what: str) -> Act:
-    return Act("", lambda _: ("GET", what, b"", ""))
+def _number(text: str, kind: type[int | float]) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"it is no {'whole ' if kind is int else ''}number") from None
 
 
 def _since(what: str) -> Act:
-    return Act("[NUMBER]", lambda number: ("GET", f"{what}?after={int(number or 0)}", b"", ""))
+    return Act("[NUMBER]", lambda number: ("GET", f"{what}?after={_number(number or '0', int)}", b"", ""))
 
 
 def _do(method: str, what: str) -> Act:
@@ -61,11 +64,6 @@ def _named(argument: str) -> tuple[str, str]:
     return name, value
 
 
-def _switch(argument: str) -> Call:
-    name, value = _named(argument)
-    return _json("PATCH", "switches", {name: value})
-
-
 def _user(argument: str) -> Call:
     name, role = _named(argument)
     return _json("PATCH", "users", {"user": name, "role": role or None})
@@ -82,7 +80,7 @@ def _limit(argument: str) -> Call:
 _LOOKS = ("health", "closes", "referee", "rules", "switches", "limits", "faults", "scenarios", "clock", "users")
 ACTS: Mapping[str, Act] = MappingProxyType(
     {
-        **{name: _look(name) for name in _LOOKS},
+        **{name: _do("GET", name) for name in _LOOKS},
         "journal": _since("journal"),
         "har": _since("har"),
         "forget": _do("DELETE", "journal"),
@@ -93,10 +91,10 @@ ACTS: Mapping[str, Act] = MappingProxyType(
         "seed": Act("NUMBER or FILE", _seed),
         "customize": Act("FILE", lambda file: ("POST", "customizations", Path(file).read_bytes(), JSON)),
         "plan": Act("FILE", lambda file: ("PUT", "faults", Path(file).read_bytes(), JSON)),
-        "switch": Act("NAME=VALUE", _switch),
+        "switch": Act("NAME=VALUE", lambda switch: _json("PATCH", "switches", dict([_named(switch)]))),
         "limit": Act("NAME=VALUE", _limit),
         "user": Act("ID=ROLE", _user),
-        "advance": Act("SECONDS", lambda seconds: _json("POST", "clock", {"advance": float(seconds)})),
+        "advance": Act("SECONDS", lambda seconds: _json("POST", "clock", {"advance": _number(seconds, float)})),
         "revoke": _do("POST", "revoke"),
         "device": Act("CODE", lambda code: _json("POST", "device", {"user_code": code})),
     }

@@ -113,9 +113,8 @@ class Control:
             route = self._routes.get((request.method, name))
             if route is None:
                 known = ", ".join(sorted(f"{verb} {route_name}" for verb, route_name in self._routes))
-                return json_response(
-                    HTTPStatus.NOT_FOUND, {"error": f"There is no {request.method} {name}. There are: {known}."}
-                )
+                sentence = f"There is no {request.method} {name}. There are: {known}."
+                return json_response(HTTPStatus.NOT_FOUND, {"error": sentence})
             return json_response(HTTPStatus.OK, route(request, query_fields(query)))
         except (ValueError, TypeError, OverflowError, csv.Error) as error:
             return json_response(HTTPStatus.BAD_REQUEST, {"error": str(error)})
@@ -181,11 +180,14 @@ class Control:
         return self.switches()
 
     def set_limits(self, values: Json) -> Json:
-        """Set limits by name; raises TypeError for an unknown name, ValueError for a value of the wrong kind."""
+        """Set limits by name; raises InvalidControlRequest for an unknown name or a value of the wrong kind."""
         known = asdict(self._emulator.protection.limits)
         for name, value in values.items():
-            if name in known and not _alike(known[name], value):
-                raise InvalidControlRequest(f"The limit {name} is {known[name]!r}; {value!r} is no value for it.")
+            if name not in known:
+                raise InvalidControlRequest(f"There is no limit {name!r}; there are: {', '.join(known)}.")
+            if not _alike(known[name], value):
+                now, new = json.dumps(known[name]), json.dumps(value)
+                raise InvalidControlRequest(f"The limit {name} is {now}; {new} is no value for it.")
         ranges = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         self._emulator.protection.change(ranges)
         return self.limits()
@@ -209,9 +211,8 @@ class Control:
         """Put back what was kept under `name`; raises InvalidControlRequest when there are none."""
         kept = self._snapshots.get(name)
         if kept is None:
-            raise InvalidControlRequest(
-                f"There is no snapshot {name!r}; there are: {', '.join(sorted(self._snapshots)) or 'none'}."
-            )
+            names = ", ".join(sorted(self._snapshots)) or "none"
+            raise InvalidControlRequest(f"There is no snapshot {name!r}; there are: {names}.")
         self._emulator.organization.world.restore(kept)
         return {"restored": name}
 
@@ -316,9 +317,7 @@ def _alike(known: object, value: object) -> bool:
         return isinstance(known, bool) and isinstance(value, bool)
     if isinstance(known, tuple):
         return isinstance(value, list) and len(value) == len(known) and all(_alike(1.0, item) for item in value)
-    if isinstance(known, int):
-        return isinstance(value, int) and 0 <= value < LARGEST_LIMIT
-    return isinstance(value, int | float) and 0 <= value < LARGEST_LIMIT
+    return isinstance(value, int if isinstance(known, int) else int | float) and 0 <= value < LARGEST_LIMIT
 
 
 __all__ = ["Control", "InvalidControlRequest"]
