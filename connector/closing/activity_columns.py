@@ -61,9 +61,7 @@ _SET_BY_US = frozenset({"activityid", "opportunitystatecode", "statecode", "stat
 
 def assumed_columns(intent: Intent, metadata: OrganizationMetadata) -> frozenset[str]:
     """Return the columns that `with_assumptions` fills where the caller gave none: a date, where it may be set."""
-    settable = (
-        "opportunityclose.actualend" not in metadata.unwritable and "quoteclose.actualend" not in metadata.unwritable
-    )
+    settable = metadata.unwritable.isdisjoint({"opportunityclose.actualend", "quoteclose.actualend"})
     dated = intent.closed_on is None and metadata.today is not None and settable
     return frozenset({"actualend"}) if dated else frozenset()
 

@@ -60,7 +60,7 @@ def resolve_columns(intent: Intent, metadata: OrganizationMetadata) -> Intent:
                 resolved[right_name] = right_value
         changed[field.key] = resolved
     if isinstance(intent.competitor_id, UUID) and ("competitors", intent.competitor_id) in metadata.absent:
-        problems.append(("competitor", f"competitor: {_unseen('competitors', intent.competitor_id)}"))
+        problems.append(("competitor", f"competitor: {_unseen('competitor', intent.competitor_id)}"))
     if intent.competitor_id is not None and "opportunityclose.competitorid" in metadata.unwritable:
         problems.append(("competitor", "competitor: it is secured, and the user may not set it"))
     if problems:
@@ -267,8 +267,8 @@ def _check_access(
         raise _Problem("it is secured, and the user may not set it")
     row = read_row(value)
     if row is not None and row in metadata.absent:
-        raise _Problem(_unseen(*row))
+        raise _Problem(_unseen(next((way.table for way in ways if way.entity_set == row[0]), row[0]), row[1]))
 
 
-def _unseen(entity_set: str, row_id: UUID) -> str:
-    return f"there is no {entity_set}({row_id}) that the application user can see"
+def _unseen(table: str, row_id: UUID) -> str:
+    return f"there is no {table} {row_id} that the application user can see"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from decimal import Decimal
 from http import HTTPStatus
 from uuid import UUID
@@ -57,8 +58,10 @@ def goal_of(intent: AnyIntent) -> Goal:
 
 def _closing(intent: Intent) -> Goal:
     def warnings(results: Sequence[StepResult], after: Snapshot, metadata: OrganizationMetadata) -> tuple[str, ...]:
-        sentences = [*status_warnings(results, after, metadata), *closing_warnings(intent, after, metadata)]
         done = [result.step for result in results if result.status is StepStatus.DONE]
+        ends = [step.activity["actualend"] for step in done if step.table == "opportunity" and step.assumed]
+        sent = replace(intent, closed_on=date.fromisoformat(str(ends[-1])[:10])) if ends else intent
+        sentences = [*status_warnings(results, after, metadata), *closing_warnings(sent, after, metadata)]
         if [step.kind for step in done] == [StepKind.CREATE_ORDER]:
             sentences.append(f"The opportunity was closed before; the order of quote {done[0].label} was made now.")
         return tuple(dict.fromkeys(sentences))

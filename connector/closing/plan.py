@@ -166,7 +166,8 @@ def _resolve(intent: Intent, metadata: OrganizationMetadata) -> _Statuses:
 def _refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
     opportunity = snapshot.opportunity
     if intent.winning_quote_id is not None and intent.outcome is not Outcome.WON:
-        return _refuse(snapshot, "winning_quote_needs_won", "A winning quote was named for a lost opportunity.")
+        reason = "A winning quote was named for a lost opportunity. Leave it out, or close the opportunity as won."
+        return _refuse(snapshot, "winning_quote_needs_won", reason)
     if opportunity.state is CLOSED_STATE[intent.outcome]:
         return order_refusal(snapshot, intent) if intent.order else None
     if opportunity.state is not OpportunityState.OPEN:

@@ -71,10 +71,11 @@ def _filled(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def record_data(opportunity: Opportunity) -> dict[str, str]:
-    """Return what people know an opportunity by: name, estimated value, the ids of its currency and of its owner."""
+    """Return what people know an opportunity by: name, estimated value and revenue, ids of its currency and owner."""
     values = {
         "name": opportunity.name,
         "value": opportunity.estimated_value,
+        "revenue": opportunity.actual_value,
         "currency": opportunity.currency_id,
         "owner": opportunity.owner_id,
     }
@@ -109,7 +110,7 @@ def preview_data(preview: Preview, already: ReportStatus = ReportStatus.ALREADY_
 def result_data(result: StepResult) -> dict[str, object]:
     """Return a step and what came of it, ready for JSON."""
     data = step_data(result.step) | {"result": result.status.value}
-    if result.status is StepStatus.NOT_RUN:
+    if result.status in {StepStatus.NOT_RUN, StepStatus.FAILED}:
         data.pop("activity_id", None)  # there is none
     error = error_data(result.error) if result.error else None
     return data | _filled({"request_id": result.request_id, "note": result.note, "error": error})
@@ -250,8 +251,6 @@ def exit_code(report: Report) -> int:
 
 def _service_error(error: ConnectorError) -> ServiceError | None:
     """Return the service's own error: this one, or the last one seen by a loop that gave up."""
-    if isinstance(error, ServiceError):
-        return error
     if isinstance(error, NotConverged) and error.last is not None:
         return _service_error(error.last)
-    return None
+    return error if isinstance(error, ServiceError) else None

@@ -93,9 +93,8 @@ _CLOSED_ALREADY = "0x80040515"
 def unseen_quote(error: ConnectorError, left: Sequence[Step], snapshot: Snapshot) -> str:
     """Return what the refusal of the last step means if it contradicts what was read, or nothing."""
     closing = len(left) == 1 and left[0].kind is StepKind.CLOSE_OPPORTUNITY
-    if not closing or not isinstance(error, StateConflict) or error.code == _CLOSED_ALREADY:
-        return ""
-    if any(quote.is_open for quote in snapshot.quotes):
+    others = any(quote.is_open for quote in snapshot.quotes)
+    if others or not closing or not isinstance(error, StateConflict) or error.code == _CLOSED_ALREADY:
         return ""
     return (
         " No open quote of it was seen, so there may be one that the application user may not read, of another "

@@ -30,7 +30,7 @@ from connector.bulk.run.last_run import check_again, is_running
 from connector.bulk.sheet_file import whole_text
 from connector.closing.model import Intent, Outcome
 from connector.errors import InputError
-from connector.ledger.jobs import PACE, Event, Row
+from connector.ledger.jobs import PACE, Event, ItemStatus, Row
 from tests.bulk.office import Office
 
 EVIL = "=HYPERLINK(\"http://evil\")&<script>alert('x')</script>"
@@ -167,6 +167,20 @@ def test_the_page_is_one_file_whose_sums_are_the_organizations(closed: Office, t
     assert len(links) == 2
     assert all(str(link).startswith("https://org.crm.dynamics.com/main.aspx?etn=opportunity&") for link in links)
     assert any(tag == "svg" for tag, _ in page.tags)
+
+
+def test_a_row_is_worth_and_named_what_stands_after_the_close(office: Office) -> None:
+    office.sql(
+        "CREATE TRIGGER recalculated AFTER UPDATE OF statecode ON opportunity WHEN NEW.statecode = 1 BEGIN "
+        "UPDATE opportunity SET actualvalue = 7, name = 'After' WHERE opportunityid = NEW.opportunityid; END"
+    )
+    asked = Intent(office.open_ids()[0], Outcome.WON, actual_revenue=Decimal(100))
+    office.run(office.ledger.create("june", [Row(1, asked)]))
+    (record,) = office.ledger.records("june")
+    row = report_row(record, "", OrganizationNames())
+    assert (row.status, row.value, row.name) == ("closed", Decimal("7.00"), "After")
+    failed = replace(record, status=ItemStatus.FAILED)
+    assert report_row(failed, "", OrganizationNames()).value == Decimal("100.00"), "what it would have been worth"
 
 
 def test_names_in_a_page_are_only_text(closed: Office, tmp_path: Path) -> None:

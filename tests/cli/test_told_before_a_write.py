@@ -90,7 +90,7 @@ WRONG = {
     "secured": ("new_secret=x", "it is secured, and the user may not set it"),
     "no row": ("new_reviewer=me", "'me' is no row"),
     "another table": (f"new_reviewer=competitors({NOBODY})", "it points at accounts, contacts, not at competitors"),
-    "nobody": (f"new_reviewer=accounts({NOBODY})", f"there is no accounts({NOBODY}) that the application user can see"),
+    "nobody": (f"new_reviewer=accounts({NOBODY})", f"there is no account {NOBODY} that the application user can see"),
 }
 
 

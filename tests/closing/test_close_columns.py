@@ -199,7 +199,7 @@ def test_a_column_that_the_service_requires_is_refused_and_one_that_forms_requir
 def test_a_lookup_to_a_row_that_is_not_seen_and_a_secured_one_are_refused() -> None:
     unseen = replace(METADATA, absent=frozenset({("accounts", UUID(ID))}))
     told = refusal(WAYS, "new_partner", f"accounts({ID})", unseen)
-    assert f"there is no accounts({ID}) that the application user can see" in told
+    assert f"there is no account {ID} that the application user can see" in told
     secured = replace(METADATA, unwritable=frozenset({"opportunityclose.new_partner"}))
     told = refusal(WAYS, "new_Partner_account", f"accounts({ID})", secured)
     assert "it is secured, and the user may not set it" in told
@@ -213,7 +213,7 @@ def test_a_competitor_that_the_user_may_not_set_is_refused() -> None:
 
 def test_a_competitor_that_is_not_seen_is_refused_and_named_as_the_field_that_is_wrong() -> None:
     metadata = replace(METADATA, absent=frozenset({("competitors", UUID(ID))}))
-    with pytest.raises(InputError, match=rf"competitor: there is no competitors\({ID}\) that") as refused:
+    with pytest.raises(InputError, match=rf"competitor: there is no competitor {ID} that") as refused:
         resolve_columns(Intent(OPPORTUNITY_ID, Outcome.LOST, competitor_id=UUID(ID)), metadata)
     assert refused.value.fields == ("competitor",)
 

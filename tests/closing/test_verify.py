@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from connector.closing.goal import goal_of
 from connector.closing.identity import activity_ids
 from connector.closing.model import (
     CloseActivity,
@@ -171,6 +172,19 @@ def test_what_an_intent_asks_for_by_name_and_did_not_get_is_told() -> None:
     ]
     secured = frozenset({"opportunity.actualclosedate", "opportunity.actualvalue"})
     assert len(list(closing_warnings(intent, after, replace(METADATA, unreadable=secured)))) == 4
+
+
+@pytest.mark.parametrize("day", [date(2026, 7, 1), date(2020, 2, 2)])
+def test_another_day_than_the_one_that_was_assumed_is_told(day: date) -> None:
+    close = Step(StepKind.CLOSE_OPPORTUNITY, "opportunity", OPPORTUNITY_ID, "Fleet", "", "Any", None, 3)
+    sent = replace(close, activity={"actualend": "2026-07-01T12:00:00Z"}, assumed=frozenset({"actualend"}))
+    after = closed(3)
+    after = replace(after, opportunity=replace(after.opportunity, actual_close_date=day))
+    warnings = goal_of(Intent(OPPORTUNITY_ID, Outcome.WON)).warnings
+    otherwise = "The opportunity's close date is 2020-02-02, not 2026-07-01 as was asked."
+    told = () if day.year == 2026 else (otherwise,)
+    assert warnings([StepResult(sent, StepStatus.DONE)], after, METADATA) == told
+    assert warnings([StepResult(sent, StepStatus.NOT_RUN)], after, METADATA) == ()
 
 
 def test_nothing_is_told_where_all_is_as_asked() -> None:

@@ -57,7 +57,7 @@ UNNAMED = OrganizationNames()
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One row. `value` is the actual revenue of a won opportunity that says one, else the estimated value.
+    """One row. `value` is the actual revenue of a won opportunity, as it was read or asked, else the estimated value.
 
     `status` is what came of it, `reason` the status reason it was closed with, `cause` the stable code of a refusal or
     failure, `message` and `remedy` say it to a person, `detail` is what the organization said, `plug_in` which part of
@@ -95,7 +95,7 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
     stood = _part(report, "before") if record.status is ItemStatus.CLOSED and not step else {}  # closed by a killed run
     status, requested = step.get("status_reason", stood.get("status")), str(intent.status or "") if intent else ""
     message = error.get("message") or report.get("reason") or record.status.sentence
-    revenue = _revenue(intent, step)
+    revenue = _revenue(intent, step, seen if record.status is ItemStatus.CLOSED else {})
     return ReportRow(
         number=record.row,
         opportunity_id=record.opportunity_id,
@@ -121,12 +121,12 @@ def report_row(record: Record, organization: str, names: OrganizationNames) -> R
     )
 
 
-def _revenue(intent: Intent | None, step: Mapping[str, object]) -> Decimal | None:
-    """Return the actual revenue of a won opportunity: what the close said, which may come from a quote or an order."""
+def _revenue(intent: Intent | None, step: Mapping[str, object], seen: Mapping[str, object]) -> Decimal | None:
+    """Return the actual revenue of a won opportunity: what was `seen`, or what the close said it to be."""
     if intent is None or intent.outcome is not Outcome.WON:
         return None
     requested = intent.actual_revenue if isinstance(intent.actual_revenue, Decimal) else None
-    written = amount_of(_part(step, "activity").get("actualrevenue"))
+    written = amount_of(seen.get("revenue") or _part(step, "activity").get("actualrevenue"))
     return written if written is not None else requested
 
 
