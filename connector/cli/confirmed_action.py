@@ -85,6 +85,8 @@ def carry_out(action: ConfirmedAction, settings: Settings) -> int:
             fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
             act = fulfilment if refusal is None else partial(_refused, refusal)
             (report,) = audited(connection, settings, [action.intent], lambda: [act()], tell)
+            if action.as_json and report.steps:  # the record is told as it stands
+                around = read_context(connection, action.intent, around.today)
         except KeyboardInterrupt:
             return _say_interrupted(action, organization)
     if action.as_json:

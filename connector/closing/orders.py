@@ -44,14 +44,15 @@ def order_refusal(snapshot: Snapshot, intent: Intent) -> Refusal | None:
         return None
     opportunity, what = snapshot.opportunity, "An order" if intent.order else "The revenue of a quote"
     if intent.outcome is not Outcome.WON:
-        return Refusal(opportunity.id, "order_needs_won", f"{what} was asked for a lost opportunity.")
+        reason = f"{what} was asked for a lost opportunity. Leave it out, or close the opportunity as won."
+        return Refusal(opportunity.id, "order_needs_won", reason)
     quote = sold_quote(snapshot, intent)
     if quote is None:
         reason = f"{what} was asked, but no winning quote is named, and not exactly one is won."
         return Refusal(opportunity.id, "order_needs_quote", f"{reason} Name it as the winning quote.")
     if from_record and revenue_of(snapshot, intent) is None:
         reason = f"The total of the quote {quote.number or quote.id} cannot be read, so it cannot be the revenue."
-        return Refusal(opportunity.id, "revenue_unknown", reason)
+        return Refusal(opportunity.id, "revenue_unknown", f"{reason} Give the revenue as an amount.")
     if from_record and quote.currency_id != opportunity.currency_id:
         reason = f"The quote {quote.number or quote.id} has another currency than the opportunity."
         return Refusal(opportunity.id, "revenue_currency", f"{reason} Give the revenue as an amount.")

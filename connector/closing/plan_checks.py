@@ -88,8 +88,8 @@ def _why(step: Step, was: int, reasons: Sequence[StatusReason]) -> str:
     followers = by_value[was].followers or frozenset()
     may = [reason for reason in reasons if reason.value in followers]
     allowed = [reason for reason in may if reason.state == step.state]
-    others = f"No reason of that state may{f', only {in_list(may)}' if may else ''}."
-    options = f"Of that state only these may: {in_list(allowed)}." if allowed else others
+    others = f"No reason of that state may{f', only {in_list(may)}' if may else ''}. Change its reason first."
+    options = f"Of that state only these may: {in_list(allowed)}. Give one of these." if allowed else others
     which = f"quote {step.label}" if step.table == "quote" else "opportunity"
     return (
         f"The organization does not let the status reason {in_list([by_value[step.status or 0]])} follow "

@@ -108,7 +108,7 @@ _ACCESS = {
     ),
     "0x8004a110": Case(
         "the user may not act for another user.",
-        "Give it prvActOnBehalfOfAnotherUser (the Delegate role has it), or stop impersonating.",
+        "Give it prvActOnBehalfOfAnotherUser (the Delegate role), or leave out DATAVERSE_CALLER_OBJECT_ID and as_user.",
         kind=Forbidden,
     ),
 }

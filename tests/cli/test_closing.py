@@ -44,6 +44,8 @@ def test_a_close_with_json_is_one_object_that_names_every_step(desk: Desk) -> No
         [("close_quote", "done"), ("activate_quote", "done"), ("close_quote", "done"), ("close_opportunity", "done")],
     ]
     assert all(step["record"] for step in said.data["steps"])
+    assert said.data["record"]["state"] == "won", "the record as it stands, not as it was"
+    assert {quote["state"] for quote in said.data["record"]["quotes"]} == {"closed"}
 
 
 def test_the_second_run_changes_nothing_and_says_so(desk: Desk) -> None:

@@ -164,7 +164,7 @@ def test_a_competitor_that_is_not_there_is_told_before_any_write(desk: Desk, emu
     before = rows(emulator)
     said = desk.run("close", OPPORTUNITY, "--lost", "--competitor", NOBODY, "--yes", "--json", **by_secret(emulator))
     assert said.code == 2
-    assert f"there is no competitors({NOBODY})" in said.data["error"]["message"]
+    assert f"there is no competitor {NOBODY}" in said.data["error"]["message"]
     assert rows(emulator) == before
 
 

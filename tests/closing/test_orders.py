@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -42,6 +43,7 @@ def steps(small: SmallOrganization, intent: Intent = INTENT) -> list[StepKind]:
 def refusal(small: SmallOrganization, intent: Intent) -> str:
     verdict = preview(small, intent).verdict
     assert isinstance(verdict, Refusal)
+    assert re.search(r"\. (Leave it out|Name it|Give the revenue)[^.]*\.$", verdict.reason), "what is there to do"
     return verdict.code
 
 

@@ -450,16 +450,22 @@ def following(table: str, was: int, *followers: int) -> OrganizationMetadata:
             "3 Won",
             "1 In Progress",
             "opportunity",
-            "Of that state only these may: 100000001 Won by Referral.",
+            "Of that state only these may: 100000001 Won by Referral. Give one of these.",
         ),
         (
             following("quote", 2, 4, 5),
             "6 Canceled",
             "2 In Progress",
             "quote QUO-1",
-            "Of that state only these may: 5 Lost.",
+            "Of that state only these may: 5 Lost. Give one of these.",
         ),
-        (following("quote", 2), "6 Canceled", "2 In Progress", "quote QUO-1", "No reason of that state may."),
+        (
+            following("quote", 2),
+            "6 Canceled",
+            "2 In Progress",
+            "quote QUO-1",
+            "No reason of that state may. Change its reason first.",
+        ),
     ],
 )
 def test_a_transition_that_the_organization_forbids_is_refused_with_what_may_follow(

@@ -70,8 +70,8 @@ WRONG = {
     "what comes with a file": Wrong("it cannot be set", {"new_scan_name": "a.pdf"}),
     "another kind": Wrong("'many' is not a whole number", {"new_count": "many"}),
     "no choice": Wrong("7 is not one of its choices: 1 Price", {"new_reason": 7}),
-    "no row": Wrong(f"there is no accounts({NOBODY})", {"new_judge": f"accounts({NOBODY})"}),
-    "a competitor that is not there": Wrong(f"there is no competitors({NOBODY})", competitor=NOBODY),
+    "no row": Wrong(f"there is no account {NOBODY}", {"new_judge": f"accounts({NOBODY})"}),
+    "a competitor that is not there": Wrong(f"there is no competitor {NOBODY}", competitor=NOBODY),
     "a transition that is forbidden": Wrong("Of that state only these may: 4 Canceled", status="5"),
     "a privilege that is missing": Wrong("The user lacks prvCreateActivity", without="prvCreateActivity"),
 }
