@@ -408,8 +408,7 @@ def test_checks_that_take_long_hold_up_no_row_and_are_the_more_at_once_the_more_
     with ThreadPoolExecutor(30) as threads:
         pipeline = through(recorder, Gate(8, 10), threads)
         try:
-            wait_for(lambda: len(recorder.closed) == len(recorder.accounts))
-            assert recorder.checks > 2
+            wait_for(lambda: len(recorder.closed) == len(recorder.accounts) and recorder.checks > 2)
         finally:
             door.set()
         finish(pipeline)

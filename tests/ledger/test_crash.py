@@ -293,10 +293,14 @@ def test_a_lost_connection_is_told_and_made_again(postgres_store: str) -> None:
         assert ledger.counts("j").data()["closed"] == 4
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the most memory of a process alone, not of who started it, is Linux's"
+)
 def test_memory_is_flat_however_many_rows_are_loaded_worked_off_and_read(tmp_path: Path) -> None:
+    """What SQLite keeps of the file is full after the first rows; 60,000 more leave hardly a hundred bytes each."""
     script = """
-import resource
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ledger = open_ledger(str(ledger.database.path), SystemClock(), cache=1_000)
+def peak(): return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 def run(name, count):
     wanted = (Intent(opportunity(n), Outcome.WON) for n in range(1, count + 1))
     job = ledger.create(name, (Row(n, one, opportunity(n // 9)) for n, one in enumerate(wanted, 1)))
@@ -310,4 +314,4 @@ before = peak()
 run("more", 60_000)
 print(peak() - before, flush=True)
 """
-    assert int(output_of(str(tmp_path / "jobs.db"), script)) < 12_000, "kilobytes"
+    assert int(output_of(str(tmp_path / "jobs.db"), script)) < 6_000, "kilobytes"
