@@ -45,8 +45,11 @@ CHANGING = (
 )
 ALIKE = ("1 server, 1.2 s", "3 servers, 1.2 s", "40 at once, 4 servers, 1.2 s")
 """How the names of the services end that are tried: of those on four servers one, since the others lose alike."""
-SEEDS = 4
-"""Plays of each job, and of each service with neighbours, where chance is worth several points: their mean counts."""
+SEEDS, WHOLE_SEEDS = 4, 2
+"""Plays of each job, and of each service with neighbours, where chance is worth several points: their mean counts.
+Whole jobs are played twice: a rule is worth tens of points there, or nothing."""
+LENGTH = 3600.0
+"""Seconds of a service that is otherwise: 12 windows, a third of what `scripts/bench governor --cells` plays."""
 
 
 def _never(*_arguments: object, **_named: object) -> Any:
@@ -132,7 +135,7 @@ def _play(task: tuple[str, int]) -> Played:
 
 def _plays() -> Sequence[Callable[[], Played]]:
     """Return what is played; by number, since services hold functions, which do not go to another process."""
-    cells = [cell for cell in governor_cells.cells() if cell.name.endswith(ALIKE)]
+    cells = [cell for cell in governor_cells.cells(length=LENGTH) if cell.name.endswith(ALIKE)]
     return [
         *[partial(_job, job) for job in JOBS],
         *[partial(_whole_job, cell) for cell in WHOLE_JOBS],
@@ -150,7 +153,7 @@ def _seeded_job(job: Job, seed: int) -> governor_jobs.JobFigures:
 
 
 def _whole_job(cell: Cell) -> Played:
-    runs = [play_virtually(cell, seed=seed) for seed in range(1, SEEDS + 1)]
+    runs = [play_virtually(cell, seed=seed) for seed in range(1, WHOLE_SEEDS + 1)]
     return _mean(f"whole job, {cell.name}", [(run.ratio or 0.0, run.refused / run.requests) for run in runs])
 
 

@@ -81,21 +81,27 @@ def rude() -> Rule:
 NEIGHBOURS: Mapping[str, Callable[[], Rule]] = {"polite": Polite, "rude": rude}
 
 
-def cells(*, quick: bool = False) -> Iterator[Scenario]:
-    """Yield the services that are tried: those that are otherwise, and those with neighbours."""
+def cells(*, quick: bool = False, length: float = LONG) -> Iterator[Scenario]:
+    """Yield the services that are tried: those that are otherwise, for so many seconds, and those with neighbours."""
     times = (1.2,) if quick else (0.2, 1.2)
     for seconds in times:
         for servers in (1,) if quick else (1, 4):
-            yield from _otherwise(servers, seconds)
-        yield _cell("no affinity cookie, 3 servers", Limits(servers=3), seconds, affinity=False)
+            yield from _otherwise(servers, seconds, length)
+        chosen = _cell("no affinity cookie, 3 servers", Limits(servers=3), seconds, affinity=False)
+        yield replace(chosen, seconds=length)
         idle = _cell("a cookie without effect, 3 servers", Limits(servers=3), seconds)
-        yield replace(idle, service=replace(idle.service, steers=False))
+        yield replace(idle, service=replace(idle.service, steers=False), seconds=length)
         for kind in NEIGHBOURS:
             for number in (1, 3):
                 yield _beside(kind, number, seconds)
 
 
-def _otherwise(servers: int, seconds: float) -> Iterator[Scenario]:
+def _otherwise(servers: int, seconds: float, length: float) -> Iterator[Scenario]:
+    for cell in _strange(servers, seconds, length / 3):
+        yield replace(cell, seconds=length)
+
+
+def _strange(servers: int, seconds: float, fall: float) -> Iterator[Scenario]:
     on = f"{servers} server{'s' * (servers > 1)}"
     yield _cell(f"40 at once, {on}", Limits(servers=servers, concurrency=40), seconds)
     yield _cell(f"limits untold, {on}", Limits(servers=servers), seconds, headers=False)
@@ -108,7 +114,7 @@ def _otherwise(servers: int, seconds: float) -> Iterator[Scenario]:
             Limits(servers=servers),
             seconds,
             headers=headers,
-            changes=((LONG / 3, FIFTH),),
+            changes=((fall, FIFTH),),
         )
     yield _cell(f"one in {ONE_IN} takes {STRAGGLER:.0f} s, {on}", Limits(servers=servers), seconds, straggling=True)
     yield _cell(f"widely spread service times, {on}", Limits(servers=servers), seconds, spread=1.5)

@@ -26,7 +26,10 @@ DRAWN = (
 def main(options: argparse.Namespace) -> int:
     """Play the scenarios and tell what came of it; returns 1 when a target is missed."""
     if options.ablate:
-        rules = list(governor_ablation.ablate())
+        rules = []
+        for rule in governor_ablation.ablate():
+            rules.append(rule)
+            sys.stderr.write(f"{len(rules)} of {len(governor_ablation.RULES)} rules: {rule[0]}\n")
         if options.keep:
             keep("governor-ablation", governor_ablation.data(rules), governor_ablation.table(rules))
         sys.stdout.write(governor_ablation.table(rules))
