@@ -1,4 +1,4 @@
-"""Request, Response, and Handler: the one shape of everything that answers."""
+"""Request, Response, and Handler: the one shape of everything that answers; and how it is doing where it is paced."""
 
 from __future__ import annotations
 
@@ -45,3 +45,32 @@ class Response:
 
 Handler = Callable[[Request], Response]
 """A function from a request to its response; failures to get one are raised as `errors.TransportError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacingStatus:
+    """What paces one user's requests is doing, for people: rates in requests per second, times in seconds.
+
+    `binding` is what holds the rate: count, time, concurrency, latency, or waiting (for a Retry-After to pass).
+    `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
+    `refused`, and the seconds `executed` by those answered and in flight count from the beginning. `spread` is the
+    share by which requests of this kind differ in length, `since_sent` how long ago the last of them was sent.
+    `usual_seconds` is what a part costs without the few that take many times as long: `unlike` were answered, and those
+    under way take `hanging` seconds at most.
+    """
+
+    binding: str
+    waiting: float
+    ceiling: float
+    in_flight: int
+    most_in_flight: int
+    servers: int
+    seconds_per_part: float
+    requests: int
+    executed: float
+    refused: int
+    spread: float = 0.0
+    since_sent: float = 0.0
+    usual_seconds: float = 0.0
+    unlike: int = 0
+    hanging: float = 0.0

@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "organization",
         "emulator.limits",
         "emulator.stand_ins",
+        "handler",
         "errors",
     ),
 }
@@ -81,14 +82,14 @@ BUDGETS = {
     # rooms: lines aimed at, lines allowed until they come down to it
     ("closing",): (3_100, 4_476),
     ("ledger",): (3_350, 3_497),
-    ("dataverse",): (5_000, 6_959),
-    ("bulk",): (5_000, 6_941),
+    ("dataverse",): (5_000, 6_901),
+    ("bulk",): (5_000, 6_946),
     ("service",): (7_100, 7_241),
     ("emulator",): (15_300, 16_815),
     ("organization",): (2_100, 2_418),
-    ("rehearsal",): (900, 1_113),
+    ("rehearsal",): (900, 1_119),
     ("cli",): (4_200, 5_652),
-    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_490),
+    ("settings", "assembly", "errors", "handler", "clock", "__init__", "__main__"): (1_700, 2_512),
 }
 LONGEST_FUNCTION = 52
 LARGEST_FILE = 390

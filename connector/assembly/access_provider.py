@@ -211,7 +211,7 @@ class AccessProvider:
         transport = Transport(network_of(self._settings))
         self._opening.callback(transport.close)
         http = retry(
-            transport, clock=self._clock, chance=self._chance, policy=RetryPolicy(told=60.0), repeatable=anything
+            transport, sleep=self._clock.sleep, chance=self._chance, policy=RetryPolicy(told=60.0), repeatable=anything
         )
         authority = once(lambda: discover(http, address, caller.tenant_id))
         registration = auth.Registration(identity.client_id, authority, address)

@@ -185,7 +185,7 @@ def identity_client(
         connections=max(1, settings.connections // len(upstream.names)),
         longest_wait=settings.retry_seconds,
     )
-    retried = retry(gate, clock=clock, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
+    retried = retry(gate, sleep=gate.sleep, chance=chance, policy=RetryPolicy(told=settings.retry_seconds))
     handler = log(retried, clock=clock)
     zone, day_of = zone_of(settings, clock)
     organization = DataverseOrganization(
@@ -269,7 +269,7 @@ def _remote(
 ) -> Upstream:
     transport = Transport(network_of(settings))
     opening.callback(transport.close)
-    http = retry(transport, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
+    http = retry(transport, sleep=clock.sleep, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
     authority = once(lambda: settings.authority or discover(http, settings.url, settings.tenant_id))
     tokens = tuple(
         identity_tokens(settings, identity, authority, http, clock, tell) for identity in settings.identities

@@ -11,10 +11,11 @@ from typing import Self
 from connector.bulk.job_rules import undo_name
 from connector.bulk.results import result_data
 from connector.bulk.run.last_run import last_run_data
-from connector.bulk.run.paced_client import PacedClient, PacerStatus
+from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.clock import SystemClock
 from connector.closing.bypass import NO_BYPASS, bypass_of
+from connector.handler import PacingStatus
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
@@ -136,7 +137,7 @@ def governor_data(snapshot: ProgressSnapshot) -> dict[str, object]:
     }
 
 
-def pace_data(name: str, pace: PacerStatus) -> dict[str, object]:
+def pace_data(name: str, pace: PacingStatus) -> dict[str, object]:
     """Return what one user's governor is doing."""
     return {
         "name": name,

@@ -12,16 +12,7 @@ from connector.assembly import Connection
 from connector.cli.screen import TextTable
 from connector.clock import Clock
 from connector.closing.intent import COLUMN_FIELDS, PLAIN_FIELDS, AnyIntent
-from connector.closing.model import (
-    Intent,
-    Opportunity,
-    OrganizationMetadata,
-    Outcome,
-    Plan,
-    Snapshot,
-    Step,
-    StepKind,
-)
+from connector.closing.model import Intent, Opportunity, OrganizationMetadata, Outcome, Plan, Snapshot, Step, StepKind
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.record_cards import OpportunityCard, read_cards
 from connector.errors import ConnectorError

@@ -168,7 +168,7 @@ def anything(_request: Request) -> bool:
 def retry(
     handler: Handler,
     *,
-    clock: Clock,
+    sleep: Callable[[float], None],
     chance: random.Random,
     policy: RetryPolicy,
     repeatable: Callable[[Request], bool] = reads_only,
@@ -199,7 +199,7 @@ def retry(
             level = logging.WARNING if pause >= LONG_PAUSE else logging.INFO
             why = _reason(response, trouble)
             _log.log(level, "Waiting %.1f s to send %s again, because of %s", pause, describe(request), why)
-            clock.sleep(pause)
+            sleep(pause)
             attempt = _renamed(request, chance)
 
     return retried

@@ -9,13 +9,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import requests
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    EmptyPoolError,
-    NameResolutionError,
-    NewConnectionError,
-    ProxyError,
-)
+from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, NameResolutionError, NewConnectionError, ProxyError
 
 from connector.dataverse.pooled_adapter import Unconnected
 from connector.errors import NotSent, TransportError, Unanswered

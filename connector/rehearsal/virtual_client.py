@@ -14,8 +14,9 @@ from connector.closing.model import Plan
 from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.permits import Facet, Feedback, PacingStatus, Permit, Wait
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit, Wait
 from connector.emulator.limits.protection import Admission, Protection, Throttle
+from connector.handler import PacingStatus
 from connector.rehearsal.virtual_time import VirtualTime
 
 TRANSPORT = 0.04
@@ -51,6 +52,11 @@ class VirtualGate:
     def expect(self, parts: float) -> int:
         """Take in how many opportunities are still to be sent; return how many the next batch must carry."""
         return self._governor.expect(self._time.monotonic(), WRITES, parts, self._governor.parts(WRITES))
+
+    def close(self) -> None:
+        """Go on with what waits: nobody is impatient."""
+
+    open = close
 
     def carried_over(self) -> Mapping[str, object]:
         """Return what is known of the limits."""

@@ -97,14 +97,14 @@ class Client:
         self.outcome = stage.outcome
         self._transport = Transport(Network(), {f"{embedded.url}/": adapter, f"{login}/": adapter})
         network = around(self._transport)
-        http = retry(network, clock=clock, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
+        http = retry(network, sleep=clock.sleep, chance=chance, policy=RetryPolicy(told=60.0), repeatable=anything)
         registration = auth.Registration(embedded.client_id, lambda: embedded.authority, embedded.url)
 
         def source() -> TokenSource:
             return auth.application_tokens(registration, lambda: auth.secret(embedded.client_secret), http, clock)
 
         self.gate = Gate(authorize(network, _Unbiased(source), embedded.url), clock)
-        handler = retry(self.gate, clock=clock, chance=chance, policy=RetryPolicy())
+        handler = retry(self.gate, sleep=clock.sleep, chance=chance, policy=RetryPolicy())
         self.organization = DataverseOrganization(
             handler,
             embedded.url,

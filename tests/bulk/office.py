@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,18 @@ from connector.ledger.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Office:
+    """What is sent to the organization is in `sent`; writes are answered while the `door` is open.
+
+    Those after `most_writes[0]` are refused with 429.
+    """
+
     file: Path
     connection: Connection
     ledger: Ledger
     clock: Clock
     sent: list[Request] = field(default_factory=list)
+    door: threading.Event = field(default_factory=threading.Event)
+    most_writes: list[int] = field(default_factory=list)
 
     def sql(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with closing(sqlite3.connect(self.file)) as connection, connection:

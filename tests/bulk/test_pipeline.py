@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -33,7 +34,7 @@ from connector.closing.model import (
     StepStatus,
 )
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Organization
-from connector.errors import Broken, ConnectorError, Forbidden, Origin, Rejected, Unanswered
+from connector.errors import Broken, ConnectorError, Forbidden, NotSent, Origin, Rejected, Unanswered
 from connector.ledger.jobs import DesiredState, Item, ItemResult, ItemStatus, Job, Row
 from connector.ledger.store import open_ledger
 from tests.bulk.dam import wait_for
@@ -318,6 +319,10 @@ class Gate:
     hanging: float = 0.0
     carried: int = 0
 
+    def close(self) -> None: ...
+
+    def open(self) -> None: ...
+
     def width(self) -> int:
         return self.most_in_flight
 
@@ -334,7 +339,7 @@ class Gate:
         return 1
 
 
-def through(recorder: Recorder, gate: Gate, threads: ThreadPoolExecutor) -> Pipeline:
+def through(recorder: Recorder, gate: Gate, threads: Executor) -> Pipeline:
     client = Client(recorder, gate)
     pipeline = Pipeline(client, threads, SystemClock(), lambda: 0.5, lambda: None, SendOrder())  # type: ignore[arg-type]
     pipeline.add([Item(row, 1, 1, Intent(id_, Outcome.WON)) for row, id_ in enumerate(recorder.accounts, 1)])
@@ -373,6 +378,80 @@ def test_a_small_job_is_spread_over_all_that_may_be_in_flight() -> None:
         door.set()
         finish(pipeline)
     assert max(len(batch) for batch in recorder.batches) <= 2
+
+
+class Kept(Executor):
+    """Keeps what it is given until somebody lets it go."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Callable[[], Any], Future[Any]]] = []
+
+    def submit(self, work: Callable[..., Any], /, *_arguments: Any, **_named: Any) -> Future[Any]:
+        self.kept.append((work, Future()))
+        return self.kept[-1][1]
+
+    def let_go(self, number: int) -> None:
+        work, future = self.kept[number]
+        future.set_result(work())
+
+
+def test_after_an_outage_it_goes_on_as_soon_as_anything_gets_through() -> None:
+    recorder, threads = Recorder({UUID(int=number): UUID(int=1000 + number) for number in (1, 2)}), Kept()
+    client = Client(Unreachable(recorder, UUID(int=1)), Gate(4, 1))
+    pipeline = Pipeline(client, threads, VirtualClock(), lambda: 0.5, lambda: None, SendOrder())  # type: ignore[arg-type]
+    for row in (1, 2):
+        pipeline.add([Item(row, 1, 1, Intent(UUID(int=row), Outcome.WON))])
+    threads.let_go(0)
+    assert pipeline.state().out
+    assert pipeline.wants() == 0
+    threads.let_go(1)
+    assert not pipeline.state().out
+    assert len(threads.kept) == 3, "what could be read is sent"
+
+
+@dataclass
+class Unreachable:
+    """An organization that cannot be reached when one row is asked for."""
+
+    recorder: Recorder
+    row: UUID
+
+    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
+        return self.recorder.metadata(needs)
+
+    def observe(
+        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
+        if self.row in ids:
+            raise NotSent("There is no way.")
+        return self.recorder.observe(ids, activities=activities, orders=orders)
+
+    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
+        return self.recorder.perform(plans)
+
+
+class Held(Executor):
+    """Carries reads at once, and keeps writes."""
+
+    def __init__(self) -> None:
+        self.kept: list[Future[Any]] = []
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future = Future[Any]()
+        if getattr(getattr(work, "func", None), "__name__", "") == "perform":
+            self.kept.append(future)
+        else:
+            future.set_result(work(*arguments, **named))
+        return future
+
+
+@pytest.mark.parametrize(("binding", "ready"), [("latency", 53), ("time", 6 + 4), ("waiting", 6 + 4)])
+def test_few_requests_are_made_ready_while_they_must_wait_for_their_time(binding: str, ready: int) -> None:
+    """They could not go with the last one any more; and what waits is not in flight."""
+    recorder, threads = Recorder({UUID(int=number): UUID(int=1000 + number) for number in range(60)}), Held()
+    pipeline = through(recorder, Gate(51, 1, binding=binding, in_flight=4), threads)
+    state = pipeline.state()
+    assert (len(threads.kept), state.in_flight, state.waiting) == (ready, 4, 56)
 
 
 def test_the_last_rows_are_sent_together_where_the_pacer_says_so() -> None:
@@ -447,7 +526,7 @@ def test_rows_behind_one_that_hangs_keep_out_no_rows_of_other_accounts(office: O
     door = threading.Event()
     recorder = Recorder({UUID(int=number): UUID(int=1000) for number in range(200)}, door)
     with ThreadPoolExecutor(12) as threads:
-        pipeline = through(recorder, Gate(4, 1), threads)
+        pipeline = through(recorder, Gate(4, 1, in_flight=1), threads)
         wait_for(lambda: pipeline.state().behind == 199)
         assert pipeline.wants() >= 100, "as many as if they were not there, up to a bound"
         job = office.job("june", [UUID(int=number) for number in range(200)])

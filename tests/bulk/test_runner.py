@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from connector.bulk.job_rules import may_begin
-from connector.bulk.run.last_run import check_again, is_running
+from connector.bulk.run import pipeline
+from connector.bulk.run.last_run import check_again, is_running, unchecked
 from connector.bulk.run.paced_client import Pacer
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
@@ -68,14 +69,13 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     ids = office.open_ids()
     job = office.job("june", ids)
     runs: list[Run] = []
-    door = threading.Event()
 
     def stop(moment: ProgressSnapshot) -> None:
         if moment.in_hand:
             runs[0].stop()
-            door.set()
+            office.door.set()
 
-    runs.append(Run(office.ledger, job, _behind(door, office), office.clock, stop))
+    runs.append(Run(office.ledger, job, _interrupted(office), office.clock, stop))
     ending = runs[0].work("here")
     closed = ending.counts.of(ItemStatus.CLOSED)
     assert ending.stopped
@@ -83,6 +83,26 @@ def test_stopping_finishes_what_is_in_flight_and_leaves_the_rest_to_the_next_run
     assert ending.counts.data()["pending"] == len(ids) - closed
     assert office.run(office.ledger.job("june")).well
     assert set(office.closes().values()) == {1}
+
+
+def test_a_stop_waits_for_nothing_that_a_retry_after_holds(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CHECK_WITHIN", 1e9)
+    ids, runs, office.most_writes[0] = office.open_ids(), list[Run](), 20
+    client = _Client(office.connection.organization, _OneByOne(office.connection.clients[0].gate))
+    held: list[ProgressSnapshot] = []
+
+    def stop(moment: ProgressSnapshot) -> None:
+        if moment.waiting and moment.counts.of(ItemStatus.CLOSED) == 20:
+            held.append(moment)
+            runs[0].stop()
+
+    runs.append(Run(office.ledger, office.job("june", ids), [client], office.clock, stop))
+    ending = runs[0].work("here")
+    assert held[0].waiting > 0
+    assert held[-1].in_hand == 0, "what waits in front of the gate is not in flight"
+    assert (ending.counts.of(ItemStatus.CLOSED), ending.counts.of(ItemStatus.PENDING)) == (20, 280)
+    assert len(office.open_ids()) == 280
+    assert unchecked(office.ledger, "june") == 20, "they are read again by the next run"
 
 
 def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(office: Office) -> None:
@@ -107,15 +127,14 @@ def test_rows_that_a_killed_run_had_closed_and_not_checked_are_looked_at_again(o
 
 def test_a_paused_job_stops_by_itself_and_goes_on_when_resumed(office: Office) -> None:
     job = office.job("june", office.open_ids())
-    door = threading.Event()
 
     def pause(moment: ProgressSnapshot) -> None:
         if moment.in_hand:
             office.ledger.set_desired_state("june", DesiredState.PAUSE)
         if moment.desired_state is DesiredState.PAUSE:
-            door.set()
+            office.door.set()
 
-    ending = Run(office.ledger, job, _behind(door, office), office.clock, pause).work("here")
+    ending = Run(office.ledger, job, _interrupted(office), office.clock, pause).work("here")
     assert ending.desired_state is DesiredState.PAUSE
     assert ending.stopped
     office.ledger.set_desired_state("june", DesiredState.RUN)
@@ -208,28 +227,10 @@ class _OneByOne:
         return getattr(self._gate, name)
 
 
-def _behind(door: threading.Event, office: Office) -> list[_Client]:
-    return [_Client(_Closed(office.connection.organization, door), _OneByOne(office.connection.clients[0].gate))]
-
-
-@dataclass
-class _Closed:
-    """An organization that writes nothing until a door is opened, so that a run is surely interrupted in the middle."""
-
-    organization: Organization
-    door: threading.Event
-
-    def metadata(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
-        return self.organization.metadata(needs)
-
-    def observe(
-        self, ids: Sequence[UUID], *, activities: bool = False, orders: bool = False
-    ) -> Mapping[UUID, Snapshot]:
-        return self.organization.observe(ids, activities=activities)
-
-    def perform(self, plans: Sequence[Plan]) -> Sequence[tuple[StepResult, ...]]:
-        assert self.door.wait(PATIENCE)
-        return self.organization.perform(plans)
+def _interrupted(office: Office) -> list[_Client]:
+    """Return a client whose writes are not answered before the door is opened: it is surely stopped in the middle."""
+    office.door.clear()
+    return [_Client(office.connection.organization, _OneByOne(office.connection.clients[0].gate))]
 
 
 @dataclass

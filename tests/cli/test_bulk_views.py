@@ -139,7 +139,9 @@ def test_rows_that_are_tried_later_are_told_with_their_reason_and_when() -> None
 
 def test_when_it_stops_it_says_what_it_waits_for_and_how_long() -> None:
     assert "waiting for 12 rows in flight (3 s so far)" in picture(status(), stopping=3.0)
-    assert "until 23:00:42" in picture(status(user(42.0)), stopping=0.0)
+    said = picture(status(user(42.0)), stopping=0.0)
+    assert "Waiting     until 23:00:42" in said
+    assert "makes wait" not in said, "what was not sent is let go"
 
 
 def test_when_it_has_stopped_nothing_is_waited_for() -> None:

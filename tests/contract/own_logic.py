@@ -320,7 +320,7 @@ def organization_of_shape(shape: Shape, keys: Keys) -> Iterator[UntidyOrganizati
         return embedded.handler(request)
 
     wire = authorize(noted, tokens, embedded.url)
-    handler: Handler = retry(wire, clock=clock, chance=random.Random(7), policy=RetryPolicy())
+    handler: Handler = retry(wire, sleep=clock.sleep, chance=random.Random(7), policy=RetryPolicy())
     client = DataverseOrganization(handler, embedded.url, clock=clock, atomic=shape.atomic)
     try:
         yield UntidyOrganization(

@@ -137,7 +137,7 @@ class Stage:
 
     def _run(self, case: Case, opportunity: UUID, wire: _Wire) -> tuple[Report, int]:
         chance = random.Random(7)
-        handler = retry(wire, clock=self.clock, chance=chance, policy=RetryPolicy())
+        handler = retry(wire, sleep=self.clock.sleep, chance=chance, policy=RetryPolicy())
         organization = DataverseOrganization(
             handler, self.embedded.url, clock=self.clock, atomic=case.atomic, new_id=lambda: _random_id(chance)
         )

@@ -58,7 +58,7 @@ def wire() -> Iterator[responses.RequestsMock]:
 def http() -> Iterator[Handler]:
     transport = Transport(Network())
     chance = random.Random(1)
-    yield retry(transport, clock=VirtualClock(), chance=chance, policy=RetryPolicy(told=60), repeatable=anything)
+    yield retry(transport, sleep=VirtualClock().sleep, chance=chance, policy=RetryPolicy(told=60), repeatable=anything)
     transport.close()
 
 

@@ -195,7 +195,7 @@ RETRY_POLICY = RetryPolicy()
 
 def retrying(script: Handler, clock: VirtualClock, policy: RetryPolicy = RETRY_POLICY) -> Handler:
     chance = random.Random(7)
-    return retry(script, clock=clock, chance=chance, policy=policy)
+    return retry(script, sleep=clock.sleep, chance=chance, policy=policy)
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE], ids=["a read", "a write"])
@@ -276,7 +276,7 @@ def test_a_write_is_sent_again_only_after_what_certainly_did_not_happen(
     codes: list[int], chance: random.Random
 ) -> None:
     script = Script([*(status(code, ("Retry-After", "1")) for code in codes), OK, OK])
-    handler = retry(script, clock=VirtualClock(), chance=chance, policy=RetryPolicy())
+    handler = retry(script, sleep=VirtualClock().sleep, chance=chance, policy=RetryPolicy())
     handler(WRITE)
     assert all(code == 429 for code in codes[: len(script.asked) - 1])
 

@@ -131,7 +131,7 @@ def played(play: Play, folder: Path, keys: Keys | None = None) -> Played:
     witness = Witness(emulator)
     wire = retry(
         lambda request: _carried(request, stage, timeline, witness),
-        clock=timeline, chance=chance, policy=RetryPolicy(told=0.0, tries=2),
+        sleep=timeline.sleep, chance=chance, policy=RetryPolicy(told=0.0, tries=2),
     )  # fmt: skip
     stage.organization = DataverseOrganization(
         wire, stage.embedded.url, clock=timeline, cache_seconds=1e9,

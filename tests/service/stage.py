@@ -111,7 +111,7 @@ class Stage:
             self.keys,
         )
         chance = random.Random(7)
-        again = retry(self._wire, clock=self.clock, chance=chance, policy=RetryPolicy(told=0.0, tries=1))
+        again = retry(self._wire, sleep=self.clock.sleep, chance=chance, policy=RetryPolicy(told=0.0, tries=1))
         self.handler = again
         self.organization = DataverseOrganization(again, self.embedded.url, clock=self.clock)
         self.ledger = open_ledger(self.store or str(self.folder / "jobs.db"), self.clock)

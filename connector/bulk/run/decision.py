@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from connector.bulk.run.row_in_hand import RowInHand
@@ -128,9 +128,13 @@ class Decisions:
         """Add to the result of a row that was recorded before what its check has shown."""
         self.verdicts.append(RowVerdict(self.result_of(row, report, self.user), amends=True))
 
-    def hand_on(self, row: RowInHand) -> None:
-        """Let the next run see what became of a row: it may have been done."""
-        self.postponed.append(Postponed(row.item, 0.0, "stopped"))
+    def give_back(self, rows: Iterable[RowInHand]) -> None:
+        """Give rows back; of those that may have been done the next run sees what became of them."""
+        for row in rows:
+            if row.touched:
+                self.postponed.append(Postponed(row.item, 0.0, "stopped"))
+            else:
+                self.untouched.append(row.item)
 
     def postpone(self, row: RowInHand, cause: ConnectorError | None) -> None:
         """Let a row be tried again at the end of the job."""
@@ -180,3 +184,29 @@ def looks_temporary(failure: ConnectorError | None) -> bool:
     if isinstance(failure, Broken):
         return not failure.lasting
     return isinstance(failure, Unanswered) or (failure is not None and failure.effect is Effect.NONE)
+
+
+LONGEST_OUTAGE_PAUSE = 60.0
+"""Seconds between attempts while the organization or the sign-in cannot be reached."""
+
+
+class Outage:
+    """While nothing gets through nothing is sent `until` a moment, later and later with each of the `failures`."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.until = float("-inf")
+
+    def lasts(self, now: float) -> bool:
+        """Return whether nothing is to be sent now."""
+        return now < self.until
+
+    def is_over(self) -> None:
+        """Take in that something got through: all goes on at once."""
+        self.failures, self.until = 0, float("-inf")
+
+    def back_off(self, now: float) -> None:
+        """Take in that something did not get through; what was sent meanwhile counts with it."""
+        if not self.lasts(now):
+            self.failures += 1
+            self.until = now + min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self.failures, 6))

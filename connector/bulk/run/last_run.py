@@ -26,12 +26,12 @@ def is_running(ledger: Ledger, job: str, unchecked_since: float) -> None:
     _remember(ledger, job, {"why": KILLED[0], "message": KILLED[1], "unchecked_since": unchecked_since})
 
 
-def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None) -> None:
-    """Write down that a run has ended by itself, because of `blocked` if that is so."""
-    if blocked is None:
-        _remember(ledger, job, {"why": STOPPED[0], "message": STOPPED[1]})
-    else:
-        _remember(ledger, job, {"why": BLOCKED, "message": blocked.message, "remedy": blocked.remedy})
+def has_ended(ledger: Ledger, job: str, blocked: ConnectorError | None, unchecked_since: float | None = None) -> None:
+    """Write down that a run has ended by itself, because of `blocked` if that is so, and what it left unchecked."""
+    data = {"why": STOPPED[0], "message": STOPPED[1]}
+    if blocked is not None:
+        data = {"why": BLOCKED, "message": blocked.message, "remedy": blocked.remedy}
+    _remember(ledger, job, data | {"unchecked_since": unchecked_since})
 
 
 def last_run_data(ledger: Ledger, job: Job, *, at_work: bool) -> dict[str, str] | None:

@@ -102,7 +102,7 @@ def _lines(data: Mapping[str, object], now: datetime, stopping: float | None) ->
     if data.get("limits"):
         lines.append(("Limits", limits_words(data["limits"])))
     if stopping is not None and working:
-        lines.append(("Stopping", _stopping(pace, now, stopping)))
+        lines.append(("Stopping", _stopping(pace, stopping)))
     for number, part in enumerate(parts_of(data, "tried_later")):
         first = float(str(part["seconds"]))
         when = f"not before {_when(now, first)}" if first else "as soon as no others are left"
@@ -136,13 +136,10 @@ def _end(pace: Mapping[str, float], now: datetime) -> str:
     return f"about {_when(now, pace['left'])} (in {duration(pace['left'])})"
 
 
-def _stopping(pace: Mapping[str, float], now: datetime, seconds: float) -> str:
+def _stopping(pace: Mapping[str, float], seconds: float) -> str:
     """Return what is waited for before it stops, and how to stop at once."""
     waited = f"{rows(int(pace['in_hand']))} in flight" if pace and pace["in_hand"] else "what is in flight"
-    held = (
-        f", which the organization makes wait until {_when(now, pace['waiting'])}" if pace and pace["waiting"] else ""
-    )
-    return f"waiting for {waited}{held} ({duration(seconds)} so far). Ctrl-C again stops at once."
+    return f"waiting for {waited} ({duration(seconds)} so far). Ctrl-C again stops at once."
 
 
 def _bad(data: Mapping[str, object]) -> list[tuple[str, str]]:

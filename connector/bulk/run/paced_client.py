@@ -9,72 +9,9 @@ from typing import Protocol
 
 from connector.clock import Clock
 from connector.closing.organization import Organization
+from connector.handler import PacingStatus
 from connector.ledger.ledger import Ledger
 from connector.ledger.user_slots import UserSlots
-
-
-class PacerStatus(Protocol):
-    """What a governor is doing. Rates are in requests per second, times in seconds; `binding` is what holds it."""
-
-    @property
-    def binding(self) -> str:
-        """Return count, time, concurrency, latency, or waiting (for a Retry-After to pass)."""
-
-    @property
-    def waiting(self) -> float:
-        """Return for how long everything is still stopped."""
-
-    @property
-    def ceiling(self) -> float:
-        """Return the rate that could go on for hours."""
-
-    @property
-    def in_flight(self) -> int:
-        """Return how many requests are being answered."""
-
-    @property
-    def most_in_flight(self) -> int:
-        """Return how many may be."""
-
-    @property
-    def servers(self) -> int:
-        """Return how many web servers have been seen."""
-
-    @property
-    def seconds_per_part(self) -> float:
-        """Return what one opportunity in a batch costs."""
-
-    @property
-    def requests(self) -> int:
-        """Return how many requests were sent so far."""
-
-    @property
-    def executed(self) -> float:
-        """Return the seconds of execution so far."""
-
-    @property
-    def refused(self) -> int:
-        """Return how many requests were turned away with 429 so far."""
-
-    @property
-    def spread(self) -> float:
-        """Return by which share of their mean requests differ in length."""
-
-    @property
-    def since_sent(self) -> float:
-        """Return how long ago the last batch of writes was sent."""
-
-    @property
-    def usual_seconds(self) -> float:
-        """Return what one opportunity costs, without those few that take many times as long."""
-
-    @property
-    def unlike(self) -> int:
-        """Return how many of those were answered so far."""
-
-    @property
-    def hanging(self) -> float:
-        """Return the seconds that those of them take which are under way, at most."""
 
 
 class Pacer(Protocol):
@@ -92,8 +29,14 @@ class Pacer(Protocol):
     def width(self) -> int:
         """Return how many requests may be under way at once."""
 
-    def pace(self) -> PacerStatus:
+    def pace(self) -> PacingStatus:
         """Return what it is doing."""
+
+    def close(self) -> None:
+        """Turn away what waits to be sent, until it opens."""
+
+    def open(self) -> None:
+        """Let requests wait again."""
 
     def carried_over(self) -> Mapping[str, object]:
         """Return what is known of the user's limits, as plain data, for the next governor of the same user."""
@@ -119,6 +62,26 @@ def rows_per_request(gate: Pacer, left: float, width: int, answered: int) -> int
     cost = max(gate.pace().seconds_per_part, 1e-6)
     by_work = max(QUICK_SECONDS / cost, gate.fewest_parts(left))
     return max(1, min(gate.parts(), even, int(by_work), 1 + answered // LEARN))
+
+
+MOST_IN_FLIGHT = 512
+"""Requests of one user under way at once, whatever the pacer allows."""
+AHEAD = 2
+"""Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
+PACED, PACED_AHEAD = frozenset({"count", "time", "waiting"}), 8
+"""What binds while requests wait for their time; then one for so many that may be in flight is made ready."""
+
+
+def width_of(gate: Pacer) -> int:
+    """Return how many requests may be in flight."""
+    return min(gate.width(), MOST_IN_FLIGHT)
+
+
+def is_full(gate: Pacer, batches: int, requests: int) -> bool:
+    """Return whether enough of `requests` is made ready: what is cannot go with the last one any more."""
+    pace, width = gate.pace(), width_of(gate)
+    ready = requests - pace.in_flight if pace.binding in PACED else 0
+    return batches >= width + AHEAD or ready >= max(AHEAD, width // PACED_AHEAD)
 
 
 class PacedClient(Protocol):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
+from itertools import chain, islice
 from typing import TypeVar
 
-from connector.bulk.run.decision import Decisions, SendOrder, cause_of, is_outage, looks_temporary, result_of
-from connector.bulk.run.paced_client import PacedClient, rows_per_request
+from connector.bulk.run.decision import Decisions, Outage, SendOrder, cause_of, is_outage, looks_temporary, result_of
+from connector.bulk.run.paced_client import PacedClient, is_full, rows_per_request, width_of
 from connector.bulk.run.row_in_hand import LookQueue, PipelineState, RowInHand, SendQueue, WaitingRoom, taken_in_hand
 from connector.clock import Clock
 from connector.closing.converge import look, pause_length
@@ -23,10 +24,6 @@ from connector.closing.model import Plan, Report, StepResult
 from connector.errors import ConnectorError, RepeatedUndo
 from connector.ledger.jobs import Item, ItemResult
 
-MOST_IN_FLIGHT = 512
-"""Requests of one user under way at once, whatever the pacer allows."""
-AHEAD = 2
-"""Requests made ready beyond those that may be in flight, so that one can go as soon as an answer comes."""
 MOST_LOOKS = 2
 """Reads for plans under way at once. Checks have reads of their own, the more the more rows wait: none piles up."""
 LOOK_AT = 300
@@ -39,8 +36,6 @@ TRIES = 3
 """How often a row fails, one time after the other, before it is left to the end, where its failure looks temporary."""
 MOST_WAITS = 9
 """How often a row in doubt is looked at without an answer before it is left to the end: about three minutes."""
-LONGEST_OUTAGE_PAUSE = 60.0
-"""Seconds between attempts while the organization or the sign-in cannot be reached."""
 
 T = TypeVar("T")
 
@@ -77,9 +72,13 @@ class Pipeline:
         self._later = WaitingRoom()
         self._decisions = Decisions(client.user, results)
         self._looks, self._checks = list[list[RowInHand]](), list[list[RowInHand]]()
-        self._batches = self._sending = self._answered = self._outages = 0
+        self._under_way: dict[int, int] = {}
+        """How many rows each request sends that was made ready and is not answered, the oldest first; 0 for reads."""
+        self._unread: list[RowInHand] = []
+        """Those recorded whose check was turned away at a stop: the next run reads them."""
+        self._batches = self._sending = self._answered = 0
         self._largest = 1
-        self._quiet_until = float("-inf")
+        self._outage = Outage()
         self._to_come: float = 0
         self._most = math.inf
         self._stopping = False
@@ -98,25 +97,29 @@ class Pipeline:
     def wants(self) -> int:
         """Return how many more rows it could use now."""
         with self._lock:
-            if self._stopping or self._quiet():
+            if self._stopping or self._outage.lasts(self._clock.monotonic()):
                 return 0
             enough, waiting = self._enough(), len(self._to_look) + len(self._to_send)
-            return max(0, min(enough - waiting + self._to_send.behind(), AHEAD * enough - waiting))
+            return max(0, min(enough - waiting + self._to_send.behind(), 2 * enough - waiting))
 
     def _enough(self) -> int:
         """Return how many rows should wait: reading them takes as long as a few others are sent."""
-        return max(ENOUGH_TO_LOOK, 2 * self._sending, 2 * self._width())
+        return max(ENOUGH_TO_LOOK, 2 * self._sending, 2 * width_of(self._client.gate))
 
     def go_on(self, to_come: float, most: float = math.inf) -> None:
         """Give out what is due, with `most` requests under way; about `to_come` rows of the job will still come."""
         with self._lock:
             self._stopping = False
+            self._client.gate.open()
+            self._to_check.add(self._unread, self._clock.monotonic())
+            self._unread.clear()
             self._to_come, self._most = to_come, most
             self._client.gate.expect(self._left())
             self._give_out()
 
     def stop(self) -> None:
         """Send nothing more until it shall go on: what is in flight is finished and checked, all else given back."""
+        self._client.gate.close()
         with self._lock:
             self._stopping = True
             self._give_out()
@@ -130,23 +133,24 @@ class Pipeline:
             return decisions
 
     def state(self) -> PipelineState:
-        """Return how many rows are where."""
+        """Return how many rows are where; those whose request waits for the pacer are not in flight."""
         with self._lock:
+            in_flight = sum(islice(self._under_way.values(), self._client.gate.pace().in_flight))
             return PipelineState(
-                waiting=len(self._to_look) + len(self._to_send),
-                in_flight=self._sending,
+                waiting=len(self._to_look) + len(self._to_send) + self._sending - in_flight,
+                in_flight=in_flight,
                 in_doubt=len(self._later),
                 answered=self._answered,
                 largest=self._largest,
                 unchecked=len(self._to_check) + sum(map(len, self._checks)),
                 behind=self._to_send.behind(),
-                out=self._outages > 0,
+                out=self._outage.failures > 0,
             )
 
     @property
     def busy(self) -> bool:
         """Return whether something is under way in a thread."""
-        return bool(self._looks or self._checks or self._batches)
+        return bool(self._under_way)
 
     @property
     def idle(self) -> bool:
@@ -159,13 +163,13 @@ class Pipeline:
         """Return how long ago the oldest of the rows was recorded that are not checked yet; 0 where all are."""
         now = self._clock.monotonic()
         with self._lock:
-            return max([self._to_check.waiting(now), *[now - row.since for group in self._checks for row in group]])
+            return max([self._to_check.waiting(now), *[now - row.since for row in chain(self._unread, *self._checks)]])
 
     def due_in(self) -> float:
         """Return in how many seconds something is to be done that nothing else brings about."""
         now = self._clock.monotonic()
         with self._lock:
-            return max(0.0, min(self._later.next_at, self._quiet_until if self._quiet() else math.inf) - now)
+            return max(0.0, min(self._later.next_at, self._outage.until if self._outage.lasts(now) else math.inf) - now)
 
     # -- giving out; the lock is held in all that follows -------------------------------------------------------------
 
@@ -184,14 +188,18 @@ class Pipeline:
         now = self._clock.monotonic()
         self._to_look.add(self._later.take(now), now)
         if self._stopping:  # the next run goes on from what stands
-            self._give_back((*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()))
-        if len(self._looks + self._checks) + self._batches >= self._most:
+            self._decisions.give_back((*self._to_look.clear(), *self._to_send.clear(), *self._later.clear()))
+        if len(self._under_way) >= self._most:
             return False
         if group := self._group(now):
             self._spend(1)
             self._submit(partial(look, self._client.organization, [row.progress for row in group]), self._looked, group)
             return True
-        if self._quiet() or not self._to_send or self._batches >= self._width() + AHEAD:
+        if (
+            self._outage.lasts(now)
+            or not self._to_send
+            or is_full(self._client.gate, self._batches, len(self._under_way))
+        ):
             return False
         batch = self._to_send.take(self._size())
         if not batch:
@@ -199,7 +207,7 @@ class Pipeline:
         plans = [row.plan for row in batch if row.plan is not None]
         if not self._spend(sum(len(plan.steps) for plan in plans)):
             self._to_send.answered(batch)
-            self._give_back(batch)
+            self._decisions.give_back(batch)
             return True
         self._batches += 1
         self._sending += len(batch)
@@ -212,9 +220,9 @@ class Pipeline:
 
     def _group(self, now: float) -> list[RowInHand]:
         """Return the rows of the next read, if it is time for one."""
-        idle = not self._to_send and self._batches < self._width()
+        idle = not self._to_send and self._batches < width_of(self._client.gate)
         if self._to_look.is_due(now) or (self._to_look.has_fresh() and (idle or not self._to_come)):
-            if self._quiet():
+            if self._outage.lasts(now):
                 return []
             if len(self._looks) < MOST_LOOKS:
                 self._looks.append(self._to_look.take(LOOK_AT))
@@ -226,15 +234,12 @@ class Pipeline:
         self._checks.append(self._to_check.take(LOOK_AT))
         return self._checks[-1]
 
-    def _width(self) -> int:
-        return min(self._client.gate.width(), MOST_IN_FLIGHT)
-
     def _size(self) -> int:
         """Return how many rows the next request takes; 0 while the last one waits for others that are made ready."""
         left = self._left()
         if last := self._client.gate.expect(left):
             return 0 if self._made_ready() else last
-        return rows_per_request(self._client.gate, left, self._width(), self._answered)
+        return rows_per_request(self._client.gate, left, width_of(self._client.gate), self._answered)
 
     def _left(self) -> float:
         """Return how many rows are still to be sent, those made ready for it included."""
@@ -243,16 +248,15 @@ class Pipeline:
 
     def _made_ready(self) -> int:
         """Return how many requests wait for the pacer."""
-        return max(0, self._batches + len(self._looks + self._checks) - self._client.gate.pace().in_flight)
-
-    def _quiet(self) -> bool:
-        return self._clock.monotonic() < self._quiet_until
+        return max(0, len(self._under_way) - self._client.gate.pace().in_flight)
 
     def _submit(self, work: Callable[[], T], then: Callable[[list[RowInHand], T], None], rows: list[RowInHand]) -> None:
+        self._under_way[id(rows)] = len(rows) if then == self._sent else 0
         self._threads.submit(work).add_done_callback(partial(self._came_back, then, rows))
 
     def _came_back(self, then: Callable[[list[RowInHand], T], None], rows: list[RowInHand], future: Future[T]) -> None:
         with self._lock:
+            del self._under_way[id(rows)]
             try:
                 then(rows, future.result())
                 self._give_out()
@@ -262,13 +266,6 @@ class Pipeline:
             wake = self._defect or self.idle or (self._to_come and few)
         if wake:
             self._wake()
-
-    def _give_back(self, rows: Iterable[RowInHand]) -> None:
-        for row in rows:
-            if row.touched:
-                self._decisions.hand_on(row)
-            else:
-                self._decisions.untouched.append(row.item)
 
     # -- what came back -----------------------------------------------------------------------------------------------
 
@@ -283,7 +280,7 @@ class Pipeline:
             else:
                 self._wait(row, row.progress.unread)
         if any(end is not None for end in ends):
-            self._outages = 0
+            self._outage.is_over()
 
     def _end(self, row: RowInHand, report: Report) -> None:
         """Decide about a row, or, if it was decided already, add what the check has shown beyond that."""
@@ -315,7 +312,7 @@ class Pipeline:
             row.setbacks = row.setbacks + 1 if row.progress.failure else 0
             report = row.progress.answered()
             if report is not None:
-                self._outages = 0
+                self._outage.is_over()
                 self._order.done = max(self._order.done, row.sent)
                 self._end(row, report)
                 row.recorded = True
@@ -330,7 +327,9 @@ class Pipeline:
 
         A row that could not be read was not at fault either.
         """
-        if row.recorded:
+        if row.recorded and self._stopping:
+            self._unread += [row, *self._to_check.clear()]
+        elif row.recorded:
             self._to_check.add([row] if row.waits < MOST_WAITS else [], self._clock.monotonic())
         elif not row.touched and (is_outage(cause_of(failure)) or row.progress.unread):
             self._decisions.untouched.append(row.item)
@@ -343,7 +342,6 @@ class Pipeline:
         row.waits += 1
 
     def _back_off(self) -> None:
-        """Send nothing for a while, longer and longer while nothing gets through."""
-        if not self._quiet():
-            self._outages += 1
-            self._quiet_until = self._clock.monotonic() + min(LONGEST_OUTAGE_PAUSE, 2.0 ** min(self._outages, 6))
+        """Send nothing for a while."""
+        if not self._stopping:
+            self._outage.back_off(self._clock.monotonic())

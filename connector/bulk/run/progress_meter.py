@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from connector.bulk.run.allowance import RunAllowance
-from connector.bulk.run.paced_client import PacedClient, PacerStatus
+from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.row_in_hand import PipelineState
 from connector.clock import Clock
 from connector.errors import ConnectorError
+from connector.handler import PacingStatus
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import Counts, DesiredState, ItemStatus, Job
 
@@ -32,9 +33,13 @@ UNSURE = 0.08
 """The share by which a mean cost may be wrong whatever was measured: rows differ from those before them."""
 SETTLED = 3.0
 """Seconds of a run before it can tell anything of its end."""
-DOUBT, FAR_APART = 1.5, 0.2
+DOUBT, FAR_APART = 1.5, 0.1
 """A forecast is told where a mean cost that is wrong by so many standard errors, and last requests that are longer or
-shorter than usual, change the end by less than that share of the whole time."""
+shorter than usual, change the end by less than that share of the whole time either way."""
+UNSURE_PARTS = 8
+"""Rows more or less for which a window that is nearly full has room: the pacer spares them for what is on its way."""
+LONGEST = 120.0
+"""Seconds after which the service ends what hangs: the job lasts as long at least."""
 WINDOW = 300.0
 """Seconds of the documented window."""
 LUMP = 0.1
@@ -65,7 +70,7 @@ class ProgressSnapshot:
     ceiling: float | None
     left: float | None
     binding: str
-    paces: tuple[tuple[str, PacerStatus], ...]
+    paces: tuple[tuple[str, PacingStatus], ...]
     desired_state: DesiredState = DesiredState.RUN
     opens_at: datetime | None = None
     executed_per_row: float | None = None
@@ -158,7 +163,7 @@ class ProgressMeter:
             executed_per_row=self._executed(paces) / self._done if self._done else None,
         )
 
-    def _executed(self, paces: Sequence[tuple[str, PacerStatus]]) -> float:
+    def _executed(self, paces: Sequence[tuple[str, PacingStatus]]) -> float:
         """Return the seconds of execution that this run has used."""
         return sum(pace.executed - first for (_, pace), (_, first) in zip(paces, self._before, strict=True))
 
@@ -171,7 +176,7 @@ class ProgressMeter:
         began, count = self._recent[0]
         return (self._done - count) / (now - began) if now > began else 0.0
 
-    def _steady_rate(self, paces: Sequence[tuple[str, PacerStatus]], each: float) -> float:
+    def _steady_rate(self, paces: Sequence[tuple[str, PacingStatus]], each: float) -> float:
         """Return the rows per second since as many as now may be in flight and nothing else held them.
 
         Infinite before that says something: the first of them come back after `each` seconds.
@@ -188,7 +193,7 @@ class ProgressMeter:
         is_known = seconds >= STEADY or (seconds >= each and rows >= STEADY_ROWS)
         return rows / seconds if is_known and rows > 0 else float("inf")
 
-    def _per_row(self, paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState]) -> Cost | None:
+    def _per_row(self, paces: Sequence[tuple[str, PacingStatus]], states: Sequence[PipelineState]) -> Cost | None:
         """Return what a row has cost on average; None until that is known.
 
         The quick ones are answered first: it is known when as many were answered as may be in
@@ -233,13 +238,16 @@ class ProgressMeter:
         error = max(UNSURE, DOUBT * max(pace.spread for pace in paces) / math.sqrt(self._done))
         requests, seconds, most = cost
         shares = {-1: seconds * (1 - error), 0: seconds, 1: most * (1 + error)}
-        ends = [self._end(rows, states, requests, each, luck) for luck, each in shares.items()]
+        left = {-1: max(1, rows - UNSURE_PARTS), 0: rows, 1: rows}
+        ends = [self._end(left[luck], states, requests, each, luck) for luck, each in shares.items()]
         elapsed = self._clock.monotonic() - self._began
         if elapsed + ends[1] > WINDOW and any(pace.unlike or pace.hanging for pace in paces):
             return self._left_with_stops(rows, elapsed)
-        if ends[-1] == float("inf") or ends[-1] - ends[0] > FAR_APART * (elapsed + ends[1]):
+        if ends[-1] == float("inf") or max(ends[1] - ends[0], ends[2] - ends[1]) > FAR_APART * (elapsed + ends[1]):
             return None
-        if not 0.0 < ends[1] <= elapsed / ENOUGH_SHARE:
+        hangs = ends[1] < LONGEST and any(pace.hanging for pace in paces)
+        stopped = LUMP * (elapsed + ends[1]) < WINDOW and any(pace.waiting for pace in paces)  # and may be so again
+        if hangs or stopped or not 0.0 < ends[1] <= elapsed / ENOUGH_SHARE:
             return None  # the last ones hang, or what goes wrong now and then has hardly had the time to show
         if all(pace.binding in FREE for pace in paces) and max(pace.servers for pace in paces) > 1:
             each = seconds / requests
@@ -261,13 +269,14 @@ class ProgressMeter:
         left = rows * elapsed / self._done
         return left if WINDOW * max(1.0, left / elapsed) <= LUMP * (elapsed + left) else None
 
-    def _paces(self) -> list[tuple[str, PacerStatus]]:
+    def _paces(self) -> list[tuple[str, PacingStatus]]:
         return [(client.name, client.gate.pace()) for client in self._clients]
 
     def _end(self, rows: int, states: Sequence[PipelineState], requests: float, seconds: float, luck: int) -> float:
         """Return when the last user has done its share of so many rows, with good (-1), usual (0) or bad (1) luck.
 
-        The requests under way have begun already; from when the last one is sent it takes as long as a slow one does.
+        The requests under way have begun already; from when the last one is sent it takes as long as a slow one does,
+        and while some are not answered a spread for the last of them and more for the others, however old they are.
         No faster than all that may be in flight are answered, nor than it went since as many may be in flight.
         """
         share = rows / len(self._clients)
@@ -278,18 +287,19 @@ class ProgressMeter:
         for (_, pace), client, state in zip(paces, self._clients, states, strict=True):
             width = max(1, pace.most_in_flight)
             slow = each * (state.largest - 1 + width ** (SLOW * pace.spread) + luck * LUCK * pace.spread)
-            under_way = min(state.in_flight, pace.in_flight + state.largest - 1)  # the last may carry many; others wait
             stuck = pace.binding in FREE and pace.since_sent > slow  # rows wait for the account of one that hangs
-            if share <= under_way or stuck:
-                longest = max(longest, slow - pace.since_sent)
+            if share <= state.in_flight or stuck:
+                tail = each * pace.spread * (1 + math.log(max(1, pace.in_flight)))
+                late = stuck or pace.since_sent > slow + LUCK * tail
+                longest = max(longest, slow - pace.since_sent, 0.0 if late else tail)
                 continue
             fastest = min(width / each if each else float("inf"), steady * requests)
             end = client.gate.seconds_for(share * requests, share * seconds, fastest)
-            longest = max(longest, end - under_way * seconds / width + slow)
+            longest = max(longest, end - state.in_flight * seconds / width + slow)
         return longest
 
 
-def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, short: bool) -> str:
+def _held_by(paces: Sequence[tuple[str, PacingStatus]], limits: JobLimits, *, short: bool) -> str:
     """Return which limit that a person has set holds the rate, if one does."""
     if limits.rate is not None and short:
         return "at_most"
@@ -297,7 +307,7 @@ def _held_by(paces: Sequence[tuple[str, PacerStatus]], limits: JobLimits, *, sho
     return "in_flight" if limits.in_flight is not None and limits.in_flight < in_flight else ""
 
 
-def _binding(paces: Sequence[tuple[str, PacerStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
+def _binding(paces: Sequence[tuple[str, PacingStatus]], states: Sequence[PipelineState], counts: Counts) -> str:
     """Return what holds the rate: of the user with the most requests, as the pacer says, unless no rows wait."""
     _, (_, pace) = max(enumerate(paces), key=lambda pair: pair[1][1].requests)
     if any(state.out for state in states):

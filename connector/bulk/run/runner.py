@@ -17,8 +17,8 @@ from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.breaker import ALIKE, Breaker, BreakerDecision
 from connector.bulk.run.decision import Decisions, SendOrder, result_of
 from connector.bulk.run.last_run import has_ended, is_running
-from connector.bulk.run.paced_client import PacedClient
-from connector.bulk.run.pipeline import AHEAD, MOST_IN_FLIGHT, MOST_LOOKS, Pipeline
+from connector.bulk.run.paced_client import AHEAD, MOST_IN_FLIGHT, PacedClient
+from connector.bulk.run.pipeline import MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
 from connector.bulk.run.row_in_hand import RowInHand
 from connector.bulk.status import governor_data
@@ -123,7 +123,8 @@ class Run:
             self._allowance.keep(worker)
             self._ledger.note(self._job.name, PACE, {"worker": worker_key(worker.id), "binding": "", "ceiling": 0.0})
             worker.leave()
-        has_ended(self._ledger, self._job.name, self._blocked)
+        since = self._unchecked_since() if any(pipeline.unchecked() for pipeline in self._pipelines) else None
+        has_ended(self._ledger, self._job.name, self._blocked, since)
         self._tell(f"job {self._job.name}", desired_state)
         return RunResult(self._counts, desired_state, stopped=self._counts.open > 0, blocked=self._blocked)
 
@@ -231,8 +232,7 @@ class Run:
         if now >= self._renew_at:
             self._renew_at = now + RENEWAL
             worker.renew()
-            unchecked = max(pipeline.unchecked() for pipeline in self._pipelines)
-            is_running(self._ledger, self._job.name, self._ledger.now() - unchecked)
+            is_running(self._ledger, self._job.name, self._unchecked_since())
         if now >= self._tell_at:
             self._tell_at = now + TELL_EVERY
             self._counts = self._ledger.counts(self._job.name)  # others may work on it too
@@ -240,6 +240,9 @@ class Run:
             self._note(key, self._tell(key, desired_state))
         elif changed:
             self._watch(self._snapshot(desired_state))
+
+    def _unchecked_since(self) -> float:
+        return self._ledger.now() - max(pipeline.unchecked() for pipeline in self._pipelines)
 
     def _snapshot(self, desired_state: DesiredState) -> ProgressSnapshot:
         states = [pipeline.state() for pipeline in self._pipelines]

@@ -19,22 +19,23 @@ from connector.dataverse.error_bodies import error_body
 from connector.dataverse.error_codes import FACETS
 from connector.dataverse.pacing.carried_over import CarriedOverLimits
 from connector.dataverse.pacing.governor import Governor
-from connector.dataverse.pacing.permits import Facet, Feedback, PacingStatus, Permit
+from connector.dataverse.pacing.permits import Facet, Feedback, Permit
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.errors import NotSent
-from connector.handler import Handler, Request, Response
+from connector.handler import Handler, PacingStatus, Request, Response
 
 WRITES = "batch of writes"
 """The kind of a batch of change sets or single writes, one part per opportunity."""
 
 _LONGEST_NAP = 0.5  # seconds until the first in line looks again whether the gate was closed
+_PATIENCE = 2.0  # seconds after it was closed for which reads may still wait
 _AFFINITY = re.compile(r"\s*(ARRAffinity(?:SameSite)?)=([^;\s]+)", re.IGNORECASE)
 _NUMBER = re.compile(r"limit of ([\d,.]+)")
 _BOUNDARY = re.compile(r'boundary="?([^";]+)')
 
 
 class Gate:
-    """A handler that paces `handler`; `close` turns away what has not been sent yet.
+    """A handler that paces `handler`; while it is closed nothing waits in front of it.
 
     No more than `connections` requests are in flight. A request that would have to wait for more than `longest_wait`
     seconds until a Retry-After is over is not sent: it gets the refusal again that told so, with what is left of it.
@@ -56,7 +57,7 @@ class Gate:
         self._refusal = Response(HTTPStatus.TOO_MANY_REQUESTS)
         self._turn = threading.Lock()
         self._state = threading.Condition()
-        self._closed = False
+        self._closed_at = math.inf
 
     def __call__(self, request: Request) -> Response:
         """Send `request` when it may go, to the server that has most room for it.
@@ -83,10 +84,23 @@ class Gate:
         return response
 
     def close(self) -> None:
-        """Turn away requests that wait, and all that come: what is in flight ends as it will."""
+        """Turn away what was not sent, until it opens: what is in flight ends as it will.
+
+        Reads, and writes of a plan that has begun, still go where they need not wait for long.
+        """
         with self._state:
-            self._closed = True
+            self._closed_at = min(self._closed_at, self._clock.monotonic())
             self._state.notify_all()
+
+    def open(self) -> None:
+        """Let requests wait again."""
+        self._closed_at = math.inf
+
+    def sleep(self, seconds: float) -> None:
+        """Wait before a request is sent again; no longer than until it closes."""
+        ends = self._clock.monotonic() + seconds
+        while self._closed_at == math.inf and (left := ends - self._clock.monotonic()) > 0:
+            self._clock.sleep(min(left, _LONGEST_NAP))
 
     def pace(self) -> PacingStatus:
         """Return what the governor is doing."""
@@ -138,12 +152,14 @@ class Gate:
         with self._turn:
             while True:
                 with self._state:
-                    if self._closed:
-                        raise NotSent("The run is stopping; this request was not sent.", remedy="Resume the job.")
                     now = self._clock.monotonic()
-                    leave = self._governor.ask(now, kind, parts)
+                    turned_away = self._closed_at <= now and kind == WRITES
+                    leave = None if turned_away else self._governor.ask(now, kind, parts)
                     if isinstance(leave, Permit):
                         return leave
+                    late = now > self._closed_at + _PATIENCE
+                    if leave is None or late or (self._closed_at <= now and self._governor.pace(now).waiting):
+                        raise NotSent("The run is stopping; this request was not sent.", remedy="Resume the job.")
                     if self._governor.pace(now).waiting > self._longest_wait:
                         return self._refused_again(self._governor.pace(now).waiting)
                     if leave.until == math.inf:

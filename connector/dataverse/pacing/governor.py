@@ -26,16 +26,11 @@ from connector.dataverse.pacing.concurrency import (
     ServiceTime,
 )
 from connector.dataverse.pacing.forecast import Workload, seconds_for
-from connector.dataverse.pacing.permits import Binding, Facet, Feedback, PacingStatus, Permit, Wait
+from connector.dataverse.pacing.permits import Binding, Facet, Feedback, Permit, Wait
 from connector.dataverse.pacing.service_limits import DOCUMENTED, Budget
 from connector.dataverse.pacing.throttled_server import further_back
-from connector.dataverse.pacing.web_servers import (
-    InFlight,
-    WebServer,
-    fewest_parts,
-    fits,
-    last_parts,
-)
+from connector.dataverse.pacing.web_servers import InFlight, WebServer, fewest_parts, fits, last_parts
+from connector.handler import PacingStatus
 
 MOST_STRAYED = 12
 """So many requests answered by another server than chosen, less half of those by the chosen: no cookie chooses here."""
@@ -308,9 +303,12 @@ class Governor:
     def seconds_for(self, now: float, requests: float, seconds: float, fastest: float) -> float:
         """Return how long so many requests, with so many seconds of execution in all, will take from `now` on.
 
-        `fastest` is how many requests a second the client or the latency of the service allow.
+        Infinite where that is not known, since a limit fell. `fastest` is how many requests a second the client or the
+        latency of the service allow.
         """
         servers, budget = len(self._servers), self._budget
+        if any(server.count.fell or server.time.fell for server in self._servers.values()):
+            return float("inf")
         left = [server.remaining(now, servers) for server in self._servers.values()]
         if seconds > 0:
             fastest = min(fastest, self.most_in_flight(now) * requests / seconds)

@@ -1,4 +1,4 @@
-"""What the governor takes and returns: permits to send, times to wait, what an answer says, and its status."""
+"""What the governor takes and returns: permits to send, times to wait, what an answer says."""
 
 from __future__ import annotations
 
@@ -65,31 +65,3 @@ class Feedback:
     number: float | None = None
     requests_left: float | None = None
     seconds_left: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PacingStatus:
-    """What the governor is doing, for people: rates in requests per second, times in seconds.
-
-    `waiting` is how long everything is still stopped, `ceiling` the rate that could go on for hours. `requests`, those
-    `refused`, and the seconds `executed` by those answered and in flight count from the beginning. `spread` is the
-    share by which requests of this kind differ in length, `since_sent` how long ago the last of them was sent.
-    `usual_seconds` is what a part costs without the few that take many times as long: `unlike` were answered, and those
-    under way take `hanging` seconds at most.
-    """
-
-    binding: Binding
-    waiting: float
-    ceiling: float
-    in_flight: int
-    most_in_flight: int
-    servers: int
-    seconds_per_part: float
-    requests: int
-    executed: float
-    refused: int
-    spread: float = 0.0
-    since_sent: float = 0.0
-    usual_seconds: float = 0.0
-    unlike: int = 0
-    hanging: float = 0.0

@@ -156,24 +156,15 @@ class LimitEstimate:
     """An estimate of one limit, in our own units (for execution time: seconds as we measure them, transport included).
 
     `usual` is what the service has told of late on average: what leaves the window, it and we do not count off in the
-    same second.
+    same second. It `fell` where it is less than was believed and nobody has said by how much.
 
     `horizon` is the time scale of growing, in seconds; nothing grows before `settle` seconds have passed, and with
     `settle` None nothing ever grows.
     """
 
     __slots__ = (
-        "_bias",
-        "_fruitless",
-        "_grown_at",
-        "_grows",
-        "_heard_at",
-        "_horizon",
-        "_origin",
-        "_probe_from",
-        "number",
-        "usual",
-        "value",
+        "_bias", "_fruitless", "_grown_at", "_grows", "_heard_at", "_horizon", "_origin", "_probe_from", "fell",
+        "number", "usual", "value",
     )  # fmt: skip
 
     def __init__(self, value: float, now: float, *, horizon: float, settle: float | None) -> None:
@@ -184,6 +175,7 @@ class LimitEstimate:
         self._heard_at = float("-inf")
         self._origin = (0.0, value)
         self.usual = value
+        self.fell = False
         self._grows = settle is not None
         self._probe_from = now + (settle or 0.0)
         self._grown_at = now
@@ -199,11 +191,16 @@ class LimitEstimate:
         self._look_again(now, ASSUMED * self._horizon)
 
     def hear(self, now: float, left: float, used: float) -> None:
-        """Take the service's word, from its headers, that so much is `left` when we have `used` so much."""
-        value = left + used
-        if abs(value - self.value) > NEWS * self.value or not self.confirmed(now):
+        """Take the service's word, from its headers, that so much is `left` when we have `used` so much.
+
+        Where nothing is left the limit is no more than that: how much less, after a fall, is not known.
+        """
+        value = left + used if left > 0 else min(self.value, used)
+        is_new = abs(value - self.value) > NEWS * self.value or not self.confirmed(now)
+        self.fell = left <= 0 and (self.fell or value < (1 - NEWS) * self.value)
+        if is_new:
             self._origin = used, value
-        self.usual += (value - self.usual) * (LATELY if self.confirmed(now) else 1.0)
+        self.usual += (value - self.usual) * (1.0 if is_new else LATELY)
         self.value = value
         self._heard_at = now
 
@@ -225,6 +222,7 @@ class LimitEstimate:
         Returns how much of the limit somebody else must have used.
         """
         before, self.value = self.value, self._judged(used, number)
+        self.usual, self.fell = self.value, False
         self._fruitless = self._fruitless + 1 if abs(self.value - before) <= NEWS * before else 0
         self._look_again(now + stopped, ASSUMED * self._horizon * 2.0 ** min(self._fruitless, MOST_DOUBLINGS))
         return max(0.0, self.value - used)

@@ -92,21 +92,8 @@ class WebServer:
     """
 
     __slots__ = (
-        "addressed",
-        "budget",
-        "concurrency",
-        "count",
-        "executed",
-        "for_others",
-        "guarded_until",
-        "hold",
-        "key",
-        "last_at",
-        "sent",
-        "strayed",
-        "time",
-        "unaddressed",
-        "unheard",
+        "addressed", "budget", "concurrency", "count", "executed", "for_others", "guarded_until", "hold", "key",
+        "last_at", "sent", "strayed", "time", "unaddressed", "unheard",
     )  # fmt: skip
 
     def __init__(

@@ -11,7 +11,8 @@ from uuid import UUID
 from connector import Intent, Outcome, connect, load_settings
 from connector.assembly import Connection
 from connector.bulk.run.decision import SendOrder
-from connector.bulk.run.pipeline import MOST_IN_FLIGHT, Pipeline
+from connector.bulk.run.paced_client import MOST_IN_FLIGHT
+from connector.bulk.run.pipeline import Pipeline
 from connector.clock import SystemClock
 from connector.ledger.jobs import Item, ItemStatus
 from scripts.benchmarks.closers.cost import job, tell

@@ -11,6 +11,7 @@ import pytest
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import WRITES, Gate, feedback_of, weigh
 from connector.dataverse.pacing.permits import Binding, Facet
+from connector.dataverse.pacing.service_limits import Budget
 from connector.errors import NotSent, Unanswered
 from connector.handler import Request, Response
 
@@ -154,6 +155,36 @@ def test_a_closed_gate_turns_away_what_was_not_sent() -> None:
             waiting.result(timeout=120)
     assert turned_away.value.message == "The run is stopping; this request was not sent."
     assert turned_away.value.remedy == "Resume the job."
+
+
+def batch_of_writes() -> Request:
+    body = b"--b\r\n\r\nPOST /api/data/v9.2/WinOpportunity HTTP/1.1\r\n--b--"
+    return Request("POST", URL + "$batch", {"content-type": "multipart/mixed; boundary=b"}, body)
+
+
+def test_through_a_closed_gate_go_only_reads_that_need_not_wait_for_long() -> None:
+    clock = VirtualClock()
+    gate = Gate(lambda _request: Response(204), clock, Budget(requests=3))
+    gate.close()
+    with pytest.raises(NotSent, match="this request was not sent"):
+        gate(batch_of_writes())
+    assert [gate(get()).status, gate(get()).status] == [204, 204]
+    gate.open()
+    assert gate(batch_of_writes()).status == 204
+    gate.close()
+    before = clock.monotonic()
+    with pytest.raises(NotSent, match="this request was not sent"):
+        gate(get())
+    assert 2 <= clock.monotonic() - before <= 4, "the window, which is full, opens much later"
+
+
+def test_what_was_refused_waits_as_told_but_not_longer_than_until_the_gate_closes() -> None:
+    clock = VirtualClock()
+    gate = Gate(lambda _request: Response(204), clock)
+    gate.sleep(30.0)
+    gate.close()
+    gate.sleep(300.0)
+    assert clock.monotonic() == pytest.approx(30.0)
 
 
 @pytest.mark.parametrize("code", ["0x80072322", "0x80072321", "0x80072326"], ids=["count", "time", "concurrency"])

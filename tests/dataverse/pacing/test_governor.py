@@ -267,6 +267,14 @@ def test_no_more_are_in_flight_than_there_are_connections() -> None:
     assert isinstance(governor.ask(1.0), Permit)
 
 
+def test_no_end_is_foreseen_where_a_limit_fell_and_nobody_has_said_how_far() -> None:
+    governor = Governor(0.0)
+    governor.settle(2.0, allowed(governor, 0.0), Feedback(seconds_left=1198.0))
+    assert governor.seconds_for(2.0, 10.0, 10.0, float("inf")) < float("inf")
+    governor.settle(802.0, allowed(governor, 2.0), Feedback(seconds_left=0.0))
+    assert governor.seconds_for(802.0, 10.0, 10.0, float("inf")) == float("inf")
+
+
 def test_the_end_is_no_sooner_than_a_running_retry_after_and_what_may_be_in_flight_allow() -> None:
     governor = Governor(0.0)
     assert governor.seconds_for(0.0, 510.0, 510.0, float("inf")) == pytest.approx(10.0)

@@ -238,13 +238,29 @@ def test_what_is_heard_is_compared_with_what_was_heard_first_until_the_limit_its
     assert limit.foreseen(1700.0) == 8600.0
 
 
+def test_where_nothing_is_left_a_limit_fell_and_how_far_is_not_known() -> None:
+    limit = counted()
+    limit.hear(10.0, left=5000.0, used=1000.0)
+    limit.hear(11.0, left=0.0, used=1500.0)
+    limit.hear(12.0, left=0.0, used=1490.0)
+    assert (limit.value, limit.fell) == (1490.0, True)
+    limit.refused(13.0, 1490.0, 30.0, 600.0)
+    assert (limit.value, limit.usual, limit.fell) == (600.0, 600.0, False)
+    limit.hear(14.0, left=0.0, used=1480.0)
+    assert (limit.value, limit.fell) == (600.0, False), "what is used up says nothing new"
+    limit.hear(400.0, left=300.0, used=600.0)
+    assert (limit.value, limit.usual) == (900.0, 900.0)
+
+
 def test_what_a_limit_usually_is_follows_slowly_what_is_told_while_it_is_told() -> None:
     limit = counted()
     limit.hear(10.0, left=5000.0, used=0.0)
     assert limit.usual == 5000.0
-    limit.hear(11.0, left=4000.0, used=2000.0)
-    assert limit.usual == pytest.approx(5020.0)
-    limit.hear(12.0, left=4000.0, used=2000.0)
-    assert limit.usual == pytest.approx(5039.6)
+    limit.hear(11.0, left=4200.0, used=1000.0)
+    assert limit.usual == pytest.approx(5004.0)
+    limit.hear(12.0, left=4200.0, used=1000.0)
+    assert limit.usual == pytest.approx(5007.92)
+    limit.hear(13.0, left=4000.0, used=2000.0)
+    assert limit.usual == 6000.0, "it is another limit now"
     limit.hear(400.0, left=3000.0, used=0.0)
     assert limit.usual == 3000.0, "what was told long ago tells nothing"
