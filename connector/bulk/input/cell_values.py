@@ -203,9 +203,9 @@ def _day_in(text: str, form: str) -> date:
 
 def is_date_format(text: str) -> bool:
     """Return whether a format says year, month and day: a day that is written in it is read as the same day."""
-    form, day = _strptime_format(text), date(2031, 12, 23)
+    form, day, alike = _strptime_format(text), date(2031, 12, 23), date(2025, 12, 23)  # in all but the year
     with suppress(ValueError, re.error):
-        return _day_in(day.strftime(form), form) == day
+        return (written := day.strftime(form)) != alike.strftime(form) and _day_in(written, form) == day
     return False
 
 
