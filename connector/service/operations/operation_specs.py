@@ -38,8 +38,9 @@ _ENCODED: JsonDict = {"x-ms-url-encoding": "single"}
 _ENCODED_TWICE: JsonDict = {"x-ms-url-encoding": "double"}
 
 # A key may have a slash: it travels encoded twice, since a server decodes the path once before it looks for the route.
-OpportunityPath = Annotated[str, BeforeValidator(unquote), Path(alias="id", title="Opportunity",
-    description="The id of the opportunity, or its key.", json_schema_extra=_ENCODED_TWICE | IMPORTANT)]  # fmt: skip
+OpportunityPath = Annotated[str, BeforeValidator(unquote), Path(alias="id", title="Opportunity", description="The id "
+    "of the opportunity, as a trigger or row of Dataverse gives it, its address, or its key.",
+    json_schema_extra=_ENCODED_TWICE | IMPORTANT)]  # fmt: skip
 OpportunityKey = Annotated[Annotated[str, Field(max_length=128)] | None,
     BeforeValidator(lambda value: None if is_empty(value) else value),
     Query(alias="opportunityKey", title="Opportunity Key", description="The column that Opportunity is a value "

@@ -117,7 +117,7 @@ PlanDigest = Annotated[
     str | None,
     Field(
         title="Plan Digest",
-        description="The digest of a plan that was approved: anything else is refused.",
+        description="The digest of the plan that was approved, of Plan the close: anything else is refused.",
         max_length=128,
         json_schema_extra=ADVANCED,
     ),
