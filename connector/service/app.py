@@ -345,9 +345,7 @@ def _detail(problem: Mapping[str, Any], labels: Mapping[str, str], door: str) ->
     code = "string_too_long" if code == "too_long" and isinstance(problem["input"], str) else code
     if sentence := _FIELD_SENTENCES.get(code) or _FIELD_SENTENCES.get(code.partition("_")[0]):
         message = sentence.format_map(facts)
-    label = labels.get(place[-1], target) if place[0] == "body" else target
-    if code == "wrong_value":
-        label, message = facts["label"], facts["text"]
+    label = labels.get(place[-1], target) if place[0] == "body" else facts.get("label", target)
     example = facts.get("example") or (EXAMPLES[FieldKind.TEXT] if code == "string_type" else "")
     if door == "mcp":
         label = "opportunityId" if place[0] == "path" else target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from connector.ledger.audit import AuditSource
 from connector.ledger.operation_store import OperationStore, StoredOperation
 from connector.service.operations import waiting
 from connector.service.operations.operation_results import is_finished
-from connector.service.operations.waiting import Waiter, ended
+from connector.service.operations.waiting import DaemonExecutor, Waiter, ended
 from tests.service.process import until
 from tests.service.stage import Stage
 
@@ -118,3 +119,14 @@ def test_a_request_is_answered_when_another_instance_has_ended_its_operation(sta
         store.cancel(store.newest(1)[0].job.name, ELSEWHERE)
         asking.join()
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (409, "canceled")
+
+
+def test_whoever_is_woken_finds_the_thread_free_and_nothing_kept_by_it() -> None:
+    executor, results = DaemonExecutor(8, "one after the other"), list[weakref.ref[set[int]]]()
+    for number in range(50):
+        result = executor.submit(lambda made=number: {made}).result()  # type: ignore[misc]
+        results.append(weakref.ref(result))
+    del result
+    executor.submit(int).result()
+    assert [thread.name for thread in threading.enumerate() if "one after" in thread.name] == ["one after the other 1"]
+    assert [number for number in results if number() is not None] == []

@@ -97,7 +97,7 @@ class Waiter:
         if tenant and self._held[holder] >= TENANT_SHARE:
             raise RequestRefused(busy("organization_slow", _SHARE_TAKEN, RETRY_AFTER))
         self._held[holder] += 1
-        loop = asyncio.get_running_loop()
+        loop, context = asyncio.get_running_loop(), copy_context()
         returned: asyncio.Future[None] = loop.create_future()
 
         def give_back() -> None:
@@ -107,12 +107,12 @@ class Waiter:
             if not returned.done():
                 returned.set_result(None)
 
-        def returning(_: Future[T]) -> None:
+        def tell(_: Future[T]) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(give_back)
 
-        asking = self._executors[kind].submit(functools.partial(copy_context().run, call))
-        asking.add_done_callback(returning)
+        asking = self._executors[kind].submit(lambda: context.run(call))
+        asking.add_done_callback(tell)
         async with asyncio.timeout(seconds):
             await returned
         return asking.result()
@@ -192,31 +192,35 @@ class DaemonExecutor:
     def __init__(self, size: int, name: str) -> None:
         self._size = size
         self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._idle = threading.Semaphore(0)
-        self._made = 0
+        self._calls: queue.SimpleQueue[Callable[[], Callable[[], None]]] = queue.SimpleQueue()
+        self._made = self._idle = 0
         self._lock = threading.Lock()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Have `work` done by a thread; what it raises is in the future."""
         future: Future[T] = Future()
 
-        def call() -> None:
+        def call() -> Callable[[], None]:
             if not future.set_running_or_notify_cancel():
-                return  # nobody wants it any more; from here on nobody can take it back
+                return lambda: None  # nobody wants it any more; from here on nobody can take it back
             try:
-                future.set_result(work())
+                return functools.partial(future.set_result, work())
             except BaseException as error:
-                future.set_exception(error)
+                return functools.partial(future.set_exception, error)
 
-        self._calls.put(call)
         with self._lock:
-            if not self._idle.acquire(blocking=False) and self._made < self._size:
+            if self._idle:
+                self._idle -= 1
+            elif self._made < self._size:
                 self._made += 1
                 threading.Thread(target=self._run, name=f"{self._name} {self._made}", daemon=True).start()
+        self._calls.put(call)
         return future
 
     def _run(self) -> None:
         while True:
-            self._calls.get()()
-            self._idle.release()
+            tell = self._calls.get()()
+            with self._lock:
+                self._idle += 1
+            tell()  # last: whoever is woken finds this thread free, and soon the interpreter too
+            del tell  # and the result with it

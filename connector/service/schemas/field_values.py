@@ -109,9 +109,7 @@ def read_columns(field: CloseField, columns: object) -> object:
 
 def _wrong(field: CloseField, text: str, example: str = "") -> PydanticCustomError:
     """Return the error for a maker; agents are told its `text` alone, since they send no expressions of a flow."""
-    return PydanticCustomError(
-        "wrong_value", "{label}: {text}", {"label": field.label, "text": text, "example": example}
-    )
+    return PydanticCustomError("wrong_value", "{text}", {"label": field.label, "text": text, "example": example})
 
 
 def read_opportunity(text: str, column: str | None) -> UUID | RecordKey:
