@@ -20,6 +20,7 @@ from typing import IO, Any
 import pytest
 
 from connector.bulk.reports.job_report import saved_names
+from connector.bulk.run.last_run import unchecked
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served
 from connector.emulator.identity.keys import Keys
@@ -166,6 +167,24 @@ def test_ctrl_c_finishes_what_is_in_flight_and_nothing_is_done_twice(shop: Shop)
     code, data = shop.say("resume", "june", "--yes")
     assert code == 0
     assert all_closed_once(shop, data)
+
+
+def test_ctrl_c_waits_for_no_retry_after_and_the_next_run_reads_again_what_was_closed_last(shop: Shop) -> None:
+    control = shop.emulator.emulator.control
+    with shop.bulk(*RUN) as process:
+        shop.dam.wait()
+        control.set_faults([{"do": "throttle", "facet": "time", "seconds": 240}])  # for all but those behind the dam
+        wait_for(lambda: sum(control.faults()["acted"]) > 0)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        out, words = process.communicate(timeout=PATIENCE)
+    data = json.loads(out)
+    assert (process.returncode, data["claimed"]) == (4, 0)
+    assert data["closed"] == sum(shop.closes()) > 0
+    assert "closed last, and not read again to see whether they stand as asked." in words
+    assert "connector bulk resume june" in words
+    with open_ledger(str(shop.folder / "jobs.db"), SystemClock()) as ledger:
+        assert 0 < unchecked(ledger, "june") <= data["closed"]
 
 
 def test_a_second_ctrl_c_ends_it_at_once_and_nothing_is_done_twice(shop: Shop) -> None:

@@ -138,7 +138,7 @@ def _end(pace: Mapping[str, float], now: datetime) -> str:
 
 def _stopping(pace: Mapping[str, float], seconds: float) -> str:
     """Return what is waited for before it stops, and how to stop at once."""
-    waited = f"{rows(int(pace['in_hand']))} in flight" if pace and pace["in_hand"] else "what is in flight"
+    waited = f"{rows(int(pace['in_hand']))} in flight" if pace and pace["in_hand"] else "the last answers"
     return f"waiting for {waited} ({duration(seconds)} so far). Ctrl-C again stops at once."
 
 

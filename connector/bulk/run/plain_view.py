@@ -54,7 +54,7 @@ class PlainView:
 
     def stopping(self) -> None:
         """Say what is waited for."""
-        rows_in_flight = f"{rows(self._in_hand)} in flight" if self._in_hand else "what is in flight"
+        rows_in_flight = f"{rows(self._in_hand)} in flight" if self._in_hand else "the last answers"
         sentence = f"\nStopping: waiting for {rows_in_flight}. Press Ctrl-C again to stop at once.\n"
         os.write(2, sentence.encode())  # safe in a signal handler, where a stream may be in the middle of a line
 

@@ -23,6 +23,7 @@ from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Source
 from connector.bulk.status import status_data, users_data
+from connector.bulk.words import command_line, rows
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.limit_options import take_up
 from connector.cli.bulk.process import clients_by_user, opened, read_names, stopped_by_keyboard, who
@@ -111,6 +112,9 @@ def work_with(
     if ending.blocked is not None:
         data["error"] = dict(describe(ending.blocked).error)
         tell(sentences(describe(ending.blocked).error))
+    if left := unchecked(ledger, job.name):
+        resume = command_line("bulk", "resume", job.name)
+        tell(f"{rows(left)} closed last, and not read again to see whether they stand as asked. That does: {resume}")
     if as_json:
         print_json(data)
     else:
