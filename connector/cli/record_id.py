@@ -16,8 +16,7 @@ import click
 from connector.assembly import connect
 from connector.closing.field import CloseField
 from connector.closing.intent import OPPORTUNITY_ID
-from connector.closing.record_address import address_in, is_of
-from connector.closing.record_keys import OPPORTUNITY, RecordKey, one_of
+from connector.closing.record_keys import OPPORTUNITY, RecordKey, address_in, is_of, one_of
 from connector.closing.values import read_value
 from connector.settings.settings import Settings
 

@@ -57,7 +57,6 @@ class ColumnDefinition:
     `kind` is the service's AttributeType (`Lookup`), or of a virtual one what it is (`File`).
     """
 
-    name: str
     kind: str
     creatable: bool = True
     length: int | None = None

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import ColumnValue, DraftPolicy, Outcome, RevenueSource
-from connector.closing.record_address import address_in, is_of
+from connector.closing.record_keys import address_in, is_of
 
 LARGEST_AMOUNT = Decimal(10) ** 12
 """The range of `opportunity.actualvalue`, in both directions."""

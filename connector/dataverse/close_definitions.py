@@ -158,7 +158,6 @@ def _columns(parts: Sequence[Sequence[Row]]) -> Mapping[str, ColumnDefinition]:
     options = {row["LogicalName"]: _options(row) for row in (*choice, *choices)}
     return {
         str(row["LogicalName"]): ColumnDefinition(
-            str(row["LogicalName"]),
             kind_of(row),
             bool(row["IsValidForCreate"]),
             lengths.get(row["LogicalName"]),

@@ -23,20 +23,20 @@ from connector.errors import InputError
 from tests.closing.small_organization import METADATA, OPPORTUNITY_ID
 
 ID = "0c000000-0000-4000-8000-00000000000a"
-NAME = ColumnDefinition("new_name", "String", length=5)
-COUNT = ColumnDefinition("new_count", "Integer")
-BIG = ColumnDefinition("new_big", "BigInt")
-PRICE = ColumnDefinition("new_price", "Money")
-SHARE = ColumnDefinition("new_share", "Decimal")
-WON_BACK = ColumnDefinition("new_wonback", "Boolean")
-WHY = ColumnDefinition("new_why", "Picklist", options={1: ("Price", "Preis"), 2: ("Other",), 3: ("other",), 4: ()})
-TAGS = ColumnDefinition("new_tags", "MultiSelectPicklist", options={1: ("Red, hot",), 2: ("Blue", "Blau")})
+NAME = ColumnDefinition("String", length=5)
+COUNT = ColumnDefinition("Integer")
+BIG = ColumnDefinition("BigInt")
+PRICE = ColumnDefinition("Money")
+SHARE = ColumnDefinition("Decimal")
+WON_BACK = ColumnDefinition("Boolean")
+WHY = ColumnDefinition("Picklist", options={1: ("Price", "Preis"), 2: ("Other",), 3: ("other",), 4: ()})
+TAGS = ColumnDefinition("MultiSelectPicklist", options={1: ("Red, hot",), 2: ("Blue", "Blau")})
 WAYS = TableDefinition(
     {
-        "new_partner": ColumnDefinition("new_partner", "Customer"),
-        "new_owner": ColumnDefinition("new_owner", "Lookup", creatable=False),
-        "new_fixed": ColumnDefinition("new_fixed", "String", creatable=False),
-        "new_partnernote": ColumnDefinition("new_partnernote", "String"),
+        "new_partner": ColumnDefinition("Customer"),
+        "new_owner": ColumnDefinition("Lookup", creatable=False),
+        "new_fixed": ColumnDefinition("String", creatable=False),
+        "new_partnernote": ColumnDefinition("String"),
     },
     (
         LookupDefinition("new_Partner_account", "new_partner", "account", "accounts"),
@@ -50,7 +50,7 @@ WAYS = TableDefinition(
 
 def resolved(column: ColumnDefinition, value: ColumnValue) -> ColumnValue:
     """Return what is written to the column of the close activity."""
-    return written(TableDefinition({column.name: column}), column.name, value)[column.name]
+    return written(TableDefinition({"new_it": column}), "new_it", value)["new_it"]
 
 
 def written(
@@ -65,13 +65,13 @@ def written(
 @pytest.mark.parametrize(
     ("column", "value", "form"),
     [
-        (ColumnDefinition("new_day", "DateTime", date_only=True), " 2026-01-31 ", "2026-01-31"),
-        (ColumnDefinition("new_at", "DateTime"), "2026-01-31", "2026-01-31"),
-        (ColumnDefinition("new_at", "DateTime"), "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
-        (ColumnDefinition("new_id", "Uniqueidentifier"), ID.upper(), ID),
-        (ColumnDefinition("opportunitystatuscode", "Status"), 3, 3),
-        (ColumnDefinition("new_share", "Double"), "0.25", Decimal("0.25")),
-        (ColumnDefinition("new_story", "Memo", length=20), "One\nTwo", "One\nTwo"),
+        (ColumnDefinition("DateTime", date_only=True), " 2026-01-31 ", "2026-01-31"),
+        (ColumnDefinition("DateTime"), "2026-01-31", "2026-01-31"),
+        (ColumnDefinition("DateTime"), "2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+        (ColumnDefinition("Uniqueidentifier"), ID.upper(), ID),
+        (ColumnDefinition("Status"), 3, 3),
+        (ColumnDefinition("Double"), "0.25", Decimal("0.25")),
+        (ColumnDefinition("Memo", length=20), "One\nTwo", "One\nTwo"),
         (TAGS, "1", "1"),
         (TAGS, 2, "2"),
         (TAGS, "2, 1,2", "2,1"),
@@ -107,12 +107,12 @@ def test_a_value_is_written_in_the_form_of_its_column(
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        (ColumnDefinition("new_day", "DateTime", date_only=True), "2026-01-31T12:00:00Z", "is not a date, as 2026-01-31"),
-        (ColumnDefinition("new_day", "DateTime", date_only=True), "2026-02-30", "is not a date, as 2026-01-31"),
-        (ColumnDefinition("new_at", "DateTime"), "noon", "is not a date or a moment, as 2026-01-31T12:00:00Z"),
-        (ColumnDefinition("new_at", "DateTime"), 5, "is not a date or a moment"),
-        (ColumnDefinition("new_id", "Uniqueidentifier"), "seven", "is not an id"),
-        (ColumnDefinition("new_offer", "File"), "x", "a close sets no column of the kind File"),
+        (ColumnDefinition("DateTime", date_only=True), "2026-01-31T12:00:00Z", "is not a date, as 2026-01-31"),
+        (ColumnDefinition("DateTime", date_only=True), "2026-02-30", "is not a date, as 2026-01-31"),
+        (ColumnDefinition("DateTime"), "noon", "is not a date or a moment, as 2026-01-31T12:00:00Z"),
+        (ColumnDefinition("DateTime"), 5, "is not a date or a moment"),
+        (ColumnDefinition("Uniqueidentifier"), "seven", "is not an id"),
+        (ColumnDefinition("File"), "x", "a close sets no column of the kind File"),
         (TAGS, "Blue; Green", "' Green' is not one of its choices: 1 Red, hot, 2 Blue"),
         (TAGS, "", "'' is not one of its choices"),
         (NAME, 5, "5 is not a text"),
@@ -138,8 +138,9 @@ def test_a_value_is_written_in_the_form_of_its_column(
 def test_a_value_that_its_column_cannot_hold_is_refused_with_what_it_can(
     column: ColumnDefinition, value: ColumnValue, reason: str
 ) -> None:
-    assert f"opportunityclose.{column.name}: " in refusal(TableDefinition({column.name: column}), column.name, value)
-    assert reason in refusal(TableDefinition({column.name: column}), column.name, value)
+    sentence = refusal(TableDefinition({"new_it": column}), "new_it", value)
+    assert "opportunityclose.new_it: " in sentence
+    assert reason in sentence
 
 
 def refusal(table: TableDefinition, name: str, value: ColumnValue, metadata: OrganizationMetadata = METADATA) -> str:

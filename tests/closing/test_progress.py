@@ -7,8 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.closing.close import progress_of
-from connector.closing.converge import look
+from connector.closing.close import look, progress_of
 from connector.closing.digest import make_plan
 from connector.closing.goal import missing
 from connector.closing.model import (

@@ -11,7 +11,7 @@ import pytest
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import DraftPolicy, Outcome, RevenueSource
-from connector.closing.record_address import address_in, is_of
+from connector.closing.record_keys import address_in, is_of
 from connector.closing.request import parse_request
 from connector.closing.values import column_value, plain_value, read_value
 from connector.errors import InputError

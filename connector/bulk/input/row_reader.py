@@ -24,8 +24,7 @@ from connector.bulk.words import rows as rows_of
 from connector.closing.field import FieldKind
 from connector.closing.intent import FILE_COLUMNS, OPPORTUNITY_ID
 from connector.closing.model import Intent
-from connector.closing.record_address import address_in
-from connector.closing.record_keys import OPPORTUNITY, KeyLookup, RecordKey, joined, keys_in, with_ids
+from connector.closing.record_keys import OPPORTUNITY, KeyLookup, RecordKey, address_in, joined, keys_in, with_ids
 from connector.closing.request import parse_request
 from connector.errors import InputError
 from connector.ledger.intents import intent_text

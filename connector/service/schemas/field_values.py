@@ -20,8 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from connector.closing.field import CloseField, FieldKind
 from connector.closing.intent import OPPORTUNITY_ID
-from connector.closing.record_address import address_in
-from connector.closing.record_keys import OPPORTUNITY, RecordKey
+from connector.closing.record_keys import OPPORTUNITY, RecordKey, address_in
 from connector.closing.values import read_value
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.@]{0,149}")
