@@ -119,8 +119,8 @@ def run(
     FILE has rows, or is a plan file. The same command again goes on with the same job; one that is paused, or has done
     its --limit, goes on with `resume`. A query is asked once, when its job begins.
     """
-    from connector.cli.bulk.begin_job import begin
     from connector.cli.bulk.plan_views import show_job_plan
+    from connector.cli.bulk.run_job import begin
 
     source = source_of(context)
     settings = as_begun(read_settings(env_file), source.plan_head())

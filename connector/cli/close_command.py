@@ -1,17 +1,25 @@
-"""`connector close`: closes one opportunity with its quotes."""
+"""`connector plan`, `close` and `reopen`: one opportunity. Show the plan, ask, do it, say what came of it."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import click
 
-from connector.cli.confirmed_action import ConfirmedAction, carry_out, require_a_way_to_agree
-from connector.cli.intent_options import intent_options, requested, with_defaults
+from connector.assembly import connect
+from connector.assembly.asked_answers import fresh_answers
+from connector.assembly.audited_calls import audited
+from connector.cli.capture_option import capture_option, side_effects, steps_of, with_effects
+from connector.cli.close_view import ChangeContext, local_day, read_context, show_failure, show_preview, show_report
+from connector.cli.failure_text import ExitCode, sentences
+from connector.cli.intent_options import intent_options, refuse_given, requested, with_defaults
 from connector.cli.lazy import examples
-from connector.cli.plan_command import show_only
-from connector.cli.record_id import key_option, opportunity_id
+from connector.cli.record_id import key_option, looked_up, opportunity_id
 from connector.cli.run_options import (
     bypass_options,
     dry_run_option,
@@ -20,7 +28,18 @@ from connector.cli.run_options import (
     run_options,
     yes_option,
 )
+from connector.cli.screen import print_json, say, tell
+from connector.clock import SystemClock
+from connector.closing.close import fulfil, preview
+from connector.closing.intent import AnyIntent
+from connector.closing.model import Intent, OrganizationMetadata, Plan, Refusal, ReopenIntent, Report, ReportStatus
+from connector.closing.organization import LookupOrganization
 from connector.closing.record_keys import RecordKey
+from connector.closing.report import exit_code, preview_data, report_data
+from connector.closing.verify import standing
+from connector.errors import ConnectorError
+from connector.organization.kept_answers import basis_of, basis_text
+from connector.settings.settings import Settings
 
 
 @click.command(
@@ -62,3 +81,216 @@ def close(
         return show_only(settings, intent, as_json=as_json)
     question = f"Close it as {intent.outcome}"
     return carry_out(ConfirmedAction(intent, question, agreed, if_plan, as_json), settings)
+
+
+@click.command(epilog=examples("plan ID --won --actual-revenue 12500", "plan ID --lost --json", "plan ID --reopen"))
+@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@key_option
+@intent_options
+@click.option("--reopen", "reopens", is_flag=True, help="Plan the way back instead: `connector reopen`.")
+@capture_option
+@bypass_options
+@run_options
+@click.pass_context
+def plan(
+    context: click.Context,
+    /,
+    *,
+    opportunity: UUID | RecordKey,
+    reopens: bool,
+    capture_file: Path | None,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Show what closing an opportunity would do, and a digest that names it.
+
+    ID is the opportunity's GUID, or the address of its record, copied from the browser. Nothing is changed.
+    """
+    if reopens:
+        refuse_given(context, "--reopen")
+        settings = read_settings(env_file)
+        return show_only(settings, ReopenIntent(looked_up(settings, opportunity)), capture_file, as_json=as_json)
+    closing = requested(context, opportunity)
+    settings = read_settings(env_file)
+    return show_only(settings, with_defaults(context, closing, settings, opportunity), capture_file, as_json=as_json)
+
+
+def show_only(settings: Settings, intent: AnyIntent, capture_file: Path | None = None, *, as_json: bool) -> int:
+    """Show what would be done, do nothing, and return the exit code."""
+    already = ReportStatus.ALREADY_CLOSED if isinstance(intent, Intent) else ReportStatus.ALREADY_OPEN
+    with connect(settings) as connection:
+        planned = preview(connection.organization, intent)
+        around = read_context(connection, intent, local_day(SystemClock()))
+        kept = fresh_answers(settings, SystemClock().now())
+        effects = side_effects(settings, connection, capture_file)
+        if effects is not None:
+            planned = with_effects(planned, effects)
+        if as_json:
+            more: dict[str, object] = {"basis": [each.data() for each in basis_of(kept)]}
+            more |= {"side_effects": effects.data()} if effects is not None else {}
+            print_json(preview_data(planned, already) | around.data() | more)
+        else:
+            for line in effects.lines() if effects is not None else ():
+                say(f"Sets off: {line}")
+            show_preview(planned, connection.organization.metadata(), sys.stdout, around, basis_text(kept))
+            if isinstance(planned.verdict, Plan) and planned.verdict.steps:
+                verb = "close" if isinstance(intent, Intent) else "reopen"
+                options = f"the same options and --if-plan {planned.verdict.digest}"
+                tell(f"Nothing was changed. To do exactly this: `connector {verb}` with {options}.")
+    return ExitCode.DONE if isinstance(planned.verdict, Plan) else ExitCode.REFUSED
+
+
+@click.command(epilog=examples("reopen ID", "reopen ID --dry-run"))
+@click.argument("opportunity", metavar="ID", type=opportunity_id)
+@key_option
+@yes_option
+@dry_run_option
+@if_plan_option
+@bypass_options
+@run_options
+def reopen(
+    *,
+    opportunity: UUID | RecordKey,
+    yes: bool,
+    dry_run: bool,
+    if_plan: str | None,
+    as_json: bool,
+    env_file: Path | None,
+) -> int:
+    """Open a closed opportunity again, and the quotes that were closed with it.
+
+    ID is the opportunity's GUID, or the address of its record, copied from the browser. Quotes that this connector
+    closed go back to draft; those that somebody else closed stay as they are.
+    """
+    agreed = yes or if_plan is not None
+    require_a_way_to_agree(agreed or dry_run)
+    settings = read_settings(env_file)
+    intent = ReopenIntent(looked_up(settings, opportunity))
+    if dry_run:
+        return show_only(settings, intent, as_json=as_json)
+    return carry_out(ConfirmedAction(intent, "Reopen it", agreed, if_plan, as_json), settings)
+
+
+LONG_WAIT = 5.0
+"""Seconds of waiting from which on somebody who watches is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedAction:
+    """What is wanted; `question` is asked unless somebody `agreed` already.
+
+    `if_plan` is the digest of the one plan to act on, if there is one.
+    """
+
+    intent: AnyIntent
+    question: str
+    agreed: bool
+    if_plan: str | None
+    as_json: bool
+
+
+def require_a_way_to_agree(agreed: bool) -> None:
+    """Raise click.UsageError when nobody agreed and there is no terminal to ask on."""
+    if not agreed and not sys.stdin.isatty():
+        raise click.UsageError(
+            "There is no terminal to ask on, so nothing was changed. Agree with --yes, or with --if-plan and the "
+            "digest that `connector plan` prints."
+        )
+
+
+def _wait_and_tell(seconds: float) -> None:
+    """Wait before looking again, and tell whoever watches when that takes long enough to wonder."""
+    if seconds >= LONG_WAIT:
+        tell(f"The end is not known yet; looking again in {seconds:.0f} s. Ctrl-C stops; run it again later.")
+    SystemClock().sleep(seconds)
+
+
+def carry_out(action: ConfirmedAction, settings: Settings) -> int:
+    """Do the action in the organization of the settings, print what came of it and return the exit code."""
+    with connect(settings) as connection:
+        organization = connection.organization
+        metadata = organization.metadata()  # what keeps us out altogether is said now, not after rounds of looking
+        around = read_context(connection, action.intent, local_day(SystemClock()))
+        digest, refusal = action.if_plan, None
+        if digest is not None:
+            digest, refusal = steps_of(digest, settings, connection, lambda: preview(organization, action.intent))
+        if not action.agreed:
+            plan = _shown(action, organization, metadata, around)
+            try:
+                dated = _dated(plan)
+                question = f"{action.question}{dated} in {urlsplit(connection.base_url).hostname}?"
+                if plan is not None and not click.confirm(question, default=False, err=True):
+                    return _say_declined(action, ExitCode.REFUSED)
+            except click.Abort:  # Ctrl-C or the end of what is typed, in the middle of a line
+                click.echo(err=True)
+                return _say_declined(action, ExitCode.INTERRUPTED)
+            digest = plan.digest if plan else None
+        try:
+            fulfilment = partial(fulfil, organization, action.intent, pause=_wait_and_tell, if_plan=digest)
+            act = fulfilment if refusal is None else partial(_refused, refusal)
+            (report,) = audited(connection, settings, [action.intent], lambda: [act()], tell)
+            if action.as_json and report.steps:  # the record is told as it stands
+                around = read_context(connection, action.intent, around.today)
+        except KeyboardInterrupt:
+            return _say_interrupted(action, organization)
+    if action.as_json:
+        print_json(report_data(report) | around.data())
+        show_failure(report)
+    else:
+        show_report(report, metadata, sys.stdout, around)
+    return exit_code(report)
+
+
+def _refused(refusal: Refusal) -> Report:
+    return Report(refusal.opportunity_id, ReportStatus.REFUSED, reason=refusal.reason, reason_code=refusal.code)
+
+
+def _shown(
+    action: ConfirmedAction, organization: LookupOrganization, metadata: OrganizationMetadata, around: ChangeContext
+) -> Plan | None:
+    """Show the plan and return it, if there is anything to do and to agree to."""
+    planned = preview(organization, action.intent)
+    if not isinstance(planned.verdict, Plan) or not planned.verdict.steps:
+        return None
+    show_preview(planned, metadata, sys.stderr if action.as_json else sys.stdout, around)
+    return planned.verdict
+
+
+def _dated(plan: Plan | None) -> str:
+    """Return the day that a close writes, for a question."""
+    day = str(plan.steps[-1].activity.get("actualend") or "")[:10] if plan and plan.steps else ""
+    return f" on {day}" if day else ""
+
+
+def _say_declined(action: ConfirmedAction, code: ExitCode) -> ExitCode:
+    reason = "Not confirmed; nothing was changed."
+    if action.as_json:
+        identity = str(action.intent.opportunity_id)
+        print_json({"status": "refused", "opportunity_id": identity, "steps": [], "reason": reason})
+    else:
+        click.echo(reason)
+    return code
+
+
+def _say_interrupted(action: ConfirmedAction, organization: LookupOrganization) -> ExitCode:
+    """Look once more and say what stands; a write that was under way may still take effect."""
+    opportunity_id = action.intent.opportunity_id
+    error = {
+        "kind": "Interrupted",
+        "message": f"Stopped from the keyboard. {_standing(organization, opportunity_id)}",
+        "remedy": "A write that was under way may still take effect. Run the same command again to finish: it looks "
+        "first and does only what is left.",
+        "effect": "unknown",
+    }
+    if action.as_json:
+        print_json({"status": "failed", "opportunity_id": str(opportunity_id), "steps": [], "error": error})
+    tell(sentences(error))
+    return ExitCode.INTERRUPTED
+
+
+def _standing(organization: LookupOrganization, opportunity_id: UUID) -> str:
+    try:
+        snapshot = organization.observe([opportunity_id]).get(opportunity_id)
+    except (ConnectorError, KeyboardInterrupt):
+        return "The present state could not be read."
+    return f"Now {standing(snapshot)}" if snapshot else "The opportunity is not there."

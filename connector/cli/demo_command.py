@@ -11,8 +11,15 @@ import click
 
 from connector.assembly import connect
 from connector.cli.close_view import show_preview, show_report
-from connector.cli.demo.demo_steps import PROJECT_OPERATIONS, DemoStep, choose, is_verified, run_steps
-from connector.cli.demo.emulator_process import IndependentReader, running_emulator
+from connector.cli.demo_steps import (
+    PROJECT_OPERATIONS,
+    DemoStep,
+    IndependentReader,
+    choose,
+    is_verified,
+    run_steps,
+    running_emulator,
+)
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.run_options import json_option, verbose_option

@@ -11,8 +11,7 @@ from uuid import UUID
 import click
 
 from connector.assembly import connect
-from connector.cli.doctor.check import Check, Verdict
-from connector.cli.doctor.checks import examine
+from connector.cli.doctor.checks import Check, Verdict, examine
 from connector.cli.failure_text import ExitCode
 from connector.cli.lazy import examples
 from connector.cli.record_id import opportunity_id

@@ -57,13 +57,13 @@ class CommandGroup(click.Group):
 class LazyGroup(CommandGroup):
     """A group that knows its commands by name and summary, and imports one when it is called.
 
-    Command `plan` of the package `connector.cli` is `plan` in the module `connector.cli.plan_command`. The
-    summaries stand in the group, so that `--help` imports no command at all.
+    Command `bulk` of the package `connector.cli` is `bulk` in the module `connector.cli.bulk_command`; one that stands
+    `beside` another is in that one's module. The summaries stand in the group, so that `--help` imports no command.
     """
 
-    def __init__(self, package: str, summaries: Mapping[str, str], text: str) -> None:
+    def __init__(self, package: str, summaries: Mapping[str, str], beside: Mapping[str, str], text: str) -> None:
         super().__init__(name="connector", help=text, context_settings={"help_option_names": ["-h", "--help"]})
-        self.modules = {name: f"{package}.{name}_command" for name in summaries}
+        self.modules = {name: f"{package}.{beside.get(name, name)}_command" for name in summaries}
         self._summaries = summaries
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -38,12 +38,17 @@ SUMMARIES: Mapping[str, str] = MappingProxyType(
 
 A command `x` is `x` in the module `connector.cli.x_command`; its summary is the first sentence of its help."""
 
+BESIDE: Mapping[str, str] = MappingProxyType(
+    {"plan": "close", "reopen": "close", "log": "show", "completion": "help", "docs": "help"}
+)
+"""The commands that stand in the module of another."""
+
 HELP = """Close Dynamics 365 opportunities, with their quotes, through the Dataverse Web API.
 
 Results go to stdout (with --json: exactly one JSON object), everything else to stderr. Exit codes: 0 done or
 already so, 1 failed, 2 wrong usage or settings, 3 refused, 4 partly done, 130 interrupted."""
 
-program = LazyGroup("connector.cli", SUMMARIES, HELP)
+program = LazyGroup("connector.cli", SUMMARIES, BESIDE, HELP)
 click.version_option(package_name="dataverse-close-connector", prog_name="connector")(program)
 
 

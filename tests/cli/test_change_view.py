@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from connector.cli.change_view import ChangeContext, change_table, remarks
+from connector.cli.close_view import ChangeContext, change_table, remarks
 from connector.closing.model import (
     Intent,
     Opportunity,

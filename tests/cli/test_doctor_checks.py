@@ -6,10 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from connector.cli.doctor.check import Check, Verdict
 from connector.cli.doctor.checks import (
     PROJECT_MESSAGES,
     STANDARD_MESSAGES,
+    Check,
+    Verdict,
     examine_clock,
     examine_limits,
     examine_messages,

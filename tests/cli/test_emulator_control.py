@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from connector.cli.emulator_control import ACTS
+from connector.cli.emulator_command import ACTS
 from connector.cli.program import program
 from connector.clock import SystemClock
 from connector.emulator.background import ServedEmulator, served

@@ -15,23 +15,25 @@ import click
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
 from connector.bulk.many_machines.watch import JobProgress
-from connector.bulk.planning import read_summary
+from connector.bulk.planning import Summary, read_summary
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.breaker import ALIKE
 from connector.bulk.run.last_run import check_again, unchecked
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
-from connector.bulk.source import Source
+from connector.bulk.source import Rows, Source
 from connector.bulk.status import status_data, users_data
 from connector.bulk.words import command_line, rows
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
-from connector.cli.bulk.limit_options import take_up
-from connector.cli.bulk.process import clients_by_user, opened, read_names, stopped_by_keyboard, who
+from connector.cli.bulk.limit_options import limits_of, take_up
+from connector.cli.bulk.plan_views import show_closes
+from connector.cli.bulk.process import begun_with, clients_by_user, opened, read_names, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode, describe, sentences
 from connector.cli.run_options import STORE_ONLY, as_begun, read_settings
 from connector.cli.screen import broken, print_json, room, say, tell
 from connector.cli.worker_command import shared, work_beside
 from connector.clock import SystemClock
+from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import DesiredState, ItemStatus, Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.settings.settings import Settings
@@ -300,3 +302,32 @@ def agree(question: str, *, agreed: bool, as_json: bool, count: int | None = Non
 def _typed(question: str) -> str:
     answer = click.prompt(question, default="", show_default=False, err=True)
     return str(answer).strip().replace(",", "")
+
+
+def begin(
+    context: click.Context,
+    ledger: Ledger,
+    name: str,
+    source: Source,
+    rows: Rows,
+    connection: Connection,
+    *,
+    agreed: bool,
+    as_json: bool,
+) -> PendingConnection | None:
+    """Make a job of the rows once somebody agrees, and return what is under way for its run; None without rows.
+
+    Of a plan file it first shows what it closes; the rows of a query are agreed by their number.
+    """
+    closes, settings = source.outcomes(rows), connection.settings
+    if not closes:
+        return None
+    limits = limits_of(context, JobLimits(), closes.total(), settings, ledger.clock.now(), source.pilot)
+    if source.file is not None and source.plan_head() and not agreed:
+        show_closes(Summary.of(read_summary(source.file)), connection)
+    question = f"Close {source.first_of(closes)} of {connection.base_url} as job {name}?"
+    agree(question, agreed=agreed, as_json=as_json, count=closes.total() if source.file is None else None)
+    pending = prepare_ahead(ledger, connection)
+    options = {**source.data(), **begun_with(settings, limits)}
+    ledger.create(name, rows(), options=options, organization=connection.base_url, who=who())
+    return pending

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from uuid import UUID
 
 from connector.assembly import Connection
-from connector.cli.doctor.check import Check, Verdict
 from connector.cli.doctor.probing import ASK_AGAIN, state_of_answers
 from connector.cli.doctor.what_runs import facts_of
 from connector.clock import Clock
@@ -19,6 +19,29 @@ from connector.dataverse.diagnosis import Diagnosis, SignedInUser
 from connector.errors import ConnectorError, Forbidden, ServiceError, SettingsError, SignInError, Unauthorized
 from connector.organization.capture_reading import CaptureReading
 from connector.settings.settings import Settings
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Closing works, but something should be looked at."""
+    FAILED = "failed"
+    """Closing will not work until this is set right."""
+    SKIPPED = "skipped"
+    """Not looked at, because something it needs failed, or because it cannot be seen from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: what was looked at, the verdict, a sentence, and what to do when it is not well."""
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    remedy: str = ""
+
 
 NEEDED_PRIVILEGES: Mapping[str, str] = MappingProxyType(
     {

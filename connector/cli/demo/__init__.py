@@ -1,1 +1,0 @@
-"""What `connector demo` does, and the reader that checks it."""
