@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,7 +13,7 @@ from connector.bulk.results import result_data
 from connector.bulk.run.last_run import last_run_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
-from connector.clock import SystemClock
+from connector.clock import Clock, SystemClock
 from connector.closing.bypass import NO_BYPASS, bypass_of
 from connector.handler import PacingStatus
 from connector.ledger.job_limits import JobLimits
@@ -255,3 +255,26 @@ class Jobs:
             unfinished=job.state is JobState.READY and job.desired_state is DesiredState.RUN,
             retryable=0 if undone else counts.of(ItemStatus.FAILED),
         )
+
+
+SHOW_EVERY = 1.0
+"""Seconds between looks at how far a job is."""
+
+
+class JobProgress:
+    """Looks at a job that many may work on, and gives its status to `show` about once a second."""
+
+    def __init__(self, ledger: Ledger, job: Job, clock: Clock, show: Callable[[Mapping[str, object]], None]) -> None:
+        self._ledger = ledger
+        self._name = job.name
+        self._clock = clock
+        self._show = show
+        self._shown_at = float("-inf")
+
+    def done(self) -> bool:
+        """Return whether nothing is left to be done, or nothing more is wanted."""
+        job = self._ledger.find(self._name)
+        if job is not None and self._clock.monotonic() - self._shown_at >= SHOW_EVERY:
+            self._shown_at = self._clock.monotonic()
+            self._show(status_data(self._ledger, job))
+        return job is None or job.state is not JobState.READY or job.desired_state is not DesiredState.RUN

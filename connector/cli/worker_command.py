@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from connector.assembly import Connection, connect
-from connector.bulk.many_machines.watch import JobProgress, through_outages
-from connector.bulk.run.breaker import ALIKE
+from connector.bulk.run.decision import ALIKE
 from connector.bulk.run.progress_meter import RunResult
-from connector.bulk.status import status_data
+from connector.bulk.status import JobProgress, status_data
 from connector.cli.bulk.job_views import view_on
 from connector.cli.bulk.process import clients_by_user, opened, stopped_by_keyboard, who
 from connector.cli.failure_text import ExitCode
@@ -20,7 +20,7 @@ from connector.cli.lazy import examples
 from connector.cli.run_options import env_file_option, read_settings, verbose_option
 from connector.cli.screen import tell
 from connector.clock import Clock, SystemClock
-from connector.errors import SettingsError
+from connector.errors import LedgerError, SettingsError
 from connector.ledger.jobs import Job
 from connector.ledger.ledger import LEASE, Ledger
 from connector.ledger.store import POSTGRES
@@ -79,7 +79,7 @@ def worker(*, dead_after: float, env_file: Path | None) -> int:
             machine.stop()
 
         with stopped_by_keyboard(stop):
-            through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, tell)
+            _through_outages(lambda: machine.work(who()), lambda: bool(stopped), clock, tell)
     return ExitCode.DONE
 
 
@@ -100,7 +100,7 @@ def work_beside(ledger: Ledger, job: Job, settings: Settings, connection: Connec
 
     try:
         with stopped_by_keyboard(stop, view.stopping):
-            through_outages(work, lambda: bool(stopped), clock, tell)
+            _through_outages(work, lambda: bool(stopped), clock, tell)
         view.show(status_data(ledger, ledger.job(job.name)))
     finally:
         view.end()
@@ -132,3 +132,29 @@ def _machine(
     )
     machine.bypass = settings.bypass
     return machine
+
+
+LONGEST_PAUSE = 60.0
+"""Seconds between attempts while the store cannot be reached."""
+
+
+def _through_outages(
+    work: Callable[[], None], stopped: Callable[[], bool], clock: Clock, tell: Callable[[str], None]
+) -> None:
+    """Work until stopped, whatever becomes of the store meanwhile. Raises LedgerError for what needs a person."""
+    failures = 0
+    while not stopped():
+        began = clock.monotonic()
+        try:
+            work()
+        except LedgerError as error:
+            failures = 0 if clock.monotonic() - began > LONGEST_PAUSE else failures + 1
+            if not error.transient or stopped():
+                raise
+            pause = min(LONGEST_PAUSE, 2.0**failures)
+            tell(f"{error} Trying again in {pause:.0f} s.")
+            ends = clock.monotonic() + pause
+            while clock.monotonic() < ends and not stopped():
+                clock.sleep(0.2)
+        else:
+            return

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from connector.bulk.planning import READS
-from connector.bulk.reports.page import write_page
+from connector.bulk.reports.documents import write_page
 from connector.bulk.words import BINDS, duration
 from connector.dataverse.pacing.forecast import STEPS, RemainingBudget, Workload, seconds_for
 from connector.emulator.limits.protection import Limits

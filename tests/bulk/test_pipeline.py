@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.bulk.run.allowance import RunAllowance
-from connector.bulk.run.breaker import ALIKE, Breaker
-from connector.bulk.run.decision import MOST_ATTEMPTS, RowVerdict, SendOrder, reason_of
+from connector.bulk.run.decision import ALIKE, MOST_ATTEMPTS, Breaker, RowVerdict, SendOrder, reason_of
 from connector.bulk.run.pipeline import Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult
 from connector.bulk.run.row_in_hand import PipelineState

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from connector.bulk.input.csv_file import open_csv
 from connector.bulk.input.excel_file import open_workbook
 from connector.bulk.input.file_row import FileRow, OurName, TableFile, missing_library
-from connector.bulk.input.json_file import open_json
+from connector.bulk.input.text_tables import open_csv, open_json
 from connector.errors import InputError
 
 STANDARD_INPUT = Path("-")

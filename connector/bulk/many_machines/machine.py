@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
-from connector.bulk.run.breaker import ALIKE
+from connector.bulk.run.decision import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.reports.page import write_page
+from connector.bulk.reports.documents import Cell, Link, WorkbookWriter, new_workbook, write_page
 from connector.bulk.reports.report_row import OrganizationNames, ReportRow, report_row
-from connector.bulk.reports.workbook import Cell, Link, WorkbookWriter, new_workbook
 from connector.bulk.words import BINDS, limits_words
 from connector.ledger.job_limits import JobLimits
 from connector.ledger.jobs import PACE, Event, ItemStatus, Job

@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
-from connector.bulk.reports.page import write_page
+from connector.bulk.reports.documents import Cell, Link, new_workbook, write_page
 from connector.bulk.reports.report_row import LINK, OrganizationNames, amount_of
-from connector.bulk.reports.workbook import Cell, Link, new_workbook
 
 SHOWN = 500
 """Rows that the page lists; the workbook has them all."""

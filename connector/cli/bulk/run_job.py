@@ -14,15 +14,14 @@ import click
 
 from connector.assembly import Connection, connect
 from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
-from connector.bulk.many_machines.watch import JobProgress
 from connector.bulk.planning import Summary, read_summary
 from connector.bulk.reports.job_report import save_names
-from connector.bulk.run.breaker import ALIKE
+from connector.bulk.run.decision import ALIKE
 from connector.bulk.run.last_run import check_again, unchecked
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Rows, Source
-from connector.bulk.status import status_data, users_data
+from connector.bulk.status import JobProgress, status_data, users_data
 from connector.bulk.words import command_line, rows
 from connector.cli.bulk.job_views import show_counts, show_jobs, view_on
 from connector.cli.bulk.limit_options import limits_of, take_up

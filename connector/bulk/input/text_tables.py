@@ -1,8 +1,13 @@
-"""Files of cells with something between them: commas, semicolons, tabs or bars, whichever names the most columns."""
+"""Rows in text files: cells with something between them, and JSON.
+
+Cells stand between commas, semicolons, tabs or bars, whichever names the most columns. JSON is an object in every line,
+or one list of objects, however it is laid out.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -10,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.bulk.input.file_row import FIRST_LINES, FileRow, OurName, TableFile, above_header, is_header
-from connector.bulk.input.text_file import encoding_of, lines_of
+from connector.bulk.input.text_file import LONGEST_LINE, encoding_of, lines_of, pieces_of
 from connector.errors import InputError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -43,7 +48,7 @@ def open_csv(path: Path, encoding: str, our_name: OurName) -> TableFile:
     spaced = 0 < first[place].count(delimiter) == len(re.findall(rf"{re.escape(delimiter)} +", first[place]))
     text = chain(first[place + 1 :], lines)
     reader = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=spaced)
-    rows = _rows(path, reader, columns, place + 1)
+    rows = _csv_rows(path, reader, columns, place + 1)
     return TableFile(tuple(name for name in columns if name), rows, notes)
 
 
@@ -79,7 +84,7 @@ def _delimiter(path: Path, header: str, our_name: OurName) -> str:
     return best[0] if best else ","
 
 
-def _rows(path: Path, reader: Any, columns: Sequence[str], header: int) -> Iterator[FileRow]:
+def _csv_rows(path: Path, reader: Any, columns: Sequence[str], header: int) -> Iterator[FileRow]:
     number, start = 0, header + 1
     while True:
         try:
@@ -93,10 +98,10 @@ def _rows(path: Path, reader: Any, columns: Sequence[str], header: int) -> Itera
         line, start = start, reader.line_num + header + 1
         if any(cell.strip() for cell in cells):
             number += 1
-            yield _row(number, line, cells, columns, reader.dialect.delimiter)
+            yield _csv_row(number, line, cells, columns, reader.dialect.delimiter)
 
 
-def _row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:
+def _csv_row(number: int, line: int, cells: Sequence[str], columns: Sequence[str], delimiter: str) -> FileRow:
     texts = ((match[1].replace('""', '"') if (match := _AS_TEXT.fullmatch(cell)) else cell) for cell in cells)
     values = {name: text for name, text in zip(columns, texts, strict=False) if name}
     beyond = [cell for cell in cells[len(columns) :] if cell.strip()]
@@ -128,3 +133,96 @@ def _problem(error: csv.Error) -> str:
     if "expected after" in message:
         return "a quote ends before the cell does"
     return f"this is no table of commas ({message})"
+
+
+_BLANKS = re.compile(r"[ \t\r\n,]*")
+
+
+def open_json(path: Path, encoding: str) -> TableFile:
+    """Open a file of JSON. Raises InputError."""
+    notes: list[str] = []
+    named = encoding_of(path, encoding, notes)
+    begins = next((piece.lstrip() for piece in pieces_of(path, named) if piece.strip()), "")
+    rows = (
+        _json_list(path, pieces_of(path, named)) if begins.startswith("[") else _json_lines(path, lines_of(path, named))
+    )
+    return TableFile(None, rows, notes)
+
+
+def _json_lines(path: Path, lines: Iterator[str]) -> Iterator[FileRow]:
+    number = 0
+    for line, text in enumerate(lines, 1):
+        if (not number and text.strip() == "{") or text.lstrip().startswith(('{"@odata', '{"value"')):
+            raise InputError(
+                f"{path}, line {line}: this is one object, and no row.",
+                remedy="Write a list of rows, or a row in every line; of an answer of the Web API, what is in value.",
+            )
+        if text.strip():
+            number += 1
+            yield _json_row(number, line, text)
+
+
+def _json_row(number: int, line: int, text: str) -> FileRow:
+    try:
+        value = _DECODER.decode(text.strip())
+    except json.JSONDecodeError as error:
+        return FileRow(number, line, {}, f"{_not_json(error)}, column {error.colno}")
+    except (ValueError, RecursionError) as error:
+        return FileRow(number, line, {}, f"this cannot be used: {error}")
+    return _object(number, line, value)
+
+
+def _object(number: int, line: int, value: object) -> FileRow:
+    if not isinstance(value, dict):
+        return FileRow(number, line, {}, 'this is not an object; a row is one, as {"opportunityid": ...}')
+    return FileRow(number, line, value)
+
+
+def _json_list(path: Path, pieces: Iterator[str]) -> Iterator[FileRow]:
+    """Return the objects of a list; no more than one and a piece of the text are kept in memory."""
+    text, line, number = "", 1, 0
+    while not text.strip():
+        text += next(pieces)
+    place = text.index("[") + 1
+    line += text.count("\n", 0, place)
+    while True:
+        start, place = place, _BLANKS.match(text, place).end()  # type: ignore[union-attr]  # it matches nothing too
+        line += text.count("\n", start, place)
+        if text.startswith("]", place):
+            break
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            piece = next(pieces, None)
+            if piece is not None and len(text) - place <= LONGEST_LINE:
+                text, place = text[place:] + piece, 0
+                continue
+            breaks_off = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())
+            problem = "the list breaks off" if piece is None and breaks_off else _not_json(error)
+            raise InputError(f"{path}, line {line}: {problem}.", remedy="Write the file again.") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {line}: this cannot be used: {error}.", remedy="Correct it.") from None
+        number += 1
+        yield _object(number, line, value)
+        line += text.count("\n", place, end)
+        place = end
+    if text[place + 1 :].strip() or any(piece.strip() for piece in pieces):
+        raise InputError(f"{path}, line {line}: text follows the end of the list.", remedy="Write one list.")
+
+
+def _not_json(error: json.JSONDecodeError) -> str:
+    return f"this is not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a name appears twice")
+    return row
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"{word} is not a number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number)
