@@ -56,7 +56,6 @@ OUTSIDE = {
     # library: the only files that may import it
     "requests": (
         "dataverse/transport.py",
-        "dataverse/transport_failures.py",
         "dataverse/pooled_adapter.py",
         "dataverse/sign_in/auth.py",
         "emulator/http/adapter.py",

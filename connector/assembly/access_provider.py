@@ -27,11 +27,13 @@ from connector.assembly.sign_in import code_flow, credential_on_behalf
 from connector.clock import Clock
 from connector.closing.organization import LookupOrganization
 from connector.dataverse.policies import RetryPolicy, anything, retry
+from connector.dataverse.reading import WebApi
 from connector.dataverse.search import read_changes
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import discover
 from connector.dataverse.sign_in.code_flow import CodeFlow
 from connector.dataverse.transport import Transport
+from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, SignInAgain
 from connector.handler import Handler
 from connector.settings.settings import Settings
@@ -103,7 +105,7 @@ class AccessProvider:
         """Return the custom columns of a table; raises ConnectorError."""
         from connector.dataverse.metadata import custom_columns
 
-        return custom_columns(self._client(caller).handler, self.address(caller), table)
+        return custom_columns(WebApi(self._client(caller).handler, Endpoint(self.address(caller))), table)
 
     def check(self) -> None:
         """Find out whether the endpoint can sign in; raises SignInError."""

@@ -22,6 +22,7 @@ from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.pacing.concurrency import MOST_PARTS
 from connector.dataverse.pacing.gate import Gate
 from connector.dataverse.policies import RetryPolicy, TokenSource, anything, authorize, log, retry
+from connector.dataverse.reading import WebApi
 from connector.dataverse.search import Changes, read_changes
 from connector.dataverse.sign_in import auth
 from connector.dataverse.sign_in.authority import cloud_of, discover, distrust
@@ -88,9 +89,9 @@ class Connection:
         return self.clients[0].handler
 
     @property
-    def endpoint(self) -> Endpoint:
-        """Where requests go, and in whose name."""
-        return Endpoint(self.base_url, self.settings.impersonate)
+    def api(self) -> WebApi:
+        """The Web API, as the first identity sees it."""
+        return WebApi(self.handler, Endpoint(self.base_url, self.settings.impersonate))
 
     @property
     def diagnosis(self) -> Diagnosis:

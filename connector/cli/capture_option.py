@@ -52,7 +52,7 @@ def side_effects(settings: Settings, connection: Connection, file: Path | None) 
             remedy="Take one of this: `connector org capture --out FILE`.",
         )
     user = signed_in.user_id if settings.impersonate is None else connection.diagnosis.acting_user()
-    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
+    stamp = read_metadata_stamp(connection.api)
     for note in _notes(capture, caller_mark(user), stamp, real=connection.real):
         tell(f"The capture {note}")
     return SideEffects(capture, settings.bypass.kinds)

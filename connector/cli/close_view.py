@@ -91,7 +91,7 @@ def local_day(clock: Clock) -> date:
 def read_context(connection: Connection, intent: AnyIntent, today: date) -> ChangeContext:
     """Return what is known around an intent; names that cannot be read are no reason to stop."""
     try:
-        cards = read_cards(connection.handler, connection.endpoint, [intent.opportunity_id])
+        cards = read_cards(connection.api, [intent.opportunity_id])
     except ConnectorError as error:
         return ChangeContext(connection.base_url, intent, today, problem=error.message)
     return ChangeContext(connection.base_url, intent, today, cards.get(intent.opportunity_id))

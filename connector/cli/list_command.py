@@ -41,7 +41,7 @@ def list(  # noqa: A001 - the command's name
     query = Query(" and ".join(conditions), older_than, view)
     with connect(settings) as connection:
         ids = [*islice(dict.fromkeys(connection.organization.find(query)), limit + 1)]
-        cards = read_cards(connection.handler, connection.endpoint, ids[:limit]).values()
+        cards = read_cards(connection.api, ids[:limit]).values()
     if as_json:
         print_json({"organization": connection.base_url, "opportunities": [card.data() for card in cards]})
         return

@@ -41,9 +41,7 @@ def capture(*, out: Path, volumes: bool, as_json: bool, env_file: Path | None) -
     settings = read_settings(env_file)
     old = read_capture(out) if out.exists() else None
     with connect(settings) as connection:
-        reading = CaptureReading(
-            connection.handler, connection.base_url, SystemClock(), impersonate=settings.impersonate
-        )
+        reading = CaptureReading(connection.api, SystemClock())
         kept = fresh_answers(settings, SystemClock().now())
         answers = sorted_section(list(kept.rows)) if kept else None
         of: Literal["organization", "emulator"] = "organization" if connection.real else "emulator"

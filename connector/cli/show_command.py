@@ -42,7 +42,7 @@ def show(*, named: UUID | RecordKey, as_json: bool, env_file: Path | None) -> No
     settings = read_settings(env_file)
     opportunity = looked_up(settings, named)
     with connect(settings) as connection:
-        card = read_cards(connection.handler, connection.endpoint, [opportunity]).get(opportunity)
+        card = read_cards(connection.api, [opportunity]).get(opportunity)
         snapshot = connection.organization.observe([opportunity], activities=True).get(opportunity)
     if card is None or snapshot is None:
         raise InputError(f"There is no opportunity {opportunity} that this user can see.", remedy="Check the id.")

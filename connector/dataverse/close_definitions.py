@@ -16,9 +16,9 @@ from uuid import UUID
 from connector.closing.model import ColumnDefinition, LookupDefinition, OrganizationMetadata, RowRef, TableDefinition
 from connector.closing.organization import MetadataRequest
 from connector.dataverse.answers import decoding, expect, json_object
-from connector.dataverse.reading import Row, read_each, rows_of
-from connector.dataverse.webapi import Endpoint, Operation
-from connector.handler import Handler, Response
+from connector.dataverse.reading import Row, WebApi, rows_of
+from connector.dataverse.webapi import Operation
+from connector.handler import Response
 
 CLOSE_TABLES = ("opportunityclose", "quoteclose")
 
@@ -50,11 +50,10 @@ NOT_READ = (
 
 
 class CloseDefinitions:
-    """Adds to metadata what some intents need of it; reads through `handler`."""
+    """Adds to metadata what some intents need of it; reads through the Web API."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
         self._lock = threading.Lock()
         self._tables: Mapping[str, TableDefinition] | None = None
         self._keys: dict[str, str] = {"competitors": "competitorid"}
@@ -88,7 +87,7 @@ class CloseDefinitions:
 
         Source: MoneyAttributeMetadata.PrecisionSource (0: the column's, 1: the organization's, 2: the currency's).
         """
-        answers = read_each(self._handler, self._endpoint, [Operation("GET", path) for path in _AMOUNTS], _DECIMALS)
+        answers = self._api.read_each([Operation("GET", path) for path in _AMOUNTS], _DECIMALS)
         if any(answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND) for answer in answers):
             return {}
         with decoding(_DECIMALS):
@@ -107,7 +106,7 @@ class CloseDefinitions:
             for table in CLOSE_TABLES
             for part in _PARTS
         ]
-        answers = read_each(self._handler, self._endpoint, operations, _SUBJECT)
+        answers = self._api.read_each(operations, _SUBJECT)
         if any(answer.status == HTTPStatus.FORBIDDEN for answer in answers):
             return {}
         with decoding(_SUBJECT):
@@ -125,7 +124,7 @@ class CloseDefinitions:
         """Return the entity sets of the tables that lookups point at, and learn the primary keys."""
         which = "%20or%20".join([f"LogicalName%20eq%20'{table}'" for table in sorted(tables)])
         path = f"EntityDefinitions?$select=LogicalName,EntitySetName,PrimaryIdAttribute&$filter={which}"
-        answer = self._handler(self._endpoint.request(Operation("GET", path)))
+        answer = self._api.send(Operation("GET", path))
         rows = rows_of(json_object(answer, _SUBJECT), _SUBJECT)
         self._keys |= {str(row["EntitySetName"]): str(row["PrimaryIdAttribute"]) for row in rows}
         return {str(row["LogicalName"]): str(row["EntitySetName"]) for row in rows}
@@ -137,7 +136,7 @@ class CloseDefinitions:
         for start in range(0, len(unknown), _ROWS_AT_ONCE):
             chunk = unknown[start : start + _ROWS_AT_ONCE]
             operations = [Operation("GET", f"{name}({id_})?$select={self._keys[name]}") for name, id_ in chunk]
-            answers = read_each(self._handler, self._endpoint, operations, "Looking for the rows it points at")
+            answers = self._api.read_each(operations, "Looking for the rows it points at")
             absent |= set(_missing(chunk, answers))
             self._seen |= set(chunk) - absent
         return frozenset(absent)

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from decimal import Decimal
+from http import HTTPStatus
 from uuid import UUID, uuid4
 
 from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass
-from connector.closing.model import OrganizationMetadata, Plan, Snapshot, StepResult
+from connector.closing.model import (
+    CloseActivity,
+    Opportunity,
+    OrganizationMetadata,
+    Plan,
+    Quote,
+    QuoteOrder,
+    Snapshot,
+    StepResult,
+)
 from connector.closing.organization import ONLY_REASONS, MetadataRequest, Query
 from connector.closing.record_keys import RecordKey, RecordMatch
-from connector.dataverse.answers import decoding
+from connector.dataverse import webapi
+from connector.dataverse.answers import decoding, error_from, json_object
 from connector.dataverse.key_lookup import RecordLookup
 from connector.dataverse.metadata import Metadata
-from connector.dataverse.observation import Observation
 from connector.dataverse.performance import Performance
-from connector.dataverse.reading import read_rows
+from connector.dataverse.reading import (
+    Row,
+    WebApi,
+    activity_of,
+    opportunity_of,
+    order_of,
+    quote_of,
+    rows_of,
+)
 from connector.dataverse.search import Search
-from connector.dataverse.webapi import Endpoint, read_set
+from connector.dataverse.webapi import Endpoint, Operation, read_set
 from connector.errors import SettingsError
 from connector.handler import Handler
 
 _ACTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SETS = {"opportunityclose": "opportunitycloses", "quoteclose": "quotecloses"}
+_MOST_IDS = 300
+"""Ids in one read: the address has a limit (see `Observation`)."""
 
 
 class DataverseOrganization:
@@ -37,7 +58,7 @@ class DataverseOrganization:
     object id of the user to act as, `bypass` the logic of the organization's own that writes leave out. A close without
     a date is dated today in `zone` (None: this machine's), which `day_of` names for people; a lost one without a
     revenue gets `lost_revenue`, if there is one. Metadata is kept for `cache_seconds`. A batch holds the change sets of
-    at most `batch_size` plans, a read asks for at most `ids_per_read` opportunities.
+    at most `batch_size` plans.
     """
 
     def __init__(  # noqa: PLR0913 - each is a choice of the settings, by name
@@ -55,22 +76,18 @@ class DataverseOrganization:
         lost_revenue: Decimal | None = None,
         cache_seconds: float = 3600.0,
         batch_size: int = 10,
-        ids_per_read: int = 400,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         if close_action and not _ACTION.fullmatch(close_action):
             raise SettingsError(f"{close_action!r} cannot be the name of an action: letters, digits and _ make a name.")
-        endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id, bypass=bypass)
-        self._metadata = Metadata(
-            handler, endpoint, clock=clock, close_action=close_action, cache_seconds=cache_seconds
-        )
-        self._observation = Observation(handler, endpoint, ids_per_read=ids_per_read)
-        self._performance = Performance(handler, endpoint, atomic=atomic)
-        self._search = Search(handler, endpoint, clock)
-        self._lookup = RecordLookup(handler, endpoint)
+        api = WebApi(handler, Endpoint(base_url.rstrip("/"), impersonate, new_id, bypass=bypass))
+        self._metadata = Metadata(api, clock=clock, close_action=close_action, cache_seconds=cache_seconds)
+        self._observation = Observation(api)
+        self._performance = Performance(api, atomic=atomic)
+        self._search = Search(api, clock)
+        self._lookup = RecordLookup(api)
         self._batch_size = batch_size
-        self._handler = handler
-        self._endpoint = endpoint
+        self._api = api
         self._clock = clock
         self._zone = zone
         self._day_of = day_of
@@ -108,11 +125,23 @@ class DataverseOrganization:
         self, table: str, ids: Sequence[UUID], columns: Sequence[str]
     ) -> Mapping[UUID, Mapping[str, object]]:
         """Return columns of close activities, by id; those that are not there are absent. Raises ConnectorError."""
-        return read_activity_values(self._handler, self._endpoint, table, ids, columns)
+        subject = "Reading close activities"
+        select = ",".join(("activityid", *columns))
+        values: dict[UUID, Mapping[str, object]] = {}
+        for start in range(0, len(ids), _MOST_IDS):
+            operation = read_set(_SETS[table], select, "activityid", ids[start : start + _MOST_IDS])
+            rows = self._api.read_rows(operation, subject)
+            with decoding(subject):
+                values |= {UUID(row["activityid"]): {name: row.get(name) for name in columns} for row in rows}
+        return values
 
     def user_ids(self, object_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
         """Return the users who have these Entra object ids. Raises ConnectorError."""
-        return read_user_ids(self._handler, self._endpoint, object_ids)
+        column, subject = "azureactivedirectoryobjectid", "Reading users"
+        operation = read_set("systemusers", f"systemuserid,{column}", column, object_ids)
+        rows = self._api.read_rows(operation, subject)
+        with decoding(subject):
+            return {UUID(row[column]): UUID(row["systemuserid"]) for row in rows}
 
     def find(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means, page by page; raises InputError, ConnectorError."""
@@ -133,30 +162,116 @@ class DataverseOrganization:
         return results
 
 
-_SETS = {"opportunityclose": "opportunitycloses", "quoteclose": "quotecloses"}
-_MOST_IDS = 300
-"""Ids in one read: the address has a limit (see `Observation`)."""
+_NO_SUCH_ROW = "0x80040217"
 
 
-def read_activity_values(
-    handler: Handler, endpoint: Endpoint, table: str, ids: Sequence[UUID], columns: Sequence[str]
-) -> Mapping[UUID, Mapping[str, object]]:
-    """Return the columns of the close activities that are there, by their ids. Raises ConnectorError."""
-    subject = "Reading close activities"
-    values: dict[UUID, Mapping[str, object]] = {}
-    for start in range(0, len(ids), _MOST_IDS):
-        some = ids[start : start + _MOST_IDS]
-        rows = read_rows(
-            handler, endpoint, read_set(_SETS[table], ",".join(("activityid", *columns)), "activityid", some), subject
+class Observation:
+    """Reads through the Web API, at most `ids_per_read` opportunities at a time.
+
+    The limit keeps the address of a read below the 32,768 characters that the service takes: an id needs 39. Inside a
+    batch it may be twice as long, but where there are no batches the reads go singly.
+    """
+
+    def __init__(self, api: WebApi, *, ids_per_read: int = 400) -> None:
+        self._api = api
+        self._ids_per_read = ids_per_read
+
+    def snapshots(
+        self, ids: Sequence[UUID], *, work_based: bool, activities: bool, orders: bool = False
+    ) -> Mapping[UUID, Snapshot]:
+        """Return the snapshots of those of the opportunities that exist; raises ConnectorError for a failed read."""
+        if len(ids) == 1:
+            seen = self._one(ids[0], work_based=work_based)
+        else:
+            seen = [snapshot for chunk in self._chunks(ids) for snapshot in self._many(chunk, work_based=work_based)]
+        closes: dict[UUID, list[CloseActivity]] = {}
+        if activities and seen:
+            closes = self._closes(seen)
+        made = self._orders(seen) if orders else {}
+        return {opportunity.id: _snapshot(opportunity, quotes, closes, made) for opportunity, quotes in seen}
+
+    def _one(self, opportunity_id: UUID, *, work_based: bool) -> list[tuple[Opportunity, list[Quote]]]:
+        subject = f"Reading opportunity {opportunity_id}"
+        operation = webapi.read_opportunity(opportunity_id, work_based=work_based)
+        response = self._api.send(operation, opportunity_id)
+        if response.status == HTTPStatus.NOT_FOUND:
+            error = error_from(response, subject)
+            if error.code == _NO_SUCH_ROW:
+                return []
+            raise error
+        row = json_object(response, subject)
+        quotes = rows_of(row, subject, "opportunity_quotes")
+        quotes += self._api.read_on(row.get("opportunity_quotes@odata.nextLink"), subject)
+        with decoding(subject):
+            return [(opportunity_of(row), [quote_of(quote) for quote in quotes])]
+
+    def _many(self, ids: Sequence[UUID], *, work_based: bool) -> list[tuple[Opportunity, list[Quote]]]:
+        subject = f"Reading {len(ids)} opportunities"
+        opportunities, quotes = self._api.read_sets(
+            [webapi.read_opportunities(ids, work_based=work_based), webapi.read_quotes(ids, work_based=work_based)],
+            subject,
         )
         with decoding(subject):
-            values |= {UUID(row["activityid"]): {name: row.get(name) for name in columns} for row in rows}
-    return values
+            seen: dict[str, tuple[Opportunity, list[Quote]]] = {}
+            for row in opportunities:
+                seen[row["opportunityid"].lower()] = (opportunity_of(row), [])
+            for row in quotes:
+                pair = seen.get(row["_opportunityid_value"].lower())
+                if pair is not None:
+                    pair[1].append(quote_of(row))
+            return list(seen.values())
+
+    def _closes(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[CloseActivity]]:
+        seen = list(seen)
+        of_opportunities = self._activities(
+            [opportunity.id for opportunity, _ in seen], webapi.read_opportunity_closes, "_opportunityid_value"
+        )
+        of_quotes = self._activities(
+            [quote.id for _, quotes in seen for quote in quotes], webapi.read_quote_closes, "_quoteid_value"
+        )
+        closes: dict[UUID, list[CloseActivity]] = {}
+        for activity in (*of_opportunities, *of_quotes):
+            closes.setdefault(activity.record_id, []).append(activity)
+        return closes
+
+    def _orders(self, seen: Iterable[tuple[Opportunity, list[Quote]]]) -> dict[UUID, list[QuoteOrder]]:
+        """Return the sales orders by their quotes."""
+        made: dict[UUID, list[QuoteOrder]] = {}
+        for chunk in self._chunks([quote.id for _, quotes in seen for quote in quotes]):
+            rows = self._rows(webapi.read_orders(chunk), "Reading orders")
+            with decoding("Reading orders"):
+                for order in map(order_of, rows):
+                    made.setdefault(order.quote_id, []).append(order)
+        return made
+
+    def _activities(
+        self, ids: Sequence[UUID], read: Callable[[Iterable[UUID]], Operation], column: str
+    ) -> Iterator[CloseActivity]:
+        subject = "Reading close activities"
+        for chunk in self._chunks(ids):
+            rows = self._rows(read(chunk), subject)
+            with decoding(subject):
+                activities = [activity_of(row, column) for row in rows]
+            yield from (activity for activity in activities if activity is not None)
+
+    def _rows(self, operation: Operation, subject: str) -> list[Row]:
+        return self._api.read_rows(operation, subject)
+
+    def _chunks(self, ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+        for start in range(0, len(ids), self._ids_per_read):
+            yield ids[start : start + self._ids_per_read]
 
 
-def read_user_ids(handler: Handler, endpoint: Endpoint, object_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
-    """Return the ids of the users who have these Entra object ids, by these. Raises ConnectorError."""
-    column, subject = "azureactivedirectoryobjectid", "Reading users"
-    rows = read_rows(handler, endpoint, read_set("systemusers", f"systemuserid,{column}", column, object_ids), subject)
-    with decoding(subject):
-        return {UUID(row[column]): UUID(row["systemuserid"]) for row in rows}
+def _snapshot(
+    opportunity: Opportunity,
+    quotes: list[Quote],
+    closes: Mapping[UUID, Sequence[CloseActivity]],
+    made: Mapping[UUID, Sequence[QuoteOrder]],
+) -> Snapshot:
+    by_id = {quote.id: quote for quote in quotes}  # a row that moves while pages are read may come twice
+    ordered = tuple([by_id[quote_id] for quote_id in sorted(by_id)])
+    orders = tuple(order for quote in ordered for order in sorted(made.get(quote.id, ()), key=lambda order: order.id))
+    if not closes:
+        return Snapshot(opportunity, ordered, (), orders)
+    activities = [activity for record in (opportunity.id, *by_id) for activity in closes.get(record, ())]
+    return Snapshot(opportunity, ordered, tuple(sorted(activities, key=lambda activity: activity.id)), orders)

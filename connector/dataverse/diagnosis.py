@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from connector.dataverse.answers import decoding, http_date, json_object
 from connector.dataverse.batch import read_batch, write_batch
 from connector.dataverse.metadata import named_messages, user_id_of, who_is
-from connector.dataverse.reading import read_object, read_rows, rows_of
+from connector.dataverse.reading import WebApi, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import NotFound
 from connector.handler import Handler, Response
@@ -54,13 +54,12 @@ class Diagnosis:
     def __init__(
         self, handler: Handler, base_url: str, *, impersonate: UUID | None = None, new_id: Callable[[], UUID] = uuid4
     ) -> None:
-        self._handler = handler
-        self._endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
+        self._api = WebApi(handler, Endpoint(base_url.rstrip("/"), impersonate, new_id))
 
     def who_am_i(self) -> SignedInUser:
         """Return who signed in; impersonation does not change that (see `acting_user`)."""
         subject = "Asking the organization who signed in"
-        response = self._handler(self._endpoint.request(Operation("GET", "WhoAmI")))
+        response = self._api.send(Operation("GET", "WhoAmI"))
         data = json_object(response, subject)
         with decoding(subject):
             return SignedInUser(
@@ -74,10 +73,10 @@ class Diagnosis:
     def acting_user(self) -> UUID:
         """Return the user that acts: who signed in, or who is impersonated; NotFound if that is no user here."""
         subject = "Asking the organization who acts"
-        user_id = user_id_of(read_object(self._handler, self._endpoint, who_is(self._endpoint.impersonate), subject))
+        user_id = user_id_of(self._api.read_object(who_is(self._api.endpoint.impersonate), subject))
         if user_id is None:
             raise NotFound(
-                f"{subject}: the Entra object id to impersonate ({self._endpoint.impersonate}) is no user of it.",
+                f"{subject}: the Entra object id to impersonate ({self._api.endpoint.impersonate}) is no user of it.",
                 status=HTTPStatus.NOT_FOUND,
                 remedy="Check the object id, or add the user to the environment.",
             )
@@ -86,22 +85,22 @@ class Diagnosis:
     def version(self) -> str:
         """Return the version of the organization, such as 9.2.26032.179."""
         subject = "Asking for the organization's version"
-        data = read_object(self._handler, self._endpoint, Operation("GET", "RetrieveVersion()"), subject)
+        data = self._api.read_object(Operation("GET", "RetrieveVersion()"), subject)
         with decoding(subject):
             return str(data["Version"])
 
     def messages(self, names: Iterable[str]) -> frozenset[str]:
         """Return those of the names (of messages and custom actions) that the organization lists among its messages."""
         subject = "Listing the organization's messages"
-        rows = read_rows(self._handler, self._endpoint, named_messages(tuple(names)), subject)
+        rows = self._api.read_rows(named_messages(tuple(names)), subject)
         with decoding(subject):
             return frozenset(str(row["name"]) for row in rows)
 
     def accepts_batches(self) -> bool:
         """Tell whether a batch of one read is answered as a batch; what became of the read does not matter here."""
-        boundary = f"batch_{self._endpoint.new_id()}"
-        body = write_batch([Operation("GET", "WhoAmI")], boundary, self._endpoint.part_headers())
-        response = self._handler(self._endpoint.batch(body, boundary))
+        boundary = f"batch_{self._api.endpoint.new_id()}"
+        body = write_batch([Operation("GET", "WhoAmI")], boundary, self._api.endpoint.part_headers())
+        response = self._api.handler(self._api.endpoint.batch(body, boundary))
         return bool(read_batch(response))
 
     def held_privileges(self, user_id: UUID, names: Iterable[str]) -> Mapping[str, str]:
@@ -111,7 +110,7 @@ class Diagnosis:
         """
         subject = "Reading the user's privileges"
         operation = Operation("GET", f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()")
-        rows = rows_of(read_object(self._handler, self._endpoint, operation, subject), subject, "RolePrivileges")
+        rows = rows_of(self._api.read_object(operation, subject), subject, "RolePrivileges")
         requested = frozenset(names)
         with decoding(subject):
             ordered = sorted(rows, key=lambda row: DEPTHS.index(row.get("Depth") or "Global"))  # the deepest counts
@@ -125,7 +124,7 @@ class Diagnosis:
         values = ",".join([f"'{name}'" for name in sorted(requested)])
         condition = f"Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=%5B{values}%5D)"
         operation = Operation("GET", f"privileges?$select=privilegeid,name&$filter={condition}")
-        rows = read_rows(self._handler, self._endpoint, operation, subject)
+        rows = self._api.read_rows(operation, subject)
         with decoding(subject):
             ids_by_name = {str(row["name"]): UUID(row["privilegeid"]) for row in rows}
         return {name: id_ for name, id_ in ids_by_name.items() if id_ in ids}

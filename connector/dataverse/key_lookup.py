@@ -17,10 +17,9 @@ from uuid import UUID
 from connector.closing.record_keys import COMPETITOR, OPPORTUNITY, USER, RecordKey, RecordMatch
 from connector.dataverse.answers import decoding, error_from, json_object
 from connector.dataverse.metadata import user_id_of, who_is
-from connector.dataverse.reading import Row, read_object, read_sets
+from connector.dataverse.reading import Row, WebApi
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import InputError
-from connector.handler import Handler
 
 VALUES, FILTERS = 300, 10
 """Values in a filter, at most, and filters in a request."""
@@ -76,11 +75,10 @@ _Form = tuple[str, ...]
 
 
 class RecordLookup:
-    """Looks records up through `handler`; what a column is and whether this user may act as others is asked once."""
+    """Looks records up through the Web API; what a column is and whether this user may act as others is asked once."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
         self._known: dict[str, _Column] = {}
         self._may_impersonate: bool | None = None
 
@@ -114,7 +112,7 @@ class RecordLookup:
         filters = _filters(forms, alternatives[0])
         while some := list(islice(filters, FILTERS)):
             operations = [_operation(group[0].table, {forms[key] for key in group}, alternatives) for group in some]
-            sets = read_sets(self._handler, self._endpoint, operations, _SUBJECT)
+            sets = self._api.read_sets(operations, _SUBJECT)
             for group, answers in zip(some, sets, strict=True):
                 by_form: dict[_Form, list[RecordKey]] = {}
                 for key in group:
@@ -154,7 +152,7 @@ class RecordLookup:
             raise InputError(f"{column!r} cannot be the name of a column.", remedy="Give its logical name.")
         path = f"EntityDefinitions(LogicalName='{OPPORTUNITY}')/Attributes(LogicalName='{name}')"
         operation = Operation("GET", f"{path}?$select=LogicalName,AttributeType,IsValidForRead")
-        response = self._handler(self._endpoint.request(operation))
+        response = self._api.send(operation)
         if response.status == HTTPStatus.NOT_FOUND:
             raise InputError(
                 f"The table {OPPORTUNITY} has no column {column}.", remedy="Give the logical name, as new_legacyid."
@@ -176,10 +174,11 @@ class RecordLookup:
 
     def _impersonates(self) -> bool:
         if self._may_impersonate is None:
-            own = Endpoint(self._endpoint.base_url, new_id=self._endpoint.new_id)  # whoever signs in
-            user = user_id_of(read_object(self._handler, own, who_is(None), _SUBJECT))
+            endpoint = Endpoint(self._api.endpoint.base_url, new_id=self._api.endpoint.new_id)
+            own = WebApi(self._api.handler, endpoint)  # whoever signs in
+            user = user_id_of(own.read_object(who_is(None), _SUBJECT))
             privileges = f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
-            body = read_object(self._handler, own, Operation("GET", privileges), _SUBJECT)
+            body = own.read_object(Operation("GET", privileges), _SUBJECT)
             with decoding(_SUBJECT):
                 self._may_impersonate = IMPERSONATION in {held["PrivilegeName"] for held in body["RolePrivileges"]}
         return self._may_impersonate

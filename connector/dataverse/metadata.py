@@ -21,11 +21,11 @@ from connector.closing.model import OrganizationMetadata, StatusReason
 from connector.closing.organization import ONLY_REASONS, MetadataRequest
 from connector.dataverse.answers import decoding, expect, json_object
 from connector.dataverse.close_definitions import CloseDefinitions, labels_of
-from connector.dataverse.reading import read_each, read_object, read_rows, rows_of
+from connector.dataverse.reading import WebApi, rows_of
 from connector.dataverse.user_access import TABLE_RULES, TableRules, access_questions, read_access, table_rules
-from connector.dataverse.webapi import Endpoint, Operation
+from connector.dataverse.webapi import Operation
 from connector.errors import SettingsError
-from connector.handler import Handler, Response
+from connector.handler import Response
 
 MESSAGES = ("msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")
 """The messages of Project Operations which close quotes of work-based opportunities."""
@@ -62,11 +62,8 @@ PLATFORM_QUOTE = _platform(
 class Metadata:
     """The organization's metadata, read when it is first asked for and again after `cache_seconds` on `clock`."""
 
-    def __init__(
-        self, handler: Handler, endpoint: Endpoint, *, clock: Clock, close_action: str, cache_seconds: float
-    ) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi, *, clock: Clock, close_action: str, cache_seconds: float) -> None:
+        self._api = api
         self._clock = clock
         self._close_action = close_action
         self._cache_seconds = cache_seconds
@@ -74,7 +71,7 @@ class Metadata:
         self._kept: tuple[OrganizationMetadata, float] | None = None
         self._asking = threading.Lock()
         self._messages_read: frozenset[str] | None = None
-        self._definitions = CloseDefinitions(handler, endpoint)
+        self._definitions = CloseDefinitions(api)
 
     def get(self, needs: MetadataRequest = ONLY_REASONS) -> OrganizationMetadata:
         """Return the metadata with what `needs` asks for; raises ConnectorError when it cannot be read."""
@@ -83,7 +80,7 @@ class Metadata:
             with self._reading:
                 kept = self._fresh()
                 if kept is None:
-                    ask = partial(read_each, self._handler, self._endpoint, subject=_SUBJECT)
+                    ask = partial(self._api.read_each, subject=_SUBJECT)
                     answers = iter(ask(self._operations()))
                     kept = self._keep(self._known_messages(next(answers)), answers, ask)
         return kept if needs == ONLY_REASONS else self._definitions.add(kept, needs)
@@ -97,7 +94,7 @@ class Metadata:
         with self._reading, ThreadPoolExecutor(len(operations)) as threads:
 
             def ask(operations: Sequence[Operation]) -> Iterator[Response]:
-                return threads.map(self._handler, map(self._endpoint.request, operations))
+                return threads.map(self._api.handler, map(self._api.endpoint.request, operations))
 
             with self._asking:
                 answers = ask(operations)
@@ -132,7 +129,7 @@ class Metadata:
     @property
     def _users(self) -> list[UUID | None]:
         """Return the user that signs in, followed by the user it acts as, if that is another."""
-        return list(dict.fromkeys((None, self._endpoint.impersonate)))
+        return list(dict.fromkeys((None, self._api.endpoint.impersonate)))
 
     def _operations(self) -> list[Operation]:
         """Return the reads, first those which others wait for."""
@@ -150,7 +147,7 @@ class Metadata:
         opportunities = self._statuses("opportunity", next(answers), next(answers), rules)
         quotes = self._statuses("quote", next(answers), next(answers), rules)
         access = read_access(of_user[1:], rules, _SUBJECT)
-        if self._endpoint.bypass.needs_privilege:
+        if self._api.endpoint.bypass.needs_privilege:
             self._check_bypass(users[-1])
         return OrganizationMetadata(
             opportunity_statuses=opportunities or PLATFORM_OPPORTUNITY,
@@ -158,7 +155,7 @@ class Metadata:
             messages=messages,
             utc_offset_minutes=_offset(of_user[0]) if of_user else 0,
             close_action=self._close_action or None,
-            bypass=self._endpoint.bypass,
+            bypass=self._api.endpoint.bypass,
             users=frozenset(user for user in users if user is not None),
             privileges=access.privileges,
             unreadable=access.unreadable,
@@ -189,7 +186,7 @@ class Metadata:
     def _check_bypass(self, user_id: UUID | None) -> None:
         """Raise SettingsError, before anything is written, unless the acting user may leave logic out."""
         privileges = f"systemusers({user_id})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges()"
-        body = read_object(self._handler, self._endpoint, Operation("GET", privileges), _SUBJECT)
+        body = self._api.read_object(Operation("GET", privileges), _SUBJECT)
         with decoding(_SUBJECT):
             held = {privilege["PrivilegeName"] for privilege in body["RolePrivileges"]}
         if BYPASS_PRIVILEGE not in held:
@@ -311,11 +308,11 @@ _DATE: Mapping[str, str] = {"type": "string", "format": "date"}
 """What a column of dates alone takes; a time of day is refused there (the type Edm.Date)."""
 
 
-def custom_columns(handler: Handler, base_url: str, table: str) -> dict[str, Any]:
+def custom_columns(api: WebApi, table: str) -> dict[str, Any]:
     """Return the schema of the custom columns of `table` which may be set on creation; raises ConnectorError."""
     attributes = f"EntityDefinitions(LogicalName='{table}')/Attributes"
     query = "?$select=LogicalName,AttributeType,IsCustomAttribute,IsValidForCreate,DisplayName,Description"
-    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _COLUMNS)
+    rows = api.read_rows(Operation("GET", attributes + query), _COLUMNS)
     with decoding(_COLUMNS):
         own = [
             row
@@ -323,14 +320,14 @@ def custom_columns(handler: Handler, base_url: str, table: str) -> dict[str, Any
             if row["IsCustomAttribute"] and row["IsValidForCreate"] and row["AttributeType"] in _KINDS
         ]
         timed = any(row["AttributeType"] == "DateTime" for row in own)
-        dates = _dates(handler, base_url, attributes) if timed else frozenset()
+        dates = _dates(api, attributes) if timed else frozenset()
         return {"type": "object", "properties": {str(row["LogicalName"]): _property(row, dates) for row in own}}
 
 
-def _dates(handler: Handler, base_url: str, attributes: str) -> frozenset[str]:
+def _dates(api: WebApi, attributes: str) -> frozenset[str]:
     """Return the names of the columns whose behavior is a date alone: only their own type of definition tells."""
     query = "/Microsoft.Dynamics.CRM.DateTimeAttributeMetadata?$select=LogicalName,DateTimeBehavior"
-    rows = read_rows(handler, Endpoint(base_url), Operation("GET", attributes + query), _COLUMNS)
+    rows = api.read_rows(Operation("GET", attributes + query), _COLUMNS)
     return frozenset(str(row["LogicalName"]) for row in rows if row["DateTimeBehavior"]["Value"] == "DateOnly")
 
 

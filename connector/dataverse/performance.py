@@ -27,9 +27,10 @@ from connector.dataverse.batch import (
 )
 from connector.dataverse.error_bodies import error_body
 from connector.dataverse.error_codes import UNSUPPORTED
-from connector.dataverse.webapi import Endpoint, Operation, operation_of, subject_of
+from connector.dataverse.reading import WebApi
+from connector.dataverse.webapi import Operation, operation_of, subject_of
 from connector.errors import ConnectorError, Effect, InputError, Rejected, ServiceError, TooLarge, Unanswered
-from connector.handler import Handler, Request, Response
+from connector.handler import Request, Response
 
 _NO_VERSIONS = "0x8006088d"
 _NO_SUCH_PATH = ("0x8006088a", "0x80060888")
@@ -48,11 +49,10 @@ Results = tuple[StepResult, ...]
 
 
 class Performance:
-    """Writes through `handler`; `atomic` says whether plans are performed as one transaction each."""
+    """Writes through the Web API; `atomic` says whether plans are performed as one transaction each."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint, *, atomic: bool) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi, *, atomic: bool) -> None:
+        self._api = api
         self._versions_checked = True
         self.atomic = atomic
         self.note = ""
@@ -103,14 +103,14 @@ class Performance:
 
     def _together(self, work: Sequence[tuple[Plan, list[Operation]]]) -> list[Results]:
         plans = [plan for plan, _ in work]
-        boundary = f"batch_{self._endpoint.new_id()}"
+        boundary = f"batch_{self._api.endpoint.new_id()}"
         as_user = plans[0].as_user
-        headers = self._endpoint.write_headers(as_user)
+        headers = self._api.endpoint.write_headers(as_user)
         body = write_batch([ChangeSet(tuple(operations)) for _, operations in work], boundary, headers)
         correlation = plans[0].opportunity_id if len(plans) == 1 else None
-        request = self._endpoint.batch(body, boundary, correlation, as_user)
+        request = self._api.endpoint.batch(body, boundary, correlation, as_user)
         try:
-            response = self._handler(request)
+            response = self._api.handler(request)
         except ConnectorError as error:
             return [_spread(plan, error, _sent_as(request)) for plan in plans]
         answers = read_batch(response)
@@ -185,9 +185,9 @@ class Performance:
         return (*results, *rest)
 
     def _step(self, step: Step, plan: Plan) -> StepResult:
-        request = self._endpoint.request(self._operation(step), plan.opportunity_id, plan.as_user)
+        request = self._api.endpoint.request(self._operation(step), plan.opportunity_id, plan.as_user)
         try:
-            response = expect(self._handler(request), subject_of(step))
+            response = expect(self._api.handler(request), subject_of(step))
         except ServiceError as error:
             if error.code == _NO_VERSIONS and self._versions_checked:
                 self._versions_checked = False

@@ -14,9 +14,8 @@ from uuid import UUID
 
 from connector.closing.model import Opportunity, Quote
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import Row, day_of, money_of, opportunity_of, quote_of, read_sets
-from connector.dataverse.webapi import ANNOTATIONS, OPPORTUNITY_COLUMNS, QUOTE_COLUMNS, Endpoint, read_set
-from connector.handler import Handler
+from connector.dataverse.reading import Row, WebApi, day_of, money_of, opportunity_of, quote_of
+from connector.dataverse.webapi import ANNOTATIONS, OPPORTUNITY_COLUMNS, QUOTE_COLUMNS, read_set
 
 _NAME = "OData.Community.Display.V1.FormattedValue"
 _SETS = (("opportunities", f"{OPPORTUNITY_COLUMNS},estimatedclosedate"), ("quotes", QUOTE_COLUMNS))
@@ -73,14 +72,14 @@ class OpportunityCard:
         }
 
 
-def read_cards(handler: Handler, endpoint: Endpoint, ids: Sequence[UUID]) -> Mapping[UUID, OpportunityCard]:
+def read_cards(api: WebApi, ids: Sequence[UUID]) -> Mapping[UUID, OpportunityCard]:
     """Return the cards of those of the opportunities that exist, in the order of `ids`. Raises ConnectorError."""
-    named = replace(endpoint, annotations=f'{ANNOTATIONS[:-1]},{_NAME}"')
+    named = WebApi(api.handler, replace(api.endpoint, annotations=f'{ANNOTATIONS[:-1]},{_NAME}"'))
     cards: dict[UUID, OpportunityCard] = {}
     for start in range(0, len(ids), _MOST_IDS):
         chunk = ids[start : start + _MOST_IDS]
         reads = [read_set(entity_set, columns, "opportunityid", chunk) for entity_set, columns in _SETS]
-        rows, quote_rows = read_sets(handler, named, reads, _SUBJECT)
+        rows, quote_rows = named.read_sets(reads, _SUBJECT)
         with decoding(_SUBJECT):
             quotes: dict[str, list[QuoteCard]] = {}
             for row in quote_rows:

@@ -22,7 +22,7 @@ from uuid import UUID
 from connector.clock import Clock
 from connector.closing.organization import Query
 from connector.dataverse.answers import decoding, json_object, unreadable
-from connector.dataverse.reading import Row, pages, read_object, read_rows, read_several, rows_of
+from connector.dataverse.reading import Row, WebApi, rows_of
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import InputError, Rejected
 from connector.handler import Handler, Request
@@ -34,18 +34,18 @@ _LONGEST = 30_000
 _EXAMPLE = 'Write one query, as <fetch><entity name="opportunity"><filter>...</filter></entity></fetch>.'
 
 
-def fetch_pages(handler: Handler, endpoint: Endpoint, text: str, subject: str) -> Iterator[dict[str, Any]]:
+def fetch_pages(api: WebApi, text: str, subject: str) -> Iterator[dict[str, Any]]:
     """Yield the pages that a query finds, each opportunity with its id; raises InputError for what is no such query."""
     fetch = _query(text)
-    endpoint = replace(endpoint, annotations=_ANNOTATIONS)
+    api = WebApi(api.handler, replace(api.endpoint, annotations=_ANNOTATIONS))
     number = 1
     while True:
         operation = Operation("GET", f"opportunities?fetchXml={quote(ET.tostring(fetch, encoding='unicode'), safe='')}")
         if len(operation.path) > _LONGEST:
-            (answer,) = read_several(handler, endpoint, [operation], subject)
+            (answer,) = api.read_several([operation], subject)
             page = json_object(answer, subject)
         else:
-            page = read_object(handler, endpoint, operation, subject)
+            page = api.read_object(operation, subject)
         yield page
         if page.get(_MORE) is not True or "top" in fetch.attrib:
             return
@@ -103,24 +103,23 @@ _SMALL_PAGE = 2500
 
 
 class Search:
-    """Looks for opportunities through `handler`."""
+    """Looks for opportunities through the Web API."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint, clock: Clock) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi, clock: Clock) -> None:
+        self._api = api
         self._clock = clock
 
     def ids(self, query: Query) -> Iterator[UUID]:
         """Yield the ids of the opportunities that `query` means; one that moves while pages are read may come twice."""
         if query.fetchxml:
-            for page in fetch_pages(self._handler, self._endpoint, query.fetchxml, _SUBJECT):
+            for page in fetch_pages(self._api, query.fetchxml, _SUBJECT):
                 yield from _ids(page)
             return
         if query.view:
             first = self._first_of_view(self._of_view(query.view))
         else:
-            first = read_object(self._handler, self._endpoint, self._of_conditions(query), _SUBJECT)
-        others = pages(self._handler, self._endpoint, first.get("@odata.nextLink"), _SUBJECT)
+            first = self._api.read_object(self._of_conditions(query), _SUBJECT)
+        others = self._api.pages(first.get("@odata.nextLink"), _SUBJECT)
         for page in chain([first], others):
             yield from _ids(page)
 
@@ -130,12 +129,12 @@ class Search:
         How views are paged is not documented, and half a view must not pass for a whole one. So a full page that names
         no next one is asked for again in smaller pages: where those go on, pages do, and the last one is the last.
         """
-        first = read_object(self._handler, self._endpoint, operation, _SUBJECT)
+        first = self._api.read_object(operation, _SUBJECT)
         if not _may_be_half(first, _PAGE):
             return first
-        request = self._endpoint.request(operation)
+        request = self._api.endpoint.request(operation)
         prefer = {"prefer": f"odata.maxpagesize={_SMALL_PAGE}"}
-        first = json_object(self._handler(replace(request, headers={**request.headers, **prefer})), _SUBJECT)
+        first = json_object(self._api.handler(replace(request, headers={**request.headers, **prefer})), _SUBJECT)
         if _may_be_half(first, _SMALL_PAGE):
             unreadable(_SUBJECT)
         return first
@@ -171,7 +170,7 @@ class Search:
         condition = _quoted(f"{condition} and returnedtypecode eq 'opportunity'")
         subject = f"Looking for the view {view!r}"
         operation = Operation("GET", f"{_SETS[table]}?$select={table}id&$filter={condition}")
-        rows = read_rows(self._handler, self._endpoint, operation, subject)
+        rows = self._api.read_rows(operation, subject)
         with decoding(subject):
             return [UUID(row[f"{table}id"]) for row in rows]
 
@@ -227,24 +226,22 @@ def read_changes(
     Only the rows that `keep` says yes to are kept; a link goes on with the `columns` it began with. Raises
     ConnectorError; InputError for a link of another organization.
     """
-    endpoint = Endpoint(base_url.rstrip("/"))
+    api = WebApi(handler, Endpoint(base_url.rstrip("/")))
     if link:
         try:
-            return _through(handler, endpoint, endpoint.follow(link), keep, complete=False)
+            return _through(api, api.endpoint.follow(link), keep, complete=False)
         except Rejected:
             pass  # it has expired, or the organization was restored or reset: begin anew
-    first = endpoint.request(Operation("GET", f"opportunities?$select={columns}"))
-    return _through(handler, endpoint, first, keep, complete=True)
+    first = api.endpoint.request(Operation("GET", f"opportunities?$select={columns}"))
+    return _through(api, first, keep, complete=True)
 
 
-def _through(
-    handler: Handler, endpoint: Endpoint, request: Request, keep: Callable[[Row], bool], *, complete: bool
-) -> Changes:
+def _through(api: WebApi, request: Request, keep: Callable[[Row], bool], *, complete: bool) -> Changes:
     rows: list[Mapping[str, object]] = []
     deleted: list[str] = []
     while True:
         tracked = replace(request, headers={**dict(request.headers), "prefer": "odata.track-changes"})
-        page = json_object(handler(tracked), _CHANGES)
+        page = json_object(api.handler(tracked), _CHANGES)
         for row in rows_of(page, _CHANGES):
             if str(row.get("@odata.context", "")).endswith(_DELETED):
                 deleted.append(str(row["id"]))
@@ -252,7 +249,7 @@ def _through(
                 rows.append(_plain(row))
         if "@odata.nextLink" not in page:
             return Changes(tuple(rows), tuple(deleted), str(page["@odata.deltaLink"]), complete)
-        request = endpoint.follow(page["@odata.nextLink"])
+        request = api.endpoint.follow(page["@odata.nextLink"])
 
 
 def _plain(row: Row) -> Mapping[str, object]:

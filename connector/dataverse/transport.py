@@ -84,7 +84,7 @@ class Transport:
         try:
             answer = self._adapter(request.url).send(prepared, timeout=timeout, proxies=self._proxies(request.url))
         except (OSError, HTTPError) as error:  # every requests.RequestException is an OSError
-            from connector.dataverse.transport_failures import transport_failure
+            from connector.dataverse.pooled_adapter import transport_failure
 
             raise transport_failure(error, host) from error
         try:

@@ -13,16 +13,15 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Literal, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from connector.clock import Clock
 from connector.dataverse.answers import decoding
 from connector.dataverse.diagnosis import Diagnosis
-from connector.dataverse.reading import Row, pages, read_object, read_rows, rows_of
+from connector.dataverse.reading import Row, WebApi, rows_of
 from connector.dataverse.user_access import TABLE_RULES, access_questions, table_rules
-from connector.dataverse.webapi import Endpoint, Operation
+from connector.dataverse.webapi import Operation
 from connector.errors import Effect, InputError, ServiceError, Throttled, Unauthorized
-from connector.handler import Handler
 from connector.organization.capture_model import (
     DEFINITIONS,
     SLICE,
@@ -83,20 +82,12 @@ T = TypeVar("T")
 
 
 class CaptureReading:
-    """Reads what shapes a close in the organization at `base_url` through `handler`; writes nothing."""
+    """Reads what shapes a close in an organization; writes nothing."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        base_url: str,
-        clock: Clock,
-        *,
-        impersonate: UUID | None = None,
-        new_id: Callable[[], UUID] = uuid4,
-    ) -> None:
-        self._reads = ReadingOnly(handler)
-        self._endpoint = Endpoint(base_url.rstrip("/"), impersonate, new_id)
-        self._diagnosis = Diagnosis(self._reads, base_url, impersonate=impersonate, new_id=new_id)
+    def __init__(self, api: WebApi, clock: Clock) -> None:
+        self._reads = ReadingOnly(api.handler)
+        self._api = WebApi(self._reads, api.endpoint)
+        self._diagnosis = Diagnosis(self._reads, api.endpoint.base_url, impersonate=api.endpoint.impersonate)
         self._clock = clock
 
     def take(
@@ -114,7 +105,7 @@ class CaptureReading:
         signed_in, user = self._diagnosis.who_am_i(), self._diagnosis.acting_user()
         privileges = self._section(lambda: self._privileges(user))
         settings_row = self._tried(self._settings_row)
-        stamp = read_metadata_stamp(self._reads, self._endpoint)
+        stamp = read_metadata_stamp(self._api)
         head: dict[str, Any] = {
             "organization": str(signed_in.organization_id),
             "version": self._tried(self._diagnosis.version) or "",
@@ -176,7 +167,7 @@ class CaptureReading:
 
     def _definitions(self) -> dict[str, Section[Any]]:
         try:
-            return read_definitions(self._reads, self._endpoint)
+            return read_definitions(self._api)
         except ServiceError as error:
             return dict.fromkeys(DEFINITIONS, unread(Coverage.REFUSED, _refused(error)))
 
@@ -195,7 +186,7 @@ class CaptureReading:
             return None
 
     def _rows(self, path: str) -> list[Row]:
-        return read_rows(self._reads, self._endpoint, Operation("GET", path), _SUBJECT)
+        return self._api.read_rows(Operation("GET", path), _SUBJECT)
 
     # --- the sections ---
 
@@ -204,12 +195,12 @@ class CaptureReading:
         return sorted_section([PrivilegeFact(name=name, depth=depth) for name, depth in held.items()])
 
     def _column_access(self, user: UUID) -> Section[ColumnAccessFact]:
-        rules = table_rules(self._reads(self._endpoint.request(TABLE_RULES)), _SUBJECT)
+        rules = table_rules(self._api.send(TABLE_RULES), _SUBJECT)
         if rules is None:
             return unread(Coverage.REFUSED, "Which columns are secured could not be read.")
         if not rules.secured:
             return sorted_section([])
-        answer = read_object(self._reads, self._endpoint, access_questions([user], rules)[-1], _SUBJECT)
+        answer = self._api.read_object(access_questions([user], rules)[-1], _SUBJECT)
         with decoding(_SUBJECT):
             return sorted_section(list(access_facts(rules.secured, rows_of(answer, _SUBJECT, "AttributePrivileges"))))
 
@@ -307,9 +298,9 @@ class CaptureReading:
         )
 
     def _all(self, path: str) -> Iterator[Row]:
-        page = read_object(self._reads, self._endpoint, Operation("GET", path), _SUBJECT)
+        page = self._api.read_object(Operation("GET", path), _SUBJECT)
         yield from rows_of(page, _SUBJECT)
-        following = pages(self._reads, self._endpoint, page.get("@odata.nextLink"), _SUBJECT)
+        following = self._api.pages(page.get("@odata.nextLink"), _SUBJECT)
         for more in islice(following, MOST_PAGES - 1):
             yield from rows_of(more, _SUBJECT)
 
@@ -319,10 +310,10 @@ def caller_mark(user: UUID) -> str:
     return hashlib.sha256(f"caller:{user}".encode()).hexdigest()[:16]
 
 
-def read_metadata_stamp(handler: Handler, endpoint: Endpoint) -> str:
+def read_metadata_stamp(api: WebApi) -> str:
     """Return what moves whenever the organization's metadata does; empty where the organization does not tell."""
     try:
-        data = read_object(handler, endpoint, Operation("GET", "RetrieveTimestamp()"), "Reading the metadata timestamp")
+        data = api.read_object(Operation("GET", "RetrieveTimestamp()"), "Reading the metadata timestamp")
     except ServiceError as error:
         _refused(error)
         return ""

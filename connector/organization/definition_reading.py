@@ -14,9 +14,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import Row, read_rows
-from connector.dataverse.webapi import Endpoint, Operation
-from connector.handler import Handler
+from connector.dataverse.reading import Row, WebApi
+from connector.dataverse.webapi import Operation
 from connector.organization.capture_model import (
     SLICE,
     ChoiceFact,
@@ -65,9 +64,9 @@ _LOOKUPS = {"CustomerType", "OwnerType"}
 _FOLLOWERS = re.compile(r"tostatusid=['\"](\d{1,10})['\"]")
 
 
-def read_definitions(handler: Handler, endpoint: Endpoint) -> dict[str, Section[Any]]:
+def read_definitions(api: WebApi) -> dict[str, Section[Any]]:
     """Return the sections of definitions by name. Raises ConnectorError; Forbidden where the caller may not."""
-    reading = _DefinitionReading(handler, endpoint)
+    reading = _DefinitionReading(api)
     for table in SLICE:
         reading.read(table)
     reading.read_targets()
@@ -77,14 +76,13 @@ def read_definitions(handler: Handler, endpoint: Endpoint) -> dict[str, Section[
 class _DefinitionReading:
     """Collects the rows of all sections of definitions."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
         names = ("tables", "columns", "choices", "states", "reasons", "navigation", "keys")
         self.facts: dict[str, list[Any]] = {name: [] for name in names}
 
     def _rows(self, path: str) -> list[Row]:
-        return read_rows(self._handler, self._endpoint, Operation("GET", path), _SUBJECT)
+        return self._api.read_rows(Operation("GET", path), _SUBJECT)
 
     def read(self, table: str) -> None:
         """Read one table of the slice."""

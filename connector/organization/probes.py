@@ -26,10 +26,9 @@ from connector.closing.model import (
 from connector.closing.organization import Organization
 from connector.closing.plan import plan_close
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import Row, read_rows
-from connector.dataverse.webapi import Endpoint, Operation, operation_of
+from connector.dataverse.reading import Row, WebApi
+from connector.dataverse.webapi import Operation, operation_of
 from connector.errors import Broken, Forbidden, InputError, NotFound, ServiceError, Throttled, Unauthorized
-from connector.handler import Handler
 from connector.organization.capture_model import AnswerFact
 from connector.organization.safe_requests import FailedSet, RowState, ask_set, impossible
 
@@ -51,11 +50,10 @@ _SUBJECT = "Reading what a probe must not change"
 
 
 class Probes:
-    """Asks about one opportunity through `handler`; `endpoint` says what the writes leave out of the own logic."""
+    """Asks about one opportunity through the Web API; its endpoint says what the writes leave out of the own logic."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint, organization: Organization, opportunity_id: UUID) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi, organization: Organization, opportunity_id: UUID) -> None:
+        self._api = api
         self._opportunity_id = opportunity_id
         self._snapshot = _fit(organization, opportunity_id)
         plan = plan_close(
@@ -80,7 +78,7 @@ class Probes:
             names = "statecode,statuscode,versionnumber,_modifiedby_value"
             operation = Operation("GET", f"{entity_set}?$select={names}&$filter={condition}")
             key = "activityid" if table.endswith("close") else f"{table}id"
-            for row in read_rows(self._handler, self._endpoint, operation, _SUBJECT):
+            for row in self._api.read_rows(operation, _SUBJECT):
                 with decoding(_SUBJECT):
                     state = f"state {row['statecode']}, status reason {row['statuscode']}"
                     writer = row.get("_modifiedby_value")
@@ -109,7 +107,7 @@ class Probes:
     def _set_takes_an_action(self) -> bool:
         """Return whether a set is refused for a quote that is not there rather than for the action that names it."""
         action = next(step for step in self._steps if step.kind is StepKind.CLOSE_QUOTE)
-        return isinstance(self._ask([replace(action, record_id=self._endpoint.new_id())]).error, NotFound)
+        return isinstance(self._ask([replace(action, record_id=self._api.endpoint.new_id())]).error, NotFound)
 
     def _of_drafts(self, *, single: bool) -> AnswerFact:
         draft = next(quote for quote in self._snapshot.quotes if quote.state is QuoteState.DRAFT)
@@ -136,11 +134,11 @@ class Probes:
         by_id = Operation("PATCH", f"opportunitycloses({close.activity_id})", '{"subject":"a probe"}', "*")
         operations = [operation_of(step) for step in self._steps]
         try:
-            chosen = ask_set(self._handler, self._endpoint, [*operations, by_id])
+            chosen = ask_set(self._api, [*operations, by_id])
         except Forbidden as error:
             return AnswerFact(question="activity_id", value="unknown", code=error.code)
         without_id = _binding(operations[-1], {}, drop=("activityid",))
-        control = ask_set(self._handler, self._endpoint, [*operations[:-1], without_id, by_id])
+        control = ask_set(self._api, [*operations[:-1], without_id, by_id])
         if control.index != len(operations) or chosen.index is None:
             return AnswerFact(question="activity_id", value="unknown", code=chosen.error.code)
         return _answer("activity_id", "honored" if chosen.reached_end else "ignored", chosen)
@@ -153,7 +151,7 @@ class Probes:
         if accepted and own and other:
             operations = [operation_of(step) for step in self._steps]
             bind = {"transactioncurrencyid@odata.bind": f"/transactioncurrencies({other})"}
-            reply = ask_set(self._handler, self._endpoint, [*operations[:-1], _binding(operations[-1], bind)])
+            reply = ask_set(self._api, [*operations[:-1], _binding(operations[-1], bind)])
         yield _passes("other_currency", reply)
         newest = self._rows(
             f"opportunitycloses?$select=_transactioncurrencyid_value,_opportunityid_value&$orderby=createdon%20desc"
@@ -170,7 +168,7 @@ class Probes:
     def _of_size(self) -> AnswerFact:
         for size in SIZES:
             try:
-                ask_set(self._handler, self._endpoint, [impossible(self._endpoint)] * size)
+                ask_set(self._api, [impossible(self._api.endpoint)] * size)
             except ServiceError as error:
                 code, passes = error.code, isinstance(error, Broken | Forbidden | Throttled | Unauthorized)
                 if passes or error.status < HTTPStatus.BAD_REQUEST:
@@ -183,10 +181,10 @@ class Probes:
 
     def _ask(self, steps: Sequence[Step]) -> FailedSet:
         operations = [_operation(step) for step in steps]
-        return ask_set(self._handler, self._endpoint, operations, self._opportunity_id)
+        return ask_set(self._api, operations, self._opportunity_id)
 
     def _rows(self, path: str) -> list[Row]:
-        return read_rows(self._handler, self._endpoint, Operation("GET", path), "Reading currencies")
+        return self._api.read_rows(Operation("GET", path), "Reading currencies")
 
 
 def _fit(organization: Organization, opportunity_id: UUID) -> Snapshot:

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from connector.closing.model import Opportunity, Plan, Quote, Snapshot
 from connector.closing.organization import Organization
-from connector.dataverse.webapi import Endpoint, operation_of
+from connector.dataverse.reading import WebApi
+from connector.dataverse.webapi import operation_of
 from connector.errors import ConnectorError, Forbidden, NotFound, Unanswered
-from connector.handler import Handler
 from connector.organization.safe_requests import RowChange, RowState, ask_set, changes
 
 EMPTY_SETS = 10
@@ -90,24 +90,19 @@ class RowSample:
             self.plans[place] = plan
 
     def ask(
-        self,
-        handler: Handler,
-        endpoint: Endpoint,
-        organization: Organization,
-        monotonic: Callable[[], float],
-        user: UUID,
+        self, api: WebApi, organization: Organization, monotonic: Callable[[], float], user: UUID
     ) -> Iterator[RowAnswer]:
         """Yield the answer for each, asked as `user`. Each row is looked at before and after.
 
         From each time that is taken goes off what a set takes that asks nothing.
         """
-        empties = sorted(_seconds_of(handler, endpoint, monotonic) for _ in range(EMPTY_SETS if self.plans else 0))
+        empties = sorted(_seconds_of(api, monotonic) for _ in range(EMPTY_SETS if self.plans else 0))
         empty = mean(empties[1:-1] or [0.0])
         for plan in self.plans:
             key = plan.opportunity_id
             before = _versions(organization, key)
             began = monotonic()
-            refused, failure = _asked(handler, endpoint, plan)
+            refused, failure = _asked(api, plan)
             took = max(0.0, monotonic() - began - empty)
             changed = tuple(changes(before, _versions(organization, key), user))
             origin = getattr(failure, "origin", None)
@@ -117,13 +112,13 @@ class RowSample:
             yield RowAnswer(key, refused, took, reason, plug_in, changed, len(plan.steps))
 
 
-def _asked(handler: Handler, endpoint: Endpoint, plan: Plan) -> tuple[bool | None, ConnectorError]:
+def _asked(api: WebApi, plan: Plan) -> tuple[bool | None, ConnectorError]:
     """Return whether a plan would be refused, None where that is not known, and what its change set ended with.
 
     A lost answer, a limit and trouble that passes say nothing of the row; nor does a failure of no part by name.
     """
     try:
-        reply = ask_set(handler, endpoint, [operation_of(step) for step in plan.steps], plan.opportunity_id)
+        reply = ask_set(api, [operation_of(step) for step in plan.steps], plan.opportunity_id)
     except Forbidden as error:
         return True, error
     except ConnectorError as error:
@@ -146,9 +141,9 @@ def _versions(organization: Organization, key: UUID) -> dict[str, RowState]:
     return versions
 
 
-def _seconds_of(handler: Handler, endpoint: Endpoint, monotonic: Callable[[], float]) -> float:
+def _seconds_of(api: WebApi, monotonic: Callable[[], float]) -> float:
     """Return how long a set takes that has only the write that cannot succeed."""
     began = monotonic()
     with suppress(Unanswered):  # it asks nothing, so nothing is lost with its answer
-        ask_set(handler, endpoint, [])
+        ask_set(api, [])
     return monotonic() - began

@@ -16,6 +16,7 @@ from connector.dataverse.answers import error_from
 from connector.dataverse.batch import Applied, ChangeSet, Missing, match_change_sets, read_batch, write_batch
 from connector.dataverse.diagnosis import remaining_limits
 from connector.dataverse.pacing.gate import feedback_of
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.errors import Effect, Forbidden, InputError, ServiceError, Unanswered, Unauthorized
 from connector.handler import Handler, Request, Response
@@ -52,18 +53,16 @@ def impossible(endpoint: Endpoint) -> Operation:
     return Operation("PATCH", f"opportunities({endpoint.new_id()})", '{"description":"a probe"}', "*")
 
 
-def ask_set(
-    handler: Handler, endpoint: Endpoint, operations: Sequence[Operation], correlation: UUID | None = None
-) -> FailedSet:
+def ask_set(api: WebApi, operations: Sequence[Operation], correlation: UUID | None = None) -> FailedSet:
     """Return how far `operations` come in one change set whose last part fails.
 
     Raises NotFailed when nothing failed, Forbidden for a caller who may not write these records at all, and
     what the service answers instead of the batch.
     """
-    boundary = f"batch_{endpoint.new_id()}"
-    parts = (*operations, impossible(endpoint))
-    body = write_batch([ChangeSet(parts)], boundary, endpoint.write_headers())
-    response = handler(endpoint.batch(body, boundary, correlation))
+    boundary = f"batch_{api.endpoint.new_id()}"
+    parts = (*operations, impossible(api.endpoint))
+    body = write_batch([ChangeSet(parts)], boundary, api.endpoint.write_headers())
+    response = api.handler(api.endpoint.batch(body, boundary, correlation))
     answers = read_batch(response)
     if answers is None:
         raise (

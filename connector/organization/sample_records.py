@@ -9,10 +9,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 from connector.dataverse.answers import decoding, expect
-from connector.dataverse.reading import read_object, read_rows
-from connector.dataverse.webapi import Endpoint, Operation
+from connector.dataverse.reading import WebApi
+from connector.dataverse.webapi import Operation
 from connector.errors import ConnectorError, InputError, NotFound, Unanswered
-from connector.handler import Handler
 
 NAME = "Probe of the close connector"
 _BY_HAND = f"Delete it by hand once no probe runs: its name is '{NAME}'."
@@ -24,11 +23,10 @@ _SUBJECT = "Making records to ask on"
 
 
 class SampleRecords:
-    """The records that were made through `handler`; `remove` deletes exactly those."""
+    """The records that were made through the Web API; `remove` deletes exactly those."""
 
-    def __init__(self, handler: Handler, endpoint: Endpoint) -> None:
-        self._handler = handler
-        self._endpoint = endpoint
+    def __init__(self, api: WebApi) -> None:
+        self._api = api
         self._made: list[str] = []
 
     def make(self) -> UUID:
@@ -51,7 +49,7 @@ class SampleRecords:
         """Yield a sentence for each record of an earlier run that was cut off before it could remove it."""
         for entity_set, key in (("quotes", "quoteid"), ("opportunities", "opportunityid"), ("accounts", "accountid")):
             operation = Operation("GET", f"{entity_set}?$select={key}&$filter=name%20eq%20'{quote(NAME)}'")
-            for row in read_rows(self._handler, self._endpoint, operation, _SUBJECT):
+            for row in self._api.read_rows(operation, _SUBJECT):
                 yield f"{entity_set}({row[key]}) was made to ask on by a run that was cut off or still runs. {_BY_HAND}"
 
     def remove(self) -> list[str]:
@@ -68,7 +66,7 @@ class SampleRecords:
 
     def _require_sandbox(self) -> None:
         function = "RetrieveCurrentOrganization(AccessType=Microsoft.Dynamics.CRM.EndpointAccessType'Default')"
-        data = read_object(self._handler, self._endpoint, Operation("GET", function), _SUBJECT)
+        data = self._api.read_object(Operation("GET", function), _SUBJECT)
         with decoding(_SUBJECT):
             kind = str(data["Detail"].get("OrganizationType", "unknown"))
         if kind not in _TESTING:
@@ -79,14 +77,14 @@ class SampleRecords:
             )
 
     def _add(self, entity_set: str, key: str, values: dict[str, str]) -> UUID:
-        identity = self._endpoint.new_id()
+        identity = self._api.endpoint.new_id()
         self._made.append(f"{entity_set}({identity})")  # before it is sent: a lost answer must leave nothing behind
         self._send("POST", entity_set, {key: str(identity), "name": NAME, **values})
         return identity
 
     def _send(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
         operation = Operation(method, path, json.dumps(body) if body is not None else "")
-        response = self._handler(self._endpoint.request(operation))
+        response = self._api.send(operation)
         if response.status >= HTTPStatus.MULTIPLE_CHOICES:
             expect(response, _SUBJECT)
             raise Unanswered(f"{_SUBJECT}: {path} was answered with {response.status}.")

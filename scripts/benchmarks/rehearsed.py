@@ -27,6 +27,7 @@ from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.pacing.gate import WRITES
 from connector.dataverse.pacing.governor import Governor
 from connector.dataverse.policies import authorize
+from connector.dataverse.reading import WebApi
 from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
@@ -161,7 +162,7 @@ class _Trial:
         options = EmulatorOptions(seeded=rows + pilot, seed=hidden.seed, limits=hidden.limits, latency=hidden.latency)
         with self.emulator(clock, options) as emulator:
             handler = _signed_in(emulator, clock, [])
-            capture = CaptureReading(handler, emulator.url, clock).take("emulator")
+            capture = CaptureReading(WebApi(handler, Endpoint(emulator.url)), clock).take("emulator")
             emulator.emulator.protection.change({"enforced": False})  # one after another, no real limit is reached
             keys = emulator.emulator.organization.store.rows(
                 "SELECT opportunityid FROM opportunity WHERE statecode = 0"
@@ -173,7 +174,9 @@ class _Trial:
             for name, part, most in (("pilot", intents[:pilot], 0), ("job", intents[pilot:], ask)):
 
                 def asking(sample: RowSample) -> list[RowAnswer]:
-                    return list(sample.ask(handler, Endpoint(emulator.url), organization, clock.monotonic, user))
+                    return list(
+                        sample.ask(WebApi(handler, Endpoint(emulator.url)), organization, clock.monotonic, user)
+                    )
 
                 numbered = [Row(number, intent) for number, intent in enumerate(part, 1)]
                 counter = PlanCounter(None, RowSample(most, hidden.seed), asking)

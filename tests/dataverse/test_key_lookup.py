@@ -9,6 +9,7 @@ from uuid import UUID
 
 from connector.closing.record_keys import COMPETITOR, RecordKey, RecordMatch
 from connector.dataverse.key_lookup import FILTERS, VALUES, RecordLookup
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.handler import Request, Response
 from tests.dataverse.wire import BASE, JSON, ok, part
@@ -33,7 +34,7 @@ class Competitors:
 
 
 def look_up(wire: Competitors, names: Sequence[str]) -> dict[str, list[RecordMatch]]:
-    lookup = RecordLookup(wire, Endpoint(BASE))
+    lookup = RecordLookup(WebApi(wire, Endpoint(BASE)))
     return {
         key.value: found for key, found in lookup.matches([RecordKey(COMPETITOR, "name", n) for n in names]).items()
     }

@@ -9,6 +9,7 @@ import pytest
 from connector.clock import Clock, VirtualClock
 from connector.closing.organization import MetadataRequest
 from connector.dataverse.metadata import Metadata, status_reasons
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, Forbidden, Throttled, Unanswered
 from connector.handler import Handler, Request, Response
@@ -19,7 +20,9 @@ def metadata(
     handler: Handler, clock: Clock | None = None, close_action: str = "", impersonate: UUID | None = None
 ) -> Metadata:
     endpoint = Endpoint(BASE, impersonate)
-    return Metadata(handler, endpoint, clock=clock or VirtualClock(), close_action=close_action, cache_seconds=600.0)
+    return Metadata(
+        WebApi(handler, endpoint), clock=clock or VirtualClock(), close_action=close_action, cache_seconds=600.0
+    )
 
 
 def test_status_reasons_come_with_their_state_their_default_and_their_labels_in_every_language() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.closing.model import CloseActivity, Opportunity, OpportunityState, Quote, QuoteState, Snapshot
-from connector.dataverse.observation import Observation
+from connector.dataverse.dataverse_organization import Observation
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.errors import ConnectorError, NotFound, Unanswered
 from connector.handler import Handler, Request, Response
@@ -76,7 +77,7 @@ def answer_in(rows: Callable[[int], list[dict[str, object]]], page: int = 5000) 
 def observe(
     wire: Handler, *ids: UUID, work_based: bool = False, activities: bool = False, ids_per_read: int = 400
 ) -> Mapping[UUID, Snapshot]:
-    observation = Observation(wire, Endpoint(BASE), ids_per_read=ids_per_read)
+    observation = Observation(WebApi(wire, Endpoint(BASE)), ids_per_read=ids_per_read)
     return observation.snapshots(ids, work_based=work_based, activities=activities)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from connector.closing.model import Plan, Step, StepKind, StepResult, StepStatus
 from connector.dataverse.performance import Performance
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.errors import Broken, ConnectorError, Effect, NotSent, Stale, Unanswered
 from connector.handler import Handler, Request, Response
@@ -26,7 +27,7 @@ def quote_id(number: int) -> UUID:
 
 
 def performance(wire: Handler, *, atomic: bool = True) -> Performance:
-    return Performance(wire, Endpoint(BASE), atomic=atomic)
+    return Performance(WebApi(wire, Endpoint(BASE)), atomic=atomic)
 
 
 def plan_for(number: int, *kinds: StepKind) -> Plan:

@@ -12,7 +12,6 @@ from connector import connect, load_settings
 from connector.assembly import Connection
 from connector.closing.model import OpportunityState
 from connector.dataverse.record_cards import read_cards
-from connector.dataverse.webapi import Endpoint
 
 FIRST, SECOND, NOBODY = UUID("00000003-0000-4000-8000-000000000001"), UUID(int=3 << 96 | 0x40008 << 60 | 2), UUID(int=9)
 
@@ -28,7 +27,7 @@ def connect_to(file: Path) -> Connection:
 
 
 def test_a_card_has_the_names_that_the_organization_shows(connection: Connection) -> None:
-    cards = read_cards(connection.handler, Endpoint(connection.base_url), [FIRST])
+    cards = read_cards(connection.api, [FIRST])
     card = cards[FIRST]
     assert (card.record.name, card.record.state, card.status) == ("Opportunity 1", OpportunityState.OPEN, "In Progress")
     assert card.customer
@@ -41,4 +40,4 @@ def test_a_card_has_the_names_that_the_organization_shows(connection: Connection
 
 def test_what_does_not_exist_has_no_card_and_the_others_keep_their_order(connection: Connection) -> None:
     ids = [NOBODY, SECOND, FIRST]
-    assert list(read_cards(connection.handler, Endpoint(connection.base_url), ids)) == [SECOND, FIRST]
+    assert list(read_cards(connection.api, ids)) == [SECOND, FIRST]

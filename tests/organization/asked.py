@@ -8,7 +8,9 @@ from uuid import UUID
 
 from connector.clock import VirtualClock
 from connector.dataverse.policies import authorize
+from connector.dataverse.reading import WebApi
 from connector.dataverse.sign_in.auth import Registration, application_tokens, secret
+from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -157,7 +159,9 @@ class Asked:
         change_user(self.embedded.emulator.organization.world, {"user": self.embedded.client_id, **change})
 
     def capture(self, old: Capture | None = None, *, volumes: bool = False) -> Capture:
-        return CaptureReading(self.handler, self.base_url, self.clock).take("emulator", old=old, volumes=volumes)
+        return CaptureReading(WebApi(self.handler, Endpoint(self.base_url)), self.clock).take(
+            "emulator", old=old, volumes=volumes
+        )
 
     def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of all tables, the emulator's own notes included."""

@@ -11,6 +11,8 @@ from jsonschema import Draft202012Validator
 
 from connector.cli.doctor.what_runs import facts_of
 from connector.closing.model import OrganizationMetadata
+from connector.dataverse.reading import WebApi
+from connector.dataverse.webapi import Endpoint
 from connector.errors import InputError, Throttled
 from connector.handler import Request, Response
 from connector.organization.capture_file import capture_schema, capture_text, differences, read_capture, write_capture
@@ -54,7 +56,7 @@ def test_a_write_is_refused_before_it_is_sent() -> None:
 
 
 def test_what_a_close_sets_off_is_told_without_the_definitions(asked: Asked, capture: Capture) -> None:
-    reading = CaptureReading(asked.handler, asked.base_url, asked.clock)
+    reading = CaptureReading(WebApi(asked.handler, Endpoint(asked.base_url)), asked.clock)
     currencies, steps, processes = reading.currencies(), reading.logic().steps, reading.logic().processes
     assert (currencies, steps, processes) == (capture.currencies, capture.steps, capture.processes)
     facts = {name: sentence for name, sentence, _ in facts_of(reading, OrganizationMetadata((), ()))}
@@ -172,7 +174,7 @@ def test_an_organization_that_refuses_half_of_the_reads_is_captured_as_far_as_it
         return inner(request)
 
     before = asked.everything()
-    capture = CaptureReading(send, asked.base_url, asked.clock).take("emulator")
+    capture = CaptureReading(WebApi(send, Endpoint(asked.base_url)), asked.clock).take("emulator")
     parts = [section(capture, name) for name in SECTIONS]
     assert any(part.read is Coverage.REFUSED and "prvReadThis" in part.why for part in parts)
     assert all(part.rows == () for part in parts if part.read is Coverage.REFUSED)

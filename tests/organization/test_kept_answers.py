@@ -15,7 +15,6 @@ from connector.clock import SystemClock
 from connector.closing.close import fulfil
 from connector.closing.model import DraftPolicy, Intent, Outcome, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
-from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
 from connector.errors import InputError, Unanswered
@@ -101,7 +100,7 @@ def test_records_made_to_ask_on_are_gone_afterwards(desk: Desk) -> None:
 def test_what_a_run_that_was_killed_has_left_is_named_with_the_way_to_remove_it(desk: Desk) -> None:
     settings = load({"DATAVERSE_URL": f"emulator:{desk.file}", "HOME": str(desk.file.parent)})
     with connect(settings) as connection:
-        SampleRecords(connection.handler, Endpoint(connection.base_url)).make()
+        SampleRecords(connection.api).make()
     said = desk.run("doctor", "--make-one", "--yes")
     assert said.code == 0
     assert said.err.count("was made to ask on by a run that was cut off") == 4

@@ -9,6 +9,7 @@ import pytest
 
 from connector.closing.bypass import NO_BYPASS, Bypass
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.limits.faults import plan_of
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -32,7 +33,7 @@ def asked() -> Asked:
 
 def probes(asked: Asked, key: UUID = OPPORTUNITY, bypass: Bypass = NO_BYPASS) -> Probes:
     organization = DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock)
-    return Probes(asked.handler, Endpoint(asked.base_url, bypass=bypass), organization, key)
+    return Probes(WebApi(asked.handler, Endpoint(asked.base_url, bypass=bypass)), organization, key)
 
 
 def told(asked: Asked, bypass: Bypass = NO_BYPASS) -> dict[str, str]:
@@ -213,6 +214,6 @@ def test_a_set_that_did_not_fail_is_told_at_once() -> None:
         return Response(200, (("Content-Type", 'multipart/mixed; boundary="b"'),), body.encode())
 
     organization = DataverseOrganization(handler, asked.base_url, clock=asked.clock)
-    asking = Probes(agreeing, Endpoint(asked.base_url), organization, OPPORTUNITY)
+    asking = Probes(WebApi(agreeing, Endpoint(asked.base_url)), organization, OPPORTUNITY)
     with pytest.raises(NotFailed, match="may have been done"):
         list(asking.answers())

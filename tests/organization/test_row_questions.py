@@ -13,6 +13,7 @@ from connector.closing.close import preview
 from connector.closing.model import Intent, Outcome, Plan
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.diagnosis import Diagnosis
+from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import open_embedded
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -56,7 +57,7 @@ def test_rows_are_asked_with_the_own_logic_and_nothing_changes() -> None:
 
     sets: list[Request] = []
     user = Diagnosis(asked.handler, asked.base_url).acting_user()
-    asking = sample.ask(losing_answers, Endpoint(asked.base_url), organization, asked.clock.monotonic, user)
+    asking = sample.ask(WebApi(losing_answers, Endpoint(asked.base_url)), organization, asked.clock.monotonic, user)
     answers = list(asking)
     assert asked.everything() == before
     assert [answer.refused for answer in answers] == [False, True, None, False]
@@ -100,7 +101,7 @@ def test_who_wrote_meanwhile_is_told_and_what_was_asked_is_not_blamed_for_it() -
                 asked.store.update("opportunity", key, {"description": "meanwhile", "modifiedby": str(writer)})
         return response
 
-    answers = list(sample.ask(beside, Endpoint(asked.base_url), organization, asked.clock.monotonic, user))
+    answers = list(sample.ask(WebApi(beside, Endpoint(asked.base_url)), organization, asked.clock.monotonic, user))
     assert [answer.refused for answer in answers] == [False] * 3
     assert answers[0].changes == ()
     ((by_other,), (by_this,)) = (answer.changes for answer in answers[1:])

@@ -14,6 +14,7 @@ import pytest
 from connector.closing.close import fulfil, preview
 from connector.closing.model import Intent, Outcome, Plan, ReportStatus
 from connector.dataverse.dataverse_organization import DataverseOrganization
+from connector.dataverse.reading import WebApi
 from connector.dataverse.record_cards import read_cards
 from connector.dataverse.webapi import Endpoint, Operation
 from connector.emulator.command import _stand_ins
@@ -81,7 +82,7 @@ def test_a_twin_with_everything_equals_its_capture_probes_volumes_and_all() -> N
     asked.has_opportunity(1, 3, key=SECOND)
     asked.embedded.emulator.control.set_switches({"draft_quote_close": "accept", "chosen_activity_id": "ignore"})
     probe = Probes(
-        asked.handler, Endpoint(asked.base_url), DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock),
+        WebApi(asked.handler, Endpoint(asked.base_url)), DataverseOrganization(asked.handler, asked.base_url, clock=asked.clock),
         OPPORTUNITY,
     )  # fmt: skip
     answers: list[AnswerFact] = list(probe.answers())
@@ -141,7 +142,7 @@ def test_money_has_the_decimals_of_its_source(base: Data) -> None:
     ]
     assert send(twin, "PATCH", f"opportunities({OPPORTUNITY})", f'{{"transactioncurrencyid@odata.bind":"/transactioncurrencies({dollar})","estimatedvalue":12.7}}').status == 204  # fmt: skip
     assert twin.store.get("opportunity", str(OPPORTUNITY))["estimatedvalue"] == 13.0
-    card = read_cards(twin.handler, Endpoint(twin.base_url), [OPPORTUNITY])[OPPORTUNITY]
+    card = read_cards(WebApi(twin.handler, Endpoint(twin.base_url)), [OPPORTUNITY])[OPPORTUNITY]
     assert (card.currency, card.amount(Decimal(1300))) == ("CLP", "1,300")
 
 

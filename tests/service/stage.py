@@ -21,6 +21,8 @@ from connector.clock import Clock, SystemClock, VirtualClock
 from connector.dataverse.dataverse_organization import DataverseOrganization
 from connector.dataverse.metadata import custom_columns
 from connector.dataverse.policies import RetryPolicy, retry
+from connector.dataverse.reading import WebApi
+from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
@@ -126,7 +128,7 @@ class Stage:
             organization=self.organization_for,
             address=lambda _caller: self.embedded.url,
             user=lambda _caller: self.embedded.client_id,
-            columns=lambda _caller, table: custom_columns(self.handler, self.embedded.url, table),
+            columns=lambda _caller, table: custom_columns(WebApi(self.handler, Endpoint(self.embedded.url)), table),
             check=self.check,
             changes=self.changes,
             stopped=lambda _caller: self.stopped,

@@ -29,7 +29,6 @@ from connector.closing.model import Plan, Snapshot
 from connector.closing.plan import CLOSED_STATE
 from connector.closing.step_words import opportunity_words
 from connector.dataverse.answers import decoding
-from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import read_set
 from connector.errors import ConnectorError
 from connector.organization.capture_reading import read_metadata_stamp
@@ -82,7 +81,7 @@ def ask_rows(sample: RowSample, connection: Connection, *, agreed: bool) -> list
     if not agreed and not click.confirm("Ask now?", default=False, err=True):
         return []
     user, monotonic = connection.diagnosis.acting_user(), SystemClock().monotonic
-    answers = list(sample.ask(connection.handler, connection.endpoint, connection.organization, monotonic, user))
+    answers = list(sample.ask(connection.api, connection.organization, monotonic, user))
     for change in (change for answer in answers for change in answer.changes):
         tell(f"{CHANGED[change.by_others]}: {change.text}")
     return answers
@@ -109,7 +108,7 @@ def show_asked(effects: SideEffects | None, answers: list[RowAnswer]) -> None:
 
 def _head(source: Source, connection: Connection, settings: Settings) -> dict[str, object]:
     """Return what a plan file says of itself first."""
-    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
+    stamp = read_metadata_stamp(connection.api)
     head = {"organization": connection.base_url, "metadata": stamp, **source.data()}
     return head | ({KEPT_BYPASS: settings.bypass.data()} if settings.bypass.text else {})
 
@@ -216,7 +215,7 @@ def _currencies(summary: Summary, connection: Connection) -> dict[UUID, tuple[st
         "transactioncurrencies", "currencyname,currencyprecision", "transactioncurrencyid", sorted(ids)
     )
     try:
-        rows = read_rows(connection.handler, connection.endpoint, operation, "Reading the names of currencies")
+        rows = connection.api.read_rows(operation, "Reading the names of currencies")
         with decoding("Reading the names of currencies"):
             columns = ((row["transactioncurrencyid"], row["currencyname"], row["currencyprecision"]) for row in rows)
             return {UUID(key): (str(name), min(10, int(decimals))) for key, name, decimals in columns}

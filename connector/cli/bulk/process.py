@@ -19,7 +19,6 @@ from connector.bulk.run.paced_client import PacedClient
 from connector.cli.failure_text import ExitCode
 from connector.clock import SystemClock
 from connector.closing.bypass import KEPT_BYPASS
-from connector.dataverse.reading import read_rows
 from connector.dataverse.webapi import read_currencies, read_users
 from connector.errors import ConnectorError
 from connector.ledger.job_limits import KEPT_AS, JobLimits
@@ -46,11 +45,10 @@ def clients_by_user(settings: Settings, connection: Connection) -> dict[str, Pac
 
 def read_names(connection: Connection) -> OrganizationNames:
     """Return what currencies, status reasons and users are called, for reports; without that they show numbers."""
-    endpoint = connection.endpoint
     try:
-        rows = read_rows(connection.handler, endpoint, read_currencies(), "Reading the currencies")
+        rows = connection.api.read_rows(read_currencies(), "Reading the currencies")
         reasons = connection.organization.metadata().opportunity_statuses
-        users = read_rows(connection.handler, endpoint, read_users(), "Reading the users")
+        users = connection.api.read_rows(read_users(), "Reading the users")
     except ConnectorError:
         return OrganizationNames()
     labels = {str(reason.value): reason.labels[0] for reason in reasons if reason.labels}

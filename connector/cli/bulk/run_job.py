@@ -228,7 +228,7 @@ def compare_with_plan(source: Source, connection: Connection, settings: Settings
     from connector.organization.capture_reading import CaptureReading, read_metadata_stamp
     from connector.organization.side_effects import PlannedLogic
 
-    stamp = read_metadata_stamp(connection.handler, connection.endpoint)
+    stamp = read_metadata_stamp(connection.api)
     if stamp and head.get("metadata") and stamp != head["metadata"]:
         tell(
             "The organization's metadata changed since this plan was made: columns, status reasons or logic may be "
@@ -238,7 +238,7 @@ def compare_with_plan(source: Source, connection: Connection, settings: Settings
     if effects is None:
         return
     agreed = PlannedLogic.of_plan(effects)
-    reading = CaptureReading(connection.handler, connection.base_url, SystemClock(), impersonate=settings.impersonate)
+    reading = CaptureReading(connection.api, SystemClock())
     changes = list(agreed.changes(PlannedLogic.of(agreed.events, reading.logic(), settings.bypass.kinds)))
     for sentence in changes:
         tell(sentence)

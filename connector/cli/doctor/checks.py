@@ -122,7 +122,7 @@ def _examine_organization(settings: Settings, connection: Connection, clock: Clo
     yield from _examine_others(settings, connection)
     yield from examine_privileges(diagnosis, impersonating=signed_in.user_id if settings.impersonate else None)
     yield from _examine_offer(diagnosis, connection.organization, settings.close_action)
-    yield from _examine_what_runs(settings, connection, clock)
+    yield from _examine_what_runs(connection, clock)
     yield examine_clock(signed_in, clock)
     yield examine_limits(signed_in)
     yield _examine_answers(settings, diagnosis, clock)
@@ -209,9 +209,9 @@ def _examine_offer(diagnosis: Diagnosis, organization: Organization, close_actio
     yield _examine_batch(diagnosis)
 
 
-def _examine_what_runs(settings: Settings, connection: Connection, clock: Clock) -> Iterator[Check]:
+def _examine_what_runs(connection: Connection, clock: Clock) -> Iterator[Check]:
     """Yield the day of a close without a date, the decimals of currencies, and the own logic that a close sets off."""
-    reading = CaptureReading(connection.handler, connection.base_url, clock, impersonate=settings.impersonate)
+    reading = CaptureReading(connection.api, clock)
     try:
         for name, sentence, whole in facts_of(reading, connection.organization.metadata()):
             yield Check(name, Verdict.OK if whole else Verdict.SKIPPED, sentence)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 import click
 
-from connector.assembly import Connection, connect
+from connector.assembly import connect
 from connector.assembly.asked_answers import answers_path
 from connector.cli.failure_text import ExitCode
 from connector.cli.screen import TextTable, print_json, say, show, tell
 from connector.clock import Clock, SystemClock
 from connector.closing.bypass import NO_BYPASS, Bypass
+from connector.closing.organization import Organization
 from connector.dataverse.diagnosis import Diagnosis
 from connector.dataverse.metadata import BYPASS_PRIVILEGE
-from connector.dataverse.webapi import Endpoint
+from connector.dataverse.reading import WebApi
 from connector.errors import ConnectorError
 from connector.organization.capture_model import AnswerFact
 from connector.organization.capture_reading import caller_mark
@@ -75,8 +76,8 @@ def probe(settings: Settings, request: ProbeRequest) -> int:
         if not request.agreed and not _agrees():
             return ExitCode.REFUSED
         bypass = Bypass(("sync",)) if may_bypass else NO_BYPASS
-        endpoint = Endpoint(connection.base_url, settings.impersonate, bypass=bypass)
-        rows, answers, changed, left = _asked(connection, endpoint, request.opportunity_id, user)
+        api = WebApi(connection.handler, replace(connection.api.endpoint, bypass=bypass))
+        rows, answers, changed, left = _asked(connection.organization, api, request.opportunity_id, user)
         kept = KeptAnswers(
             asked=SystemClock().now(), version=diagnosis.version(), caller=caller_mark(user), rows=tuple(answers)
         )
@@ -94,19 +95,19 @@ def _agrees() -> bool:
 
 
 def _asked(
-    connection: Connection, endpoint: Endpoint, opportunity_id: UUID | None, user: UUID
+    organization: Organization, api: WebApi, opportunity_id: UUID | None, user: UUID
 ) -> tuple[int, list[AnswerFact], list[RowChange], list[str]]:
     """Return how many rows were compared, the answers, what changed, and what was made and could not be removed.
 
     A failure comes after what changed.
     """
-    samples = SampleRecords(connection.handler, endpoint)
+    samples = SampleRecords(api)
     for sentence in samples.leftovers() if opportunity_id is None else ():
         tell(sentence)
     left: list[str] = []
     try:
         key = opportunity_id if opportunity_id is not None else samples.make()
-        probes = Probes(connection.handler, endpoint, connection.organization, key)
+        probes = Probes(api, organization, key)
         before = probes.state()
         try:
             answers = list(probes.answers())

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from connector import connect, load_settings
-from connector.dataverse.reading import read_rows
-from connector.dataverse.webapi import Endpoint, Operation
+from connector.dataverse.webapi import Operation
 from scripts.benchmarks.closers.cost import job, tell
 
 
@@ -17,7 +16,7 @@ def main() -> None:
         connection.warm()
         connection.organization.metadata()
         operation = Operation("GET", "opportunities?$select=name,statecode,statuscode")
-        tell(lambda: len(read_rows(connection.handler, Endpoint(connection.base_url), operation, "rows")))
+        tell(lambda: len(connection.api.read_rows(operation, "rows")))
     finally:
         connection.close()
 
