@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,7 +22,7 @@ from connector.ledger.jobs import InputChanged, Job, Row
 from connector.ledger.ledger import Ledger
 
 if TYPE_CHECKING:
-    from connector.bulk.input.file_reading import Reading
+    from connector.bulk.input.row_reader import RowFile
 
 Rows = Callable[[], Iterator[Row]]
 """The rows, read anew at each call."""
@@ -46,10 +46,14 @@ class OrganizationConnection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file and how to read it, or a query; `given` is said of rows that do not say it, by the names of columns."""
+    """A file and how to read it, or a query; `given` is said of rows that do not say it, by the names of columns.
+
+    `tell` is told what was guessed or left out of a file that is read as `form` says, but for its path.
+    """
 
     file: Path | None
-    reading: Reading
+    form: RowFile
+    tell: Callable[[str], None]
     query: Query
     given: Mapping[str, object]
     limit: int | None = None
@@ -116,8 +120,7 @@ class Source:
             yield lambda: read_plan(self.file or Path(), strict=self.strict)
         else:
             host = urlsplit(connection.base_url).hostname or ""
-            with self.reading.opened(self.file, values, _checked(organization), organization, host) as rows:
-                yield rows
+            yield from self._read(self.file, values, organization, host)
 
     def plan_head(self) -> Mapping[str, object]:
         """Return what a plan file says about itself; nothing for any other source."""
@@ -140,6 +143,30 @@ class Source:
                 f"The job {job.name!r} was made of another query than this; nothing was touched.",
                 remedy=f"Resume it without a query, or give this query another job name (not {job.name!r}).",
             )
+
+    def _read(
+        self, file: Path, defaults: Mapping[str, object], organization: SearchOrganization, host: str
+    ) -> Iterator[Rows]:
+        """Give the rows of `file`, with `defaults` where a cell is empty. Keys are looked up at `host`."""
+        from connector.bulk.input.row_reader import RowReader
+        from connector.bulk.input.table_file import STANDARD_INPUT, readable
+
+        name = "standard input" if file == STANDARD_INPUT else str(file)
+        columns = replace(self.form.columns, defaults=defaults)
+        with readable(file) as path:
+            form = replace(self.form, path=path, columns=columns, name=name, host=host)
+            with RowReader(form, organization, _checked(organization)) as reader:
+                notes_told = 0
+
+                def rows() -> Iterator[Row]:
+                    nonlocal notes_told
+                    for row in reader.rows():
+                        for note in reader.notes[notes_told:]:
+                            self.tell(f"{name}: {note}")
+                        notes_told = len(reader.notes)
+                        yield row
+
+                yield rows
 
     def _found(self, values: Mapping[str, object], organization: SearchOrganization) -> Iterator[Rows]:
         from connector.bulk.input.disk_tables import QueryRows

@@ -6,16 +6,14 @@ from uuid import UUID
 
 import pytest
 
-from connector.cli.doctor.checks import (
+from connector.cli.doctor_checks import examine_clock, examine_limits, kept_out
+from connector.cli.doctor_offer import (
     PROJECT_MESSAGES,
     STANDARD_MESSAGES,
     Check,
     Verdict,
-    examine_clock,
-    examine_limits,
     examine_messages,
     examine_status_reasons,
-    kept_out,
 )
 from connector.clock import VirtualClock
 from connector.closing.model import OrganizationMetadata, StatusReason

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from connector.cli.doctor.what_runs import facts_of
+from connector.cli.doctor_offer import facts_of
 from connector.closing.model import OrganizationMetadata
 from connector.dataverse.reading import WebApi
 from connector.dataverse.webapi import Endpoint
@@ -59,7 +59,7 @@ def test_what_a_close_sets_off_is_told_without_the_definitions(asked: Asked, cap
     reading = CaptureReading(WebApi(asked.handler, Endpoint(asked.base_url)), asked.clock)
     currencies, steps, processes = reading.currencies(), reading.logic().steps, reading.logic().processes
     assert (currencies, steps, processes) == (capture.currencies, capture.steps, capture.processes)
-    facts = {name: sentence for name, sentence, _ in facts_of(reading, OrganizationMetadata((), ()))}
+    facts = {check.name: check.sentence for check in facts_of(reading, OrganizationMetadata((), ()))}
     assert "plug-in steps (" in facts["own logic"]
 
 

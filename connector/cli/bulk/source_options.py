@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from connector.cli.lazy import keep_under
 from connector.cli.run_options import yes_option
 from connector.cli.screen import tell
 from connector.closing.organization import Query
+from connector.errors import InputError
+
+if TYPE_CHECKING:
+    from connector.bulk.input.row_reader import RowFile
 
 Command = Callable[..., Any]
 
@@ -141,10 +145,56 @@ def source_of(context: click.Context) -> Source:
     intent_values = given_to_all(context)
     if kept["file"] is None and "outcome" not in intent_values:
         raise click.UsageError("Say how the opportunities of a query end: --won or --lost.")
-    from connector.bulk.input.file_reading import reading_of
+    rows = _row_file(kept)
+    return Source(
+        kept["file"], rows, tell, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"]
+    )
 
-    reading = reading_of(kept, tell)
-    return Source(kept["file"], reading, query, intent_values, kept["limit"], kept["strict"], kept["despite_changes"])
+
+def _row_file(options: Mapping[str, Any]) -> RowFile:
+    """Return how the file of rows is to be read, by what the options say. Raises InputError."""
+    from connector.bulk.input.cell_values import CellRules, is_date_format
+    from connector.bulk.input.column_map import ColumnMapping, parse_renames
+    from connector.bulk.input.row_reader import RowFile
+    from connector.bulk.input.table_file import FileFormat
+
+    if options["date_format"] and not is_date_format(options["date_format"]):
+        raise InputError(
+            f"--date-format {options['date_format']!r} does not say where year, month and day stand.",
+            remedy="Write it as DD.MM.YYYY, MM/DD/YYYY, or as Python has it: '%d %b %Y'.",
+        )
+    nulls = frozenset(options["nulls"]) if options["nulls"] else None
+    columns = ColumnMapping(
+        parse_renames(options["renames"]), {}, options["keep"], options["ignore_others"], options["key"]
+    )
+    cells = CellRules(options["decimal"] or "", options["date_format"], nulls, _read_values(options["values"]))
+    form = FileFormat(options["kind"] or "", options["encoding"])
+    return RowFile(Path(), form, columns, cells, options["rejects"])
+
+
+def _read_values(file: Path | None) -> dict[str, dict[str, str]]:
+    """Return our values by theirs, by the names of our columns, from a TOML file. Raises InputError."""
+    if file is None:
+        return {}
+    import tomllib
+
+    from connector.bulk.input.text_file import decoded
+
+    try:
+        data = tomllib.loads(decoded(file.read_bytes()))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}.", remedy=_EXAMPLE) from None
+    except ValueError as error:
+        raise InputError(f"{file} is not TOML: {error}.", remedy=_EXAMPLE) from None
+    values: dict[str, dict[str, str]] = {}
+    for column, words in data.items():
+        if not isinstance(words, dict):
+            raise InputError(f"{file}: {column} is not a table of words.", remedy=_EXAMPLE)
+        values[column] = {theirs.casefold(): str(ours) for theirs, ours in words.items()}
+    return values
+
+
+_EXAMPLE = 'Write a table for each column, as [outcome], and under it lines as "Closed Won" = "won".'
 
 
 SECONDS_PER_STEP = 0.3

@@ -1,0 +1,213 @@
+"""What the doctor finds of what an organization offers: status reasons, messages, batches, what runs on a close."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from connector.assembly import Connection
+from connector.clock import Clock
+from connector.closing.model import OpportunityState, OrganizationMetadata, QuoteState, StatusReason
+from connector.closing.organization import Organization
+from connector.dataverse.diagnosis import Diagnosis
+from connector.errors import ConnectorError, ServiceError
+from connector.organization.capture_model import Coverage, CurrencyFact, Section, StepFact
+from connector.organization.capture_reading import CaptureReading
+from connector.organization.side_effects import STATE_COLUMNS
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Closing works, but something should be looked at."""
+    FAILED = "failed"
+    """Closing will not work until this is set right."""
+    SKIPPED = "skipped"
+    """Not looked at, because something it needs failed, or because it cannot be seen from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: what was looked at, the verdict, a sentence, and what to do when it is not well."""
+
+    name: str
+    verdict: Verdict
+    sentence: str
+    remedy: str = ""
+
+
+STANDARD_MESSAGES = ("WinOpportunity", "LoseOpportunity", "WinQuote", "CloseQuote")
+PROJECT_MESSAGES = ("msdyn_CloseAllOpportunityQuotes", "msdyn_CloseQuoteAsLost", "msdyn_CloseQuoteAsWon")
+OTHER_NAMES: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "WinOpportunity": frozenset({"Win"}),
+        "LoseOpportunity": frozenset({"Lose"}),
+        "WinQuote": frozenset({"Win"}),
+        "CloseQuote": frozenset({"Close"}),
+    }
+)
+"""The names under which plug-ins are registered for these messages; an organization may list either."""
+
+
+def examine_offer(diagnosis: Diagnosis, organization: Organization, close_action: str) -> Iterator[Check]:
+    """Yield what the organization has of what closing needs."""
+    try:
+        metadata = organization.metadata()
+        yield from examine_knowledge(metadata)
+        yield from examine_status_reasons(metadata)
+    except ConnectorError as error:
+        yield of_failure("status reasons", Verdict.FAILED, error)
+    plug_in_names = frozenset().union(*OTHER_NAMES.values())
+    names = {*STANDARD_MESSAGES, *plug_in_names, *PROJECT_MESSAGES, *([close_action] if close_action else [])}
+    try:
+        yield from examine_messages(diagnosis.messages(sorted(names)), close_action)
+    except ConnectorError as error:
+        yield of_failure("messages", Verdict.WARNING, error, "They could not be listed. ")
+    yield _examine_batch(diagnosis)
+
+
+def examine_what_runs(connection: Connection, clock: Clock) -> Iterator[Check]:
+    """Yield the day of a close without a date, the decimals of currencies, and the own logic that a close sets off."""
+    try:
+        yield from facts_of(CaptureReading(connection.api, clock), connection.organization.metadata())
+    except ConnectorError as error:
+        yield of_failure("own logic", Verdict.WARNING, error, "It could not be read. ")
+
+
+def examine_knowledge(metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what a plan cannot check for this user, and the secured columns that it may not read or set."""
+    for sentence in metadata.unchecked:
+        remedy = "Give the user a role that may read definitions of tables (prvReadEntity), as Basic User may."
+        yield Check("checks before a write", Verdict.WARNING, sentence, remedy if "prvReadEntity" in sentence else "")
+    profile = "Add the user to a column security profile that allows it, if the column is to be used."
+    for what, columns in (("read", metadata.unreadable), ("set", metadata.unwritable)):
+        if columns:
+            sentence = f"Secured, and not for this user to {what}: {', '.join(sorted(columns))}."
+            yield Check("secured columns", Verdict.WARNING, sentence, profile)
+
+
+def _examine_batch(diagnosis: Diagnosis) -> Check:
+    """Look whether reads can be sent as a batch; whether a change set can is seen only when one is written."""
+    try:
+        accepted = diagnosis.accepts_batches()
+    except ConnectorError as error:
+        return of_failure("batches", Verdict.WARNING, error, "A batch could not be tried. ")
+    if accepted:
+        return Check("batches", Verdict.OK, "$batch is answered, so a close can be one transaction.")
+    sentence = "$batch is not answered as documented, so closes are done step by step."
+    return Check("batches", Verdict.WARNING, sentence, "Check that no proxy changes requests with multipart bodies.")
+
+
+def examine_status_reasons(metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what status reasons each state of opportunity and quote has; closing needs one at least of each."""
+    tables: tuple[tuple[str, type[IntEnum], tuple[StatusReason, ...]], ...] = (
+        ("opportunity", OpportunityState, metadata.opportunity_statuses),
+        ("quote", QuoteState, metadata.quote_statuses),
+    )
+    for table, states, reasons in tables:
+        name = f"status reasons of {table}"
+        listed = {state: [reason for reason in reasons if reason.state == state] for state in states}
+        empty = [state.name.capitalize() for state, values in listed.items() if not values]
+        if empty:
+            remedy = (
+                "Check that the application user may read the definition of the table, and that Sales is installed."
+            )
+            yield Check(name, Verdict.FAILED, f"None for the state {', '.join(empty)}.", remedy)
+        else:
+            states_with_reasons = [f"{state.name.capitalize()}: {_listed(values)}" for state, values in listed.items()]
+            yield Check(name, Verdict.OK, f"{'; '.join(states_with_reasons)}.")
+
+
+def examine_messages(messages: frozenset[str], close_action: str) -> Iterator[Check]:
+    """Yield which of the messages that closing calls the organization lists by the names in `messages`."""
+    absent = [name for name in STANDARD_MESSAGES if not messages & {name, *OTHER_NAMES[name]}]
+    if absent:
+        sentence = f"Not listed among its messages: {', '.join(absent)}."
+        yield Check(
+            "messages", Verdict.WARNING, sentence, "They come with Dynamics 365 Sales: check that it is installed."
+        )
+    else:
+        yield Check("messages", Verdict.OK, f"Has {', '.join(STANDARD_MESSAGES)}.")
+    project = [name for name in PROJECT_MESSAGES if name in messages]
+    sentence = f"Has {', '.join(project)}; used for project quotes." if project else "Not installed, not needed."
+    yield Check("Project Operations", Verdict.OK, sentence)
+    if close_action and close_action not in messages:
+        sentence = f"The organization has no action {close_action}."
+        remedy = "Correct or remove DATAVERSE_CLOSE_ACTION; without it WinOpportunity and LoseOpportunity are called."
+        yield Check("close action", Verdict.FAILED, sentence, remedy)
+    elif close_action:
+        yield Check("close action", Verdict.OK, f"Has the action {close_action}.")
+
+
+def _listed(reasons: list[StatusReason]) -> str:
+    return ", ".join(
+        f"{reason.labels[0] if reason.labels else 'without a label'} ({reason.value})" for reason in reasons
+    )
+
+
+def of_failure(name: str, verdict: Verdict, error: ConnectorError, opening: str = "") -> Check:
+    """Return what a failure means: its sentence, what the organization said, and the id that support asks for.
+
+    A remedy that sends to this very command is none here.
+    """
+    sentence = f"{opening}{error.message}"
+    if isinstance(error, ServiceError):
+        detail = " ".join(error.detail.split())
+        sentence += f" The organization said: {detail}" if detail else ""
+        sentence += f" (Request id {error.request_id}.)" if error.request_id else ""
+    return Check(name, verdict, sentence, "" if "connector doctor" in error.remedy else error.remedy)
+
+
+_CLOSES = frozenset({"opportunityclose", "quoteclose"})
+_MOST_NAMES = 6
+
+
+def facts_of(reading: CaptureReading, metadata: OrganizationMetadata) -> Iterator[Check]:
+    """Yield what is known; what could not be read in whole counts as not looked at. Raises ConnectorError."""
+    today = f"A close without a date gets {metadata.today}, the day it is now by {metadata.day_of}."
+    hint = "" if "DATAVERSE_TIME_ZONE" in metadata.day_of else " DATAVERSE_TIME_ZONE can name another zone."
+    yield Check("today", Verdict.OK, today + hint)
+    currencies, logic = reading.currencies(), reading.logic()
+    steps, processes, flows = logic.steps, logic.processes, logic.flows
+    yield _read_check("currencies", _currencies(currencies), whole=currencies.read is Coverage.ALL)
+    own = [step for step in steps.rows if step.origin != "microsoft" and _runs(step)]
+    real_time = [process for process in processes.rows if process.real_time and process.kind == "workflow"]
+    named = [
+        _named("plug-in steps", steps, [step.plug_in or step.name for step in own]),
+        _named("real-time workflows", processes, [process.name for process in real_time]),
+        _named("flows", flows, [flow.name for flow in flows.rows if flow.table in (*_CLOSES, "opportunity", "quote")]),
+    ]
+    whole = all(section.read is Coverage.ALL for section in (steps, processes, flows))
+    yield _read_check("own logic", f"The organization lists, as set off by a close: {'; '.join(named)}.", whole=whole)
+
+
+def _read_check(name: str, sentence: str, *, whole: bool) -> Check:
+    return Check(name, Verdict.OK if whole else Verdict.SKIPPED, sentence)
+
+
+def _currencies(section: Section[CurrencyFact]) -> str:
+    if section.read is not Coverage.ALL:
+        return f"They could not be read: {section.why}"
+    decimals = ", ".join(f"{row.code} {row.precision}" for row in section.rows)
+    return f"Amounts are rounded to the decimals of their currency: {decimals or 'there is no currency'}."
+
+
+def _runs(step: StepFact) -> bool:
+    """Return whether a step runs on a close: on its messages, on the change of a state, or on a close activity."""
+    if step.message == "Update":
+        return not step.columns or bool(STATE_COLUMNS & set(step.columns))
+    return step.message != "Delete" and (step.message != "Create" or step.table in ("", *_CLOSES))
+
+
+def _named(what: str, section: Section[Any], names: Sequence[str]) -> str:
+    if section.read is Coverage.REFUSED:
+        return f"{what} that this user may not list"
+    some = ", ".join(sorted(set(names))[:_MOST_NAMES])
+    more = ", and others" if len(set(names)) > _MOST_NAMES else ""
+    seen = " that this user sees" if section.read is not Coverage.ALL else ""
+    return f"{len(names)} {what}{seen} ({some}{more})" if names else f"no {what}{seen}"
