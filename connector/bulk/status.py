@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from connector.bulk.job_rules import undo_name
+from connector.bulk.job_rules import last_run_data, undo_name
 from connector.bulk.results import result_data
-from connector.bulk.run.last_run import last_run_data
 from connector.bulk.run.paced_client import PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.clock import Clock, SystemClock

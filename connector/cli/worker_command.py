@@ -27,7 +27,7 @@ from connector.ledger.store import POSTGRES
 from connector.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from connector.bulk.many_machines.machine import Machine
+    from connector.bulk.machine import Machine
 
 SHORTEST_LEASE = 10.0
 """Seconds: a worker says every five that it lives, and may be late."""
@@ -116,8 +116,8 @@ def _machine(
     dead_after: float,
     most_alike: float = ALIKE,
 ) -> Machine:
-    from connector.bulk.many_machines.machine import Machine
-    from connector.bulk.many_machines.time_slices import Heartbeat
+    from connector.bulk.machine import Machine
+    from connector.bulk.time_slices import Heartbeat
 
     clients, heartbeat = clients_by_user(settings, connection), Heartbeat.for_death_after(dead_after)
     machine = Machine(

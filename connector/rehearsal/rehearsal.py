@@ -40,13 +40,12 @@ from connector.rehearsal.rehearsal_model import (
     CostModel,
     RehearsalOrganization,
     RehearsalWorld,
+    RowCost,
     RowShape,
     metadata_of,
     snapshot_of,
 )
-from connector.rehearsal.row_cost import RowCost
-from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
-from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork, VirtualTime, VirtualWake
 
 JOB = "rehearsal"
 MOST_PLAYED = {"likely": 1_000_000, "fast": 40_000, "slow": 40_000, "pilot": 40_000}

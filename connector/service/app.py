@@ -24,8 +24,13 @@ from connector.ledger.operation_store import OperationStore
 from connector.service.auth.authenticator import Authenticator
 from connector.service.auth.caller import Caller
 from connector.service.auth.session_cookies import SessionCookie
-from connector.service.auth.signing_keys import KEYS_SECONDS, KeyNotCached, SigningKeys, keys_unavailable
-from connector.service.auth.token_validator import TokenValidator
+from connector.service.auth.token_validator import (
+    KEYS_SECONDS,
+    KeyNotCached,
+    SigningKeys,
+    TokenValidator,
+    keys_unavailable,
+)
 from connector.service.connector_definition import definition
 from connector.service.connector_definition.definition import Deployment
 from connector.service.dependencies import Dependencies

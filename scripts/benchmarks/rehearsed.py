@@ -42,10 +42,8 @@ from connector.organization.capture_model import Capture
 from connector.organization.capture_reading import CaptureReading
 from connector.organization.row_questions import RowAnswer, RowSample
 from connector.rehearsal.rehearsal import Rehearsal
-from connector.rehearsal.rehearsal_model import planned_shapes
-from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
-from connector.rehearsal.virtual_client import VirtualClient, VirtualGate
-from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
+from connector.rehearsal.rehearsal_model import RowCost, cost_as_answered, cost_of_job, planned_shapes
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualTime, VirtualWake
 
 BEFORE, AFTER = 0.15, 0.05
 """By which share of the job's time a rehearsal may be off: with rows that were asked, and after a pilot."""

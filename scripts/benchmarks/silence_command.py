@@ -26,7 +26,7 @@ from connector.handler import Request, Response
 from connector.ledger.store import open_ledger
 from connector.ledger.subscriptions import SubscriptionStore
 from connector.service.app import create_app
-from connector.service.auth.signing_keys import TIMEOUT as KEY_SECONDS
+from connector.service.auth.token_validator import TIMEOUT as KEY_SECONDS
 from connector.service.operations.status_links import Seal
 from connector.service.operations.waiting import DaemonExecutor
 from connector.service.periodic_tasks import PeriodicTask, PeriodicTasks

@@ -41,8 +41,7 @@ from connector.emulator.limits.protection import Limits, Protection
 from connector.handler import Response
 from connector.ledger.jobs import ItemStatus, Row
 from connector.ledger.store import open_ledger
-from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
-from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork, VirtualTime, VirtualWake
 from scripts.benchmarks.governor_jobs import least_seconds
 from scripts.benchmarks.jobs import JOB, OURS, Cell, JobRun, Watched
 from scripts.benchmarks.records import scratch

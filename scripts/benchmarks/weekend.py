@@ -48,8 +48,7 @@ from connector.ledger.jobs import Job, JobState
 from connector.ledger.ledger import Ledger
 from connector.ledger.store import open_ledger
 from connector.ledger.time_window import read_window
-from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork
-from connector.rehearsal.virtual_time import VirtualTime, VirtualWake
+from connector.rehearsal.virtual_client import VirtualClient, VirtualGate, VirtualNetwork, VirtualTime, VirtualWake
 from scripts.benchmarks.served import opportunity_row, quote_row
 from scripts.benchmarks.weekend_findings import JOB, findings
 

@@ -7,8 +7,8 @@ import signal
 import sys
 
 from connector.assembly import connect
-from connector.bulk.many_machines.machine import Machine
-from connector.bulk.many_machines.time_slices import Heartbeat
+from connector.bulk.machine import Machine
+from connector.bulk.time_slices import Heartbeat
 from connector.clock import SystemClock
 from connector.errors import LedgerError
 from connector.ledger.store import open_ledger

@@ -20,13 +20,13 @@ import openpyxl
 import pytest
 
 from connector.bulk.input.row_reader import RowFile, RowReader
+from connector.bulk.job_rules import check_again, is_running
 from connector.bulk.planning import write_plan
 from connector.bulk.reports.documents import new_workbook
 from connector.bulk.reports.job_report import Throughput, save_names
 from connector.bulk.reports.plan_review import write_plan_review
 from connector.bulk.reports.report_row import OrganizationNames, report_row
 from connector.bulk.results import write_results
-from connector.bulk.run.last_run import check_again, is_running
 from connector.bulk.sheet_file import whole_text
 from connector.closing.model import Intent, Outcome
 from connector.errors import InputError

@@ -8,9 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from connector.bulk.job_rules import may_begin
+from connector.bulk.job_rules import check_again, is_running, may_begin, unchecked
 from connector.bulk.run import pipeline
-from connector.bulk.run.last_run import check_again, is_running, unchecked
 from connector.bulk.run.paced_client import Pacer
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run

@@ -14,10 +14,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.bulk.many_machines.machine import label, shares
-from connector.bulk.many_machines.time_slices import TimeSliceQueue
+from connector.bulk.machine import label, shares
 from connector.bulk.run.paced_client import LimitsCarryOver
 from connector.bulk.status import status_data
+from connector.bulk.time_slices import TimeSliceQueue
 from connector.clock import SystemClock, VirtualClock
 from connector.dataverse.pacing.gate import Gate
 from connector.handler import Response

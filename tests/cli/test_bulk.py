@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from connector.bulk.run.last_run import is_running
+from connector.bulk.job_rules import is_running
 from connector.clock import SystemClock
 from connector.ledger.store import open_ledger
 from connector.ledger.user_slots import UserSlots

@@ -32,8 +32,7 @@ from connector.organization.side_effects import SideEffects
 from connector.rehearsal import rehearsal, row_cost
 from connector.rehearsal.logic_model import LogicRefusal
 from connector.rehearsal.rehearsal import CaseResult, Rehearsal, RehearsalResult
-from connector.rehearsal.rehearsal_model import RowShape, planned_shapes
-from connector.rehearsal.row_cost import RowCost
+from connector.rehearsal.rehearsal_model import RowCost, RowShape, planned_shapes
 from scripts.benchmarks.jobs import Cell
 from scripts.benchmarks.virtual_jobs import play_virtually
 from tests.cli.desk import Desk

@@ -26,7 +26,7 @@ from connector.dataverse.webapi import Endpoint
 from connector.emulator.embedded import EmbeddedEmulator, open_embedded
 from connector.emulator.identity.keys import Keys
 from connector.emulator.seeding.emulator_options import EmulatorOptions
-from connector.emulator.seeding.files import seed_json
+from connector.emulator.seeding.open_organization import seed_json
 from connector.errors import Unanswered
 from connector.handler import Handler, Request, Response
 from connector.ledger.audit import AuditFilter

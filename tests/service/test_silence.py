@@ -30,7 +30,7 @@ from connector.ledger.subscriptions import SubscriptionStore
 from connector.service import health
 from connector.service.app import create_app
 from connector.service.auth.caller import Caller
-from connector.service.auth.signing_keys import KeyNotCached, SigningKeys
+from connector.service.auth.token_validator import KeyNotCached, SigningKeys
 from connector.service.dependencies import Dependencies
 from connector.service.operations import worker_pool
 from connector.service.operations.waiting import TENANT_SHARE, DaemonExecutor

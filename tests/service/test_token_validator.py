@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from connector.clock import VirtualClock
 from connector.handler import Request, Response
 from connector.service.auth.caller import Caller, CallerKind
-from connector.service.auth.signing_keys import PAUSE, KeyNotCached, SigningKeys
-from connector.service.auth.token_validator import TokenValidator
+from connector.service.auth.token_validator import PAUSE, KeyNotCached, SigningKeys, TokenValidator
 from connector.service.problems import Problem, RequestRefused
 from connector.service.service_options import Access, Admission
 from tests.service.entra import ADMISSION, API, API_URI, CONNECTOR, OTHER_TENANT, TENANT, USER, Entra, unsigned

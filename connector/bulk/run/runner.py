@@ -13,9 +13,9 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
+from connector.bulk.job_rules import has_ended, is_running
 from connector.bulk.run.allowance import RunAllowance
 from connector.bulk.run.decision import ALIKE, Breaker, BreakerDecision, Decisions, SendOrder, result_of
-from connector.bulk.run.last_run import has_ended, is_running
 from connector.bulk.run.paced_client import AHEAD, MOST_IN_FLIGHT, PacedClient
 from connector.bulk.run.pipeline import MOST_LOOKS, Pipeline
 from connector.bulk.run.progress_meter import ProgressMeter, ProgressSnapshot, RunResult

@@ -21,9 +21,8 @@ from connector.emulator.stand_ins import LogicStub, all_stand_ins, read_stand_in
 from connector.errors import InputError
 from connector.organization.capture_file import read_capture
 from connector.rehearsal.rehearsal import MOST_PLAYED, Rehearsal
-from connector.rehearsal.rehearsal_model import planned_shapes
+from connector.rehearsal.rehearsal_model import RowCost, cost_as_answered, cost_of_job, planned_shapes
 from connector.rehearsal.rehearsal_report import ENTITLEMENT, RehearsalReport
-from connector.rehearsal.row_cost import RowCost, cost_as_answered, cost_of_job
 from connector.settings.settings import Settings
 
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)

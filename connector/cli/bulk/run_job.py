@@ -13,11 +13,10 @@ from typing import NoReturn, TypeVar
 import click
 
 from connector.assembly import Connection, connect
-from connector.bulk.job_rules import finished_before, jobs_of, may_go_on, same_organization
+from connector.bulk.job_rules import check_again, finished_before, jobs_of, may_go_on, same_organization, unchecked
 from connector.bulk.planning import Summary, read_summary
 from connector.bulk.reports.job_report import save_names
 from connector.bulk.run.decision import ALIKE
-from connector.bulk.run.last_run import check_again, unchecked
 from connector.bulk.run.paced_client import LimitsCarryOver, free_users
 from connector.bulk.run.progress_meter import ProgressSnapshot, RunResult
 from connector.bulk.source import Rows, Source

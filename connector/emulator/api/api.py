@@ -14,8 +14,7 @@ from functools import cache
 from importlib import resources
 from urllib.parse import unquote
 
-from connector.emulator.api.batch import Batch, ContentIdReferences, read_batch
-from connector.emulator.api.multipart import InnerRequest
+from connector.emulator.api.batch import Batch, ContentIdReferences, InnerRequest, read_batch
 from connector.emulator.api.operation import ApiRequest, error_response
 from connector.emulator.api.preferences import NONE, Preferences, bypassing, check_headers, preferences
 from connector.emulator.api.routing import Router

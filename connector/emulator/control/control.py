@@ -43,7 +43,7 @@ from connector.emulator.http.tls import ExtraMissing
 from connector.emulator.limits.faults import FaultPlan, Faults, plan_of, read_plan
 from connector.emulator.rules.rule import rules_data
 from connector.emulator.seeding.emulator_options import SCENARIOS
-from connector.emulator.seeding.files import seed_csv, seed_json
+from connector.emulator.seeding.open_organization import seed_csv, seed_json
 from connector.emulator.world.store import StoreError
 from connector.emulator.world.world import WorldSnapshot
 from connector.handler import Request, Response

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.emulator.api.multipart import MultipartError, boundary_of, inner_request, join, split
+from connector.emulator.api.batch import MultipartError, boundary_of, inner_request, join, split
 
 PART = b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 GET = PART + b"GET /api/data/v9.2/accounts HTTP/1.1\r\nAccept: application/json\r\n"

@@ -9,7 +9,7 @@ import pytest
 from connector.clock import VirtualClock
 from connector.emulator.rules.rule import Switches
 from connector.emulator.seeding.emulator_options import SCENARIOS, start_scenario
-from connector.emulator.seeding.files import SeedRefused, seed_csv, seed_json
+from connector.emulator.seeding.open_organization import SeedRefused, seed_csv, seed_json
 from connector.emulator.seeding.opportunities import FIRST_CASES, opportunity_id, seed_opportunities
 from connector.emulator.seeding.organization import SeededUser, seed_organization, seed_parties
 from connector.emulator.world.callers import Caller

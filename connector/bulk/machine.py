@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from connector.bulk.many_machines.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
 from connector.bulk.run.decision import ALIKE
 from connector.bulk.run.paced_client import LimitsCarryOver, PacedClient
 from connector.bulk.run.progress_meter import ProgressSnapshot
 from connector.bulk.run.runner import Run
+from connector.bulk.time_slices import Heartbeat, TimeSlice, TimeSliceQueue
 from connector.clock import Clock
 from connector.closing.bypass import NO_BYPASS, Bypass, bypass_of
 from connector.errors import ConnectorError, LedgerError
